@@ -1,0 +1,33 @@
+"""Errors, configurations, progress, devices and seeds: what every room stands on."""
+
+from inscape.core.config import Config
+from inscape.core.device import pick_device
+from inscape.core.errors import (
+    DataError,
+    InputError,
+    InscapeError,
+    MissingExtraError,
+    ModelError,
+    SiteError,
+    Stopped,
+    StorageError,
+)
+from inscape.core.progress import progress, progress_wanted, track
+from inscape.core.seeds import seeded
+
+__all__ = [
+    "Config",
+    "DataError",
+    "InputError",
+    "InscapeError",
+    "MissingExtraError",
+    "ModelError",
+    "SiteError",
+    "Stopped",
+    "StorageError",
+    "pick_device",
+    "progress",
+    "progress_wanted",
+    "seeded",
+    "track",
+]

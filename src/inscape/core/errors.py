@@ -1,0 +1,71 @@
+"""The error tree for mistakes that a user can mend.
+
+Anything a user can put right (a wrong path, an unknown site, a full disk) is an
+`InscapeError`; a fault of inscape itself stays an ordinary exception with its traceback.
+"""
+
+from __future__ import annotations
+
+
+class InscapeError(Exception):
+    """A mistake that the user can mend, told in one line.
+
+    Args:
+        what: the offending value and what is wrong with it.
+        expected: what was expected in its place.
+        next_step: what to do now.
+
+    `str(error)` is always a single line: ``<what>; expected <expected>; <next_step>``.
+    """
+
+    def __init__(
+        self, what: str, *, expected: str | None = None, next_step: str | None = None
+    ) -> None:
+        super().__init__(what, expected, next_step)
+        self.what = what
+        self.expected = expected
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.expected:
+            parts.append(f"expected {self.expected}")
+        if self.next_step:
+            parts.append(self.next_step)
+        return " ".join("; ".join(parts).split())
+
+
+class InputError(InscapeError):
+    """A value typed or passed by the user is not usable."""
+
+
+class SiteError(InscapeError):
+    """A site is unknown, out of range, or does not exist in this model."""
+
+
+class ModelError(InscapeError):
+    """A model cannot be opened, or is of a family without an adapter."""
+
+
+class DataError(InscapeError):
+    """A corpus is empty, unreadable or too small."""
+
+
+class StorageError(InscapeError):
+    """A file or folder is missing, corrupt, locked, of another kind, or cannot be written."""
+
+
+class MissingExtraError(InscapeError):
+    """An optional package is not installed."""
+
+    @classmethod
+    def for_package(cls, package: str, purpose: str) -> MissingExtraError:
+        """The error for a missing optional `package`, with the exact install command."""
+        return cls(
+            f"{purpose} needs the package {package}, which is not installed",
+            next_step=f"run: pip install {package}",
+        )
+
+
+class Stopped(InscapeError):
+    """Work was stopped on request at a place from which it can go on."""

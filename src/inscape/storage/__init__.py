@@ -1,0 +1,34 @@
+"""Files that are whole or absent: atomic writes, manifests, checksums, locks, arrays."""
+
+from inscape.storage.atomic import (
+    atomic_file,
+    atomic_folder,
+    atomic_write,
+    clean_temporary,
+    disk_errors,
+    is_temporary,
+    read_json,
+    write_json,
+)
+from inscape.storage.lock import lock
+from inscape.storage.manifest import MANIFEST, file_hash, read_manifest, write_manifest
+from inscape.storage.tensors import read_tensors, tensor_metadata, write_tensors
+
+__all__ = [
+    "MANIFEST",
+    "atomic_file",
+    "atomic_folder",
+    "atomic_write",
+    "clean_temporary",
+    "disk_errors",
+    "file_hash",
+    "is_temporary",
+    "lock",
+    "read_json",
+    "read_manifest",
+    "read_tensors",
+    "tensor_metadata",
+    "write_json",
+    "write_manifest",
+    "write_tensors",
+]

@@ -1,0 +1,102 @@
+"""Arrays in safetensors files, without torch; bf16 comes and goes as ml_dtypes.bfloat16."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from inscape.core import StorageError
+from inscape.storage.atomic import atomic_file
+
+_NAMES = {
+    np.dtype(np.float64): "F64",
+    np.dtype(np.float32): "F32",
+    np.dtype(np.float16): "F16",
+    np.dtype(ml_dtypes.bfloat16): "BF16",
+    np.dtype(np.int64): "I64",
+    np.dtype(np.int32): "I32",
+    np.dtype(np.int16): "I16",
+    np.dtype(np.int8): "I8",
+    np.dtype(np.uint64): "U64",
+    np.dtype(np.uint32): "U32",
+    np.dtype(np.uint16): "U16",
+    np.dtype(np.uint8): "U8",
+    np.dtype(np.bool_): "BOOL",
+}
+
+
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, np.ndarray[Any, Any]],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Writes named arrays as one safetensors file, whole or not at all.
+
+    The arrays are written one after the other without a copy of them all in memory.
+
+    Raises:
+        StorageError: the disk is full or may not be written to.
+        TypeError: an array has a type that the format does not have.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    offset = 0
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _NAMES:
+            raise TypeError(f"tensor {name!r} has dtype {tensor.dtype}, not one of safetensors'")
+        header[name] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + tensor.nbytes],
+        }
+        offset += tensor.nbytes
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)  # data starts aligned, so that it can be mapped
+    with atomic_file(path) as file:
+        file.write(struct.pack("<Q", len(encoded)) + encoded)
+        for tensor in tensors.values():
+            file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
+
+
+def read_tensors(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray[Any, Any]]:
+    """The named arrays of a safetensors file, or all of them.
+
+    Raises:
+        StorageError: the file is missing, half-written or corrupt, or lacks a name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StorageError(f"{path} does not exist", next_step="run the command that makes it")
+    try:
+        with safe_open(str(path), framework="np") as file:
+            found = list(file.keys())
+            for name in names or ():
+                if name not in found:
+                    raise StorageError(
+                        f"{path} has no tensor {name!r}", expected=f"one of {', '.join(found)}"
+                    )
+            return {name: file.get_tensor(name) for name in (names or found)}
+    except (SafetensorError, OSError) as error:
+        raise StorageError(
+            f"{path} is half-written or corrupt ({error})",
+            next_step="remove it and run the command that makes it again",
+        ) from error
+
+
+def tensor_metadata(path: Path) -> dict[str, str]:
+    """The free-text metadata of a safetensors file.
+
+    Raises:
+        StorageError: the file is missing, half-written or corrupt.
+    """
+    try:
+        with safe_open(str(path), framework="np") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise StorageError(f"{path} is missing, half-written or corrupt ({error})") from error
