@@ -1,0 +1,58 @@
+"""How every numba kernel of this room is compiled and run.
+
+Kernels are cached on disk, use no more threads than torch was told to use, and are serialised by
+one lock because numba's fallback thread pool must not be entered twice at the same time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+import torch
+
+_LOCK = threading.Lock()
+# Reassociation lets dot products vectorise; NaN and infinity keep their meaning, because a
+# poisoned batch must stay visible in the loss.
+_MATHS = {"reassoc", "contract", "arcp", "nsz"}
+_MOST = numba.get_num_threads()  # at import: all that numba may ever use
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """A function for use inside kernels: compiled, inlined by LLVM, no threads of its own."""
+    jit = numba.njit(cache=True, fastmath=_MATHS, nogil=True)
+    return cast(Function, jit(function))
+
+
+def parallel(function: Function) -> Function:
+    """A kernel with `prange` loops, run with as many threads as torch uses."""
+    kernel = numba.njit(cache=True, fastmath=_MATHS, nogil=True, parallel=True)(function)
+
+    def run(*args: Any) -> Any:
+        with _LOCK:
+            wanted = min(torch.get_num_threads(), _MOST)
+            if numba.get_num_threads() != wanted:
+                numba.set_num_threads(wanted)
+            return kernel(*args)
+
+    return cast(Function, run)
+
+
+def array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    """The same memory as a numpy array; the tensor must be contiguous and on the CPU."""
+    if not tensor.is_contiguous():
+        raise ValueError(f"kernel input of shape {tuple(tensor.shape)} is not contiguous")
+    return tensor.detach().numpy()
+
+
+def runs_here(*tensors: torch.Tensor) -> bool:
+    """Whether the numba kernels can serve these tensors: CPU, fp32 where floating point."""
+    return all(
+        t.device.type == "cpu" and (not t.is_floating_point() or t.dtype == torch.float32)
+        for t in tensors
+    )

@@ -1,0 +1,142 @@
+"""The k largest positive entries of each row, without sorting the row.
+
+1. A row's k slots form a min-heap, filled with zeros at the start: only positive values enter,
+   so the ReLU that follows a TopK costs nothing.
+2. The row is scanned in blocks; a block without a value above the heap's minimum is skipped after
+   one vectorised comparison.
+3. The heap is unwound into decreasing order. Slots that stay empty have value 0 and index 0.
+"""
+
+from __future__ import annotations
+
+from typing import no_type_check
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numba import prange
+from torch import Tensor
+
+from inscape.dictionary.kernels._jit import array, compiled, parallel, runs_here
+
+_BLOCK = 32
+
+
+def select_top(
+    pre: Float[Tensor, "batch d_dict"],
+    k: int,
+    *,
+    columns: Int[Tensor, " chosen"] | None = None,
+    indices: Int[Tensor, "batch k"] | None = None,
+    values: Float[Tensor, "batch k"] | None = None,
+) -> tuple[Int[Tensor, "batch k"], Float[Tensor, "batch k"]]:
+    """The k largest positive values of each row and where they are, in decreasing order.
+
+    Args:
+        pre: pre-activations.
+        k: slots per row.
+        columns: consider these columns only (the auxiliary loss passes the dead features).
+        indices, values: outputs to fill (contiguous), so that a chunked caller allocates once.
+
+    Returns:
+        Indices (int64) and values; a slot that found no positive value holds index 0, value 0.
+    """
+    rows = pre.shape[0]
+    if indices is None or values is None:
+        indices = torch.empty((rows, k), dtype=torch.int64, device=pre.device)
+        values = torch.empty((rows, k), dtype=pre.dtype, device=pre.device)
+    if not runs_here(pre, values):
+        found, best = select_top_plain(pre, k, columns=columns)
+        return indices.copy_(found), values.copy_(best)
+    if columns is None:
+        _select(array(pre), array(indices), array(values))
+    else:
+        _select_columns(array(pre), array(columns), array(indices), array(values))
+    return indices, values
+
+
+def select_top_plain(
+    pre: Float[Tensor, "batch d_dict"], k: int, *, columns: Int[Tensor, " chosen"] | None = None
+) -> tuple[Int[Tensor, "batch k"], Float[Tensor, "batch k"]]:
+    """Reference of `select_top` in plain torch."""
+    scores = pre if columns is None else pre[:, columns]
+    num = min(k, scores.shape[1])
+    best, found = torch.relu(scores).topk(num, dim=1)
+    if columns is not None:
+        found = columns[found]
+    found = torch.where(best > 0, found, 0)
+    pad = (0, k - num)
+    return torch.nn.functional.pad(found, pad), torch.nn.functional.pad(best, pad)
+
+
+@compiled
+@no_type_check
+def _replace_minimum(value, index, values, indices, size):
+    """Put an entry in place of the heap's root and let it sink."""
+    place = 0
+    while True:
+        child = 2 * place + 1
+        if child >= size:
+            break
+        if child + 1 < size and values[child + 1] < values[child]:
+            child += 1
+        if values[child] >= value:
+            break
+        values[place] = values[child]
+        indices[place] = indices[child]
+        place = child
+    values[place] = value
+    indices[place] = index
+
+
+@compiled
+@no_type_check
+def _unwind(values, indices):
+    """Heap to decreasing order, in place."""
+    for last in range(len(values) - 1, 0, -1):
+        value, index = values[last], indices[last]
+        values[last], indices[last] = values[0], indices[0]
+        _replace_minimum(value, index, values, indices, last)
+
+
+@parallel
+@no_type_check
+def _select(pre, indices, values):
+    num_rows, width = pre.shape
+    k = indices.shape[1]
+    for row in prange(num_rows):
+        line = pre[row]
+        best = values[row]
+        where = indices[row]
+        best[:] = np.float32(0.0)
+        where[:] = 0
+        whole = width - width % _BLOCK
+        for start in range(0, whole, _BLOCK):
+            floor = best[0]
+            above = np.int32(0)
+            for j in range(start, start + _BLOCK):
+                above += np.int32(line[j] > floor)
+            if above:
+                for j in range(start, start + _BLOCK):
+                    if line[j] > best[0]:
+                        _replace_minimum(line[j], j, best, where, k)
+        for j in range(whole, width):
+            if line[j] > best[0]:
+                _replace_minimum(line[j], j, best, where, k)
+        _unwind(best, where)
+
+
+@parallel
+@no_type_check
+def _select_columns(pre, columns, indices, values):
+    k = indices.shape[1]
+    for row in prange(pre.shape[0]):
+        line = pre[row]
+        best = values[row]
+        where = indices[row]
+        best[:] = np.float32(0.0)
+        where[:] = 0
+        for j in columns:
+            if line[j] > best[0]:
+                _replace_minimum(line[j], j, best, where, k)
+        _unwind(best, where)

@@ -1,0 +1,98 @@
+"""Dictionaries: encode, decode, save and open, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from inscape.core import InputError, StorageError
+from inscape.dictionary import Dictionary, DictionaryConfig
+
+
+def make(*, transcoder: bool = False, d_dict: int = 40, k: int = 4) -> Dictionary:
+    generator = torch.Generator().manual_seed(1)
+    d_in, d_out = (8, 6) if transcoder else (8, 8)
+    config = DictionaryConfig(
+        site_in="mlp_in.1" if transcoder else "resid_post.1",
+        site_out="mlp_out.1" if transcoder else "resid_post.1",
+        d_in=d_in,
+        d_out=d_out,
+        d_dict=d_dict,
+        k=k,
+        subtract_b_dec=not transcoder,
+    )
+    shapes = {"W_enc": (d_dict, d_in), "b_enc": (d_dict,), "W_dec": (d_dict, d_out)}
+    weights = {
+        name: torch.randn(shape, generator=generator)
+        for name, shape in {**shapes, "b_dec": (d_out,)}.items()
+    }
+    return Dictionary(config, weights, name="resid1", input_scale=0.5, output_scale=0.5)
+
+
+@pytest.mark.parametrize("transcoder", [False, True])
+def test_encode_and_decode_are_the_formula(transcoder: bool) -> None:
+    dictionary = make(transcoder=transcoder)
+    x = torch.randn((3, 5, 8), generator=torch.Generator().manual_seed(2))
+    rows = x.reshape(-1, 8)
+    centred = rows if transcoder else rows - dictionary.b_dec
+    pre = centred @ dictionary.W_enc.T + dictionary.b_enc
+    best, where = pre.relu().topk(4, dim=1)
+    dense = torch.zeros_like(pre).scatter_(1, where, best)
+    code = dictionary.encode(x)
+    torch.testing.assert_close(code.dense(40), dense)
+    torch.testing.assert_close(code.of(3), dense[:, 3])
+    assert code.l0() == pytest.approx(float((dense > 0).sum(1).float().mean()))
+    wanted = dense @ dictionary.W_dec + dictionary.b_dec
+    torch.testing.assert_close(dictionary(x), wanted.reshape(3, 5, -1), atol=1e-5, rtol=1e-5)
+    chosen = dictionary.pre(x, [7, 2])
+    torch.testing.assert_close(chosen.reshape(-1, 2), pre[:, [7, 2]], atol=1e-5, rtol=1e-5)
+
+
+def test_encoding_in_chunks_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    dictionary = make()
+    x = torch.randn((50, 8), generator=torch.Generator().manual_seed(3))
+    whole = dictionary.encode(x)
+    monkeypatch.setattr("inscape.dictionary.topk._BUFFER_ENTRIES", 40 * 7)
+    parts = dictionary.encode(x)
+    assert torch.equal(whole.indices, parts.indices)
+    torch.testing.assert_close(whole.values, parts.values)
+
+
+def test_low_precision_input_keeps_its_dtype() -> None:
+    assert make()(torch.randn(4, 8).bfloat16()).dtype == torch.bfloat16
+
+
+def test_save_and_open_round_trip(tmp_path: Path) -> None:
+    dictionary = make(transcoder=True)
+    dictionary.save(tmp_path / "mlp1")
+    found = Dictionary.open(tmp_path / "mlp1")
+    assert found.config == dictionary.config
+    assert (found.name, found.input_scale, found.output_scale) == ("resid1", 0.5, 0.5)
+    for name, value in dictionary.weights.items():
+        assert torch.equal(value, found.weights[name])
+
+
+def test_newer_version_and_broken_files_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "resid1"
+    make().save(folder)
+    manifest = json.loads((folder / "dictionary.json").read_text())
+    (folder / "dictionary.json").write_text(json.dumps({**manifest, "version": 99}))
+    with pytest.raises(StorageError, match="version 99"):
+        Dictionary.open(folder)
+    (folder / "dictionary.json").write_text(json.dumps(manifest))
+    weights = folder / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(StorageError, match=r"weights\.safetensors"):
+        Dictionary.open(folder)
+    with pytest.raises(StorageError, match="nowhere"):
+        Dictionary.open(tmp_path / "nowhere")
+
+
+def test_wrong_width_and_too_large_k_are_refused() -> None:
+    with pytest.raises(InputError, match="width 9"):
+        make().encode(torch.randn(2, 9))
+    with pytest.raises(InputError, match="k = 50"):
+        make(k=50)

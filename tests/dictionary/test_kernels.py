@@ -1,0 +1,131 @@
+"""Every numba kernel against its plain torch reference."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from inscape.dictionary import kernels
+from inscape.dictionary.kernels import AdamStep, CodeGradient
+
+
+def random_code(seed: int, rows: int, k: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A code with distinct features per row and some empty slots."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.rand((rows, width), generator=generator).argsort(1)[:, :k].contiguous()
+    values = torch.randn((rows, k), generator=generator).relu()
+    return torch.where(values > 0, order, 0), values
+
+
+@pytest.mark.parametrize(("width", "k"), [(7, 3), (64, 64), (200, 9), (33, 1)])
+def test_select_takes_the_k_largest_positive_entries(width: int, k: int) -> None:
+    pre = torch.randn((41, width), generator=torch.Generator().manual_seed(width))
+    pre[3] = -1.0  # a row without any positive entry
+    indices, values = kernels.select_top(pre, k)
+    wanted_indices, wanted_values = kernels.select_top_plain(pre, k)
+    assert torch.equal(values, wanted_values)
+    kept = values > 0
+    assert torch.equal(indices[kept], wanted_indices[kept])
+    assert not indices[~kept].any()
+    assert not kept[3].any()
+
+
+def test_select_handles_ties_and_orders_values() -> None:
+    pre = torch.tensor([[1.0, 2.0, 2.0, 2.0, 0.0, 3.0]]).repeat(5, 12)
+    indices, values = kernels.select_top(pre, 20)
+    assert torch.equal(values, kernels.select_top_plain(pre, 20)[1])
+    assert torch.equal(pre.gather(1, indices), values)
+    assert all(len(set(row.tolist())) == 20 for row in indices)
+
+
+def test_select_among_columns() -> None:
+    pre = torch.randn((19, 50), generator=torch.Generator().manual_seed(1))
+    columns = torch.tensor([3, 8, 11, 40, 49])
+    for k in (2, 5, 8):
+        indices, values = kernels.select_top(pre, k, columns=columns)
+        wanted_indices, wanted_values = kernels.select_top_plain(pre, k, columns=columns)
+        assert torch.equal(values, wanted_values)
+        assert torch.equal(indices[values > 0], wanted_indices[values > 0])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_decode_and_value_gradients(bias: bool) -> None:
+    indices, values = random_code(2, 30, 6, 90)
+    weight = torch.randn((90, 21), generator=torch.Generator().manual_seed(3))
+    offset = torch.randn(21, generator=torch.Generator().manual_seed(4)) if bias else None
+    found = kernels.decode(indices, values, weight, offset)
+    torch.testing.assert_close(found, kernels.decode_plain(indices, values, weight, offset))
+    grad = torch.randn((30, 21), generator=torch.Generator().manual_seed(5))
+    torch.testing.assert_close(
+        kernels.value_gradients(indices, values, weight, grad),
+        kernels.value_gradients_plain(indices, values, weight, grad),
+        atol=1e-5,
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("project", [True, False])
+@pytest.mark.parametrize("num_codes", [1, 2])
+def test_weight_gradients(project: bool, num_codes: int) -> None:
+    generator = torch.Generator().manual_seed(6)
+    x = torch.randn((30, 13), generator=generator)
+    weight = torch.randn((90, 21), generator=generator)
+    weight /= weight.norm(dim=1, keepdim=True)
+    codes = []
+    for number in range(num_codes):
+        indices, values = random_code(7 + number, 30, 6 + number, 90)
+        grad = torch.randn((30, 21), generator=generator)
+        d_values = kernels.value_gradients_plain(indices, values, weight, grad)
+        codes.append(CodeGradient(indices, values, d_values, grad))
+    found = kernels.weight_gradients(codes, x, weight, project=project)
+    wanted = kernels.weight_gradients_plain(codes, x, weight, project=project)
+    for name in ("W_enc", "b_enc", "W_dec", "squared_norm"):
+        torch.testing.assert_close(
+            getattr(found, name), getattr(wanted, name), atol=1e-4, rtol=1e-4
+        )
+    if project:
+        assert (found.W_dec * weight).sum(1).abs().max() < 1e-4
+
+
+def test_adam_equals_torch() -> None:
+    generator = torch.Generator().manual_seed(8)
+    start = torch.randn((40, 17), generator=generator)
+    theirs = torch.nn.Parameter(start.clone())
+    optimiser = torch.optim.Adam([theirs], lr=3e-3)
+    ours, mean, square = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
+    for step in range(1, 30):
+        grad = torch.randn((40, 17), generator=generator)
+        grad[step % 40] = 0.0
+        if step > 10:
+            grad[5] = 0.0  # a feature that stops firing still moves by its momentum
+        theirs.grad = grad.clone()
+        optimiser.step()
+        kernels.adam(ours, grad, mean, square, AdamStep(step=step, lr=3e-3))
+    torch.testing.assert_close(ours, theirs.detach(), atol=1e-6, rtol=1e-6)
+
+
+def test_adam_clips_and_normalises() -> None:
+    generator = torch.Generator().manual_seed(9)
+    start = torch.randn((12, 5), generator=generator)
+    grad = torch.randn((12, 5), generator=generator)
+    results = []
+    for update in (kernels.adam, kernels.adam_plain):
+        state = [start.clone(), torch.zeros_like(start), torch.zeros_like(start)]
+        for step in (1, 2, 3):
+            update(state[0], grad, *state[1:], AdamStep(step, 1e-2, scale=0.3), unit_rows=True)
+        torch.testing.assert_close(state[0].norm(dim=1), torch.ones(12))
+        results.append(state)
+    for ours, plain in zip(*results, strict=True):
+        torch.testing.assert_close(ours, plain, atol=1e-6, rtol=1e-5)
+
+
+def test_threads_follow_torch() -> None:
+    import numba
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        kernels.select_top(torch.randn(4, 40), 2)
+        assert numba.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
