@@ -1,0 +1,169 @@
+"""Example contexts of a feature: its strongest ones, and some from every interval of strength.
+
+1. Entries of one feature are sorted by row, so the entries of a document lie side by side: one
+   `reduceat` gives each document's strongest entry.
+2. Top examples are the strongest entries of distinct documents; only when there are too few
+   documents, further entries of the same ones follow.
+3. The interval from 0 to the feature's maximum is cut into equal parts; from each part a few
+   entries are drawn at random, again from distinct documents where there are enough. Examples
+   from the top alone make a feature look cleaner than it is.
+4. A window is the tokens around the entry, cut at the ends of its sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOP = -1  # the interval number of a top example
+
+
+@dataclass(frozen=True)
+class Example:
+    """One context of a feature.
+
+    `tokens`, `token_ids` and `values` (the feature's activation on each token) run over the
+    window; `peak` is the place in the window of the token that the example is about, `value` the
+    activation there. `row` is its number in the token table, `position` its place in its
+    sequence. `quantile` is None for a top example, else the interval (0 is the weakest).
+    """
+
+    document: int
+    position: int
+    row: int
+    tokens: tuple[str, ...]
+    token_ids: tuple[int, ...]
+    values: tuple[float, ...]
+    peak: int
+    value: float
+    quantile: int | None
+
+    @property
+    def text(self) -> str:
+        """The window as one string."""
+        return "".join(self.tokens)
+
+
+def sequence_bounds(
+    documents: NDArray[np.int32], positions: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """First and one-past-last row of the sequence (context) that each row belongs to, [n] each.
+
+    A new sequence starts where the document changes or the position does not go up by one.
+    """
+    n = documents.shape[0]
+    starts = np.ones(n, np.bool_)
+    starts[1:] = (documents[1:] != documents[:-1]) | (positions[1:] != positions[:-1] + 1)
+    first = np.flatnonzero(starts).astype(np.int32)
+    number = np.cumsum(starts) - 1
+    ends = np.append(first[1:], n).astype(np.int32)
+    return first[number], ends[number]
+
+
+def top_entries(
+    documents: NDArray[np.int32], values: NDArray[np.float32], num: int
+) -> NDArray[np.int64]:
+    """Places of the `num` strongest entries, distinct documents first, strongest first.
+
+    documents and values belong to one feature's entries, in row order.
+    """
+    starts = np.flatnonzero(np.append(True, documents[1:] != documents[:-1]))
+    strongest = np.maximum.reduceat(values, starts)
+    ends = np.append(starts[1:], values.size)
+    if starts.size > num:
+        chosen = np.argpartition(-strongest, num - 1)[:num]
+    else:
+        chosen = np.arange(starts.size)
+    chosen = chosen[np.argsort(-strongest[chosen], kind="stable")]
+    first = np.array([s + int(values[s:e].argmax()) for s, e in zip(starts[chosen], ends[chosen],
+                      strict=True)], np.int64)  # fmt: skip
+    missing = min(num, values.size) - first.size
+    if missing <= 0:
+        return first
+    rest = values.copy()
+    rest[first] = -1.0
+    more = np.argsort(-rest, kind="stable")[:missing]
+    return np.concatenate([first, more])
+
+
+def interval_entries(
+    documents: NDArray[np.int32],
+    values: NDArray[np.float32],
+    num_intervals: int,
+    num_each: int,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    """Random places from each of the equal intervals between 0 and the maximum, and their
+    interval numbers; an interval with fewer entries gives what it has."""
+    scaled = (values * np.float32(num_intervals / values.max())).astype(np.int8)
+    interval = np.minimum(scaled, num_intervals - 1)
+    places: list[NDArray[np.int64]] = []
+    for number in range(num_intervals):
+        members = np.flatnonzero(interval == number)
+        if members.size > 8 * num_each:
+            members = members[rng.choice(members.size, 8 * num_each, replace=False)]
+        else:
+            members = rng.permutation(members)
+        _, distinct = np.unique(documents[members], return_index=True)
+        chosen = np.sort(distinct)[:num_each]
+        if chosen.size < min(num_each, members.size):
+            others = np.setdiff1d(np.arange(members.size), chosen)
+            chosen = np.concatenate([chosen, others[: num_each - chosen.size]])
+        places.append(members[chosen])
+    labels = [np.full(p.size, number, np.int8) for number, p in enumerate(places)]
+    return np.concatenate(places), np.concatenate(labels)
+
+
+def window_values(
+    rows: NDArray[np.int32], values: NDArray[np.float32], wanted: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """One feature's activation at the wanted rows (any shape), zero where it does not fire."""
+    place = np.minimum(np.searchsorted(rows, wanted), rows.size - 1)
+    return np.where(rows[place] == wanted, values[place], np.float32(0))
+
+
+@dataclass
+class ExampleTable:
+    """Grows the columns of examples.parquet; windows are kept as flat arrays with lengths."""
+
+    feature: list[NDArray[np.int32]] = field(default_factory=list)
+    quantile: list[NDArray[np.int8]] = field(default_factory=list)
+    row: list[NDArray[np.int64]] = field(default_factory=list)
+    value: list[NDArray[np.float32]] = field(default_factory=list)
+    start: list[NDArray[np.int64]] = field(default_factory=list)
+    length: list[NDArray[np.int64]] = field(default_factory=list)
+    window: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def add(
+        self,
+        feature: int,
+        entries: tuple[NDArray[np.int32], NDArray[np.float32]],
+        chosen: tuple[NDArray[np.int64], NDArray[np.int8]],
+        bounds: tuple[NDArray[np.int32], NDArray[np.int32]],
+        window: tuple[int, int],
+    ) -> None:
+        """Add the chosen places (and interval numbers) of one feature's entries (rows, values);
+        bounds are those of `sequence_bounds` with beginning-of-text tokens cut off."""
+        rows, values = entries
+        places, quantile = chosen
+        row = rows[places].astype(np.int64)
+        start = np.maximum(row - window[0], bounds[0][row])
+        end = np.minimum(row + window[1] + 1, bounds[1][row])
+        offsets = np.arange(window[0] + window[1] + 1)
+        grid = start[:, None] + offsets
+        inside = grid < end[:, None]
+        self.feature.append(np.full(row.size, feature, np.int32))
+        self.quantile.append(quantile)
+        self.row.append(row)
+        self.value.append(values[places])
+        self.start.append(start)
+        self.length.append(end - start)
+        self.window.append(window_values(rows, values, grid[inside]))
+
+
+def joined(parts: Sequence[NDArray[np.generic]], dtype: type[np.generic]) -> NDArray[np.generic]:
+    """The parts as one array, also when there are none."""
+    return np.concatenate(parts) if parts else np.zeros(0, dtype)

@@ -1,0 +1,291 @@
+"""The feature index on disk, and reading it.
+
+features.parquet    one row a feature: statistics, histogram, logit effects, neighbours
+examples.parquet    one row an example: its window of tokens with the activation on each
+indptr, positions, values (.npy)    feature-major sparse activations, memory-mapped
+token_*.npy, vocabulary.parquet     the token table that row numbers refer to
+
+Opening reads the small columns only; activations and examples are read when they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from inscape.core import InputError
+from inscape.features.examples import TOP, Example
+from inscape.features.search import Hit, search_features
+from inscape.features.table import TokenTable, open_array, unreadable
+from inscape.storage import read_manifest
+
+KIND = "feature-index"
+VERSION = 1
+EXAMPLES_PER_GROUP = 4096  # rows of examples.parquet that are read together
+CACHED_GROUPS = 16
+SCALARS = (
+    "num_active",
+    "density",
+    "max",
+    "mean_active",
+    "first",
+    "last",
+    "example_start",
+    "num_examples",
+)
+
+
+@dataclass(frozen=True)
+class RowCodes:
+    """Active features at some rows, row-major: row `rows[i]` has the entries
+    indptr[i] : indptr[i+1] of features (int32) and values (float32)."""
+
+    rows: NDArray[np.int64]
+    indptr: NDArray[np.int64]
+    features: NDArray[np.int32]
+    values: NDArray[np.float32]
+
+    def at(self, i: int) -> list[tuple[int, float]]:
+        """(feature, activation) at the i-th row asked for, strongest first."""
+        part = slice(int(self.indptr[i]), int(self.indptr[i + 1]))
+        order = np.argsort(-self.values[part], kind="stable")
+        features, values = self.features[part][order], self.values[part][order]
+        return [(int(f), float(v)) for f, v in zip(features, values, strict=True)]
+
+
+class FeatureIndex:
+    """All that is known of a dictionary's features from a corpus. Made by `build_index`."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        try:
+            self.table = pq.read_table(folder / "features.parquet")
+            self._examples = pq.ParquetFile(folder / "examples.parquet", memory_map=True)
+        except (OSError, pa.ArrowException) as error:
+            raise unreadable(folder) from error
+        scalars = {name: self.table.column(name).to_numpy() for name in SCALARS}
+        self.num_active: NDArray[np.int64] = scalars["num_active"]
+        self.density: NDArray[np.float32] = scalars["density"]
+        self.max: NDArray[np.float32] = scalars["max"]
+        self.mean_active: NDArray[np.float32] = scalars["mean_active"]
+        self.first: NDArray[np.int64] = scalars["first"]
+        self.last: NDArray[np.int64] = scalars["last"]
+        self._example_start = scalars["example_start"]
+        self._num_examples = scalars["num_examples"]
+        self.indptr: NDArray[np.int64] = np.asarray(open_array(folder / "indptr.npy"), np.int64)
+        self.positions = open_array(folder / "positions.npy")
+        self.values = open_array(folder / "values.npy")
+        self._groups: OrderedDict[int, list[dict[str, Any]]] = OrderedDict()
+
+    @classmethod
+    def open(cls, path: str | Path) -> FeatureIndex:
+        """The index in a folder.
+
+        Raises:
+            StorageError: there is none, it is of a newer version, or it is damaged.
+        """
+        folder = Path(path)
+        return cls(folder, read_manifest(folder, KIND, VERSION))
+
+    def __repr__(self) -> str:
+        return (
+            f"FeatureIndex({self.dictionary!r}, num_features={self.num_features}, "
+            f"num_tokens={self.num_considered}, alive={int((self.num_active > 0).sum())})"
+        )
+
+    @property
+    def num_features(self) -> int:
+        """d_dict of the dictionary."""
+        return int(self.table.num_rows)
+
+    @property
+    def dictionary(self) -> str:
+        """The dictionary's name."""
+        return str(self.manifest["made_from"]["dictionary"])
+
+    @property
+    def hash(self) -> str:
+        """A hash over everything that the index was made from."""
+        return str(self.manifest["made_from"]["inputs"])
+
+    @cached_property
+    def tokens(self) -> TokenTable:
+        """The token table that rows refer to."""
+        return TokenTable.open(self.folder)
+
+    @property
+    def num_tokens(self) -> int:
+        """Rows of the token table, those that do not count included."""
+        return int(self.manifest["num_tokens"])
+
+    @property
+    def num_considered(self) -> int:
+        """Tokens that the statistics rest on."""
+        return int(self.manifest["num_considered"])
+
+    @cached_property
+    def histogram(self) -> NDArray[np.int64]:
+        """Counts of activations per bin of strength, [m, 32]; the edges are shared."""
+        flat = self.table.column("histogram").combine_chunks().flatten().to_numpy()
+        counts: NDArray[np.int64] = flat.reshape(self.num_features, -1)
+        return counts
+
+    @property
+    def histogram_edges(self) -> NDArray[np.float64]:
+        """The 33 bin edges, half octaves up to the dictionary's largest activation."""
+        return np.asarray(self.manifest["histogram_edges"], np.float64)
+
+    def check(self, feature: int) -> int:
+        """The feature's number, if there is such a feature.
+
+        Raises:
+            InputError: it lies outside the dictionary.
+        """
+        if not 0 <= feature < self.num_features:
+            raise InputError(
+                f"feature {feature} is not in dictionary {self.dictionary!r}",
+                expected=f"0 to {self.num_features - 1}",
+            )
+        return int(feature)
+
+    def rows_of(self, feature: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Where a feature fires: rows of the token table, ascending, and activations (> 0)."""
+        start, end = self.indptr[self.check(feature) : feature + 2]
+        rows = np.asarray(self.positions[start:end], np.int32)
+        return rows, np.asarray(self.values[start:end], np.float32)
+
+    def activations_at(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> RowCodes:
+        """The active features at the given rows, in the order asked for.
+
+        Raises:
+            InputError: a row lies outside the token table.
+        """
+        wanted = np.asarray(rows, np.int64).reshape(-1)
+        if wanted.size and not 0 <= wanted.min() <= wanted.max() < self.num_tokens:
+            raise InputError("a row is not in the index", expected=f"0 to {self.num_tokens - 1}")
+        unique, inverse = np.unique(wanted, return_inverse=True)
+        asked = np.zeros(self.num_tokens, np.bool_)
+        asked[unique] = True
+        step = 4_000_000
+        blocks = range(0, int(self.positions.size), step)
+        hits = np.concatenate(
+            [np.flatnonzero(asked[self.positions[b : b + step]]) + b for b in blocks]
+            or [np.zeros(0, np.int64)]
+        )
+        features = (np.searchsorted(self.indptr, hits, side="right") - 1).astype(np.int32)
+        place = np.searchsorted(unique, self.positions[hits])
+        order = np.argsort(place, kind="stable")
+        per_row = np.bincount(place, minlength=unique.size)
+        starts = np.concatenate([[0], np.cumsum(per_row)])[inverse]
+        lengths = per_row[inverse]
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
+        take = order[np.repeat(starts, lengths) + within]
+        values = np.asarray(self.values[hits], np.float32)
+        return RowCodes(wanted, indptr, features[take], values[take])
+
+    def examples(self, feature: int, quantile: int | None = None) -> list[Example]:
+        """A feature's examples: the top ones first, strongest first, then those from each
+        interval of strength, weakest interval first; only one interval with `quantile`
+        (-1 for the top)."""
+        start = int(self._example_start[self.check(feature)])
+        count = int(self._num_examples[feature])
+        found: list[Example] = []
+        for i in range(start, start + count):
+            record = self._group(i // EXAMPLES_PER_GROUP)[i % EXAMPLES_PER_GROUP]
+            if quantile is None or record["quantile"] == quantile:
+                found.append(_example(record))
+        return found
+
+    def top(self, feature: int) -> list[Example]:
+        """The top examples alone, strongest first."""
+        return self.examples(feature, TOP)
+
+    def _group(self, number: int) -> list[dict[str, Any]]:
+        if number not in self._groups:
+            try:
+                self._groups[number] = self._examples.read_row_group(number).to_pylist()
+            except (OSError, pa.ArrowException) as error:
+                raise unreadable(self.folder / "examples.parquet") from error
+            if len(self._groups) > CACHED_GROUPS:
+                self._groups.popitem(last=False)
+        self._groups.move_to_end(number)
+        return self._groups[number]
+
+    def _column(self, name: str, feature: int) -> list[Any]:
+        values: list[Any] = self.table.column(name)[self.check(feature)].as_py()
+        return values
+
+    def promoted(self, feature: int) -> list[tuple[str, float]]:
+        """Tokens that the feature's direction raises most, with the direct logit effect per unit
+        of activation; empty where the site does not write into the residual stream."""
+        return self._effects("promoted", feature)
+
+    def suppressed(self, feature: int) -> list[tuple[str, float]]:
+        """Tokens that the feature's direction lowers most, most lowered first."""
+        return self._effects("suppressed", feature)
+
+    def _effects(self, name: str, feature: int) -> list[tuple[str, float]]:
+        tokens, logits = (
+            self._column(f"{name}_tokens", feature),
+            self._column(f"{name}_logits", feature),
+        )
+        return list(zip(tokens, logits, strict=True))
+
+    def promoted_ids(self, feature: int) -> list[int]:
+        """Token ids of `promoted`."""
+        return self._column("promoted_ids", feature)
+
+    def neighbours(self, feature: int) -> list[tuple[int, float]]:
+        """Features with the most similar decoder direction, and the cosine."""
+        ids, cosines = (self._column(c, feature) for c in ("neighbours", "neighbour_cosines"))
+        return list(zip(ids, cosines, strict=True))
+
+    def search(
+        self, text: str, *, labels: Mapping[int, str] | None = None, limit: int = 20
+    ) -> list[Hit]:
+        """Features whose label, promoted tokens or top examples hold `text`, best first.
+
+        Raises:
+            InputError: the text is blank.
+        """
+        return search_features(self, text, labels or {}, limit)
+
+    def top_windows(self) -> list[tuple[int, str, int, int]]:
+        """(feature, window text, start and end of the peak token in it) of every top example."""
+        columns = ["feature", "quantile", "peak", "tokens"]
+        windows: list[tuple[int, str, int, int]] = []
+        for group in range(self._examples.num_row_groups):
+            table = self._examples.read_row_group(group, columns=columns)
+            table = table.filter(pa.compute.equal(table.column("quantile"), TOP))
+            features, peaks = (table.column(c).to_numpy() for c in ("feature", "peak"))
+            tokens = table.column("tokens").to_pylist()
+            for feature, peak, window in zip(features, peaks, tokens, strict=True):
+                start = sum(map(len, window[:peak]))
+                end = start + len(window[peak])
+                windows.append((int(feature), "".join(window), start, end))
+        return windows
+
+
+def _example(record: Mapping[str, Any]) -> Example:
+    return Example(
+        document=record["document"],
+        position=record["position"],
+        row=record["row"],
+        tokens=tuple(record["tokens"]),
+        token_ids=tuple(record["token_ids"]),
+        values=tuple(record["values"]),
+        peak=record["peak"],
+        value=record["value"],
+        quantile=None if record["quantile"] == TOP else record["quantile"],
+    )

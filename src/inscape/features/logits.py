@@ -1,0 +1,85 @@
+"""What a feature promotes and suppresses directly, and which features write alike.
+
+1. A feature writes W_dec[f] into the residual stream. Carried straight to the head, through the
+   final norm's weight, it adds (W_dec[f] * weight) @ unembeddingᵀ to the logits, up to the norm's
+   positive denominator, which does not change the order of the tokens.
+2. A shift of all logits alike changes no probability: the mean over the vocabulary is taken off.
+3. The largest and smallest entries are the promoted and suppressed tokens.
+
+What later layers do with the direction is not in these figures. Work goes in blocks of features,
+so that no [d_dict, vocab] or [d_dict, d_dict] table is held.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inscape.core import track
+
+BLOCK_ENTRIES = 16_000_000  # logits or cosines held at once (64 MB)
+
+
+@dataclass
+class LogitEffects:
+    """Token ids and logits, [m, num_tokens] each, strongest first."""
+
+    promoted: NDArray[np.int32]
+    promoted_logits: NDArray[np.float32]
+    suppressed: NDArray[np.int32]
+    suppressed_logits: NDArray[np.float32]
+
+
+def _blocks(num_features: int, width: int) -> list[slice]:
+    step = max(1, BLOCK_ENTRIES // max(width, 1))
+    return [slice(i, min(i + step, num_features)) for i in range(0, num_features, step)]
+
+
+@torch.no_grad()
+def logit_effects(
+    decoder: Tensor, weight: Tensor | None, unembedding: Tensor, num_tokens: int
+) -> LogitEffects:
+    """Direct effects of decoder rows [m, d_model] on the logits.
+
+    weight [d_model] is the final norm's, None where the site lies behind that norm;
+    unembedding is [vocab, d_model]; num_tokens at most vocab.
+    """
+    head = unembedding.float()
+    head = head - head.mean(dim=0)  # centring over the vocabulary, once for all features
+    if weight is not None:
+        head = head * weight.float()
+    count = min(num_tokens, head.shape[0])
+    columns: list[list[NDArray[Any]]] = [[], [], [], []]
+    blocks = _blocks(decoder.shape[0], head.shape[0])
+    for block in track(blocks, "logit effects", unit="block"):
+        logits = decoder[block].float() @ head.T
+        for largest, ids, values in ((True, 0, 1), (False, 2, 3)):
+            best = logits.topk(count, dim=1, largest=largest)
+            columns[ids].append(best.indices.to(torch.int32).cpu().numpy())
+            columns[values].append(best.values.cpu().numpy())
+    return LogitEffects(*(np.concatenate(parts) for parts in columns))
+
+
+@torch.no_grad()
+def neighbours(
+    decoder: Tensor, num_neighbours: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The features with the most similar decoder direction, and the cosines, [m, num] each;
+    a feature is not its own neighbour."""
+    unit = torch.nn.functional.normalize(decoder.float(), dim=1)
+    num_features = unit.shape[0]
+    count = min(num_neighbours, num_features - 1)
+    ids: list[NDArray[np.int32]] = []
+    cosines: list[NDArray[np.float32]] = []
+    for block in track(_blocks(num_features, num_features), "decoder neighbours", unit="block"):
+        similar = unit[block] @ unit.T
+        similar[torch.arange(similar.shape[0]), torch.arange(block.start, block.stop)] = -2.0
+        best = similar.topk(count, dim=1)
+        ids.append(best.indices.to(torch.int32).cpu().numpy())
+        cosines.append(best.values.cpu().numpy())
+    return np.concatenate(ids), np.concatenate(cosines)

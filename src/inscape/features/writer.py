@@ -1,0 +1,237 @@
+"""Writing a feature index from codes that arrive batch by batch.
+
+1. Spill the active entries of every batch and sort them by feature (sparse.py).
+2. One pass over the features: statistics, top examples, examples from every interval.
+3. Logit effects and neighbours of the decoder rows (logits.py).
+4. Two parquet files, the token table, and last the manifest; the folder appears as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inscape.core import seeded, track
+from inscape.features.examples import TOP, ExampleTable, interval_entries, joined, top_entries
+from inscape.features.index import EXAMPLES_PER_GROUP, KIND, VERSION, FeatureIndex
+from inscape.features.logits import LogitEffects, logit_effects, neighbours
+from inscape.features.sparse import Spill
+from inscape.features.statistics import Statistics, histogram_edges
+from inscape.features.table import TokenTable, clean
+from inscape.storage import atomic_folder, write_manifest
+
+Batch = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """How much an index holds.
+
+    num_examples: top examples a feature. num_quantiles: equal intervals between 0 and the
+    feature's maximum, with `per_quantile` examples each. window: tokens left and right of an
+    example. num_logit_tokens, num_neighbours: lengths of those lists.
+    """
+
+    num_examples: int = 20
+    num_quantiles: int = 5
+    per_quantile: int = 4
+    window: tuple[int, int] = (24, 8)
+    num_logit_tokens: int = 12
+    num_neighbours: int = 8
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class HeadInputs:
+    """What the logit effects are computed from: decoder rows [m, d_out]; unembedding
+    [vocab, d_model] or None where the site does not write to the residual stream; the final
+    norm's weight [d_model] or None behind that norm; token_text gives a token id's string."""
+
+    decoder: Tensor
+    unembedding: Tensor | None
+    norm_weight: Tensor | None
+    token_text: Callable[[int], str]
+
+
+def write_index(
+    out: Path,
+    table: TokenTable,
+    batches: Iterable[Batch],
+    head: HeadInputs,
+    options: IndexOptions,
+    made_from: Mapping[str, Any],
+) -> FeatureIndex:
+    """Write the index of codes (rows ascending [b], indices [b, k], values [b, k]; value 0 is an
+    empty slot; considered rows only) to the folder `out`, replacing what is there.
+
+    `table.texts` is filled with the strings of all tokens that the index shows.
+    """
+    num_features = int(head.decoder.shape[0])
+    with atomic_folder(out) as folder:
+        with Spill(folder, num_features) as spill:
+            for rows, indices, values in batches:
+                spill.add(rows, indices, values)
+            spill.sort(folder)
+            largest = spill.largest
+        statistics, examples = _walk(folder, table, num_features, largest, options)
+        effects = _effects(head, options)
+        similar = neighbours(head.decoder, options.num_neighbours)
+        _fill_texts(table, effects, head.token_text)
+        columns = _feature_columns(statistics, effects, similar, examples, table)
+        pq.write_table(pa.table(columns), folder / "features.parquet")
+        pq.write_table(
+            _example_table(examples, table),
+            folder / "examples.parquet",
+            row_group_size=EXAMPLES_PER_GROUP,
+        )
+        table.save(folder)
+        extra = {
+            "num_features": num_features,
+            "num_tokens": len(table),
+            "num_considered": table.num_considered,
+            "num_quantiles": options.num_quantiles,
+            "histogram_edges": histogram_edges(largest).tolist(),
+        }
+        seeds = {"examples": options.seed}
+        write_manifest(folder, KIND, VERSION, made_from=made_from, seeds=seeds, extra=extra)
+    return FeatureIndex.open(out)
+
+
+def _walk(
+    folder: Path, table: TokenTable, num_features: int, largest: float, options: IndexOptions
+) -> tuple[Statistics, ExampleTable]:
+    """Step 2: one vectorised step a feature."""
+    indptr = np.load(folder / "indptr.npy")
+    if indptr[-1] == 0:
+        return Statistics.empty(num_features), ExampleTable()
+    positions = np.load(folder / "positions.npy", mmap_mode="r")
+    stored = np.load(folder / "values.npy", mmap_mode="r")
+    statistics, examples = Statistics.empty(num_features), ExampleTable()
+    bounds, documents = table.bounds, np.asarray(table.documents)
+    for feature in track(range(num_features), "examples", unit="features"):
+        part = slice(int(indptr[feature]), int(indptr[feature + 1]))
+        rows = np.asarray(positions[part])
+        values = np.asarray(stored[part], np.float32)
+        statistics.fill(feature, rows, values, table.num_considered, largest)
+        if rows.size == 0:
+            continue
+        owners = documents[rows]
+        # a stream of its own for each feature: the same examples whatever the others are
+        rng = np.random.default_rng(seeded(options.seed, "examples", feature))
+        top = top_entries(owners, values, options.num_examples)
+        spread, intervals = interval_entries(
+            owners, values, options.num_quantiles, options.per_quantile, rng
+        )
+        places = np.concatenate([top, spread])
+        quantile = np.concatenate([np.full(top.size, TOP, np.int8), intervals])
+        examples.add(feature, (rows, values), (places, quantile), bounds, options.window)
+    return statistics, examples
+
+
+def _effects(head: HeadInputs, options: IndexOptions) -> LogitEffects:
+    if head.unembedding is not None:
+        return logit_effects(
+            head.decoder, head.norm_weight, head.unembedding, options.num_logit_tokens
+        )
+    num = int(head.decoder.shape[0])
+    ids, logits = np.zeros((num, 0), np.int32), np.zeros((num, 0), np.float32)
+    return LogitEffects(ids, logits, ids, logits)
+
+
+def _fill_texts(table: TokenTable, effects: LogitEffects, text: Callable[[int], str]) -> None:
+    ids = np.unique(
+        np.concatenate([table.ids, effects.promoted.ravel(), effects.suppressed.ravel()])
+    )
+    table.texts.update({int(i): clean(text(int(i))) for i in ids if int(i) not in table.texts})
+
+
+def _lists(matrix: NDArray[Any], values: pa.Array | None = None) -> pa.Array:
+    """An arrow column with one list a row of a matrix."""
+    num, width = matrix.shape
+    offsets = np.arange(num + 1, dtype=np.int32) * width
+    return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel()) if values is None else values)
+
+
+def _strings(ids: NDArray[Any], table: TokenTable) -> pa.Array:
+    """Token ids as an arrow array of their strings, each string stored once."""
+    unique, inverse = np.unique(ids, return_inverse=True)
+    words = pa.array([table.text(i) for i in unique], pa.string())
+    return pa.DictionaryArray.from_arrays(pa.array(inverse.astype(np.int32).ravel()), words)
+
+
+def _feature_columns(
+    statistics: Statistics,
+    effects: LogitEffects,
+    similar: tuple[NDArray[np.int32], NDArray[np.float32]],
+    examples: ExampleTable,
+    table: TokenTable,
+) -> dict[str, pa.Array]:
+    num_features = statistics.density.size
+    owners = joined(examples.feature, np.int32)
+    counts = np.bincount(owners.astype(np.int64), minlength=num_features)
+    return {
+        "feature": pa.array(np.arange(num_features, dtype=np.int32)),
+        "num_active": pa.array(statistics.num_active),
+        "density": pa.array(statistics.density),
+        "max": pa.array(statistics.max),
+        "mean_active": pa.array(statistics.mean_active),
+        "first": pa.array(statistics.first),
+        "last": pa.array(statistics.last),
+        "histogram": _lists(statistics.histogram),
+        "promoted_ids": _lists(effects.promoted),
+        "promoted_tokens": _lists(effects.promoted, _strings(effects.promoted, table)),
+        "promoted_logits": _lists(effects.promoted_logits),
+        "suppressed_ids": _lists(effects.suppressed),
+        "suppressed_tokens": _lists(effects.suppressed, _strings(effects.suppressed, table)),
+        "suppressed_logits": _lists(effects.suppressed_logits),
+        "neighbours": _lists(similar[0]),
+        "neighbour_cosines": _lists(similar[1]),
+        "example_start": pa.array((np.cumsum(counts) - counts).astype(np.int64)),
+        "num_examples": pa.array(counts.astype(np.int64)),
+    }
+
+
+def _example_table(examples: ExampleTable, table: TokenTable) -> pa.Table:
+    row = joined(examples.row, np.int64).astype(np.int64)
+    start = joined(examples.start, np.int64).astype(np.int64)
+    length = joined(examples.length, np.int64).astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], length)
+    ids = np.asarray(table.ids)[np.repeat(start, length) + within]
+
+    def window(values: pa.Array) -> pa.Array:
+        return pa.ListArray.from_arrays(offsets.astype(np.int32), values)
+
+    return pa.table(
+        {
+            "feature": pa.array(joined(examples.feature, np.int32)),
+            "quantile": pa.array(joined(examples.quantile, np.int8)),
+            "document": pa.array(np.asarray(table.documents)[row]),
+            "position": pa.array(np.asarray(table.positions)[row]),
+            "row": pa.array(row),
+            "peak": pa.array((row - start).astype(np.int32)),
+            "value": pa.array(joined(examples.value, np.float32)),
+            "token_ids": window(pa.array(ids)),
+            "tokens": window(_strings(ids, table)),
+            "values": window(pa.array(joined(examples.window, np.float32))),
+        }
+    )
+
+
+def as_numpy(tensor: Tensor) -> NDArray[Any]:
+    """A tensor's values on the CPU; bf16 becomes float32."""
+    found: NDArray[Any] = (
+        tensor.detach()
+        .to("cpu", torch.float32 if tensor.is_floating_point() else tensor.dtype)
+        .numpy()
+    )
+    return found

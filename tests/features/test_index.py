@@ -1,0 +1,142 @@
+"""The index against the dense truth it was made from."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from inscape.core import InputError, StorageError
+from inscape.features import FeatureIndex
+from inscape.storage import read_json, write_json
+
+
+def test_sparse_store_holds_exactly_the_active_entries(world: Any) -> None:
+    for feature in range(world.index.num_features):
+        rows, values = world.index.rows_of(feature)
+        expected = np.flatnonzero(world.dense[:, feature])
+        assert np.array_equal(rows, expected)
+        np.testing.assert_allclose(values, world.dense[expected, feature], rtol=1e-3)
+    assert world.index.positions.size == np.count_nonzero(world.dense)
+
+
+def test_store_on_disk_is_sparse_and_memory_mapped(world: Any) -> None:
+    index = world.index
+    assert isinstance(index.positions, np.memmap)
+    assert isinstance(index.values, np.memmap)
+    cells = index.num_tokens * index.num_features
+    arrays = [np.load(p, mmap_mode="r") for p in index.folder.glob("*.npy")]
+    assert max(a.size for a in arrays) < cells / 4
+    assert not list(index.folder.glob("spill*"))
+
+
+def test_statistics_leave_beginning_of_text_out(world: Any) -> None:
+    index, dense = world.index, world.dense
+    considered = world.table.considered
+    assert index.num_considered == considered.sum() < index.num_tokens
+    active = dense > 0
+    np.testing.assert_allclose(index.density, active[considered].mean(0), rtol=1e-6)
+    np.testing.assert_allclose(index.max, dense.max(0), rtol=1e-3)
+    sums = dense.sum(0) / np.maximum(active.sum(0), 1)
+    np.testing.assert_allclose(index.mean_active, sums, rtol=1e-3)
+    assert index.last[3] == np.flatnonzero(active[:, 3])[-1]
+    assert index.first[index.num_features - 1] == -1
+    edges = index.histogram_edges
+    stored = np.sort(index.rows_of(3)[1].astype(np.float64))
+    counts = [np.sum((stored > a) & (stored <= b)) for a, b in itertools.pairwise(edges)]
+    counts[0] += np.sum(stored <= edges[0])
+    assert index.histogram.shape == (index.num_features, 32)
+    assert np.abs(index.histogram[3] - counts).sum() <= 2  # an entry on an edge may round
+
+
+def test_top_examples_are_the_strongest_of_distinct_documents(world: Any) -> None:
+    for feature in (0, 7):
+        top = world.index.top(feature)
+        by_document = world.dense[:, feature].reshape(40, 30).max(1)
+        assert [e.document for e in top] == list(np.argsort(-by_document)[:6])
+        np.testing.assert_allclose([e.value for e in top], np.sort(by_document)[::-1][:6], 1e-3)
+
+
+def test_windows_stay_in_their_document_and_carry_the_activations(world: Any) -> None:
+    for example in world.index.examples(4):
+        start = example.row - example.peak
+        rows = np.arange(start, start + len(example.tokens))
+        assert (world.table.documents[rows] == example.document).all()
+        assert world.table.considered[rows].all()  # no beginning-of-text token in a window
+        assert example.token_ids == tuple(world.table.ids[rows])
+        np.testing.assert_allclose(example.values, world.dense[rows, 4], rtol=1e-3)
+        assert example.values[example.peak] == example.value > 0
+        assert example.position == world.table.positions[example.row]
+
+
+def test_examples_come_from_every_interval(world: Any) -> None:
+    for feature in (2, 9):
+        largest = world.index.max[feature]
+        for quantile in range(5):
+            found = world.index.examples(feature, quantile)
+            share = world.index.rows_of(feature)[1] / largest
+            inside = (share >= quantile / 5) & ((share < (quantile + 1) / 5) | (quantile == 4))
+            assert len(found) == min(4, inside.sum()) > 0
+            for example in found:
+                assert quantile / 5 - 1e-3 <= example.value / largest <= (quantile + 1) / 5 + 1e-3
+
+
+def test_logit_effects_and_neighbours(world: Any) -> None:
+    head = world.unembedding * world.weight
+    effect = world.decoder @ head.T
+    effect = effect - effect.mean(1, keepdim=True)
+    best = effect[5].topk(12)
+    assert world.index.promoted_ids(5) == best.indices.tolist()
+    assert [t for t, _ in world.index.promoted(5)] == [f" t{i}" for i in best.indices.tolist()]
+    np.testing.assert_allclose([v for _, v in world.index.promoted(5)], best.values, rtol=1e-4)
+    assert world.index.suppressed(5)[0][1] == pytest.approx(effect[5].min().item(), rel=1e-4)
+    unit = world.decoder / world.decoder.norm(dim=1, keepdim=True)
+    cosines = unit @ unit[5]
+    cosines[5] = -2
+    assert [f for f, _ in world.index.neighbours(5)] == cosines.topk(8).indices.tolist()
+
+
+def test_activations_at_rows_in_any_order(world: Any) -> None:
+    rows = [31, 700, 31, 0, 1199]
+    codes = world.index.activations_at(rows)
+    for i, row in enumerate(rows):
+        expected = {f: v for f, v in enumerate(world.dense[row]) if v > 0}
+        assert dict(codes.at(i)) == pytest.approx(expected, rel=1e-3)
+    with pytest.raises(InputError, match="0 to 1199"):
+        world.index.activations_at([1200])
+
+
+def test_search_finds_labels_before_windows(world: Any) -> None:
+    hits = world.index.search("T7", labels={11: "names the token t7 "})
+    assert hits[0].feature == 11 or hits[0].score > 3
+    assert "label" in next(h for h in hits if h.feature == 11).where
+    with pytest.raises(InputError, match="blank"):
+        world.index.search("  ")
+
+
+def test_a_feature_outside_the_dictionary_is_named(world: Any) -> None:
+    for read in (world.index.rows_of, world.index.examples, world.index.promoted):
+        with pytest.raises(InputError, match="feature 24 is not in dictionary 'toy'"):
+            read(24)
+
+
+def test_parquet_reads_without_inscape(world: Any) -> None:
+    table = pq.read_table(world.index.folder / "examples.parquet")
+    assert table.num_rows == sum(len(world.index.examples(f)) for f in range(24))
+    assert {"feature", "tokens", "values"} <= set(table.column_names)
+
+
+def test_damage_and_newer_versions_are_told(make: Any) -> None:
+    folder: Path = make().index.folder
+    manifest = read_json(folder / "manifest.json")
+    write_json(folder / "manifest.json", manifest | {"version": 99})
+    with pytest.raises(StorageError, match="found version 99"):
+        FeatureIndex.open(folder)
+    write_json(folder / "manifest.json", manifest)
+    (folder / "positions.npy").write_bytes(b"short")
+    with pytest.raises(StorageError, match=r"positions\.npy"):
+        FeatureIndex.open(folder)
