@@ -1,0 +1,49 @@
+# make demo      sets up .venv and runs the whole chain on the bundled model
+# make test      sets up .venv and runs every check and test
+# make figures   sets up .venv and measures every figure of docs/figures.md
+#
+# PYTHON  the interpreter that makes .venv (3.11 or newer)
+# TORCH   another torch build, as pip install takes it: TORCH="torch==2.13.0 --index-url ..."
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH ?=
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test figures setup clean
+.DELETE_ON_ERROR:
+
+demo: setup
+	$(BIN)/inscape demo
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict src
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n 2 -q
+
+figures: setup
+	$(BIN)/python -m benchmarks.figures
+
+setup: $(READY)
+ifneq ($(strip $(TORCH)),)
+	@test "$$(cat .venv/.torch 2>/dev/null)" = '$(TORCH)' || { \
+		$(BIN)/pip install --disable-pip-version-check --force-reinstall $(TORCH) && \
+		echo '$(TORCH)' > .venv/.torch; }
+endif
+
+# A chosen torch goes in first, so that the locked one is not fetched in vain.
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+ifneq ($(strip $(TORCH)),)
+	$(BIN)/pip install --disable-pip-version-check $(TORCH)
+	@echo '$(TORCH)' > .venv/.torch
+endif
+	@if [ -f .venv/.torch ]; then grep -v '^torch==' requirements.lock; \
+		else cat requirements.lock; fi > .venv/requirements.txt
+	$(BIN)/pip install --disable-pip-version-check -r .venv/requirements.txt
+	$(BIN)/pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

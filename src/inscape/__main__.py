@@ -1,0 +1,5 @@
+"""`python -m inscape` is the command `inscape`."""
+
+from inscape.cli.main import run
+
+run()
