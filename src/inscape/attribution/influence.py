@@ -1,0 +1,138 @@
+"""Influence, pruning and scores of a graph, on sparse edges.
+
+1. Normalise: divide |weight| by the sum of |weight| over the edges into the same target.
+2. Influence of a node = p·(Â + Â² + …), p the weights of the logit targets. The graph has no
+   cycle (an edge goes from a lower layer to a higher), so the series ends after at most
+   (layers + 1) terms; it is summed exactly, one sparse product a term.
+3. Keep the smallest set of nodes with `node_share` of the influence (tokens and logits always).
+4. Normalise again among the kept nodes; an edge's score is its normalised weight times the
+   influence of its target. Keep the smallest set of edges with `edge_share` of the score.
+5. Drop features and errors that no kept edge leaves, and features that no kept edge enters, until
+   nothing changes.
+
+Ameisen et al., "Circuit Tracing" (2025), appendix on pruning and graph scores. Completeness is
+taken over the nodes that have inputs (targets and features), as the text there says.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from inscape.attribution.graph import Edges, Mask, Scores
+
+Floats = npt.NDArray[np.float64]
+
+
+def normalised(edges: Edges, num_nodes: int) -> Floats:
+    """|weight| [E] over the sum of |weight| into the same target; 0 where that sum is 0."""
+    size = np.abs(edges.weight.astype(np.float64))
+    total = np.bincount(edges.target, weights=size, minlength=num_nodes)
+    divisor = total[edges.target]
+    return np.divide(size, divisor, out=np.zeros_like(size), where=divisor > 0)
+
+
+def influence(edges: Edges, share: Floats, start: Floats) -> Floats:
+    """p·(Â + Â² + …) [N] from p = `start` [N] and the normalised weights `share` [E].
+
+    Raises RuntimeError when the series does not end, that is when the edges have a cycle.
+    """
+    num_nodes = len(start)
+    total = np.zeros(num_nodes)
+    current = start.astype(np.float64)
+    for _ in range(num_nodes + 1):
+        current = np.bincount(
+            edges.source, weights=share * current[edges.target], minlength=num_nodes
+        )
+        if not current.any():
+            return total
+        total += current
+    raise RuntimeError("the attribution graph has a cycle")
+
+
+def smallest_set(values: Floats, share: float) -> Mask:
+    """Mask [N] of the fewest largest values that make up `share` of their sum."""
+    mask = np.zeros(len(values), dtype=bool)
+    total = values.sum()
+    if total <= 0:
+        return mask
+    order = np.argsort(-values, kind="stable")
+    cumulative = np.cumsum(values[order]) / total
+    count = int(np.searchsorted(cumulative, share - 1e-12)) + 1
+    mask[order[:count]] = True
+    return mask & (values > 0)
+
+
+def ranks(values: Floats) -> Floats:
+    """Cumulative share [N] of the sum up to and with each value, the largest first."""
+    order = np.argsort(-values, kind="stable")
+    total = values.sum()
+    result = np.ones(len(values))
+    if total > 0:
+        result[order] = np.cumsum(values[order]) / total
+    return result
+
+
+def scores(edges: Edges, start: Floats, is_error: Mask, is_token: Mask) -> Scores:
+    """Replacement and completeness of the graph made of these edges (see the class)."""
+    num_nodes = len(start)
+    share = normalised(edges, num_nodes)
+    flow = influence(edges, share, start)
+    errors, tokens = float(flow[is_error].sum()), float(flow[is_token].sum())
+    from_errors = np.bincount(
+        edges.target, weights=share * is_error[edges.source], minlength=num_nodes
+    )
+    has_inputs = np.bincount(edges.target, weights=share, minlength=num_nodes) > 0
+    weight = (flow + start) * has_inputs
+    total = float(weight.sum())
+    return Scores(
+        replacement=tokens / (tokens + errors) if tokens + errors > 0 else 0.0,
+        completeness=float((weight * (1 - from_errors)).sum()) / total if total > 0 else 0.0,
+    )
+
+
+def prune(
+    edges: Edges,
+    start: Floats,
+    *,
+    always: Mask,
+    is_feature: Mask,
+    node_share: float,
+    edge_share: float,
+    allowed: Mask | None = None,
+) -> tuple[Mask, Mask, Floats]:
+    """Kept nodes [N], kept edges [E] and the influence [N] of the whole graph (steps 2 to 5).
+
+    always: nodes that stay whatever their influence (tokens and logits).
+    allowed: nodes that may stay at all (features whose inputs were not computed may not).
+    """
+    num_nodes = len(start)
+    flow = influence(edges, normalised(edges, num_nodes), start)
+    kept = smallest_set(flow, node_share)
+    if allowed is not None:
+        kept &= allowed
+    kept |= always
+    inside = kept[edges.source] & kept[edges.target]
+    part = edges.select(inside)
+    share = normalised(part, num_nodes)
+    kept_flow = influence(part, share, start)
+    chosen = smallest_set(share * (kept_flow + start)[part.target], edge_share)
+    kept_edges = np.zeros(len(edges), dtype=bool)
+    kept_edges[np.flatnonzero(inside)[chosen]] = True
+    return *_connected(edges, kept, kept_edges, always, is_feature), flow
+
+
+def _connected(
+    edges: Edges, kept: Mask, kept_edges: Mask, always: Mask, is_feature: Mask
+) -> tuple[Mask, Mask]:
+    num_nodes = len(kept)
+    while True:
+        leaves = np.zeros(num_nodes, dtype=bool)
+        enters = np.zeros(num_nodes, dtype=bool)
+        leaves[edges.source[kept_edges]] = True
+        enters[edges.target[kept_edges]] = True
+        now = kept & (always | (leaves & (enters | ~is_feature)))
+        if (now == kept).all():
+            return kept, kept_edges
+        kept = now
+        kept_edges = kept_edges & kept[edges.source] & kept[edges.target]

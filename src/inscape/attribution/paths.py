@@ -1,0 +1,114 @@
+"""Paths from the prompt's tokens to a target, and the text rendering of a graph.
+
+1. The strength of a path is the product of its edges' normalised |weights| (the share of the
+   target's input that each edge carries); its sign is the product of the edges' signs.
+2. The graph has no cycle: walking the nodes from the target downwards, each node keeps its
+   `num_paths` strongest partial paths to the target (every source is handed its targets' lists).
+3. Paths that end in a token (or an error) are returned, the strongest first.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from inscape.attribution.graph import Graph, Node, NodeKind
+from inscape.attribution.influence import normalised
+
+
+@dataclass(frozen=True)
+class Path:
+    """A path: node numbers from the source up to the target, raw edge weights, strength, sign."""
+
+    nodes: tuple[int, ...]
+    weights: tuple[float, ...]
+    strength: float
+
+    @property
+    def sign(self) -> int:
+        """+1 where the source pushes the target up along this path, -1 where down."""
+        return -1 if sum(w < 0 for w in self.weights) % 2 else 1
+
+
+def paths(
+    graph: Graph,
+    *,
+    target: int | None = None,
+    num_paths: int = 8,
+    ends: tuple[NodeKind, ...] = ("embedding",),
+) -> list[Path]:
+    """The strongest paths of the kept graph that lead from `ends` nodes to a target.
+
+    target: a node number (default: the first logit).
+    """
+    goal = graph.targets[0] if target is None else target
+    best: dict[int, list[Path]] = defaultdict(list)
+    best[goal] = [Path((goal,), (), 1.0)]
+    into = _edges_into(graph)
+    for number in sorted(range(len(graph.nodes)), key=lambda i: -_height(graph.nodes[i], graph)):
+        if not best[number]:
+            continue
+        best[number] = heapq.nlargest(num_paths, best[number], key=lambda p: p.strength)
+        for source, weight, share in into.get(number, ()):
+            best[source].extend(
+                Path((source, *p.nodes), (weight, *p.weights), share * p.strength)
+                for p in best[number]
+            )
+    found = [p for i, node in enumerate(graph.nodes) if node.kind in ends for p in best[i]]
+    return heapq.nlargest(num_paths, found, key=lambda p: p.strength)
+
+
+def strongest_path(graph: Graph, *, target: int | None = None) -> Path | None:
+    """The strongest path from an input token to the target; None where no path is kept."""
+    found = paths(graph, target=target, num_paths=1)
+    return found[0] if found else None
+
+
+def summary(graph: Graph, num_paths: int = 8) -> str:
+    """Targets, scores, strongest kept features and strongest paths, as lines of text."""
+    lines = [f"prompt: {graph.prompt}", "targets:"]
+    lines += [f"  {graph.nodes[t].title()}" for t in graph.targets]
+    lines.append(
+        f"graph: {int(graph.kept_nodes.sum())} of {graph.num_nodes_full} nodes, "
+        f"{int(graph.kept_edges.sum())} of {graph.num_edges_full} edges kept; "
+        f"replacement {graph.scores.replacement:.2f}, completeness {graph.scores.completeness:.2f}"
+    )
+    kept = [n for n, k in zip(graph.nodes, graph.kept_nodes, strict=True) if k]
+    features = heapq.nlargest(
+        num_paths, (n for n in kept if n.kind == "feature"), key=lambda n: n.influence
+    )
+    lines.append("strongest features (share of influence):")
+    lines += [f"  {n.influence:6.3f}  {n.title()}" for n in features]
+    lines.append("strongest paths (share of the target's input; raw edge weights):")
+    for path in paths(graph, num_paths=num_paths):
+        lines.append(f"  {path.sign * path.strength:+7.4f}  {_arrow(graph, path)}")
+    lines += [f"note: {note}" for note in graph.notes]
+    return "\n".join(lines)
+
+
+def _arrow(graph: Graph, path: Path) -> str:
+    text = graph.nodes[path.nodes[0]].title()
+    for weight, number in zip(path.weights, path.nodes[1:], strict=True):
+        text += f" -({weight:+.2f})-> {graph.nodes[number].title()}"
+    return text
+
+
+def _height(node: Node, graph: Graph) -> float:
+    if node.kind == "logit":
+        return graph.num_layers + 1.0
+    if node.kind == "embedding":
+        return -1.0
+    return float(node.layer or 0) - (0.5 if node.kind == "error" else 0.0)
+
+
+def _edges_into(graph: Graph) -> dict[int, list[tuple[int, float, float]]]:
+    chosen = np.flatnonzero(graph.kept_edges)
+    edges = graph.edges.select(graph.kept_edges)
+    share = normalised(graph.edges, len(graph.nodes))[chosen]
+    into: dict[int, list[tuple[int, float, float]]] = defaultdict(list)
+    for s, t, w, a in zip(edges.source, edges.target, edges.weight, share, strict=True):
+        into[int(t)].append((int(s), float(w), float(a)))
+    return into

@@ -1,0 +1,280 @@
+"""Attribution graph of one target.
+
+1. Gather the sources of the prompt: active transcoder features, MLP errors, embeddings.
+2. Choose the targets: the likeliest next tokens, one token, or the difference of two.
+3. Under frozen attention patterns and norm denominators the map between any two nodes is linear:
+   compute the signed edges into the logits, then into the features, a batch a backward pass.
+   Where there are more features than `max_features`, the rows that matter most to the targets,
+   by the edges known so far, are computed first and the others are left out.
+4. Influence, pruning and scores over the sparse edges.
+
+Ameisen et al., "Circuit Tracing: Revealing Computational Graphs in Language Models" (2025).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inscape.attribution import influence as flow
+from inscape.attribution.graph import Edges, Graph, Mask, Node
+from inscape.attribution.jacobian import Rows
+from inscape.attribution.sources import Sources, check_transcoders, gather
+from inscape.attribution.targets import Target, choose
+from inscape.core import InputError, progress
+from inscape.dictionary import Dictionary
+from inscape.model import Model
+
+Names = Callable[[str, int], str | None]
+
+BATCH_TOKENS = 4096
+MAX_BATCH = 128
+MAX_FEATURES = 16_384
+MAX_ENTRIES = 2**28  # rows × nodes that may be computed: about a gigabyte before zeros go
+
+
+def trace(
+    model: Model,
+    transcoders: Mapping[int, Dictionary],
+    prompt: str | Sequence[int],
+    *,
+    target: str | None = None,
+    against: str | None = None,
+    node_share: float = 0.8,
+    edge_share: float = 0.98,
+    max_features: int | None = None,
+    names: Names | None = None,
+) -> Graph:
+    """The attribution graph of the token after the prompt.
+
+    transcoders: layer → per-layer transcoder (mlp_in.L to mlp_out.L); a layer without one counts
+        as error throughout. prompt: text, or token ids as they are.
+    target, against: trace one candidate, or the logit difference of two (default: the likeliest
+        tokens, together 0.95 of the probability, at most 10).
+    max_features: most features whose inputs are computed (default: 16,384).
+    names: (dictionary name, feature) → label or None.
+    Raises InputError for unusable candidates, transcoders, shares or prompts.
+    """
+    _check_shares(node_share, edge_share, max_features)
+    check_transcoders(model, transcoders)
+    tokens = _tokens(model, prompt)
+    sources = gather(model, transcoders, tokens)
+    targets, notes = choose(model, sources.logits, target, against)
+    limit = min(
+        MAX_FEATURES if max_features is None else max_features,
+        max(MAX_ENTRIES // sources.num_nodes, 1),
+    )
+    if sources.num_features > limit:
+        notes.append(
+            f"{sources.num_features} features are active; the inputs of the {limit} most "
+            "influential ones were computed, the others are left out of the pruned graph"
+        )
+    edges, known, bias = _edges(model, transcoders, sources, targets, limit)
+    settings = {"node_share": node_share, "edge_share": edge_share, "max_features": max_features}
+    nodes = _nodes(model, transcoders, sources, targets, bias, names)
+    graph = _graph(model, transcoders, nodes, edges, known, targets, settings)
+    text = prompt if isinstance(prompt, str) else model.decode(list(prompt))
+    graph.prompt, graph.notes = text, notes
+    graph.token_ids = [int(t) for t in tokens[0]]
+    graph.prompt_tokens = [model.token_text(t) for t in graph.token_ids]
+    return graph
+
+
+def _check_shares(node_share: float, edge_share: float, max_features: int | None) -> None:
+    for name, share in (("node_share", node_share), ("edge_share", edge_share)):
+        if not 0 < share <= 1:
+            raise InputError(f"{name} is {share}", expected="a share in (0, 1]")
+    if max_features is not None and max_features < 1:
+        raise InputError(f"max_features is {max_features}", expected="a positive number")
+
+
+def _tokens(model: Model, prompt: str | Sequence[int]) -> Tensor:
+    if isinstance(prompt, str):
+        return model.prompt(prompt)
+    if not 0 < len(prompt) <= model.context_length:
+        raise InputError(
+            f"the prompt has {len(prompt)} tokens",
+            expected=f"1 to {model.context_length} tokens",
+            next_step="shorten the prompt",
+        )
+    return torch.tensor([list(prompt)], device=model.device)
+
+
+class _Store:
+    """Rows as they come, kept sparse; biases of the targets beside them."""
+
+    def __init__(self, num_nodes: int) -> None:
+        self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.known = np.zeros(num_nodes, dtype=bool)
+        self.bias = np.full(num_nodes, np.nan)
+
+    def add(self, numbers: Tensor, rows: Tensor, values: Tensor) -> None:
+        """Rows [target, node] into the nodes `numbers`, whose values are `values`."""
+        bias = values.double() - rows.double().sum(1)
+        row, column = torch.nonzero(rows, as_tuple=True)
+        where = numbers.cpu().numpy()
+        self.parts.append(
+            (
+                column.cpu().numpy().astype(np.int32),
+                where[row.cpu().numpy()].astype(np.int32),
+                rows[row, column].cpu().numpy().astype(np.float32),
+            )
+        )
+        self.known[where] = True
+        self.bias[where] = bias.cpu().numpy()
+
+    def edges(self) -> Edges:
+        source, target, weight = (np.concatenate(part) for part in zip(*self.parts, strict=True))
+        return Edges(source, target, weight)
+
+
+def _edges(
+    model: Model,
+    transcoders: Mapping[int, Dictionary],
+    sources: Sources,
+    targets: Sequence[Target],
+    limit: int,
+) -> tuple[Edges, Mask, np.ndarray]:
+    """Edges into logits and features; which nodes' inputs are known; the biases [N]."""
+    num_nodes = sources.num_nodes + len(targets)
+    store = _Store(num_nodes)
+    batch = max(1, min(MAX_BATCH, BATCH_TOKENS // sources.num_positions))
+    total = min(limit, sources.num_features)
+    vectors = torch.stack([t.vector for t in targets]).to(sources.final.device)
+    numbers = torch.arange(sources.num_nodes, num_nodes)
+    with Rows(model, sources, batch) as rows, progress("tracing", total, "features") as bar:
+        for first in range(0, len(targets), batch):
+            part = vectors[first : first + batch]
+            values = part @ sources.final
+            store.add(numbers[first : first + batch], rows.logits(part), values)
+        for chosen in _batches(store, sources, targets, total, batch):
+            layer = int(sources.layer[chosen[0]])
+            encoder = transcoders[layer].W_enc[sources.feature[chosen]].float()
+            found = rows.features(layer, sources.position[chosen], encoder)
+            store.add(chosen, found, sources.preactivation[chosen])
+            bar.advance(len(chosen))
+    return store.edges(), store.known, store.bias
+
+
+def _batches(
+    store: _Store, sources: Sources, targets: Sequence[Target], total: int, batch: int
+) -> Iterator[Tensor]:
+    """Feature numbers, a layer's at a time; the most influential first where not all are done."""
+    everything = np.arange(sources.num_features)
+    if total == sources.num_features:
+        yield from _by_layer(everything, sources, batch)
+        return
+    start = _start(targets, sources.num_nodes)
+    rounds = max(total // 8, batch)
+    done = 0
+    while done < total:
+        edges = store.edges()
+        size = flow.influence(edges, flow.normalised(edges, len(start)), start)
+        open_features = everything[~store.known[: sources.num_features]]
+        order = np.argsort(-size[open_features], kind="stable")
+        chosen = open_features[order[: min(rounds, total - done)]]
+        done += len(chosen)
+        yield from _by_layer(np.sort(chosen), sources, batch)
+
+
+def _by_layer(numbers: np.ndarray, sources: Sources, batch: int) -> Iterator[Tensor]:
+    layers = sources.layer.cpu().numpy()[numbers]
+    for layer in np.unique(layers):
+        here = torch.from_numpy(numbers[layers == layer]).to(sources.layer.device)
+        yield from torch.split(here, batch)
+
+
+def _start(targets: Sequence[Target], num_sources: int) -> np.ndarray:
+    return np.concatenate([np.zeros(num_sources), [t.weight for t in targets]])
+
+
+def _nodes(
+    model: Model,
+    transcoders: Mapping[int, Dictionary],
+    sources: Sources,
+    targets: Sequence[Target],
+    bias: np.ndarray,
+    names: Names | None,
+) -> list[Node]:
+    tokens = [int(t) for t in sources.tokens[0]]
+    text = [model.token_text(t) for t in tokens]
+    nodes: list[Node] = []
+    for layer, position, feature, value in zip(
+        sources.layer.tolist(),
+        sources.position.tolist(),
+        sources.feature.tolist(),
+        sources.activation.tolist(),
+        strict=True,
+    ):
+        name = transcoders[layer].name
+        label = names(name, feature) if names else None
+        nodes.append(
+            Node(
+                "feature", layer, position, feature, value,
+                token=text[position], label=label, dictionary=name,
+            )
+        )  # fmt: skip
+    for layer, norms in enumerate(sources.error_norm.tolist()):
+        nodes += [Node("error", layer, p, -1, norm, token=text[p]) for p, norm in enumerate(norms)]
+    for p, norm in enumerate(sources.embedding_norm.tolist()):
+        nodes.append(Node("embedding", None, p, tokens[p], norm, token=text[p]))
+    for t in targets:
+        node = Node("logit", None, len(tokens) - 1, t.token, float(t.vector @ sources.final))
+        node.token, node.probability, node.against = (
+            model.token_text(t.token),
+            t.probability,
+            t.against,
+        )
+        node.against_token = None if t.against is None else model.token_text(t.against)
+        nodes.append(node)
+    for node, constant in zip(nodes, bias.tolist(), strict=True):
+        node.bias = None if np.isnan(constant) else constant
+    return nodes
+
+
+def _graph(
+    model: Model,
+    transcoders: Mapping[int, Dictionary],
+    nodes: list[Node],
+    edges: Edges,
+    known: Mask,
+    targets: Sequence[Target],
+    settings: dict[str, float | int | None],
+) -> Graph:
+    def is_kind(*kinds: str) -> Mask:
+        return np.array([node.kind in kinds for node in nodes])
+
+    start = _start(targets, len(nodes) - len(targets))
+    errors, tokens = is_kind("error"), is_kind("embedding")
+    kept_nodes, kept_edges, size = flow.prune(
+        edges,
+        start,
+        always=is_kind("embedding", "logit"),
+        is_feature=is_kind("feature"),
+        node_share=float(settings["node_share"] or 0),
+        edge_share=float(settings["edge_share"] or 0),
+        allowed=known | ~is_kind("feature"),
+    )
+    share = size / size.sum() if size.sum() > 0 else size
+    for node, part, rank in zip(nodes, share.tolist(), flow.ranks(size).tolist(), strict=True):
+        node.influence, node.rank = part, rank
+    return Graph(
+        model=model.name,
+        prompt="",
+        token_ids=[],
+        prompt_tokens=[],
+        num_layers=model.num_layers,
+        nodes=nodes,
+        edges=edges,
+        kept_nodes=kept_nodes,
+        kept_edges=kept_edges,
+        scores=flow.scores(edges, start, errors, tokens),
+        kept_scores=flow.scores(edges.select(kept_edges), start, errors, tokens),
+        dictionaries={layer: d.name for layer, d in transcoders.items()},
+        settings=dict(settings),
+        num_nodes_full=len(nodes),
+        num_edges_full=len(edges),
+    )

@@ -1,0 +1,167 @@
+"""The published viewer's graph format: {metadata, qParams, nodes, links}.
+
+Facts that the viewer relies on: a logit's clerp holds "(p=0.123)"; `influence` is a cumulative
+rank fraction (low is important); at least one node that is no logit has a layer above 0; slug and
+scan match [A-Za-z0-9_.-]; a link's weight is the raw signed direct effect.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from inscape.attribution.graph import Graph, Node
+from inscape.attribution.groups import same_feature
+
+CREATOR = "inscape"
+
+
+def to_viewer(
+    graph: Graph, *, slug: str | None = None, scan: str | None = None, description: str = ""
+) -> dict[str, Any]:
+    """The kept part of a graph in the viewer's format.
+
+    slug: the graph's name in its address (default: made from the prompt); scan: the model's name
+    there. Characters that the viewer does not take become "-".
+    """
+    part = _with_upper_node(graph)
+    ids = [node_id(node, part.num_layers) for node in part.nodes]
+    supernodes = [[label, *(ids[i] for i in members)] for label, members in same_feature(part)]
+    return {
+        "metadata": {
+            "slug": plain_name(slug or graph.prompt[:60], "graph"),
+            "scan": plain_name(scan or graph.model, "model"),
+            "prompt": graph.prompt,
+            "prompt_tokens": list(graph.prompt_tokens),
+            "transcoder_list": [graph.dictionaries[k] for k in sorted(graph.dictionaries)],
+            "node_threshold": float(graph.settings.get("node_share", 1.0)),
+            "schema_version": 1,
+            "info": {
+                "description": description or "; ".join(graph.notes),
+                "creator_name": CREATOR,
+                "generator": {"name": CREATOR},
+            },
+            "generation_settings": {
+                key: value for key, value in graph.settings.items() if not key.endswith("_share")
+            },
+            "pruning_settings": {
+                "node_threshold": graph.settings.get("node_share"),
+                "edge_threshold": graph.settings.get("edge_share"),
+            },
+        },
+        "qParams": {
+            "pinnedIds": [],
+            "supernodes": supernodes,
+            "linkType": "both",
+            "clickedId": "",
+            "sg_pos": "",
+        },
+        "nodes": [_node(node, part) for node in part.nodes],
+        "links": [
+            {"source": ids[s], "target": ids[t], "weight": float(w)}
+            for s, t, w in zip(part.edges.source, part.edges.target, part.edges.weight, strict=True)
+        ],
+    }
+
+
+def plain_name(text: str, otherwise: str) -> str:
+    """The text in the characters that the viewer takes in a slug or scan."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-")
+    return name or otherwise
+
+
+def node_id(node: Node, num_layers: int) -> str:
+    """The viewer's id: `L_F_P`, `L_-1_P`, `E_tok_P`, or `(num_layers+1)_tok_P`."""
+    if node.kind == "embedding":
+        return f"E_{node.feature}_{node.position}"
+    if node.kind == "logit":
+        return f"{num_layers + 1}_{node.feature}_{node.position}"
+    return f"{node.layer}_{node.feature}_{node.position}"
+
+
+def _with_upper_node(graph: Graph) -> Graph:
+    """The pruned graph; where it has no node above layer 0, the best one is added."""
+    part = graph.pruned()
+    if any(_is_upper(node) for node in part.nodes) or graph.is_pruned:
+        return part
+    upper = [i for i, node in enumerate(graph.nodes) if _is_upper(node)]
+    if not upper:
+        return part
+    best = max(upper, key=lambda i: graph.nodes[i].influence)
+    kept = graph.kept_nodes.copy()
+    kept[best] = True
+    edges = graph.edges
+    added = (edges.source == best) | (edges.target == best)
+    added &= kept[edges.source] & kept[edges.target]
+    fields = {**vars(graph), "kept_nodes": kept, "kept_edges": graph.kept_edges | added}
+    return Graph(**fields).pruned()
+
+
+def _is_upper(node: Node) -> bool:
+    return node.kind in ("feature", "error") and bool(node.layer)
+
+
+def _node(node: Node, graph: Graph) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "node_id": node_id(node, graph.num_layers),
+        "ctx_idx": node.position,
+        "run_idx": 0,
+        "reverse_ctx_idx": 0,
+        "token_prob": 0.0 if node.probability is None else float(node.probability),
+        "is_target_logit": False,
+    }
+    return base | _BY_KIND[node.kind](node, graph)
+
+
+def _feature(node: Node, _: Graph) -> dict[str, Any]:
+    layer, feature = int(node.layer or 0), node.feature
+    return {
+        "feature": (layer + feature) * (layer + feature + 1) // 2 + feature,
+        "layer": str(layer),
+        "feature_type": "cross layer transcoder",
+        "jsNodeId": f"{layer}_{feature}-0",
+        "clerp": node.label or "",
+        "influence": float(node.rank),
+        "activation": float(node.activation),
+    }
+
+
+def _error(node: Node, _: Graph) -> dict[str, Any]:
+    return {
+        "feature": -1,
+        "layer": str(node.layer),
+        "feature_type": "mlp reconstruction error",
+        "jsNodeId": f"{node.layer}_{node.position}-0",
+        "clerp": f"Err: mlp {node.token!r}",
+        "influence": float(node.rank),
+    }
+
+
+def _embedding(node: Node, _: Graph) -> dict[str, Any]:
+    return {
+        "feature": node.position,
+        "layer": "E",
+        "feature_type": "embedding",
+        "jsNodeId": f"E_{node.feature}-{node.position}",
+        "clerp": f'Emb: "{node.token}"',
+    }
+
+
+def _logit(node: Node, graph: Graph) -> dict[str, Any]:
+    layer = str(graph.num_layers + 1)
+    token = f'"{node.token}"'
+    if node.against_token is not None:
+        token += f' - "{node.against_token}"'
+    return {
+        "feature": node.feature,
+        "layer": layer,
+        "feature_type": "logit",
+        "jsNodeId": f"{layer}_{node.feature}-{node.position}",
+        "clerp": f"Output {token} (p={float(np.nan_to_num(node.probability or 0.0)):.3f})",
+        "is_target_logit": True,
+    }
+
+
+_BY_KIND = {"feature": _feature, "error": _error, "embedding": _embedding, "logit": _logit}
