@@ -1,0 +1,20 @@
+"""Opens language models; reads and edits their sites; stops early; linearises."""
+
+from inscape.model.adapters import Adapter, adapter_for, known_families
+from inscape.model.forward import Edit
+from inscape.model.model import Model, Run
+from inscape.model.sites import KINDS, Site
+from inscape.model.structure import Block, Structure
+
+__all__ = [
+    "KINDS",
+    "Adapter",
+    "Block",
+    "Edit",
+    "Model",
+    "Run",
+    "Site",
+    "Structure",
+    "adapter_for",
+    "known_families",
+]

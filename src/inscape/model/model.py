@@ -1,0 +1,347 @@
+"""A Hugging Face causal language model with named sites."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from threading import RLock
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from inscape.core import InputError, SiteError, pick_device
+from inscape.model.adapters import Adapter, adapter_for
+from inscape.model.fingerprint import folder_hash, module_hash
+from inscape.model.forward import Edit, HookedPass
+from inscape.model.generation import generate
+from inscape.model.linear import linearised, norm_weight
+from inscape.model.opening import find_folder, open_folder
+from inscape.model.sites import LAYER_KINDS, Site
+from inscape.model.structure import find_structure
+from inscape.model.text import TextCodec
+
+Logits = Literal["none", "last", "all"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one forward pass gave.
+
+    `acts` holds [batch, pos, d_model] for each site read, in the model's precision;
+    `run["resid_post.3"]` looks one up. `logits` is float32 [batch, pos, vocab], or
+    [batch, 1, vocab] for the last position, or None.
+    """
+
+    acts: dict[Site, Tensor] = field(default_factory=dict)
+    logits: Tensor | None = None
+
+    def __getitem__(self, site: str | Site) -> Tensor:
+        return self.acts[Site.parse(site)]
+
+
+class Model:
+    """A causal language model whose activations can be read, edited and linearised.
+
+    Made by `Model.open` (a folder or hub id) or `Model.wrap` (a loaded module). The module
+    is put in evaluation mode and its parameters take no gradient. Runs of one model in
+    several threads wait for each other.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        tokenizer: Any,
+        adapter: Adapter,
+        *,
+        name: str,
+        folder: Path | None = None,
+    ) -> None:
+        self.module = module.eval().requires_grad_(False)
+        self.name = name
+        self.adapter = adapter
+        self.structure = find_structure(module, adapter)
+        config = self.structure.config
+        self.num_layers = len(self.structure.blocks)
+        self.d_model: int = config.hidden_size
+        self.vocab_size: int = self.unembedding().shape[0]
+        self.context_length: int = getattr(config, "max_position_embeddings", None) or sys.maxsize
+        bos_id = config.bos_token_id
+        self._text = TextCodec(tokenizer, bos_id if isinstance(bos_id, int) else None)
+        self._has_tokenizer = tokenizer is not None
+        self._folder = folder
+        self._lock = RLock()
+
+    @classmethod
+    def open(
+        cls,
+        path_or_id: str | Path,
+        *,
+        device: str | None = None,
+        dtype: torch.dtype | None = None,
+        trust_remote_code: bool = False,
+    ) -> Model:
+        """Opens a Hugging Face folder, or a hub id (from the local cache, else downloaded).
+
+        Without `device` a GPU is taken if there is one. Without `dtype` weights are float32
+        on the CPU and as stored on a GPU. Code from the model's folder runs only with
+        `trust_remote_code`.
+
+        Raises:
+            ModelError: there is no such model, its family is unknown (says how to add it),
+                or weights or tokenizer are missing or broken.
+        """
+        chosen = pick_device(device)
+        folder = find_folder(path_or_id, trust_remote_code=trust_remote_code)
+        opened = open_folder(
+            folder, device=chosen, dtype=dtype, trust_remote_code=trust_remote_code
+        )
+        name = folder.resolve().name if Path(path_or_id).is_dir() else str(path_or_id)
+        return cls(opened.module, opened.tokenizer, opened.adapter, name=name, folder=folder)
+
+    @classmethod
+    def wrap(cls, module: nn.Module, tokenizer: Any = None, name: str = "model") -> Model:
+        """Takes a loaded Hugging Face causal language model as it is, where it is.
+
+        Without a tokenizer everything works that takes token ids. The module itself is
+        switched to evaluation mode, and its parameters to taking no gradient.
+
+        Raises:
+            ModelError: the module's family is unknown.
+        """
+        config: Any = module.config
+        return cls(module, tokenizer, adapter_for(config.model_type), name=name)
+
+    def __repr__(self) -> str:
+        return (
+            f"Model({self.name!r}, {self.adapter.model_type}, {self.num_layers} layers, "
+            f"d_model {self.d_model}, vocabulary {self.vocab_size}, {self.device})"
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go: the device of the embeddings."""
+        return next(self.module.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the activations."""
+        return self.unembedding().dtype
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 over config and weights: files of up to 64 MiB whole, larger ones by size
+        and ends (a wrapped module's tensors likewise)."""
+        return folder_hash(self._folder) if self._folder else module_hash(self.module)
+
+    # Sites
+
+    def sites(self) -> list[Site]:
+        """Every site of this model, in the order of the computation."""
+        kinds = [k for k in LAYER_KINDS if k != "resid_mid" or not self.structure.parallel]
+        inner = [Site(kind, layer) for layer in range(self.num_layers) for kind in kinds]
+        return [Site("embed"), *inner, Site("final")]
+
+    def site(self, text: str | Site) -> Site:
+        """The site written as `text`, checked against this model.
+
+        Raises:
+            SiteError: unknown kind, layer out of range, or `resid_mid` of a model whose
+                attention and MLP are parallel.
+        """
+        site = Site.parse(text)
+        if site.layer is not None and site.layer >= self.num_layers:
+            raise SiteError(
+                f"site {str(site)!r} is beyond the last layer of {self.name}",
+                expected=f"a layer from 0 to {self.num_layers - 1}",
+            )
+        if site.kind == "resid_mid" and self.structure.parallel:
+            raise SiteError(
+                f"site {str(site)!r} does not exist in {self.name}, "
+                "whose attention and MLP run in parallel",
+                expected="resid_pre, attn_out, mlp_in, mlp_out or resid_post",
+            )
+        return site
+
+    # Text
+
+    @property
+    def tokenizer(self) -> Any:
+        """The Hugging Face tokenizer, or None."""
+        return self._text.tokenizer if self._has_tokenizer else None
+
+    @property
+    def bos_id(self) -> int | None:
+        """The beginning-of-text token that `encode` prepends, or None."""
+        return self._text.bos_id
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of `text`, with exactly one BOS in front if the tokenizer has one
+        (also where it would not prepend it itself: GPT-2's is <|endoftext|>)."""
+        return self._text.encode(text)
+
+    def decode(self, ids: Sequence[int] | Tensor) -> str:
+        """The text of `ids` [pos], without special tokens."""
+        return self._text.decode(ids.tolist() if isinstance(ids, Tensor) else ids)
+
+    def token_text(self, id: int) -> str:
+        """One token as text, its leading space kept."""
+        return self._text.token_text(id)
+
+    def answer_token(self, text: str) -> tuple[int, bool]:
+        """The first token of `text` as a continuation, and whether more follow."""
+        return self._text.answer_token(text)
+
+    def prompt(self, text: str) -> Tensor:
+        """`text` as token ids [1, pos] on the model's device.
+
+        Raises:
+            InputError: it has no tokens, or more than the model's context.
+        """
+        tokens = torch.tensor([self.encode(text)], dtype=torch.long, device=self.device)
+        return self._checked(tokens)
+
+    # Running
+
+    def run(
+        self,
+        tokens: Tensor,
+        *,
+        read: Sequence[str | Site] = (),
+        edits: Mapping[str | Site, Edit] | Mapping[str, Edit] | Mapping[Site, Edit] | None = None,
+        logits: Logits = "none",
+        attention_mask: Tensor | None = None,
+        grad: bool = False,
+    ) -> Run:
+        """One forward pass that reads and edits sites.
+
+        Args:
+            tokens: integer ids [batch, pos].
+            read: sites to record.
+            edits: site -> function from the site's value [batch, pos, d_model] to its new
+                value of the same shape. Everything after it, and the recorded value of the
+                site itself, sees the result. An edit of `attn_out` or `mlp_out` changes
+                what is added to the stream, an edit of `mlp_in` only what the MLP reads.
+            logits: which positions' logits to return. With "none" the pass stops right
+                after the last site that is read (without reads: edited).
+            attention_mask: [batch, pos], 1 for real tokens; padding may be left or right.
+                logits="last" is the last column, padding or not.
+            grad: keep the graph, for gradients with respect to what edits put in.
+
+        Raises:
+            SiteError: a site is not one of this model's.
+            InputError: tokens out of shape or range, or an edit that changes the shape.
+        """
+        reads = [self.site(site) for site in read]
+        chains: dict[Site, list[Edit]] = {}
+        for site, edit in (edits or {}).items():
+            chains.setdefault(self.site(site), []).append(edit)
+        tokens = self._checked(tokens)
+        if logits == "none" and not reads and not chains:
+            return Run()
+        hooked = HookedPass(self.structure, reads, chains, stop=logits == "none")
+        inputs = self._inputs(tokens, attention_mask, logits)
+        with self._lock, torch.enable_grad() if grad else torch.no_grad():
+            output = hooked(lambda: self.module(**inputs))
+        wanted = None if logits == "none" else output.logits.float()
+        return Run({site: hooked.acts[site] for site in reads}, wanted)
+
+    def generate(
+        self,
+        tokens: Tensor,
+        max_new_tokens: int,
+        *,
+        edits: Mapping[str | Site, Edit] | Mapping[str, Edit] | Mapping[Site, Edit] | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Tensor:
+        """Continues `tokens` [batch, pos]; returns [batch, pos + new], prompt included.
+
+        Greedy at temperature 0, else sampled with `seed`. Edits apply to the whole text at
+        every step, so that their positions stay what they are; without edits a key-value
+        cache is used. Ends early when every row has ended; a row that has ended goes on
+        with its end-of-text token.
+
+        Raises:
+            InputError: tokens out of shape or range, or no room left in the context.
+        """
+        tokens = self._checked(tokens, room=max_new_tokens)
+        return generate(
+            self, tokens, max_new_tokens, edits=edits, temperature=temperature, seed=seed
+        )
+
+    @contextmanager
+    def linearised(self) -> Iterator[None]:
+        """Within it, runs have their usual values and the gradients of a linear map:
+        attention patterns and norm denominators are held, and none crosses an MLP."""
+        with self._lock, linearised(self.structure):
+            yield
+
+    # Weights
+
+    def unembedding(self) -> Tensor:
+        """The head's weight [vocab, d_model]: logits are `final` times its transpose
+        (gemma2 bends them by a softcap afterwards: see `unembed`)."""
+        weight = self.structure.head.weight
+        if not isinstance(weight, Tensor):
+            raise TypeError("the head has no weight")
+        return weight.detach()
+
+    def unembed(self, final: Tensor) -> Tensor:
+        """The logits, float32 [..., vocab], of values [..., d_model] of the site `final`."""
+        logits: Tensor = self.structure.head(final.to(self.dtype))
+        softcap = getattr(self.structure.config, "final_logit_softcapping", None)
+        if softcap is not None:
+            logits = torch.tanh(logits / softcap) * softcap
+        return logits.float()
+
+    def final_norm_weight(self) -> Tensor:
+        """What the last norm multiplies with, float32 [d_model] (for gemma 1 + weight)."""
+        weight = norm_weight(self.structure.final_norm, self.adapter.norm_offset)
+        if not isinstance(weight, Tensor):
+            return torch.ones(self.d_model, device=self.device)
+        return weight.detach()
+
+    # Checks
+
+    def _checked(self, tokens: Tensor, room: int = 0) -> Tensor:
+        if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
+            raise InputError(
+                f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype}",
+                expected="integer ids of shape [batch, pos]",
+            )
+        if tokens.numel() == 0:
+            raise InputError("there are no tokens", expected="at least one")
+        if tokens.shape[1] + room > self.context_length:
+            more = f" and {room} new ones" if room else ""
+            raise InputError(
+                f"{tokens.shape[1]} tokens{more} do not fit",
+                expected=f"at most {self.context_length}, the context of {self.name}",
+                next_step="shorten the text",
+            )
+        low, high = (int(bound) for bound in tokens.aminmax())
+        if low < 0 or high >= self.vocab_size:
+            raise InputError(
+                f"token id {low if low < 0 else high} is out of range",
+                expected=f"ids from 0 to {self.vocab_size - 1}, the vocabulary of {self.name}",
+            )
+        return tokens.to(device=self.device, dtype=torch.long)
+
+    def _inputs(self, tokens: Tensor, mask: Tensor | None, logits: Logits) -> dict[str, Any]:
+        inputs: dict[str, Any] = {"input_ids": tokens, "use_cache": False}
+        inputs["logits_to_keep"] = 1 if logits == "last" else 0
+        if mask is not None:
+            if mask.shape != tokens.shape:
+                raise InputError(
+                    f"attention_mask of shape {tuple(mask.shape)}",
+                    expected=f"{tuple(tokens.shape)}, that of the tokens",
+                )
+            mask = mask.to(device=self.device, dtype=torch.long)
+            # transformers counts positions over padding on the left; the model must not.
+            positions = (mask.cumsum(-1) - 1).clamp(min=0)
+            inputs |= {"attention_mask": mask, "position_ids": positions}
+        return inputs
