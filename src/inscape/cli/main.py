@@ -1,0 +1,156 @@
+"""The shell around the verbs: which there are, how they are loaded, how errors are told.
+
+1. Only the file of the verb that was typed is imported; the others are known by one line.
+2. A mistake that the user can mend is one line on standard error, exit code 2.
+3. A fault of inscape itself keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+VERBS = {
+    "demo": "The whole chain, live, on the bundled model.",
+    "build": "Make an atlas of a model: harvest to label.",
+    "harvest": "Store a model's activations over a text.",
+    "train": "Train dictionaries on stored activations.",
+    "index": "Index what each feature of a dictionary does.",
+    "label": "Name features, and score the names.",
+    "trace": "Trace which concepts led to the next token.",
+    "diagnose": "Find and prove why a wrong answer wins.",
+    "steer": "Change features while the model writes.",
+    "validate": "Measure what a dictionary keeps and loses.",
+    "doctor": "Check this machine and this installation.",
+}
+
+OVERVIEW = """Shows what a language model is thinking, where it goes wrong, and what to change.
+
+\b
+inscape demo                                     all of it, on the bundled model
+inscape build MODEL --text corpus/ --out atlas/  make an atlas of a model
+inscape trace atlas/ "a prompt"                  how the next token came about
+inscape diagnose atlas/ "a prompt" --right " x"  why another answer won
+inscape steer atlas/ "a prompt" --feature resid2/17 --strength 4
+
+Every command that writes can be stopped and run again: it goes on where it was.
+`--json` prints the result for a program; `inscape VERB --help` tells more.
+"""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from inscape import __version__
+
+        typer.echo(f"inscape {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """The options that stand before a verb."""
+
+
+def _known_by_name(verb: str) -> Callable[[], None]:
+    """Stands in for a verb that was not typed, so that help can list it unloaded."""
+
+    def command() -> None:
+        raise RuntimeError(f"the verb {verb} was run without being loaded")
+
+    return command
+
+
+def typed_verb(arguments: Sequence[str]) -> str | None:
+    """The first argument that is no option."""
+    return next((word for word in arguments if not word.startswith("-")), None)
+
+
+def make_app(arguments: Sequence[str]) -> typer.Typer:
+    """The application for one command line; only the verb in it is imported."""
+    app = typer.Typer(
+        name="inscape",
+        help=OVERVIEW,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback()(_root)
+    typed = typed_verb(arguments)
+    for verb, line in VERBS.items():
+        if verb == typed:
+            command: Callable[..., Any] = import_module(f"inscape.cli.{verb}").command
+            app.command(verb, short_help=line)(command)
+        else:
+            app.command(verb, help=line)(_known_by_name(verb))
+    return app
+
+
+def _say(message: str) -> None:
+    print(f"inscape: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _stopped(signum: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one command line; the exit code is 0, 2 for a mistake that the user can mend."""
+    arguments = list(arguments) or ["--help"]
+    try:
+        code = make_app(arguments)(arguments, prog_name="inscape", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        _say("stopped; run the same command again: it goes on where it was")
+        return 2
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing to tell, and nowhere to tell it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        message = _one_line(error)
+        if message is None:
+            raise
+        _say(message)
+        return 2
+
+
+def _one_line(error: Exception) -> str | None:
+    """The line for a mistake that the user can mend; None for a fault of inscape."""
+    from inscape.core import InscapeError
+
+    if isinstance(error, InscapeError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"no space left on the disk{f' of {error.filename}' if error.filename else ''}; "
+            "free some space and run the same command again: it goes on where it was"
+        )
+    usage = getattr(error, "format_message", None)  # typer's own errors about arguments
+    if callable(usage):
+        return f"{usage().rstrip('.')}; see: inscape {_help_for(error)}--help"
+    return None
+
+
+def _help_for(error: Exception) -> str:
+    name = getattr(getattr(error, "ctx", None), "info_name", None)
+    return f"{name} " if name in VERBS else ""
+
+
+def run() -> NoReturn:
+    """The entry point of the command."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    signal.signal(signal.SIGTERM, _stopped)
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from inscape.core import Config, InputError, pick_device, progress, seeded, track
+
+
+class Small(Config):
+    width: int = 4
+
+
+def test_a_config_is_frozen_keyword_only_and_refuses_unknown_fields() -> None:
+    config = Small(width=8)
+    with pytest.raises(ValidationError):
+        config.width = 9  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        Small(widht=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        Small(3)  # type: ignore[misc]
+    assert config == Small.model_validate_json(config.model_dump_json())
+
+
+def test_seeds_are_stable_and_independent() -> None:
+    assert seeded(0, "a") == seeded(0, "a")
+    different = {seeded(0), seeded(1), seeded(0, "a"), seeded(0, "b"), seeded(0, 1), seeded(0, "1")}
+    assert len(different) == 6
+    assert all(0 <= seed < 2**63 for seed in different)
+    assert seeded(3, "shuffle", 7) == 1825288025656198170
+
+
+def test_track_yields_everything_and_shows_a_bar_only_when_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INSCAPE_PROGRESS", "0")
+    assert list(track(range(5), "counting")) == [0, 1, 2, 3, 4]
+    assert capsys.readouterr() == ("", "")
+
+    monkeypatch.setenv("INSCAPE_PROGRESS", "1")
+    assert list(track(iter("abc"), "reading", total=3, unit="letters")) == ["a", "b", "c"]
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "reading" in shown.err
+    assert "100%" in shown.err
+
+
+def test_an_inner_bar_joins_the_outer_one_and_an_error_closes_both(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INSCAPE_PROGRESS", "1")
+    with pytest.raises(RuntimeError, match="inside"), progress("outer", 2) as outer:
+        outer.advance(1, loss=0.25)
+        with progress("inner", 2) as inner:
+            inner.advance()
+            raise RuntimeError("inside")
+    with progress("after", 1) as bar:
+        bar.advance(1, loss=0.5)
+        assert bar.done == 1
+    assert "after" in capsys.readouterr().err
+
+
+def test_the_device_is_there_or_is_refused_by_name() -> None:
+    assert pick_device("cpu").type == "cpu"
+    assert pick_device().type in ("cpu", "cuda")
+    with pytest.raises(InputError, match="'gpu9' is unknown"):
+        pick_device("gpu9")
+    with pytest.raises(InputError, match="cuda:99"):
+        pick_device("cuda:99")
+
+
+@pytest.mark.parametrize("room", ["inscape", "inscape.core", "inscape.storage"])
+def test_the_lowest_rooms_do_not_import_torch(room: str) -> None:
+    code = f"import sys, {room}; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
