@@ -1,0 +1,9 @@
+"""From a corpus to shuffled batches of activations."""
+
+from inscape.activations.documents import documents
+from inscape.activations.harvest import harvest
+from inscape.activations.shards import TokenTable
+from inscape.activations.statistics import SiteStats
+from inscape.activations.store import ActivationStore
+
+__all__ = ["ActivationStore", "SiteStats", "TokenTable", "documents", "harvest"]

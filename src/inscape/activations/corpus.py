@@ -1,0 +1,136 @@
+"""From documents to rows: what the model reads at once, and the pools that become shards.
+
+1. Each document is tokenised and cut into rows of at most `context` tokens; every row begins with
+   the beginning-of-text token where the model has one.
+2. Rows are collected, in order, until a pool holds `shard_tokens` tokens: one pool is one shard.
+   The grouping depends only on corpus and settings, so that a stopped harvest finds it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inscape.activations.documents import corpus_files, documents
+from inscape.core import DataError
+from inscape.model import Model
+
+Text = Path | str | Sequence[str] | Iterable[Sequence[int]]
+_SAMPLE = 64
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The rows of one shard, end to end.
+
+    ids [tokens], starts and lengths [rows]: where each row lies in `ids`; document [rows]; first_row:
+    the number of its first row in the whole store.
+    """
+
+    ids: np.ndarray[Any, np.dtype[np.int32]]
+    starts: np.ndarray[Any, np.dtype[np.int64]]
+    lengths: np.ndarray[Any, np.dtype[np.int64]]
+    document: np.ndarray[Any, np.dtype[np.int32]]
+    first_row: int
+
+
+class Corpus:
+    """A text source bound to the model that reads it.
+
+    Args:
+        source: a path (see `documents`), texts, or documents that are already token ids (with or
+            without the beginning-of-text token in front).
+    """
+
+    def __init__(self, model: Model, source: Text) -> None:
+        self.model = model
+        self.path = Path(source) if isinstance(source, str | Path) else None
+        self.items: list[Any] = [] if isinstance(source, str | Path) else list(source)
+        self.pretokenised = bool(self.items) and not isinstance(self.items[0], str)
+        if self.path is None and not self.items:
+            raise DataError("the corpus is empty", expected="at least two documents")
+
+    def fingerprint(self) -> dict[str, str]:
+        """What identifies the text: a hash over its files, texts or token ids."""
+        digest = hashlib.sha256()
+        if self.path is not None:
+            for file in corpus_files(self.path):
+                digest.update(f"{file.suffix}\0".encode())
+                with open(file, "rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+            return {"source": "files", "sha256": digest.hexdigest()}
+        for item in self.items:
+            raw = np.asarray(item, np.int64).tobytes() if self.pretokenised else item.encode()
+            digest.update(len(raw).to_bytes(8, "little") + raw)
+        source = "token ids" if self.pretokenised else "texts"
+        return {"source": source, "sha256": digest.hexdigest()}
+
+    def token_lists(self) -> Iterator[list[int]]:
+        """The token ids of each document, without the beginning-of-text token."""
+        bos = self.model.bos_id
+        source: Iterable[Any] = documents(self.path) if self.path is not None else self.items
+        for item in source:
+            ids = list(map(int, item)) if self.pretokenised else self.model.encode(item)
+            yield ids[1:] if ids and ids[0] == bos else ids
+
+    def estimate(self) -> int | None:
+        """About how many tokens there are (for the time left), from the first documents."""
+        if self.pretokenised:
+            return sum(len(item) for item in self.items)
+        source = documents(self.path) if self.path is not None else iter(self.items)
+        sample = list(itertools.islice(source, _SAMPLE))
+        size = sum(len(text.encode()) for text in sample)
+        if not size:
+            return None
+        tokens = sum(len(self.model.encode(text)) for text in sample)
+        if self.path is None:
+            total = sum(len(text.encode()) for text in self.items)
+        else:
+            total = sum(file.stat().st_size for file in corpus_files(self.path))
+        return int(total * tokens / size)
+
+    def pools(self, context: int, shard_tokens: int, max_tokens: int | None) -> Iterator[Pool]:
+        """The rows of all documents, pool by pool; `max_tokens` cuts the last row short."""
+        rows: list[tuple[int, list[int]]] = []
+        size = total = done = 0
+        for row in self._rows(context):
+            document, ids = row
+            if max_tokens is not None and total + len(ids) >= max_tokens:
+                ids = ids[: max_tokens - total]
+                if len(ids) > 1:
+                    rows.append((document, ids))
+                break
+            rows.append(row)
+            size += len(ids)
+            total += len(ids)
+            if size >= shard_tokens:
+                yield _pool(rows, done)
+                done += len(rows)
+                rows, size = [], 0
+        if rows:
+            yield _pool(rows, done)
+
+    def _rows(self, context: int) -> Iterator[tuple[int, list[int]]]:
+        bos = self.model.bos_id
+        front = [] if bos is None else [bos]
+        step = context - len(front)
+        for document, ids in enumerate(self.token_lists()):
+            for start in range(0, len(ids), step):
+                yield document, front + ids[start : start + step]
+
+
+def _pool(rows: list[tuple[int, list[int]]], first_row: int) -> Pool:
+    lengths = np.array([len(ids) for _, ids in rows], np.int64)
+    return Pool(
+        ids=np.fromiter(itertools.chain.from_iterable(ids for _, ids in rows), np.int32),
+        starts=np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64),
+        lengths=lengths,
+        document=np.array([document for document, _ in rows], np.int32),
+        first_row=first_row,
+    )

@@ -1,0 +1,307 @@
+"""Harvest: corpus -> model -> a store of activations on disk.
+
+1. The corpus is tokenised and cut into rows, and rows are grouped into pools, one per shard.
+2. Within a pool, rows of similar length are read together, so that there is little padding. The
+   model is causal and padding is on the right, so it cannot reach a real token: padded positions
+   are dropped and no mask is needed. The forward pass stops at the last site that is wanted.
+3. Activations go into the shard in bf16, in the order of the corpus. Tokens that do not count
+   (beginning of text, attention sinks) are flagged, and statistics are taken over the others.
+4. A shard is written whole, by a background thread while the model reads the next pool; the
+   manifest comes last. A stopped harvest skips the shards that are there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch
+from torch import Tensor
+
+from inscape.activations.corpus import Corpus, Pool, Text
+from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, shard_name
+from inscape.activations.statistics import Moments, find_sinks
+from inscape.activations.store import KIND, STATS, VERSION, ActivationStore
+from inscape.core import DataError, InputError, StorageError, progress
+from inscape.model import Model
+from inscape.storage import (
+    MANIFEST,
+    clean_temporary,
+    lock,
+    read_json,
+    write_json,
+    write_manifest,
+    write_tensors,
+)
+
+REQUEST = "harvest.json"
+
+
+def harvest(
+    model: Model,
+    text: Text,
+    sites: Sequence[str],
+    out: Path,
+    *,
+    context: int | None = None,
+    max_tokens: int | None = None,
+    batch_tokens: int = 8192,
+    shard_tokens: int = 65536,
+) -> ActivationStore:
+    """Read activations at `sites` over a corpus into a store at `out`.
+
+    Args:
+        model: the model to read.
+        text: a path (see `documents`), texts, or documents as token ids.
+        sites: where to read.
+        out: the store's folder. A stopped harvest goes on there; a finished one is returned.
+        context: tokens per row, the beginning-of-text token included; the model's own by default.
+        max_tokens: stop after this many tokens (rows of the token table).
+        batch_tokens: tokens that the model reads at once, padding included.
+        shard_tokens: a shard is closed once it holds this many.
+
+    Raises:
+        DataError: the corpus is empty, has one document only, or is unreadable; or an activation
+            is not finite.
+        InputError: no site, a context longer than the model's, or `out` holds another store.
+        SiteError: a site is unknown.
+        StorageError: the disk is full, or another process is writing the store.
+    """
+    out = Path(out)
+    names = list(dict.fromkeys(str(model.site(site)) for site in sites))
+    if not names:
+        raise InputError("no site to harvest", expected="at least one, such as resid_post.2")
+    width = _context(model, context)
+    corpus = Corpus(model, text)
+    request = {
+        "model": model.name,
+        "model_hash": model.hash,
+        "sites": names,
+        "text": corpus.fingerprint(),
+        "context": width,
+        "max_tokens": max_tokens,
+        "shard_tokens": shard_tokens,
+    }
+    _check_request(out, request)
+    if (out / MANIFEST).is_file():
+        try:
+            return ActivationStore.open(out)
+        except StorageError:
+            pass  # a shard is missing or broken: it is made again below
+    with lock(out):
+        _check_request(out, request)
+        write_json(out / REQUEST, request)
+        pools = corpus.pools(width, shard_tokens, max_tokens)
+        expected = min(filter(None, (corpus.estimate(), max_tokens)), default=None)
+        with progress("harvest", expected, "tokens") as bar:
+            writer = _Writer(model, names, out, batch_tokens)
+            with writer:
+                for number, pool in enumerate(pools):
+                    writer.add(number, pool)
+                    bar.advance(len(pool.ids))
+        _finish(out, writer, request)
+    return ActivationStore.open(out)
+
+
+def _context(model: Model, context: int | None) -> int:
+    if context is None:
+        return model.context_length
+    least = 1 if model.bos_id is None else 2
+    if not least <= context <= model.context_length:
+        raise InputError(
+            f"context {context} does not fit {model.name}",
+            expected=f"{least} to {model.context_length}",
+        )
+    return context
+
+
+def _check_request(out: Path, request: dict[str, Any]) -> None:
+    """Refuses a folder that holds a store made from something else, by name."""
+    if not (out / REQUEST).is_file():
+        if (out / MANIFEST).is_file():
+            raise InputError(f"{out} holds something else", next_step="choose another folder")
+        return
+    found = read_json(out / REQUEST)
+    for key, wanted in request.items():
+        if key != "model" and found.get(key) != wanted:
+            shown = (found.get("model"), request["model"]) if key == "model_hash" else None
+            had, wants = shown or (found.get(key), wanted)
+            raise InputError(
+                f"{out} holds activations made with another {key.removesuffix('_hash')} "
+                f"({had} there, {wants} asked for)",
+                next_step="choose another folder, or remove that one",
+            )
+
+
+class _Writer:
+    """Turns pools into shards; used as a context manager, waits for the last write at its end."""
+
+    def __init__(self, model: Model, sites: list[str], out: Path, batch_tokens: int) -> None:
+        self.model, self.sites, self.out, self.batch_tokens = model, sites, out, batch_tokens
+        self.medians: dict[str, float] = {}
+        self.shards: list[Path] = []
+        self.num_documents = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="shard")
+        self._pending: Future[None] | None = None
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.shutdown(wait=True)
+        if self._pending is not None and error[0] is None:
+            self._pending.result()
+
+    def add(self, number: int, pool: Pool) -> None:
+        """Make shard `number` from its pool, unless it is there already."""
+        path = self.out / shard_name(number)
+        self.shards.append(path)
+        self.num_documents = int(pool.document[-1]) + 1
+        if self._reuse(path, pool):
+            return
+        acts = self._read(pool)
+        arrays, metadata = self._arrays(pool, acts)
+        if self._pending is not None:
+            self._pending.result()  # one write at a time: memory holds two shards at most
+        self._pending = self._thread.submit(write_tensors, path, arrays, metadata)
+
+    def _reuse(self, path: Path, pool: Pool) -> bool:
+        clean_temporary(path.parent, path.name)
+        if not path.is_file():
+            return False
+        try:
+            shard = Shard(path)
+            same = np.array_equal(shard.map("ids"), pool.ids)
+            figures = json.loads(shard.metadata["statistics"])
+        except (StorageError, KeyError, ValueError):
+            return False
+        if same and not self.medians:
+            self.medians = figures["median_norm"]
+        return bool(same)
+
+    def _read(self, pool: Pool) -> dict[str, Tensor]:
+        """bf16 activations [tokens, width] of every site, in the pool's order."""
+        acts: dict[str, Tensor] = {}
+        order = np.argsort(pool.lengths, kind="stable")
+        ids = torch.from_numpy(pool.ids.astype(np.int64))
+        start = 0
+        while start < len(order):
+            rows = order[start:]
+            # Lengths ascend: the batch takes rows while their number times the longest fits.
+            fits = np.arange(1, len(rows) + 1) * pool.lengths[rows] <= self.batch_tokens
+            rows = rows[: max(1, int(fits.sum()))]
+            start += len(rows)
+            lengths = pool.lengths[rows]
+            columns = np.arange(lengths.max())
+            real = torch.from_numpy(columns[None, :] < lengths[:, None])
+            places = torch.from_numpy(pool.starts[rows][:, None] + columns)[real]
+            tokens = torch.zeros(real.shape, dtype=torch.int64)
+            tokens[real] = ids[places]
+            run = self.model.run(tokens.to(self.model.device), read=self.sites)
+            for site in self.sites:
+                part = run[site].to(dtype=torch.bfloat16, device="cpu")
+                if site not in acts:
+                    acts[site] = torch.empty((len(ids), part.shape[-1]), dtype=torch.bfloat16)
+                acts[site][places] = part[real]
+        return acts
+
+    def _arrays(
+        self, pool: Pool, acts: dict[str, Tensor]
+    ) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
+        flags, norms = self._flags(pool, acts)
+        arrays = dict(zip(COLUMNS, (*_columns(pool), flags), strict=True))
+        kept = torch.from_numpy(flags == 0)
+        figures: dict[str, Any] = {"median_norm": self.medians, "count": {}, "norms": {}}
+        for site, values in acts.items():
+            moments = Moments.of(values.float(), kept)
+            arrays[f"mean:{site}"], arrays[f"m2:{site}"] = moments.mean, moments.m2
+            figures["count"][site], figures["norms"][site] = moments.count, moments.norms
+            arrays[site] = values.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+        return arrays, {"statistics": json.dumps(figures)}
+
+    def _flags(self, pool: Pool, acts: dict[str, Tensor]) -> tuple[np.ndarray[Any, Any], Any]:
+        norms = {site: values.float().norm(dim=1) for site, values in acts.items()}
+        for site, values in norms.items():
+            if not bool(torch.isfinite(values).all()):
+                token = int((~torch.isfinite(values)).nonzero()[0])
+                row = int(np.searchsorted(pool.starts, token, side="right")) - 1
+                raise DataError(
+                    f"the model's activation at {site} is not finite at position "
+                    f"{token - pool.starts[row]} of document {pool.document[row]}",
+                    next_step="leave that document out, or open the model in float32",
+                )
+        bos = torch.zeros(len(pool.ids), dtype=torch.bool)
+        if self.model.bos_id is not None:
+            bos[torch.from_numpy(pool.starts)] = True
+        # Massive norms are a matter of the residual stream; an MLP's output is heavy-tailed.
+        judged = {site: values for site, values in norms.items() if site.startswith("resid_")}
+        judged = judged or norms
+        if not self.medians:
+            self.medians = {site: float(v[~bos].median()) for site, v in judged.items()}
+        sinks = find_sinks(judged, self.medians) & ~bos
+        flags = (bos * BOS + sinks * SINK).to(torch.uint8).numpy()
+        return flags, norms
+
+
+def _columns(pool: Pool) -> tuple[np.ndarray[Any, Any], ...]:
+    """ids, document, row and position of every token of a pool."""
+    rows = np.arange(pool.first_row, pool.first_row + len(pool.lengths), dtype=np.int32)
+    position = np.arange(len(pool.ids)) - np.repeat(pool.starts, pool.lengths)
+    document = np.repeat(pool.document, pool.lengths)
+    return pool.ids, document, np.repeat(rows, pool.lengths), position.astype(np.int32)
+
+
+def _finish(out: Path, writer: _Writer, request: dict[str, Any]) -> None:
+    """Statistics and manifest over all shards; shards of an earlier, longer run are removed."""
+    if writer.num_documents < 2:
+        raise DataError(
+            "the corpus holds fewer than two documents of at least one token",
+            expected="several, so that what is learned on one part is judged on another",
+            next_step="separate documents by blank lines, or give more text",
+        )
+    for stale in set(out.glob("shard-*.safetensors")) - set(writer.shards):
+        stale.unlink()
+    totals: dict[str, Moments] = {}
+    counts = {"num_tokens": 0, "num_bos": 0, "num_sinks": 0}
+    num_rows = 0
+    sizes = []
+    for path in writer.shards:
+        shard = Shard(path)
+        figures = json.loads(shard.metadata["statistics"])
+        flags = shard.map("flags")
+        sizes.append(shard.num_tokens)
+        counts["num_tokens"] += shard.num_tokens
+        counts["num_bos"] += int(((flags & BOS) != 0).sum())
+        counts["num_sinks"] += int(((flags & SINK) != 0).sum())
+        num_rows = int(shard.map("row")[-1]) + 1
+        for site in writer.sites:
+            part = Moments(
+                figures["count"][site],
+                np.array(shard.map(f"mean:{site}")),
+                np.array(shard.map(f"m2:{site}")),
+                figures["norms"][site],
+            )
+            totals[site] = totals[site].merge(part) if site in totals else part
+    stats = {site: moments.finish() for site, moments in totals.items()}
+    write_tensors(out / STATS, {site: value.mean for site, value in stats.items()})
+    extra = {
+        **counts,
+        "num_rows": num_rows,
+        "num_documents": writer.num_documents,
+        "shards": sizes,
+        "sites": {
+            site: {
+                "width": len(value.mean),
+                "count": value.count,
+                "mean_norm": value.mean_norm,
+                "variance": value.variance,
+            }
+            for site, value in stats.items()
+        },
+    }
+    write_manifest(out, KIND, VERSION, made_from=request, extra=extra)

@@ -1,0 +1,214 @@
+"""A finished store of activations: reads, statistics, and shuffled batches.
+
+Shards are mapped, so that opening a store costs no memory. Batches are drawn through one seeded
+permutation per epoch over all tokens that count, in O(batch); batch n is the same whenever and
+wherever the drawing starts, which is what makes a training resumable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch
+from torch import Tensor
+
+from inscape.activations.shards import COLUMNS, Shard, TokenTable, shard_name
+from inscape.activations.statistics import SiteStats
+from inscape.core import DataError, InputError, SiteError, seeded
+from inscape.model import Site
+from inscape.storage import read_manifest, read_tensors
+
+KIND = "activations"
+VERSION = 1
+STATS = "stats.safetensors"
+_MEMORY = 2 << 30
+
+
+class ActivationStore:
+    """Activations of one model over one corpus, read-only.
+
+    Attributes:
+        path: its folder. sites: what it holds, as text ("resid_post.2"). num_tokens: entries of the
+            token table; num_kept: those that count. model_hash: the model that made it.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.sites: list[str] = list(manifest["sites"])
+        self.num_tokens = int(manifest["num_tokens"])
+        self.num_kept = self.num_tokens - manifest["num_bos"] - manifest["num_sinks"]
+        self.num_documents = int(manifest["num_documents"])
+        self.model_hash = str(manifest["made_from"]["model_hash"])
+        self._shards = [Shard(path / shard_name(n)) for n in range(len(manifest["shards"]))]
+        self._offsets = np.concatenate([[0], np.cumsum(manifest["shards"])]).astype(np.int64)
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = False) -> ActivationStore:
+        """Open the store in a folder; with `verify`, checksums are compared too.
+
+        Raises:
+            StorageError: not a store, an unfinished one, a newer version, or a shard is missing,
+                half-written or corrupt (it is named).
+        """
+        path = Path(path)
+        return cls(path, read_manifest(path, KIND, VERSION, verify=verify))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a product of this store is made from."""
+        return {**self.manifest["made_from"], "num_tokens": self.num_tokens}
+
+    def width(self, site: str | Site) -> int:
+        """Width of the activations at a site."""
+        return int(self.manifest["sites"][self._site(site)]["width"])
+
+    def site_stats(self, site: str | Site) -> SiteStats:
+        """Statistics of a site over the tokens that count."""
+        name = self._site(site)
+        record = self.manifest["sites"][name]
+        mean = read_tensors(self.path / STATS, [name])[name]
+        return SiteStats(record["count"], mean, record["mean_norm"], record["variance"])
+
+    def tokens(self) -> TokenTable:
+        """The token table, read once."""
+        return self._tokens
+
+    def read(
+        self,
+        site: str | Site,
+        rows: slice | Sequence[int] | np.ndarray[Any, Any] = slice(None),
+        *,
+        dtype: type = np.float32,
+    ) -> np.ndarray[Any, Any]:
+        """Activations [rows, width] of chosen tokens (indices into the token table)."""
+        name = self._site(site)
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(self.num_tokens))
+        chosen = np.asarray(rows, np.int64)
+        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < self.num_tokens:
+            raise InputError(f"tokens beyond the {self.num_tokens} of {self.path}")
+        out = np.empty((len(chosen), self.width(name)), dtype)
+        shard_of = np.searchsorted(self._offsets, chosen, side="right") - 1
+        for number in np.unique(shard_of):
+            here = np.flatnonzero(shard_of == number)
+            # Ascending order within the shard: one walk over its pages.
+            here = here[np.argsort(chosen[here], kind="stable")]
+            data = self._shards[number].map(name)
+            out[here] = data[chosen[here] - self._offsets[number]].astype(dtype)
+        return out
+
+    def batches(
+        self,
+        sites: Sequence[str | Site],
+        batch_size: int,
+        *,
+        seed: int,
+        epochs: int | None = None,
+        start: int = 0,
+        memory: int = _MEMORY,
+    ) -> Iterator[dict[str, Tensor]]:
+        """Shuffled fp32 batches over the tokens that count.
+
+        Args:
+            sites: the activations of one batch are of the same tokens, by site.
+            batch_size: rows of a batch; batches run on across epochs.
+            seed: of the order.
+            epochs: how often each token is seen (the last batch may be short); endless by default.
+            start: number of the first batch, to go on after an interruption.
+            memory: sites that fit into this many bytes in bf16 are held, others read when needed.
+
+        Raises:
+            DataError: an activation is not finite: shard and row are named.
+        """
+        names = [self._site(site) for site in sites]
+        kept = np.flatnonzero(self._tokens.kept)
+        if not len(kept):
+            raise DataError(f"{self.path} has no token that counts", next_step="harvest more text")
+        width = sum(self.width(name) for name in names)
+        held = self._hold(names) if 2 * width * self.num_tokens <= memory else None
+        total = None if epochs is None else epochs * len(kept)
+        place = start * batch_size
+        epoch = -1
+        order = kept
+        while total is None or place < total:
+            end = place + batch_size if total is None else min(place + batch_size, total)
+            parts = []
+            while place < end:
+                if place // len(kept) != epoch:
+                    epoch = place // len(kept)
+                    order = kept[_permutation(len(kept), seed, epoch)]
+                first = place % len(kept)
+                part = order[first : first + end - place]
+                parts.append(part)
+                place += len(part)
+            yield self._batch(names, np.concatenate(parts), held)
+
+    def _batch(
+        self, names: list[str], rows: np.ndarray[Any, Any], held: dict[str, Tensor] | None
+    ) -> dict[str, Tensor]:
+        batch = {}
+        for name in names:
+            if held is None:
+                values = torch.from_numpy(self.read(name, rows))
+            else:
+                values = held[name][torch.from_numpy(rows)].float()
+            # A sum is finite only if every term is (overflow aside): one cheap pass.
+            if not bool(torch.isfinite(values.sum())):
+                self._refuse(name, rows, values)
+            batch[name] = values
+        return batch
+
+    def _refuse(self, site: str, rows: np.ndarray[Any, Any], values: Tensor) -> None:
+        bad = (~torch.isfinite(values)).any(1).nonzero().flatten()
+        if not len(bad):
+            return
+        token = int(rows[int(bad[0])])
+        number = int(np.searchsorted(self._offsets, token, side="right")) - 1
+        raise DataError(
+            f"{self._shards[number].path} holds a NaN or infinity at {site}, "
+            f"row {token - self._offsets[number]}",
+            next_step="remove that shard and run the same harvest again",
+        )
+
+    def _hold(self, names: list[str]) -> dict[str, Tensor]:
+        """Whole sites in memory, bf16."""
+        held = {}
+        for name in names:
+            data = np.empty((self.num_tokens, self.width(name)), np.uint16)
+            for number, shard in enumerate(self._shards):
+                rows = slice(self._offsets[number], self._offsets[number + 1])
+                data[rows] = shard.map(name).view(np.uint16)
+            held[name] = torch.from_numpy(data).view(torch.bfloat16)
+        return held
+
+    @cached_property
+    def _tokens(self) -> TokenTable:
+        columns = [np.concatenate([s.map(name) for s in self._shards]) for name in COLUMNS]
+        return TokenTable(*columns)
+
+    def _site(self, site: str | Site) -> str:
+        name = str(site)
+        if name not in self.manifest["sites"]:
+            raise SiteError(
+                f"{self.path} holds no activations at {name}",
+                expected=f"one of {', '.join(self.sites)}",
+                next_step="harvest that site too",
+            )
+        return name
+
+
+def _permutation(size: int, seed: int, epoch: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(seeded(seed, "batches", epoch)).permutation(size)
+
+
+def to_tensor(array: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor over the same memory; bf16 arrays (ml_dtypes) become torch.bfloat16."""
+    if array.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
+    return torch.from_numpy(array)

@@ -1,0 +1,92 @@
+"""The settings of one training run, and what is derived from its length."""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import Field, model_validator
+
+from inscape.core import Config, InputError
+
+_PAPER_WARMUP = 1000
+_PAPER_DEAD_TOKENS = 10_000_000
+
+
+class TrainConfig(Config):
+    """How a TopK dictionary is trained.
+
+    Warm-up, decay and the window after which a feature counts as dead are shares of the run, capped
+    at the published absolute values, so that a run of a million tokens trains as well as a long one.
+
+    Attributes:
+        d_dict, k: size and sparsity. tokens: tokens seen in all, epochs counted. batch_size: tokens
+            per step. lr: peak learning rate, `default_lr` if None. warmup, decay: shares of the run
+            with a rising and a falling learning rate. aux_k: features of the auxiliary loss, half
+            the output width if None; aux_weight: its weight, 0 turns it off. dead_tokens: tokens
+            without firing after which a feature is dead, `dead_window` if None. clip: largest
+            gradient norm. checkpoint_seconds: between checkpoints. log_every: steps per log line.
+
+    Raises:
+        InputError: k is larger than d_dict, or the run is shorter than one batch.
+    """
+
+    d_dict: int = Field(gt=0)
+    k: int = Field(gt=0)
+    tokens: int = Field(gt=0)
+    batch_size: int = Field(default=2048, gt=0)
+    lr: float | None = Field(default=None, gt=0)
+    warmup: float = Field(default=0.05, ge=0, le=1)
+    decay: float = Field(default=0.2, ge=0, le=1)
+    seed: int = 0
+    aux_k: int | None = Field(default=None, gt=0)
+    aux_weight: float = Field(default=1 / 32, ge=0)
+    dead_tokens: int | None = Field(default=None, gt=0)
+    clip: float = Field(default=1.0, gt=0)
+    checkpoint_seconds: float = Field(default=30.0, ge=0)
+    log_every: int = Field(default=20, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        if self.k > self.d_dict:
+            raise InputError(
+                f"k = {self.k} is larger than the dictionary of {self.d_dict} features",
+                expected=f"k up to {self.d_dict}",
+                next_step="lower k or raise d_dict",
+            )
+        if self.tokens < self.batch_size:
+            raise InputError(
+                f"{self.tokens} training tokens do not fill one batch",
+                expected=f"at least {self.batch_size} (the batch size)",
+            )
+        return self
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.tokens // self.batch_size
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate between warm-up and decay."""
+        return default_lr(self.d_dict) if self.lr is None else self.lr
+
+    @property
+    def dead_window(self) -> int:
+        """Tokens without firing after which a feature is dead: a tenth of the run, at most 10 M."""
+        if self.dead_tokens is not None:
+            return self.dead_tokens
+        return max(self.batch_size, min(_PAPER_DEAD_TOKENS, self.tokens // 10))
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of step 0, 1, ...: linear rise, constant, linear fall to zero."""
+        rise = min(_PAPER_WARMUP, math.ceil(self.warmup * self.num_steps))
+        fall = math.ceil(self.decay * self.num_steps)
+        factor = min(1.0, (step + 1) / max(rise, 1))
+        if fall:
+            factor = min(factor, (self.num_steps - step) / fall)
+        return self.peak_lr * max(factor, 0.0)
+
+
+def default_lr(d_dict: int) -> float:
+    """The published rule 2e-4 / sqrt(d_dict / 2^14) (Gao et al. 2024)."""
+    return 2e-4 / math.sqrt(d_dict / 2**14)
