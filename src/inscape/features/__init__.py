@@ -1,5 +1,6 @@
 """The feature index: where each feature fires, how, on what, and what it writes."""
 
+from inscape.features.build import build_index, head_inputs
 from inscape.features.examples import Example
 from inscape.features.index import FeatureIndex, RowCodes
 from inscape.features.search import Hit
@@ -26,7 +27,9 @@ __all__ = [
     "active_counts",
     "best_features",
     "best_threshold",
+    "build_index",
     "document_halves",
+    "head_inputs",
     "sparse_auroc",
     "write_index",
 ]

@@ -54,12 +54,14 @@ class IndexOptions:
 class HeadInputs:
     """What the logit effects are computed from: decoder rows [m, d_out]; unembedding
     [vocab, d_model] or None where the site does not write to the residual stream; the final
-    norm's weight [d_model] or None behind that norm; token_text gives a token id's string."""
+    norm's weight [d_model] or None behind that norm; token_text gives a token id's string;
+    centred says that the norm subtracts the mean over d_model."""
 
     decoder: Tensor
     unembedding: Tensor | None
     norm_weight: Tensor | None
     token_text: Callable[[int], str]
+    centred: bool = False
 
 
 def write_index(
@@ -139,9 +141,10 @@ def _walk(
 
 def _effects(head: HeadInputs, options: IndexOptions) -> LogitEffects:
     if head.unembedding is not None:
-        return logit_effects(
-            head.decoder, head.norm_weight, head.unembedding, options.num_logit_tokens
-        )
+        decoder = head.decoder
+        if head.centred:
+            decoder = decoder - decoder.mean(dim=1, keepdim=True)
+        return logit_effects(decoder, head.norm_weight, head.unembedding, options.num_logit_tokens)
     num = int(head.decoder.shape[0])
     ids, logits = np.zeros((num, 0), np.int32), np.zeros((num, 0), np.float32)
     return LogitEffects(ids, logits, ids, logits)

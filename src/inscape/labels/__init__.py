@@ -1,0 +1,8 @@
+"""Labels: short phrases for features, written from some documents and scored on others."""
+
+from inscape.labels.labeller import label
+from inscape.labels.predicates import Clause, Predicate
+from inscape.labels.store import Label, Labels
+from inscape.labels.words import Words
+
+__all__ = ["Clause", "Label", "Labels", "Predicate", "Words", "label"]

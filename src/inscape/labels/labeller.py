@@ -1,0 +1,185 @@
+"""The offline labeller: labels from tokens and contexts, written and scored on different documents.
+
+1. The documents are cut into an explaining and a scoring half.
+2. For each feature, windows are drawn from the explaining half (sampling.py), and a predicate is
+   written from them (writing.py): which tokens, after which words, in which texts, before what.
+3. Windows are drawn anew from the scoring half, which the writer never saw, and the predicate is
+   scored by detection on them (scoring.py), beside the label of another feature as control.
+4. A feature that fires on too few tokens or documents of either half gets no label, and is
+   counted as such.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inscape.core import InputError, StorageError, seeded, track
+from inscape.features import FeatureIndex, document_halves
+from inscape.labels.predicates import Predicate, quote
+from inscape.labels.sampling import Half, Sample
+from inscape.labels.scoring import Score, bootstrap_weights, detection
+from inscape.labels.store import KIND, VERSION, Label, Labels, write_labels
+from inscape.labels.words import Words
+from inscape.labels.writing import Windows, Writer, read_for
+from inscape.storage import MANIFEST, read_manifest
+
+MIN_POSITIVES = 8  # in each half
+MIN_DOCUMENTS = 3  # in each half
+NUM_RANDOM = 4096  # random tokens for the rates of single words
+JUDGED_PART = 3  # one in so many explaining documents judges candidates instead of making them
+
+
+@dataclass
+class _Draft:
+    """A written predicate and the windows that it is scored on."""
+
+    feature: int
+    predicate: Predicate
+    sample: Sample
+    fallback: str
+
+
+class _Labeller:
+    def __init__(self, index: FeatureIndex, seed: int, num_windows: int) -> None:
+        table = index.tokens
+        self.index, self.seed, self.num_windows = index, seed, num_windows
+        self.documents = np.asarray(table.documents)
+        considered = np.asarray(table.considered)
+        explaining = document_halves(self.documents, seeded(seed, "labels"))
+        self.explain = Half(table, explaining & considered)
+        self.score = Half(table, ~explaining & considered)
+        if not self.explain.rows.size or not self.score.rows.size:
+            raise InputError(
+                "the index rests on a single document",
+                expected="at least two, one to write labels from and one to score them on",
+            )
+        self.words = Words(index)
+        rng = np.random.default_rng(seeded(seed, "labels", "random rows"))
+        self.writer = Writer(self.words, self.explain.random_rows(NUM_RANDOM, rng))
+        self.weights = bootstrap_weights(4 * num_windows, rng)
+
+    def draft(self, feature: int) -> _Draft | None:
+        """Steps 2 and 4 of one feature."""
+        rows, values = self.index.rows_of(feature)
+        halves = [half.inside(rows, values) for half in (self.explain, self.score)]
+        for inside, _ in halves:
+            if inside.size < MIN_POSITIVES:
+                return None
+            if np.unique(self.documents[inside]).size < MIN_DOCUMENTS:
+                return None
+        rng = np.random.default_rng(seeded(self.seed, "labels", feature))
+        sample = self.explain.draw(rows, halves[0], self.num_windows * 3 // 2, rng)
+        windows = Windows.read(self.words, sample.rows, sample.positive)
+        judged = _hashed(self.documents[sample.rows]) % JUDGED_PART == 0
+        promoted = self.index.promoted_ids(feature)
+        predicate, _ = self.writer.write(windows, judged, promoted)
+        scored = self.score.draw(rows, halves[1], self.num_windows, rng)
+        return _Draft(feature, predicate, scored, self._commonest(sample))
+
+    def _commonest(self, sample: Sample) -> str:
+        ids, counts = np.unique(self.words.ids[sample.rows[sample.positive]], return_counts=True)
+        return quote(self.words.table.text(int(ids[counts.argmax()])))
+
+    def detect(self, predicate: Predicate, sample: Sample) -> Score:
+        """Step 3: score a predicate on windows."""
+        values = read_for(self.words, predicate, sample.rows)
+        fires, score = predicate.score(values, sample.rows.size)
+        documents = self.documents[sample.rows]
+        return detection(fires, score, sample.positive, documents, self.weights)
+
+    def finish(self, draft: _Draft, other: Predicate) -> Label:
+        """The label of a draft, with another feature's predicate as control."""
+        score = self.detect(draft.predicate, draft.sample)
+        text = draft.predicate.wording(self.words)
+        num_positive = int(draft.sample.positive.sum())
+        return Label(
+            feature=draft.feature,
+            text=text or f"no clear pattern (most often on {draft.fallback})",
+            kind=draft.predicate.kind,
+            balanced_accuracy=score.balanced_accuracy,
+            low=score.interval[0],
+            high=score.interval[1],
+            auroc=score.auroc,
+            num_positive=num_positive,
+            num_negative=draft.sample.rows.size - num_positive,
+            num_matched=draft.sample.num_matched,
+            shuffled=self.detect(other, draft.sample).balanced_accuracy,
+            predicate=draft.predicate.to_json(self.words),
+        )
+
+
+def label(index: FeatureIndex, out: Path, *, seed: int = 0, num_windows: int = 100) -> Labels:
+    """Label every feature of an index and write the labels to the folder `out`.
+
+    Args:
+        index: an open feature index; nothing else is read.
+        out: labels of the same index, seed and size that are already there are returned at once.
+        num_windows: positive and negative windows, each, that a label is scored on.
+
+    Raises:
+        InputError: the index rests on a single document, or num_windows is too small.
+        StorageError: other labels are already at `out`, or the disk is full.
+    """
+    out = Path(out)
+    if num_windows < 10:
+        raise InputError(f"num_windows is {num_windows}", expected="at least 10")
+    made_from = {"index": index.hash, "dictionary": index.dictionary, "num_windows": num_windows}
+    if (out / MANIFEST).is_file():
+        found = read_manifest(out, KIND, VERSION)
+        if found["made_from"] == made_from and found["seeds"] == {"labels": seed}:
+            return Labels.open(out)
+        raise StorageError(
+            f"{out} holds labels of another index, seed or number of windows",
+            next_step="remove that folder or choose another",
+        )
+    labeller = _Labeller(index, seed, num_windows)
+    drafts: list[_Draft] = []
+    for feature in track(range(index.num_features), "labels", unit="features"):
+        draft = labeller.draft(feature)
+        if draft is not None:
+            drafts.append(draft)
+    # the next draft in a random ring: never the feature's own label
+    ring = np.random.default_rng(seeded(seed, "labels", "control")).permutation(len(drafts))
+    labels = []
+    for place, number in enumerate(track(ring, "scoring labels", unit="features")):
+        other = drafts[ring[(place + 1) % len(drafts)]].predicate
+        labels.append(labeller.finish(drafts[number], other))
+    labels.sort(key=lambda found: found.feature)
+    return write_labels(out, labels, _summary(index, labels), made_from, seed)
+
+
+def _hashed(documents: NDArray[np.int32]) -> NDArray[np.int64]:
+    """A fixed scrambling of document numbers, independent of the halves."""
+    return (documents.astype(np.int64) * 2654435761 % (1 << 32)) >> 7
+
+
+def _summary(index: FeatureIndex, labels: list[Label]) -> dict[str, Any]:
+    """What labels.json says."""
+    alive = int(np.count_nonzero(index.num_active))
+    accuracy = np.array([found.balanced_accuracy for found in labels])
+    kinds = Counter(found.kind for found in labels)
+
+    def median(values: NDArray[np.float64]) -> float | None:
+        return round(float(np.median(values)), 4) if values.size else None
+
+    return {
+        "num_features": index.num_features,
+        "num_labelled": len(labels),
+        "num_dead": index.num_features - alive,
+        "num_too_few_activations": alive - len(labels),
+        "num_without_pattern": kinds["none"],
+        "num_parse_failures": 0,  # predicates are executed, not parsed from a model's reply
+        "kinds": dict(kinds.most_common()),
+        "median_balanced_accuracy": median(accuracy),
+        "median_auroc": median(np.array([found.auroc for found in labels])),
+        "median_shuffled": median(np.array([found.shuffled for found in labels])),
+        "share_above_shuffled": round(
+            float(np.mean([f.low > f.shuffled for f in labels])), 4
+        ) if labels else None,
+    }  # fmt: skip

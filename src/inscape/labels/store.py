@@ -1,0 +1,157 @@
+"""Labels on disk and in memory.
+
+labels.parquet   one row a labelled feature
+labels.json      the summary: counts, medians, the control
+manifest.json    version, what it was made from, checksums
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from inscape.core import InputError, StorageError
+from inscape.storage import atomic_folder, read_json, read_manifest, write_json, write_manifest
+
+KIND = "labels"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a feature stands for, and how well that was confirmed.
+
+    Attributes:
+        feature: its number.
+        text: a short phrase.
+        kind: what the label speaks of: token, context, document, prediction, a combination of
+            these joined by "+", or none.
+        balanced_accuracy: of detection, on documents that the label was not written from.
+        low, high: its 95 % bootstrap interval over documents.
+        auroc: of the label's graded score on the same windows.
+        num_positive, num_negative: windows that it was scored on; num_matched of the negatives
+            have the token of a positive.
+        shuffled: the balanced accuracy of another feature's label on the same windows.
+        predicate: the label in executable form, as JSON.
+    """
+
+    feature: int
+    text: str
+    kind: str
+    balanced_accuracy: float
+    low: float
+    high: float
+    auroc: float
+    num_positive: int
+    num_negative: int
+    num_matched: int
+    shuffled: float
+    predicate: str
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the balanced accuracy."""
+        return self.low, self.high
+
+    @property
+    def num_scored(self) -> int:
+        """Windows that the label was scored on."""
+        return self.num_positive + self.num_negative
+
+
+class Labels:
+    """The labels of a dictionary's features. Made by `label`.
+
+    `labels[feature]` is a Label, `feature in labels` says whether there is one; features with too
+    few activations have none.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], labels: list[Label]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.num_features = int(manifest["num_features"])
+        self._labels = {label.feature: label for label in labels}
+
+    @classmethod
+    def open(cls, path: str | Path) -> Labels:
+        """The labels in a folder.
+
+        Raises:
+            StorageError: there are none, they are of a newer version, or damaged.
+        """
+        folder = Path(path)
+        manifest = read_manifest(folder, KIND, VERSION)
+        try:
+            records = pq.read_table(folder / "labels.parquet").to_pylist()
+            labels = [Label(**record) for record in records]
+        except (OSError, TypeError, pa.ArrowException) as error:
+            raise StorageError(
+                f"{folder / 'labels.parquet'} is not readable, it may be half-written",
+                next_step="remove the folder and write the labels again",
+            ) from error
+        return cls(folder, manifest, labels)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Counts and medians over all labels (labels.json)."""
+        found: dict[str, Any] = read_json(self.folder / "labels.json")
+        return found
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __iter__(self) -> Iterator[Label]:
+        return iter(self._labels.values())
+
+    def __contains__(self, feature: object) -> bool:
+        return feature in self._labels
+
+    def __getitem__(self, feature: int) -> Label:
+        if not 0 <= feature < self.num_features:
+            raise InputError(
+                f"feature {feature} is not in the dictionary",
+                expected=f"0 to {self.num_features - 1}",
+            )
+        if feature not in self._labels:
+            raise InputError(
+                f"feature {feature} has no label: it fires too rarely in this corpus",
+                next_step="ask `feature in labels` first, or use Labels.get",
+            )
+        return self._labels[feature]
+
+    def get(self, feature: int) -> Label | None:
+        """The label, or None where there is none."""
+        return self._labels.get(feature)
+
+    def texts(self) -> dict[int, str]:
+        """Feature → text, for search and display."""
+        return {label.feature: label.text for label in self}
+
+
+def write_labels(
+    out: Path,
+    labels: list[Label],
+    summary: dict[str, Any],
+    made_from: dict[str, Any],
+    seed: int,
+) -> Labels:
+    """Write the folder, replacing what is there, and open it."""
+    names = [field.name for field in fields(Label)]
+    records = [asdict(label) for label in labels]
+    schema = pa.schema(
+        [(f.name, {"int": pa.int32(), "float": pa.float32(), "str": pa.string()}[str(f.type)])
+         for f in fields(Label)]
+    )  # fmt: skip
+    columns = {name: [record[name] for record in records] for name in names}
+    with atomic_folder(out) as folder:
+        pq.write_table(pa.table(columns, schema=schema), folder / "labels.parquet")
+        write_json(folder / "labels.json", summary)
+        extra = {"num_features": summary["num_features"]}
+        seeds = {"labels": seed}
+        write_manifest(folder, KIND, VERSION, made_from=made_from, seeds=seeds, extra=extra)
+    return Labels.open(out)

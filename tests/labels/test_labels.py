@@ -1,0 +1,169 @@
+"""Labels of planted features, honesty of their scores, and their files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from inscape.core import InputError, StorageError
+from inscape.labels import Labels, label
+from inscape.labels.labeller import _Labeller
+from inscape.storage import read_json, write_json
+
+TOKEN, BIGRAM, RANDOM, CONTEXT, DOCUMENT, NEXT, RARE, DEAD, DIGIT = range(9)
+
+
+@pytest.fixture(scope="module")
+def labels(planted: Any, tmp_path_factory: pytest.TempPathFactory) -> Labels:
+    return label(planted.index, tmp_path_factory.mktemp("out") / "labels", seed=1)
+
+
+@pytest.mark.parametrize(
+    ("feature", "text", "kind"),
+    [
+        (TOKEN, '"wi"', "token"),
+        (BIGRAM, '"wg" in "we wg"', "token+context"),
+        (CONTEXT, 'shortly after "wk"', "context"),
+        (DOCUMENT, 'in texts with "w}"', "document"),
+        (NEXT, 'predicts "wm"', "prediction"),
+        (DIGIT, "a number", "token"),
+    ],
+)
+def test_planted_features_are_found(labels: Labels, feature: int, text: str, kind: str) -> None:
+    found = labels[feature]
+    assert (found.text, found.kind) == (text, kind)
+    assert found.balanced_accuracy > 0.97
+    assert found.auroc > 0.97
+    assert found.low <= found.balanced_accuracy <= found.high
+    assert found.shuffled < 0.75
+
+
+def test_the_token_alone_does_not_pass_for_the_bigram(planted: Any, labels: Labels) -> None:
+    """The matched negatives hold token 7 elsewhere: "fires on 7" is wrong on every one of them."""
+    found = labels[BIGRAM]
+    assert found.num_matched == 50
+    labeller = _Labeller(planted.index, 1, 100)
+    draft = labeller.draft(BIGRAM)
+    assert draft is not None
+    token_alone = type(draft.predicate)(draft.predicate.clauses[:1])
+    assert token_alone.clauses[0].attribute == "token"
+    assert labeller.detect(token_alone, draft.sample).balanced_accuracy < 0.8
+
+
+def test_a_random_feature_scores_one_half(labels: Labels) -> None:
+    assert labels[RANDOM].balanced_accuracy == pytest.approx(0.5, abs=0.08)
+    assert labels[RANDOM].auroc == pytest.approx(0.5, abs=0.08)
+    assert "no clear pattern" in labels[RANDOM].text
+
+
+def test_overfitted_explanations_of_noise_score_one_half(planted: Any) -> None:
+    """Clauses forced on a random feature fit the windows they were chosen from, and no others."""
+    labeller = _Labeller(planted.index, 1, 100)
+    draft = labeller.draft(RANDOM)
+    assert draft is not None
+    from inscape.labels.predicates import Clause, Predicate
+    from inscape.labels.writing import Windows, balanced_accuracy
+
+    rows, values = planted.index.rows_of(RANDOM)
+    inside = labeller.explain.inside(rows, values)
+    sample = labeller.explain.draw(rows, inside, 100, np.random.default_rng(0))
+    windows = Windows.read(labeller.words, sample.rows, sample.positive)
+    phrases = windows.values["phrase"][sample.positive].ravel()
+    common = np.unique(phrases[phrases >= labeller.words._num_pairs])  # triples: mostly unique
+    clause = Clause("phrase", tuple(common.tolist()), (1.0,) * common.size)
+    fires, _ = Predicate((clause,)).score(windows.values, sample.rows.size)
+    everywhere = np.ones(sample.rows.size, bool)
+    assert balanced_accuracy(fires, sample.positive, everywhere) > 0.7
+    honest = labeller.detect(Predicate((clause,)), draft.sample).balanced_accuracy
+    assert honest == pytest.approx(0.5, abs=0.12)
+
+
+def test_scoring_windows_lie_in_documents_the_writer_never_saw(planted: Any) -> None:
+    labeller = _Labeller(planted.index, 1, 100)
+    documents = planted.index.tokens.documents
+    explained = set(documents[labeller.explain.rows])
+    scored = set(documents[labeller.score.rows])
+    assert not explained & scored
+    assert abs(len(explained) - len(scored)) <= 1
+    for feature in (TOKEN, BIGRAM, DIGIT):
+        draft = labeller.draft(feature)
+        assert draft is not None
+        assert set(documents[draft.sample.rows]) <= scored
+        assert np.array_equal(planted.planted[feature][draft.sample.rows], draft.sample.positive)
+        assert np.unique(draft.sample.rows).size == draft.sample.rows.size
+
+
+def test_the_writer_reads_the_explaining_half_only(planted: Any, tmp_path: Path) -> None:
+    """Scrambling what the feature does in the scoring half changes no text, only the score."""
+    index = planted.index
+    plain = _Labeller(index, 1, 100)
+    scrambled = _Labeller(index, 1, 100)
+    rows = index.rows_of(BIGRAM)[0]
+    moved = np.random.default_rng(0).choice(scrambled.score.rows, 80, replace=False)
+    rows = np.sort(np.concatenate([rows[scrambled.explain.member[rows]], moved]))
+
+    class Moved:
+        def rows_of(self, feature: int) -> Any:
+            return rows.astype(np.int32), np.full(rows.size, 0.5, np.float32)
+
+        def promoted_ids(self, feature: int) -> list[int]:
+            return []
+
+    scrambled.index = Moved()  # type: ignore[assignment]
+    first, second = plain.draft(BIGRAM), scrambled.draft(BIGRAM)
+    assert first is not None
+    assert second is not None
+    assert first.predicate.wording(plain.words) == second.predicate.wording(plain.words)
+    assert scrambled.detect(second.predicate, second.sample).balanced_accuracy < 0.6
+
+
+def test_rare_and_dead_features_are_counted_not_labelled(labels: Labels) -> None:
+    assert RARE not in labels
+    assert DEAD not in labels
+    assert labels.get(DEAD) is None
+    summary = labels.summary
+    assert (summary["num_dead"], summary["num_too_few_activations"]) == (1, 1)
+    assert summary["num_labelled"] == len(labels) == 7
+    assert summary["num_parse_failures"] == 0
+    assert 0.4 < summary["median_shuffled"] < 0.6
+    with pytest.raises(InputError, match="feature 7 has no label"):
+        labels[DEAD]
+    with pytest.raises(InputError, match="0 to 8"):
+        labels[9]
+
+
+def test_labels_come_back_from_disk(planted: Any, labels: Labels) -> None:
+    again = Labels.open(labels.folder)
+    assert {f.feature: f for f in again} == {f.feature: f for f in labels}
+    assert again.texts()[TOKEN] == '"wi"'
+    table = pq.read_table(labels.folder / "labels.parquet")
+    assert table.num_rows == 7
+    clauses = json.loads(again[BIGRAM].predicate)
+    assert clauses[0]["attribute"] == "token"
+    assert clauses[0]["values"] == [" wg"]
+
+
+def test_the_same_call_returns_at_once_and_another_is_refused(planted: Any, labels: Labels) -> None:
+    before = (labels.folder / "labels.parquet").stat().st_mtime_ns
+    assert len(label(planted.index, labels.folder, seed=1)) == len(labels)
+    assert (labels.folder / "labels.parquet").stat().st_mtime_ns == before
+    with pytest.raises(StorageError, match="another index, seed"):
+        label(planted.index, labels.folder, seed=2)
+
+
+def test_the_seed_decides_everything(planted: Any, labels: Labels, tmp_path: Path) -> None:
+    again = label(planted.index, tmp_path / "labels", seed=1)
+    assert list(again) == list(labels)
+
+
+def test_a_newer_version_is_named(labels: Labels, planted: Any, tmp_path: Path) -> None:
+    copy = label(planted.index, tmp_path / "labels", seed=1).folder
+    manifest = read_json(copy / "manifest.json")
+    write_json(copy / "manifest.json", manifest | {"version": 7})
+    with pytest.raises(StorageError, match="found version 7"):
+        Labels.open(copy)
