@@ -1,0 +1,212 @@
+"""Fills an atlas from a model and a text.
+
+1. Create the folder, or open the one that is there: the same model and settings go on where they
+   stopped, others are refused by name.
+2. Harvest the middle layer's residual stream and the input and output of every MLP.
+3. Train the residual dictionary, then one transcoder for each MLP.
+4. Index what every feature does.
+5. Label the features.
+
+What is finished is not done again; what was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from inscape.activations import ActivationStore, harvest
+from inscape.atlas.atlas import FILE, Atlas
+from inscape.atlas.config import BuildConfig
+from inscape.core import InputError, StorageError, seeded
+from inscape.dictionary import Dictionary
+from inscape.features import FeatureIndex, build_index
+from inscape.labels import Labels, label
+from inscape.model import Model
+from inscape.storage import lock
+from inscape.training import TrainConfig, train
+
+STORE = "corpus"
+
+
+def build(
+    model: Model | str | Path,
+    text: Path,
+    out: str | Path,
+    config: BuildConfig | None = None,
+    *,
+    source: str | Path | None = None,
+    device: str | None = None,
+) -> Atlas:
+    """An atlas of `model`, made from `text` in the folder `out`; run again, it goes on.
+
+    Args:
+        model: a model, or where it is to be opened from.
+        text: a file or folder of documents (see `activations.documents`).
+        config: what is asked for; for an atlas that is there, None takes its own settings.
+        source: where a model that is passed open can be opened again; its name if None.
+
+    Raises:
+        InputError: `out` holds something else, or an atlas with other settings.
+        InscapeError: as the single steps raise.
+    """
+    out = Path(out)
+    opened = model if isinstance(model, Model) else Model.open(model, device=device)
+    if source is None:
+        source = opened.name if isinstance(model, Model) else model
+    atlas = _open_or_create(opened, source, out, config)
+    with lock(out):
+        harvest_atlas(atlas, text)
+        train_atlas(atlas)
+        index_atlas(atlas)
+        label_atlas(atlas)
+    return atlas
+
+
+def settings_of(atlas: Atlas) -> BuildConfig:
+    """The settings that an atlas is made with."""
+    return BuildConfig.model_validate(atlas.record["settings"])
+
+
+def _open_or_create(
+    model: Model, source: str | Path, out: Path, config: BuildConfig | None
+) -> Atlas:
+    if not (out / FILE).is_file():
+        config = config or BuildConfig()
+        residual = f"resid{residual_layer(model, config)}"
+        settings = config.model_dump()
+        return Atlas.create(out, model, source, residual=residual, settings=settings)
+    atlas = Atlas.open(out, model=model)
+    found, wanted = settings_of(atlas).model_dump(), (config or settings_of(atlas)).model_dump()
+    for name, value in wanted.items():
+        if found[name] != value:
+            raise InputError(
+                f"{out} is being made with {name} = {found[name]}, not {value}",
+                expected="the same settings as before",
+                next_step="choose another --out, or remove that folder",
+            )
+    return atlas
+
+
+def residual_layer(model: Model, config: BuildConfig) -> int:
+    """The layer whose residual stream gets a dictionary: the asked one, or the middle."""
+    layer = model.num_layers // 2 if config.layer is None else config.layer
+    if layer >= model.num_layers:
+        raise InputError(
+            f"layer {layer} is beyond the last layer of {model.name}",
+            expected=f"a layer from 0 to {model.num_layers - 1}",
+        )
+    return layer
+
+
+def default_sites(model: Model) -> list[str]:
+    """What a harvest reads by default: the middle residual, every MLP's input and output."""
+    sites = [f"resid_post.{residual_layer(model, BuildConfig())}"]
+    for layer in range(model.num_layers):
+        sites += [f"mlp_in.{layer}", f"mlp_out.{layer}"]
+    return sites
+
+
+def wanted_dictionaries(atlas: Atlas) -> dict[str, tuple[str, str]]:
+    """Name → (site read, site written) of every dictionary that belongs to the atlas."""
+    layer = int(atlas.residual.removeprefix("resid"))
+    site = f"resid_post.{layer}"
+    found = {atlas.residual: (site, site)}
+    if settings_of(atlas).transcoders:
+        for number in range(atlas.record["model"]["num_layers"]):
+            found[f"mlp{number}"] = (f"mlp_in.{number}", f"mlp_out.{number}")
+    return found
+
+
+def harvest_atlas(atlas: Atlas, text: Path) -> ActivationStore:
+    """Step 2: the activations of every site that a dictionary of the atlas needs."""
+    config = settings_of(atlas)
+    pairs = wanted_dictionaries(atlas).values()
+    sites = list(dict.fromkeys(site for pair in pairs for site in pair))
+    folder = atlas.place("activations", STORE)
+    if not (folder / "manifest.json").is_file():
+        _check_room(atlas, text, len(sites), config.max_tokens)
+    return harvest(
+        atlas.model, text, sites, folder, context=config.context, max_tokens=config.max_tokens
+    )
+
+
+def _check_room(atlas: Atlas, text: Path, num_sites: int, max_tokens: int | None) -> None:
+    """Refuses a harvest that the disk cannot hold, before it has begun."""
+    if max_tokens is None or not text.exists():
+        return
+    needed = max_tokens * num_sites * atlas.model.d_model * 2
+    files = [text] if text.is_file() else [path for path in text.rglob("*") if path.is_file()]
+    most_tokens = sum(path.stat().st_size for path in files) * 2
+    needed = min(needed, most_tokens * num_sites * atlas.model.d_model * 2)
+    free = shutil.disk_usage(atlas.path).free
+    if needed > free:
+        fits = int(max_tokens * free / needed * 0.8)
+        raise StorageError(
+            f"the activations need {needed / 1e9:.1f} GB, {atlas.path} has {free / 1e9:.1f} GB "
+            "of free space",
+            next_step=f"free some space, or use --max-tokens {fits} and another --out",
+        )
+
+
+def train_atlas(atlas: Atlas, names: Iterable[str] | None = None) -> list[Dictionary]:
+    """Step 3: the dictionaries of the atlas, or those named, that are not finished yet."""
+    store = atlas.store()
+    config = settings_of(atlas)
+    trained = []
+    for name, (site_in, site_out) in _chosen(atlas, names).items():
+        if name in atlas.dictionary_names:
+            trained.append(atlas.dictionary(name))
+            continue
+        settings = train_settings(atlas, config, name, transcoder=site_in != site_out)
+        folder = atlas.place("dictionaries", name)
+        trained.append(train(store, site_in, site_out, folder, settings, name=name))
+    return trained
+
+
+def train_settings(
+    atlas: Atlas, config: BuildConfig, name: str, *, transcoder: bool
+) -> TrainConfig:
+    """The training of one dictionary of an atlas."""
+    width = int(atlas.record["model"]["d_model"])
+    k = (config.transcoder_k if transcoder else config.k) or max(1, width // 8)
+    return TrainConfig(
+        d_dict=config.expansion * width,
+        k=k,
+        tokens=config.train_tokens,
+        batch_size=config.batch_size,
+        lr=config.lr,
+        seed=seeded(config.seed, "train", name) % 2**31,
+    )
+
+
+def index_atlas(atlas: Atlas, names: Iterable[str] | None = None) -> list[FeatureIndex]:
+    """Step 4: the feature index of every dictionary, or of those named."""
+    store = atlas.store()
+    return [
+        build_index(atlas.model, atlas.dictionary(name), store, atlas.place("features", name))
+        for name in _chosen(atlas, names)
+    ]
+
+
+def label_atlas(atlas: Atlas, names: Iterable[str] | None = None) -> list[Labels]:
+    """Step 5: labels for every dictionary, or for those named."""
+    seed = settings_of(atlas).seed
+    return [
+        label(atlas.index(name), atlas.place("labels", name), seed=seed)
+        for name in _chosen(atlas, names)
+    ]
+
+
+def _chosen(atlas: Atlas, names: Iterable[str] | None) -> dict[str, tuple[str, str]]:
+    wanted: dict[str, Any] = wanted_dictionaries(atlas)
+    if names is None:
+        return wanted
+    for name in names:
+        if name not in wanted:
+            raise InputError(
+                f"{atlas.path} has no dictionary {name!r}", expected=f"one of {', '.join(wanted)}"
+            )
+    return {name: wanted[name] for name in names}

@@ -1,0 +1,80 @@
+"""`inscape build`: from a model and a text to an atlas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inscape.cli.common import Device, Json, Seed, TrustCode, note, print_json, rows
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A Hugging Face model folder or id.")
+    ],
+    text: Annotated[Path, typer.Option(help="A .txt or .jsonl file, or a folder of such.")],
+    out: Annotated[Path, typer.Option(help="The folder of the atlas.")],
+    layer: Annotated[
+        int | None, typer.Option(help="The layer of the residual dictionary; default: the middle.")
+    ] = None,
+    transcoders: Annotated[
+        bool, typer.Option(help="Train a transcoder for every MLP; traces need them.")
+    ] = True,
+    expansion: Annotated[int, typer.Option(help="Features per dimension of the residual.")] = 16,
+    k: Annotated[
+        int | None, typer.Option(help="Active features per token; default: d_model / 8.")
+    ] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens per row of text.")] = None,
+    max_tokens: Annotated[int, typer.Option(help="Tokens to harvest at most.")] = 1_000_000,
+    train_tokens: Annotated[
+        int, typer.Option(help="Tokens that each dictionary sees in training.")
+    ] = 4_000_000,
+    seed: Seed = 0,
+    device: Device = None,
+    trust_remote_code: TrustCode = False,
+    json: Json = False,
+) -> None:
+    """Make an atlas of MODEL: harvest, train, index and label in one go.
+
+    Run again after a stop, it goes on where it was.
+    """
+    from inscape.atlas import BuildConfig, build
+    from inscape.model import Model
+
+    config = BuildConfig(
+        layer=layer,
+        transcoders=transcoders,
+        expansion=expansion,
+        k=k,
+        transcoder_k=k,
+        context=context,
+        max_tokens=max_tokens,
+        train_tokens=train_tokens,
+        batch_size=min(2048, train_tokens),
+        seed=seed,
+    )
+    opened = Model.open(model, device=device, trust_remote_code=trust_remote_code)
+    atlas = build(opened, text, out, config, source=model)
+    result = {
+        "atlas": str(atlas.path),
+        "model": atlas.record["model"]["name"],
+        "tokens": atlas.store().num_tokens,
+        "dictionaries": {
+            name: {
+                "features": atlas.index(name).num_features,
+                "fired": int((atlas.index(name).num_active > 0).sum()),
+                "labelled": len(atlas.labels(name) or ()),
+            }
+            for name in atlas.dictionary_names
+        },
+    }
+    if json:
+        print_json(result)
+        return
+    rows({"model": result["model"], "tokens": result["tokens"]})
+    for name, figures in result["dictionaries"].items():
+        counts = ", ".join(f"{count} {what}" for what, count in figures.items())
+        typer.echo(f"{name}: {counts}")
+    note(f'next: inscape trace {out} "a prompt"')

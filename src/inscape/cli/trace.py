@@ -1,0 +1,63 @@
+"""`inscape trace`: the attribution graph of the next token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inscape.cli.common import AtlasFolder, Device, Json, note, print_json
+
+
+def command(
+    atlas: AtlasFolder,
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The text to go on from.")],
+    target: Annotated[
+        str | None, typer.Option(help="Trace this candidate; default: the likeliest tokens.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Trace the logit difference of --target and this.")
+    ] = None,
+    node_share: Annotated[float, typer.Option(help="Share of influence that nodes keep.")] = 0.8,
+    edge_share: Annotated[float, typer.Option(help="Share of influence that edges keep.")] = 0.98,
+    max_features: Annotated[
+        int | None, typer.Option(help="Most features whose inputs are computed.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the graph in the viewer's format here.")
+    ] = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Trace which features, tokens and errors led to the token after PROMPT.
+
+    With --json the graph is printed in the published viewer format.
+    """
+    from inscape.atlas import Atlas
+    from inscape.attribution import trace
+    from inscape.storage import lock, write_json
+
+    opened = Atlas.open(atlas, device=device)
+    graph = trace(
+        opened.model,
+        opened.transcoders(),
+        prompt,
+        target=target,
+        against=against,
+        node_share=node_share,
+        edge_share=edge_share,
+        max_features=max_features,
+        names=opened.feature_label,
+    )
+    with lock(atlas):
+        saved = opened.save_result("traces", prompt, graph.to_json(), key=f"\n{target}\n{against}")
+    if out is not None:
+        write_json(out, graph.to_viewer())
+    if json:
+        print_json(graph.to_viewer())
+        for remark in graph.notes:
+            note(f"note: {remark}")
+    else:
+        typer.echo(graph.summary())
+    note(f"saved: {saved}")

@@ -1,0 +1,91 @@
+"""`inscape train`: dictionaries from stored activations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from inscape.cli.common import Json, Seed, is_atlas, print_json, rows
+
+
+def command(
+    source: Annotated[
+        Path, typer.Argument(metavar="ATLAS|STORE", help="An atlas, or a store of activations.")
+    ],
+    site: Annotated[str | None, typer.Option(help="Store: the site to read.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Store: the site to write; another one gives a transcoder.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Store: the folder of the dictionary.")] = None,
+    d_dict: Annotated[
+        int | None, typer.Option(help="Store: number of features; default: 16 times the width.")
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option(help="Store: active features per token; default: width / 8.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(help="Store: tokens seen in training.")] = 4_000_000,
+    batch_size: Annotated[int, typer.Option(help="Store: tokens per step.")] = 2048,
+    lr: Annotated[float | None, typer.Option(help="Store: peak learning rate.")] = None,
+    dictionary: Annotated[
+        list[str] | None, typer.Option(help="Atlas: only this dictionary, repeatable.")
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Train what an atlas still lacks, or one dictionary from a store of activations.
+
+    Run again after a stop, it goes on from its last checkpoint.
+    """
+    if is_atlas(source):
+        result = _train_atlas(source, dictionary)
+    else:
+        settings = {"d_dict": d_dict, "k": k, "tokens": tokens, "lr": lr, "seed": seed}
+        result = [_train_store(source, site, to, out, {**settings, "batch_size": batch_size})]
+    if json:
+        print_json(result)
+        return
+    for found in result:
+        rows(found)
+
+
+def _train_atlas(source: Path, names: list[str] | None) -> list[dict[str, Any]]:
+    from inscape.atlas import Atlas, train_atlas
+    from inscape.storage import lock
+
+    atlas = Atlas.open(source)
+    with lock(source):
+        return [_shown(found, atlas.place("dictionaries", found.name))
+                for found in train_atlas(atlas, names)]  # fmt: skip
+
+
+def _train_store(
+    source: Path, site: str | None, to: str | None, out: Path | None, settings: dict[str, Any]
+) -> dict[str, Any]:
+    from inscape.activations import ActivationStore
+    from inscape.core import InputError
+    from inscape.training import TrainConfig, train
+
+    store = ActivationStore.open(source)
+    if site is None or out is None:
+        raise InputError(
+            "training from a store needs --site and --out",
+            expected=f"a site of the store: {', '.join(store.sites)}",
+        )
+    width = store.width(site)
+    settings["d_dict"] = settings["d_dict"] or 16 * width
+    settings["k"] = settings["k"] or max(1, width // 8)
+    config = TrainConfig(**settings)
+    return _shown(train(store, site, to or site, out, config, name=out.name), out)
+
+
+def _shown(dictionary: Any, folder: Path) -> dict[str, Any]:
+    return {
+        "dictionary": dictionary.name,
+        "folder": str(folder),
+        "reads": dictionary.config.site_in,
+        "writes": dictionary.config.site_out,
+        "features": dictionary.d_dict,
+        "k": dictionary.k,
+    }
