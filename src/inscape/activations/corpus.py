@@ -29,8 +29,8 @@ _SAMPLE = 64
 class Pool:
     """The rows of one shard, end to end.
 
-    ids [tokens], starts and lengths [rows]: where each row lies in `ids`; document [rows]; first_row:
-    the number of its first row in the whole store.
+    ids [tokens]; starts and lengths [rows]: where each row lies in `ids`; document [rows];
+    first_row: the number of its first row in the whole store.
     """
 
     ids: np.ndarray[Any, np.dtype[np.int32]]

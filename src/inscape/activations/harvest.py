@@ -40,6 +40,7 @@ from inscape.storage import (
 )
 
 REQUEST = "harvest.json"
+_LONGEST_ROW = 1024  # rows of a model that states no limit, or a very large one
 
 
 def harvest(
@@ -60,7 +61,8 @@ def harvest(
         text: a path (see `documents`), texts, or documents as token ids.
         sites: where to read.
         out: the store's folder. A stopped harvest goes on there; a finished one is returned.
-        context: tokens per row, the beginning-of-text token included; the model's own by default.
+        context: tokens per row, the beginning-of-text token included; the model's own, at most
+            1024, by default.
         max_tokens: stop after this many tokens (rows of the token table).
         batch_tokens: tokens that the model reads at once, padding included.
         shard_tokens: a shard is closed once it holds this many.
@@ -110,7 +112,7 @@ def harvest(
 
 def _context(model: Model, context: int | None) -> int:
     if context is None:
-        return model.context_length
+        return min(model.context_length, _LONGEST_ROW)
     least = 1 if model.bos_id is None else 2
     if not least <= context <= model.context_length:
         raise InputError(
@@ -213,7 +215,7 @@ class _Writer:
     def _arrays(
         self, pool: Pool, acts: dict[str, Tensor]
     ) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
-        flags, norms = self._flags(pool, acts)
+        flags = self._flags(pool, acts)
         arrays = dict(zip(COLUMNS, (*_columns(pool), flags), strict=True))
         kept = torch.from_numpy(flags == 0)
         figures: dict[str, Any] = {"median_norm": self.medians, "count": {}, "norms": {}}
@@ -224,7 +226,7 @@ class _Writer:
             arrays[site] = values.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
         return arrays, {"statistics": json.dumps(figures)}
 
-    def _flags(self, pool: Pool, acts: dict[str, Tensor]) -> tuple[np.ndarray[Any, Any], Any]:
+    def _flags(self, pool: Pool, acts: dict[str, Tensor]) -> np.ndarray[Any, Any]:
         norms = {site: values.float().norm(dim=1) for site, values in acts.items()}
         for site, values in norms.items():
             if not bool(torch.isfinite(values).all()):
@@ -244,8 +246,7 @@ class _Writer:
         if not self.medians:
             self.medians = {site: float(v[~bos].median()) for site, v in judged.items()}
         sinks = find_sinks(judged, self.medians) & ~bos
-        flags = (bos * BOS + sinks * SINK).to(torch.uint8).numpy()
-        return flags, norms
+        return (bos * BOS + sinks * SINK).to(torch.uint8).numpy()
 
 
 def _columns(pool: Pool) -> tuple[np.ndarray[Any, Any], ...]:

@@ -21,6 +21,7 @@ import numpy as np
 
 from inscape.core import StorageError
 
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 COLUMNS = ("ids", "document", "row", "position", "flags")
 BOS = 1
 SINK = 2
@@ -52,19 +53,22 @@ class TokenTable:
         return len(self.ids)
 
     @property
-    def is_bos(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def is_bos(self) -> Mask:
         """Beginning-of-text tokens."""
-        return (self.flags & BOS) != 0
+        mask: Mask = (self.flags & BOS) != 0
+        return mask
 
     @property
-    def is_sink(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def is_sink(self) -> Mask:
         """Other tokens of massive norm."""
-        return (self.flags & SINK) != 0
+        mask: Mask = (self.flags & SINK) != 0
+        return mask
 
     @property
-    def kept(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def kept(self) -> Mask:
         """Tokens that count in statistics and training: neither of the two above."""
-        return self.flags == 0
+        mask: Mask = self.flags == 0
+        return mask
 
 
 class Shard:

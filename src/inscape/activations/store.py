@@ -93,7 +93,7 @@ class ActivationStore:
         chosen = np.asarray(rows, np.int64)
         if len(chosen) and not 0 <= chosen.min() <= chosen.max() < self.num_tokens:
             raise InputError(f"tokens beyond the {self.num_tokens} of {self.path}")
-        out = np.empty((len(chosen), self.width(name)), dtype)
+        out: np.ndarray[Any, Any] = np.empty((len(chosen), self.width(name)), dtype)
         shard_of = np.searchsorted(self._offsets, chosen, side="right") - 1
         for number in np.unique(shard_of):
             here = np.flatnonzero(shard_of == number)

@@ -73,7 +73,7 @@ def _error(trainer: TopKTrainer, x: Tensor, y: Tensor, dead: Tensor) -> float:
         decoder = leaves["W_dec"].detach()
         along = torch.einsum("fd,fd->f", wanted["W_dec"], decoder)
         wanted["W_dec"] = wanted["W_dec"] - along[:, None] * decoder
-    worst = abs(metrics.loss - float(loss)) / abs(float(loss))
+    worst = abs(metrics.loss / float(loss.detach()) - 1.0)
     for key, want in wanted.items():
         difference = (grads.of[key].double() - want).abs().max()
         worst = max(worst, float(difference / want.abs().max()))

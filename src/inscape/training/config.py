@@ -15,8 +15,8 @@ _PAPER_DEAD_TOKENS = 10_000_000
 class TrainConfig(Config):
     """How a TopK dictionary is trained.
 
-    Warm-up, decay and the window after which a feature counts as dead are shares of the run, capped
-    at the published absolute values, so that a run of a million tokens trains as well as a long one.
+    Warm-up, decay and the window after which a feature counts as dead are shares of the run,
+    capped at the published absolute values: a run of a million tokens trains as a long one does.
 
     Attributes:
         d_dict, k: size and sparsity. tokens: tokens seen in all, epochs counted. batch_size: tokens

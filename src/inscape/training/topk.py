@@ -136,9 +136,12 @@ class TopKTrainer:
             step=self.num_steps + 1, lr=self.config.learning_rate(self.num_steps), scale=scale
         )
         for key in PARAMETERS:
-            state = (self.weights[key], grads.of[key], self.mean[key], self.square[key])
+            rows = len(self.weights[key]) if key.startswith("W") else 1
             kernels.adam(
-                *(t if t.ndim == 2 else t[None] for t in state),
+                self.weights[key].view(rows, -1),
+                grads.of[key].view(rows, -1),
+                self.mean[key].view(rows, -1),
+                self.square[key].view(rows, -1),
                 update,
                 unit_rows=self.unit_decoder and key == "W_dec",
             )

@@ -1,0 +1,230 @@
+"""Harvest against plain runs of the model; stopping, going on, and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.families import D_MODEL, VOCAB_SIZE, tiny
+
+from inscape.activations import ActivationStore, harvest
+from inscape.activations import harvest as harvest_function
+from inscape.core import DataError, InputError, SiteError, StorageError
+from inscape.model import Model
+
+SITES = ["resid_post.1", "mlp_in.0", "mlp_out.0"]
+BOS = 1
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model.wrap(tiny("llama"), name="tiny")
+
+
+@pytest.fixture(scope="module")
+def corpus() -> list[list[int]]:
+    """Documents of 1 to 40 tokens; some begin with BOS already, one is empty."""
+    rng = np.random.default_rng(0)
+    lists = [rng.integers(3, VOCAB_SIZE, size=rng.integers(1, 41)).tolist() for _ in range(40)]
+    lists[4] = [BOS, *lists[4]]
+    lists[7] = []
+    return lists
+
+
+@pytest.fixture
+def make(model: Model, corpus: list[list[int]]) -> Callable[..., ActivationStore]:
+    def run(out: Path, **changes: Any) -> ActivationStore:
+        settings = {"context": 16, "batch_tokens": 64, "shard_tokens": 200, **changes}
+        source = settings.pop("text", corpus)
+        return harvest(model, source, settings.pop("sites", SITES), out, **settings)
+
+    return run
+
+
+def test_activations_are_those_of_unpadded_runs(
+    tmp_path: Path, model: Model, corpus: list[list[int]], make: Callable[..., ActivationStore]
+) -> None:
+    store = make(tmp_path / "store")
+    table = store.tokens()
+    assert len(list((tmp_path / "store").glob("shard-*"))) > 2
+    assert store.num_tokens == len(table)
+    assert np.all(np.diff(table.row) >= 0)
+    kept = table.ids[~table.is_bos]
+    wanted = [token for ids in corpus for token in ids if token != BOS]
+    assert kept.tolist() == wanted
+    for row in range(int(table.row[-1]) + 1):
+        here = np.flatnonzero(table.row == row)
+        assert table.ids[here[0]] == BOS
+        assert table.flags[here[0]] & 1
+        assert table.position[here].tolist() == list(range(len(here)))
+        assert len(here) <= 16
+        assert len(set(table.document[here].tolist())) == 1
+        run = model.run(torch.tensor(table.ids[here].astype(np.int64))[None], read=SITES)
+        for site in SITES:
+            found = torch.from_numpy(store.read(site, here))
+            torch.testing.assert_close(found, run[site][0], atol=2e-3, rtol=1e-2)
+    assert set(table.document.tolist()) == set(range(40)) - {7}
+
+
+def test_statistics_leave_bos_out(tmp_path: Path, make: Callable[..., ActivationStore]) -> None:
+    store = make(tmp_path / "store")
+    table = store.tokens()
+    for site in SITES:
+        rows = store.read(site, np.flatnonzero(table.kept)).astype(np.float64)
+        stats = store.site_stats(site)
+        assert stats.count == len(rows) == store.num_kept
+        np.testing.assert_allclose(stats.mean, rows.mean(0), atol=1e-9)
+        assert stats.mean_norm == pytest.approx(np.linalg.norm(rows, axis=1).mean())
+        assert stats.variance == pytest.approx(rows.var(0).sum())
+        assert stats.mean_square == pytest.approx((rows**2).sum(1).mean())
+
+
+def test_massive_tokens_are_flagged_and_left_out(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch, make: Callable[..., Any]
+) -> None:
+    plain = model.run
+
+    def run(tokens: torch.Tensor, **settings: Any) -> Any:
+        def edit(x: torch.Tensor) -> torch.Tensor:
+            return torch.where((tokens == 50)[..., None], x * 1000, x)
+
+        return plain(tokens, edits={"resid_post.1": edit}, **settings)
+
+    monkeypatch.setattr(model, "run", run)
+    store = make(tmp_path / "store")
+    table = store.tokens()
+    massive = (table.ids == 50) & ~table.is_bos
+    assert massive.any()
+    assert np.array_equal(table.is_sink, massive)
+    assert store.manifest["num_sinks"] == int(massive.sum())
+    batches = list(store.batches(SITES[:1], 64, seed=1, epochs=1))
+    assert sum(len(batch[SITES[0]]) for batch in batches) == store.num_kept
+    assert max(float(batch[SITES[0]].norm(dim=1).max()) for batch in batches) < 100
+
+
+def test_max_tokens_cuts_exactly(tmp_path: Path, make: Callable[..., ActivationStore]) -> None:
+    whole, part = make(tmp_path / "whole"), make(tmp_path / "part", max_tokens=333)
+    assert part.num_tokens in (332, 333)  # a last row of one BOS is not worth keeping
+    size = part.num_tokens
+    assert part.tokens().ids.tolist() == whole.tokens().ids[:size].tolist()
+
+
+def test_a_stopped_harvest_goes_on(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch, make: Callable[..., Any]
+) -> None:
+    wanted = make(tmp_path / "undisturbed")
+    calls = []
+    plain = model.run
+
+    def run(*args: Any, **settings: Any) -> Any:
+        calls.append(1)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        return plain(*args, **settings)
+
+    monkeypatch.setattr(model, "run", run)
+    stop = 10
+    out = tmp_path / "store"
+    with pytest.raises(KeyboardInterrupt):
+        make(out)
+    done = len(list(out.glob("shard-*")))
+    assert done >= 1
+    with pytest.raises(StorageError, match="manifest"):
+        ActivationStore.open(out)
+    before, stop = len(calls), -1
+    found = make(out)
+    total = len(calls) - before
+    calls.clear()
+    make(tmp_path / "again")
+    assert total < len(calls)  # finished shards were not read again
+    for site in SITES:
+        assert np.array_equal(found.read(site), wanted.read(site))
+    assert found.manifest["sites"] == wanted.manifest["sites"]
+    calls.clear()
+    make(out)
+    assert not calls  # a finished store is returned
+
+
+def test_other_settings_are_refused_by_name(
+    tmp_path: Path, corpus: list[list[int]], make: Callable[..., ActivationStore]
+) -> None:
+    out = tmp_path / "store"
+    make(out)
+    with pytest.raises(InputError, match="another sites"):
+        make(out, sites=["resid_post.0"])
+    with pytest.raises(InputError, match="another text"):
+        make(out, text=corpus[:-1])
+    with pytest.raises(InputError, match="another context"):
+        make(out, context=12)
+    other = Model.wrap(tiny("gpt2"), name="other")
+    with pytest.raises(InputError, match=r"another model \(tiny there, other asked for\)"):
+        harvest(other, corpus, SITES, out, context=16, shard_tokens=200)
+
+
+def test_a_broken_shard_is_named_and_made_again(
+    tmp_path: Path, make: Callable[..., ActivationStore]
+) -> None:
+    out = tmp_path / "store"
+    wanted = make(out).read(SITES[0])
+    shard = out / "shard-00001.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(StorageError, match="shard-00001"):
+        ActivationStore.open(out)
+    assert np.array_equal(make(out).read(SITES[0]), wanted)
+    shard.write_bytes(b"x" * shard.stat().st_size)
+    with pytest.raises(StorageError, match="shard-00001"):
+        ActivationStore.open(out)
+    assert np.array_equal(make(out).read(SITES[0]), wanted)
+
+
+def test_bad_input(tmp_path: Path, make: Callable[..., ActivationStore]) -> None:
+    out = tmp_path / "store"
+    with pytest.raises(DataError, match="fewer than two documents"):
+        make(out, text=[[5, 6, 7]])
+    for empty in ([], [[], []]):
+        with pytest.raises(DataError, match="empty|fewer"):
+            make(tmp_path / f"empty{len(empty)}", text=empty)
+    with pytest.raises(SiteError):
+        make(tmp_path / "a", sites=["resid_post.99"])
+    with pytest.raises(InputError, match="no site"):
+        make(tmp_path / "a", sites=[])
+    with pytest.raises(InputError, match="context 999"):
+        make(tmp_path / "a", context=999)
+    assert harvest_function is harvest
+
+
+def test_activations_that_are_not_finite_are_refused(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch, make: Callable[..., Any]
+) -> None:
+    plain = model.run
+
+    def run(tokens: torch.Tensor, **settings: Any) -> Any:
+        spoil = {"mlp_in.0": lambda x: torch.where((tokens == 50)[..., None], torch.nan, x)}
+        return plain(tokens, edits=spoil, **settings)
+
+    monkeypatch.setattr(model, "run", run)
+    with pytest.raises(DataError, match=r"not finite at position \d+ of document \d+"):
+        make(tmp_path / "store")
+
+
+def test_text_is_encoded(tmp_path: Path, shared: Path) -> None:
+    model = Model.open(shared / "stories260k", device="cpu")
+    store = harvest(
+        model,
+        shared / "text" / "stories.txt",
+        ["resid_post.0"],
+        tmp_path / "s",
+        context=64,
+        max_tokens=3000,
+        shard_tokens=1000,
+    )
+    table = store.tokens()
+    assert table.is_bos.sum() == int(table.row[-1]) + 1
+    first = table.ids[(table.document == 0) & ~table.is_bos]
+    assert model.decode(first.tolist()).startswith("Once upon a time, there was a little boy")
+    assert store.width("resid_post.0") == 64
+    assert D_MODEL == 32
