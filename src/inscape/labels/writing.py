@@ -26,7 +26,7 @@ from inscape.labels.words import ATTRIBUTES, Words
 MAX_VALUES = 5
 MIN_GAIN = 0.02  # of balanced accuracy, for another value
 MIN_SUPPORT = 3  # positive windows that must have a value
-MIN_ERRORS = 2  # standard errors above one half on the judged windows, else there is no pattern
+MIN_ERRORS = 2.5  # standard errors above one half on the judged windows, else there is no pattern
 VALUE_PRICE, CLAUSE_PRICE = 0.003, 0.006
 
 REFINED = ("token", "word", "class")
