@@ -68,10 +68,11 @@ def tiny(family: str, *, seed: int = 0, **over: Any) -> nn.Module:
     """A causal language model of `family`: fp32, evaluation mode, seeded random weights.
 
     Vocabulary 97, d_model 32, 3 layers, context 64; BOS is token 1. `over` replaces
-    settings of the family's config. Weights (norms and biases too) are drawn large enough
-    that every part of the model matters to its output.
+    settings of the family's config; a family that is not among TINY_FAMILIES has these
+    alone. Weights (norms and biases too) are drawn large enough that every part of the model
+    matters to its output.
     """
-    config = transformers.AutoConfig.for_model(family, **{**_SETTINGS[family], **over})
+    config = transformers.AutoConfig.for_model(family, **{**_SETTINGS.get(family, {}), **over})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module: nn.Module = transformers.AutoModelForCausalLM.from_config(config)
@@ -89,3 +90,26 @@ def _scramble(module: nn.Module) -> None:
             parameter.copy_(noise / parameter.shape[-1] ** 0.5)
         else:
             parameter.copy_(0.3 * noise)
+
+
+def tiny_tokenizer(vocab_size: int = 300, *, bos: bool = True) -> Any:
+    """A byte-level BPE tokenizer trained on a few words; any text encodes.
+
+    Token 0 is <unk>, 1 is <s> (BOS, which it does not add by itself), 2 is </s>.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<unk>", "<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([" the cat sat on the mat; the dog sat in Paris"] * 9, trainer)
+    special = {"bos_token": "<s>"} if bos else {}
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>", **special
+    )

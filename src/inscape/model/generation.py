@@ -46,7 +46,7 @@ def generate(
 
 def _cached_step(model: Model, tokens: Tensor, cache: Any) -> tuple[Tensor, Any]:
     new = tokens if cache is None else tokens[:, -1:]
-    with torch.no_grad():
+    with torch.inference_mode():
         output = model.module(
             input_ids=new, past_key_values=cache, use_cache=True, logits_to_keep=1
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -270,9 +270,10 @@ class Model:
             InputError: tokens out of shape or range, or no room left in the context.
         """
         tokens = self._checked(tokens, room=max_new_tokens)
-        return generate(
-            self, tokens, max_new_tokens, edits=edits, temperature=temperature, seed=seed
-        )
+        with self._lock:
+            return generate(
+                self, tokens, max_new_tokens, edits=edits, temperature=temperature, seed=seed
+            )
 
     @contextmanager
     def linearised(self) -> Iterator[None]:

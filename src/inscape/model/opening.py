@@ -169,15 +169,14 @@ def _check_tokenizer(folder: Path) -> None:
 
 
 def _load_weights(folder: Path, dtype: Any, trust: bool) -> tuple[nn.Module, dict[str, Any]]:
+    loader: Any = transformers.AutoModelForCausalLM  # its types leave out the loading report
     try:
-        loaded: tuple[nn.Module, dict[str, Any]] = (
-            transformers.AutoModelForCausalLM.from_pretrained(
-                str(folder),
-                dtype=dtype,
-                local_files_only=True,
-                trust_remote_code=trust,
-                output_loading_info=True,
-            )
+        module, report = loader.from_pretrained(
+            str(folder),
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=trust,
+            output_loading_info=True,
         )
     except Exception as error:
         # safetensors, pickle, torch and transformers each have errors of their own here;
@@ -187,7 +186,7 @@ def _load_weights(folder: Path, dtype: Any, trust: bool) -> tuple[nn.Module, dic
             expected="weights that fit its config.json",
             next_step="download or save the model again",
         ) from error
-    return loaded
+    return module, report
 
 
 def _load_tokenizer(folder: Path, trust: bool) -> Any:

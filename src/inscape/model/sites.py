@@ -1,13 +1,13 @@
 """Sites: the named places of a model where activations are read or edited.
 
-    embed         what enters the first block (token and position embeddings, after scaling)
-    resid_pre.L   the residual stream before block L         (resid_pre.0 equals embed)
-    attn_out.L    what the attention of block L adds to it   (after its post-norm, if any)
-    resid_mid.L   the residual stream after that addition    (not where attention is parallel)
-    mlp_in.L      what the MLP of block L reads              (after its norm, if any)
-    mlp_out.L     what the MLP of block L adds               (after its post-norm, if any)
-    resid_post.L  the residual stream after block L
-    final         the output of the last norm, which the head reads
+embed         what enters the first block (token and position embeddings, after scaling)
+resid_pre.L   the residual stream before block L         (resid_pre.0 equals embed)
+attn_out.L    what the attention of block L adds to it   (after its post-norm, if any)
+resid_mid.L   the residual stream after that addition    (not where attention is parallel)
+mlp_in.L      what the MLP of block L reads              (after its norm, if any)
+mlp_out.L     what the MLP of block L adds               (after its post-norm, if any)
+resid_post.L  the residual stream after block L
+final         the output of the last norm, which the head reads
 """
 
 from __future__ import annotations

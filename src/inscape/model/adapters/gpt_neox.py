@@ -11,7 +11,7 @@ from inscape.model.adapters.base import Adapter
 
 
 def _detach_query_key(config: Any, qkv: Tensor) -> Tensor:
-    heads = qkv.unflatten(-1, (config.num_attention_heads, -1))
+    heads = qkv.reshape(*qkv.shape[:-1], config.num_attention_heads, -1)
     query, key, value = heads.chunk(3, dim=-1)
     return torch.cat([query.detach(), key.detach(), value], dim=-1).flatten(-2)
 

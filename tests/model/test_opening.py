@@ -1,0 +1,293 @@
+"""Opening folders, hub ids and loaded modules; every way in which that can fail."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.families import TINY_FAMILIES, tiny, tiny_tokenizer
+
+from inscape.core import InputError, ModelError
+from inscape.model import Adapter, Model, adapters, fingerprint, known_families
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "small"
+    tiny("llama", vocab_size=300).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "copy"))
+
+
+def failure(path: Path | str) -> str:
+    with pytest.raises(ModelError) as error:
+        Model.open(path, device="cpu")
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def set_config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+def test_a_folder_opens_as_it_was_saved(folder: Path) -> None:
+    model = Model.open(folder, device="cpu")
+    assert (model.name, model.num_layers, model.d_model) == ("copy", 3, 32)
+    assert (model.vocab_size, model.context_length) == (300, 64)
+    assert model.bos_id == 1
+    assert model.device == torch.device("cpu")
+    assert not model.module.training
+    assert not any(p.requires_grad for p in model.module.parameters())
+    ids = model.prompt("the cat")
+    same = Model.wrap(tiny("llama", vocab_size=300)).run(ids, logits="all").logits
+    assert torch.equal(model.run(ids, logits="all").logits, same)
+
+
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_every_family_opens_from_disk(family: str, tmp_path: Path) -> None:
+    module = tiny(family, vocab_size=300)
+    module.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    model = Model.open(tmp_path, device="cpu")
+    assert model.adapter.model_type == family
+    ids = model.prompt("the cat sat")
+    expected = Model.wrap(module).run(ids, logits="all").logits
+    assert torch.equal(model.run(ids, logits="all").logits, expected)
+
+
+def test_stored_half_precision_is_float32_on_the_cpu_unless_asked(tmp_path: Path) -> None:
+    tiny("llama", vocab_size=300).bfloat16().save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    assert Model.open(tmp_path, device="cpu").dtype == torch.float32
+    assert Model.open(tmp_path, device="cpu", dtype=torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_torch_pickles_open_too(folder: Path) -> None:
+    expected = Model.open(folder, device="cpu")
+    weights = load_file(folder / "model.safetensors")
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    model = Model.open(folder, device="cpu")
+    ids = model.prompt("the cat")
+    assert torch.equal(model.run(ids, logits="all").logits, expected.run(ids, logits="all").logits)
+
+
+def test_a_pickle_that_would_run_code_does_not(folder: Path, tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (Path(tmp_path / "sprung"),)  # type: ignore[return-value]
+
+    torch.save({"model.norm.weight": Trap()}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    assert "cannot be loaded" in failure(folder)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_no_config(tmp_path: Path) -> None:
+    assert "no config.json" in failure(tmp_path)
+    assert "save_pretrained" in failure(tmp_path)
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    assert "there is no folder" in failure(tmp_path / "missing")
+    assert "there is no folder" in failure("./missing")
+
+
+def test_a_file(folder: Path) -> None:
+    assert "is a file" in failure(folder / "config.json")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_a_broken_config(folder: Path, content: str) -> None:
+    (folder / "config.json").write_text(content)
+    assert "config.json" in failure(folder)
+
+
+def test_an_unknown_family_is_named_with_the_known_and_the_way_to_add_it(folder: Path) -> None:
+    set_config(folder, model_type="frobnicate")
+    message = failure(folder)
+    assert "'frobnicate'" in message
+    assert all(family in message for family in TINY_FAMILIES)
+    assert "inscape.adapters" in message
+    module = tiny("llama")
+    module.config.model_type = "frobnicate"
+    with pytest.raises(ModelError, match="frobnicate"):
+        Model.wrap(module)
+
+
+def test_missing_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    assert "no weights" in failure(folder)
+
+
+def test_a_missing_shard_is_named(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    names = sorted(weights)
+    save_file({n: weights[n] for n in names[:5]}, folder / "model-00001-of-00002.safetensors")
+    (folder / "model.safetensors").unlink()
+    index = {n: f"model-0000{1 if n in names[:5] else 2}-of-00002.safetensors" for n in names}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    assert "lacks 1 of 2 weight files, model-00002-of-00002" in failure(folder)
+
+
+def test_truncated_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "cannot be loaded" in failure(folder)
+
+
+def test_weights_that_lack_a_parameter(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    message = failure(folder)
+    assert "lack 1 parameters, 'model.layers.1.mlp.up_proj.weight' first" in message
+
+
+def test_weights_of_another_shape(folder: Path) -> None:
+    set_config(folder, intermediate_size=72)
+    assert "cannot be loaded" in failure(folder)
+
+
+def test_no_tokenizer(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    message = failure(folder)
+    assert "no tokenizer" in message
+    assert "Model.wrap" in message
+
+
+def test_a_broken_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    assert "tokenizer" in failure(folder)
+
+
+def test_a_hub_id_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    message = failure("someone/some-model")
+    assert "'someone/some-model' is neither a folder nor in the local hub cache" in message
+    assert "hf download someone/some-model" in message
+
+
+def test_a_hub_id_in_the_local_cache(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--someone--small"
+    shutil.copytree(saved, repository / "snapshots" / ("a" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    model = Model.open("someone/small", device="cpu")
+    assert model.name == "someone/small"
+    assert model.hash == Model.open(saved, device="cpu").hash
+
+
+def test_a_device_that_is_not_there(saved: Path) -> None:
+    with pytest.raises(InputError):
+        Model.open(saved, device="abacus")
+
+
+def test_the_hash_is_of_the_content(saved: Path, folder: Path) -> None:
+    first = Model.open(saved, device="cpu").hash
+    assert len(first) == 64
+    assert Model.open(folder, device="cpu").hash == first
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][3, 4] += 1e-3
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    second = Model.open(folder, device="cpu").hash
+    set_config(folder, rms_norm_eps=1e-4)
+    assert len({first, second, Model.open(folder, device="cpu").hash}) == 3
+
+
+def test_large_files_are_hashed_by_size_and_ends(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprint, "WHOLE_UP_TO", 1000)
+    monkeypatch.setattr(fingerprint, "_END", 100)
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+
+    def changed(position: int) -> bool:
+        new = bytearray(content)
+        new[position] ^= 1
+        path.write_bytes(bytes(new))
+        return fingerprint.folder_hash(folder) != clean
+
+    clean = fingerprint.folder_hash(folder)
+    assert changed(50)
+    assert changed(len(content) - 50)
+    assert not changed(len(content) // 2)
+    path.write_bytes(content + b"x")
+    assert fingerprint.folder_hash(folder) != clean
+
+
+def test_wrapped_modules_have_a_hash_of_their_weights() -> None:
+    assert Model.wrap(tiny("gpt2")).hash == Model.wrap(tiny("gpt2")).hash
+    other = tiny("gpt2")
+    other.transformer.h[1].mlp.c_fc.weight[0, 0] += 1e-3
+    hashes = {Model.wrap(m).hash for m in (tiny("gpt2"), tiny("gpt2", seed=1), other)}
+    assert len(hashes) == 3
+
+
+STARCODER2 = Adapter(model_type="starcoder2")
+
+
+def entry_points_with(value: str) -> object:
+    point = EntryPoint("starcoder2", value, adapters.ENTRY_POINT_GROUP)
+
+    def entry_points(**wanted: str) -> EntryPoints:
+        return EntryPoints([point]).select(**wanted)
+
+    return entry_points
+
+
+def test_another_package_adds_a_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tiny(
+        "starcoder2",
+        vocab_size=97,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    adapters._foreign.cache_clear()
+    with pytest.raises(ModelError, match="starcoder2"):
+        Model.wrap(module)
+    monkeypatch.setattr(adapters, "entry_points", entry_points_with(f"{__name__}:STARCODER2"))
+    adapters._foreign.cache_clear()
+    assert "starcoder2" in known_families()
+    model = Model.wrap(module)
+    run = model.run(torch.arange(3, 12)[None], read=model.sites())
+    total = run["resid_pre.1"] + run["attn_out.1"] + run["mlp_out.1"]
+    assert torch.allclose(total, run["resid_post.1"], atol=1e-5)
+    monkeypatch.setattr(adapters, "entry_points", entry_points_with("json:dumps"))
+    adapters._foreign.cache_clear()
+    with pytest.raises(ModelError, match="json:dumps"):
+        Model.wrap(module)
+    adapters._foreign.cache_clear()
+
+
+def test_a_module_without_the_familys_parts() -> None:
+    module = tiny("llama")
+    del module.model.layers[1].mlp
+    with pytest.raises(ModelError, match="no part 'mlp'"):
+        Model.wrap(module)

@@ -1,0 +1,130 @@
+"""Text to tokens and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transformers
+from tests.families import tiny, tiny_tokenizer
+from tokenizers import Tokenizer, decoders, models, normalizers, processors
+
+from inscape.core import InputError, ModelError
+from inscape.model import Model
+
+
+def wrapped(tokenizer: Any) -> Model:
+    return Model.wrap(tiny("llama", vocab_size=300), tokenizer)
+
+
+def metaspace_tokenizer() -> Any:
+    """In llama's manner: a space is ▁, one is put in front, bytes stand in for the rest."""
+    words = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    words += [*"▁ParisLondn,a1", "▁▁", "▁P", "▁Pa", "Pa", "ri", "▁Pari", "▁Paris"]
+    vocabulary = {word: i for i, word in enumerate(dict.fromkeys(words))}
+    merges = [("▁", "▁"), ("▁", "P"), ("▁P", "a"), ("P", "a"), ("r", "i")]
+    merges += [("▁Pa", "ri"), ("▁Pari", "s")]
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, byte_fallback=True, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+@pytest.mark.parametrize("tokenizer", [tiny_tokenizer(), metaspace_tokenizer()])
+def test_exactly_one_bos_whoever_adds_it(tokenizer: Any) -> None:
+    model = wrapped(tokenizer)
+    for text in ("Paris, Paris", "<s>Paris", ""):
+        ids = model.encode(text)
+        assert ids[0] == 1
+        assert ids.count(1) == 1
+        assert 2 not in ids
+    assert model.decode(model.encode("Paris, London")).strip() == "Paris, London"
+
+
+def test_no_bos_where_the_tokenizer_has_none() -> None:
+    model = wrapped(tiny_tokenizer(bos=False))
+    assert model.bos_id is None
+    assert model.decode(model.encode("the cat")) == "the cat"
+    assert 1 not in model.encode("the cat")
+    with pytest.raises(InputError, match="no tokens"):
+        model.prompt("")
+
+
+def test_gpt2s_bos_is_its_end_of_text() -> None:
+    tokenizer = tiny_tokenizer(bos=False)
+    tokenizer.bos_token = tokenizer.eos_token
+    assert wrapped(tokenizer).encode("cat")[:1] == [2]
+
+
+def test_token_texts_make_up_the_text() -> None:
+    for tokenizer in (tiny_tokenizer(), metaspace_tokenizer()):
+        model = wrapped(tokenizer)
+        pieces = [model.token_text(i) for i in model.encode("Paris  Paris, an")[1:]]
+        assert "".join(pieces).removeprefix(" ") == "Paris  Paris, an"
+        assert " Paris" in pieces
+    assert model.token_text(1) == "<s>"
+
+
+def test_cut_characters_are_shown_as_bytes() -> None:
+    for tokenizer in (tiny_tokenizer(), metaspace_tokenizer()):
+        model = wrapped(tokenizer)
+        ids = [i for i in model.encode("é")[1:] if model.token_text(i).strip()]
+        assert [model.token_text(i) for i in ids] == ["\\xc3", "\\xa9"]
+        assert model.decode(model.encode("é")).strip() == "é"
+
+
+def test_answer_token_is_the_first_of_the_continuation() -> None:
+    for tokenizer in (tiny_tokenizer(), metaspace_tokenizer()):
+        model = wrapped(tokenizer)
+        for answer in (" Paris", "Paris", ",", " Paris, an"):
+            token, more = model.answer_token(answer)
+            whole = model.encode("an" + answer)
+            rest = whole[len(model.encode("an")) :]
+            assert (token, more) == (rest[0], len(rest) > 1), answer
+        token, more = model.answer_token(" Paris")
+        assert (model.token_text(token), more) == (" Paris", False)
+    with pytest.raises(InputError, match="answer is empty"):
+        model.answer_token("")
+
+
+def test_prompts_fit_the_context() -> None:
+    model = wrapped(tiny_tokenizer())
+    assert model.prompt("the cat").tolist() == [model.encode("the cat")]
+    with pytest.raises(InputError, match="at most 64"):
+        model.prompt("x" * 64)
+
+
+def test_without_a_tokenizer_text_is_refused() -> None:
+    model = wrapped(None)
+    assert model.tokenizer is None
+    assert model.bos_id == 1
+    for use in (model.encode, model.prompt, model.answer_token):
+        with pytest.raises(ModelError, match="without a tokenizer"):
+            use("text")
+
+
+def test_stories260k_speaks(shared: Path) -> None:
+    model = Model.open(shared / "stories260k", device="cpu")
+    prompt = model.prompt("Once upon a time")
+    assert prompt[0, 0] == model.bos_id == 1
+    story = model.decode(model.generate(prompt, 40)[0])
+    assert story.startswith(
+        "Once upon a time, there was a little girl named Lily. "
+        "She loved to play outside in the park."
+    )
+    assert "".join(map(model.token_text, prompt[0, 1:].tolist())) == " Once upon a time"
