@@ -14,7 +14,7 @@ from inscape.core import InputError, StorageError
 from inscape.labels import Labels, label
 from inscape.labels.labeller import _Labeller
 from inscape.labels.predicates import Clause, Predicate
-from inscape.labels.writing import Windows, balanced_accuracy
+from inscape.labels.writing import Windows, balanced_accuracies
 from inscape.storage import read_json, write_json
 
 TOKEN, BIGRAM, RANDOM, CONTEXT, DOCUMENT, NEXT, RARE, DEAD, DIGIT = range(9)
@@ -105,7 +105,7 @@ def test_overfitted_explanations_of_noise_score_one_half(planted: Any) -> None:
     clause = Clause("phrase", tuple(common.tolist()), (1.0,) * common.size)
     fires, _ = Predicate((clause,)).score(windows.values, sample.rows.size)
     everywhere = np.ones(sample.rows.size, bool)
-    assert balanced_accuracy(fires, sample.positive, everywhere) > 0.7
+    assert balanced_accuracies(fires[None], sample.positive, everywhere)[0] > 0.7
     honest = labeller.detect(Predicate((clause,)), draft.sample).balanced_accuracy
     assert honest == pytest.approx(0.5, abs=0.12)
 

@@ -71,14 +71,14 @@ class _Labeller:
         for inside, _ in halves:
             if inside.size < MIN_POSITIVES:
                 return None
-            if np.unique(self.documents[inside]).size < MIN_DOCUMENTS:
+            if _num_distinct(self.documents[inside]) < MIN_DOCUMENTS:
                 return None
         rng = np.random.default_rng(seeded(self.seed, "labels", feature))
         sample = self.explain.draw(rows, halves[0], self.num_windows * 3 // 2, rng)
         windows = Windows.read(self.words, sample.rows, sample.positive)
         judged = _hashed(self.documents[sample.rows]) % JUDGED_PART == 0
         promoted = self.index.promoted_ids(feature)
-        predicate, _ = self.writer.write(windows, judged, promoted)
+        predicate = self.writer.write(windows, judged, promoted)
         scored = self.score.draw(rows, halves[1], self.num_windows, rng)
         return _Draft(feature, predicate, scored, self._commonest(sample))
 
@@ -152,6 +152,11 @@ def label(index: FeatureIndex, out: Path, *, seed: int = 0, num_windows: int = 1
         labels.append(labeller.finish(drafts[number], other))
     labels.sort(key=lambda found: found.feature)
     return write_labels(out, labels, _summary(index, labels), made_from, seed)
+
+
+def _num_distinct(ordered: NDArray[np.int32]) -> int:
+    """How many different numbers an ordered array holds."""
+    return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + bool(ordered.size)
 
 
 def _hashed(documents: NDArray[np.int32]) -> NDArray[np.int64]:

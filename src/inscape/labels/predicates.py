@@ -67,6 +67,12 @@ class Clause:
         pattern = "predicts {}" if self.predicts else WORDINGS[self.attribute]
         return pattern.format(", ".join(quoted))
 
+    def evidence(self, values: Mapping[str, NDArray[np.int32]]) -> NDArray[np.float64]:
+        """The evidence in each window, 0 where the clause does not hold; values holds the
+        attribute's, [num, width]."""
+        chosen = np.array(self.values, np.int32)
+        return matched(values[self.attribute], chosen, np.array(self.weights, np.float64))
+
     def to_json(self, words: Words) -> dict[str, Any]:
         """Attribute, the values' strings and their weights."""
         return {
@@ -113,11 +119,7 @@ class Predicate:
         holds = np.full(num, bool(self.clauses))
         total = np.zeros(num)
         for clause in self.clauses:
-            evidence = matched(
-                values[clause.attribute],
-                np.array(clause.values, np.int32),
-                np.array(clause.weights, np.float64),
-            )
+            evidence = clause.evidence(values)
             holds &= evidence > 0
             total += evidence
         return holds, total

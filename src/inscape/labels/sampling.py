@@ -64,8 +64,8 @@ class Half:
         positives = _stratified(*inside, num, rng)
         twins = self._twins(self._ids[positives], (num // 2) * OVERDRAW, rng)
         matched = _silent(twins, rows)[: num // 2]
-        others = _silent(self.random_rows(num * OVERDRAW, rng), rows)
-        others = others[~np.isin(others, matched)][: num - matched.size]
+        others = _silent(np.concatenate([matched, self.random_rows(num * OVERDRAW, rng)]), rows)
+        others = others[matched.size : num]  # those drawn twice are dropped, the first stays
         drawn = np.concatenate([positives, matched, others])
         positive = np.arange(drawn.size) < positives.size
         return Sample(drawn, positive, int(matched.size))
@@ -86,8 +86,17 @@ def _silent(candidates: NDArray[np.int64], rows: NDArray[np.int32]) -> NDArray[n
     """The distinct candidates that are not among the feature's rows, in their order."""
     place = np.minimum(np.searchsorted(rows, candidates), rows.size - 1)
     silent = candidates[rows[place] != candidates]
-    _, first = np.unique(silent, return_index=True)
-    distinct: NDArray[np.int64] = silent[np.sort(first)]
+    order = np.argsort(silent, kind="stable")
+    again = np.zeros(silent.size, np.bool_)
+    again[order[1:]] = silent[order[1:]] == silent[order[:-1]]
+    once: NDArray[np.int64] = silent[~again]
+    return once
+
+
+def _distinct(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The different numbers, ascending (np.unique hashes, which is slow for a few hundred)."""
+    ordered = np.sort(numbers)
+    distinct: NDArray[np.int64] = ordered[np.append(True, ordered[1:] != ordered[:-1])]
     return distinct
 
 
@@ -100,7 +109,7 @@ def _stratified(
     for number in range(NUM_INTERVALS):
         members = np.flatnonzero(interval == number)
         if members.size > 4 * num:
-            members = members[np.unique(rng.integers(0, members.size, 2 * num))]
+            members = members[_distinct(rng.integers(0, members.size, 2 * num))]
         drawn.append(rng.permutation(members)[:num])
         turns.append(np.arange(drawn[-1].size))
     order = np.argsort(np.concatenate(turns), kind="stable")[:num]

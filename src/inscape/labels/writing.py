@@ -119,15 +119,17 @@ class Windows:
         return cls(rows, positive, {name: words.values(name, rows) for name in attributes})
 
 
-def balanced_accuracy(
+def balanced_accuracies(
     fires: NDArray[np.bool_], positive: NDArray[np.bool_], counted: NDArray[np.bool_]
-) -> float:
-    """Mean of the hit rate and the rate of correct rejections among the counted windows; a rate
-    without windows is taken as one half."""
-    pos, neg = positive & counted, ~positive & counted
-    hit = fires[pos].mean() if pos.any() else 0.5
-    rejected = 1 - fires[neg].mean() if neg.any() else 0.5
-    return float(hit + rejected) / 2
+) -> NDArray[np.float64]:
+    """Balanced accuracy of candidates fires [c, r] on the counted windows, [c]: mean of the hit
+    rate and the rate of correct rejections; a rate without windows is taken as one half."""
+    sides = np.stack([positive & counted, ~positive & counted], axis=1)
+    totals = sides.sum(axis=0)
+    fired = fires.astype(np.float32) @ sides.astype(np.float32)
+    rates = np.where(totals > 0, fired / np.maximum(totals, 1), 0.5)
+    accuracies: NDArray[np.float64] = (rates[:, 0] + 1 - rates[:, 1]) / 2
+    return accuracies
 
 
 def _standard_error(positive: NDArray[np.bool_]) -> float:
@@ -135,6 +137,9 @@ def _standard_error(positive: NDArray[np.bool_]) -> float:
     nothing can be asked of them."""
     counts = np.bincount(positive.astype(np.int64), minlength=2)
     return float(np.sqrt((0.25 / counts).sum()) / 2) if counts.all() else 0.0
+
+
+_Candidate = tuple[Predicate, NDArray[np.bool_]]
 
 
 class Writer:
@@ -180,50 +185,62 @@ class Writer:
 
     def write(
         self, windows: Windows, judged: NDArray[np.bool_], promoted: Sequence[int]
-    ) -> tuple[Predicate, float]:
-        """The best predicate and its accuracy on the explaining windows.
+    ) -> Predicate:
+        """The best predicate for a feature.
 
         judged marks the windows that candidates are judged on and not written from; promoted are
         the token ids that the feature's direction raises most.
         """
-        written = ~judged
-        candidates: list[Predicate] = []
+        candidates = self._candidates(windows, ~judged)
+        if not candidates:
+            return Predicate(())
+        predicates, holds = zip(*candidates, strict=True)
+        fires = np.stack(holds)
+        unseen = balanced_accuracies(fires, windows.positive, judged)
+        # both views are noisy: the judged windows are few, the others were used for writing
+        worth = (unseen + balanced_accuracies(fires, windows.positive, ~judged)) / 2
+        worth -= [_price(predicate) for predicate in predicates]
+        least = 0.5 + MIN_ERRORS * _standard_error(windows.positive[judged])
+        worth[unseen < least] = 0.0
+        best = int(worth.argmax())
+        chosen = predicates[best] if worth[best] > 0.5 else Predicate(())
+        return _with_prediction(chosen, promoted)
+
+    def _candidates(self, windows: Windows, written: NDArray[np.bool_]) -> list[_Candidate]:
+        """Predicates of one and two clauses, with where they hold."""
+        found: list[_Candidate] = []
         for attribute in ATTRIBUTES:
             clause = self.clause(windows, attribute, written)
             if clause is None:
                 continue
-            candidates.append(Predicate((clause,)))
+            holds = clause.evidence(windows.values) > 0
+            found.append((Predicate((clause,)), holds))
             if attribute in REFINED:
-                candidates += self._refined(windows, clause, written)
-        best, accuracy = Predicate(()), 0.5
-        best_worth = 0.5
-        least = 0.5 + MIN_ERRORS * _standard_error(windows.positive[judged])
-        for candidate in candidates:
-            fires, _ = candidate.score(windows.values, windows.rows.size)
-            # both views are noisy: the judged windows are few, the others were used for writing
-            parts = [balanced_accuracy(fires, windows.positive, p) for p in (judged, written)]
-            if parts[0] < least:
-                continue
-            found = sum(parts)
-            worth = found / 2 - VALUE_PRICE * candidate.size
-            worth -= CLAUSE_PRICE * (len(candidate.clauses) - 1)
-            if worth > best_worth:
-                best, best_worth, accuracy = candidate, worth, found / 2
-        return _with_prediction(best, promoted), accuracy
+                found += self._refined(windows, clause, holds, holds & written)
+        return found
 
     def _refined(
-        self, windows: Windows, clause: Clause, written: NDArray[np.bool_]
-    ) -> list[Predicate]:
-        holds, _ = Predicate((clause,)).score(windows.values, windows.rows.size)
-        counted = holds & written
-        wrong = int((counted & ~windows.positive).sum())
-        if wrong < MIN_SUPPORT:
+        self,
+        windows: Windows,
+        clause: Clause,
+        holds: NDArray[np.bool_],
+        counted: NDArray[np.bool_],
+    ) -> list[_Candidate]:
+        if np.count_nonzero(counted & ~windows.positive) < MIN_SUPPORT:
             return []  # nothing left to put right
         others = [name for name in REFINING if name != clause.attribute]
         if clause.attribute == "token":
             others.append("word")
-        found = (self.clause(windows, name, counted, within=True) for name in others)
-        return [Predicate((clause, other)) for other in found if other is not None]
+        clauses = (self.clause(windows, name, counted, within=True) for name in others)
+        return [
+            (Predicate((clause, other)), holds & (other.evidence(windows.values) > 0))
+            for other in clauses
+            if other is not None
+        ]
+
+
+def _price(predicate: Predicate) -> float:
+    return VALUE_PRICE * predicate.size + CLAUSE_PRICE * (len(predicate.clauses) - 1)
 
 
 def _shares(values: NDArray[np.int32], size: int) -> NDArray[np.float64]:
