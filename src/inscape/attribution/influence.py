@@ -39,11 +39,10 @@ def influence(edges: Edges, share: Floats, start: Floats) -> Floats:
     """
     num_nodes = len(start)
     total = np.zeros(num_nodes)
-    current = start.astype(np.float64)
+    current: Floats = start.astype(np.float64)
     for _ in range(num_nodes + 1):
-        current = np.bincount(
-            edges.source, weights=share * current[edges.target], minlength=num_nodes
-        )
+        weights = share * current[edges.target]
+        current = np.bincount(edges.source, weights, num_nodes).astype(np.float64)
         if not current.any():
             return total
         total += current

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from types import TracebackType
 
 import torch
@@ -24,7 +23,9 @@ from inscape.model import Model, Site
 
 
 class Rows:
-    """Computes rows of edges for a traced prompt; a context manager (it holds the model frozen).
+    """Computes rows of edges for a traced prompt; a context manager.
+
+    It holds a graph of gradients.
 
     batch: number of targets for one backward pass; memory grows with batch · positions.
     """
@@ -42,8 +43,7 @@ class Rows:
         }
         edits["embed"] = self._leaf(EMBEDDING)
         read = ["final", *(f"mlp_in.{i}" for i in layers)]
-        with ExitStack() as stack:
-            stack.enter_context(self.model.linearised())
+        with self.model.linearised():
             self._read = self.model.run(tokens, read=read, edits=edits, grad=True).acts
         return self
 

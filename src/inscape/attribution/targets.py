@@ -59,7 +59,7 @@ def choose(
     rival = _first_token(model, against, notes)
     if rival == token:
         raise InputError(
-            f"{target!r} and {against!r} begin with the same token {model.token_text(token)!r}",
+            f"{target!r} and {against!r} begin with the same token {token_text(model, token)!r}",
             expected="two candidates that differ in their first token",
             next_step="extend the prompt up to where they part",
         )
@@ -81,5 +81,10 @@ def _likeliest(head: Tensor, probabilities: Tensor) -> list[Target]:
 def _first_token(model: Model, text: str, notes: list[str]) -> int:
     token, has_more = model.answer_token(text)
     if has_more:
-        notes.append(f"of {text!r} only the first token {model.token_text(token)!r} is used")
+        notes.append(f"of {text!r} only the first token {token_text(model, token)!r} is used")
     return int(token)
+
+
+def token_text(model: Model, token: int) -> str:
+    """The token's text; its number in angle brackets for a model without a tokenizer."""
+    return f"<{token}>" if model.tokenizer is None else model.token_text(token)

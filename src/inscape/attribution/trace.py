@@ -23,7 +23,7 @@ from inscape.attribution import influence as flow
 from inscape.attribution.graph import Edges, Graph, Mask, Node
 from inscape.attribution.jacobian import Rows
 from inscape.attribution.sources import Sources, check_transcoders, gather
-from inscape.attribution.targets import Target, choose
+from inscape.attribution.targets import Target, choose, token_text
 from inscape.core import InputError, progress
 from inscape.dictionary import Dictionary
 from inscape.model import Model
@@ -76,10 +76,10 @@ def trace(
     settings = {"node_share": node_share, "edge_share": edge_share, "max_features": max_features}
     nodes = _nodes(model, transcoders, sources, targets, bias, names)
     graph = _graph(model, transcoders, nodes, edges, known, targets, settings)
-    text = prompt if isinstance(prompt, str) else model.decode(list(prompt))
-    graph.prompt, graph.notes = text, notes
     graph.token_ids = [int(t) for t in tokens[0]]
-    graph.prompt_tokens = [model.token_text(t) for t in graph.token_ids]
+    graph.prompt_tokens = [token_text(model, t) for t in graph.token_ids]
+    graph.prompt = prompt if isinstance(prompt, str) else "".join(graph.prompt_tokens)
+    graph.notes = notes
     return graph
 
 
@@ -200,7 +200,7 @@ def _nodes(
     names: Names | None,
 ) -> list[Node]:
     tokens = [int(t) for t in sources.tokens[0]]
-    text = [model.token_text(t) for t in tokens]
+    text = [token_text(model, t) for t in tokens]
     nodes: list[Node] = []
     for layer, position, feature, value in zip(
         sources.layer.tolist(),
@@ -224,11 +224,11 @@ def _nodes(
     for t in targets:
         node = Node("logit", None, len(tokens) - 1, t.token, float(t.vector @ sources.final))
         node.token, node.probability, node.against = (
-            model.token_text(t.token),
+            token_text(model, t.token),
             t.probability,
             t.against,
         )
-        node.against_token = None if t.against is None else model.token_text(t.against)
+        node.against_token = None if t.against is None else token_text(model, t.against)
         nodes.append(node)
     for node, constant in zip(nodes, bias.tolist(), strict=True):
         node.bias = None if np.isnan(constant) else constant

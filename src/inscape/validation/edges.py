@@ -1,0 +1,305 @@
+"""Every edge of an attribution graph against an intervention under the frozen model.
+
+The check is on its own: plain hooks on the Hugging Face modules of a float64 copy of the model,
+its own record and replay of what is frozen, its own encoding; it shares no code with the room
+that traces, nor with the model room's linearisation.
+
+1. Clean pass with eager attention. Record the attention patterns (softmax's output), the
+   denominators of all norms, and the MLPs' inputs and outputs.
+2. Frozen pass: z = recorded pattern @ v, with v as it comes out of this pass's own projection;
+   norms divide by the recorded denominators; MLPs answer with their recorded outputs.
+3. For each source take out of the frozen pass exactly what it writes: a feature's activation
+   times its decoder row or an error vector from that MLP's output, a token's embedding from the
+   embeddings. Many sources go through one batch.
+4. The change of a target's pre-activation (or logit, less the mean logit), clean less removed, is
+   the measured edge. Features in between cannot pass it on, because MLPs answer as recorded.
+5. Error of an edge = |measured − edge| / the largest measured |edge| into the same node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from inscape.core import InputError, track
+from inscape.dictionary import Dictionary
+from inscape.model import Model
+from inscape.validation.frozen import FrozenModel
+
+BATCH_TOKENS = 4096
+TIE = 1e-5
+
+
+class NodeLike(Protocol):
+    """What the check reads of a node."""
+
+    kind: Any
+    layer: int | None
+    position: int
+    feature: int
+    against: int | None
+
+
+class EdgesLike(Protocol):
+    """Node numbers and weights, [E] each."""
+
+    @property
+    def source(self) -> npt.NDArray[np.int32]: ...
+    @property
+    def target(self) -> npt.NDArray[np.int32]: ...
+    @property
+    def weight(self) -> npt.NDArray[np.float32]: ...
+
+
+class GraphLike(Protocol):
+    """What the check reads of an attribution graph."""
+
+    token_ids: list[int]
+
+    @property
+    def nodes(self) -> Sequence[NodeLike]: ...
+    @property
+    def edges(self) -> EdgesLike: ...
+    @property
+    def is_pruned(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class EdgeCheck:
+    """The outcome.
+
+    max_error: largest |measured − edge| over the largest |measured| edge into that node.
+    worst: (source, target, edge, measured) of it. num_edges: edges compared, those that the
+    graph says are zero among them (`num_zero`) where the whole graph is at hand.
+    bias_error: largest error of the nodes' constants, relative to the same scale: a frozen pass
+    with every source taken out at once must leave exactly the bias (None for a pruned graph).
+    """
+
+    max_error: float
+    mean_error: float
+    num_edges: int
+    num_zero: int
+    num_targets: int
+    num_sources: int
+    worst: tuple[int, int, float, float]
+    bias_error: float | None = None
+
+
+def check_edges(
+    model: Model,
+    transcoders: Mapping[int, Dictionary],
+    graph: GraphLike,
+    *,
+    num_edges: int | None = None,
+    seed: int = 0,
+) -> EdgeCheck:
+    """Measures edges by intervention (steps 1 to 5).
+
+    num_edges: None: every edge, zero ones included where the graph is whole; else that many drawn
+        at random from the graph's edges (`seed`), each beside every edge into the same node.
+    Raises ModelError for a family that the hooks do not know, InputError for a graph without
+    edges or one whose features are not active in this model with these transcoders.
+    """
+    if len(graph.edges.source) == 0:
+        raise InputError("the graph has no edges", expected="a traced graph")
+    targets = _targets(graph, num_edges, seed)
+    frozen = FrozenModel(model, graph.token_ids)
+    with frozen:
+        writer = _Writer(frozen, transcoders, graph)
+        reader = _Reader(frozen, transcoders, graph, targets)
+        wanted = _sources(graph, targets)
+        clean = reader(frozen.run({}, 1))[0]
+        measured = torch.zeros(len(targets), len(wanted), dtype=torch.float64)
+        size = max(1, BATCH_TOKENS // len(graph.token_ids))
+        for first in track(range(0, len(wanted), size), "checking edges", unit="batch"):
+            numbers = wanted[first : first + size]
+            values = reader(frozen.run(writer(numbers), len(numbers)))
+            measured[:, first : first + len(numbers)] = (clean - values).T.cpu()
+        constants = None
+        if not graph.is_pruned:
+            constants = reader(frozen.run(writer.everything(), 1))[0].cpu().numpy()
+    return _compare(graph, targets, wanted, measured.numpy(), constants)
+
+
+def _targets(graph: GraphLike, num_edges: int | None, seed: int) -> npt.NDArray[np.int64]:
+    everything = np.unique(graph.edges.target).astype(np.int64)
+    if num_edges is None or num_edges >= len(graph.edges.target):
+        return everything
+    chosen = np.random.default_rng(seed).permutation(graph.edges.target)[:num_edges]
+    return np.unique(chosen).astype(np.int64)
+
+
+def _sources(graph: GraphLike, targets: npt.NDArray[np.int64]) -> list[int]:
+    if not graph.is_pruned:
+        return [i for i, node in enumerate(graph.nodes) if node.kind != "logit"]
+    into = np.isin(graph.edges.target, targets)
+    return [int(i) for i in np.unique(graph.edges.source[into])]
+
+
+def _compare(
+    graph: GraphLike,
+    targets: npt.NDArray[np.int64],
+    wanted: list[int],
+    measured: npt.NDArray[np.float64],
+    constants: npt.NDArray[np.float64] | None,
+) -> EdgeCheck:
+    row = np.full(len(graph.nodes), -1)
+    column = np.full(len(graph.nodes), -1)
+    row[targets], column[wanted] = np.arange(len(targets)), np.arange(len(wanted))
+    edges = graph.edges
+    there = (row[edges.target] >= 0) & (column[edges.source] >= 0)
+    at = row[edges.target[there]], column[edges.source[there]]
+    claimed = np.zeros_like(measured)
+    listed = np.zeros(measured.shape, dtype=bool)
+    claimed[at], listed[at] = edges.weight[there], True
+    compared = listed if graph.is_pruned else np.ones_like(listed)
+    scale = np.abs(measured * compared).max(1, keepdims=True)
+    scale = np.where(scale > 0, scale, 1.0)
+    error = np.where(compared, np.abs(measured - claimed) / scale, 0.0)
+    worst = np.unravel_index(int(error.argmax()), error.shape)
+    bias_error = None
+    if constants is not None:
+        bias = np.array([getattr(graph.nodes[t], "bias", None) for t in targets], dtype=float)
+        bias_error = float((np.abs(constants - bias) / scale[:, 0]).max())
+    return EdgeCheck(
+        max_error=float(error.max()),
+        mean_error=float(error[compared].mean()),
+        num_edges=int(compared.sum()),
+        num_zero=int((compared & ~listed).sum()),
+        num_targets=len(targets),
+        num_sources=len(wanted),
+        worst=(
+            wanted[int(worst[1])],
+            int(targets[worst[0]]),
+            float(claimed[worst]),
+            float(measured[worst]),
+        ),
+        bias_error=bias_error,
+    )
+
+
+class _Writer:
+    """What each source writes, from this room's own encoding of the clean pass (step 3)."""
+
+    def __init__(
+        self, frozen: FrozenModel, transcoders: Mapping[int, Dictionary], graph: GraphLike
+    ) -> None:
+        self.frozen, self.graph, self.transcoders = frozen, graph, transcoders
+        self.activations = {i: self._encode(i) for i in transcoders}
+        self.errors = [
+            frozen.mlp_out[i][0] - self._reconstruction(i) for i in range(frozen.num_layers)
+        ]
+
+    def _encode(self, layer: int) -> Tensor:
+        """Dense activations [pos, d_dict]: the k largest pre-activations, where positive.
+
+        Two that are equal to single precision may be chosen either way: where the whole graph is
+        at hand its choice is taken, after a check that it is such a choice.
+        """
+        dictionary = self.transcoders[layer]
+        x = self.frozen.mlp_in[layer][0]
+        pre = x @ dictionary.W_enc.to(x).T + dictionary.b_enc.to(x)
+        top = pre.topk(dictionary.config.k, dim=-1)
+        chosen = torch.zeros_like(pre).scatter(-1, top.indices, 1.0) > 0
+        if not self.graph.is_pruned:
+            taken = torch.zeros_like(chosen)
+            for node in self.graph.nodes:
+                if node.kind == "feature" and node.layer == layer:
+                    taken[node.position, node.feature] = True
+            border = top.values[:, -1:].clamp(min=0)
+            differs = (taken != chosen) & (taken | (pre > 0))
+            if bool((differs & ((pre - border).abs() > TIE * (1 + border))).any()):
+                raise InputError(
+                    f"the graph's active features of layer {layer} are not those of this model",
+                    expected="the model and transcoders that the graph was traced with",
+                )
+            chosen = taken
+        return torch.where(chosen, pre.clamp(min=0), 0.0)
+
+    def _reconstruction(self, layer: int) -> Tensor:
+        if layer not in self.transcoders:
+            return torch.zeros_like(self.frozen.mlp_out[layer][0])
+        dictionary, code = self.transcoders[layer], self.activations[layer]
+        return code @ dictionary.W_dec.to(code) + dictionary.b_dec.to(code)
+
+    def vector(self, number: int) -> tuple[int, int, Tensor]:
+        """(layer or -1 for the embedding, position, vector [d_model]) of a source node."""
+        node = self.graph.nodes[number]
+        if node.kind == "embedding":
+            return -1, node.position, self.frozen.embedded[0, node.position]
+        layer = int(node.layer or 0)
+        if node.kind == "error":
+            return layer, node.position, self.errors[layer][node.position]
+        value = self.activations[layer][node.position, node.feature]
+        if value <= 0:
+            raise InputError(
+                f"feature {node.feature} of layer {layer} is silent at position {node.position}",
+                expected="the model and transcoders that the graph was traced with",
+            )
+        return layer, node.position, value * self.transcoders[layer].W_dec[node.feature].to(value)
+
+    def __call__(self, numbers: Sequence[int]) -> dict[int, Tensor]:
+        """What to take out, one source a batch row."""
+        removed: dict[int, Tensor] = {}
+        shape = (len(numbers), *self.frozen.embedded.shape[1:])
+        for row, number in enumerate(numbers):
+            layer, position, vector = self.vector(number)
+            if layer not in removed:
+                removed[layer] = self.frozen.embedded.new_zeros(shape)
+            removed[layer][row, position] = vector
+        return removed
+
+    def everything(self) -> dict[int, Tensor]:
+        """What to take out so that no source is left, decoder biases only."""
+        removed = {-1: self.frozen.embedded}
+        for i, written in enumerate(self.frozen.mlp_out):
+            removed[i] = written.clone()
+            if i in self.transcoders:
+                removed[i] -= self.transcoders[i].b_dec.to(written)
+        return removed
+
+
+class _Reader:
+    """Values of the targets in a frozen pass (step 4)."""
+
+    def __init__(
+        self,
+        frozen: FrozenModel,
+        transcoders: Mapping[int, Dictionary],
+        graph: GraphLike,
+        targets: npt.NDArray[np.int64],
+    ) -> None:
+        head = frozen.head
+        self.places: dict[int, list[int]] = {}
+        self.vectors: list[Tensor] = []
+        self.biases: list[float] = []
+        self.positions: list[int] = []
+        for row, number in enumerate(targets):
+            node = graph.nodes[int(number)]
+            layer = frozen.num_layers if node.kind == "logit" else int(node.layer or 0)
+            self.places.setdefault(layer, []).append(row)
+            self.positions.append(node.position)
+            if node.kind == "logit":
+                rival = head.mean(0) if node.against is None else head[node.against]
+                self.vectors.append(head[node.feature] - rival)
+                self.biases.append(0.0)
+            else:
+                self.vectors.append(transcoders[layer].W_enc[node.feature].to(head))
+                self.biases.append(float(transcoders[layer].b_enc[node.feature]))
+
+    def __call__(self, read: dict[int, Tensor]) -> Tensor:
+        """[batch, target]"""
+        batch = int(next(iter(read.values())).shape[0])
+        values = torch.zeros(batch, len(self.vectors), dtype=torch.float64)
+        for layer, rows in self.places.items():
+            x = read[layer][:, [self.positions[r] for r in rows]]
+            vectors = torch.stack([self.vectors[r] for r in rows])
+            found = (x * vectors).sum(-1).cpu()
+            values[:, rows] = found + torch.tensor([self.biases[r] for r in rows]).double()
+        return values
