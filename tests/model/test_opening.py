@@ -10,6 +10,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from tests.families import TINY_FAMILIES, tiny, tiny_tokenizer
 
@@ -291,3 +292,25 @@ def test_a_module_without_the_familys_parts() -> None:
     del module.model.layers[1].mlp
     with pytest.raises(ModelError, match="no part 'mlp'"):
         Model.wrap(module)
+
+
+def test_something_that_is_no_language_model() -> None:
+    with pytest.raises(ModelError, match="Linear has no config"):
+        Model.wrap(torch.nn.Linear(2, 2))
+    with pytest.raises(ModelError, match="LlamaModel has no part 'model.layers'"):
+        Model.wrap(tiny("llama").model)
+
+
+def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+
+    class ConnectError(Exception):  # network libraries have trees of their own
+        pass
+
+    def unreachable(hub_id: str, *, local_files_only: bool = False, **_: object) -> str:
+        if local_files_only:
+            raise LocalEntryNotFoundError("not here")
+        raise ConnectError("no route\nat all")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    assert "could not be downloaded (ConnectError: no route)" in failure("someone/some-model")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from inscape.core import ModelError
@@ -75,7 +76,9 @@ def _norm_hook(offset: float) -> Callable[..., Tensor]:
     return hook
 
 
-def held_norm(norm: nn.Module, x: Tensor, offset: float = 0.0) -> Tensor:
+def held_norm(
+    norm: nn.Module, x: Float[Tensor, "*pos d_model"], offset: float = 0.0
+) -> Float[Tensor, "*pos d_model"]:
     """`norm(x)` in float32, linear in x: its denominator carries no gradient.
 
     Args:

@@ -12,9 +12,10 @@ from threading import RLock
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from inscape.core import InputError, SiteError, pick_device
+from inscape.core import InputError, ModelError, SiteError, pick_device
 from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.fingerprint import folder_hash, module_hash
 from inscape.model.forward import Edit, HookedPass
@@ -111,10 +112,15 @@ class Model:
         switched to evaluation mode, and its parameters to taking no gradient.
 
         Raises:
-            ModelError: the module's family is unknown.
+            ModelError: the module is no Hugging Face model, or its family is unknown.
         """
-        config: Any = module.config
-        return cls(module, tokenizer, adapter_for(config.model_type), name=name)
+        model_type = getattr(getattr(module, "config", None), "model_type", None)
+        if not isinstance(model_type, str):
+            raise ModelError(
+                f"{type(module).__name__} has no config that names its family",
+                expected="a Hugging Face causal language model",
+            )
+        return cls(module, tokenizer, adapter_for(model_type), name=name)
 
     def __repr__(self) -> str:
         return (
@@ -125,7 +131,9 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where token ids go: the device of the embeddings."""
-        return next(self.module.parameters()).device
+        module: Any = self.module
+        device: torch.device = module.get_input_embeddings().weight.device
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -196,7 +204,7 @@ class Model:
         """The first token of `text` as a continuation, and whether more follow."""
         return self._text.answer_token(text)
 
-    def prompt(self, text: str) -> Tensor:
+    def prompt(self, text: str) -> Int[Tensor, "1 pos"]:
         """`text` as token ids [1, pos] on the model's device.
 
         Raises:
@@ -258,10 +266,11 @@ class Model:
         edits: Mapping[str | Site, Edit] | Mapping[str, Edit] | Mapping[Site, Edit] | None = None,
         temperature: float = 0.0,
         seed: int = 0,
-    ) -> Tensor:
+    ) -> Int[Tensor, "batch total"]:
         """Continues `tokens` [batch, pos]; returns [batch, pos + new], prompt included.
 
-        Greedy at temperature 0, else sampled with `seed`. Edits apply to the whole text at
+        Rows are of one length, without padding. Greedy at temperature 0, else sampled with
+        `seed`. Edits apply to the whole text at
         every step, so that their positions stay what they are; without edits a key-value
         cache is used. Ends early when every row has ended; a row that has ended goes on
         with its end-of-text token.
@@ -284,7 +293,7 @@ class Model:
 
     # Weights
 
-    def unembedding(self) -> Tensor:
+    def unembedding(self) -> Float[Tensor, "vocab d_model"]:
         """The head's weight [vocab, d_model]: logits are `final` times its transpose
         (gemma2 bends them by a softcap afterwards: see `unembed`)."""
         weight = self.structure.head.weight
@@ -292,7 +301,7 @@ class Model:
             raise TypeError("the head has no weight")
         return weight.detach()
 
-    def unembed(self, final: Tensor) -> Tensor:
+    def unembed(self, final: Float[Tensor, "*pos d_model"]) -> Float[Tensor, "*pos vocab"]:
         """The logits, float32 [..., vocab], of values [..., d_model] of the site `final`."""
         logits: Tensor = self.structure.head(final.to(self.dtype))
         softcap = getattr(self.structure.config, "final_logit_softcapping", None)
@@ -300,7 +309,7 @@ class Model:
             logits = torch.tanh(logits / softcap) * softcap
         return logits.float()
 
-    def final_norm_weight(self) -> Tensor:
+    def final_norm_weight(self) -> Float[Tensor, " d_model"]:
         """What the last norm multiplies with, float32 [d_model] (for gemma 1 + weight)."""
         weight = norm_weight(self.structure.final_norm, self.adapter.norm_offset)
         if not isinstance(weight, Tensor):

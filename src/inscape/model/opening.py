@@ -20,7 +20,7 @@ from typing import Any
 import huggingface_hub
 import torch
 import transformers
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import nn
 
 from inscape.core import ModelError
@@ -79,8 +79,9 @@ def _download(hub_id: str, trust_remote_code: bool) -> Path:
             )
             if weight_files(folder):
                 return folder
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        # Offline mode, no network, an unknown or a gated repository: all end here.
+    except Exception as error:
+        # Offline mode, no network, an unknown or a gated repository: the hub's client and
+        # the network library below it have errors of their own for each.
         raise ModelError(
             f"model {hub_id!r} is neither a folder nor in the local hub cache, "
             f"and it could not be downloaded ({_first_line(error)})",
