@@ -47,7 +47,7 @@ def build_index(
     """Index a dictionary's features over a store, into the folder `out`.
 
     Args:
-        model: the model that the store was harvested from; needs a tokenizer.
+        model: the model that the store was harvested from; without a tokenizer tokens read "<id>".
         dictionary: reads a site that the store holds.
         out: an index with the same inputs that is already there is returned at once.
         num_examples: top examples of a feature, from distinct documents where there are enough.
@@ -77,8 +77,9 @@ def build_index(
             next_step="remove that folder or choose another",
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StorageError(f"{out} holds something that is no feature index",
-                           next_step="choose another folder")  # fmt: skip
+        raise StorageError(
+            f"{out} holds something that is no feature index", next_step="choose another folder"
+        )
     table = _token_table(store)
     batches = _codes(dictionary, store, np.flatnonzero(table.considered))
     return write_index(out, table, batches, head_inputs(model, dictionary), options, made_from)
@@ -92,13 +93,14 @@ def head_inputs(model: Model, dictionary: Dictionary) -> HeadInputs:
     """
     site = Site.parse(dictionary.config.site_out)
     decoder = dictionary.W_dec.to(model.device)
+    text = model.token_text if model.tokenizer is not None else "<{}>".format
     if site.kind == "mlp_in":
-        return HeadInputs(decoder, None, None, model.token_text)
+        return HeadInputs(decoder, None, None, text)
     if site.kind == "final":
-        return HeadInputs(decoder, model.unembedding(), None, model.token_text)
+        return HeadInputs(decoder, model.unembedding(), None, text)
     weight = model.final_norm_weight()
     centred = isinstance(model.structure.final_norm, torch.nn.LayerNorm)
-    return HeadInputs(decoder, model.unembedding(), weight, model.token_text, centred=centred)
+    return HeadInputs(decoder, model.unembedding(), weight, text, centred=centred)
 
 
 def _check(
