@@ -3,9 +3,12 @@
 from inscape.training.check import check_gradients
 from inscape.training.config import TrainConfig, default_lr
 from inscape.training.initial import geometric_median, initial_weights
+from inscape.training.loop import train
+from inscape.training.stream import ActivationSource
 from inscape.training.topk import Gradients, StepMetrics, TopKTrainer
 
 __all__ = [
+    "ActivationSource",
     "Gradients",
     "StepMetrics",
     "TopKTrainer",
@@ -14,4 +17,5 @@ __all__ = [
     "default_lr",
     "geometric_median",
     "initial_weights",
+    "train",
 ]

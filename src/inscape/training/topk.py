@@ -16,12 +16,14 @@ et al. 2024.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from inscape.core import DataError
 from inscape.dictionary import Code, DictionaryConfig, TopKEncoder, kernels
 from inscape.dictionary.kernels import AdamStep, CodeGradient, WeightGradients
 from inscape.training.config import TrainConfig
@@ -129,8 +131,18 @@ class TopKTrainer:
 
     @torch.no_grad()
     def step(self, x: Float[Tensor, "batch d_in"], y: Float[Tensor, "batch d_out"]) -> StepMetrics:
-        """One optimiser step on a batch; the weights change in place."""
+        """One optimiser step on a batch; the weights change in place.
+
+        Raises:
+            DataError: the loss or its gradient is not finite; the weights stay as they were.
+        """
         metrics, grads = self.loss_and_gradients(x, y)
+        if not (math.isfinite(metrics.loss) and math.isfinite(grads.norm)):
+            raise DataError(
+                f"the loss is {metrics.loss}, its gradient {grads.norm} at step {self.num_steps}",
+                expected="finite numbers",
+                next_step="lower the learning rate, or look at the activations",
+            )
         scale = min(1.0, self.config.clip / (grads.norm + 1e-6))
         update = AdamStep(
             step=self.num_steps + 1, lr=self.config.learning_rate(self.num_steps), scale=scale

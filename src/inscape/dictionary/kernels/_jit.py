@@ -18,7 +18,6 @@ _LOCK = threading.Lock()
 # Reassociation lets dot products vectorise; NaN and infinity keep their meaning, because a
 # poisoned batch must stay visible in the loss.
 _MATHS = {"reassoc", "contract", "arcp", "nsz"}
-_MOST = numba.get_num_threads()  # at import: all that numba may ever use
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -35,10 +34,16 @@ def parallel(function: Function) -> Function:
 
     def run(*args: Any) -> Any:
         with _LOCK:
-            wanted = min(torch.get_num_threads(), _MOST)
+            threads = torch.get_num_threads()
+            wanted = min(threads, int(vars(numba.config)["NUMBA_NUM_THREADS"]))
             if numba.get_num_threads() != wanted:
                 numba.set_num_threads(wanted)
-            return kernel(*args)
+            result = kernel(*args)
+            # numba starts its threads at the first call, and where both use one OpenMP library
+            # that sets torch's number of threads to that of the machine's cores.
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
+            return result
 
     return cast(Function, run)
 

@@ -1,0 +1,72 @@
+"""The log of a run: one JSON object on each line, averages since the line before."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from inscape.storage import disk_errors
+from inscape.training.config import TrainConfig
+from inscape.training.topk import StepMetrics, TopKTrainer
+
+
+class TrainingLog:
+    """Appends lines to a file that a resumed run cuts back to its checkpoint.
+
+    Args:
+        path: the file. size: how much of it counts; the rest is cut off.
+
+    Attributes:
+        last: the last line written.
+
+    Each line: step, tokens, loss, fvu, explained_variance (centred), l0, aux_loss, dead_share
+    (features silent for dead_tokens; null while the run is shorter than that), lr,
+    tokens_per_second.
+    """
+
+    def __init__(self, path: Path, size: int, config: TrainConfig) -> None:
+        self.path = path
+        self.config = config
+        self._pending: list[StepMetrics] = []
+        self._since = time.monotonic()
+        with disk_errors(path):
+            path.touch()
+            with open(path, "r+b") as file:
+                file.truncate(size)
+        lines = path.read_text().splitlines()
+        self.last: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+
+    def add(self, trainer: TopKTrainer, metrics: StepMetrics) -> None:
+        """Note one step; every `log_every` steps, and at the end, a line is written."""
+        self._pending.append(metrics)
+        step = trainer.num_steps
+        if step % self.config.log_every and step != self.config.num_steps:
+            return
+        seconds = max(time.monotonic() - self._since, 1e-9)
+        tokens = step * self.config.batch_size
+        window = self.config.dead_window
+        dead = len(trainer.dead) / trainer.shape.d_dict if tokens >= window else None
+        self.last = {
+            "step": step,
+            "tokens": tokens,
+            **self._means(),
+            "dead_share": dead,
+            "dead_tokens": window,
+            "lr": self.config.learning_rate(step - 1),
+            "tokens_per_second": round(len(self._pending) * self.config.batch_size / seconds),
+        }
+        with disk_errors(self.path), open(self.path, "a") as file:
+            file.write(json.dumps(self.last) + "\n")
+        self._pending.clear()
+        self._since = time.monotonic()
+
+    def _means(self) -> dict[str, float]:
+        rows = [asdict(metrics) for metrics in self._pending]
+        return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+
+    def size(self) -> int:
+        """The length of the file in bytes: what a checkpoint records."""
+        return self.path.stat().st_size
