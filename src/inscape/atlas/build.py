@@ -20,7 +20,7 @@ from typing import Any
 from inscape.activations import ActivationStore, harvest
 from inscape.atlas.atlas import FILE, Atlas
 from inscape.atlas.config import BuildConfig
-from inscape.core import InputError, StorageError, seeded
+from inscape.core import DataError, InputError, StorageError, seeded
 from inscape.dictionary import Dictionary
 from inscape.features import FeatureIndex, build_index
 from inscape.labels import Labels, label
@@ -128,9 +128,15 @@ def harvest_atlas(atlas: Atlas, text: Path) -> ActivationStore:
     folder = atlas.place("activations", STORE)
     if not (folder / "manifest.json").is_file():
         _check_room(atlas, text, len(sites), config.max_tokens)
-    return harvest(
-        atlas.model, text, sites, folder, context=config.context, max_tokens=config.max_tokens
-    )
+    try:
+        return harvest(
+            atlas.model, text, sites, folder, context=config.context, max_tokens=config.max_tokens
+        )
+    except DataError:
+        # The text has to change, so shards of it must not stand in the way of the mended one.
+        if not (folder / "manifest.json").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _check_room(atlas: Atlas, text: Path, num_sites: int, max_tokens: int | None) -> None:

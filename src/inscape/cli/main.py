@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib import import_module
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -31,6 +32,8 @@ VERBS = {
     "validate": "Measure what a dictionary keeps and loses.",
     "doctor": "Check this machine and this installation.",
 }
+
+GO_ON = "run the same command again: it goes on where it was"
 
 OVERVIEW = """Shows what a language model is thinking, where it goes wrong, and what to change.
 
@@ -72,6 +75,21 @@ def _known_by_name(verb: str) -> Callable[[], None]:
     return command
 
 
+def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with Ctrl-C told as what it is before typer makes it its own exit."""
+
+    @wraps(command)
+    def run_command(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt as error:
+            from inscape.core import Stopped
+
+            raise Stopped("stopped", next_step=GO_ON) from error
+
+    return run_command
+
+
 def typed_verb(arguments: Sequence[str]) -> str | None:
     """The first argument that is no option."""
     return next((word for word in arguments if not word.startswith("-")), None)
@@ -92,7 +110,7 @@ def make_app(arguments: Sequence[str]) -> typer.Typer:
     for verb, line in VERBS.items():
         if verb == typed:
             command: Callable[..., Any] = import_module(f"inscape.cli.{verb}").command
-            app.command(verb, short_help=line)(command)
+            app.command(verb, short_help=line)(_stoppable(command))
         else:
             app.command(verb, help=line)(_known_by_name(verb))
     return app
@@ -113,7 +131,7 @@ def main(arguments: Sequence[str]) -> int:
         code = make_app(arguments)(arguments, prog_name="inscape", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
-        _say("stopped; run the same command again: it goes on where it was")
+        _say(f"stopped; {GO_ON}")
         return 2
     except BrokenPipeError:
         # The reader (head, less) has gone: nothing to tell, and nowhere to tell it.
@@ -136,7 +154,7 @@ def _one_line(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"no space left on the disk{f' of {error.filename}' if error.filename else ''}; "
-            "free some space and run the same command again: it goes on where it was"
+            f"free some space and {GO_ON}"
         )
     usage = getattr(error, "format_message", None)  # typer's own errors about arguments
     if callable(usage):

@@ -1,0 +1,209 @@
+"""Every mistake that a user can mend is one line with the next step, exit code 2."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.conftest import SMALL, sentences
+
+from inscape.cli import main as shell
+from inscape.storage import atomic as atomic_module
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command that must be refused; its single line of standard error."""
+
+    def run(*arguments: object) -> str:
+        capsys.readouterr()
+        assert shell.main([str(argument) for argument in arguments]) == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        lines = [line for line in shown.err.splitlines() if line]
+        assert len(lines) == 1, shown.err
+        assert lines[0].startswith("inscape: ")
+        return lines[0]
+
+    return run
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder with its content, but locks."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (b"  \n\n \n", "empty"),
+        (b"Just one line of text.\n", "fewer than two documents"),
+        (b"A first document.\n\nA second with \xff\xfe bytes.\n", "byte"),
+    ],
+)
+def test_a_corpus_that_cannot_be_used(
+    content: bytes, said: str, refused: Run, tiny_model: Path, tmp_path: Path
+) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_bytes(content)
+    line = refused("build", tiny_model, "--text", corpus, "--out", tmp_path / "a", *SMALL)
+    assert said in line
+    corpus.write_text(sentences(2, 30))
+    again = ["build", tiny_model, "--text", corpus, "--out", tmp_path / "a", *SMALL]
+    assert shell.main([str(argument) for argument in again]) == 0, "the mended command goes on"
+
+
+def test_a_corpus_that_is_not_there(refused: Run, tiny_model: Path, tmp_path: Path) -> None:
+    line = refused("harvest", tiny_model, "--text", tmp_path / "no", "--out", tmp_path / "s")
+    assert str(tmp_path / "no") in line
+
+
+@pytest.mark.parametrize(
+    ("site", "said"),
+    [
+        ("residual.1", "residual.1"),
+        ("resid_post.7", "a layer from 0 to 2"),
+        ("resid_post", "resid_post"),
+    ],
+)
+def test_a_site_that_is_unknown_or_out_of_range(
+    site: str, said: str, refused: Run, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    line = refused("harvest", tiny_model, "--text", text, "--out", tmp_path / "s", "--site", site)
+    assert said in line
+    assert "expected" in line
+
+
+def test_a_layer_out_of_range(refused: Run, tiny_model: Path, text: Path, tmp_path: Path) -> None:
+    line = refused("build", tiny_model, "--text", text, "--out", tmp_path / "a", "--layer", 9)
+    assert "layer 9" in line
+    assert "from 0 to 2" in line
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("verb", ["trace"])
+def test_a_prompt_longer_than_the_context(verb: str, refused: Run, atlas: Path) -> None:
+    line = refused(verb, atlas, "the cat sat on the old boat " * 30)
+    assert "64" in line
+
+
+def test_a_candidate_of_several_tokens_says_which_one_is_used(
+    atlas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shell.main(["trace", str(atlas), "the cat", "--target", " underwaterboat"]) == 0
+    assert "note: " in capsys.readouterr().out
+    assert shell.main(["trace", str(atlas), "the cat", "--target", " xyz", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert "token" in shown.err
+
+
+def test_a_folder_that_is_no_model(refused: Run, text: Path, tmp_path: Path) -> None:
+    line = refused("build", tmp_path, "--text", text, "--out", tmp_path / "a")
+    assert str(tmp_path) in line
+
+
+@pytest.mark.parametrize("verb", ["trace", "label", "index", "train"])
+def test_a_folder_that_is_no_atlas(verb: str, refused: Run, tmp_path: Path) -> None:
+    prompt = ["a prompt"] if verb == "trace" else []
+    for folder in (tmp_path, tmp_path / "none"):
+        line = refused(verb, folder, *prompt)
+        assert str(folder) in line
+
+
+def test_an_atlas_of_a_newer_version(refused: Run, atlas: Path, tmp_path: Path) -> None:
+    record = (atlas / "atlas.json").read_text()
+    (tmp_path / "atlas.json").write_text(record.replace('"version": 1', '"version": 9'))
+    assert "found version 9 of atlas" in refused("trace", tmp_path, "a prompt")
+
+
+def test_other_settings_for_an_atlas_that_is_there(
+    refused: Run, atlas: Path, tiny_model: Path, text: Path
+) -> None:
+    before = tree(atlas)
+    line = refused("build", tiny_model, "--text", text, "--out", atlas, *SMALL, "--seed", 5)
+    assert "seed = 0, not 5" in line
+    line = refused("build", tiny_model, "--text", text, "--out", text.parent, *SMALL)
+    assert "is no atlas" in line
+    assert tree(atlas) == before
+
+
+def test_an_unknown_dictionary_names_those_that_are_there(refused: Run, atlas: Path) -> None:
+    assert "one of resid1, mlp0, mlp1, mlp2" in refused("index", atlas, "--dictionary", "mlp7")
+
+
+def test_a_half_written_shard_is_named_and_made_again(
+    refused: Run, atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "atlas"
+    shutil.copytree(atlas, copy)
+    shard = copy / "activations" / "corpus" / "shard-00000.safetensors"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    assert "shard-00000.safetensors" in refused("train", copy)
+    build = ["build", str(tiny_model), "--text", str(text), "--out", str(copy), *SMALL]
+    assert shell.main(build) == 0
+    assert shard.read_bytes() == whole
+
+
+class FullDisk:
+    """Counts the bytes written through `atomic_file`; a disk that is full after `room`."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def __call__(self, path: Path, mode: str) -> Any:
+        disk, file = self, open(path, mode)  # noqa: SIM115
+        write = file.write
+
+        class Limited:
+            def __enter__(self) -> Any:
+                return self
+
+            def __exit__(self, *error: object) -> None:
+                file.close()
+
+            def write(self, data: Any) -> int:
+                disk.room -= len(data)
+                if disk.room < 0:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+                return write(data)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(file, name)
+
+        return Limited()
+
+
+@pytest.mark.parametrize("room", [10, 3_000, 300_000])
+def test_a_full_disk_loses_nothing(
+    room: int,
+    refused: Run,
+    atlas: Path,
+    tiny_model: Path,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "atlas"
+    build = ["build", tiny_model, "--text", text, "--out", out, *SMALL]
+    monkeypatch.setattr(atomic_module, "open", FullDisk(room), raising=False)
+    line = refused(*build)
+    assert "no space left" in line
+    assert "it goes on where it was" in line
+    monkeypatch.undo()
+    assert shell.main([str(argument) for argument in build]) == 0
+    assert tree(out).keys() == tree(atlas).keys() - {
+        name for name in tree(atlas) if name.startswith("traces/")
+    }

@@ -1,0 +1,152 @@
+"""The shell around the verbs: help, errors, exit codes, and what it loads."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from importlib import import_module
+
+import pytest
+
+from inscape.cli import main as shell
+from inscape.core import InputError
+
+HEAVY = ("torch", "transformers", "numba", "pyarrow", "numpy")
+
+
+def inscape(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "inscape", *arguments], capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
+def test_help_lists_every_verb(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shell.main(arguments) == 0
+    shown = capsys.readouterr().out
+    for verb, line in shell.VERBS.items():
+        assert f"\n  {verb}" in shown
+        assert line in shown, "the line is cut short"
+
+
+@pytest.mark.parametrize("verb", shell.VERBS)
+def test_every_verb_explains_itself_and_knows_json(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shell.main([verb, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"Usage: inscape {verb}" in shown
+    assert "--json" in shown
+
+
+@pytest.mark.parametrize("verb", shell.VERBS)
+def test_the_help_of_a_verb_loads_nothing_heavy(verb: str) -> None:
+    code = (
+        "import sys; from inscape.cli.main import main; main([sys.argv[1], '--help']); "
+        f"print([m for m in {HEAVY} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, verb], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_only_the_verb_that_was_typed_is_loaded() -> None:
+    code = (
+        "import sys; from inscape.cli.main import main; main(['--help']); "
+        "print(sorted(m for m in sys.modules if m.startswith('inscape.cli.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "['inscape.cli.main']"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tarce"], "No such command 'tarce'. Did you mean 'trace'?; see: inscape --help"),
+        (["trace"], "Missing argument 'ATLAS'; see: inscape trace --help"),
+        (["trace", "a", "b", "--node-share", "x"], "--node-share"),
+        (["--wrong"], "No such option: --wrong"),
+        (["build", "model"], "Missing option '--text'"),
+        (["doctor", "extra"], "unexpected extra argument"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shell.main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert said in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def raising(error: BaseException) -> object:
+    class Module:
+        @staticmethod
+        def command() -> None:
+            raise error
+
+    return Module
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (InputError("too wide", expected="less", next_step="lower it"), "too wide; expected less"),
+        (KeyboardInterrupt(), "stopped; run the same command again: it goes on where it was"),
+        (OSError(errno.ENOSPC, "full", "/data/x"), "no space left on the disk of /data/x; free"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(
+    error: BaseException,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shell, "import_module", lambda name: raising(error))
+    assert shell.main(["doctor"]) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert shown.err.strip().count("\n") == 0
+    assert "Traceback" not in shown.err
+
+
+def test_a_fault_of_inscape_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "import_module", lambda name: raising(ZeroDivisionError("inside")))
+    with pytest.raises(ZeroDivisionError, match="inside"):
+        shell.main(["doctor"])
+
+
+def test_every_verb_has_a_file() -> None:
+    for verb in shell.VERBS:
+        assert callable(import_module(f"inscape.cli.{verb}").command)
+
+
+def test_the_installed_command_and_the_module_agree() -> None:
+    done = inscape("--version")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "inscape")
+    done = inscape("nonsense")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def best_of(code: list[str], times: int = 3) -> float:
+    """The least seconds of processor time that a command took."""
+    taken = []
+    for _ in range(times):
+        before = os.times()
+        subprocess.run(code, capture_output=True, check=True)
+        after = os.times()
+        taken.append(after.children_user + after.children_system
+                     - before.children_user - before.children_system)  # fmt: skip
+    return min(taken)
+
+
+def test_help_costs_at_most_three_times_the_import_of_typer() -> None:
+    start = time.monotonic()
+    floor = best_of([sys.executable, "-c", "import typer"])
+    assert best_of([sys.executable, "-m", "inscape", "--help"]) <= 3 * floor
+    assert time.monotonic() - start < 60
