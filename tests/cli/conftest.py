@@ -15,7 +15,7 @@ WORDS = (
     "the a cat dog bird fish sat ran flew swam on in over under red blue green old new big "
     "small house tree river sea boat and then but when she he they saw found lost kept"
 ).split()
-SMALL = ["--expansion", "2", "--k", "4", "--train-tokens", "3072", "--context", "32"]
+SMALL = ["--expansion", "2", "--k", "4", "--train-tokens", "12288", "--context", "32"]
 
 
 def sentences(seed: int, count: int) -> str:
