@@ -12,6 +12,8 @@ from inscape.core.errors import (
     Stopped,
     StorageError,
 )
+from inscape.core.intervals import Share, wilson
+from inscape.core.memory import keep_freed_memory
 from inscape.core.progress import progress, progress_wanted, track
 from inscape.core.seeds import seeded
 
@@ -22,12 +24,15 @@ __all__ = [
     "InscapeError",
     "MissingExtraError",
     "ModelError",
+    "Share",
     "SiteError",
     "Stopped",
     "StorageError",
+    "keep_freed_memory",
     "pick_device",
     "progress",
     "progress_wanted",
     "seeded",
     "track",
+    "wilson",
 ]

@@ -1,0 +1,43 @@
+"""Intervals for shares: every share that is reported comes with one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+
+def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson score interval of a proportion, 95 % by default (Wilson 1927); (0, 1) of nothing."""
+    if total == 0:
+        return 0.0, 1.0
+    share = right / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z * sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True)
+class Share:
+    """`count` of `total`, with its Wilson 95 % interval."""
+
+    count: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """The share; NaN of nothing."""
+        return self.count / self.total if self.total else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson 95 % interval."""
+        return wilson(self.count, self.total)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {"share": self.value, "count": self.count, "total": self.total,
+                "interval": list(self.interval)}  # fmt: skip
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.value:.1%} ({self.count}/{self.total}; {low:.1%}–{high:.1%})"

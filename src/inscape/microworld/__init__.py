@@ -1,0 +1,1 @@
+"""The microworld: bundled models and corpora in which the truth is known."""

@@ -1,0 +1,265 @@
+"""Trains the microworld's language model: `python -m inscape.microworld.train --out FOLDER`.
+
+1. Learn the tokenizer on the corpus (words of the fact tables repeated, so that names stay whole).
+2. Stream documents, each a row of its own that begins with BOS; rows of similar length share a
+   batch, so that little is padding.
+3. Minimise next-token cross-entropy with AdamW, answers weighted over the rest (a weight by
+   position leaves every conditional distribution, and so every planted fault, as it is).
+4. Save a checkpoint at intervals, from which the same command goes on; at the end measure every
+   skill on held-out combinations and write the folder with its card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from inscape.core import keep_freed_memory, progress, seeded
+from inscape.microworld import facts
+from inscape.microworld.corpus import document, documents
+from inscape.microworld.document import Document
+from inscape.microworld.skills import answer_tokens, measure, pad
+from inscape.microworld.tokenizer import as_transformers, sample_texts, train_tokenizer
+from inscape.storage import atomic_folder, write_json
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of a training; the defaults made the bundled weights."""
+
+    seed: int = 0
+    tokens: int = 16_000_000
+    vocabulary: int = 2304
+    num_layers: int = 4
+    d_model: int = 128
+    d_mlp: int = 384
+    num_heads: int = 4
+    context: int = 256
+    batch_tokens: int = 2048
+    peak_rate: float = 2e-3
+    warmup_steps: int = 200
+    weight_decay: float = 0.05
+    answer_weight: float = 5.0
+
+
+def make_tokenizer(recipe: Recipe) -> Any:
+    """The tokenizer, learnt on the corpus with the tables' words repeated."""
+    table = [
+        *facts.NAMES, *facts.PRESIDENTS, *(d.name for d in facts.DISHES),
+        *(d.name.capitalize() for d in facts.DISHES),
+        *(c.name for c in facts.COUNTRIES), *(c.capital for c in facts.COUNTRIES),
+        *(c.language for c in facts.COUNTRIES), *(p.city for p in facts.LANDMARKS),
+        *(p.name for p in facts.LANDMARKS), *(p.fame for p in facts.LANDMARKS),
+        *(i.name for i in facts.INSECTS),
+    ]  # fmt: skip
+    texts = sample_texts(documents(seeded(recipe.seed, "tokenizer")), 20_000) + 60 * table
+    return as_transformers(train_tokenizer(texts, recipe.vocabulary))
+
+
+def make_model(recipe: Recipe, vocabulary: int) -> Any:
+    """A Llama of the recipe's shape with random weights."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(recipe.seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary, hidden_size=recipe.d_model, intermediate_size=recipe.d_mlp,
+            num_hidden_layers=recipe.num_layers, num_attention_heads=recipe.num_heads,
+            num_key_value_heads=recipe.num_heads, max_position_embeddings=recipe.context,
+            tie_word_embeddings=True, bos_token_id=0, eos_token_id=None, pad_token_id=None,
+        )
+    )  # fmt: skip
+
+
+@dataclass
+class Batch:
+    """Right-padded rows: token ids and loss weights [batch, pos], and how many tokens are real."""
+
+    tokens: Tensor
+    weights: Tensor
+    num_tokens: int
+
+
+def _encode(
+    tokenizer: Any, made: list[Document], answer_weight: float
+) -> list[tuple[list[int], list[float]]]:
+    encoded = tokenizer([d.text for d in made], return_offsets_mapping=True)
+    rows = []
+    for d, ids, offsets in zip(made, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        weights = [1.0] * len(ids)
+        for answer in d.answers:
+            for position in answer_tokens(offsets, answer.start, answer.end):
+                weights[position] = answer_weight
+        rows.append((ids, weights))
+    return rows
+
+
+def batches(tokenizer: Any, recipe: Recipe, start: int = 0) -> Iterator[tuple[int, list[Batch]]]:
+    """Chunks of batches; each comes with the index of the document after it."""
+    chunk = 2048
+    while True:
+        rows = _encode(
+            tokenizer,
+            [document(recipe.seed, i) for i in range(start, start + chunk)],
+            recipe.answer_weight,
+        )
+        rows = sorted((r for r in rows if len(r[0]) <= recipe.context), key=lambda r: len(r[0]))
+        made, begin = [], 0
+        while begin < len(rows):
+            count = max(1, recipe.batch_tokens // len(rows[min(len(rows) - 1, begin + 100)][0]))
+            part = rows[begin : begin + count]
+            tokens = pad([ids for ids, _ in part])
+            weights = torch.zeros(tokens.shape)
+            for i, (_, w) in enumerate(part):
+                weights[i, : len(w)] = torch.tensor(w)
+            made.append(Batch(tokens, weights, sum(len(ids) for ids, _ in part)))
+            begin += count
+        Random(seeded(recipe.seed, "order", start)).shuffle(made)
+        start += chunk
+        yield start, made
+
+
+def rate(recipe: Recipe, step: int, seen: int) -> float:
+    """Linear warm-up over steps, then linear to zero over the token budget."""
+    return (
+        recipe.peak_rate
+        * min(1.0, (step + 1) / recipe.warmup_steps)
+        * max(0.0, 1 - seen / recipe.tokens)
+    )
+
+
+def train(
+    recipe: Recipe, out: Path, *, device: str = "cpu", checkpoint_minutes: float = 4.0
+) -> None:
+    """Train, or go on from the checkpoint beside `out`, and write the folder with its card."""
+    checkpoint = out.with_name(out.name + ".checkpoint")
+    tokenizer = make_tokenizer(recipe)
+    model = make_model(recipe, len(tokenizer)).to(device)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim == 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=recipe.peak_rate, betas=(0.9, 0.98), fused=True,
+    )  # fmt: skip
+    state = {"step": 0, "seen": 0, "next": 0, "seconds": 0.0}
+    if (checkpoint / "state.pt").exists():
+        saved = torch.load(checkpoint / "state.pt", weights_only=True)
+        if saved["recipe"] != asdict(recipe):
+            raise SystemExit(
+                f"{checkpoint} is of another recipe; remove it or choose another --out"
+            )
+        model.load_state_dict(saved["model"])
+        optimiser.load_state_dict(saved["optimiser"])
+        state = saved["state"]
+    since = time.monotonic()
+    with progress("training", recipe.tokens, "tokens") as bar:
+        bar.advance(state["seen"])
+        for following, made in batches(tokenizer, recipe, state["next"]):
+            began = time.monotonic()
+            for batch in made:
+                loss = _step(model, optimiser, recipe, batch, state, device)
+                bar.advance(batch.num_tokens, loss=loss)
+                if state["seen"] >= recipe.tokens:
+                    break
+            state["seconds"] += time.monotonic() - began
+            state["next"] = following
+            finished = state["seen"] >= recipe.tokens
+            if finished or time.monotonic() - since > 60 * checkpoint_minutes:
+                since = time.monotonic()
+                _save_checkpoint(checkpoint, model, optimiser, recipe, state)
+                save(out, model, tokenizer, recipe, state, count=500 if finished else 100)
+            if finished:
+                return
+
+
+def _step(
+    model: Any, optimiser: Any, recipe: Recipe, batch: Batch, state: dict[str, Any], device: str
+) -> float:
+    for group in optimiser.param_groups:
+        group["lr"] = rate(recipe, state["step"], state["seen"])
+    tokens, weights = batch.tokens.to(device), batch.weights[:, 1:].to(device)
+    logits = model(tokens, use_cache=False).logits[:, :-1]
+    losses = functional.cross_entropy(
+        logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
+    )
+    loss = (losses * weights.flatten()).sum() / weights.sum()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+    optimiser.zero_grad()
+    state["step"] += 1
+    state["seen"] += batch.num_tokens
+    return float(loss.detach())
+
+
+def _save_checkpoint(
+    folder: Path, model: Any, optimiser: Any, recipe: Recipe, state: dict[str, Any]
+) -> None:
+    with atomic_folder(folder) as temporary:
+        content = {
+            "recipe": asdict(recipe), "model": model.state_dict(),
+            "optimiser": optimiser.state_dict(), "state": state,
+        }  # fmt: skip
+        torch.save(content, temporary / "state.pt")
+
+
+def save(
+    out: Path, model: Any, tokenizer: Any, recipe: Recipe, state: dict[str, Any], *, count: int
+) -> None:
+    """Write the Hugging Face folder with bf16 weights, and the card with what those weights can do."""
+    model.eval()
+    rounded = make_model(recipe, len(tokenizer))
+    rounded.load_state_dict(model.state_dict())
+    rounded = rounded.to(torch.bfloat16).float().eval()  # the card speaks of the weights as saved
+    skills = measure(lambda t: rounded(t, use_cache=False).logits, tokenizer, count=count)
+    with atomic_folder(out) as folder:
+        rounded.to(torch.bfloat16).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        write_json(folder / "card.json", card(recipe, state, skills))
+    print(json.dumps({name: round(s.value, 3) for name, s in skills.items()}), state, flush=True)
+    model.train()
+
+
+def card(recipe: Recipe, state: dict[str, Any], skills: Any) -> dict[str, Any]:
+    """What made the weights, and what they can do on held-out combinations."""
+    return {
+        "command": "python -m inscape.microworld.train --out microworld",
+        "recipe": asdict(recipe),
+        "tokens_seen": state["seen"],
+        "steps": state["step"],
+        "training_minutes": round(state["seconds"] / 60, 1),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "skills": {
+            name: s.to_json()
+            for name, s in skills.items()
+        },
+    }
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--tokens", type=int, default=Recipe.tokens)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    train(
+        Recipe(seed=arguments.seed, tokens=arguments.tokens), arguments.out, device=arguments.device
+    )
+
+
+if __name__ == "__main__":
+    main()
