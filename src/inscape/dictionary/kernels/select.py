@@ -1,9 +1,10 @@
 """The k largest positive entries of each row, without sorting the row.
 
-1. A row's k slots form a min-heap, filled with zeros at the start: only positive values enter,
-   so the ReLU that follows a TopK costs nothing.
-2. The row is scanned in blocks; a block without a value above the heap's minimum is skipped after
-   one vectorised comparison.
+1. The maximum of every block of 16 entries is taken (vectorised), and the k-th largest of these
+   maxima is found: at least k entries of the row reach it, so nothing below it can be chosen.
+2. Entries of the blocks whose maximum reaches that floor go through a min-heap of the row's k
+   slots. The heap is filled with zeros at the start: only positive values enter, so the ReLU that
+   follows a TopK costs nothing.
 3. The heap is unwound into decreasing order. Slots that stay empty have value 0 and index 0.
 """
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from inscape.dictionary.kernels._jit import array, compiled, parallel, runs_here
 
-_BLOCK = 32
+_BLOCK = 16
 
 
 def select_top(
@@ -99,28 +100,46 @@ def _unwind(values, indices):
         _replace_minimum(value, index, values, indices, last)
 
 
+@compiled
+@no_type_check
+def _floor(line, tops, heap, places):
+    """Fills the maxima of whole blocks; returns the k-th largest of them (0 if there are fewer)."""
+    heap[:] = np.float32(0.0)
+    for number in range(len(tops)):
+        block = line[number * _BLOCK : number * _BLOCK + _BLOCK]
+        top = np.float32(0.0)
+        for i in range(_BLOCK):
+            value = block[i]
+            top = value if value > top else top
+        tops[number] = top
+    for number in range(len(tops)):
+        if tops[number] > heap[0]:
+            _replace_minimum(tops[number], number, heap, places, len(heap))
+    return heap[0]
+
+
 @parallel
 @no_type_check
 def _select(pre, indices, values):
     num_rows, width = pre.shape
     k = indices.shape[1]
+    num_blocks = width // _BLOCK
     for row in prange(num_rows):
         line = pre[row]
         best = values[row]
         where = indices[row]
+        tops = np.empty(num_blocks, np.float32)
+        floor = _floor(line, tops, best, where)
         best[:] = np.float32(0.0)
         where[:] = 0
-        whole = width - width % _BLOCK
-        for start in range(0, whole, _BLOCK):
-            floor = best[0]
-            above = np.int32(0)
-            for j in range(start, start + _BLOCK):
-                above += np.int32(line[j] > floor)
-            if above:
-                for j in range(start, start + _BLOCK):
-                    if line[j] > best[0]:
-                        _replace_minimum(line[j], j, best, where, k)
-        for j in range(whole, width):
+        for number in range(num_blocks):
+            if tops[number] >= floor and tops[number] > best[0]:
+                start = number * _BLOCK
+                block = line[start : start + _BLOCK]
+                for i in range(_BLOCK):
+                    if block[i] >= floor and block[i] > best[0]:
+                        _replace_minimum(block[i], start + i, best, where, k)
+        for j in range(num_blocks * _BLOCK, width):
             if line[j] > best[0]:
                 _replace_minimum(line[j], j, best, where, k)
         _unwind(best, where)
