@@ -1,0 +1,37 @@
+"""Interventions: edits of features and directions, splicing, fidelity, and the steering lab."""
+
+from inscape.intervention.edits import DirectionEdit, Edit, FeatureEdit, edits
+from inscape.intervention.fidelity import Fidelity, Reconstruction, fidelity
+from inscape.intervention.splice import replace_by, splice
+from inscape.intervention.steering import (
+    Dose,
+    SteerResult,
+    best_dose,
+    difference_in_means,
+    dose_response,
+    prompted,
+    random_direction,
+    steer,
+    text_loss,
+)
+
+__all__ = [
+    "DirectionEdit",
+    "Dose",
+    "Edit",
+    "FeatureEdit",
+    "Fidelity",
+    "Reconstruction",
+    "SteerResult",
+    "best_dose",
+    "difference_in_means",
+    "dose_response",
+    "edits",
+    "fidelity",
+    "prompted",
+    "random_direction",
+    "replace_by",
+    "splice",
+    "steer",
+    "text_loss",
+]

@@ -1,0 +1,268 @@
+"""How much of a model's behaviour a dictionary keeps.
+
+1. First pass: the mean of every site that a dictionary writes, over the tokens that count
+   (beginning-of-text tokens never do).
+2. Second pass, batch by batch: the model as it is; with the reconstruction spliced in; with the
+   site set to zero; with the site set to its mean. Tokens that do not count keep their own
+   activations in all four, and predictions at or of them are left out.
+3. Loss recovered = (CE_floor − CE_dict) / (CE_floor − CE_clean), for both floors.
+4. FVU = Σ‖x − x̂‖² / Σ‖x − mean(x)‖²: around the mean, so that an offset shared by all tokens
+   explains nothing.
+5. Intervals: bootstrap over rows (95 %), since tokens of one row are not independent.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from inscape.core import InputError, track
+from inscape.dictionary import Dictionary
+from inscape.intervention.edits import SiteEdit
+from inscape.intervention.splice import as_list, replace_by, splice
+from inscape.model import Model, Site
+
+Batch = Tensor | tuple[Tensor, Tensor]
+Interval = tuple[float, float]
+Floats = npt.NDArray[np.float64]
+
+NUM_RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """One dictionary on clean activations: FVU, centred explained variance, mean L0."""
+
+    fvu: float
+    ev: float
+    l0: float
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """What splicing keeps. Losses in nats per token.
+
+    loss_recovered_zero/_mean: share of the loss recovered over zero and mean ablation of the
+    same sites. extra_ce: CE_dict − CE_clean. kl: KL(clean ‖ spliced) in nats. fvu, ev, l0: on
+    clean activations, all dictionaries together (`each`: one by one; l0 is then their mean).
+    num_tokens: activations that count; num_predictions: next-token losses that count.
+    interval: 95 % bootstrap intervals over rows, for the figures named in it.
+    """
+
+    ce_clean: float
+    ce_dict: float
+    ce_zero: float
+    ce_mean: float
+    extra_ce: float
+    loss_recovered_zero: float
+    loss_recovered_mean: float
+    kl: float
+    fvu: float
+    ev: float
+    l0: float
+    num_tokens: int
+    num_predictions: int
+    num_rows: int
+    each: dict[str, Reconstruction] = field(default_factory=dict)
+    interval: dict[str, Interval] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON values, keys equal to the fields' names."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def fidelity(
+    model: Model,
+    dictionaries: Dictionary | Sequence[Dictionary],
+    token_batches: Iterable[Batch],
+    *,
+    seed: int = 0,
+) -> Fidelity:
+    """Measures one dictionary, or several spliced in together.
+
+    token_batches: token ids [batch, pos], or pairs of ids and a mask [batch, pos] that is True
+        for tokens that count (False for padding on the right and attention sinks).
+    Raises InputError when no prediction counts.
+    """
+    chosen = as_list(dictionaries)
+    batches = [_counted(model, batch) for batch in token_batches]
+    if not any(bool(_predictions(counted).any()) for _, counted in batches):
+        raise InputError("no token counts", expected="rows of at least two tokens after BOS")
+    means = _means(model, chosen, batches)
+    rows = _Rows()
+    for tokens, counted in track(batches, "fidelity", unit="batch"):
+        _measure(model, chosen, means, tokens, counted, rows)
+    return _figures(chosen, rows.arrays(), seed)
+
+
+def _counted(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+    tokens, counted = batch if isinstance(batch, tuple) else (batch, None)
+    tokens = tokens.to(model.device)
+    counted = torch.ones_like(tokens, dtype=torch.bool) if counted is None else counted
+    counted = counted.to(device=model.device, dtype=torch.bool)
+    if model.bos_id is not None:
+        counted = counted & (tokens != model.bos_id)
+    return tokens, counted
+
+
+def _predictions(counted: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch next"]:
+    """Where a token that counts predicts one that counts."""
+    return counted[:, :-1] & counted[:, 1:]
+
+
+def _means(
+    model: Model, dictionaries: Sequence[Dictionary], batches: Sequence[tuple[Tensor, Tensor]]
+) -> dict[Site, Tensor]:
+    sites = [model.site(d.config.site_out) for d in dictionaries]
+    total: dict[Site, Tensor] = {}
+    count = 0
+    for tokens, counted in batches:
+        run = model.run(tokens, read=sites)
+        count += int(counted.sum())
+        for site in sites:
+            part = run[site][counted].double().sum(0)
+            total[site] = total[site] + part if site in total else part
+    return {site: value / max(count, 1) for site, value in total.items()}
+
+
+class _Rows:
+    """Sums per row of tokens, by name."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[Tensor]] = defaultdict(list)
+
+    def add(self, name: str, values: Tensor) -> None:
+        self._parts[name].append(values.double().cpu())
+
+    def arrays(self) -> dict[str, Floats]:
+        return {name: torch.cat(parts).numpy() for name, parts in self._parts.items()}
+
+
+def _measure(
+    model: Model,
+    dictionaries: Sequence[Dictionary],
+    means: dict[Site, Tensor],
+    tokens: Int[Tensor, "batch pos"],
+    counted: Bool[Tensor, "batch pos"],
+    rows: _Rows,
+) -> None:
+    sites = {s for d in dictionaries for s in (d.config.site_in, d.config.site_out)}
+    run = model.run(tokens, read=sorted(sites), logits="all")
+    for d in dictionaries:
+        mean = means[model.site(d.config.site_out)]
+        _reconstruction(d, run[d.config.site_in], run[d.config.site_out], mean, counted, rows)
+    there = _predictions(counted)
+    rows.add("tokens", counted.sum(1))
+    rows.add("predictions", there.sum(1))
+    assert run.logits is not None
+    clean = torch.log_softmax(run.logits[:, :-1], -1)
+    rows.add("ce_clean", _row_loss(clean, tokens, there))
+    keep = ~counted
+    variants: dict[str, Callable[[], dict[Site, SiteEdit]]] = {
+        "ce_dict": lambda: splice(model, dictionaries, keep=keep),
+        "ce_zero": lambda: replace_by(model, dict.fromkeys(means, 0.0), keep=keep),
+        "ce_mean": lambda: replace_by(model, dict(means), keep=keep),
+    }
+    for name, edits in variants.items():
+        logits = model.run(tokens, edits=edits(), logits="all").logits
+        assert logits is not None
+        changed = torch.log_softmax(logits[:, :-1], -1)
+        rows.add(name, _row_loss(changed, tokens, there))
+        if name == "ce_dict":
+            divergence = (clean.exp() * (clean - changed)).sum(-1)
+            rows.add("kl", (divergence * there).double().sum(1))
+
+
+def _reconstruction(
+    dictionary: Dictionary,
+    x: Float[Tensor, "batch pos d_in"],
+    y: Float[Tensor, "batch pos d_out"],
+    mean: Float[Tensor, " d_out"],
+    counted: Bool[Tensor, "batch pos"],
+    rows: _Rows,
+) -> None:
+    code = dictionary.encode(x.float())
+    found = dictionary.decode(code).reshape(y.shape).to(y.device)
+    active = code.active.sum(1).reshape(counted.shape).to(y.device)
+    error = (y.double() - found.double()).square().sum(-1)
+    spread = (y.double() - mean).square().sum(-1)
+    for name, values in (("error", error), ("spread", spread), ("active", active.double())):
+        rows.add(f"{name}/{dictionary.config.site_out}", (values * counted).sum(1))
+
+
+def _row_loss(
+    log_probabilities: Float[Tensor, "batch next vocab"], tokens: Tensor, there: Tensor
+) -> Tensor:
+    loss = -log_probabilities.gather(-1, tokens[:, 1:, None])[..., 0]
+    return (loss * there).double().sum(1)
+
+
+def _figures(dictionaries: Sequence[Dictionary], rows: dict[str, Floats], seed: int) -> Fidelity:
+    num_rows = len(rows["tokens"])
+    point = _from_sums({name: values.sum() for name, values in rows.items()})
+    interval: dict[str, Interval] = {}
+    if num_rows > 1:
+        draw = np.random.default_rng(seed)
+        weights = draw.multinomial(num_rows, np.full(num_rows, 1 / num_rows), NUM_RESAMPLES)
+        drawn = {name: weights @ values for name, values in rows.items()}
+        with np.errstate(invalid="ignore", divide="ignore"):
+            samples = _from_sums(drawn)
+        for name, values in samples.items():
+            finite = values[np.isfinite(values)]
+            if len(finite):
+                low, high = np.quantile(finite, [0.025, 0.975])
+                interval[name] = (float(low), float(high))
+    each: dict[str, Reconstruction] = {}
+    for d in dictionaries:
+        site = d.config.site_out
+        fvu = float(_ratio(rows[f"error/{site}"].sum(), rows[f"spread/{site}"].sum()))
+        l0 = float(rows[f"active/{site}"].sum() / rows["tokens"].sum())
+        each[d.name] = Reconstruction(fvu=fvu, ev=1 - fvu, l0=l0)
+    return Fidelity(
+        **{name: float(value) for name, value in point.items()},
+        num_tokens=int(rows["tokens"].sum()),
+        num_predictions=int(rows["predictions"].sum()),
+        num_rows=num_rows,
+        each=each,
+        interval=interval,
+    )
+
+
+def _from_sums(sums: dict[str, Floats]) -> dict[str, Floats]:
+    """Every figure from its sums (numbers, or one number per resample)."""
+    count = sums["predictions"]
+    ce = {name: _ratio(sums[name], count) for name in ("ce_clean", "ce_dict", "ce_zero", "ce_mean")}
+    parts = [name.partition("/")[2] for name in sums if name.startswith("error/")]
+    error = sum(sums[f"error/{site}"] for site in parts)
+    spread = sum(sums[f"spread/{site}"] for site in parts)
+    active = sum(sums[f"active/{site}"] for site in parts)
+    fvu = _ratio(error, spread)
+    return {
+        **ce,
+        "extra_ce": ce["ce_dict"] - ce["ce_clean"],
+        "loss_recovered_zero": _recovered(ce, "ce_zero"),
+        "loss_recovered_mean": _recovered(ce, "ce_mean"),
+        "kl": _ratio(sums["kl"], count),
+        "fvu": fvu,
+        "ev": 1 - fvu,
+        "l0": _ratio(active, sums["tokens"]) / len(parts),
+    }
+
+
+def _recovered(ce: dict[str, Floats], floor: str) -> Floats:
+    return _ratio(ce[floor] - ce["ce_dict"], ce[floor] - ce["ce_clean"])
+
+
+def _ratio(above: npt.ArrayLike, below: npt.ArrayLike) -> Floats:
+    """above / below; not a number where below is 0."""
+    top, bottom = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
+    full = np.full(np.broadcast(top, bottom).shape, np.nan)
+    return np.asarray(np.divide(top, bottom, out=full, where=bottom != 0))

@@ -1,0 +1,266 @@
+"""The steering lab: what a model says under an edit, beside what it says without.
+
+`steer` shows one prompt; `dose_response` measures an effect over a prompt set at several
+strengths, always beside its price: fluency, the loss that the unmodified model gives to the
+steered text. Baselines that any claim about a feature is held against: a prompt that asks for
+the behaviour (`prompted`), the difference of two means, and a random direction of equal norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from inscape.core import InputError, track
+from inscape.intervention.edits import Edit, edits
+from inscape.model import Model
+
+Effect = Callable[[str], float]
+Changes = Sequence[Edit] | Callable[[float], Sequence[Edit]]
+
+
+@dataclass(frozen=True)
+class SteerResult:
+    """Continuations of one prompt (without it), and the unmodified model's loss on each.
+
+    Losses are nats per token over the continuation; None where it is empty.
+    """
+
+    prompt: str
+    plain: str
+    steered: str
+    plain_tokens: list[int]
+    steered_tokens: list[int]
+    plain_loss: float | None
+    steered_loss: float | None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the edit changed a token."""
+        return self.plain_tokens != self.steered_tokens
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON values, keys equal to the fields' names."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Dose:
+    """One strength over a prompt set.
+
+    effect: mean of the effect measure, with its 95 % bootstrap interval over prompts.
+    loss: mean nats per token of the unmodified model on the continuations.
+    """
+
+    strength: float
+    effect: float
+    interval: tuple[float, float]
+    loss: float
+    num_prompts: int
+
+
+def steer(
+    model: Model,
+    prompt: str | Sequence[int],
+    changes: Sequence[Edit],
+    max_new_tokens: int = 40,
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> SteerResult:
+    """Continues a prompt plain and under the changes, greedily or sampled with one seed.
+
+    Raises InputError when the prompt leaves no room for `max_new_tokens`.
+    """
+    tokens = _tokens(model, prompt)
+
+    def generate(edited: Sequence[Edit]) -> Tensor:
+        hooks = edits(model, edited) if edited else None
+        return model.generate(
+            tokens, max_new_tokens, edits=hooks, temperature=temperature, seed=seed
+        )[0]
+
+    plain, steered = generate([]), generate(changes)
+    start = tokens.shape[1]
+    return SteerResult(
+        prompt=prompt if isinstance(prompt, str) else _text(model, tokens[0]),
+        plain=_text(model, plain[start:]),
+        steered=_text(model, steered[start:]),
+        plain_tokens=plain[start:].tolist(),
+        steered_tokens=steered[start:].tolist(),
+        plain_loss=text_loss(model, plain, start),
+        steered_loss=text_loss(model, steered, start),
+    )
+
+
+@torch.no_grad()
+def text_loss(model: Model, tokens: Int[Tensor, " pos"], start: int) -> float | None:
+    """Mean loss (nats) of the unmodified model on tokens from `start` on; None without any."""
+    first = max(start, 1)
+    if tokens.shape[0] <= first:
+        return None
+    logits = model.run(tokens[None], logits="all").logits
+    assert logits is not None
+    loss = torch.nn.functional.cross_entropy(logits[0, first - 1 : -1], tokens[first:])
+    return float(loss)
+
+
+def dose_response(
+    model: Model,
+    prompts: Sequence[str],
+    changes: Changes,
+    strengths: Sequence[float],
+    effect: Effect,
+    *,
+    max_new_tokens: int = 20,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> list[Dose]:
+    """Effect and fluency at each strength; strength 0 is not special, ask for it beside others.
+
+    changes: edits whose value is set to each strength (for an edit with a unit: in units of the
+        feature's observed maximum), or a function from the strength to edits.
+    effect: a figure from the continuation's text.
+    """
+    doses = []
+    for strength in track(strengths, "steering", unit="strengths"):
+        if callable(changes):
+            chosen = list(changes(strength))
+        else:
+            chosen = [change.with_strength(strength) for change in changes]
+        texts = [
+            _continue(model, p, chosen, max_new_tokens, temperature, seed + i)
+            for i, p in enumerate(prompts)
+        ]
+        doses.append(_dose(strength, texts, effect, seed))
+    return doses
+
+
+def prompted(
+    model: Model,
+    prompts: Sequence[str],
+    prefix: str,
+    effect: Effect,
+    *,
+    max_new_tokens: int = 20,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> Dose:
+    """The plainest baseline: the behaviour asked for by a text before each prompt.
+
+    The loss is that of the continuation after prefix and prompt.
+    """
+    texts = [
+        _continue(model, prefix + p, [], max_new_tokens, temperature, seed + i)
+        for i, p in enumerate(prompts)
+    ]
+    return _dose(1.0, texts, effect, seed)
+
+
+def best_dose(doses: Sequence[Dose], *, max_extra_loss: float) -> Dose:
+    """The dose of greatest effect whose loss is at most `max_extra_loss` nats above strength 0.
+
+    Choose it on one set of prompts and judge it on another. Raises InputError when strength 0
+    was not measured.
+    """
+    plain = [d for d in doses if d.strength == 0]
+    if not plain:
+        raise InputError("strength 0 was not measured", expected="0 among the strengths")
+    fluent = [d for d in doses if d.loss <= plain[0].loss + max_extra_loss]
+    return max(fluent, key=lambda d: (d.effect, -abs(d.strength)))
+
+
+@torch.no_grad()
+def difference_in_means(
+    model: Model,
+    site: str,
+    positive: Sequence[str],
+    negative: Sequence[str],
+    *,
+    pool: Literal["all", "last"] = "all",
+) -> Float[Tensor, " d_model"]:
+    """Mean activation on the positive texts less that on the negative ones.
+
+    pool: over all tokens but beginning-of-text, or each text's last token only.
+    """
+    return _mean(model, site, positive, pool) - _mean(model, site, negative, pool)
+
+
+def random_direction(
+    like: Float[Tensor, " d_model"], *, seed: int = 0
+) -> Float[Tensor, " d_model"]:
+    """A random direction with the norm of `like`: the control for any direction."""
+    generator = torch.Generator().manual_seed(seed)
+    draw: Tensor = torch.randn(like.shape, generator=generator).to(like)
+    return draw.mul(like.norm() / draw.norm())
+
+
+def _mean(model: Model, site: str, texts: Sequence[str], pool: str) -> Tensor:
+    if not texts:
+        raise InputError("no texts were given", expected="at least one text on each side")
+    total, count = torch.zeros(model.d_model, dtype=torch.float64, device=model.device), 0
+    for text in texts:
+        tokens = model.prompt(text)
+        x = model.run(tokens, read=[site])[site][0].double()
+        if pool == "last":
+            x = x[-1:]
+        elif model.bos_id is not None:
+            x = x[tokens[0] != model.bos_id]
+        total, count = total + x.sum(0), count + len(x)
+    return (total / max(count, 1)).float()
+
+
+def _tokens(model: Model, prompt: str | Sequence[int]) -> Tensor:
+    if isinstance(prompt, str):
+        return model.prompt(prompt)
+    return torch.tensor([list(prompt)], device=model.device)
+
+
+def _text(model: Model, tokens: Tensor) -> str:
+    if model.tokenizer is None:
+        return " ".join(f"<{int(t)}>" for t in tokens)
+    return model.decode(tokens)
+
+
+def _continue(
+    model: Model,
+    prompt: str,
+    changes: Sequence[Edit],
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+) -> tuple[str, float | None]:
+    tokens = model.prompt(prompt)
+    made = model.generate(
+        tokens,
+        max_new_tokens,
+        edits=edits(model, changes) if changes else None,
+        temperature=temperature,
+        seed=seed,
+    )[0]
+    start = tokens.shape[1]
+    return _text(model, made[start:]), text_loss(model, made, start)
+
+
+def _dose(
+    strength: float, texts: Sequence[tuple[str, float | None]], effect: Effect, seed: int
+) -> Dose:
+    if not texts:
+        raise InputError("no prompts were given", expected="at least one")
+    effects = np.array([effect(text) for text, _ in texts], dtype=np.float64)
+    losses = [loss for _, loss in texts if loss is not None]
+    draw = np.random.default_rng(seed).integers(0, len(effects), (1000, len(effects)))
+    low, high = np.quantile(effects[draw].mean(1), [0.025, 0.975])
+    return Dose(
+        strength=float(strength),
+        effect=float(effects.mean()),
+        interval=(float(low), float(high)),
+        loss=float(np.mean(losses)) if losses else float("nan"),
+        num_prompts=len(texts),
+    )

@@ -1,0 +1,167 @@
+"""Fidelity on dictionaries whose figures are known beforehand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.attribution.random_transcoders import random_dictionary
+from tests.families import D_MODEL, VOCAB_SIZE, tiny
+from tests.intervention.dictionaries import constant, perfect
+
+from inscape.core import InputError
+from inscape.intervention import fidelity, splice
+from inscape.model import Model
+
+SITE = "resid_post.1"
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model.wrap(tiny("llama"))
+
+
+def rows(seed: int = 0, num: int = 6, length: int = 12) -> torch.Tensor:
+    tokens = torch.randint(
+        3, VOCAB_SIZE, (num, length), generator=torch.Generator().manual_seed(seed)
+    )
+    tokens[:, 0] = 1  # beginning of text
+    return tokens
+
+
+def test_a_perfect_dictionary(model: Model) -> None:
+    found = fidelity(model, perfect(SITE, D_MODEL), [rows(0), rows(1)])
+    assert found.fvu == pytest.approx(0, abs=1e-9)
+    assert found.ev == pytest.approx(1)
+    assert found.loss_recovered_zero == pytest.approx(1, abs=1e-5)
+    assert found.loss_recovered_mean == pytest.approx(1, abs=1e-5)
+    assert found.extra_ce == pytest.approx(0, abs=1e-6)
+    assert found.kl == pytest.approx(0, abs=1e-6)
+    assert found.l0 == pytest.approx(D_MODEL)
+    assert found.num_tokens == 2 * 6 * 11
+    assert found.num_predictions == 2 * 6 * 10
+    assert found.num_rows == 12
+
+
+def test_the_mean_explains_nothing_however_large_it_is() -> None:
+    module = tiny("llama")
+    module.model.embed_tokens.weight[:, 5] += 40  # an offset that all tokens share
+    model = Model.wrap(module)
+    tokens = rows()
+    x = model.run(tokens, read=[SITE])[SITE][:, 1:].reshape(-1, D_MODEL)
+    found = fidelity(model, constant(SITE, x.mean(0)), [tokens])
+    assert 1 - float((x - x.mean(0)).square().sum() / x.square().sum()) > 0.9  # the usual fault
+    assert found.fvu == pytest.approx(1, abs=1e-4)
+    assert found.ev == pytest.approx(0, abs=1e-4)
+    assert found.loss_recovered_mean == pytest.approx(0, abs=1e-4)
+    assert found.l0 == 0
+
+
+def test_a_dictionary_that_says_zero_is_the_zero_floor(model: Model) -> None:
+    found = fidelity(model, constant(SITE, torch.zeros(D_MODEL)), [rows()])
+    assert found.loss_recovered_zero == pytest.approx(0, abs=1e-6)
+    assert found.ce_dict == pytest.approx(found.ce_zero)
+
+
+def test_losses_are_those_of_hooks_written_by_hand(model: Model) -> None:
+    dictionary = random_dictionary(SITE, SITE, d=D_MODEL, k=8)
+    tokens = rows()
+    mean = model.run(tokens, read=[SITE])[SITE][:, 1:].mean((0, 1))
+
+    def loss(change) -> tuple[float, torch.Tensor]:  # type: ignore[no-untyped-def]
+        def hook(module, args, output):  # type: ignore[no-untyped-def]
+            return torch.cat([output[:, :1], change(output)[:, 1:]], 1)
+
+        handle = model.module.model.layers[1].register_forward_hook(hook)
+        logits = model.module(tokens).logits[:, 1:-1].flatten(0, 1)
+        handle.remove()
+        ce = torch.nn.functional.cross_entropy(logits, tokens[:, 2:].flatten())
+        return float(ce), logits.log_softmax(-1)
+
+    found = fidelity(model, dictionary, [tokens[:4], tokens[4:]])
+    clean, clean_logs = loss(lambda x: x)
+    spliced, spliced_logs = loss(dictionary)
+    zero, _ = loss(torch.zeros_like)
+    floor, _ = loss(lambda x: mean.expand_as(x))
+    kl = float((clean_logs.exp() * (clean_logs - spliced_logs)).sum(-1).mean())
+    wanted = {"ce_clean": clean, "ce_dict": spliced, "ce_zero": zero, "ce_mean": floor, "kl": kl}
+    assert {name: getattr(found, name) for name in wanted} == pytest.approx(wanted, rel=1e-4)
+    assert found.loss_recovered_zero == pytest.approx((zero - spliced) / (zero - clean), rel=1e-3)
+    assert found.extra_ce == pytest.approx(spliced - clean, rel=1e-3)
+
+
+def test_fvu_by_the_textbook(model: Model) -> None:
+    dictionary = random_dictionary("mlp_in.1", "mlp_out.1", d=D_MODEL, k=8)
+    tokens = rows()
+    run = model.run(tokens, read=["mlp_in.1", "mlp_out.1"])
+    x, y = (run[s][:, 1:].reshape(-1, D_MODEL) for s in ("mlp_in.1", "mlp_out.1"))
+    wanted = (y - dictionary(x)).square().sum() / (y - y.mean(0)).square().sum()
+    found = fidelity(model, dictionary, [tokens])
+    assert found.fvu == pytest.approx(float(wanted), rel=1e-4)
+    assert found.l0 == pytest.approx(dictionary.encode(x).l0())
+
+
+def test_the_beginning_of_text_is_left_out() -> None:
+    figures = []
+    for scale in (1.0, 1000.0):
+        module = tiny("llama")
+        module.model.embed_tokens.weight[1] *= scale
+        model = Model.wrap(module)
+        found = fidelity(model, random_dictionary("embed", "embed", d=D_MODEL), [rows()])
+        figures.append((found.fvu, found.l0, found.num_tokens))
+    assert figures[0] == pytest.approx(figures[1])
+
+
+def test_tokens_that_do_not_count_change_nothing(model: Model) -> None:
+    dictionary = random_dictionary(SITE, SITE, d=D_MODEL)
+    tokens = rows(length=10)
+    counted = torch.ones_like(tokens, dtype=torch.bool)
+    counted[:, 7:] = False
+    padded = fidelity(model, dictionary, [(tokens, counted)])
+    short = fidelity(model, dictionary, [tokens[:, :7]])
+    for name in ("ce_clean", "ce_dict", "ce_mean", "kl", "fvu", "l0", "num_predictions"):
+        assert getattr(padded, name) == pytest.approx(getattr(short, name), rel=1e-5)
+
+
+def test_several_dictionaries_are_spliced_in_together(model: Model) -> None:
+    first = random_dictionary("mlp_in.0", "mlp_out.0", d=D_MODEL, seed=1)
+    second = random_dictionary("mlp_in.1", "mlp_out.1", d=D_MODEL, seed=2)
+    tokens = rows()
+
+    def hook(dictionary):  # type: ignore[no-untyped-def]
+        def apply(module, args, output):  # type: ignore[no-untyped-def]
+            return torch.cat([output[:, :1], dictionary(args[0])[:, 1:]], 1)
+
+        return apply
+
+    layers = model.module.model.layers
+    handles = [layers[i].mlp.register_forward_hook(hook(d)) for i, d in enumerate((first, second))]
+    wanted = model.module(tokens).logits
+    for handle in handles:
+        handle.remove()
+    found = model.run(tokens, edits=splice(model, [first, second]), logits="all").logits
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    both = fidelity(model, [first, second], [tokens])
+    assert set(both.each) == {first.name, second.name}
+    alone = fidelity(model, first, [tokens])
+    assert both.each[first.name].fvu == pytest.approx(alone.fvu)
+
+
+def test_intervals_hold_the_figure_and_are_reproducible(model: Model) -> None:
+    dictionary = random_dictionary(SITE, SITE, d=D_MODEL, k=16)
+    found = fidelity(model, dictionary, [rows(num=20)], seed=4)
+    for name in ("loss_recovered_zero", "fvu", "extra_ce", "kl"):
+        low, high = found.interval[name]
+        assert low < getattr(found, name) < high
+    assert found == fidelity(model, dictionary, [rows(num=20)], seed=4)
+    assert fidelity(model, dictionary, [rows(num=1)]).interval == {}
+
+
+def test_nothing_to_measure_is_said(model: Model) -> None:
+    dictionary = perfect(SITE, D_MODEL)
+    for batches in ([], [torch.tensor([[1, 5]])]):
+        with pytest.raises(InputError, match="no token counts"):
+            fidelity(model, dictionary, batches)
+    with pytest.raises(InputError, match="no dictionary"):
+        fidelity(model, [], [rows()])
+    with pytest.raises(InputError, match="two dictionaries write"):
+        splice(model, [dictionary, dictionary])
