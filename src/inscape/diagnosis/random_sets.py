@@ -1,0 +1,56 @@
+"""The control: random sets of as many features, as active on the same prompts as the found ones.
+
+Each member is matched to the features of its own dictionary that are active on the failures,
+among the nearest 30 by summed activation; found features are never drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from inscape.core import Share, seeded, track
+from inscape.diagnosis.candidates import Effect, Pushes
+from inscape.diagnosis.cases import Batch, last_logits
+from inscape.intervention import FeatureEdit
+from inscape.model import Model
+
+NEAREST = 30
+
+
+def matched_sets(
+    members: Sequence[Effect], pushes: Sequence[Pushes], num_sets: int, seed: int
+) -> list[list[FeatureEdit]]:
+    """`num_sets` random sets, each as large as `members`."""
+    generator = np.random.default_rng(seeded(seed, "matched random sets"))
+    taken = {(m.dictionary.name, m.feature) for m in members}
+    pools: list[tuple[Effect, np.ndarray]] = []
+    for member in members:
+        push = next(p for p in pushes if p.dictionary is member.dictionary)
+        active = torch.nonzero(push.mass > 0).flatten()
+        free = torch.tensor([(member.dictionary.name, int(f)) not in taken for f in active])
+        active = active[free] if len(active) else active
+        distance = (push.mass[active].log() - push.mass[member.feature].log()).abs()
+        pools.append((member, active[distance.argsort()[:NEAREST]].numpy()))
+    sets = []
+    for _ in range(num_sets):
+        drawn: dict[tuple[str, int], FeatureEdit] = {}
+        for member, pool in pools:
+            for feature in generator.permutation(pool):
+                key = (member.dictionary.name, int(feature))
+                if key not in drawn:
+                    drawn[key] = FeatureEdit(member.dictionary, int(feature), "ablate")
+                    break
+        sets.append(list(drawn.values()))
+    return sets
+
+
+def random_repairs(model: Model, sets: Sequence[Sequence[FeatureEdit]], failures: Batch) -> Share:
+    """Over all sets and failures: how often a random set restores the right answer."""
+    count = 0
+    for changes in track(sets, "matched random sets"):
+        logits = last_logits(model, failures, changes)
+        count += int((logits.argmax(-1) == failures.right).sum())
+    return Share(count, len(sets) * len(failures))
