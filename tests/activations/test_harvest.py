@@ -77,10 +77,10 @@ def test_statistics_leave_bos_out(tmp_path: Path, make: Callable[..., Activation
         rows = store.read(site, np.flatnonzero(table.kept)).astype(np.float64)
         stats = store.site_stats(site)
         assert stats.count == len(rows) == store.num_kept
-        np.testing.assert_allclose(stats.mean, rows.mean(0), atol=1e-9)
+        np.testing.assert_allclose(stats.mean, rows.mean(0), atol=1e-6)
         assert stats.mean_norm == pytest.approx(np.linalg.norm(rows, axis=1).mean())
-        assert stats.variance == pytest.approx(rows.var(0).sum())
-        assert stats.mean_square == pytest.approx((rows**2).sum(1).mean())
+        assert stats.variance == pytest.approx(rows.var(0).sum(), rel=1e-5)
+        assert stats.mean_square == pytest.approx((rows**2).sum(1).mean(), rel=1e-5)
 
 
 def test_massive_tokens_are_flagged_and_left_out(

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from inscape.activations.corpus import Corpus, Pool, Text
 from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, shard_name
-from inscape.activations.statistics import Moments, find_sinks
+from inscape.activations.statistics import Moments, find_sinks, row_norms
 from inscape.activations.store import KIND, STATS, VERSION, ActivationStore
 from inscape.core import DataError, InputError, StorageError, progress
 from inscape.model import Model
@@ -215,19 +215,19 @@ class _Writer:
     def _arrays(
         self, pool: Pool, acts: dict[str, Tensor]
     ) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
-        flags = self._flags(pool, acts)
+        norms = {site: row_norms(values) for site, values in acts.items()}
+        flags = self._flags(pool, norms)
         arrays = dict(zip(COLUMNS, (*_columns(pool), flags), strict=True))
         kept = torch.from_numpy(flags == 0)
         figures: dict[str, Any] = {"median_norm": self.medians, "count": {}, "norms": {}}
         for site, values in acts.items():
-            moments = Moments.of(values.float(), kept)
+            moments = Moments.of(values, kept, norms[site])
             arrays[f"mean:{site}"], arrays[f"m2:{site}"] = moments.mean, moments.m2
             figures["count"][site], figures["norms"][site] = moments.count, moments.norms
             arrays[site] = values.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
         return arrays, {"statistics": json.dumps(figures)}
 
-    def _flags(self, pool: Pool, acts: dict[str, Tensor]) -> np.ndarray[Any, Any]:
-        norms = {site: values.float().norm(dim=1) for site, values in acts.items()}
+    def _flags(self, pool: Pool, norms: dict[str, Tensor]) -> np.ndarray[Any, Any]:
         for site, values in norms.items():
             if not bool(torch.isfinite(values).all()):
                 token = int((~torch.isfinite(values)).nonzero()[0])

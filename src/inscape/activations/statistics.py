@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 SINK_FACTOR = 10.0
+_CHUNK = 4096
 
 Vector = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -49,15 +50,36 @@ class Moments:
     norms: float
 
     @classmethod
-    def of(cls, x: Float[Tensor, "tokens width"], kept: Bool[Tensor, " tokens"]) -> Moments:
-        """The moments of the rows that are kept."""
-        rows = x[kept].double()
-        if not len(rows):
-            zero = np.zeros(x.shape[1])
-            return cls(0, zero, zero, 0.0)
-        mean = rows.mean(0)
-        m2 = (rows - mean).square().sum(0)
-        return cls(len(rows), mean.numpy(), m2.numpy(), float(rows.norm(dim=1).sum()))
+    def of(
+        cls,
+        x: Shaped[Tensor, "tokens width"],
+        kept: Bool[Tensor, " tokens"],
+        norms: Float[Tensor, " tokens"],
+    ) -> Moments:
+        """The moments of the rows that are kept, given every row's norm.
+
+        One pass in chunks that stay in the cache: sums of differences from a row near the mean
+        are taken in fp32 within a chunk and added up in float64.
+        """
+        width = x.shape[1]
+        total, squares = np.zeros(width), np.zeros(width)
+        count = int(kept.sum())
+        if not count:
+            return cls(0, total, squares, 0.0)
+        reference: Tensor | None = None
+        for start in range(0, len(x), _CHUNK):
+            rows = x[start : start + _CHUNK][kept[start : start + _CHUNK]].float()
+            if not len(rows):
+                continue
+            if reference is None:
+                reference = rows.mean(0)
+            rows -= reference
+            total += rows.sum(0).double().numpy()
+            squares += rows.square().sum(0).double().numpy()
+        shift = total / count
+        near = np.zeros(width) if reference is None else reference.double().numpy()
+        m2 = np.maximum(squares - count * shift**2, 0.0)
+        return cls(count, near + shift, m2, float(norms[kept].double().sum()))
 
     def merge(self, other: Moments) -> Moments:
         """The moments of both (Chan et al. 1979)."""
@@ -88,3 +110,12 @@ def find_sinks(
         if medians[site] > 0:
             sink |= values > SINK_FACTOR * medians[site]
     return sink
+
+
+def row_norms(x: Shaped[Tensor, "tokens width"]) -> Float[Tensor, " tokens"]:
+    """The norm of every row in fp32, a chunk at a time."""
+    norms = torch.empty(len(x))
+    for start in range(0, len(x), _CHUNK):
+        rows = x[start : start + _CHUNK].float()
+        torch.linalg.vector_norm(rows, dim=1, out=norms[start : start + _CHUNK])
+    return norms
