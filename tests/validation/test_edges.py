@@ -5,17 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tests.attribution.random_transcoders import TOKENS, random_transcoders
-from tests.families import tiny, tiny_tokenizer
+from tests.families import TINY_FAMILIES, tiny, tiny_tokenizer
 
 from inscape.attribution import Edges, Graph, trace
 from inscape.core import InputError, ModelError
 from inscape.model import Model
 from inscape.validation import check_edges
 
-FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "gpt2"]
 
-
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", TINY_FAMILIES)
 def test_every_edge_is_what_an_intervention_measures(family: str) -> None:
     model = Model.wrap(tiny(family))
     transcoders = random_transcoders(model)
@@ -23,7 +21,7 @@ def test_every_edge_is_what_an_intervention_measures(family: str) -> None:
     check = check_edges(model, transcoders, graph)
     sources = sum(node.kind != "logit" for node in graph.nodes)
     assert check.num_edges == check.num_targets * sources
-    assert check.num_targets > 60
+    assert check.num_targets > 50
     assert check.max_error <= 1e-4
     assert check.bias_error is not None
     assert check.bias_error <= 1e-4
@@ -93,9 +91,10 @@ def test_other_weights_are_noticed(traced) -> None:  # type: ignore[no-untyped-d
 
 
 def test_a_family_without_hooks_is_named() -> None:
-    model = Model.wrap(tiny("gpt_neox"))
+    model = Model.wrap(tiny("gpt2"))
     graph = trace(model, random_transcoders(model), TOKENS)
-    with pytest.raises(ModelError, match="gpt_neox"):
+    model.module.config.model_type = "gpt9"
+    with pytest.raises(ModelError, match="gpt9"):
         check_edges(model, random_transcoders(model), graph)
 
 

@@ -32,8 +32,8 @@ class Node:
     """One node.
 
     kind: feature (an active transcoder feature), error (what the transcoder misses of the MLP's
-        output; the whole output where there is no transcoder), embedding (of a prompt token),
-        logit (a target).
+        output; all of it where there is no transcoder, and at a beginning-of-text token),
+        embedding (of a prompt token), logit (a target).
     feature: the feature's index; the token id of an embedding or a logit; -1 for an error.
     activation: the feature's activation; the norm of an error or embedding vector; the value of a
         logit target (its logit less the mean logit, or the difference of two logits).

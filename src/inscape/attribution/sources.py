@@ -2,8 +2,10 @@
 
 1. One clean pass reads every MLP's input and output, the embedding and the final norm's output.
 2. Each transcoder encodes its MLP's input: the active features and their activations.
+   None is looked for at a beginning-of-text token: dictionaries are trained without it.
 3. A feature writes activation · W_dec; the error is the MLP's output less the transcoder's
-   reconstruction (its decoder bias included); a layer without a transcoder is all error.
+   reconstruction (its decoder bias included). Where nothing is encoded (a layer without a
+   transcoder, a beginning-of-text token) the whole output is error.
 4. Per site, the vectors written at each position are laid out as one [pos, slot, d_model] block,
    so that one batched product contracts a gradient with all of them.
 """
@@ -14,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inscape.core import InputError
@@ -90,8 +92,9 @@ def gather(model: Model, transcoders: Mapping[int, Dictionary], tokens: Tensor) 
     read = ["embed", "final", *(f"mlp_in.{i}" for i in layers), *(f"mlp_out.{i}" for i in layers)]
     run = model.run(tokens, read=read, logits="last")
     assert run.logits is not None
+    encoded = tokens[0] != (-1 if model.bos_id is None else model.bos_id)
     active = {
-        i: _active(transcoders[i], run[f"mlp_in.{i}"][0].float())
+        i: _active(transcoders[i], run[f"mlp_in.{i}"][0].float(), encoded)
         for i in layers
         if i in transcoders
     }
@@ -109,7 +112,9 @@ def gather(model: Model, transcoders: Mapping[int, Dictionary], tokens: Tensor) 
         written = run[f"mlp_out.{i}"][0].float()
         nodes = num_features + i * num_pos + torch.arange(num_pos, device=tokens.device)
         if i in active:
-            blocks[i] = _block(transcoders[i], active[i], written, first, nodes)
+            bias = encoded[:, None] * transcoders[i].b_dec.float()
+            decoder = transcoders[i].W_dec
+            blocks[i] = _block(decoder, active[i], written - bias, first, nodes)
             first += len(active[i][0])
         else:
             blocks[i] = Block(written[:, None], nodes[:, None])
@@ -137,18 +142,21 @@ def gather(model: Model, transcoders: Mapping[int, Dictionary], tokens: Tensor) 
 Active = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def _active(dictionary: Dictionary, x: Float[Tensor, "pos d_model"]) -> Active:
+def _active(
+    dictionary: Dictionary, x: Float[Tensor, "pos d_model"], encoded: Bool[Tensor, " pos"]
+) -> Active:
     """Positions, features, activations and pre-activations of what is active, by position."""
     code = dictionary.encode(x)
-    position, slot = torch.nonzero(code.values > 0, as_tuple=True)
+    position, slot = torch.nonzero(code.active & encoded[:, None], as_tuple=True)
     feature, value = code.indices[position, slot].long(), code.values[position, slot].float()
     weight, bias = dictionary.W_enc[feature].float(), dictionary.b_enc[feature].float()
     return position, feature, value, (weight * x[position]).sum(-1) + bias
 
 
 def _block(
-    dictionary: Dictionary, active: Active, written: Tensor, first: int, error_nodes: Tensor
+    decoder: Tensor, active: Active, written: Tensor, first: int, error_nodes: Tensor
 ) -> Block:
+    """Features' and errors' vectors; `written` is the MLP's output less the decoder's bias."""
     position, feature, value, _ = active
     num_pos, d_model = written.shape
     count = torch.bincount(position, minlength=num_pos)
@@ -157,9 +165,9 @@ def _block(
     slot = slot - (torch.cumsum(count, 0) - count)[position]
     vectors = written.new_zeros(num_pos, slots + 1, d_model)
     nodes = torch.full((num_pos, slots + 1), -1, device=written.device, dtype=torch.long)
-    vectors[position, slot] = value[:, None] * dictionary.W_dec[feature].float()
+    vectors[position, slot] = value[:, None] * decoder[feature].float()
     nodes[position, slot] = first + torch.arange(len(position), device=written.device)
-    vectors[:, -1] = written - vectors.sum(1) - dictionary.b_dec.float()
+    vectors[:, -1] = written - vectors.sum(1)
     nodes[:, -1] = error_nodes
     return Block(vectors, nodes)
 

@@ -111,7 +111,8 @@ def check_edges(
     targets = _targets(graph, num_edges, seed)
     frozen = FrozenModel(model, graph.token_ids)
     with frozen:
-        writer = _Writer(frozen, transcoders, graph)
+        bos = -1 if model.bos_id is None else model.bos_id
+        writer = _Writer(frozen, transcoders, graph, np.array(graph.token_ids) != bos)
         reader = _Reader(frozen, transcoders, graph, targets)
         wanted = _sources(graph, targets)
         clean = reader(frozen.run({}, 1))[0]
@@ -188,9 +189,15 @@ class _Writer:
     """What each source writes, from this room's own encoding of the clean pass (step 3)."""
 
     def __init__(
-        self, frozen: FrozenModel, transcoders: Mapping[int, Dictionary], graph: GraphLike
+        self,
+        frozen: FrozenModel,
+        transcoders: Mapping[int, Dictionary],
+        graph: GraphLike,
+        encoded: npt.NDArray[np.bool_],
     ) -> None:
         self.frozen, self.graph, self.transcoders = frozen, graph, transcoders
+        # Dictionaries never saw beginning-of-text: there the MLP's whole output is error.
+        self.encoded = torch.from_numpy(encoded)[:, None].to(frozen.embedded.device)
         self.activations = {i: self._encode(i) for i in transcoders}
         self.errors = [
             frozen.mlp_out[i][0] - self._reconstruction(i) for i in range(frozen.num_layers)
@@ -206,7 +213,7 @@ class _Writer:
         x = self.frozen.mlp_in[layer][0]
         pre = x @ dictionary.W_enc.to(x).T + dictionary.b_enc.to(x)
         top = pre.topk(dictionary.config.k, dim=-1)
-        chosen = torch.zeros_like(pre).scatter(-1, top.indices, 1.0) > 0
+        chosen = (torch.zeros_like(pre).scatter(-1, top.indices, 1.0) > 0) & self.encoded
         if not self.graph.is_pruned:
             taken = torch.zeros_like(chosen)
             for node in self.graph.nodes:
@@ -226,7 +233,11 @@ class _Writer:
         if layer not in self.transcoders:
             return torch.zeros_like(self.frozen.mlp_out[layer][0])
         dictionary, code = self.transcoders[layer], self.activations[layer]
-        return code @ dictionary.W_dec.to(code) + dictionary.b_dec.to(code)
+        return code @ dictionary.W_dec.to(code) + self._bias(layer)
+
+    def _bias(self, layer: int) -> Tensor:
+        """What the decoder's bias writes [pos, d_model]."""
+        return self.encoded.double() * self.transcoders[layer].b_dec.to(self.encoded.device)
 
     def vector(self, number: int) -> tuple[int, int, Tensor]:
         """(layer or -1 for the embedding, position, vector [d_model]) of a source node."""
@@ -261,7 +272,7 @@ class _Writer:
         for i, written in enumerate(self.frozen.mlp_out):
             removed[i] = written.clone()
             if i in self.transcoders:
-                removed[i] -= self.transcoders[i].b_dec.to(written)
+                removed[i] -= self._bias(i)
         return removed
 
 

@@ -24,19 +24,28 @@ from torch import Tensor, nn
 from inscape.core import ModelError
 from inscape.model import Model
 
-LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3")
+LLAMA_LIKE = (
+    *("llama", "mistral", "qwen2", "qwen3", "phi3", "olmo2"),
+    *("gemma", "gemma2", "gemma3_text"),
+)
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """One block's modules, by the names that the family's Hugging Face class gives them."""
+    """One block's modules, by the names that the family's Hugging Face class gives them.
+
+    values: from the output of `value` to values [batch, pos, heads, d_head].
+    added: the module whose output the MLP adds to the stream (a post-norm, or the MLP itself);
+    norms: every other norm on the stream.
+    """
 
     attention: nn.Module
     value: nn.Module
+    values: Callable[[Tensor], Tensor]
     output: nn.Module
     mlp: nn.Module
+    added: nn.Module
     norms: tuple[nn.Module, ...]
-    value_part: slice | None
 
 
 class FrozenModel:
@@ -63,7 +72,8 @@ class FrozenModel:
         for i, layer in enumerate(self.layers):
             self._add(layer.value.register_forward_hook(self._keep_value(i)))
             self._add(layer.output.register_forward_pre_hook(self._replay_attention(i)))
-            self._add(layer.mlp.register_forward_hook(self._replay_mlp(i)))
+            self._add(layer.mlp.register_forward_pre_hook(self._keep_mlp_in(i)))
+            self._add(layer.added.register_forward_hook(self._replay_mlp(i)))
         for norm in self.denominators:
             self._add(norm.register_forward_hook(self._replay_norm))
         self._add(self.embedding.register_forward_hook(self._remove_embedding))
@@ -102,7 +112,7 @@ class FrozenModel:
             for i, layer in enumerate(self.layers):
                 for module, hook in (
                     (layer.mlp, keep(inputs, i, lambda args, out: args[0])),
-                    (layer.mlp, keep(outputs, i, lambda args, out: out)),
+                    (layer.added, keep(outputs, i, lambda args, out: out)),
                     (layer.attention, keep(self.patterns, i, lambda args, out: out[1])),
                 ):
                     stack.callback(module.register_forward_hook(hook).remove)
@@ -117,37 +127,38 @@ class FrozenModel:
 
     def _record_norm(self, norm: Any, args: tuple[Tensor, ...], output: Tensor) -> None:
         x = _centred(norm, args[0])
-        epsilon = norm.eps if isinstance(norm, nn.LayerNorm) else norm.variance_epsilon
+        epsilon = norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps
         self.denominators[norm] = (x.square().mean(-1, keepdim=True) + epsilon).sqrt()
 
     def _replay_norm(self, norm: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        result: Tensor = _centred(norm, args[0]) / self.denominators[norm] * norm.weight
+        weight = norm.weight + 1.0 if type(norm).__name__.startswith("Gemma") else norm.weight
+        result: Tensor = _centred(norm, args[0]) / self.denominators[norm] * weight
         bias: Tensor | None = getattr(norm, "bias", None)
         return result if bias is None else result + bias
 
     def _keep_value(self, i: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Tensor) -> None:
-            part = self.layers[i].value_part
-            self._values[i] = output if part is None else output[..., part]
+            self._values[i] = self.layers[i].values(output)
 
         return hook
 
     def _replay_attention(self, i: int) -> Callable[..., tuple[Tensor]]:
         def hook(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-            pattern, value = self.patterns[i], self._values.pop(i)
-            batch, num_pos = int(value.shape[0]), int(value.shape[1])
-            num_heads = int(pattern.shape[1])
-            d_head = int(args[0].shape[-1]) // num_heads
-            heads = value.reshape(batch, num_pos, -1, d_head).transpose(1, 2)
-            heads = heads.repeat_interleave(num_heads // int(heads.shape[1]), dim=1)
-            mixed = pattern @ heads
+            pattern, heads = self.patterns[i], self._values.pop(i).transpose(1, 2)
+            heads = heads.repeat_interleave(int(pattern.shape[1]) // int(heads.shape[1]), dim=1)
+            mixed = pattern.to(heads) @ heads
             return (mixed.transpose(1, 2).reshape(args[0].shape),)
+
+        return hook
+
+    def _keep_mlp_in(self, i: int) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            self._read[i] = args[0]
 
         return hook
 
     def _replay_mlp(self, i: int) -> Callable[..., Tensor]:
         def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            self._read[i] = args[0]
             answer = self.mlp_out[i].expand(output.shape)
             return answer - self._removed[i] if i in self._removed else answer
 
@@ -173,28 +184,66 @@ def _copy(model: Model) -> Any:
 def _find(module: Any) -> tuple[list[_Layer], nn.Module, nn.Module]:
     """The layers, the embedding (whose output may be taken from) and the last norm."""
     family = module.config.model_type
-    if family in LLAMA_LIKE:
-        blocks = module.model.layers
-        return [_llama_layer(b) for b in blocks], module.model.embed_tokens, module.model.norm
-    if family == "gpt2":
+    if family in ("gpt2", "gpt_neo"):
         body = module.transformer
-        return [_gpt2_layer(b) for b in body.h], body.drop, body.ln_f
+        make = _gpt2_layer if family == "gpt2" else _gpt_neo_layer
+        return [make(block) for block in body.h], body.drop, body.ln_f
+    if family == "gpt_neox":
+        body = module.gpt_neox
+        layers = [_gpt_neox_layer(block) for block in body.layers]
+        return layers, body.emb_dropout, body.final_layer_norm
+    if family in LLAMA_LIKE:
+        body = module.model
+        return [_llama_layer(block) for block in body.layers], body.embed_tokens, body.norm
     raise ModelError(
         f"the edge check has no plain hooks for the family {family!r}",
-        expected=f"gpt2, {', '.join(LLAMA_LIKE)}",
-        next_step="add the family's module names to validation/edges.py",
+        expected=f"gpt2, gpt_neo, gpt_neox, {', '.join(LLAMA_LIKE)}",
+        next_step="add the names of its modules to validation/frozen.py",
     )
 
 
+def _heads(d_head: int, part: slice = slice(None)) -> Callable[[Tensor], Tensor]:
+    def values(output: Tensor) -> Tensor:
+        found = output[..., part]
+        return found.reshape(*found.shape[:-1], -1, d_head)
+
+    return values
+
+
 def _llama_layer(block: Any) -> _Layer:
-    attention = block.self_attn
-    norms = (block.input_layernorm, block.post_attention_layernorm)
-    return _Layer(attention, attention.v_proj, attention.o_proj, block.mlp, norms, None)
+    """Llama and its kin; with or without norms before, and after, attention and MLP."""
+    attention, d_head = block.self_attn, int(block.self_attn.head_dim)
+    if hasattr(attention, "qkv_proj"):
+        width = attention.config.num_key_value_heads * d_head
+        value, values = attention.qkv_proj, _heads(d_head, slice(-width, None))
+    else:
+        value, values = attention.v_proj, _heads(d_head)
+    names = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm")
+    norms = tuple(getattr(block, name) for name in names if hasattr(block, name))
+    added = getattr(block, "post_feedforward_layernorm", block.mlp)
+    return _Layer(attention, value, values, attention.o_proj, block.mlp, added, norms)
 
 
 def _gpt2_layer(block: Any) -> _Layer:
-    attention = block.attn
+    attention, mlp, norms = block.attn, block.mlp, (block.ln_1, block.ln_2)
     width = attention.embed_dim
-    part = slice(2 * width, 3 * width)
-    norms = (block.ln_1, block.ln_2)
-    return _Layer(attention, attention.c_attn, attention.c_proj, block.mlp, norms, part)
+    values = _heads(attention.head_dim, slice(2 * width, 3 * width))
+    return _Layer(attention, attention.c_attn, values, attention.c_proj, mlp, mlp, norms)
+
+
+def _gpt_neo_layer(block: Any) -> _Layer:
+    attention, mlp, norms = block.attn.attention, block.mlp, (block.ln_1, block.ln_2)
+    values = _heads(attention.head_dim)
+    return _Layer(attention, attention.v_proj, values, attention.out_proj, mlp, mlp, norms)
+
+
+def _gpt_neox_layer(block: Any) -> _Layer:
+    attention, mlp = block.attention, block.mlp
+    d_head = int(attention.head_size)
+
+    def values(output: Tensor) -> Tensor:  # query, key and value lie side by side in each head
+        return output.reshape(*output.shape[:-1], -1, 3 * d_head)[..., 2 * d_head :]
+
+    norms = (block.input_layernorm, block.post_attention_layernorm)
+    fused = attention.query_key_value
+    return _Layer(attention, fused, values, attention.dense, mlp, mlp, norms)
