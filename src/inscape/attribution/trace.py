@@ -60,6 +60,7 @@ def trace(
     """
     _check_shares(node_share, edge_share, max_features)
     check_transcoders(model, transcoders)
+    transcoders = {layer: d.to(model.device) for layer, d in sorted(transcoders.items())}
     tokens = _tokens(model, prompt)
     sources = gather(model, transcoders, tokens)
     targets, notes = choose(model, sources.logits, target, against)
