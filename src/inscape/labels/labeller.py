@@ -26,7 +26,7 @@ from inscape.labels.sampling import Half, Sample
 from inscape.labels.scoring import Score, bootstrap_weights, detection
 from inscape.labels.store import KIND, VERSION, Label, Labels, write_labels
 from inscape.labels.words import Words
-from inscape.labels.writing import Windows, Writer, read_for
+from inscape.labels.writing import Windows, Writer, balanced_accuracies, read_for
 from inscape.storage import MANIFEST, read_manifest
 
 MIN_POSITIVES = 8  # in each half
@@ -86,10 +86,20 @@ class _Labeller:
         ids, counts = np.unique(self.words.ids[sample.rows[sample.positive]], return_counts=True)
         return quote(self.words.table.text(int(ids[counts.argmax()])))
 
+    def _verdicts(
+        self, predicate: Predicate, sample: Sample
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        values = read_for(self.words, predicate, sample.rows)
+        return predicate.score(values, sample.rows.size)
+
+    def _control(self, predicate: Predicate, sample: Sample) -> float:
+        fires, _ = self._verdicts(predicate, sample)
+        everywhere = np.ones(fires.size, np.bool_)
+        return float(balanced_accuracies(fires[None], sample.positive, everywhere)[0])
+
     def detect(self, predicate: Predicate, sample: Sample) -> Score:
         """Step 3: score a predicate on windows."""
-        values = read_for(self.words, predicate, sample.rows)
-        fires, score = predicate.score(values, sample.rows.size)
+        fires, score = self._verdicts(predicate, sample)
         documents = self.documents[sample.rows]
         return detection(fires, score, sample.positive, documents, self.weights)
 
@@ -109,7 +119,7 @@ class _Labeller:
             num_positive=num_positive,
             num_negative=draft.sample.rows.size - num_positive,
             num_matched=draft.sample.num_matched,
-            shuffled=self.detect(other, draft.sample).balanced_accuracy,
+            shuffled=self._control(other, draft.sample),
             predicate=draft.predicate.to_json(self.words),
         )
 

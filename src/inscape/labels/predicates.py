@@ -65,7 +65,7 @@ class Clause:
             return " or ".join(texts)
         quoted = list(dict.fromkeys(quote(t) for t in texts))
         pattern = "predicts {}" if self.predicts else WORDINGS[self.attribute]
-        return pattern.format(", ".join(quoted))
+        return pattern.format(" / ".join(quoted))
 
     def evidence(self, values: Mapping[str, NDArray[np.int32]]) -> NDArray[np.float64]:
         """The evidence in each window, 0 where the clause does not hold; values holds the

@@ -39,6 +39,13 @@ def auroc(score: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
     return float(((above > below).mean() + (above >= below).mean()) / 2)
 
 
+def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The ends of the middle 95 % (np.percentile costs more than all the rest of a score)."""
+    ordered = np.sort(values)
+    cut = int(0.025 * ordered.size)
+    return float(ordered[cut]), float(ordered[-1 - cut])
+
+
 def detection(
     fires: NDArray[np.bool_],
     score: NDArray[np.float64],
@@ -57,6 +64,6 @@ def detection(
     usable = (drawn[:, 1] > 0) & (drawn[:, 3] > 0)
     drawn = drawn[usable]
     resampled = (drawn[:, 0] / drawn[:, 1] + drawn[:, 2] / drawn[:, 3]) / 2
-    low, high = np.percentile(resampled, [2.5, 97.5]) if resampled.size else (0.0, 1.0)
+    low, high = _middle(resampled) if resampled.size else (0.0, 1.0)
     interval = (min(float(low), float(accuracy)), max(float(high), float(accuracy)))
     return Score(float(accuracy), interval, auroc(score, positive))
