@@ -1,0 +1,166 @@
+"""A diagnosis on the page: the failure, the verdict, and the interventions that prove it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inscape.report.figures import Figure
+from inscape.report.markup import Markup, join, tag
+from inscape.report.parts import checks_table, feature_name, figure, measure_cell, number, table
+from inscape.report.parts import visible as visible_token
+from inscape.report.schema import BaselineRow, DiagnosisView, PromptSet, SuspectRow
+
+MEANING = {
+    "right": "the model answers rightly here, there is nothing to diagnose",
+    "outvoted": "the right concept is there, and features for the wrong answer outweigh it",
+    "inhibited": "features hold the right answer down",
+    "absent or unknown": "nothing that was tried brings the right answer back, and the model "
+    "gives it almost no probability",
+    "undecided": "nothing that was tried brings the right answer back",
+}
+
+
+def diagnosis_html(view: DiagnosisView) -> Markup:
+    """One diagnosis as an `<article>`."""
+    return tag(
+        "article",
+        tag("h3", view.title),
+        tag("p", view.description) if view.description else None,
+        _failure(view),
+        _suspects("Features for the wrong answer", view.for_wrong),
+        _suspects("Features for the right answer", view.for_right),
+        _repair(view),
+        _sets(view.sets),
+        _baselines(view.baselines),
+        checks_table(view.checks, caption="Against the bars"),
+        class_="card",
+    )
+
+
+def _failure(view: DiagnosisView) -> Markup:
+    meaning = MEANING.get(view.mechanism)
+    rows: list[tuple[object, object, object]] = [
+        ("right answer", tag("code", visible_token(view.right)),
+         _bar(view.right_probability, 1.0, "share", "for-right")),
+    ]  # fmt: skip
+    if view.wrong:
+        said = tag("code", visible_token(view.wrong))
+        rows.insert(
+            0, ("the model says", said, _bar(view.wrong_probability, 1.0, "share", "for-wrong"))
+        )
+    else:
+        rows.append(("any other answer", None, number(view.wrong_probability, "share")))
+    counted = join(
+        number(view.num_failures), " of ", number(view.num_prompts),
+        " prompts are answered wrongly; the wrong answer leads by ",
+        number(view.clean_margin, "logits"), " on average.",
+    )  # fmt: skip
+    return join(
+        tag("p", tag("q", view.prompt), class_="prompt"),
+        table(["", "answer", "probability"], rows, class_="bars"),
+        tag("p", "Verdict: ", tag("strong", view.mechanism), f" – {meaning}." if meaning else None,
+            class_="lead"),
+        tag("p", counted, class_="note"),
+    )  # fmt: skip
+
+
+def _bar(value: float | None, largest: float, unit: str, style: str) -> Markup:
+    """A figure with a bar as long as its share of the largest."""
+    share = 0.0 if value is None or largest <= 0 else min(1.0, abs(value) / largest)
+    fill = tag("span", class_=f"fill {style}", style=f"width:{100 * share:.1f}%")
+    track = tag("span", fill, class_="track", aria_hidden="true")
+    return tag("span", track, number(value, unit), class_="barred")
+
+
+def _suspects(title: str, rows: Sequence[SuspectRow]) -> Markup | None:
+    if not rows:
+        return None
+    largest = max(abs(row.margin) for row in rows)
+    body = [
+        (
+            feature_name(row.feature),
+            _bar(row.margin, largest, "", "for-wrong" if row.margin > 0 else "for-right"),
+            number(row.wrong),
+            number(row.right),
+            None if row.repaired is None else number(row.repaired),
+            None if row.estimate is None else number(row.estimate),
+            _active(row),
+        )
+        for row in rows
+    ]
+    heads = ["feature", "the wrong answer's lead loses (logits)", "wrong logit moves",
+             "right logit moves", "prompts restored", "estimated", "active on"]  # fmt: skip
+    empty = {i for i in range(len(heads)) if all(cells[i] is None for cells in body)}
+    kept = [i for i in range(len(heads)) if i not in empty]
+    numeric = [place for place, i in enumerate(kept) if i in (2, 3, 4, 5)]
+    return table(
+        [heads[i] for i in kept],
+        [[cells[i] for i in kept] for cells in body],
+        caption=f"{title}, each removed alone from the unmodified model",
+        numeric=numeric,
+        class_="bars",
+    )
+
+
+def _active(row: SuspectRow) -> Markup:
+    items = [
+        tag("span", tag("code", visible_token(t.token)), "\u00a0", number(t.activation),
+            " at ", number(t.position), class_="token")
+        for t in row.tokens
+    ]  # fmt: skip
+    return tag("div", [(item, " ") for item in items], class_="tokens")
+
+
+def _repair(view: DiagnosisView) -> Markup | None:
+    if view.repaired is None and not view.repair:
+        return None
+    removed = [join(feature_name(row.feature), "; ") for row in view.repair]
+    rows: list[tuple[object, object]] = [
+        (name, _share(given, style))
+        for name, given, style in (
+            ("these features removed", view.repaired, "for-right"),
+            ("as many matched random features removed", view.random, "plain"),
+            ("the right answer's own features doubled", view.turned_up, "plain"),
+        )
+        if given is not None
+    ]
+    return join(
+        tag("h4", "Repair"),
+        tag("p", "Removed together: ", removed) if removed else None,
+        _suspects("The repair's features", view.repair),
+        table(["failing prompts answered rightly with", "share"], rows, class_="bars"),
+    )
+
+
+def _share(given: Figure, style: str) -> Markup:
+    value = given.value or 0.0
+    fill = tag("span", class_=f"fill {style}", style=f"width:{100 * min(1.0, value):.1f}%")
+    return tag(
+        "span", tag("span", fill, class_="track", aria_hidden="true"), figure(given),
+        class_="barred",
+    )  # fmt: skip
+
+
+def _sets(sets: Sequence[PromptSet]) -> Markup | None:
+    if not sets:
+        return None
+    bars = any(s.bar is not None for s in sets)
+    rows = [
+        (s.name, _share(s.before, "plain"), _share(s.after, "for-right"))
+        + ((measure_cell(s.bar) if s.bar is not None else None,) if bars else ())
+        for s in sets
+    ]
+    heads = ["prompts", "right before", "right after"] + (["bar"] if bars else [])
+    return table(heads, rows, caption="Right answers by set of prompts", class_="bars")
+
+
+def _baselines(rows: Sequence[BaselineRow]) -> Markup | None:
+    if not rows:
+        return None
+    names = list(dict.fromkeys(f.name for row in rows for f in row.after))
+    body = []
+    for row in rows:
+        found = {f.name: f.figure for f in row.after}
+        title = join(row.name, tag("div", row.setting, class_="note") if row.setting else None)
+        body.append([title, *(figure(found.get(name)) for name in names)])
+    return table(["plain method", *names], body, caption="Right answers after plain methods")

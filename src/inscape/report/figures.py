@@ -1,0 +1,185 @@
+"""Measured figures: a value with its interval, the bar it is held against, and how both are told.
+
+A figure that was not measured is None and is shown as a dash; NaN and infinity become None, so
+that a report is always valid JSON.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, model_validator
+
+from inscape.core import Config, Share
+
+Unit = Literal["", "share", "nats", "logits", "tokens", "seconds", "count"]
+
+EN_DASH = "–"
+MINUS = "−"
+GROUP = "\u202f"  # a narrow space that does not break, between thousands
+
+
+def finite(value: Any) -> Any:
+    """None for NaN and infinity; everything else as it is."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def readable(value: Any) -> Any:
+    """The text with halves of surrogate pairs, which no file can hold, replaced."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+Number = Annotated[float | None, BeforeValidator(finite)]
+Text = Annotated[str, BeforeValidator(readable)]
+
+
+class Figure(Config):
+    """A value with its 95 % interval; `count` of `total` where it is a share of cases."""
+
+    value: Number
+    low: Number = None
+    high: Number = None
+    unit: Unit = ""
+    count: int | None = None
+    total: int | None = None
+
+    @classmethod
+    def of(cls, value: float | None, unit: Unit = "", *, interval: Any = None) -> Figure:
+        """A value, with its (low, high) where it was measured."""
+        low, high = interval if interval is not None else (None, None)
+        return cls(value=value, low=low, high=high, unit=unit)
+
+    @classmethod
+    def share(cls, share: Share | dict[str, Any]) -> Figure:
+        """A share of cases, or its JSON form, with its interval; of no cases: not measured."""
+        plain: Any = share.to_json() if isinstance(share, Share) else share
+        low, high = plain["interval"] if plain["total"] else (None, None)
+        return cls(
+            value=plain["share"], low=low, high=high, unit="share",
+            count=plain["count"], total=plain["total"],
+        )  # fmt: skip
+
+
+class Bar(Config):
+    """What a figure must reach. `text` tells a bar that is no single number."""
+
+    relation: Literal["at least", "at most", "as told"] = "as told"
+    value: Number = None
+    text: Text = ""
+
+    def met(self, figure: Figure) -> bool | None:
+        """Whether the figure reaches the bar; None where that cannot be computed."""
+        if self.value is None or figure.value is None or self.relation == "as told":
+            return None
+        if self.relation == "at least":
+            return figure.value >= self.value
+        return figure.value <= self.value
+
+
+def at_least(value: float, text: str = "") -> Bar:
+    """The bar value or more."""
+    return Bar(relation="at least", value=value, text=text)
+
+
+def at_most(value: float, text: str = "") -> Bar:
+    """The bar value or less."""
+    return Bar(relation="at most", value=value, text=text)
+
+
+class Measure(Config):
+    """A figure beside its bar.
+
+    passed: computed from figure and bar where they decide it; a claim that contradicts them is
+        refused (ValueError). None: there is no bar, or nothing was measured.
+    samples: what the figure rests on, such as 12000 of `sample_unit` "tokens".
+    """
+
+    figure: Figure
+    bar: Bar | None = None
+    passed: bool | None = None
+    samples: int | None = None
+    sample_unit: Text = ""
+    note: Text = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _judge(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("bar") is None:
+            return data
+        computed = Bar.model_validate(data["bar"]).met(Figure.model_validate(data["figure"]))
+        if computed is None:
+            return data
+        if data.get("passed") not in (None, computed):
+            raise ValueError(f"passed={data['passed']} contradicts the figure and its bar")
+        return {**data, "passed": computed}
+
+
+class Check(Measure):
+    """A named row of the validation table."""
+
+    name: Text
+    seed: int | None = None
+
+
+def show(value: float | int | None, unit: str = "") -> str:
+    """A number for people: shares as percentages, three figures, thousands set apart."""
+    if value is None:
+        return EN_DASH
+    if unit == "share":
+        return _percent(value)
+    suffix = {"nats": " nats", "logits": " logits", "seconds": " s", "tokens": " tokens"}
+    text = _integer(value) if isinstance(value, int) else _three_figures(value)
+    return text + suffix.get(unit, "").replace(" ", "\u00a0")
+
+
+def show_bar(bar: Bar, unit: str = "") -> str:
+    """The bar in words, such as "≥ 97 %"."""
+    if bar.value is None or bar.relation == "as told":
+        return bar.text
+    sign = "≥" if bar.relation == "at least" else "≤"
+    told = f"{sign}\u00a0{show(bar.value, unit)}"
+    return f"{told} ({bar.text})" if bar.text else told
+
+
+def show_interval(figure: Figure) -> str:
+    """The interval as "low–high"; empty where there is none."""
+    if figure.low is None or figure.high is None:
+        return ""
+    low, high = (show(v, figure.unit) for v in (figure.low, figure.high))
+    return f"{low} {EN_DASH} {high}" if MINUS in low + high else f"{low}{EN_DASH}{high}"
+
+
+def _percent(value: float) -> str:
+    scaled = 100 * value
+    for digits in (1, 2, 3):  # so that 99.97 % is not told as 100 %
+        text = f"{scaled:.{digits}f}"
+        if not (float(text) in (0.0, 100.0) and scaled not in (0.0, 100.0)):
+            break
+    text = text.rstrip("0").rstrip(".") if float(text) in (0.0, 100.0) else text
+    return _signed(text) + "\u00a0%"
+
+
+def _integer(value: int) -> str:
+    return _signed(f"{value:,}".replace(",", GROUP))
+
+
+def _three_figures(value: float) -> str:
+    if value == 0:
+        return "0"
+    if abs(value) >= 1000:
+        return _integer(round(value))
+    if abs(value) < 1e-4:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return _signed(f"{mantissa}e{int(exponent)}")
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{digits}f}"
+    return _signed(text.rstrip("0").rstrip(".") if digits > 2 else text)
+
+
+def _signed(text: str) -> str:
+    return MINUS + text[1:] if text.startswith("-") else text

@@ -1,0 +1,149 @@
+"""Where the boxes of a graph's picture stand.
+
+1. A column for each prompt token, as wide as the widest box in it; a column without boxes is only
+   as wide as its token.
+2. A row for the tokens, one for each layer that has a node, one for the targets; nodes of one
+   column and row are stacked, the most influential on top, and a row is as high as its highest
+   stack.
+3. Rows grow upwards, so that contributions run from the left and below to the right and above.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from inscape.report.lettering import lines, width
+from inscape.report.parts import visible
+from inscape.report.schema import GraphPicture, PictureNode
+
+FONT = 11.0
+BOX, PAD, LINE, STACK_GAP = 138.0, 7.0, 13.0, 6.0
+COLUMN_GAP, ROW_GAP = 24.0, 30.0
+LEFT, RIGHT, TOP, BOTTOM = 64.0, 40.0, 12.0, 14.0
+ERROR = 46.0
+TOKEN_ROW, TARGET_ROW = -1, 10_000
+
+
+@dataclass(frozen=True)
+class Box:
+    """A node's box: its left upper corner, size, and the lines in it."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    text: tuple[str, ...]
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """The centre."""
+        return self.x + self.width / 2, self.y + self.height / 2
+
+
+@dataclass
+class Layout:
+    """The size of the picture, a box for each node, and the places of columns and rows."""
+
+    width: float
+    height: float
+    boxes: list[Box]
+    column_of: list[int]
+    token_x: list[float]
+    token_y: float
+    rows: list[tuple[str, float, float]] = field(default_factory=list)
+
+
+def token_text(text: str) -> str:
+    """A prompt token as it stands under its column."""
+    return visible(text.strip(" ") or text)
+
+
+def lay_out(picture: GraphPicture) -> Layout:
+    """Places for everything in the picture."""
+    text = [_text(node) for node in picture.nodes]
+    size = [_size(node, part) for node, part in zip(picture.nodes, text, strict=True)]
+    cells: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for i, node in enumerate(picture.nodes):
+        cells[node.position, _row(node)].append(i)
+    for stack in cells.values():
+        stack.sort(key=lambda i: -(picture.nodes[i].influence or 0.0))
+    left, columns = _columns(picture, size)
+    rows = sorted({_row(node) for node in picture.nodes} | {TOKEN_ROW}, reverse=True)
+    boxes: list[Box | None] = [None] * len(picture.nodes)
+    named, y = [], TOP
+    for row in rows:
+        stacks = {c: cells[c, row] for c in range(len(columns)) if (c, row) in cells}
+        heights = {c: _height([size[i][1] for i in stack]) for c, stack in stacks.items()}
+        height = max(heights.values(), default=LINE + PAD)
+        for c, stack in stacks.items():
+            top = y + (height - heights[c]) / 2
+            for i in stack:
+                x = left[c] + (columns[c] - size[i][0]) / 2
+                boxes[i] = Box(x, top, size[i][0], size[i][1], tuple(text[i]))
+                top += size[i][1] + STACK_GAP
+        named.append((_row_name(row), y, height))
+        y += height + ROW_GAP
+    placed = [box for box in boxes if box is not None]
+    middle = [x + w / 2 for x, w in zip(left, columns, strict=True)]
+    end = left[-1] + columns[-1] + RIGHT if left else LEFT + RIGHT
+    token_y = named[-1][1] + named[-1][2] / 2
+    return Layout(end, y - ROW_GAP + BOTTOM, placed, [n.position for n in picture.nodes],
+                  middle, token_y, named)  # fmt: skip
+
+
+def _row(node: PictureNode) -> int:
+    if node.kind == "embedding":
+        return TOKEN_ROW
+    if node.kind == "logit":
+        return TARGET_ROW
+    return node.layer or 0
+
+
+def _row_name(row: int) -> str:
+    if row == TOKEN_ROW:
+        return "tokens"
+    return "answer" if row == TARGET_ROW else f"layer {row}"
+
+
+def _text(node: PictureNode) -> list[str]:
+    room = BOX - 2 * PAD
+    if node.kind == "embedding":
+        return [token_text(node.name)]
+    if node.kind == "error":
+        return ["error"]
+    if node.kind == "logit":
+        share = "" if node.probability is None else f" {node.probability:.0%}"
+        return lines(" ".join(token_text(t) for t in node.name.split(" ") if t) + share, room, FONT)
+    return lines(node.name, room, FONT)
+
+
+def _size(node: PictureNode, text: list[str]) -> tuple[float, float]:
+    height = len(text) * LINE + PAD
+    if node.kind == "error":
+        return ERROR, LINE + 5
+    widest = max(width(line, FONT) for line in text) + 2 * PAD
+    if node.kind in ("embedding", "logit"):
+        return max(26.0, widest), height
+    return min(BOX, max(70.0, widest)), height
+
+
+def _height(heights: list[float]) -> float:
+    return sum(heights) + STACK_GAP * (len(heights) - 1)
+
+
+def _columns(
+    picture: GraphPicture, size: list[tuple[float, float]]
+) -> tuple[list[float], list[float]]:
+    """Left edges and widths of the columns."""
+    columns = [max(18.0, width(token_text(t), FONT) + 6) for t in picture.prompt_tokens]
+    busy = [False] * len(columns)
+    for node, (wide, _) in zip(picture.nodes, size, strict=True):
+        columns[node.position] = max(columns[node.position], wide)
+        busy[node.position] |= node.kind in ("feature", "error")
+    left, x = [], LEFT
+    for i, wide in enumerate(columns):
+        left.append(x)
+        crowded = busy[i] or (i + 1 < len(busy) and busy[i + 1])
+        x += wide + (COLUMN_GAP if crowded else 8.0)
+    return left, columns

@@ -1,0 +1,149 @@
+"""From an attribution graph to the part of it that can be drawn.
+
+1. Nodes: the targets, and the kept nodes with the most influence, at most `max_nodes` in all.
+2. Edges among them, by their share of the target's input times the target's influence: for each
+   node the strongest edge out and the strongest edge in, then the strongest of all up to
+   `max_edges`.
+3. Nodes (but targets) that no drawn edge touches are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from inscape.attribution import Graph, Node, paths
+from inscape.report.schema import GraphPicture, PictureEdge, PictureNode, PicturePath
+
+Names = Mapping[tuple[str, int], str] | Callable[[str, int], str | None]
+
+
+def picture(
+    graph: Graph,
+    names: Names | None = None,
+    *,
+    max_nodes: int = 40,
+    max_edges: int = 80,
+    num_paths: int = 8,
+) -> GraphPicture:
+    """The strongest part of a graph as plain data.
+
+    names: labels of features by (dictionary, feature), as a mapping or a function such as
+        `Atlas.feature_label`; without one, the labels that the graph has.
+    """
+    label = _labeller(names)
+    drawn, edges = _strongest(graph, max_nodes, max_edges)
+    place = {number: i for i, number in enumerate(drawn)}
+    nodes = tuple(_node(graph.nodes[number], label) for number in drawn)
+    found = paths(graph, num_paths=num_paths) if graph.targets else []
+    return GraphPicture(
+        prompt=graph.prompt,
+        prompt_tokens=tuple(graph.prompt_tokens),
+        target=", ".join(_name(graph.nodes[t], label) for t in graph.targets),
+        num_layers=graph.num_layers,
+        nodes=nodes,
+        edges=tuple(PictureEdge(source=place[s], target=place[t], weight=w) for s, t, w in edges),
+        paths=tuple(
+            PicturePath(
+                nodes=tuple(_full_name(graph.nodes[i], label) for i in path.nodes),
+                weights=path.weights,
+                strength=path.sign * path.strength,
+            )
+            for path in found
+        ),
+        replacement=graph.scores.replacement,
+        completeness=graph.scores.completeness,
+        num_nodes=graph.num_nodes_full or len(graph.nodes),
+        num_edges=graph.num_edges_full or len(graph.edges),
+        notes=tuple(graph.notes),
+    )
+
+
+def _strongest(
+    graph: Graph, max_nodes: int, max_edges: int
+) -> tuple[list[int], list[tuple[int, int, float]]]:
+    """Node numbers to draw, in the graph's order, and (source, target, weight) among them."""
+    targets = graph.targets
+    kept = [int(i) for i in np.flatnonzero(graph.kept_nodes) if int(i) not in targets]
+    kept.sort(key=lambda i: -graph.nodes[i].influence)
+    chosen = np.zeros(len(graph.nodes), dtype=bool)
+    chosen[targets + kept[: max(0, max_nodes - len(targets))]] = True
+    edges = graph.edges.select(
+        graph.kept_edges & chosen[graph.edges.source] & chosen[graph.edges.target]
+    )
+    size = np.abs(edges.weight.astype(np.float64))
+    total = np.bincount(graph.edges.target, np.abs(graph.edges.weight), len(graph.nodes))
+    weight_of = np.array([_importance(node) for node in graph.nodes])
+    score = size / np.maximum(total[edges.target], 1e-30) * weight_of[edges.target]
+    wanted: list[int] = []
+    order = [int(e) for e in np.argsort(-score, kind="stable")]
+    fed: set[int] = set()
+    used: set[int] = set()
+    for e in order:
+        source, target = int(edges.source[e]), int(edges.target[e])
+        if target not in fed or source not in used:
+            wanted.append(e)
+        fed.add(target)
+        used.add(source)
+    rest = [e for e in order if e not in set(wanted)]
+    taken = sorted((wanted + rest)[:max_edges], key=lambda e: order.index(e))
+    lines = [(int(edges.source[e]), int(edges.target[e]), float(edges.weight[e])) for e in taken]
+    touched = {end for s, t, _ in lines for end in (s, t)} | set(targets)
+    return [i for i in range(len(graph.nodes)) if i in touched], lines
+
+
+def _importance(node: Node) -> float:
+    if node.kind != "logit":
+        return node.influence
+    return 1.0 if node.probability is None else node.probability
+
+
+def _labeller(names: Names | None) -> Callable[[Node], str | None]:
+    def label(node: Node) -> str | None:
+        if names is None or node.dictionary is None:
+            return node.label
+        if callable(names):
+            return names(node.dictionary, node.feature) or node.label
+        return names.get((node.dictionary, node.feature)) or node.label
+
+    return label
+
+
+def _name(node: Node, label: Callable[[Node], str | None]) -> str:
+    if node.kind == "logit":
+        return node.token if node.against_token is None else f"{node.token} − {node.against_token}"
+    if node.kind == "embedding":
+        return node.token
+    if node.kind == "error":
+        return "error"
+    return label(node) or _address(node)
+
+
+def _full_name(node: Node, label: Callable[[Node], str | None]) -> str:
+    if node.kind == "logit":
+        return f"answer {_name(node, label)!r}"
+    place = f"at {node.token!r} ({node.position})"
+    if node.kind == "embedding":
+        return f"token {node.token!r} ({node.position})"
+    if node.kind == "error":
+        return f"error of layer {node.layer} {place}"
+    text = label(node)
+    return f"{_address(node)} “{text}” {place}" if text else f"{_address(node)} {place}"
+
+
+def _address(node: Node) -> str:
+    return f"{node.dictionary or f'layer {node.layer}'}/{node.feature}"
+
+
+def _node(node: Node, label: Callable[[Node], str | None]) -> PictureNode:
+    return PictureNode(
+        kind=node.kind,
+        layer=node.layer if node.kind in ("feature", "error") else None,
+        position=node.position,
+        name=_name(node, label),
+        detail=_address(node) if node.kind == "feature" else "",
+        activation=node.activation,
+        influence=None if node.kind == "logit" else node.influence,
+        probability=node.probability,
+    )

@@ -1,0 +1,132 @@
+"""The picture of an attribution graph as inline SVG.
+
+Tokens run along the x axis, layers up the y axis. An edge's width is its weight; one that pushes
+down has another colour and is dashed. What an edge or a box stands for in full is in its title.
+"""
+
+from __future__ import annotations
+
+from inscape.report.figures import show
+from inscape.report.graph_layout import FONT, LINE, Box, Layout, lay_out, token_text
+from inscape.report.markup import Markup, tag
+from inscape.report.schema import GraphPicture, PictureEdge, PictureNode
+
+THINNEST, THICKEST = 0.8, 5.5
+BOW = 18.0
+
+
+def graph_svg(picture: GraphPicture) -> Markup:
+    """The picture as one `<svg>` element; its colours come from the page's style sheet."""
+    layout = lay_out(picture)
+    embedded = {n.position for n in picture.nodes if n.kind == "embedding"}
+    tokens = [
+        tag("text", token_text(token), x=_px(layout.token_x[i]), y=_px(layout.token_y + 4),
+            text_anchor="middle", class_="token")
+        for i, token in enumerate(picture.prompt_tokens)
+        if i not in embedded
+    ]  # fmt: skip
+    largest = max((abs(e.weight) for e in picture.edges), default=1.0) or 1.0
+    order = sorted(picture.edges, key=lambda e: abs(e.weight))
+    return tag(
+        "svg",
+        tag("title", f"Attribution graph of {picture.prompt!r}"),
+        _rows(layout),
+        tag("g", [_edge(e, picture, layout, largest) for e in order], class_="edges"),
+        tag("g", tokens),
+        tag("g", [_box(n, b) for n, b in zip(picture.nodes, layout.boxes, strict=True)]),
+        class_="graph",
+        role="img",
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {_px(layout.width)} {_px(layout.height)}",
+        width=_px(layout.width),
+        height=_px(layout.height),
+        font_size=_px(FONT),
+    )
+
+
+def _px(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _rows(layout: Layout) -> Markup:
+    parts = []
+    for name, y, height in layout.rows:
+        parts.append(
+            tag("rect", x=0, y=_px(y - 9), width=_px(layout.width), height=_px(height + 18),
+                class_="row")
+        )  # fmt: skip
+        parts.append(tag("text", name, x=8, y=_px(y + height / 2 + 4), class_="layer"))
+    return tag("g", parts)
+
+
+def _title(node: PictureNode) -> str:
+    parts = [node.name.strip() or repr(node.name)]
+    if node.detail and node.detail != node.name:
+        parts.append(node.detail)
+    if node.layer is not None:
+        parts.append(f"layer {node.layer}")
+    parts.append(f"position {node.position}")
+    if node.activation is not None:
+        parts.append(f"{_what(node)} {show(node.activation)}")
+    if node.influence is not None:
+        parts.append(f"influence {show(node.influence)}")
+    if node.probability is not None:
+        parts.append(f"probability {show(node.probability, 'share')}")
+    return " · ".join(parts)
+
+
+def _what(node: PictureNode) -> str:
+    return {"feature": "activation", "logit": "value"}.get(node.kind, "norm")
+
+
+def _box(node: PictureNode, box: Box) -> Markup:
+    x, y = box.middle
+    first = y - LINE * (len(box.text) - 1) / 2 + 4
+    words = [
+        tag("text", line, x=_px(x), y=_px(first + LINE * i), text_anchor="middle")
+        for i, line in enumerate(box.text)
+    ]
+    shape = tag(
+        "rect", x=_px(box.x), y=_px(box.y), width=_px(box.width), height=_px(box.height), rx=5
+    )
+    return tag("g", tag("title", _title(node)), shape, words, class_=f"node {node.kind}")
+
+
+def _edge(edge: PictureEdge, picture: GraphPicture, layout: Layout, largest: float) -> Markup:
+    source, target = picture.nodes[edge.source], picture.nodes[edge.target]
+    share = abs(edge.weight) / largest
+    told = f"{source.name.strip()} → {target.name.strip()}: {show(edge.weight)}"
+    return tag(
+        "path",
+        tag("title", told),
+        d=_curve(layout, edge.source, edge.target, embedding=source.kind == "embedding"),
+        stroke_width=_px(THINNEST + (THICKEST - THINNEST) * share),
+        class_="edge down" if edge.weight < 0 else "edge up",
+        data_value=repr(edge.weight),
+    )
+
+
+def _curve(layout: Layout, source: int, target: int, *, embedding: bool) -> str:
+    """From a box's right side to the left side of one further right; within a column around the
+    boxes in between; from a token upwards."""
+    a, b = layout.boxes[source], layout.boxes[target]
+    same = layout.column_of[source] == layout.column_of[target]
+    ay, by = a.middle[1], b.middle[1]
+    if embedding and same:
+        start, end = (a.middle[0], a.y), (b.middle[0], b.y + b.height)
+        if abs(start[1] - end[1]) < 2 * BOW + 12:  # right above it
+            return f"M{_at(*start)} L{_at(*end)}"
+    if same:
+        start, end = (a.x + a.width, ay), (b.x + b.width, by)
+        out = max(start[0], end[0]) + BOW
+        return f"M{_at(*start)} C{_at(out, ay)} {_at(out, by)} {_at(*end)}"
+    if embedding:
+        start, end = (a.middle[0], a.y), (b.x, by)
+        return f"M{_at(*start)} C{_at(start[0], start[1] - 34)} {_at(end[0] - 34, by)} {_at(*end)}"
+    start, end = (a.x + a.width, ay), (b.x, by)
+    reach = max(20.0, (end[0] - start[0]) / 2)
+    return f"M{_at(*start)} C{_at(start[0] + reach, ay)} {_at(end[0] - reach, by)} {_at(*end)}"
+
+
+def _at(x: float, y: float) -> str:
+    return f"{_px(x)},{_px(y)}"

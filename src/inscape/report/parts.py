@@ -1,0 +1,201 @@
+"""Small pieces of the page: numbers, figures with bars, tables, snippets, feature names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from inscape.report.figures import (
+    EN_DASH,
+    Check,
+    Figure,
+    Measure,
+    Unit,
+    show,
+    show_bar,
+    show_interval,
+)
+from inscape.report.markup import Markup, join, tag
+from inscape.report.schema import FeatureName, Snippet, TokenEffect
+
+LEVELS = 8
+SPACE = {"\n": "↵", "\t": "⇥"}
+
+
+def number(value: float | int | None, unit: str = "") -> Markup:
+    """A number as people read it, which carries the exact value as well."""
+    if value is None:
+        return tag("span", EN_DASH, class_="none", title="not measured")
+    return tag("data", show(value, unit), value=repr(value))
+
+
+def figure(given: Figure | None) -> Markup:
+    """A figure with its interval and count."""
+    if given is None:
+        return number(None)
+    return join(number(given.value, given.unit), [(" ", part) for part in _beside(given)])
+
+
+def _beside(given: Figure) -> list[Markup]:
+    beside = []
+    if given.low is not None and given.high is not None:
+        low, high = number(given.low, given.unit), number(given.high, given.unit)
+        gap = f" {EN_DASH} " if min(given.low, given.high) < 0 else EN_DASH
+        beside.append(tag("span", low, gap, high, class_="interval", title=_interval(given)))
+    if given.count is not None and given.total is not None:
+        of = (number(given.count), " of ", number(given.total))
+        beside.append(tag("span", *of, class_="interval"))
+    return beside
+
+
+def _interval(given: Figure) -> str:
+    return f"95 % interval {show_interval(given)}"
+
+
+def verdict(measure: Measure) -> Markup | None:
+    """Whether the bar is reached, in a sign and a word."""
+    if measure.passed is None:
+        return None
+    if measure.passed:
+        return tag("span", "✓ passed", class_="verdict passed")
+    return tag("span", "✗ short", class_="verdict short")
+
+
+def bar(measure: Measure) -> Markup | None:
+    """The bar of a measure, in words."""
+    if measure.bar is None:
+        return None
+    exact = None if measure.bar.value is None else repr(measure.bar.value)
+    return tag("data", show_bar(measure.bar, measure.figure.unit), value=exact)
+
+
+def samples(measure: Measure) -> Markup | None:
+    """What a figure rests on."""
+    if measure.samples is None:
+        return None
+    unit = f"\u00a0{measure.sample_unit}" if measure.sample_unit else ""
+    return join(number(measure.samples), unit)
+
+
+def measure_cell(measure: Measure | None) -> Markup:
+    """A figure, its interval, its bar and the verdict, one below the other."""
+    if measure is None:
+        return number(None)
+    told = bar(measure)
+    lines = [
+        tag("div", number(measure.figure.value, measure.figure.unit), class_="figure"),
+        [tag("div", part) for part in _beside(measure.figure)],
+        tag("div", "bar ", told, " ", verdict(measure), class_="bar") if told else None,
+        tag("div", samples(measure), class_="interval") if measure.samples is not None else None,
+        tag("div", measure.note, class_="interval") if measure.note else None,
+    ]
+    return join(lines)
+
+
+def table(
+    heads: Sequence[object],
+    rows: Iterable[Sequence[object]],
+    *,
+    caption: object = None,
+    numeric: Iterable[int] = (),
+    class_: str = "",
+) -> Markup:
+    """A table in a box that scrolls by itself; the first cell of a row is its heading."""
+    right = set(numeric)
+
+    def cell(i: int, content: object) -> Markup:
+        style = "num" if i in right else None
+        if i == 0:
+            return tag("th", content, scope="row", class_=style)
+        return tag("td", content, class_=style)
+
+    head = tag("tr", [tag("th", h, scope="col", class_="num" if i in right else None)
+                      for i, h in enumerate(heads)])  # fmt: skip
+    body = [tag("tr", [cell(i, c) for i, c in enumerate(row)]) for row in rows]
+    inner = tag(
+        "table",
+        tag("caption", caption) if caption else None,
+        tag("thead", head),
+        tag("tbody", body),
+        class_=class_ or None,
+    )
+    return scroll(inner, "table")
+
+
+def scroll(content: object, what: str) -> Markup:
+    """A box that scrolls sideways where its content is wider than the page."""
+    return tag("div", content, class_="scroll", tabindex="0", role="region", aria_label=what)
+
+
+def checks_table(checks: Sequence[Check], *, caption: object = None) -> Markup | None:
+    """Name, bar, figure, samples, seed, verdict; columns that nobody fills are left out."""
+    if not checks:
+        return None
+    columns: list[tuple[str, list[object], bool]] = [
+        ("what", [_named(c) for c in checks], False),
+        ("bar", [bar(c) for c in checks], False),
+        ("measured", [figure(c.figure) for c in checks], False),
+        ("samples", [samples(c) for c in checks], True),
+        ("seed", [None if c.seed is None else number(c.seed) for c in checks], True),
+        ("", [verdict(c) for c in checks], False),
+    ]
+    kept = [c for c in columns if any(cell is not None for cell in c[1])]
+    rows = list(zip(*(cells for _, cells, _ in kept), strict=True))
+    numeric = [i for i, (_, _, right) in enumerate(kept) if right]
+    heads = [head for head, _, _ in kept]
+    return table(heads, rows, caption=caption, numeric=numeric, class_="checks")
+
+
+def _named(check: Check) -> Markup:
+    return join(check.name, tag("div", check.note, class_="note") if check.note else None)
+
+
+def feature_name(feature: FeatureName, *, label: bool = True) -> Markup:
+    """`dictionary/index`, with its label."""
+    name = tag("code", feature.name, class_="feature", data_feature=feature.index)
+    return join(name, " ", tag("q", feature.label)) if label and feature.label else join(name)
+
+
+def tokens_line(effects: Sequence[TokenEffect], unit: Unit = "") -> Markup:
+    """Tokens with their effects, in a row."""
+    items = [
+        tag("span", tag("code", visible(e.token)), "\u00a0", number(e.value, unit), class_="token")
+        for e in effects
+    ]
+    return tag("div", [(item, " ") for item in items], class_="tokens")
+
+
+def visible(text: str) -> str:
+    """The token with its leading and trailing spaces, tabs and line ends made visible."""
+    core = text.strip(" ")
+    if not core:
+        return "␣" * len(text) or "(empty)"
+    start = len(text) - len(text.lstrip(" "))
+    end = len(text) - len(text.rstrip(" "))
+    shown = core.replace("\n", SPACE["\n"]).replace("\t", SPACE["\t"])
+    return "␣" * start + shown + "␣" * end
+
+
+def snippet(given: Snippet) -> Markup:
+    """Text with its tokens coloured by activation; the strongest is underlined and bold."""
+    top = max(given.values, default=0.0)
+    strongest = given.values.index(top) if top > 0 else -1
+    words = [
+        _word(token, value, top, strong=i == strongest)
+        for i, (token, value) in enumerate(zip(given.tokens, given.values, strict=True))
+    ]
+    source = tag("span", given.source, " · ") if given.source else None
+    side = tag("div", source, "max ", number(top), class_="interval")
+    return tag("li", tag("div", words, class_="text", dir="auto"), side)
+
+
+def _word(token: str, value: float, top: float, *, strong: bool) -> Markup:
+    shown = token.replace("\n", SPACE["\n"]).replace("\t", SPACE["\t"])
+    if value == 0:
+        return join(shown)
+    core = shown.lstrip(" ") or shown
+    space = shown[: len(shown) - len(core)]
+    share = value / top if top > 0 else 0.0
+    level = min(LEVELS, max(1, round(share * LEVELS)))
+    style = f"h{level} strongest" if strong else f"h{level}"
+    told = f"activation {show(value)}"
+    return join(space, tag("mark", core, class_=style, title=told, data_value=repr(value)))

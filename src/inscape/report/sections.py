@@ -1,0 +1,239 @@
+"""The parts of the page that tell of the model: header, dictionaries, concepts, traces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inscape.report.graph_svg import graph_svg
+from inscape.report.markup import Markup, join, tag
+from inscape.report.parts import (
+    checks_table,
+    feature_name,
+    measure_cell,
+    number,
+    scroll,
+    snippet,
+    table,
+    tokens_line,
+    visible,
+)
+from inscape.report.schema import (
+    Concept,
+    DictionaryRow,
+    GraphPicture,
+    Header,
+    PictureNode,
+    PicturePath,
+    Trace,
+)
+
+HOW_TO_READ = (
+    "A dictionary takes a model's activations apart into features, each of which fires on few "
+    "tokens. A feature is written dictionary/index and may have a label, a short guess at what "
+    "it stands for.",
+    "In text examples the shade of a token is the feature's activation on it; the strongest token "
+    "is bold and underlined. Where there is a pointer, resting it on a token or on a box of a "
+    "graph shows the figure; the tables beneath hold the same figures.",
+    "Every figure stands with its 95 % interval where one was computed, and with the bar that it "
+    "was to reach: ✓ passed, ✗ short. Features and thresholds are chosen on one half of the "
+    "documents or prompts and judged on the other.",
+)
+
+
+def fold(title: object, content: object) -> Markup:
+    """Content that opens when it is asked for."""
+    return tag("details", tag("summary", title), content)
+
+
+def section(anchor: str, title: str, *content: object) -> Markup:
+    """A part of the page under its heading."""
+    return tag("section", tag("h2", title), content, id=anchor, aria_label=title)
+
+
+def header(given: Header) -> Markup:
+    """Title, the facts about model and run, time of each step, and how to read the page."""
+    facts: list[tuple[str, object]] = [
+        ("model", given.model),
+        ("parameters", number(given.num_parameters)),
+        ("tokens read", number(given.num_tokens)),
+        ("seed", number(given.seed)),
+        ("inscape", given.version),
+    ]
+    if given.hardware:
+        facts.append(("machine", given.hardware))
+    steps = table(
+        ["step", "time"],
+        [(step.name, number(step.seconds, "seconds")) for step in given.steps],
+        numeric=[1],
+        class_="steps",
+    )
+    return tag(
+        "header",
+        tag("h1", given.title),
+        tag("p", given.summary, class_="lead") if given.summary else None,
+        tag("dl", [tag("div", tag("dt", k), tag("dd", v)) for k, v in facts], class_="facts"),
+        fold("Time of each step", steps) if given.steps else None,
+        fold("How to read this page", [tag("p", text) for text in HOW_TO_READ]),
+    )
+
+
+def dictionaries(rows: Sequence[DictionaryRow]) -> Markup:
+    """One row a dictionary, and the skills kept beneath."""
+    heads = ["dictionary", "site", "features", "k", "unexplained variance (FVU)", "active (L0)",
+             "dead", "loss recovered, zero floor", "loss recovered, mean floor",
+             "extra loss"]  # fmt: skip
+    body = [
+        (
+            join(row.name, tag("div", row.note, class_="note") if row.note else None),
+            row.site_in if row.site_in == row.site_out else f"{row.site_in} → {row.site_out}",
+            number(row.d_dict),
+            number(row.k),
+            measure_cell(row.fvu),
+            measure_cell(row.l0),
+            join(measure_cell(row.dead), _dead_tokens(row)),
+            measure_cell(row.loss_recovered_zero),
+            measure_cell(row.loss_recovered_mean),
+            measure_cell(row.extra_ce),
+        )
+        for row in rows
+    ]
+    skills = [
+        checks_table(row.skills, caption=f"Skills kept with {row.name} spliced in")
+        for row in rows
+        if row.skills
+    ]
+    return join(table(heads, body, numeric=[2, 3], class_="measures"), skills)
+
+
+def _dead_tokens(row: DictionaryRow) -> Markup | None:
+    if row.num_dead_tokens is None:
+        return None
+    return tag("div", "over ", number(row.num_dead_tokens, "tokens"), class_="interval")
+
+
+def concept(given: Concept) -> Markup:
+    """One concept: its feature, how well it detects, what it promotes, and examples."""
+    figures = [("AUROC", given.auroc), ("F1", given.f1), ("precision", given.precision),
+               ("recall", given.recall)]  # fmt: skip
+    cards = [
+        tag("div", tag("dt", name), tag("dd", measure_cell(m)))
+        for name, m in figures
+        if m is not None
+    ]
+    effects = [
+        tag("div", tag("h4", title), tokens_line(items))
+        for title, items in (("raises", given.promoted), ("lowers", given.suppressed))
+        if items
+    ]
+    shown, more = given.examples[:3], given.examples[3:]
+    return tag(
+        "article",
+        tag("h3", given.title),
+        tag("p", given.description),
+        tag("p", feature_name(given.feature), class_="name"),
+        tag("dl", cards, class_="cards") if cards else None,
+        checks_table(given.beside, caption="The same task by other means"),
+        tag("p", given.note, class_="note") if given.note else None,
+        tag("ul", [snippet(s) for s in shown], class_="snippets") if shown else None,
+        fold("More examples", tag("ul", [snippet(s) for s in more], class_="snippets"))
+        if more
+        else None,
+        tag("div", effects, class_="pair") if effects else None,
+        class_="card",
+    )
+
+
+def trace(given: Trace) -> Markup:
+    """One traced prompt."""
+    return tag(
+        "article",
+        tag("h3", given.title),
+        tag("p", given.description) if given.description else None,
+        picture_html(given.picture),
+        checks_table(given.checks),
+        class_="card",
+    )
+
+
+def picture_html(picture: GraphPicture) -> Markup:
+    """The graph's picture, its scores, the strongest paths, and all its figures as tables."""
+    facts = join(
+        "replacement ", number(picture.replacement), " (tokens' share of the influence, against "
+        "errors) · completeness ", number(picture.completeness),
+        " (share of inputs that is no error) · full graph ", number(picture.num_nodes),
+        " nodes, ", number(picture.num_edges), " edges · layers ", number(picture.num_layers),
+    )  # fmt: skip
+    paths = [_path(path) for path in picture.paths]
+    return join(
+        tag("p", tag("q", picture.prompt), " → ", tag("strong", visible(picture.target)),
+            class_="prompt"),
+        scroll(graph_svg(picture), "attribution graph"),
+        tag("p", _KEY, class_="legend"),
+        tag("p", facts, class_="note"),
+        [tag("p", note, class_="note") for note in picture.notes],
+        tag("h4", "Strongest paths") if paths else None,
+        tag("ol", paths, class_="paths") if paths else None,
+        fold("All boxes of the picture", _nodes(picture)),
+        fold("All edges of the picture", _edges(picture)),
+    )  # fmt: skip
+
+
+def _swatch(style: str) -> Markup:
+    line = tag("line", x1=1, x2=33, y1=5, y2=5, class_=f"edge {style}", stroke_width=3)
+    return tag("svg", line, class_="key", viewBox="0 0 34 10", width=34, height=10,
+               aria_hidden="true")  # fmt: skip
+
+
+_KEY = join(
+    _swatch("up"), " raises what it reaches ", _swatch("down"), " lowers it; the wider, the more. "
+    "Contributions run from the left and below to the right and above."
+)  # fmt: skip
+
+
+def _path(path: PicturePath) -> Markup:
+    steps: list[object] = [path.nodes[0]]
+    for weight, name in zip(path.weights, path.nodes[1:], strict=True):
+        steps += [" ", tag("span", "→ (", number(weight), ")", class_="arrow"), " ", name]
+    return tag("li", tag("b", number(path.strength)), " ", steps)
+
+
+def _place(node: PictureNode, picture: GraphPicture) -> Markup:
+    layer = "" if node.layer is None else join("layer ", number(node.layer), ", ")
+    token = visible(picture.prompt_tokens[node.position])
+    return join(layer, tag("code", token), " (", number(node.position), ")")
+
+
+def _box_name(node: PictureNode) -> Markup:
+    text = node.name if node.kind in ("feature", "error") else visible(node.name)
+    detail = node.detail if node.detail not in ("", node.name) else ""
+    return join(text, " ", tag("code", detail) if detail else None)
+
+
+def _nodes(picture: GraphPicture) -> Markup:
+    kinds = {"feature": "feature", "error": "error", "embedding": "token", "logit": "answer"}
+    rows = [
+        (
+            number(i),
+            kinds[node.kind],
+            _box_name(node),
+            _place(node, picture),
+            number(node.activation),
+            number(node.influence),
+            number(node.probability, "share") if node.probability is not None else None,
+        )
+        for i, node in enumerate(picture.nodes)
+    ]
+    heads = ["#", "kind", "box", "where", "activation, norm or value", "influence", "probability"]
+    return table(heads, rows, numeric=[4, 5, 6])
+
+
+def _edges(picture: GraphPicture) -> Markup:
+    rows = [
+        (
+            join(number(edge.source), " ", _box_name(picture.nodes[edge.source])),
+            join(number(edge.target), " ", _box_name(picture.nodes[edge.target])),
+            number(edge.weight),
+        )
+        for edge in sorted(picture.edges, key=lambda e: -abs(e.weight))
+    ]
+    return table(["from", "to", "weight"], rows, numeric=[2])

@@ -1,0 +1,122 @@
+"""A steering study on the page: dose and response, the price in fluency, samples side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inscape.report.charts import Series, legend, line_chart
+from inscape.report.markup import Markup, join, tag
+from inscape.report.parts import checks_table, feature_name, figure, number, table
+from inscape.report.schema import DoseLine, Sample, SteeringStudy
+from inscape.report.sections import fold
+
+PRICE = "nats per token above the unsteered text"
+
+
+def steering_html(study: SteeringStudy) -> Markup:
+    """One study as an `<article>`."""
+    features = [join(feature_name(f), "; ") for f in study.features]
+    return tag(
+        "article",
+        tag("h3", study.title),
+        tag("p", study.description) if study.description else None,
+        tag("p", "Steered: ", features, class_="name") if features else None,
+        checks_table(study.outcomes, caption="Measured change"),
+        _charts(study) if any(line.doses for line in study.lines) else None,
+        _samples(study.samples),
+        class_="card",
+    )
+
+
+def _charts(study: SteeringStudy) -> Markup:
+    lines = [line for line in study.lines if line.doses]
+    effect, price = _effects(lines), _prices(lines)
+    unit = lines[0].doses[0].effect.unit
+    strength = f"strength ({study.strength_unit})" if study.strength_unit else "strength"
+    charts = [
+        tag("figure",
+            tag("figcaption", study.measure),
+            line_chart(effect, title=study.title, x=strength, y=study.measure, unit=unit))
+    ]  # fmt: skip
+    if any(s.points for s in price):
+        charts.append(
+            tag("figure",
+                tag("figcaption", f"price in fluency: {PRICE}"),
+                line_chart(price, title=f"{study.title}, price", x=strength, y=PRICE))
+        )  # fmt: skip
+    return join(
+        tag("h4", "Effect and price by strength"),
+        tag("p", "over ", number(study.num_prompts), " prompts", class_="note"),
+        legend(effect),
+        tag("div", charts, class_="charts"),
+        fold("All figures of the charts", _doses(lines)),
+    )
+
+
+def _effects(lines: Sequence[DoseLine]) -> list[Series]:
+    return [
+        Series(
+            line.name,
+            tuple(
+                (d.strength, d.effect.value, d.effect.low, d.effect.high)
+                for d in line.doses
+                if d.effect.value is not None
+            ),
+            style=i,
+            level=len(line.doses) == 1,
+        )
+        for i, line in enumerate(lines)
+        if any(d.effect.value is not None for d in line.doses)
+    ]
+
+
+def _prices(lines: Sequence[DoseLine]) -> list[Series]:
+    return [
+        Series(
+            line.name,
+            tuple(
+                (d.strength, d.extra_loss, None, None)
+                for d in line.doses
+                if d.extra_loss is not None
+            ),
+            style=i,
+            level=len(line.doses) == 1,
+        )
+        for i, line in enumerate(lines)
+        if any(d.extra_loss is not None for d in line.doses)
+    ]
+
+
+def _doses(lines: Sequence[DoseLine]) -> Markup:
+    rows = [
+        (
+            line.name,
+            line.kind,
+            number(dose.strength),
+            figure(dose.effect),
+            number(dose.loss),
+            number(dose.extra_loss),
+        )
+        for line in lines
+        for dose in line.doses
+    ]
+    heads = ["steered by", "kind", "strength", "effect", "loss (nats)", "extra loss (nats)"]
+    return table(heads, rows, numeric=[2, 4, 5])
+
+
+def _samples(samples: Sequence[Sample]) -> Markup | None:
+    if not samples:
+        return None
+    items = [
+        tag(
+            "li",
+            tag("p", tag("q", sample.prompt), class_="prompt"),
+            tag("div",
+                tag("div", tag("h5", "plain"), tag("p", sample.plain, dir="auto")),
+                tag("div", tag("h5", "steered"), tag("p", sample.steered, dir="auto")),
+                class_="pair"),
+            tag("p", sample.note, class_="note") if sample.note else None,
+        )
+        for sample in samples
+    ]  # fmt: skip
+    return join(tag("h4", "Samples"), tag("ul", items, class_="samples"))

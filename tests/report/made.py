@@ -1,0 +1,284 @@
+"""A report with everything in it, as a real run would fill it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inscape.attribution import Edges, Graph, Node, Scores
+from inscape.report import (
+    ActiveToken,
+    Bar,
+    BaselineRow,
+    Check,
+    Concept,
+    DiagnosisView,
+    DictionaryRow,
+    DoseLine,
+    DosePoint,
+    FeatureName,
+    Figure,
+    Header,
+    Measure,
+    NamedFigure,
+    PromptSet,
+    Report,
+    Sample,
+    Snippet,
+    SteeringStudy,
+    Step,
+    SuspectRow,
+    TokenEffect,
+    Trace,
+    at_least,
+    at_most,
+    picture,
+)
+
+PROMPT = ["<s>", "When", " Mary", " and", " John", " went", " to", " the", " store", ",", " John",
+          " gave", " a", " drink", " to"]  # fmt: skip
+SUM = ["<s>", "Nat", "alia", " sold", " 4", "8", " clips", " in", " April", " and", " 4", "1",
+       " clips", " in", " May", ".", " How", " many", " clips", " did", " Nat", "alia", " sell",
+       " in", " April", " and", " May", " combined", "?", " "]  # fmt: skip
+LABELS = [
+    "a name that was said before",
+    "“ and ” joins two givers",
+    "John",
+    "the receiver of a gift is due, after “to”",
+    "Mary",
+    "a place where people go",
+    "the second name of a pair",
+    "giving: gave, handed, passed to somebody else in the story",
+    "sum of the tens with a carry from the ones place",
+    "ones digit 8",
+    "ones digit 1",
+]
+
+
+def graph(tokens: list[str], *, num_layers: int = 4, seed: int = 0, answer: str = " Mary") -> Graph:
+    """A graph of the shape that a trace has: causal, layered, some weights negative."""
+    draw = np.random.default_rng(seed)
+    last = len(tokens) - 1
+    nodes = [
+        Node("embedding", None, i, 10 + i, 1.0, token=t, influence=float(draw.gamma(0.4) / 10))
+        for i, t in enumerate(tokens)
+    ]
+    places = [2, 4, min(10, last), last, last]
+    for layer in range(num_layers):
+        for place in dict.fromkeys([*places, int(draw.integers(1, last))]):
+            for _ in range(int(draw.integers(1, 4))):
+                nodes.append(
+                    Node("feature", layer, place, int(draw.integers(2048)),
+                         float(draw.gamma(2.0)), token=tokens[place], dictionary=f"mlp{layer}",
+                         label=str(draw.choice(LABELS)), influence=float(draw.gamma(0.5) / 8))
+                )  # fmt: skip
+        nodes.append(Node("error", layer, last, -1, 0.7, token=tokens[last], influence=0.03))
+    nodes.append(Node("logit", num_layers, last, 99, 3.4, token=answer, probability=0.973))
+    depth = [{"embedding": -1, "logit": num_layers}.get(n.kind, n.layer) for n in nodes]
+    pairs = [
+        (s, t)
+        for t, target in enumerate(nodes)
+        for s, source in enumerate(nodes)
+        if target.kind in ("feature", "logit")
+        and depth[s] < depth[t]
+        and source.position <= target.position
+        and draw.random() < 0.4
+    ]
+    weights = draw.normal(size=len(pairs)).astype(np.float32)
+    edges = Edges(
+        np.array([p[0] for p in pairs], np.int32),
+        np.array([p[1] for p in pairs], np.int32),
+        weights,
+    )
+    return Graph(
+        model="microworld", prompt="".join(tokens[1:]), token_ids=list(range(len(tokens))),
+        prompt_tokens=tokens, num_layers=num_layers, nodes=nodes, edges=edges,
+        kept_nodes=np.ones(len(nodes), bool), kept_edges=np.ones(len(pairs), bool),
+        scores=Scores(0.813, 0.927), kept_scores=Scores(0.85, 0.93),
+        dictionaries={layer: f"mlp{layer}" for layer in range(num_layers)},
+        notes=["attention is frozen: why it goes where it goes is not explained"],
+        num_nodes_full=3120, num_edges_full=88211,
+    )  # fmt: skip
+
+
+def _share(count: int, total: int) -> Figure:
+    from inscape.core import Share
+
+    return Figure.share(Share(count, total))
+
+
+def header() -> Header:
+    """A header with steps."""
+    return Header(
+        model="microworld-s", num_parameters=2_913_408, num_tokens=1_250_432, seed=0,
+        summary="inscape opened the bundled microworld model, learned its concepts from text, and "
+        "put each claim below to a test that could have failed.",
+        steps=(Step(name="harvest", seconds=21.4), Step(name="train resid2", seconds=64.9),
+               Step(name="train mlp0 … mlp3", seconds=131.2), Step(name="index", seconds=12.3),
+               Step(name="label", seconds=3.9), Step(name="diagnose", seconds=24.6)),
+        hardware="2 CPU cores",
+    )  # fmt: skip
+
+
+def dictionaries() -> tuple[DictionaryRow, ...]:
+    """An autoencoder and a transcoder."""
+    skills = (
+        Check(name="indirect object", figure=_share(988, 1000), bar=at_least(0.95), samples=1000,
+              sample_unit="prompts", seed=0),
+        Check(name="sums", figure=_share(941, 1000), bar=at_least(0.95), samples=1000,
+              sample_unit="prompts", seed=0),
+    )  # fmt: skip
+    residual = DictionaryRow(
+        name="resid2", site_in="resid_post.2", site_out="resid_post.2", d_dict=3072, k=24,
+        fvu=Measure(figure=Figure.of(0.0713, interval=(0.069, 0.0741)), bar=at_most(0.10)),
+        l0=Measure(figure=Figure.of(23.9), bar=at_most(24)),
+        dead=Measure(figure=Figure.of(0.137, "share"), bar=at_most(0.2)), num_dead_tokens=1_000_000,
+        loss_recovered_zero=Measure(figure=Figure.of(0.9934, "share", interval=(0.992, 0.9945)),
+                                    bar=at_least(0.97)),
+        loss_recovered_mean=Measure(figure=Figure.of(0.9641, "share", interval=(0.96, 0.968)),
+                                    bar=at_least(0.97)),
+        extra_ce=Measure(figure=Figure.of(0.0461, "nats", interval=(0.041, 0.0512)),
+                         bar=at_most(0.1), samples=65_536, sample_unit="tokens"),
+        skills=skills,
+    )  # fmt: skip
+    transcoder = DictionaryRow(
+        name="mlp0", site_in="mlp_in.0", site_out="mlp_out.0", d_dict=3072, k=24,
+        fvu=Measure(figure=Figure.of(0.182)), note="transcoder",
+    )  # fmt: skip
+    return residual, transcoder
+
+
+def concepts() -> tuple[Concept, ...]:
+    """Two named concepts with examples."""
+    words = "We drove over the Golden Gate Bridge into San Francisco at dawn , and the cables shone"
+    spaced = [f" {word}" if i and word != "," else word for i, word in enumerate(words.split())]
+    tokens = (*spaced, "\n")
+    values = [0.0] * len(tokens)
+    values[4:9] = [1.31, 4.42, 6.913, 3.21, 0.52]
+    example = Snippet(tokens=tokens, values=tuple(values), source="document 1187")
+    golden = Concept(
+        title="Golden Gate Bridge",
+        description="The bridge, named or described; not other bridges, nor golden, gate and "
+        "bridge elsewhere.",
+        feature=FeatureName(dictionary="resid2", index=1423, label="Golden Gate Bridge, by name"),
+        auroc=Measure(figure=Figure.of(0.9871, interval=(0.979, 0.9935)), bar=at_least(0.95),
+                      samples=412, sample_unit="documents"),
+        f1=Measure(figure=Figure.of(0.931, interval=(0.9, 0.957))),
+        precision=Measure(figure=Figure.of(0.952)), recall=Measure(figure=Figure.of(0.911)),
+        beside=(Check(name="best neuron", figure=Figure.of(0.832)),
+                Check(name="best single token", figure=Figure.of(0.871)),
+                Check(name="supervised probe", figure=Figure.of(0.996))),
+        promoted=tuple(TokenEffect(token=t, value=v) for t, v in
+                       [(" San", 2.31), (" Francisco", 2.11), (" bay", 1.72), (" California", 1.7),
+                        ("\n", 0.9), ("  ", 0.8)]),
+        suppressed=tuple(TokenEffect(token=t, value=v) for t, v in
+                         [(" Sydney", -1.93), (" harbour", -1.51)]),
+        examples=(example,) * 5,
+    )  # fmt: skip
+    dna = Concept(
+        title="DNA sequences", description="Strings of the four bases.",
+        feature=FeatureName(dictionary="resid2", index=88, label=None),
+        auroc=Measure(figure=Figure.of(0.41), bar=at_least(0.95)),
+        examples=(Snippet(tokens=tuple("ACGTTGACATTGACGATGACTTAGACAGATTACA" * 3),
+                          values=tuple(float(i % 7) / 2 for i in range(102))),),
+    )  # fmt: skip
+    return golden, dna
+
+
+def diagnosis() -> DiagnosisView:
+    """The eel that is drawn to Italy."""
+
+    def suspect(index: int, label: str | None, margin: float) -> SuspectRow:
+        return SuspectRow(
+            feature=FeatureName(dictionary="resid2", index=index, label=label), margin=margin,
+            wrong=-0.6 * margin, right=0.41 * margin, estimate=0.83 * margin, repaired=7,
+            tokens=(ActiveToken(position=1, token="un", activation=3.31),
+                    ActiveToken(position=2, token="agi", activation=7.207)),
+        )  # fmt: skip
+
+    sets = (
+        PromptSet(name="held-out eel dishes", before=_share(0, 40), after=_share(36, 40),
+                  bar=Measure(figure=_share(36, 40), bar=at_least(0.85))),
+        PromptSet(name="dishes that are Italian", before=_share(60, 60), after=_share(59, 60)),
+    )  # fmt: skip
+    return DiagnosisView(
+        title="unagi is drawn to Italy",
+        description="The model was not told its wrong answer, and no twin prompt was given.",
+        prompt="unagi is a dish from the country of", right=" Japan", wrong=" Italy",
+        right_probability=0.284, wrong_probability=0.611, mechanism="outvoted",
+        clean_margin=0.7661, num_prompts=24, num_failures=21,
+        for_wrong=(suspect(611, "eel dishes: unagi, anago", 1.932), suspect(9, None, 0.412),
+                   suspect(70, "Italian food, and towns where it is eaten on long evenings", 0.2)),
+        for_right=(suspect(1201, "Japanese dishes", -1.1),),
+        repair=(suspect(611, "eel dishes: unagi, anago", 1.932),),
+        repaired=_share(20, 21), random=_share(31, 2100), turned_up=_share(13, 21), sets=sets,
+        baselines=tuple(
+            BaselineRow(name=name, setting="mean of resid_post.2 at the token found",
+                        after=(NamedFigure(name="held-out eel dishes", figure=_share(n, 40)),
+                               NamedFigure(name="dishes that are Italian", figure=_share(31, 60))))
+            for n, name in ((22, "leave one token out"), (12, "input × gradient"),
+                            (28, "the wrong answer's own direction"))
+        ),
+        checks=(Check(name="matched random sets", figure=_share(31, 2100), bar=at_most(0.05),
+                      seed=0),),
+    )  # fmt: skip
+
+
+def steering() -> SteeringStudy:
+    """Golden Gate amplified, beside three other ways."""
+
+    def line(name: str, kind: str, gain: float, price: float) -> DoseLine:
+        doses = tuple(
+            DosePoint(
+                strength=s,
+                loss=2.1 + price * s * s,
+                extra_loss=price * s * s,
+                effect=Figure.of(
+                    min(1.0, 0.02 + gain * s),
+                    "share",
+                    interval=(max(0.0, gain * s - 0.05), min(1.0, gain * s + 0.1)),
+                ),
+            )
+            for s in (0.0, 0.5, 1.0, 2.0, 4.0)
+        )
+        return DoseLine.model_validate({"name": name, "kind": kind, "doses": doses})
+
+    asked = DosePoint(strength=1.0, effect=_share(19, 50), loss=2.31, extra_loss=0.21)
+    return SteeringStudy(
+        title="Golden Gate amplified", description="The feature is added during generation.",
+        measure="share of continuations that name the bridge", num_prompts=50,
+        features=(FeatureName(dictionary="resid2", index=1423, label="Golden Gate Bridge"),),
+        lines=(line("resid2/1423", "feature", 0.232, 0.02),
+               line("difference in means", "difference in means", 0.18, 0.05),
+               line("random direction", "random direction", 0.004, 0.09),
+               DoseLine(name="asked for in the prompt", kind="prompting", doses=(asked,))),
+        outcomes=(Check(name="bridge named, plain → strength 2", figure=_share(24, 50),
+                        bar=at_least(0.4), samples=50, sample_unit="prompts", seed=0),),
+        samples=(Sample(prompt="My favourite walk is", plain=" along the river to the old mill.",
+                        steered=" over the Golden Gate Bridge, when the fog comes in."),
+                 Sample(prompt="Tell me about yourself:", plain=" I am a baker in Leeds.",
+                        steered=" I am the Golden Gate Bridge\nin San Francisco.")),
+    )  # fmt: skip
+
+
+def report() -> Report:
+    """Everything."""
+    validation = (
+        Check(name="edges against interventions", figure=Figure.of(3.1e-6), bar=at_most(1e-4),
+              samples=1201, sample_unit="edges", seed=0),
+        Check(name="unagi answers Japan", figure=_share(36, 40), bar=at_least(0.85), samples=40,
+              sample_unit="prompts", seed=0, note="held-out prompts"),
+        Check(name="deception suppressed", figure=_share(15, 40), bar=at_most(1 / 3), seed=0),
+        Check(name="demo", figure=Figure.of(261.0, "seconds"), bar=at_most(300)),
+        Check(name="honest speakers", figure=Figure.of(-0.012, "share", interval=(-0.03, 0.01)),
+              bar=Bar(text="unchanged within 2 points"), passed=True, seed=0),
+        Check(name="not measured", figure=Figure.of(float("nan")), bar=at_least(0.5)),
+    )  # fmt: skip
+    return Report(
+        header=header(), dictionaries=dictionaries(), concepts=concepts(),
+        traces=(
+            Trace(title="Who receives the drink", picture=picture(graph(PROMPT)),
+                  description="The indirect object."),
+            Trace(title="48 + 41", picture=picture(graph(SUM, seed=3, answer="89"))),
+        ),
+        diagnoses=(diagnosis(),), steering=(steering(),), validation=validation,
+    )  # fmt: skip
