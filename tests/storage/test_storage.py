@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -19,6 +20,7 @@ from inscape.storage import (
     atomic_folder,
     atomic_write,
     lock,
+    plain,
     read_json,
     read_manifest,
     read_tensors,
@@ -235,3 +237,28 @@ def test_a_read_only_place_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="a file of that name is in the way"):
         atomic_write(tmp_path / "file" / "x", b"")
+
+
+def test_results_become_plain_json(tmp_path: Path) -> None:
+    @dataclasses.dataclass
+    class Inner:
+        share: float
+        where: Path
+
+    found = plain(
+        {
+            1: Inner(float("nan"), Path("a/b")),
+            "array": np.array([[1, 2], [3, 4]]),
+            "scalar": np.float32(0.5),
+            "infinite": np.array([np.inf, 1.0]),
+            "several": (True, None, {"x"}),
+        }
+    )
+    assert found == {
+        "1": {"share": None, "where": "a/b"},
+        "array": [[1, 2], [3, 4]],
+        "scalar": 0.5,
+        "infinite": [None, 1.0],
+        "several": [True, None, ["x"]],
+    }
+    write_json(tmp_path / "x.json", found)

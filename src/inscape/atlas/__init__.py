@@ -12,15 +12,18 @@ from inscape.atlas.build import (
     wanted_dictionaries,
 )
 from inscape.atlas.config import BuildConfig
+from inscape.atlas.quality import Quality, quality
 
 __all__ = [
     "Atlas",
     "BuildConfig",
+    "Quality",
     "build",
     "default_sites",
     "harvest_atlas",
     "index_atlas",
     "label_atlas",
+    "quality",
     "settings_of",
     "train_atlas",
     "wanted_dictionaries",

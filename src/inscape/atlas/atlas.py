@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from inscape.dictionary import Dictionary
 from inscape.features import FeatureIndex
 from inscape.labels import Labels
 from inscape.model import Model
-from inscape.storage import read_manifest, write_json
+from inscape.storage import plain, read_manifest, write_json
 
 if TYPE_CHECKING:
     from inscape.activations import ActivationStore
@@ -225,6 +225,15 @@ class Atlas:
         found = labels.get(feature) if labels is not None else None
         return found.text if found is not None else None
 
+    def feature_labels(self, names: Iterable[str]) -> dict[tuple[str, int], str]:
+        """(dictionary, feature) → label, of all labelled features of these dictionaries."""
+        return {
+            (name, feature): text
+            for name in names
+            if (labels := self.labels(name)) is not None
+            for feature, text in labels.texts().items()
+        }
+
     # What is put in
 
     def save_result(self, kind: str, title: str, content: Any, *, key: str = "") -> Path:
@@ -236,7 +245,7 @@ class Atlas:
             key: what else distinguishes it from other results of that title.
         """
         path = self.path / kind / f"{_slug(title, key)}.json"
-        write_json(path, content)
+        write_json(path, plain(content))
         return path
 
 

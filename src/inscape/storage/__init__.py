@@ -12,6 +12,7 @@ from inscape.storage.atomic import (
 )
 from inscape.storage.lock import lock
 from inscape.storage.manifest import MANIFEST, file_hash, read_manifest, write_manifest
+from inscape.storage.plain import plain
 from inscape.storage.tensors import read_tensors, tensor_metadata, write_tensors
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "file_hash",
     "is_temporary",
     "lock",
+    "plain",
     "read_json",
     "read_manifest",
     "read_tensors",

@@ -1,0 +1,131 @@
+"""How good the dictionaries of an atlas are.
+
+1. Rows of text are drawn: from a text that training has not seen, or from the atlas's own.
+2. Each dictionary is spliced into the model on these rows; loss, KL, FVU, explained variance and
+   L0 are measured, beginning-of-text and attention-sink tokens left out.
+3. Density comes from the feature index, label scores from the labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inscape.activations import documents
+from inscape.atlas.atlas import Atlas
+from inscape.core import DataError, seeded
+from inscape.intervention import Fidelity, fidelity
+from inscape.model import Model
+
+BATCH_ROWS = 16
+ENOUGH_TOKENS = 1_000_000  # a dead share that rests on fewer says little
+
+Row = tuple[Sequence[int], Sequence[bool]]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The figures of one dictionary.
+
+    Attributes:
+        dictionary: its name.
+        text: what the fidelity was measured on.
+        fidelity: what splicing the dictionary in keeps.
+        dead_share: share of features that never fired over `index_tokens` tokens.
+        dead_share_is_firm: whether these are at least a million.
+        label_accuracy: median balanced accuracy of the labels; None without labels.
+    """
+
+    dictionary: str
+    text: str
+    fidelity: Fidelity
+    dead_share: float
+    index_tokens: int
+    dead_share_is_firm: bool
+    label_accuracy: float | None
+
+
+def quality(
+    atlas: Atlas,
+    *,
+    text: Path | None = None,
+    names: Iterable[str] | None = None,
+    max_tokens: int = 20_000,
+    seed: int = 0,
+) -> list[Quality]:
+    """Figures of the dictionaries of an atlas, or of those named.
+
+    Args:
+        text: what to measure on; the atlas's own text if None, which training has seen.
+        max_tokens: how much of it.
+
+    Raises:
+        DataError: the text is empty or unreadable.
+        InputError: the atlas has no such dictionary.
+    """
+    rows = list(_of_store(atlas, max_tokens, seed) if text is None else
+                _of_text(atlas.model, text, max_tokens))  # fmt: skip
+    if not rows:
+        raise DataError(f"{text} holds no text", expected="at least one document")
+    where = "the atlas's own text, seen in training" if text is None else str(text)
+    found = []
+    for name in names or atlas.dictionary_names:
+        index, labels = atlas.index(name), atlas.labels(name)
+        found.append(
+            Quality(
+                dictionary=name,
+                text=where,
+                fidelity=fidelity(atlas.model, atlas.dictionary(name), _batches(rows), seed=seed),
+                dead_share=float(np.mean(index.num_active == 0)),
+                index_tokens=index.num_considered,
+                dead_share_is_firm=index.num_considered >= ENOUGH_TOKENS,
+                label_accuracy=labels.summary["median_balanced_accuracy"] if labels else None,
+            )
+        )
+    return found
+
+
+def _of_text(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:
+    """Rows of at most the model's context, each document starting a new one."""
+    front = [] if model.bos_id is None else [model.bos_id]
+    total = 0
+    for document in documents(text):
+        ids = model.encode(document)[len(front) :]
+        step = min(model.context_length, 1024) - len(front)
+        for start in range(0, len(ids), step):
+            part = front + ids[start : start + step]
+            total += len(part)
+            yield part, [True] * len(part)
+            if total >= max_tokens:
+                return
+
+
+def _of_store(atlas: Atlas, max_tokens: int, seed: int) -> Iterator[Row]:
+    """Random rows of the atlas's activation store; tokens that do not count are marked."""
+    table = atlas.store().tokens()
+    bounds = np.flatnonzero(np.diff(table.row, prepend=-1, append=-1))
+    kept, total = table.kept, 0
+    order = np.random.default_rng(seeded(seed, "quality")).permutation(len(bounds) - 1)
+    for number in order:
+        part = slice(int(bounds[number]), int(bounds[number + 1]))
+        total += part.stop - part.start
+        yield table.ids[part].tolist(), kept[part].tolist()
+        if total >= max_tokens:
+            return
+
+
+def _batches(rows: Sequence[Row]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Token ids and the mask of those that count, rows of similar length together."""
+    ordered = sorted(rows, key=lambda row: len(row[0]))
+    for start in range(0, len(ordered), BATCH_ROWS):
+        part = ordered[start : start + BATCH_ROWS]
+        pad = torch.nn.utils.rnn.pad_sequence
+        yield (
+            pad([torch.tensor(ids) for ids, _ in part], batch_first=True),
+            pad([torch.tensor(counts) for _, counts in part], batch_first=True),
+        )

@@ -1,0 +1,111 @@
+"""`inscape diagnose`: why a wrong answer wins, proved by removing and restoring features."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from inscape.cli.common import AtlasFolder, Device, Json, Seed, note, print_json
+
+if TYPE_CHECKING:
+    from inscape.diagnosis import Case
+    from inscape.model import Model
+
+_FILE = "One JSON object a line, with prompt and right."
+
+
+def command(
+    atlas: AtlasFolder,
+    prompt: Annotated[
+        str, typer.Argument(metavar="PROMPT", help="A prompt that is answered wrongly.")
+    ],
+    right: Annotated[str, typer.Option(help="The right answer, its leading space included.")],
+    more: Annotated[
+        Path | None, typer.Option(help=f"Further prompts of the same failure. {_FILE}")
+    ] = None,
+    controls: Annotated[
+        Path | None, typer.Option(help=f"Prompts whose answers must stay right. {_FILE}")
+    ] = None,
+    held_out: Annotated[
+        Path | None, typer.Option(help=f"Prompts that only judge the repair. {_FILE}")
+    ] = None,
+    dictionary: Annotated[
+        list[str] | None, typer.Option(help="Look in this dictionary only, repeatable.")
+    ] = None,
+    max_features: Annotated[int, typer.Option(min=1, help="Most features of a repair.")] = 6,
+    num_random: Annotated[int, typer.Option(min=1, help="Matched random sets as control.")] = 100,
+    seed: Seed = 0,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Find which features make a wrong answer win over the right one, where, and prove it.
+
+    Every claim is an intervention in the unmodified model, beside matched random features.
+    """
+    from inscape.atlas import Atlas
+    from inscape.diagnosis import Case, diagnose
+    from inscape.storage import lock
+
+    opened = Atlas.open(atlas, device=device)
+    cases = [Case(prompt, right), *_cases(more)]
+    judging = _cases(held_out)
+    guards = _cases(controls)
+    _say_tokens(opened.model, [*cases, *guards, *judging])
+    names = dictionary or opened.dictionary_names
+    found = diagnose(
+        opened.model,
+        [opened.dictionary(name) for name in names],
+        cases,
+        controls=guards,
+        judged_on={"held out": judging} if judging else None,
+        labels=opened.feature_labels(names),
+        max_features=max_features,
+        num_random=num_random,
+        seed=seed,
+    )
+    with lock(atlas):
+        saved = opened.save_result("diagnoses", prompt, found.to_json(), key=f"\n{right}")
+    if json:
+        print_json(found.to_json())
+    else:
+        typer.echo(found.summary())
+    note(f"saved: {saved}")
+
+
+def _cases(path: Path | None) -> list[Case]:
+    """The prompts of a JSONL file.
+
+    Raises:
+        DataError: the file is missing, or a line is not what it should be.
+    """
+    from inscape.core import DataError
+    from inscape.diagnosis import Case
+
+    if path is None:
+        return []
+    expected = 'a JSON object with "prompt" and "right" on every line'
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read", expected=expected) from error
+    cases = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json_module.loads(line)
+            cases.append(Case(str(record["prompt"]), str(record["right"])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"line {number} of {path} is unusable", expected=expected) from error
+    return cases
+
+
+def _say_tokens(model: Model, cases: list[Case]) -> None:
+    for answer in dict.fromkeys(case.right for case in cases):
+        token, more = model.answer_token(answer)
+        if more:
+            note(f"note: {answer!r} has several tokens; the first, {model.token_text(token)!r}, "
+                 "is used")  # fmt: skip
