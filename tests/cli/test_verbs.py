@@ -1,0 +1,141 @@
+"""Every verb of the chain on a tiny model: for people, for programs, and step by step."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.conftest import SMALL
+
+from inscape.cli import main as shell
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs a command that must succeed; what it printed on standard output."""
+
+    def run(*arguments: object) -> str:
+        capsys.readouterr()
+        code = shell.main([str(argument) for argument in arguments])
+        shown = capsys.readouterr()
+        assert code == 0, shown.err
+        return shown.out
+
+    return run
+
+
+def test_build_says_what_was_made_and_does_nothing_twice(
+    said: Any, atlas: Path, tiny_model: Path, text: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in atlas.rglob("*.safetensors")}
+    found = json.loads(said("build", tiny_model, "--text", text, "--out", atlas, *SMALL, "--json"))
+    assert list(found["dictionaries"]) == ["resid1", "mlp0", "mlp1", "mlp2"]
+    assert found["model"] == "tiny"
+    assert all(figures["features"] == 64 for figures in found["dictionaries"].values())
+    assert {path: path.stat().st_mtime_ns for path in atlas.rglob("*.safetensors")} == before
+
+
+def test_the_steps_one_by_one_give_what_build_gives(
+    said: Any, atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    store, dictionary, index = tmp_path / "store", tmp_path / "words", tmp_path / "index"
+    found = json.loads(
+        said(
+            *("harvest", tiny_model, "--text", text, "--out", store, "--context", 32),
+            *("--site", "resid_post.1", "--json"),
+        )
+    )
+    assert found["sites"] == ["resid_post.1"]
+    assert found["documents"] == 120
+    assert found["beginning_of_text_tokens_left_out"] > 0
+    found = json.loads(
+        said(
+            *("train", store, "--site", "resid_post.1", "--out", dictionary, "--d-dict", 64),
+            *("--k", 4, "--tokens", 12288, "--json"),
+        )
+    )
+    assert (found[0]["features"], found[0]["k"]) == (64, 4)
+    found = json.loads(
+        said(
+            *("index", store, "--model", tiny_model, "--dictionary-folder", dictionary),
+            *("--out", index, "--json"),
+        )
+    )
+    assert found[0]["fired"] > 0
+    found = json.loads(said("label", index, "--out", tmp_path / "labels", "--json"))
+    assert found[0]["num_labelled"] > 0
+    assert "resid1" in said("train", atlas, "--dictionary", "resid1")
+
+
+def test_harvest_reads_the_middle_and_every_mlp_by_default(
+    said: Any, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    arguments = ("--text", text, "--out", tmp_path / "s", "--max-tokens", 500, "--json")
+    mlps = [f"{kind}.{layer}" for layer in range(3) for kind in ("mlp_in", "mlp_out")]
+    found = json.loads(said("harvest", tiny_model, *arguments))
+    assert sorted(found["sites"]) == sorted(["resid_post.1", *mlps])
+
+
+def test_trace_prints_the_viewer_format(said: Any, atlas: Path, tmp_path: Path) -> None:
+    out = tmp_path / "graph.json"
+    graph = json.loads(said("trace", atlas, "the cat sat on", "--json", "--out", out))
+    assert set(graph) == {"metadata", "qParams", "nodes", "links"}
+    assert graph["metadata"]["prompt"] == "the cat sat on"
+    known = {node["node_id"] for node in graph["nodes"]}
+    assert {end for link in graph["links"] for end in (link["source"], link["target"])} <= known
+    assert json.loads(out.read_text()) == graph
+    assert "targets:" in said("trace", atlas, "the cat sat on", "--target", " a", "--against", " b")
+    assert list((atlas / "traces").glob("the-cat-sat-on-*.json"))
+
+
+def test_steer_shows_the_plain_text_beside_the_steered(said: Any, atlas: Path) -> None:
+    command = ("steer", atlas, "the cat", "--feature", "resid1/3", "--max-new-tokens", 8)
+    shown = said(*command, "--strength", 9)
+    assert "plain " in shown
+    assert "steered " in shown
+    still = json.loads(said(*command, "--mode", "scale", "--strength", 1, "--json"))
+    assert still["plain"] == still["steered"]
+    assert len(still["plain_tokens"]) == 8
+    strong = json.loads(said(*command, "--mode", "clamp", "--strength", 400, "--json"))
+    assert strong["plain"] == still["plain"]
+    assert strong["steered_tokens"] != strong["plain_tokens"]
+
+
+def test_diagnose_explains_a_wrong_answer(said: Any, atlas: Path, tmp_path: Path) -> None:
+    judging = tmp_path / "held-out.jsonl"
+    judging.write_text('{"prompt": "a dog ran", "right": " boat"}\n\n')
+    found = json.loads(
+        said(
+            *("diagnose", atlas, "the cat sat on the", "--right", " river", "--num-random", 5),
+            *("--held-out", judging, "--json"),
+        )
+    )
+    assert found["mechanism"] in ("outvoted", "inhibited", "absent or unknown", "undecided")
+    assert found["wrong"] != found["right_token"]
+    assert found["before"]["held out"]["total"] == 1
+    assert list((atlas / "diagnoses").glob("the-cat-sat-on-the-*.json"))
+
+
+def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: Path) -> None:
+    command = ("validate", atlas, "--max-tokens", 600)
+    (own,) = json.loads(said(*command, "--dictionary", "resid1", "--json"))
+    (other,) = json.loads(said(*command, "--dictionary", "resid1", "--text", text, "--json"))
+    assert "seen in training" in own["text"]
+    assert other["text"] == str(text)
+    for figures in (own, other):
+        assert 0 < figures["fidelity"]["l0"] <= 4
+        assert 600 <= figures["fidelity"]["num_tokens"] + figures["fidelity"]["num_rows"] <= 700
+        assert figures["dead_share_is_firm"] is False
+    (edges,) = json.loads(said("validate", atlas, "--edges", "the cat sat", "--json"))
+    assert edges["max_error"] <= 1e-4
+    assert "loss_recovered_mean" in said(*command)
+
+
+def test_doctor_checks_packages_and_kernels(capsys: pytest.CaptureFixture[str]) -> None:
+    shell.main(["doctor", "--json"])
+    checks = json.loads(capsys.readouterr().out)
+    assert checks["torch"]["in_order"]
+    assert checks["kernels"]["in_order"]
+    assert checks["python"]["in_order"]
