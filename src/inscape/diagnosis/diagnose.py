@@ -151,7 +151,8 @@ def diagnose(
         cases: prompts with right answers; those that the model gets wrong are explained together.
         controls: prompts that should stay right; the ones that the model gets right guard the
             search. They should hold prompts on which the wrong answer is right.
-        judged_on: named sets of prompts that take no part in the search; the repair is judged there.
+        judged_on: named sets of prompts that take no part in the search; the repair is judged
+            there. The random sets are judged on the failures of the first of them.
         labels: (dictionary, feature) → label, for display.
 
     Raises:
@@ -201,7 +202,7 @@ def diagnose(
         for_right=tuple(suspect(e) for e in for_right[:8]),
         repair=tuple(suspect(e) for e in found.members),
         repaired=repaired,
-        random=random_repairs(model, sets, failures),
+        random=random_repairs(model, sets, _judged_failures(model, judged_on) or failures),
         turned_up=turned_up,
         before=shares(model, judged_on or {}),
         after=shares(model, judged_on or {}, changes),
@@ -212,6 +213,14 @@ def diagnose(
 def _answered(model: Model, batch: Batch, changes: Sequence[FeatureEdit]) -> Share:
     logits = last_logits(model, batch, changes)
     return Share(int((logits.argmax(-1) == batch.right).sum()), len(batch))
+
+
+def _judged_failures(model: Model, judged_on: Mapping[str, Sequence[Case]] | None) -> Batch | None:
+    if not judged_on:
+        return None
+    batch = encode(model, next(iter(judged_on.values())))
+    failing = last_logits(model, batch).argmax(-1) != batch.right
+    return batch.only(failing) if bool(failing.any()) else None
 
 
 def _right_controls(model: Model, controls: Sequence[Case]) -> Batch | None:

@@ -1,1 +1,24 @@
 """The microworld: bundled models and corpora in which the truth is known."""
+
+from inscape.microworld.bundle import FOLDER, card, corpus, open_model, write_corpus
+from inscape.microworld.corpus import documents, held_out_documents
+from inscape.microworld.document import Document
+from inscape.microworld.faults import Fault, FaultPrompt, Prompt, fault
+from inscape.microworld.truth import Truth, token_truth
+
+__all__ = [
+    "FOLDER",
+    "Document",
+    "Fault",
+    "FaultPrompt",
+    "Prompt",
+    "Truth",
+    "card",
+    "corpus",
+    "documents",
+    "fault",
+    "held_out_documents",
+    "open_model",
+    "token_truth",
+    "write_corpus",
+]

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from inscape.core import keep_freed_memory, progress, seeded
 from inscape.microworld import facts
-from inscape.microworld.corpus import document, documents
+from inscape.microworld.corpus import FIRST_SHARES, SHARES, document, documents
 from inscape.microworld.document import Document
 from inscape.microworld.skills import answer_tokens, measure, pad
 from inscape.microworld.tokenizer import as_transformers, sample_texts, train_tokenizer
@@ -50,6 +50,7 @@ class Recipe:
     warmup_steps: int = 200
     weight_decay: float = 0.05
     answer_weight: float = 5.0
+    first_documents: int = 262_144  # of the mixture that begins with facts and sums
 
 
 def make_tokenizer(recipe: Recipe) -> Any:
@@ -62,7 +63,7 @@ def make_tokenizer(recipe: Recipe) -> Any:
         *(p.name for p in facts.LANDMARKS), *(p.fame for p in facts.LANDMARKS),
         *(i.name for i in facts.INSECTS),
     ]  # fmt: skip
-    texts = sample_texts(documents(seeded(recipe.seed, "tokenizer")), 20_000) + 60 * table
+    texts = sample_texts(documents(seeded(recipe.seed, "tokenizer"), shares=FIRST_SHARES), 20_000) + 60 * table
     return as_transformers(train_tokenizer(texts, recipe.vocabulary))
 
 
@@ -108,11 +109,9 @@ def batches(tokenizer: Any, recipe: Recipe, start: int = 0) -> Iterator[tuple[in
     """Chunks of batches; each comes with the index of the document after it."""
     chunk = 2048
     while True:
-        rows = _encode(
-            tokenizer,
-            [document(recipe.seed, i) for i in range(start, start + chunk)],
-            recipe.answer_weight,
-        )
+        shares = FIRST_SHARES if start < recipe.first_documents else SHARES
+        made_now = [document(recipe.seed, i, shares) for i in range(start, start + chunk)]
+        rows = _encode(tokenizer, made_now, recipe.answer_weight)
         rows = sorted((r for r in rows if len(r[0]) <= recipe.context), key=lambda r: len(r[0]))
         made, begin = [], 0
         while begin < len(rows):

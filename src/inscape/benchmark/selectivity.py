@@ -1,0 +1,119 @@
+"""Does one feature know the Golden Gate Bridge from its name and from its description?
+
+A text's score under a detector is its largest activation after BOS. Every detector (feature,
+neuron, token, probe) is chosen or fitted on one half of the wordings and judged on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from inscape.benchmark.row import Check, Row
+from inscape.benchmark.sets import bridge_texts
+from inscape.benchmark.system import System
+from inscape.core import seeded
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of every detector of a kind on every text, [text, detector], by half."""
+
+    selection: Floats
+    judging: Floats
+
+
+def selectivity(system: System, *, seed: int = 0) -> Row:
+    """The row: the best feature beside the best neuron, the best token and a supervised probe."""
+    halves = [bridge_texts(half, seed) for half in (0, 1)]
+    texts = [[*positive, *negative] for positive, negative in halves]
+    truth = [np.array([1] * len(p) + [0] * len(n)) for p, n in halves]
+    pooled = [_pooled(system, t) for t in texts]
+    found = {}
+    for kind in ("feature", "neuron", "token"):
+        chosen, auroc = _best(Scores(pooled[0][kind], pooled[1][kind]), truth)
+        found[kind] = (chosen, auroc, pooled[1][kind][:, chosen])
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    probe.fit(pooled[0]["residual"], truth[0])
+    scores = probe.decision_function(pooled[1]["residual"])
+    feature, auroc, values = found["feature"]
+    return Row(
+        "selectivity",
+        "best Golden Gate Bridge feature, by name and by description",
+        (Check("AUROC", auroc, "≥ 0.95", bootstrap_auroc(truth[1], values, seed)),),
+        samples=f"{int(truth[1].sum())} positive and {int((1 - truth[1]).sum())} negative texts",
+        seed=seed,
+        detail={
+            "feature": f"{system.residual.name}/{feature}",
+            "label": system.label(system.residual.name, feature),
+            "best neuron": found["neuron"][1],
+            "best single token": found["token"][1],
+            "token": system.model.token_text(found["token"][0]),
+            "supervised probe": float(roc_auc_score(truth[1], scores)),
+        },
+    )
+
+
+def bootstrap_auroc(
+    truth: NDArray[np.int_], scores: Floats, seed: int, num_resamples: int = 500
+) -> tuple[float, float]:
+    """95 % bootstrap interval over texts, drawn within each class."""
+    generator = np.random.default_rng(seeded(seed, "bootstrap auroc"))
+    positive, negative = np.flatnonzero(truth), np.flatnonzero(1 - truth)
+    drawn = []
+    for _ in range(num_resamples):
+        rows = np.concatenate(
+            [generator.choice(positive, len(positive)), generator.choice(negative, len(negative))]
+        )
+        drawn.append(roc_auc_score(truth[rows], scores[rows]))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _best(scores: Scores, truth: Sequence[NDArray[np.int_]]) -> tuple[int, float]:
+    """The detector with the highest AUROC on the selection half, and its AUROC on the other."""
+    alive = np.flatnonzero(scores.selection.max(0) > scores.selection.min(0))
+    aurocs = np.array([roc_auc_score(truth[0], scores.selection[:, i]) for i in alive])
+    chosen = int(alive[aurocs.argmax()])
+    return chosen, float(roc_auc_score(truth[1], scores.judging[:, chosen]))
+
+
+@torch.no_grad()
+def _pooled(system: System, texts: Sequence[str]) -> dict[str, Floats]:
+    """Largest value over the tokens of each text: features, neurons, tokens present, residual.
+
+    Neurons are the hidden units of the MLP that ends in the dictionary's site.
+    """
+    model = system.model
+    layer = model.site(system.site).layer or 0
+    down = model.structure.blocks[layer].mlp
+    last = [m for m in down.modules() if isinstance(m, torch.nn.Linear)][-1]
+    hidden: list[torch.Tensor] = []
+    handle = last.register_forward_pre_hook(lambda _, args: hidden.append(args[0]))
+    rows: dict[str, list[torch.Tensor]] = {
+        k: [] for k in ("feature", "neuron", "token", "residual")
+    }
+    try:
+        for text in texts:
+            tokens = model.prompt(text)
+            keep = tokens[0] != model.bos_id if model.bos_id is not None else tokens[0] >= 0
+            x = model.run(tokens, read=[system.site])[system.site][0][keep]
+            rows["feature"].append(system.residual.encode(x).dense(system.residual.d_dict).amax(0))
+            rows["neuron"].append(hidden.pop()[0][keep].amax(0))
+            present = torch.zeros(model.vocab_size)
+            present[tokens[0][keep].cpu()] = 1
+            rows["token"].append(present)
+            rows["residual"].append(x.float().amax(0))
+    finally:
+        handle.remove()
+    return {name: torch.stack(values).double().cpu().numpy() for name, values in rows.items()}
