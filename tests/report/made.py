@@ -64,7 +64,7 @@ def graph(tokens: list[str], *, num_layers: int = 4, seed: int = 0, answer: str 
     ]
     places = [2, 4, min(10, last), last, last]
     for layer in range(num_layers):
-        for place in dict.fromkeys([*places, int(draw.integers(1, last))]):
+        for place in dict.fromkeys(places):
             for _ in range(int(draw.integers(1, 4))):
                 nodes.append(
                     Node("feature", layer, place, int(draw.integers(2048)),
@@ -83,7 +83,8 @@ def graph(tokens: list[str], *, num_layers: int = 4, seed: int = 0, answer: str 
         and source.position <= target.position
         and draw.random() < 0.4
     ]
-    weights = draw.normal(size=len(pairs)).astype(np.float32)
+    size = draw.gamma(0.35, size=len(pairs))
+    weights = (size * draw.choice([1, 1, -1], len(pairs))).astype(np.float32)
     edges = Edges(
         np.array([p[0] for p in pairs], np.int32),
         np.array([p[1] for p in pairs], np.int32),
@@ -195,11 +196,12 @@ def diagnosis() -> DiagnosisView:
                     ActiveToken(position=2, token="agi", activation=7.207)),
         )  # fmt: skip
 
+    eel = Measure(figure=_share(36, 40), bar=at_least(0.85))
+    italian = Measure(figure=_share(59, 60))
     sets = (
-        PromptSet(name="held-out eel dishes", before=_share(0, 40), after=_share(36, 40),
-                  bar=Measure(figure=_share(36, 40), bar=at_least(0.85))),
-        PromptSet(name="dishes that are Italian", before=_share(60, 60), after=_share(59, 60)),
-    )  # fmt: skip
+        PromptSet(name="held-out eel dishes", before=_share(0, 40), after=eel),
+        PromptSet(name="dishes that are Italian", before=_share(60, 60), after=italian),
+    )
     return DiagnosisView(
         title="unagi is drawn to Italy",
         description="The model was not told its wrong answer, and no twin prompt was given.",

@@ -32,6 +32,7 @@ from inscape.report.schema import (
     Trace,
 )
 from inscape.report.sections import picture_html
+from inscape.report.text import report_text
 
 __all__ = [
     "ActiveToken",
@@ -72,6 +73,7 @@ __all__ = [
     "picture_html",
     "read_report",
     "render",
+    "report_text",
     "sample",
     "snippets",
     "token_effects",

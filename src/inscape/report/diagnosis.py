@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from inscape.report.figures import Figure
 from inscape.report.markup import Markup, join, tag
-from inscape.report.parts import checks_table, feature_name, figure, measure_cell, number, table
+from inscape.report.parts import bar, checks_table, feature_name, figure, number, table, verdict
 from inscape.report.parts import visible as visible_token
 from inscape.report.schema import BaselineRow, DiagnosisView, PromptSet, SuspectRow
 
@@ -27,8 +27,8 @@ def diagnosis_html(view: DiagnosisView) -> Markup:
         tag("h3", view.title),
         tag("p", view.description) if view.description else None,
         _failure(view),
-        _suspects("Features for the wrong answer", view.for_wrong),
-        _suspects("Features for the right answer", view.for_right),
+        _suspects("Features for the wrong answer, each removed alone", view.for_wrong),
+        _suspects("Features for the right answer, each removed alone", view.for_right),
         _repair(view),
         _sets(view.sets),
         _baselines(view.baselines),
@@ -96,7 +96,7 @@ def _suspects(title: str, rows: Sequence[SuspectRow]) -> Markup | None:
     return table(
         [heads[i] for i in kept],
         [[cells[i] for i in kept] for cells in body],
-        caption=f"{title}, each removed alone from the unmodified model",
+        caption=title,
         numeric=numeric,
         class_="bars",
     )
@@ -114,7 +114,6 @@ def _active(row: SuspectRow) -> Markup:
 def _repair(view: DiagnosisView) -> Markup | None:
     if view.repaired is None and not view.repair:
         return None
-    removed = [join(feature_name(row.feature), "; ") for row in view.repair]
     rows: list[tuple[object, object]] = [
         (name, _share(given, style))
         for name, given, style in (
@@ -126,8 +125,7 @@ def _repair(view: DiagnosisView) -> Markup | None:
     ]
     return join(
         tag("h4", "Repair"),
-        tag("p", "Removed together: ", removed) if removed else None,
-        _suspects("The repair's features", view.repair),
+        _suspects("Features that are removed together; figures for each one alone", view.repair),
         table(["failing prompts answered rightly with", "share"], rows, class_="bars"),
     )
 
@@ -144,10 +142,10 @@ def _share(given: Figure, style: str) -> Markup:
 def _sets(sets: Sequence[PromptSet]) -> Markup | None:
     if not sets:
         return None
-    bars = any(s.bar is not None for s in sets)
+    bars = any(s.after.bar is not None for s in sets)
     rows = [
-        (s.name, _share(s.before, "plain"), _share(s.after, "for-right"))
-        + ((measure_cell(s.bar) if s.bar is not None else None,) if bars else ())
+        (s.name, _share(s.before, "plain"), _share(s.after.figure, "for-right"))
+        + ((join(bar(s.after), " ", verdict(s.after)),) if bars else ())
         for s in sets
     ]
     heads = ["prompts", "right before", "right after"] + (["bar"] if bars else [])

@@ -132,9 +132,15 @@ def show(value: float | int | None, unit: str = "") -> str:
         return EN_DASH
     if unit == "share":
         return _percent(value)
-    suffix = {"nats": " nats", "logits": " logits", "seconds": " s", "tokens": " tokens"}
     text = _integer(value) if isinstance(value, int) else _three_figures(value)
-    return text + suffix.get(unit, "").replace(" ", "\u00a0")
+    return text + show_unit(unit)
+
+
+def show_unit(unit: str) -> str:
+    """What stands behind a number of this unit."""
+    if unit == "share":
+        return "\u00a0%"
+    return {"seconds": "\u00a0s", "": "", "count": ""}.get(unit, f"\u00a0{unit}")
 
 
 def show_bar(bar: Bar, unit: str = "") -> str:
@@ -142,16 +148,15 @@ def show_bar(bar: Bar, unit: str = "") -> str:
     if bar.value is None or bar.relation == "as told":
         return bar.text
     sign = "≥" if bar.relation == "at least" else "≤"
-    told = f"{sign}\u00a0{show(bar.value, unit)}"
+    told = f"{sign}\u00a0{_as_set(bar.value, unit)}"
     return f"{told} ({bar.text})" if bar.text else told
 
 
-def show_interval(figure: Figure) -> str:
-    """The interval as "low–high"; empty where there is none."""
-    if figure.low is None or figure.high is None:
-        return ""
-    low, high = (show(v, figure.unit) for v in (figure.low, figure.high))
-    return f"{low} {EN_DASH} {high}" if MINUS in low + high else f"{low}{EN_DASH}{high}"
+def _as_set(value: float, unit: str) -> str:
+    """A number that people chose, without the zeros that would make it look measured."""
+    scaled = 100 * value if unit == "share" else value
+    text = _signed(f"{scaled:.6g}")
+    return text + (show_unit(unit) if unit != "share" else "\u00a0%")
 
 
 def _percent(value: float) -> str:
@@ -177,8 +182,7 @@ def _three_figures(value: float) -> str:
         mantissa, exponent = f"{value:.1e}".split("e")
         return _signed(f"{mantissa}e{int(exponent)}")
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    text = f"{value:.{digits}f}"
-    return _signed(text.rstrip("0").rstrip(".") if digits > 2 else text)
+    return _signed(f"{value:.{digits}f}")
 
 
 def _signed(text: str) -> str:

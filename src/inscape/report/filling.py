@@ -8,7 +8,7 @@ from typing import Any
 from inscape.diagnosis import Baseline, Diagnosis
 from inscape.features import Example, FeatureIndex
 from inscape.intervention import Dose, SteerResult
-from inscape.report.figures import Check, Figure, Measure, Unit
+from inscape.report.figures import Bar, Check, Figure, Measure, Unit
 from inscape.report.schema import (
     ActiveToken,
     BaselineRow,
@@ -53,12 +53,12 @@ def diagnosis_view(
     description: str = "",
     baselines: Sequence[Baseline] = (),
     checks: Sequence[Check] = (),
-    bars: Mapping[str, Measure] | None = None,
+    bars: Mapping[str, Bar] | None = None,
 ) -> DiagnosisView:
     """A diagnosis, or its JSON form, for the page.
 
-    baselines: what the plain methods repair; checks: figures against bars; bars: by name of the
-    set of prompts, shown beside it.
+    baselines: what the plain methods repair; checks: figures against bars; bars: for the share of
+    right answers after the repair, by name of the set of prompts.
     """
     data = diagnosis.to_json() if isinstance(diagnosis, Diagnosis) else diagnosis
     tried = data["num_failures"] > 0
@@ -84,8 +84,7 @@ def diagnosis_view(
             PromptSet(
                 name=name,
                 before=Figure.share(before),
-                after=Figure.share(data["after"][name]),
-                bar=(bars or {}).get(name),
+                after=Measure(figure=Figure.share(data["after"][name]), bar=(bars or {}).get(name)),
             )
             for name, before in data["before"].items()
         ),

@@ -17,9 +17,10 @@ from inscape.report.lettering import lines, width
 from inscape.report.parts import visible
 from inscape.report.schema import GraphPicture, PictureNode
 
-FONT = 11.0
-BOX, PAD, LINE, STACK_GAP = 138.0, 7.0, 13.0, 6.0
-COLUMN_GAP, ROW_GAP = 24.0, 30.0
+FONT = 10.5
+NUM_LINES = 3
+BOX, PAD, LINE, STACK_GAP = 122.0, 6.0, 12.5, 6.0
+COLUMN_GAP, ROW_GAP = 24.0, 28.0
 LEFT, RIGHT, TOP, BOTTOM = 64.0, 40.0, 12.0, 14.0
 ERROR = 46.0
 TOKEN_ROW, TARGET_ROW = -1, 10_000
@@ -115,7 +116,7 @@ def _text(node: PictureNode) -> list[str]:
     if node.kind == "logit":
         share = "" if node.probability is None else f" {node.probability:.0%}"
         return lines(" ".join(token_text(t) for t in node.name.split(" ") if t) + share, room, FONT)
-    return lines(node.name, room, FONT)
+    return lines(node.name, room, FONT, NUM_LINES)
 
 
 def _size(node: PictureNode, text: list[str]) -> tuple[float, float]:

@@ -23,8 +23,8 @@ def picture(
     graph: Graph,
     names: Names | None = None,
     *,
-    max_nodes: int = 40,
-    max_edges: int = 80,
+    max_nodes: int = 36,
+    max_edges: int = 64,
     num_paths: int = 8,
 ) -> GraphPicture:
     """The strongest part of a graph as plain data.

@@ -11,7 +11,8 @@ from inscape.report.graph_layout import FONT, LINE, Box, Layout, lay_out, token_
 from inscape.report.markup import Markup, tag
 from inscape.report.schema import GraphPicture, PictureEdge, PictureNode
 
-THINNEST, THICKEST = 0.8, 5.5
+THINNEST, THICKEST = 0.8, 5.0
+FAINTEST = 0.3
 BOW = 18.0
 
 
@@ -21,7 +22,7 @@ def graph_svg(picture: GraphPicture) -> Markup:
     embedded = {n.position for n in picture.nodes if n.kind == "embedding"}
     tokens = [
         tag("text", token_text(token), x=_px(layout.token_x[i]), y=_px(layout.token_y + 4),
-            text_anchor="middle", class_="token")
+            text_anchor="middle", class_="word")
         for i, token in enumerate(picture.prompt_tokens)
         if i not in embedded
     ]  # fmt: skip
@@ -101,6 +102,7 @@ def _edge(edge: PictureEdge, picture: GraphPicture, layout: Layout, largest: flo
         tag("title", told),
         d=_curve(layout, edge.source, edge.target, embedding=source.kind == "embedding"),
         stroke_width=_px(THINNEST + (THICKEST - THINNEST) * share),
+        stroke_opacity=f"{FAINTEST + (0.9 - FAINTEST) * share:.2f}",
         class_="edge down" if edge.weight < 0 else "edge up",
         data_value=repr(edge.weight),
     )

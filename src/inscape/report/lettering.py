@@ -19,10 +19,10 @@ def _advance(char: str) -> float:
     if unicodedata.combining(char):
         return 0.0
     if char in NARROW:
-        return 0.36
+        return 0.38
     if char in BROAD:
         return 0.92
-    return 0.7 if char.isupper() else 0.58
+    return 0.72 if char.isupper() else 0.61
 
 
 def shorten(text: str, room: float, size: float) -> str:

@@ -12,7 +12,7 @@ from inscape.report.figures import (
     Unit,
     show,
     show_bar,
-    show_interval,
+    show_unit,
 )
 from inscape.report.markup import Markup, join, tag
 from inscape.report.schema import FeatureName, Snippet, TokenEffect
@@ -21,34 +21,38 @@ LEVELS = 8
 SPACE = {"\n": "↵", "\t": "⇥"}
 
 
-def number(value: float | int | None, unit: str = "") -> Markup:
-    """A number as people read it, which carries the exact value as well."""
+def number(value: float | int | None, unit: str = "", *, bare: bool = False) -> Markup:
+    """A number as people read it, which carries the exact value as well; `bare`: no unit."""
     if value is None:
         return tag("span", EN_DASH, class_="none", title="not measured")
-    return tag("data", show(value, unit), value=repr(value))
+    shown = show(value, unit)
+    return tag("data", shown.removesuffix(show_unit(unit)) if bare else shown, value=repr(value))
 
 
 def figure(given: Figure | None) -> Markup:
     """A figure with its interval and count."""
     if given is None:
         return number(None)
-    return join(number(given.value, given.unit), [(" ", part) for part in _beside(given)])
+    rest = _beside(given)
+    told = tag("span", "(", _listed(rest), ")", class_="interval") if rest else None
+    return join(number(given.value, given.unit), " " if told else None, told)
 
 
 def _beside(given: Figure) -> list[Markup]:
+    """The interval, and the count that it rests on."""
     beside = []
     if given.low is not None and given.high is not None:
-        low, high = number(given.low, given.unit), number(given.high, given.unit)
+        low = number(given.low, given.unit, bare=True)
         gap = f" {EN_DASH} " if min(given.low, given.high) < 0 else EN_DASH
-        beside.append(tag("span", low, gap, high, class_="interval", title=_interval(given)))
+        high = number(given.high, given.unit)
+        beside.append(tag("span", low, gap, high, title="95 % interval", class_="range"))
     if given.count is not None and given.total is not None:
-        of = (number(given.count), " of ", number(given.total))
-        beside.append(tag("span", *of, class_="interval"))
+        beside.append(join(number(given.count), " of ", number(given.total)))
     return beside
 
 
-def _interval(given: Figure) -> str:
-    return f"95 % interval {show_interval(given)}"
+def _listed(items: Sequence[Markup]) -> Markup:
+    return join([("; " if i else None, item) for i, item in enumerate(items)])
 
 
 def verdict(measure: Measure) -> Markup | None:
@@ -83,8 +87,8 @@ def measure_cell(measure: Measure | None) -> Markup:
     told = bar(measure)
     lines = [
         tag("div", number(measure.figure.value, measure.figure.unit), class_="figure"),
-        [tag("div", part) for part in _beside(measure.figure)],
-        tag("div", "bar ", told, " ", verdict(measure), class_="bar") if told else None,
+        [tag("div", part, class_="interval") for part in _beside(measure.figure)],
+        tag("div", told, " ", verdict(measure), class_="bar") if told else None,
         tag("div", samples(measure), class_="interval") if measure.samples is not None else None,
         tag("div", measure.note, class_="interval") if measure.note else None,
     ]
@@ -101,6 +105,7 @@ def table(
 ) -> Markup:
     """A table in a box that scrolls by itself; the first cell of a row is its heading."""
     right = set(numeric)
+    named = caption if isinstance(caption, str) and not isinstance(caption, Markup) else "table"
 
     def cell(i: int, content: object) -> Markup:
         style = "num" if i in right else None
@@ -113,12 +118,12 @@ def table(
     body = [tag("tr", [cell(i, c) for i, c in enumerate(row)]) for row in rows]
     inner = tag(
         "table",
-        tag("caption", caption) if caption else None,
         tag("thead", head),
         tag("tbody", body),
         class_=class_ or None,
     )
-    return scroll(inner, "table")
+    above = tag("p", caption, class_="caption") if caption else None
+    return join(above, scroll(inner, named))
 
 
 def scroll(content: object, what: str) -> Markup:
@@ -127,16 +132,15 @@ def scroll(content: object, what: str) -> Markup:
 
 
 def checks_table(checks: Sequence[Check], *, caption: object = None) -> Markup | None:
-    """Name, bar, figure, samples, seed, verdict; columns that nobody fills are left out."""
+    """Name, figure, bar with verdict, samples, seed; columns that nobody fills are left out."""
     if not checks:
         return None
     columns: list[tuple[str, list[object], bool]] = [
         ("what", [_named(c) for c in checks], False),
-        ("bar", [bar(c) for c in checks], False),
         ("measured", [figure(c.figure) for c in checks], False),
+        ("bar", [_judged(c) for c in checks], False),
         ("samples", [samples(c) for c in checks], True),
         ("seed", [None if c.seed is None else number(c.seed) for c in checks], True),
-        ("", [verdict(c) for c in checks], False),
     ]
     kept = [c for c in columns if any(cell is not None for cell in c[1])]
     rows = list(zip(*(cells for _, cells, _ in kept), strict=True))
@@ -145,13 +149,18 @@ def checks_table(checks: Sequence[Check], *, caption: object = None) -> Markup |
     return table(heads, rows, caption=caption, numeric=numeric, class_="checks")
 
 
+def _judged(check: Check) -> Markup | None:
+    told = bar(check)
+    return None if told is None else join(told, " ", verdict(check))
+
+
 def _named(check: Check) -> Markup:
     return join(check.name, tag("div", check.note, class_="note") if check.note else None)
 
 
 def feature_name(feature: FeatureName, *, label: bool = True) -> Markup:
     """`dictionary/index`, with its label."""
-    name = tag("code", feature.name, class_="feature", data_feature=feature.index)
+    name = tag("code", feature.name, class_="name", data_value=feature.index)
     return join(name, " ", tag("q", feature.label)) if label and feature.label else join(name)
 
 

@@ -218,8 +218,7 @@ class PromptSet(Config):
 
     name: Text
     before: Figure
-    after: Figure
-    bar: Measure | None = None
+    after: Measure
 
 
 class NamedFigure(Config):

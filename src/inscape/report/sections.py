@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from inscape.report.graph_svg import graph_svg
 from inscape.report.markup import Markup, join, tag
@@ -78,37 +78,42 @@ def header(given: Header) -> Markup:
 
 
 def dictionaries(rows: Sequence[DictionaryRow]) -> Markup:
-    """One row a dictionary, and the skills kept beneath."""
-    heads = ["dictionary", "site", "features", "k", "unexplained variance (FVU)", "active (L0)",
-             "dead", "loss recovered, zero floor", "loss recovered, mean floor",
-             "extra loss"]  # fmt: skip
-    body = [
-        (
-            join(row.name, tag("div", row.note, class_="note") if row.note else None),
-            row.site_in if row.site_in == row.site_out else f"{row.site_in} → {row.site_out}",
-            number(row.d_dict),
-            number(row.k),
-            measure_cell(row.fvu),
-            measure_cell(row.l0),
-            join(measure_cell(row.dead), _dead_tokens(row)),
-            measure_cell(row.loss_recovered_zero),
-            measure_cell(row.loss_recovered_mean),
-            measure_cell(row.extra_ce),
-        )
-        for row in rows
-    ]
+    """One column a dictionary, and the skills kept beneath."""
+    columns = [("", [tag("span", r.name, class_="name") for r in rows])]
+    columns += [(name, [cell(row) for row in rows]) for name, cell in _DICTIONARY_CELLS]
+    if any(row.note for row in rows):
+        columns.append(("note", [tag("span", row.note, class_="note") for row in rows]))
+    heads, *body = [[name, *cells] for name, cells in columns]
     skills = [
         checks_table(row.skills, caption=f"Skills kept with {row.name} spliced in")
         for row in rows
         if row.skills
     ]
-    return join(table(heads, body, numeric=[2, 3], class_="measures"), skills)
+    return join(table(heads, body, class_="measures"), skills)
 
 
-def _dead_tokens(row: DictionaryRow) -> Markup | None:
+def _site(row: DictionaryRow) -> Markup:
+    return join(row.site_in if row.site_in == row.site_out else f"{row.site_in} → {row.site_out}")
+
+
+def _dead(row: DictionaryRow) -> Markup:
     if row.num_dead_tokens is None:
-        return None
-    return tag("div", "over ", number(row.num_dead_tokens, "tokens"), class_="interval")
+        return measure_cell(row.dead)
+    over = tag("div", "over ", number(row.num_dead_tokens, "tokens"), class_="interval")
+    return join(measure_cell(row.dead), over)
+
+
+_DICTIONARY_CELLS: list[tuple[str, Callable[[DictionaryRow], Markup]]] = [
+    ("site", _site),
+    ("features", lambda row: number(row.d_dict)),
+    ("active at most (k)", lambda row: number(row.k)),
+    ("active on average (L0)", lambda row: measure_cell(row.l0)),
+    ("unexplained variance (FVU)", lambda row: measure_cell(row.fvu)),
+    ("dead features", _dead),
+    ("loss recovered, zero ablation as floor", lambda row: measure_cell(row.loss_recovered_zero)),
+    ("loss recovered, mean ablation as floor", lambda row: measure_cell(row.loss_recovered_mean)),
+    ("extra loss", lambda row: measure_cell(row.extra_ce)),
+]
 
 
 def concept(given: Concept) -> Markup:
@@ -186,7 +191,8 @@ def _swatch(style: str) -> Markup:
 
 _KEY = join(
     _swatch("up"), " raises what it reaches ", _swatch("down"), " lowers it; the wider, the more. "
-    "Contributions run from the left and below to the right and above."
+    "Contributions run from the left and below to the right and above. A wide picture scrolls "
+    "sideways."
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ PRICE = "nats per token above the unsteered text"
 
 def steering_html(study: SteeringStudy) -> Markup:
     """One study as an `<article>`."""
-    features = [join(feature_name(f), "; ") for f in study.features]
+    features = [("; " if i else None, feature_name(f)) for i, f in enumerate(study.features)]
     return tag(
         "article",
         tag("h3", study.title),
@@ -112,8 +112,8 @@ def _samples(samples: Sequence[Sample]) -> Markup | None:
             "li",
             tag("p", tag("q", sample.prompt), class_="prompt"),
             tag("div",
-                tag("div", tag("h5", "plain"), tag("p", sample.plain, dir="auto")),
-                tag("div", tag("h5", "steered"), tag("p", sample.steered, dir="auto")),
+                tag("div", tag("h5", "plain"), tag("p", sample.plain.lstrip(" "), dir="auto")),
+                tag("div", tag("h5", "steered"), tag("p", sample.steered.lstrip(" "), dir="auto")),
                 class_="pair"),
             tag("p", sample.note, class_="note") if sample.note else None,
         )
