@@ -41,7 +41,10 @@ def command(
     Run again after a stop, it goes on where it was.
     """
     from inscape.atlas import BuildConfig, build
+    from inscape.core import keep_freed_memory
     from inscape.model import Model
+
+    keep_freed_memory()
 
     config = BuildConfig(
         layer=layer,

@@ -38,6 +38,9 @@ def command(
 
     Run again after a stop, it goes on from its last checkpoint.
     """
+    from inscape.core import keep_freed_memory
+
+    keep_freed_memory()
     if is_atlas(source):
         result = _train_atlas(source, dictionary)
     else:
