@@ -13,7 +13,8 @@ What is finished is not done again; what was interrupted goes on.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ from inscape.storage import lock
 from inscape.training import TrainConfig, train
 
 STORE = "corpus"
+Step = Callable[[str], AbstractContextManager[None]]
+
+
+def _untimed(name: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 def build(
@@ -39,6 +45,7 @@ def build(
     *,
     source: str | Path | None = None,
     device: str | None = None,
+    step: Step = _untimed,
 ) -> Atlas:
     """An atlas of `model`, made from `text` in the folder `out`; run again, it goes on.
 
@@ -47,6 +54,7 @@ def build(
         text: a file or folder of documents (see `activations.documents`).
         config: what is asked for; for an atlas that is there, None takes its own settings.
         source: where a model that is passed open can be opened again; its name if None.
+        step: entered around each of harvest, train, index and label, with that name.
 
     Raises:
         InputError: `out` holds something else, or an atlas with other settings.
@@ -58,10 +66,14 @@ def build(
         source = opened.name if isinstance(model, Model) else model
     atlas = _open_or_create(opened, source, out, config)
     with lock(out):
-        harvest_atlas(atlas, text)
-        train_atlas(atlas)
-        index_atlas(atlas)
-        label_atlas(atlas)
+        with step("harvest"):
+            harvest_atlas(atlas, text)
+        with step("train"):
+            train_atlas(atlas)
+        with step("index"):
+            index_atlas(atlas)
+        with step("label"):
+            label_atlas(atlas)
     return atlas
 
 
@@ -92,7 +104,7 @@ def _open_or_create(
 
 def residual_layer(model: Model, config: BuildConfig) -> int:
     """The layer whose residual stream gets a dictionary: the asked one, or the middle."""
-    layer = model.num_layers // 2 if config.layer is None else config.layer
+    layer = (model.num_layers - 1) // 2 if config.layer is None else config.layer
     if layer >= model.num_layers:
         raise InputError(
             f"layer {layer} is beyond the last layer of {model.name}",

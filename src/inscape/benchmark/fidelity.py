@@ -5,6 +5,8 @@ Measured on documents of a fresh seed; the skills on combinations that training 
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor
 
 from inscape.benchmark.row import Check, Row
@@ -74,7 +76,7 @@ def _skills(system: System, *, count: int, seed: int) -> tuple[dict[str, Share],
     found = []
     for spliced in (False, True):
         skills = measure(
-            lambda tokens, spliced=spliced: run(tokens, spliced),
+            partial(run, spliced=spliced),
             system.model.tokenizer, count=count, seed=seed,
         )  # fmt: skip
         found.append({name: skills[name] for name in SKILLS})

@@ -91,7 +91,7 @@ def _input_gradient(model: Model, batch: Batch, case: int) -> int:
     run = model.run(tokens[None].to(model.device), edits={"embed": leaf}, logits="last", grad=True)
     if run.logits is None:
         raise RuntimeError("a run with logits returned none")
-    (run.logits[0, -1, wrong] - run.logits[0, -1, right]).backward()
+    torch.autograd.backward(run.logits[0, -1, wrong] - run.logits[0, -1, right])
     gradient = leaves[0].grad
     if gradient is None:
         raise RuntimeError("no gradient reached the embeddings")

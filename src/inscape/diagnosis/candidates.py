@@ -98,7 +98,7 @@ def _add_pushes(
         raise RuntimeError("a run with logits returned none")
     rows = torch.arange(len(batch))
     last = run.logits[rows, batch.lengths - 1]
-    (last[rows, wrong] - last[rows, batch.right]).sum().backward()
+    torch.autograd.backward((last[rows, wrong] - last[rows, batch.right]).sum())
     real = batch.real
     real[:, 0] = model.bos_id is None  # BOS is left alone by edits, so it is left out here
     case = torch.arange(len(batch))[:, None].expand(real.shape)[real]

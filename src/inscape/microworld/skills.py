@@ -69,7 +69,9 @@ def answer_tokens(offsets: Sequence[tuple[int, int]], start: int, end: int) -> l
 def measure(logits: Logits, tokenizer: Any, *, count: int = 500, seed: int = 0) -> dict[str, Share]:
     """Every skill on `count` held-out documents a domain."""
     tally: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    sets = [(None, held_out_documents(domain, count, seed=seed)) for domain in HELD_OUT_DOMAINS]
+    sets: list[tuple[str | None, list[Document]]] = [
+        (None, held_out_documents(domain, count, seed=seed)) for domain in HELD_OUT_DOMAINS
+    ]
     random = Random(seeded(seed, "skills"))
     sets += [
         ("two_hop_unseen", [two_hop(random, True, unseen=True) for _ in range(count)]),

@@ -40,12 +40,13 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 def as_transformers(tokenizer: Tokenizer) -> Any:
     """The tokenizer as transformers saves and loads it; adds BOS to every text."""
     from tokenizers.processors import TemplateProcessing
-    from transformers import PreTrainedTokenizerFast
+    import transformers
 
     tokenizer.post_processor = TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
     )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS)
+    wrap: Any = transformers.PreTrainedTokenizerFast
+    return wrap(tokenizer_object=tokenizer, bos_token=BOS)
 
 
 def sample_texts(stream: Iterable[Any], count: int) -> list[str]:

@@ -63,7 +63,10 @@ def make_tokenizer(recipe: Recipe) -> Any:
         *(p.name for p in facts.LANDMARKS), *(p.fame for p in facts.LANDMARKS),
         *(i.name for i in facts.INSECTS),
     ]  # fmt: skip
-    texts = sample_texts(documents(seeded(recipe.seed, "tokenizer"), shares=FIRST_SHARES), 20_000) + 60 * table
+    texts = (
+        sample_texts(documents(seeded(recipe.seed, "tokenizer"), shares=FIRST_SHARES), 20_000)
+        + 60 * table
+    )
     return as_transformers(train_tokenizer(texts, recipe.vocabulary))
 
 
@@ -163,7 +166,7 @@ def train(
     since = time.monotonic()
     with progress("training", recipe.tokens, "tokens") as bar:
         bar.advance(state["seen"])
-        for following, made in batches(tokenizer, recipe, state["next"]):
+        for following, made in batches(tokenizer, recipe, int(state["next"])):
             began = time.monotonic()
             for batch in made:
                 loss = _step(model, optimiser, recipe, batch, state, device)
@@ -192,7 +195,7 @@ def _step(
         logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
     )
     loss = (losses * weights.flatten()).sum() / weights.sum()
-    loss.backward()
+    torch.autograd.backward(loss)
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
     optimiser.zero_grad()
@@ -239,10 +242,7 @@ def card(recipe: Recipe, state: dict[str, Any], skills: Any) -> dict[str, Any]:
         "training_minutes": round(state["seconds"] / 60, 1),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "skills": {
-            name: s.to_json()
-            for name, s in skills.items()
-        },
+        "skills": {name: s.to_json() for name, s in skills.items()},
     }
 
 
