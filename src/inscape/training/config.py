@@ -10,6 +10,8 @@ from inscape.core import Config, InputError
 
 _PAPER_WARMUP = 1000
 _PAPER_DEAD_TOKENS = 10_000_000
+_LONG_RUN = 100_000
+_MOST_HASTE = 10.0
 
 
 class TrainConfig(Config):
@@ -33,7 +35,7 @@ class TrainConfig(Config):
     d_dict: int = Field(gt=0)
     k: int = Field(gt=0)
     tokens: int = Field(gt=0)
-    batch_size: int = Field(default=2048, gt=0)
+    batch_size: int = Field(default=1024, gt=0)
     lr: float | None = Field(default=None, gt=0)
     warmup: float = Field(default=0.05, ge=0, le=1)
     decay: float = Field(default=0.2, ge=0, le=1)
@@ -68,7 +70,7 @@ class TrainConfig(Config):
     @property
     def peak_lr(self) -> float:
         """The learning rate between warm-up and decay."""
-        return default_lr(self.d_dict) if self.lr is None else self.lr
+        return default_lr(self.d_dict, self.num_steps) if self.lr is None else self.lr
 
     @property
     def dead_window(self) -> int:
@@ -87,6 +89,12 @@ class TrainConfig(Config):
         return self.peak_lr * max(factor, 0.0)
 
 
-def default_lr(d_dict: int) -> float:
-    """The published rule 2e-4 / sqrt(d_dict / 2^14) (Gao et al. 2024)."""
-    return 2e-4 / math.sqrt(d_dict / 2**14)
+def default_lr(d_dict: int, num_steps: int) -> float:
+    """The published rule 2e-4 / sqrt(d_dict / 2^14) (Gao et al. 2024), raised for short runs.
+
+    A run of fewer than 100,000 steps takes sqrt(100,000 / num_steps) times as much, at most ten
+    times. Measured on the activations of a five-layer story model at a million tokens: the
+    published rate ends at twice the unexplained variance of one ten times as large.
+    """
+    haste = math.sqrt(_LONG_RUN / max(num_steps, 1))
+    return 2e-4 / math.sqrt(d_dict / 2**14) * min(max(haste, 1.0), _MOST_HASTE)

@@ -20,8 +20,10 @@ def initial_weights(
     """The published starting point, by parameter name.
 
     Autoencoder: unit decoder rows in random directions, encoder tied to them, b_dec the geometric
-    median of the sample. Transcoder: encoder rows of unit norm in random directions, W_dec = 0,
-    b_dec = the mean target. Encoder biases are zero.
+    median of the sample, encoder biases zero. Transcoder: encoder rows of unit norm in random
+    directions, W_dec = 0, b_dec = the mean target; the encoder biases are such that the mean input
+    gives zero (nothing is subtracted from the input, and with zero biases a large mean would decide
+    which features ever fire).
 
     Args:
         sample: scaled activations that the encoder reads.
@@ -33,10 +35,11 @@ def initial_weights(
     if shape.transcoder:
         decoder = torch.zeros((shape.d_dict, shape.d_out))
         offset = target_mean.float().clone()
+        biases = -(encoder @ sample.mean(0))
     else:
         decoder = encoder.clone()
         offset = geometric_median(sample)
-    biases = torch.zeros(shape.d_dict)
+        biases = torch.zeros(shape.d_dict)
     return {"W_enc": encoder, "b_enc": biases, "W_dec": decoder, "b_dec": offset}
 
 
