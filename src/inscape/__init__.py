@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inscape.activations import harvest
+    from inscape.activations.harvest import harvest
     from inscape.atlas import Atlas
-    from inscape.attribution import trace
-    from inscape.diagnosis import diagnose
+    from inscape.attribution.trace import trace
+    from inscape.diagnosis.diagnose import diagnose
     from inscape.dictionary import Dictionary
     from inscape.features import FeatureIndex
     from inscape.intervention import steer

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +209,41 @@ def test_a_full_disk_loses_nothing(
     assert tree(out).keys() == tree(atlas).keys() - {
         name for name in tree(atlas) if name.startswith("traces/")
     }
+
+
+@contextmanager
+def small_files(limit: int) -> Iterator[None]:
+    """The operating system refuses files larger than `limit` bytes, whoever writes them."""
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, former[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+
+
+@pytest.mark.parametrize(
+    ("command", "removed", "limit"),
+    [
+        ("train", "dictionaries", 4_000),
+        ("index", "features", 4_000),
+        ("index", "features", 40_000),
+        ("label", "labels", 500),
+    ],
+)
+def test_a_refused_write_in_any_library_loses_nothing(
+    command: str, removed: str, limit: int, refused: Run, atlas: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "atlas"
+    shutil.copytree(atlas, copy)
+    shutil.rmtree(copy / removed / "resid1")
+    before = tree(copy)
+    with small_files(limit):
+        line = refused(command, copy)
+    assert "no space left" in line
+    partial = {name for name in tree(copy) if ".partial/" in name}
+    assert tree(copy).keys() - partial == before.keys()
+    assert shell.main([command, str(copy)]) == 0
+    found, wanted = tree(copy), tree(atlas)
+    results = [name for name in wanted if name.endswith((".safetensors", ".parquet", ".npy"))]
+    assert {name: found[name] for name in results} == {name: wanted[name] for name in results}
