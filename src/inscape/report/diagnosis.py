@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from inscape.report.figures import Figure
 from inscape.report.markup import Markup, join, tag
-from inscape.report.parts import bar, checks_table, feature_name, figure, number, table, verdict
+from inscape.report.parts import (
+    checks_table,
+    feature_name,
+    figure,
+    measure_line,
+    number,
+    table,
+)
 from inscape.report.parts import visible as visible_token
 from inscape.report.schema import BaselineRow, DiagnosisView, PromptSet, SuspectRow
 
@@ -142,14 +149,20 @@ def _share(given: Figure, style: str) -> Markup:
 def _sets(sets: Sequence[PromptSet]) -> Markup | None:
     if not sets:
         return None
-    bars = any(s.after.bar is not None for s in sets)
     rows = [
-        (s.name, _share(s.before, "plain"), _share(s.after.figure, "for-right"))
-        + ((join(bar(s.after), " ", verdict(s.after)),) if bars else ())
+        (
+            s.name,
+            _share(s.before, "plain"),
+            measure_line(s.after, _share(s.after.figure, "for-right")),
+        )
         for s in sets
     ]
-    heads = ["prompts", "right before", "right after"] + (["bar"] if bars else [])
-    return table(heads, rows, caption="Right answers by set of prompts", class_="bars")
+    return table(
+        ["prompts", "right before", "right after"],
+        rows,
+        caption="Right answers by set of prompts",
+        class_="bars",
+    )
 
 
 def _baselines(rows: Sequence[BaselineRow]) -> Markup | None:

@@ -14,6 +14,7 @@ from inscape.report.schema import GraphPicture, PictureEdge, PictureNode
 THINNEST, THICKEST = 0.8, 5.0
 FAINTEST = 0.3
 BOW = 18.0
+SMALLEST = 0.85
 
 
 def graph_svg(picture: GraphPicture) -> Markup:
@@ -42,6 +43,8 @@ def graph_svg(picture: GraphPicture) -> Markup:
         width=_px(layout.width),
         height=_px(layout.height),
         font_size=_px(FONT),
+        # A picture that is a little too wide for the page is drawn a little smaller.
+        style=f"--least:{_px(SMALLEST * layout.width)}px",
     )
 
 

@@ -75,7 +75,7 @@ def bar(measure: Measure) -> Markup | None:
 def samples(measure: Measure) -> Markup | None:
     """What a figure rests on."""
     if measure.samples is None:
-        return None
+        return join(measure.sample_unit) if measure.sample_unit else None
     unit = f"\u00a0{measure.sample_unit}" if measure.sample_unit else ""
     return join(number(measure.samples), unit)
 
@@ -84,15 +84,28 @@ def measure_cell(measure: Measure | None) -> Markup:
     """A figure, its interval, its bar and the verdict, one below the other."""
     if measure is None:
         return number(None)
-    told = bar(measure)
     lines = [
         tag("div", number(measure.figure.value, measure.figure.unit), class_="figure"),
         [tag("div", part, class_="interval") for part in _beside(measure.figure)],
-        tag("div", told, " ", verdict(measure), class_="bar") if told else None,
-        tag("div", samples(measure), class_="interval") if measure.samples is not None else None,
-        tag("div", measure.note, class_="interval") if measure.note else None,
+        _judged(measure),
+        _rests_on(measure),
     ]
     return join(lines)
+
+
+def measure_line(measure: Measure, bars: object) -> Markup:
+    """A measure of which the figure is drawn as `bars`, with the rest beneath."""
+    return join(bars, _judged(measure), _rests_on(measure))
+
+
+def _judged(measure: Measure) -> Markup | None:
+    told = bar(measure)
+    return tag("div", told, " ", verdict(measure), class_="bar") if told else None
+
+
+def _rests_on(measure: Measure) -> Markup:
+    texts = [text for text in (samples(measure), measure.note) if text]
+    return join([tag("div", text, class_="interval") for text in texts])
 
 
 def table(
@@ -138,7 +151,7 @@ def checks_table(checks: Sequence[Check], *, caption: object = None) -> Markup |
     columns: list[tuple[str, list[object], bool]] = [
         ("what", [_named(c) for c in checks], False),
         ("measured", [figure(c.figure) for c in checks], False),
-        ("bar", [_judged(c) for c in checks], False),
+        ("bar", [_bar_and_verdict(c) for c in checks], False),
         ("samples", [samples(c) for c in checks], True),
         ("seed", [None if c.seed is None else number(c.seed) for c in checks], True),
     ]
@@ -149,7 +162,7 @@ def checks_table(checks: Sequence[Check], *, caption: object = None) -> Markup |
     return table(heads, rows, caption=caption, numeric=numeric, class_="checks")
 
 
-def _judged(check: Check) -> Markup | None:
+def _bar_and_verdict(check: Check) -> Markup | None:
     told = bar(check)
     return None if told is None else join(told, " ", verdict(check))
 

@@ -1,0 +1,168 @@
+"""Pictures of graphs: the strongest part is chosen, nothing overlaps, signs are seen."""
+
+from __future__ import annotations
+
+from itertools import combinations, pairwise
+
+import numpy as np
+import pytest
+from tests.report.made import PROMPT, SUM, graph
+from tests.report.reading import Page
+
+from inscape.report import GraphPicture, PictureEdge, PictureNode, graph_svg, picture
+from inscape.report.graph_layout import FONT, lay_out
+from inscape.report.lettering import lines, shorten, width
+
+GRAPHS = [graph(PROMPT, seed=seed) for seed in range(3)] + [graph(SUM, seed=3, answer="89")]
+
+
+@pytest.mark.parametrize("given", GRAPHS)
+def test_the_picture_is_small_and_whole(given) -> None:  # type: ignore[no-untyped-def]
+    drawn = picture(given, max_nodes=30, max_edges=50)
+    assert len(drawn.nodes) <= 30
+    assert len(drawn.edges) <= 50
+    assert [n.name for n in drawn.nodes if n.kind == "logit"] == [given.nodes[-1].token]
+    touched = {end for e in drawn.edges for end in (e.source, e.target)}
+    assert touched | {len(drawn.nodes) - 1} == set(range(len(drawn.nodes)))
+    assert (drawn.num_nodes, drawn.num_edges) == (3120, 88211)
+    assert (drawn.replacement, drawn.completeness) == (0.813, 0.927)
+    assert len(drawn.paths) == 8
+
+
+def test_edges_keep_their_ends_weights_and_signs() -> None:
+    given = GRAPHS[0]
+    drawn = picture(given)
+    real = {}
+    for s, t, w in zip(given.edges.source, given.edges.target, given.edges.weight, strict=True):
+        a, b = given.nodes[s], given.nodes[t]
+        real[a.kind, a.position, a.activation, b.kind, b.activation] = float(w)
+    for edge in drawn.edges:
+        a, b = drawn.nodes[edge.source], drawn.nodes[edge.target]
+        key = (a.kind, a.position, a.activation, b.kind, b.activation)
+        assert real[key] == edge.weight
+
+
+def test_what_matters_most_is_drawn() -> None:
+    given = GRAPHS[0]
+    drawn = picture(given, max_nodes=12, max_edges=200)
+    shown = {n.influence for n in drawn.nodes if n.kind != "logit"}
+    best = sorted((n.influence for n in given.nodes if n.kind != "logit"), reverse=True)[:11]
+    assert shown <= set(best)
+    assert len(shown) >= 9
+
+
+def test_pruned_parts_are_not_drawn() -> None:
+    given = graph(PROMPT)
+    given.kept_nodes = given.kept_nodes.copy()
+    given.kept_nodes[given.nodes.index(max(given.nodes, key=lambda n: n.influence))] = False
+    given.kept_edges = np.asarray(given.edges.weight > 0)
+    drawn = picture(given, max_nodes=1000, max_edges=10_000)
+    assert all(edge.weight > 0 for edge in drawn.edges)
+    assert max(n.influence or 0 for n in drawn.nodes) < max(n.influence for n in given.nodes)
+
+
+def test_names_come_from_a_mapping_or_a_function() -> None:
+    given = graph(PROMPT)
+    feature = max((n for n in given.nodes if n.kind == "feature"), key=lambda n: n.influence)
+    key = (str(feature.dictionary), feature.feature)
+    assert "my name" in {n.name for n in picture(given, {key: "my name"}).nodes}
+    called = picture(given, lambda dictionary, number: f"{dictionary} no. {number}")
+    names = {n.name for n in called.nodes if n.kind == "feature"}
+    assert f"{key[0]} no. {key[1]}" in names
+    feature.label = None
+    details = {n.name for n in picture(given, {}).nodes}
+    assert f"{key[0]}/{key[1]}" in details
+
+
+@pytest.mark.parametrize("given", GRAPHS)
+def test_boxes_do_not_overlap_and_hold_their_text(given) -> None:  # type: ignore[no-untyped-def]
+    layout = lay_out(picture(given))
+    assert len(layout.boxes) == len(layout.column_of)
+    for box in layout.boxes:
+        assert box.x >= 0
+        assert box.x + box.width <= layout.width
+        assert box.y >= 0
+        assert box.y + box.height <= layout.height
+        assert all(width(line, FONT) <= box.width for line in box.text)
+    for a, b in combinations(layout.boxes, 2):
+        apart = (a.x + a.width <= b.x or b.x + b.width <= a.x
+                 or a.y + a.height <= b.y or b.y + b.height <= a.y)  # fmt: skip
+        assert apart, (a, b)
+
+
+@pytest.mark.parametrize("given", GRAPHS)
+def test_tokens_of_the_axis_do_not_overlap(given) -> None:  # type: ignore[no-untyped-def]
+    drawn = picture(given)
+    layout = lay_out(drawn)
+    ends = [
+        (x - width(token.strip(), FONT) / 2, x + width(token.strip(), FONT) / 2)
+        for x, token in zip(layout.token_x, drawn.prompt_tokens, strict=True)
+    ]
+    assert all(a[1] <= b[0] for a, b in pairwise(ends))
+
+
+def test_rows_go_up_with_the_layers() -> None:
+    drawn = picture(GRAPHS[0])
+    layout = lay_out(drawn)
+    height = {"embedding": -1, "logit": 99}
+    levels = [height.get(n.kind, n.layer) for n in drawn.nodes]
+    for (a, low), (b, high) in combinations(zip(layout.boxes, levels, strict=True), 2):
+        if low != high:
+            assert (low < high) == (a.y > b.y)  # type: ignore[operator]
+
+
+def small(*weights: float) -> GraphPicture:
+    ends = [
+        PictureNode(kind="embedding", layer=None, position=0, name="<b>&token"),
+        PictureNode(kind="logit", layer=None, position=1, name=" Mary", probability=0.5),
+    ]
+    features = [
+        PictureNode(kind="feature", layer=i, position=1, name=f"feature {i}", detail=f"mlp{i}/7")
+        for i in range(len(weights))
+    ]
+    edges = [PictureEdge(source=2 + i, target=1, weight=w) for i, w in enumerate(weights)]
+    return GraphPicture(prompt="p", prompt_tokens=("<b>&token", " to"), target=" Mary",
+                        num_layers=4, nodes=(*ends, *features), edges=tuple(edges))  # fmt: skip
+
+
+def test_signs_and_sizes_are_seen() -> None:
+    page = Page(graph_svg(small(2.0, -1.0, 0.5)))
+    edges = {float(str(p["data-value"])): p for p in page.named("path")}
+    assert edges[-1.0]["class"] == "edge down"
+    assert edges[2.0]["class"] == edges[0.5]["class"] == "edge up"
+    widths = [float(str(edges[w]["stroke-width"])) for w in (0.5, -1.0, 2.0)]
+    assert widths == sorted(widths)
+    assert widths[0] < widths[2]
+    assert "feature 1 → Mary: −1.00" in page.text
+    assert "feature 0 · mlp0/7 · layer 0 · position 1" in page.text
+    assert page.named("b") == []
+    assert "<b>&token" in page.text
+
+
+def test_an_empty_picture_is_drawn() -> None:
+    page = Page(graph_svg(small()))
+    assert page.named("path") == []
+    svg = page.named("svg")[0]
+    assert "nan" not in str(svg["viewbox"])
+
+
+def test_a_picture_that_points_outside_itself_is_refused() -> None:
+    good = small(1.0)
+    with pytest.raises(ValueError, match="leaves the picture"):
+        GraphPicture(**{**dict(good), "edges": (PictureEdge(source=9, target=1, weight=1.0),)})
+    outside = good.nodes[0].model_copy(update={"position": 2})
+    with pytest.raises(ValueError, match="outside the prompt"):
+        GraphPicture(**{**dict(good), "nodes": (outside, *good.nodes[1:])})
+
+
+def test_text_is_broken_and_cut_to_its_room() -> None:
+    assert lines("John", 100, 11) == ["John"]
+    text = "giving: gave, handed, passed to somebody else in the story"
+    broken = lines(text, 100, 11, 3)
+    assert len(broken) == 3
+    assert all(width(line, 11) <= 100 for line in broken)
+    assert broken[-1].endswith("…")
+    assert shorten("x" * 100, 50, 11).endswith("…")
+    assert width(shorten("大" * 30, 50, 11), 11) <= 50
+    assert lines("", 50, 11) == [""]
+    assert all(width(line, 11) <= 60 for line in lines("un" * 40 + " and more", 60, 11))
