@@ -6,10 +6,14 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
+from tests.attribution.random_transcoders import TOKENS, random_transcoders
+from tests.families import tiny, tiny_tokenizer
 from tests.report.made import PROMPT, SUM, graph
 from tests.report.reading import Page
 
-from inscape.report import GraphPicture, PictureEdge, PictureNode, graph_svg, picture
+from inscape.attribution import trace
+from inscape.model import Model
+from inscape.report import GraphPicture, PictureEdge, PictureNode, graph_svg, picture, picture_html
 from inscape.report.graph_layout import FONT, lay_out
 from inscape.report.lettering import lines, shorten, width
 
@@ -166,3 +170,20 @@ def test_text_is_broken_and_cut_to_its_room() -> None:
     assert width(shorten("大" * 30, 50, 11), 11) <= 50
     assert lines("", 50, 11) == [""]
     assert all(width(line, 11) <= 60 for line in lines("un" * 40 + " and more", 60, 11))
+
+
+def test_a_real_trace_is_drawn_with_the_names_of_an_atlas() -> None:
+    tokenizer = tiny_tokenizer()
+    model = Model.wrap(tiny("llama", vocab_size=len(tokenizer)), tokenizer)
+    given = trace(model, random_transcoders(model), TOKENS)
+    drawn = picture(given, lambda dictionary, number: f"<i>{dictionary}</i> {number}")
+    features = [n for n in drawn.nodes if n.kind == "feature"]
+    assert features
+    for node in features:
+        dictionary, _, number = node.detail.rpartition("/")
+        assert node.name == f"<i>{dictionary}</i> {number}"
+    assert GraphPicture.model_validate(drawn.model_dump(mode="json")) == drawn
+    page = Page(picture_html(drawn))
+    assert len(page.named("path")) == len(drawn.edges)
+    assert page.named("i") == []
+    assert features[0].name in page.text
