@@ -15,7 +15,7 @@ from tests.report.made import report
 from tests.report.reading import Page
 
 from inscape.core import DataError, StorageError
-from inscape.report import Report, read_report, render, write_report
+from inscape.report import Report, read_report, render, report_text, write_report
 
 # Keys whose value is not told as such: an enumeration that decides how something is drawn.
 DRAWN = {"kind", "relation", "unit", "passed", "schema", "version"}
@@ -133,6 +133,15 @@ def test_parts_without_content_are_left_out() -> None:
     page = Page(render(Report(header=report().header)))
     assert page.named("section") == []
     assert page.named("nav") == []
+
+
+def test_the_terminal_tells_every_row_with_its_verdict() -> None:
+    lines = report_text(report()).splitlines()
+    table = lines[next(i for i, line in enumerate(lines) if "against their bars" in line) + 1 :]
+    assert len(table) == len(report().validation)
+    assert "SHORT  deception suppressed: 37.5" in table[2]
+    assert [line.split()[0] for line in table] == ["holds", "holds", "SHORT", "holds", "holds",
+                                                   "not"]  # fmt: skip
 
 
 def test_both_files_are_written_and_read_back_equal(tmp_path: Path) -> None:

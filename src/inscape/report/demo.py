@@ -23,9 +23,8 @@ import torch
 
 from inscape.atlas import Atlas, BuildConfig, build
 from inscape.attribution import Graph, trace
-from inscape.benchmark import Row, System
+from inscape.benchmark import Row, System, faults, fidelity, selectivity
 from inscape.benchmark import deception as lying
-from inscape.benchmark import faults, fidelity, selectivity
 from inscape.benchmark import steering as bridge
 from inscape.benchmark.concepts import Concept, named_features
 from inscape.core import keep_freed_memory, track

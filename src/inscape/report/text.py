@@ -43,7 +43,8 @@ def _concept(concept: Concept) -> Iterator[str]:
         for name, measure in (("AUROC", concept.auroc), ("F1", concept.f1))
         if measure is not None
     )
-    yield f"{concept.title}: {concept.feature.name} [{concept.feature.label or 'no label'}]  {figures}"
+    label = concept.feature.label or "no label"
+    yield f"{concept.title}: {concept.feature.name} [{label}]  {figures}"
     if concept.examples:
         example = concept.examples[0]
         top = max(example.values, default=0.0)
@@ -69,8 +70,8 @@ def _trace(trace: Trace) -> Iterator[str]:
 def _diagnosis(view: DiagnosisView) -> Iterator[str]:
     yield from _head(f"Diagnosis: {view.title}")
     yield (
-        f"{view.prompt} → {view.wrong!r} (p={show(view.wrong_probability)}); right is {view.right!r} "
-        f"(p={show(view.right_probability)}); verdict: {view.mechanism}"
+        f"{view.prompt} → {view.wrong!r} (p={show(view.wrong_probability)}); "
+        f"right is {view.right!r} (p={show(view.right_probability)}); verdict: {view.mechanism}"
     )
     for row in view.repair:
         where = ", ".join(repr(token.token) for token in row.tokens)
@@ -108,4 +109,5 @@ def _check(check: Check) -> str:
     if check.bar is None:
         return f"{check.name}: {_figure(check.figure)}"
     verdict = {True: "holds", False: "SHORT", None: "not measured"}[check.passed]
-    return f"{verdict:>5}  {check.name}: {_figure(check.figure)}  (bar {show_bar(check.bar, check.figure.unit)})"
+    bar = show_bar(check.bar, check.figure.unit)
+    return f"{verdict:>5}  {check.name}: {_figure(check.figure)}  (bar {bar})"
