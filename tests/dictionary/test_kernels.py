@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -129,3 +134,18 @@ def test_threads_follow_torch() -> None:
         assert numba.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_kernels_are_cached_on_disk(tmp_path: Path, repository: Path) -> None:
+    """A second process loads what the first one compiled (here: the first kernel only)."""
+    code = (
+        "import torch; from inscape.dictionary.kernels import select, select_top;"
+        "select_top(torch.ones(2, 40), 2)"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    environment["PYTHONPATH"] = str(repository / "src")
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    written = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.nbc")}
+    assert any("_select" in file.name for file in written)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.nbc")} == written

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
 @dataclass
 class Stats:
-    mean: np.ndarray[Any, Any]
+    mean: NDArray[Any]
     mean_norm: float
     variance: float
 

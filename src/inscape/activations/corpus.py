@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inscape.activations.documents import corpus_files, documents
 from inscape.core import DataError
@@ -33,10 +34,10 @@ class Pool:
     first_row: the number of its first row in the whole store.
     """
 
-    ids: np.ndarray[Any, np.dtype[np.int32]]
-    starts: np.ndarray[Any, np.dtype[np.int64]]
-    lengths: np.ndarray[Any, np.dtype[np.int64]]
-    document: np.ndarray[Any, np.dtype[np.int32]]
+    ids: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    document: NDArray[np.int32]
     first_row: int
 
 

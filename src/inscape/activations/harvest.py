@@ -21,6 +21,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inscape.activations.corpus import Corpus, Pool, Text
@@ -214,7 +215,7 @@ class _Writer:
 
     def _arrays(
         self, pool: Pool, acts: dict[str, Tensor]
-    ) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         norms = {site: row_norms(values) for site, values in acts.items()}
         flags = self._flags(pool, norms)
         arrays = dict(zip(COLUMNS, (*_columns(pool), flags), strict=True))
@@ -227,7 +228,7 @@ class _Writer:
             arrays[site] = values.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
         return arrays, {"statistics": json.dumps(figures)}
 
-    def _flags(self, pool: Pool, norms: dict[str, Tensor]) -> np.ndarray[Any, Any]:
+    def _flags(self, pool: Pool, norms: dict[str, Tensor]) -> NDArray[Any]:
         for site, values in norms.items():
             if not bool(torch.isfinite(values).all()):
                 token = int((~torch.isfinite(values)).nonzero()[0])
@@ -249,7 +250,7 @@ class _Writer:
         return (bos * BOS + sinks * SINK).to(torch.uint8).numpy()
 
 
-def _columns(pool: Pool) -> tuple[np.ndarray[Any, Any], ...]:
+def _columns(pool: Pool) -> tuple[NDArray[Any], ...]:
     """ids, document, row and position of every token of a pool."""
     rows = np.arange(pool.first_row, pool.first_row + len(pool.lengths), dtype=np.int32)
     position = np.arange(len(pool.ids)) - np.repeat(pool.starts, pool.lengths)

@@ -18,10 +18,11 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+from numpy.typing import NDArray
 
 from inscape.core import StorageError
 
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Mask = NDArray[np.bool_]
 COLUMNS = ("ids", "document", "row", "position", "flags")
 BOS = 1
 SINK = 2
@@ -43,11 +44,11 @@ class TokenTable:
             the model saw it. flags: 1 beginning of text, 2 attention sink, 0 ordinary.
     """
 
-    ids: np.ndarray[Any, np.dtype[np.int32]]
-    document: np.ndarray[Any, np.dtype[np.int32]]
-    row: np.ndarray[Any, np.dtype[np.int32]]
-    position: np.ndarray[Any, np.dtype[np.int32]]
-    flags: np.ndarray[Any, np.dtype[np.uint8]]
+    ids: NDArray[np.int32]
+    document: NDArray[np.int32]
+    row: NDArray[np.int32]
+    position: NDArray[np.int32]
+    flags: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -97,7 +98,7 @@ class Shard:
         if not whole:
             raise _broken(path, "is half-written")
 
-    def map(self, name: str) -> np.ndarray[Any, Any]:
+    def map(self, name: str) -> NDArray[Any]:
         """One array, mapped read-only; bf16 comes as ml_dtypes.bfloat16."""
         try:
             entry = self._entries[name]

@@ -7,17 +7,17 @@ site) dominate norms and variances: they are found, left out, and their number i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Shaped
+from numpy.typing import NDArray
 from torch import Tensor
 
 SINK_FACTOR = 10.0
 _CHUNK = 4096
 
-Vector = np.ndarray[Any, np.dtype[np.float64]]
+Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inscape.activations.shards import COLUMNS, Shard, TokenTable, shard_name
@@ -82,10 +83,10 @@ class ActivationStore:
     def read(
         self,
         site: str | Site,
-        rows: slice | Sequence[int] | np.ndarray[Any, Any] = slice(None),
+        rows: slice | Sequence[int] | NDArray[Any] = slice(None),
         *,
         dtype: type = np.float32,
-    ) -> np.ndarray[Any, Any]:
+    ) -> NDArray[Any]:
         """Activations [rows, width] of chosen tokens (indices into the token table)."""
         name = self._site(site)
         if isinstance(rows, slice):
@@ -93,7 +94,7 @@ class ActivationStore:
         chosen = np.asarray(rows, np.int64)
         if len(chosen) and not 0 <= chosen.min() <= chosen.max() < self.num_tokens:
             raise InputError(f"tokens beyond the {self.num_tokens} of {self.path}")
-        out: np.ndarray[Any, Any] = np.empty((len(chosen), self.width(name)), dtype)
+        out: NDArray[Any] = np.empty((len(chosen), self.width(name)), dtype)
         shard_of = np.searchsorted(self._offsets, chosen, side="right") - 1
         for number in np.unique(shard_of):
             here = np.flatnonzero(shard_of == number)
@@ -150,7 +151,7 @@ class ActivationStore:
             yield self._batch(names, np.concatenate(parts), held)
 
     def _batch(
-        self, names: list[str], rows: np.ndarray[Any, Any], held: dict[str, Tensor] | None
+        self, names: list[str], rows: NDArray[Any], held: dict[str, Tensor] | None
     ) -> dict[str, Tensor]:
         batch = {}
         for name in names:
@@ -164,7 +165,7 @@ class ActivationStore:
             batch[name] = values
         return batch
 
-    def _refuse(self, site: str, rows: np.ndarray[Any, Any], values: Tensor) -> None:
+    def _refuse(self, site: str, rows: NDArray[Any], values: Tensor) -> None:
         bad = (~torch.isfinite(values)).any(1).nonzero().flatten()
         if not len(bad):
             return
@@ -203,11 +204,11 @@ class ActivationStore:
         return name
 
 
-def _permutation(size: int, seed: int, epoch: int) -> np.ndarray[Any, Any]:
+def _permutation(size: int, seed: int, epoch: int) -> NDArray[Any]:
     return np.random.default_rng(seeded(seed, "batches", epoch)).permutation(size)
 
 
-def to_tensor(array: np.ndarray[Any, Any]) -> Tensor:
+def to_tensor(array: NDArray[Any]) -> Tensor:
     """A tensor over the same memory; bf16 arrays (ml_dtypes) become torch.bfloat16."""
     if array.dtype == ml_dtypes.bfloat16:
         return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)

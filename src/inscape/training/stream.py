@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 
+@runtime_checkable
 class Statistics(Protocol):
     """Statistics of one site: mean [width], E||x||, and E||x - mean||^2."""
 
     @property
-    def mean(self) -> np.ndarray[Any, np.dtype[np.float64]]: ...
+    def mean(self) -> NDArray[np.float64]: ...
 
     @property
     def mean_norm(self) -> float: ...
@@ -22,6 +24,7 @@ class Statistics(Protocol):
     def variance(self) -> float: ...
 
 
+@runtime_checkable
 class ActivationSource(Protocol):
     """Shuffled batches over one or more sites, the same for the same seed from any start.
 

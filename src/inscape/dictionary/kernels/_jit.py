@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
-import numpy as np
 import torch
+from numpy.typing import NDArray
 
 _LOCK = threading.Lock()
 # Reassociation lets dot products vectorise; NaN and infinity keep their meaning, because a
@@ -48,7 +48,7 @@ def parallel(function: Function) -> Function:
     return cast(Function, run)
 
 
-def array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+def array(tensor: torch.Tensor) -> NDArray[Any]:
     """The same memory as a numpy array; the tensor must be contiguous and on the CPU."""
     if not tensor.is_contiguous():
         raise ValueError(f"kernel input of shape {tuple(tensor.shape)} is not contiguous")

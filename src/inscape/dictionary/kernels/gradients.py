@@ -121,7 +121,7 @@ def weight_gradients_plain(
 def _nothing(like: CodeGradient) -> CodeGradient:
     rows = like.indices.shape[0]
     empty = like.values.new_empty((rows, 0))
-    return CodeGradient(like.indices.new_empty((rows, 0)), empty, empty, like.d_out[:0])
+    return CodeGradient(like.indices.new_empty((rows, 0)), empty, empty, like.d_out)
 
 
 @compiled
