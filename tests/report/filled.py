@@ -7,8 +7,8 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from inscape.core import Config
 from inscape.report import PictureEdge, Report
+from inscape.report.figures import Part
 
 # What cannot be any value: places inside a picture, and what follows from other fields.
 FIXED: dict[str, Callable[[int], Any]] = {
@@ -37,11 +37,11 @@ class Filler:
             return arguments[0]
         if origin is tuple:
             return tuple(self.of(arguments[0]) for _ in range(2))
-        if isinstance(kind, type) and issubclass(kind, Config):
+        if isinstance(kind, type) and issubclass(kind, Part):
             return self.model(kind)
         return {str: f"text {number}", int: 700_000 + number, float: 0.1 + number / 7e5}[kind]
 
-    def model(self, kind: type[Config]) -> Config:
+    def model(self, kind: type[Part]) -> Part:
         values: dict[str, Any] = {}
         for name, field in kind.model_fields.items():
             if name in FIXED and (name not in ENDS or kind is PictureEdge):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
-from inscape.core import Config, Share
+from inscape.core import Share
 
 Unit = Literal["", "share", "nats", "logits", "tokens", "seconds", "count"]
 
@@ -38,7 +38,13 @@ Number = Annotated[float | None, BeforeValidator(finite)]
 Text = Annotated[str, BeforeValidator(readable)]
 
 
-class Figure(Config):
+class Part(BaseModel):
+    """A part of the report: frozen, keyword-only, unknown fields refused (ValidationError)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Figure(Part):
     """A value with its 95 % interval; `count` of `total` where it is a share of cases."""
 
     value: Number
@@ -65,7 +71,7 @@ class Figure(Config):
         )  # fmt: skip
 
 
-class Bar(Config):
+class Bar(Part):
     """What a figure must reach. `text` tells a bar that is no single number."""
 
     relation: Literal["at least", "at most", "as told"] = "as told"
@@ -91,7 +97,7 @@ def at_most(value: float, text: str = "") -> Bar:
     return Bar(relation="at most", value=value, text=text)
 
 
-class Measure(Config):
+class Measure(Part):
     """A figure beside its bar.
 
     passed: computed from figure and bar where they decide it; a claim that contradicts them is

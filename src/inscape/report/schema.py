@@ -12,21 +12,21 @@ import pydantic
 from pydantic import Field, model_validator
 
 import inscape
-from inscape.core import Config, DataError
-from inscape.report.figures import Check, Figure, Measure, Number, Text
+from inscape.core import DataError
+from inscape.report.figures import Check, Figure, Measure, Number, Part, Text
 
 SCHEMA = "inscape.report"
 VERSION = 1
 
 
-class Step(Config):
+class Step(Part):
     """One step of the chain and how long it took."""
 
     name: Text
     seconds: float
 
 
-class Header(Config):
+class Header(Part):
     """What the report is about and how it was made."""
 
     model: Text
@@ -40,7 +40,7 @@ class Header(Config):
     version: Text = Field(default_factory=lambda: inscape.__version__)
 
 
-class DictionaryRow(Config):
+class DictionaryRow(Part):
     """A dictionary with its figures; `num_dead_tokens` is what the dead share rests on."""
 
     name: Text
@@ -59,7 +59,7 @@ class DictionaryRow(Config):
     note: Text = ""
 
 
-class FeatureName(Config):
+class FeatureName(Part):
     """A feature: `dictionary/index`, and its label where it has one."""
 
     dictionary: Text
@@ -72,14 +72,14 @@ class FeatureName(Config):
         return f"{self.dictionary}/{self.index}"
 
 
-class TokenEffect(Config):
+class TokenEffect(Part):
     """A token and how much a feature raises its logit, per unit of activation."""
 
     token: Text
     value: Number
 
 
-class Snippet(Config):
+class Snippet(Part):
     """Text with the feature's activation on every token; 0 where it does not fire."""
 
     tokens: tuple[Text, ...]
@@ -93,7 +93,7 @@ class Snippet(Config):
         return self
 
 
-class Concept(Config):
+class Concept(Part):
     """A named concept and the feature found for it; figures are from the half that judges.
 
     `beside`: the same task done by other means, such as the best single-token detector.
@@ -113,7 +113,7 @@ class Concept(Config):
     note: Text = ""
 
 
-class PictureNode(Config):
+class PictureNode(Part):
     """A node of a drawn graph. `layer` is None for tokens and targets.
 
     detail: what the node is in full, such as `mlp2/123`.
@@ -129,7 +129,7 @@ class PictureNode(Config):
     probability: Number = None
 
 
-class PictureEdge(Config):
+class PictureEdge(Part):
     """A direct contribution, with its sign; `source` and `target` are places in `nodes`."""
 
     source: int
@@ -137,7 +137,7 @@ class PictureEdge(Config):
     weight: float
 
 
-class PicturePath(Config):
+class PicturePath(Part):
     """A path from a token to the target: names of its nodes, and the weights between them.
 
     strength: product of the shares of input along it; negative where it pushes the target down.
@@ -154,7 +154,7 @@ class PicturePath(Config):
         return self
 
 
-class GraphPicture(Config):
+class GraphPicture(Part):
     """The strongest part of an attribution graph, small enough to be drawn and read."""
 
     prompt: Text
@@ -181,7 +181,7 @@ class GraphPicture(Config):
         return self
 
 
-class Trace(Config):
+class Trace(Part):
     """A traced prompt: what it shows, in a sentence or two, and the picture."""
 
     title: Text
@@ -190,7 +190,7 @@ class Trace(Config):
     checks: tuple[Check, ...] = ()
 
 
-class ActiveToken(Config):
+class ActiveToken(Part):
     """Where a feature is active on a prompt."""
 
     position: int
@@ -198,7 +198,7 @@ class ActiveToken(Config):
     activation: float
 
 
-class SuspectRow(Config):
+class SuspectRow(Part):
     """A feature with what its removal does, in logits, mean over the failing prompts.
 
     margin: what (wrong − right) loses; wrong, right: how those two logits move.
@@ -213,7 +213,7 @@ class SuspectRow(Config):
     tokens: tuple[ActiveToken, ...] = ()
 
 
-class PromptSet(Config):
+class PromptSet(Part):
     """Right answers on a named set of prompts, before and after the repair."""
 
     name: Text
@@ -221,14 +221,14 @@ class PromptSet(Config):
     after: Measure
 
 
-class NamedFigure(Config):
+class NamedFigure(Part):
     """A figure with a name."""
 
     name: Text
     figure: Figure
 
 
-class BaselineRow(Config):
+class BaselineRow(Part):
     """What a plain method repairs, on the same sets of prompts."""
 
     name: Text
@@ -236,7 +236,7 @@ class BaselineRow(Config):
     after: tuple[NamedFigure, ...] = ()
 
 
-class DiagnosisView(Config):
+class DiagnosisView(Part):
     """A failure, its verdict, and the interventions that prove it."""
 
     title: Text
@@ -261,7 +261,7 @@ class DiagnosisView(Config):
     checks: tuple[Check, ...] = ()
 
 
-class DosePoint(Config):
+class DosePoint(Part):
     """One strength: the effect over the prompts, and its price in fluency.
 
     loss: nats per token of the unmodified model on the text; extra_loss: less that at strength 0.
@@ -273,7 +273,7 @@ class DosePoint(Config):
     extra_loss: Number = None
 
 
-class DoseLine(Config):
+class DoseLine(Part):
     """One way to steer, over strengths. A line of one dose is drawn as a level."""
 
     name: Text
@@ -281,7 +281,7 @@ class DoseLine(Config):
     doses: tuple[DosePoint, ...]
 
 
-class Sample(Config):
+class Sample(Part):
     """A prompt continued plain and steered."""
 
     prompt: Text
@@ -290,7 +290,7 @@ class Sample(Config):
     note: Text = ""
 
 
-class SteeringStudy(Config):
+class SteeringStudy(Part):
     """A steering experiment over a prompt set.
 
     measure: what the effect figure is, such as "share of continuations that name the bridge".
@@ -307,7 +307,7 @@ class SteeringStudy(Config):
     samples: tuple[Sample, ...] = ()
 
 
-class Report(Config):
+class Report(Part):
     """All that the page shows, in its order."""
 
     header: Header
