@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,6 +149,27 @@ def test_a_stopped_harvest_goes_on(
     calls.clear()
     make(out)
     assert not calls  # a finished store is returned
+
+
+def test_a_full_disk_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[..., ActivationStore]
+) -> None:
+    wanted = make(tmp_path / "undisturbed")
+    out = tmp_path / "store"
+    plain = os.fsync
+
+    def full(descriptor: int) -> None:
+        if len(list(out.glob("shard-*"))) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("inscape.storage.atomic.os.fsync", full)
+        with pytest.raises(StorageError, match="no space left.*goes on where it was"):
+            make(out)
+    names = sorted(file.name for file in out.iterdir() if file.name != ".lock")
+    assert names == ["harvest.json", "shard-00000.safetensors", "shard-00001.safetensors"]
+    assert np.array_equal(make(out).read(SITES[0]), wanted.read(SITES[0]))
 
 
 def test_other_settings_are_refused_by_name(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 import torch
 from tests.training.source import Source, sparse_world
 
-from inscape.core import InputError, Stopped
+from inscape.core import InputError, Stopped, StorageError
 from inscape.dictionary import Dictionary
 from inscape.training import TrainConfig, geometric_median, train
 
@@ -128,6 +129,30 @@ def test_ctrl_c_keeps_the_work(tmp_path: Path) -> None:
     resumed = train(Source(sparse_world(), begun.append), *RESID, out, config(), name="d")
     assert begun[0] == 41
     whole = train(Source(sparse_world()), *RESID, tmp_path / "w", config(), name="d")
+    assert all(torch.equal(whole.weights[key], resumed.weights[key]) for key in whole.weights)
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    plain = os.fsync
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) > 7:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain(descriptor)
+
+    often = config(tokens=4000, checkpoint_seconds=0)
+    with monkeypatch.context() as patch:
+        patch.setattr("inscape.storage.atomic.os.fsync", full)
+        with pytest.raises(StorageError, match="no space left"):
+            train(Source(sparse_world()), *RESID, tmp_path / "d", often, name="d")
+    begun: list[int] = []
+    resumed = train(Source(sparse_world(), begun.append), *RESID, tmp_path / "d", often, name="d")
+    assert begun[0] == 7
+    whole = train(Source(sparse_world()), *RESID, tmp_path / "w", often, name="d")
     assert all(torch.equal(whole.weights[key], resumed.weights[key]) for key in whole.weights)
 
 
