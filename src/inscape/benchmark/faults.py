@@ -45,7 +45,7 @@ def study(system: System, name: str = "unagi", *, seed: int = 0, plain: bool = T
         system.model,
         system.dictionaries,
         cases(planted.selection),
-        controls=cases((*planted.rivals_selection, *planted.others_selection)),
+        controls=cases((*planted.rivals_selection, *planted.others_selection[::3])),
         judged_on=judged,
         labels=labels,
         seed=seed,

@@ -21,7 +21,9 @@ from inscape.benchmark.row import Check, Row
 from inscape.benchmark.sets import bridge_texts
 from inscape.benchmark.system import System
 from inscape.core import seeded
+from inscape.microworld.skills import pad
 
+BATCH = 64
 Floats = NDArray[np.float64]
 
 
@@ -103,17 +105,26 @@ def _pooled(system: System, texts: Sequence[str]) -> dict[str, Floats]:
     rows: dict[str, list[torch.Tensor]] = {
         k: [] for k in ("feature", "neuron", "token", "residual")
     }
+    batches = [texts[i : i + BATCH] for i in range(0, len(texts), BATCH)]
     try:
-        for text in texts:
-            tokens = model.prompt(text)
-            keep = tokens[0] != model.bos_id if model.bos_id is not None else tokens[0] >= 0
-            x = model.run(tokens, read=[system.site])[system.site][0][keep]
-            rows["feature"].append(system.residual.encode(x).dense(system.residual.d_dict).amax(0))
-            rows["neuron"].append(hidden.pop()[0][keep].amax(0))
-            present = torch.zeros(model.vocab_size)
-            present[tokens[0][keep].cpu()] = 1
-            rows["token"].append(present)
-            rows["residual"].append(x.float().amax(0))
+        for batch in batches:
+            tokens = pad([model.encode(text) for text in batch]).to(model.device)
+            real = pad([[1] * len(model.encode(text)) for text in batch]).bool().to(model.device)
+            if model.bos_id is not None:
+                real[:, 0] = False
+            x = model.run(tokens, read=[system.site])[system.site].float()
+            code = system.residual.encode(x)
+            active = code.values.reshape(*real.shape, -1) * real[..., None]
+            index = code.indices.reshape(len(batch), -1)
+            feature = torch.zeros(len(batch), system.residual.d_dict, device=model.device)
+            rows["feature"].append(
+                feature.scatter_reduce(1, index, active.reshape(len(batch), -1), "amax")
+            )
+            low = torch.tensor(-torch.inf, device=model.device)
+            rows["neuron"].append(hidden.pop().where(real[..., None], low).amax(1))
+            present = torch.zeros(len(batch), model.vocab_size, device=model.device)
+            rows["token"].append(present.scatter_add(1, tokens, real.float()).clamp(max=1))
+            rows["residual"].append(x.where(real[..., None], low).amax(1))
     finally:
         handle.remove()
-    return {name: torch.stack(values).double().cpu().numpy() for name, values in rows.items()}
+    return {name: torch.cat(values).double().cpu().numpy() for name, values in rows.items()}
