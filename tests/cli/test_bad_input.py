@@ -38,11 +38,13 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its content, but locks."""
+    """Every file below an atlas with its content, but locks and what single commands saved."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
+        if path.is_file()
+        and path.name != ".lock"
+        and path.relative_to(folder).parts[0] not in ("traces", "diagnoses")
     }
 
 
@@ -95,9 +97,41 @@ def test_a_layer_out_of_range(refused: Run, tiny_model: Path, text: Path, tmp_pa
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.parametrize("verb", ["trace"])
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--expansion", 0, "greater than 0"), ("--k", 0, "greater than 0"), ("--k", 999, "k = 999")],
+)
+def test_a_setting_that_makes_no_sense(
+    option: str, value: int, said: str, refused: Run, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    small = [*SMALL, option, value]
+    line = refused("build", tiny_model, "--text", text, "--out", tmp_path / "a", *small)
+    assert said in line
+    assert not (tmp_path / "a").exists()
+
+
+def test_features_and_modes_that_are_unknown(refused: Run, atlas: Path) -> None:
+    steer = ("steer", atlas, "the cat", "--feature")
+    assert "expected dictionary/index" in refused(*steer, "resid1-3")
+    assert "expected an index below 64" in refused(*steer, "resid1/64")
+    assert "expected one of resid1, mlp0" in refused(*steer, "resid9/1")
+    assert "expected add, clamp, scale or ablate" in refused(*steer, "resid1/1", "--mode", "boost")
+
+
+def test_prompts_of_a_diagnosis_that_cannot_be_read(
+    refused: Run, atlas: Path, tmp_path: Path
+) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    command = ("diagnose", atlas, "the cat", "--right", " a", "--more", prompts)
+    assert "cannot be read" in refused(*command)
+    prompts.write_text('{"prompt": "a", "right": " b"}\n{"prompt": "a"}\n')
+    assert "line 2" in refused(*command)
+
+
+@pytest.mark.parametrize("verb", ["trace", "diagnose", "steer"])
 def test_a_prompt_longer_than_the_context(verb: str, refused: Run, atlas: Path) -> None:
-    line = refused(verb, atlas, "the cat sat on the old boat " * 30)
+    more = {"diagnose": ["--right", " a"], "steer": ["--feature", "resid1/1"]}.get(verb, [])
+    line = refused(verb, atlas, "the cat sat on the old boat " * 30, *more)
     assert "64" in line
 
 
@@ -107,8 +141,10 @@ def test_a_candidate_of_several_tokens_says_which_one_is_used(
     assert shell.main(["trace", str(atlas), "the cat", "--target", " underwaterboat"]) == 0
     assert "note: " in capsys.readouterr().out
     assert shell.main(["trace", str(atlas), "the cat", "--target", " xyz", "--json"]) == 0
-    shown = capsys.readouterr()
-    assert "token" in shown.err
+    assert "token" in capsys.readouterr().err
+    command = ["diagnose", str(atlas), "the cat", "--right", " xyz", "--num-random", "2"]
+    assert shell.main(command) == 0
+    assert "note: ' xyz' has several tokens; the first, ' ', is used" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_model(refused: Run, text: Path, tmp_path: Path) -> None:
@@ -206,9 +242,7 @@ def test_a_full_disk_loses_nothing(
     assert "it goes on where it was" in line
     monkeypatch.undo()
     assert shell.main([str(argument) for argument in build]) == 0
-    assert tree(out).keys() == tree(atlas).keys() - {
-        name for name in tree(atlas) if name.startswith("traces/")
-    }
+    assert tree(out).keys() == tree(atlas).keys()
 
 
 @contextmanager

@@ -17,8 +17,10 @@ def test_a_config_is_frozen_keyword_only_and_refuses_unknown_fields() -> None:
     config = Small(width=8)
     with pytest.raises(ValidationError):
         config.width = 9  # type: ignore[misc]
-    with pytest.raises(ValidationError):
+    with pytest.raises(InputError, match="setting widht is unknown; expected one of width"):
         Small(widht=3)  # type: ignore[call-arg]
+    with pytest.raises(InputError, match="setting width = 'x' is not usable: input should be"):
+        Small(width="x")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         Small(3)  # type: ignore[misc]
     assert config == Small.model_validate_json(config.model_dump_json())

@@ -87,6 +87,8 @@ def _open_or_create(
 ) -> Atlas:
     if not (out / FILE).is_file():
         config = config or BuildConfig()
+        for transcoder in (False, True):  # settings that make no sense leave no atlas behind
+            train_settings(model.d_model, config, "checked", transcoder=transcoder)
         residual = f"resid{residual_layer(model, config)}"
         settings = config.model_dump()
         return Atlas.create(out, model, source, residual=residual, settings=settings)
@@ -173,22 +175,20 @@ def train_atlas(atlas: Atlas, names: Iterable[str] | None = None) -> list[Dictio
     """Step 3: the dictionaries of the atlas, or those named, that are not finished yet."""
     store = atlas.store()
     config = settings_of(atlas)
+    width = int(atlas.record["model"]["d_model"])
     trained = []
     for name, (site_in, site_out) in _chosen(atlas, names).items():
         if name in atlas.dictionary_names:
             trained.append(atlas.dictionary(name))
             continue
-        settings = train_settings(atlas, config, name, transcoder=site_in != site_out)
+        settings = train_settings(width, config, name, transcoder=site_in != site_out)
         folder = atlas.place("dictionaries", name)
         trained.append(train(store, site_in, site_out, folder, settings, name=name))
     return trained
 
 
-def train_settings(
-    atlas: Atlas, config: BuildConfig, name: str, *, transcoder: bool
-) -> TrainConfig:
-    """The training of one dictionary of an atlas."""
-    width = int(atlas.record["model"]["d_model"])
+def train_settings(width: int, config: BuildConfig, name: str, *, transcoder: bool) -> TrainConfig:
+    """The training of one dictionary of an atlas, for a residual stream `width` wide."""
     k = (config.transcoder_k if transcoder else config.k) or max(1, width // 8)
     return TrainConfig(
         d_dict=config.expansion * width,

@@ -1,6 +1,6 @@
 """Errors, configurations, progress, devices and seeds: what every room stands on."""
 
-from inscape.core.config import Config
+from inscape.core.config import Config, ConfigError
 from inscape.core.device import pick_device
 from inscape.core.errors import (
     DataError,
@@ -19,6 +19,7 @@ from inscape.core.seeds import seeded
 
 __all__ = [
     "Config",
+    "ConfigError",
     "DataError",
     "InputError",
     "InscapeError",

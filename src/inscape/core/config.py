@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from inscape.core.errors import InputError
+
+
+class ConfigError(InputError, ValueError):
+    """A setting is unknown, or its value is not usable."""
 
 
 class Config(BaseModel):
@@ -10,6 +18,27 @@ class Config(BaseModel):
 
     A component's configuration sits beside the component and checks itself; two equal
     configurations are equal as values, and `model_dump_json` gives their stored form.
+
+    Raises:
+        ConfigError: making one with an unknown field, or a value that is not usable.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _told(error, type(self).model_fields) from error
+
+
+def _told(error: ValidationError, known: dict[str, Any]) -> ConfigError:
+    """The first fault in one line."""
+    first = error.errors(include_url=False)[0]
+    name = ".".join(map(str, first["loc"])) or "the settings"
+    if first["type"] == "extra_forbidden":
+        return ConfigError(f"setting {name} is unknown", expected=f"one of {', '.join(known)}")
+    if first["type"] == "missing":
+        return ConfigError(f"setting {name} is missing")
+    reason = first["msg"][:1].lower() + first["msg"][1:]
+    return ConfigError(f"setting {name} = {first['input']!r} is not usable: {reason}")
