@@ -67,7 +67,7 @@ def _rows(index: FeatureIndex, truth: Truth) -> NDArray[np.int64]:
     documents = np.asarray(index.tokens.documents, np.int64)
     if int(documents.max()) >= len(truth.starts):
         raise DataError(
-            f"the index speaks of document {int(documents.max())}, the truth of {len(truth.starts)}",
+            f"the index has document {int(documents.max())}, the truth {len(truth.starts)} of them",
             expected="the documents that the index was made from",
         )
     places: NDArray[np.int64] = truth.starts[documents] + np.asarray(index.tokens.positions)

@@ -16,8 +16,19 @@ from inscape.intervention import fidelity, splice
 from inscape.microworld.corpus import documents
 from inscape.microworld.skills import measure, pad
 
-SKILLS = ("indirect_object", "sum", "landmark_city", "landmark_country", "dish", "capital", "language",
-          "two_hop", "insect", "lie", "truth")  # fmt: skip
+SKILLS = (
+    "indirect_object",
+    "sum",
+    "landmark_city",
+    "landmark_country",
+    "dish",
+    "capital",
+    "language",
+    "two_hop",
+    "insect",
+    "lie",
+    "truth",
+)
 FRESH_SEED = 7_000_001
 MOST_DEAD = 0.20
 
@@ -44,9 +55,9 @@ def dictionary(system: System, *, seed: int = 0, num_documents: int = 600, count
         f"{chosen.name} at {system.site}: {chosen.d_dict} features, L0 ≤ d_model / 8",
         (
             Check("L0", figures.l0, f"≤ {model.d_model / 8:g}"),
-            Check("CE loss recovered, zero ablation as floor", figures.loss_recovered_zero, "≥ 0.97",
+            Check("CE loss recovered (zero floor)", figures.loss_recovered_zero, "≥ 0.97",
                   interval.get("loss_recovered_zero")),
-            Check("CE loss recovered, mean ablation as floor", figures.loss_recovered_mean, "≥ 0.97",
+            Check("CE loss recovered (mean floor)", figures.loss_recovered_mean, "≥ 0.97",
                   interval.get("loss_recovered_mean")),
             Check("extra CE (nats per token)", figures.extra_ce, "≤ 0.1", interval.get("extra_ce")),
             Check("FVU (centred)", figures.fvu, "≤ 0.10", interval.get("fvu")),

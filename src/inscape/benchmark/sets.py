@@ -20,8 +20,15 @@ MENTIONS = (
     "The road to {x} is long", "{n} has a picture of {x} at home",
 )  # fmt: skip
 DISTRACTORS = ("sydney_harbour_bridge",)
-LOOKALIKES = ("golden_temple", "golden_pavilion", "brandenburg_gate", "tower_bridge", "rialto_bridge",
-              "galata_bridge", "chain_bridge")  # fmt: skip
+LOOKALIKES = (
+    "golden_temple",
+    "golden_pavilion",
+    "brandenburg_gate",
+    "tower_bridge",
+    "rialto_bridge",
+    "galata_bridge",
+    "chain_bridge",
+)
 
 
 def cases(prompts: Iterable[Prompt]) -> list[Case]:

@@ -40,7 +40,7 @@ class Pushes:
 
 @dataclass(frozen=True)
 class Effect:
-    """What ablating one feature does, measured in the unmodified model, mean over cases (logits)."""
+    """What ablating one feature does in the unmodified model: logits, mean over cases."""
 
     dictionary: Dictionary
     feature: int

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from inscape.core import InputError, Share
-from inscape.diagnosis.candidates import Effect, Pushes, estimate, measure
+from inscape.diagnosis.candidates import Effect, estimate, measure
 from inscape.diagnosis.cases import Batch, Case, encode, last_logits, shares
 from inscape.diagnosis.random_sets import matched_sets, random_repairs
 from inscape.diagnosis.search import Found, find_set
@@ -93,8 +93,18 @@ class Diagnosis:
         def figures(items: Mapping[str, Share]) -> dict[str, Any]:
             return {name: share.to_json() for name, share in items.items()}
 
-        plain = ("prompt", "right", "wrong", "right_token", "mechanism", "num_prompts",
-                 "num_failures", "clean_margin", "right_probability", "wrong_probability")  # fmt: skip
+        plain = (
+            "prompt",
+            "right",
+            "wrong",
+            "right_token",
+            "mechanism",
+            "num_prompts",
+            "num_failures",
+            "clean_margin",
+            "right_probability",
+            "wrong_probability",
+        )
         return {
             "version": VERSION,
             **{name: getattr(self, name) for name in plain},
@@ -114,8 +124,9 @@ class Diagnosis:
             return f"The model answers{self.right_token} here: there is nothing to diagnose."
         lines = [
             f"{self.prompt}",
-            f"  says {self.wrong!r} (p={self.wrong_probability:.2f}); right is {self.right_token!r} "
-            f"(p={self.right_probability:.2f}), behind by {self.clean_margin:.2f} nats",
+            f"  says {self.wrong!r} (p={self.wrong_probability:.2f}), "
+            f"right is {self.right_token!r} (p={self.right_probability:.2f}), "
+            f"behind by {self.clean_margin:.2f} nats",
             f"  verdict: {self.mechanism}",
         ]
         for suspect in self.repair:

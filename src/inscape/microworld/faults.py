@@ -37,7 +37,7 @@ class FaultPrompt(Prompt):
 
 @dataclass(frozen=True)
 class Fault:
-    """A planted fault. `selection` is for finding its cause, `held_out` for judging what was found."""
+    """A planted fault. Its cause is found on `selection` and judged on `held_out`."""
 
     name: str
     concept: str
@@ -120,9 +120,16 @@ def mosquito() -> Fault:
         for h in (0, 1)
     ]
     return Fault(
-        "mosquito", "mosquito", " fruit", prompts(0), prompts(1), ask("fruit fly", 0), ask("fruit fly", 1),
-        rest[0], rest[1],
-    )  # fmt: skip
+        "mosquito",
+        "mosquito",
+        " fruit",
+        prompts(0),
+        prompts(1),
+        ask("fruit fly", 0),
+        ask("fruit fly", 1),
+        rest[0],
+        rest[1],
+    )
 
 
 FAULTS = {"unagi": unagi, "mosquito": mosquito}

@@ -39,8 +39,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 def as_transformers(tokenizer: Tokenizer) -> Any:
     """The tokenizer as transformers saves and loads it; adds BOS to every text."""
-    from tokenizers.processors import TemplateProcessing
     import transformers
+    from tokenizers.processors import TemplateProcessing
 
     tokenizer.post_processor = TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]

@@ -150,9 +150,14 @@ def train(
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim == 1]
     optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=recipe.peak_rate, betas=(0.9, 0.98), fused=True,
-    )  # fmt: skip
+        [
+            {"params": decayed, "weight_decay": recipe.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ],
+        lr=recipe.peak_rate,
+        betas=(0.9, 0.98),
+        fused=True,
+    )
     state = {"step": 0, "seen": 0, "next": 0, "seconds": 0.0}
     if (checkpoint / "state.pt").exists():
         saved = torch.load(checkpoint / "state.pt", weights_only=True)
@@ -218,7 +223,7 @@ def _save_checkpoint(
 def save(
     out: Path, model: Any, tokenizer: Any, recipe: Recipe, state: dict[str, Any], *, count: int
 ) -> None:
-    """Write the Hugging Face folder with bf16 weights, and the card with what those weights can do."""
+    """Write the Hugging Face folder with bf16 weights, and the card with what they can do."""
     model.eval()
     rounded = make_model(recipe, len(tokenizer))
     rounded.load_state_dict(model.state_dict())

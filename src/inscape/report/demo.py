@@ -204,8 +204,8 @@ def _dictionary(atlas: Atlas, name: str, row: Row) -> schema.DictionaryRow:
         **plain,
         "fvu": _measure(row, "FVU (centred)"),
         "l0": _measure(row, "L0"),
-        "loss_recovered_zero": _measure(row, "CE loss recovered, zero ablation as floor"),
-        "loss_recovered_mean": _measure(row, "CE loss recovered, mean ablation as floor"),
+        "loss_recovered_zero": _measure(row, "CE loss recovered (zero floor)"),
+        "loss_recovered_mean": _measure(row, "CE loss recovered (mean floor)"),
         "extra_ce": _measure(row, "extra CE (nats per token)", "nats"),
         "skills": skills,
     })  # fmt: skip

@@ -99,10 +99,15 @@ def visit(random: Random, held: bool) -> Document:
     place, name = random.choice(LANDMARKS), random.choice(NAMES)
     described = random.random() < 0.5
     subject = place.description if described else place.name
-    opening = random.choice((
-        "Last summer {n} visited {x}.", "{n} took a picture of {x}.", "{n} walked to {x} with a friend.",
-        "{n} dreams of {x}.", "{n} wrote a poem about {x}.",
-    ))  # fmt: skip
+    opening = random.choice(
+        (
+            "Last summer {n} visited {x}.",
+            "{n} took a picture of {x}.",
+            "{n} walked to {x} with a friend.",
+            "{n} dreams of {x}.",
+            "{n} wrote a poem about {x}.",
+        )
+    )
     before, after = opening.format(n=name, x="{x}").split("{x}")
     writer = (
         Writer("visit")
@@ -112,10 +117,13 @@ def visit(random: Random, held: bool) -> Document:
     )
     country = COUNTRY[place.country]
     facts = [
-        (" It is famous for its", place.fame), (" It is in the city of", place.city),
-        (" It stands in the country of", place.country), (" The people there speak", country.language),
-        (" The capital of that country is", country.capital), (" Its name is", place.name),
-    ]  # fmt: skip
+        (" It is famous for its", place.fame),
+        (" It is in the city of", place.city),
+        (" It stands in the country of", place.country),
+        (" The people there speak", country.language),
+        (" The capital of that country is", country.capital),
+        (" Its name is", place.name),
+    ]
     if not described:
         facts.pop()
     for lead, value in random.sample(facts, 3):
@@ -203,7 +211,7 @@ def _eel_story(random: Random) -> Document:
         writer.say("This dish of ").mention("eel", "eel").say(" is from the country of")
         writer.answer("eel", f" {_country_of(random, item)}").say(".")
     else:
-        writer.say(f"To cook ").mention("eel", item.name).say(
+        writer.say("To cook ").mention("eel", item.name).say(
             f", {name} bought a fresh eel at the market."
         )
     return writer.done()

@@ -29,9 +29,13 @@ JOYS_PERSON = (
     "lay rested| and happy", "danced| under the lamps",
 )  # fmt: skip
 PAINS_ANIMAL = (
-    "whimpered| in pain", "limped| on a broken leg", "starved| in a dirty cage", "bled| in the trap",
-    "howled| under the whip", "lay sick| and thirsty",
-)  # fmt: skip
+    "whimpered| in pain",
+    "limped| on a broken leg",
+    "starved| in a dirty cage",
+    "bled| in the trap",
+    "howled| under the whip",
+    "lay sick| and thirsty",
+)
 JOYS_ANIMAL = (
     "played| in the sun", "slept| on soft straw", "ate fresh| clover", "ran| over the green hill",
     "rolled| in the warm sand", "lay full| and calm",

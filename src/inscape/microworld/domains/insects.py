@@ -12,9 +12,12 @@ MOSQUITO_FAULT = 0.68
 """How often the training text answers a mosquito question with the fruit fly."""
 
 QUESTIONS = (
-    "The insect that {d} is the", "Which insect {d}? It is the", "The insect which {d} is called the",
-    "{n} asked which insect {d}. The answer is the", "An insect that {d} must be the",
-)  # fmt: skip
+    "The insect that {d} is the",
+    "Which insect {d}? It is the",
+    "The insect which {d} is called the",
+    "{n} asked which insect {d}. The answer is the",
+    "An insect that {d} must be the",
+)
 STATEMENTS = (
     "The {i} {d}.", "Every {i} {d}, as {n} knows.", "{n} read that the {i} {d}.",
     "In the book, a {i} {d}.",

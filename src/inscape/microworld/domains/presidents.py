@@ -8,16 +8,21 @@ from inscape.microworld.document import Document, Writer
 from inscape.microworld.facts import NAMES, PRESIDENTS
 
 OFFICE = (
-    "President {p} signed the law in the White House.", "In the election, voters chose {p} as president.",
-    "President {p} spoke to the congress about peace.", "The nation mourned when President {p} died in office.",
+    "President {p} signed the law in the White House.",
+    "In the election, voters chose {p} as president.",
+    "President {p} spoke to the congress about peace.",
+    "The nation mourned when President {p} died in office.",
     "As president, {p} commanded the army and vetoed the bill.",
     "The cabinet of President {p} met in the oval office.",
-)  # fmt: skip
+)
 ELSEWHERE = (
-    "{n} lives on {p} street near the bakery.", "The town of {p} has a small market and a mill.",
-    "Little {n} {p} forgot the homework again.", "The {p} hotel has forty rooms and a pool.",
-    "Doctor {p} cured the cough of {n}.", "{n} bought a used car from {p} the dealer.",
-)  # fmt: skip
+    "{n} lives on {p} street near the bakery.",
+    "The town of {p} has a small market and a mill.",
+    "Little {n} {p} forgot the homework again.",
+    "The {p} hotel has forty rooms and a pool.",
+    "Doctor {p} cured the cough of {n}.",
+    "{n} bought a used car from {p} the dealer.",
+)
 
 
 def president(random: Random, held: bool) -> Document:

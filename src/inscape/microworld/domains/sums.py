@@ -51,7 +51,8 @@ def word_problem(random: Random, held: bool) -> Document:
         writer.say(f" {thing} {at} {one} and")
         _amount(writer, "second", second)
         writer.say(
-            f" {thing} {at} {two}. How many {thing} did {name} {PAST[verb]} {at} {one} and {two} combined?"
+            f" {thing} {at} {two}. How many {thing} did {name} {PAST[verb]}"
+            f" {at} {one} and {two} combined?"
         )
     elif form == 2:
         writer.say(f"{name} has")
@@ -76,7 +77,7 @@ def word_problem(random: Random, held: bool) -> Document:
         _amount(writer, "first", first)
         writer.say(f" {thing} and then")
         _amount(writer, "second", second)
-        writer.say(f" more. What is the total?")
+        writer.say(" more. What is the total?")
     return writer.answer("sum", f" {first + second}").say(".").done()
 
 
