@@ -30,7 +30,7 @@ class BuildConfig(Config):
     transcoder_k: int | None = Field(default=None, gt=0)
     context: int | None = Field(default=None, gt=1)
     max_tokens: int | None = Field(default=1_000_000, gt=0)
-    train_tokens: int = Field(default=4_000_000, gt=0)
-    batch_size: int = Field(default=2048, gt=0)
+    train_tokens: int = Field(default=2_000_000, gt=0)
+    batch_size: int = Field(default=1024, gt=0)
     lr: float | None = Field(default=None, gt=0)
     seed: int = 0

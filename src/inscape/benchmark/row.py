@@ -39,6 +39,21 @@ class Row:
         """Whether every check holds its bar."""
         return all(check.passed for check in self.checks)
 
+    def text(self) -> str:
+        """The row for a terminal: a line a check, then what belongs beside it."""
+        lines = [f"{self.name}: {self.title}"]
+        for check in self.checks:
+            low_high = ""
+            if check.interval is not None:
+                low_high = f" ({check.interval[0]:.4g} to {check.interval[1]:.4g})"
+            verdict = "holds" if check.passed else "SHORT"
+            lines.append(f"  {verdict}  {check.name}: {check.figure:.4g}{low_high}  [{check.bar}]")
+        lines.append(
+            f"         on {self.samples}" + f"; seed {self.seed}" * (self.seed is not None)
+        )
+        lines += [f"         {name}: {_short(value)}" for name, value in self.detail.items()]
+        return "\n".join(lines)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
@@ -53,3 +68,15 @@ class Row:
             "seed": self.seed,
             "detail": dict(self.detail),
         }
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        if set(value) >= {"share", "count", "total"}:
+            return f"{value['share']:.3f} ({value['count']}/{value['total']})"
+        return ", ".join(f"{name} {_short(entry)}" for name, entry in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_short(entry) for entry in value)
+    return str(value)

@@ -30,7 +30,7 @@ def command(
     max_tokens: Annotated[int, typer.Option(help="Tokens to harvest at most.")] = 1_000_000,
     train_tokens: Annotated[
         int, typer.Option(help="Tokens that each dictionary sees in training.")
-    ] = 4_000_000,
+    ] = 2_000_000,
     seed: Seed = 0,
     device: Device = None,
     trust_remote_code: TrustCode = False,
@@ -55,7 +55,7 @@ def command(
         context=context,
         max_tokens=max_tokens,
         train_tokens=train_tokens,
-        batch_size=min(2048, train_tokens),
+        batch_size=min(1024, train_tokens),
         seed=seed,
     )
     opened = Model.open(model, device=device, trust_remote_code=trust_remote_code)

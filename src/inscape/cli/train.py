@@ -26,7 +26,7 @@ def command(
         int | None, typer.Option(help="Store: active features per token; default: width / 8.")
     ] = None,
     tokens: Annotated[int, typer.Option(help="Store: tokens seen in training.")] = 4_000_000,
-    batch_size: Annotated[int, typer.Option(help="Store: tokens per step.")] = 2048,
+    batch_size: Annotated[int, typer.Option(help="Store: tokens per step.")] = 1024,
     lr: Annotated[float | None, typer.Option(help="Store: peak learning rate.")] = None,
     dictionary: Annotated[
         list[str] | None, typer.Option(help="Atlas: only this dictionary, repeatable.")
