@@ -253,3 +253,5 @@ def _interruptible() -> Iterator[threading.Event]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+    if event.is_set():  # a stop that came after the last step's look at the event is not lost
+        raise KeyboardInterrupt
