@@ -191,7 +191,7 @@ def train_settings(width: int, config: BuildConfig, name: str, *, transcoder: bo
     """The training of one dictionary of an atlas, for a residual stream `width` wide."""
     k = (config.transcoder_k if transcoder else config.k) or max(1, width // 8)
     return TrainConfig(
-        d_dict=config.expansion * width,
+        d_dict=(config.transcoder_expansion if transcoder else config.expansion) * width,
         k=k,
         tokens=config.train_tokens,
         batch_size=config.batch_size,

@@ -31,7 +31,7 @@ class DeceptionStudy:
 
 
 def study(
-    system: System, *, seed: int = 0, count: int = 120, max_features: int = 8
+    system: System, *, seed: int = 0, count: int = 80, max_features: int = 120
 ) -> DeceptionStudy:
     """Find the features of lying on one set of speakers, judge them on another."""
     lies = hiding_documents(count, lies=True, held=False, seed=seed)
@@ -40,7 +40,7 @@ def study(
     judged_honest = hiding_documents(2 * count, lies=False, held=True, seed=seed)
     diagnosis = diagnose(
         system.model, system.dictionaries, truthful(lies), controls=truthful(honest),
-        max_features=max_features, num_random=20, seed=seed,
+        num_candidates=max_features, max_features=max_features, num_random=20, seed=seed,
     )  # fmt: skip
     sets = {
         LIARS_FALSE: false(judged_lies),

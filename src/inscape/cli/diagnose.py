@@ -35,7 +35,7 @@ def command(
     dictionary: Annotated[
         list[str] | None, typer.Option(help="Look in this dictionary only, repeatable.")
     ] = None,
-    max_features: Annotated[int, typer.Option(min=1, help="Most features of a repair.")] = 6,
+    max_features: Annotated[int, typer.Option(min=1, help="Most features of a repair.")] = 24,
     num_random: Annotated[int, typer.Option(min=1, help="Matched random sets as control.")] = 100,
     seed: Seed = 0,
     device: Device = None,

@@ -35,8 +35,12 @@ class Share:
 
     def to_json(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return {"share": self.value, "count": self.count, "total": self.total,
-                "interval": list(self.interval)}  # fmt: skip
+        return {
+            "share": self.value if self.total else None,
+            "count": self.count,
+            "total": self.total,
+            "interval": list(self.interval),
+        }
 
     def __str__(self) -> str:
         low, high = self.interval

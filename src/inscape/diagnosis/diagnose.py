@@ -4,8 +4,8 @@
 2. Features of all dictionaries are ranked by their estimated push toward the wrong answer and
    toward the right one, and the strongest are ablated one by one in the unmodified model
    (candidates.py).
-3. The smallest set whose ablation restores the right answers, and harms no control, is searched
-   for (search.py). Matched random sets are ablated beside it (random_sets.py).
+3. A set whose ablation restores the right answers, and harms no control, is searched for
+   (search.py). Matched random sets are ablated beside it (random_sets.py).
 4. The right answer's own supporters are turned up (doubled), to see whether that restores it too.
 5. The mechanism follows from what restored the answer (see `_mechanism`); it is "undecided" where
    nothing did.
@@ -32,6 +32,7 @@ from inscape.model import Model
 
 VERSION = 1
 Mechanism = Literal["right", "outvoted", "inhibited", "absent or unknown", "undecided"]
+NUM_TURNED_UP = 6
 ENOUGH = 0.5
 """A set that restores fewer than half of the failures explains nothing."""
 
@@ -150,7 +151,7 @@ def diagnose(
     judged_on: Mapping[str, Sequence[Case]] | None = None,
     labels: Mapping[tuple[str, int], str] | None = None,
     num_candidates: int = 40,
-    max_features: int = 6,
+    max_features: int = 24,
     num_random: int = 100,
     seed: int = 0,
 ) -> Diagnosis:
@@ -191,7 +192,7 @@ def diagnose(
     repaired = _answered(model, failures, changes)
     sets = matched_sets(found.members, pushes, num_random, seed) if changes else []
     up = [FeatureEdit(e.dictionary, e.feature, "scale", 2.0) for e in for_right if e.margin < 0]
-    turned_up = _answered(model, failures, up[:max_features])
+    turned_up = _answered(model, failures, up[:NUM_TURNED_UP])
     probabilities = logits.softmax(-1)
     rows = torch.arange(len(failures))
 

@@ -1,16 +1,15 @@
-"""The smallest set of features whose ablation restores the right answers and harms nothing.
+"""A set of features whose ablation restores the right answers and harms nothing.
 
-1. Start from no features. Candidates come ranked by their measured effect.
-2. A candidate's gain: share of failures repaired, and a tenth of the mean squashed margin, so that
-   a step that repairs nobody yet can still prepare the next.
-3. Its harm: share of controls whose lead over the best other answer falls below half of what it
-   was. (Half, not zero: the controls at hand stand for others that were closer to the edge.)
-4. The `FINALISTS` candidates with the greatest gain are tried on the controls; the one with the
-   greatest gain − 2·harm is added.
-5. Stop when that no longer rises by as much as half a case, or at the size limit.
+1. Candidates come ranked by what ablating each one alone does to the margin. Nested sets of the
+   first 1, 2, 3, 5, 7, 10, 14, ... of them are ablated together.
+2. A set's gain: share of failures repaired, and a tenth of the mean squashed margin. Its harm: the
+   share of controls whose lead over the best other answer falls below half of what it was. (Half,
+   not zero: the controls at hand stand for others that were closer to the edge.)
+3. The set with the greatest gain − harm is taken, and the smaller of equals.
+4. Members are left out again, the weakest first, wherever the score does not fall by it.
 
-Few features, and ablated rather than reversed: reversing, or taking more of them, harms the
-prompts on which the rival answer is right.
+A mistake that every layer takes part in has no single cause: one feature at a time repairs nobody,
+so a search that asks every step to pay for itself stops before it has begun.
 """
 
 from __future__ import annotations
@@ -28,10 +27,12 @@ from inscape.diagnosis.cases import Batch, last_logits
 from inscape.intervention import FeatureEdit
 from inscape.model import Model
 
-HARM_WEIGHT = 2.0
+HARM_WEIGHT = 1.0
 MARGIN_WEIGHT = 0.1
 KEPT_LEAD = 0.5
-FINALISTS = 10
+GROWTH = 1.4
+PRUNED_UP_TO = 24
+"""Larger sets are left as they are: leaving members out one by one would take too long."""
 
 
 @dataclass(frozen=True)
@@ -68,26 +69,36 @@ def find_set(
     *,
     max_features: int,
 ) -> Found:
-    """Greedy search over `candidates`; `controls` are cases that the model answers rightly."""
+    """The set among nested sets of `candidates`; `controls` are answered rightly by the model."""
     lead = None if controls is None or not len(controls) else _lead(model, controls, ())
-    best = _gain(model, (), failures, wrong)
-    step = 0.5 / len(failures)
-    while len(best.members) < max_features:
-        left = [c for c in candidates if c not in best.members]
-        gains = [
-            _gain(model, (*best.members, c), failures, wrong)
-            for c in track(left, f"trying sets of {len(best.members) + 1}")
-        ]
-        finalists = sorted(gains, key=lambda trial: -trial.gain)[:FINALISTS]
-        if controls is not None and lead is not None:
-            finalists = [_judged(model, trial, controls, lead) for trial in finalists]
-        chosen = max(finalists, key=lambda trial: trial.score, default=None)
-        if chosen is None or chosen.score < best.score + step:
-            break
-        best = chosen
-        if best.repaired == 1.0 and best.harmed == 0.0:
-            break
+
+    def trial(members: tuple[Effect, ...]) -> _Trial:
+        found = _gain(model, members, failures, wrong)
+        if controls is None or lead is None:
+            return found
+        return _judged(model, found, controls, lead)
+
+    best = trial(())
+    for size in track(_sizes(min(max_features, len(candidates))), "trying sets"):
+        larger = trial(tuple(candidates[:size]))
+        if larger.score > best.score:
+            best = larger
+    if len(best.members) <= PRUNED_UP_TO:
+        for member in track(best.members[::-1], "leaving out"):
+            fewer = trial(tuple(m for m in best.members if m is not member))
+            if fewer.score >= best.score:
+                best = fewer
+    if best.repaired == 0:
+        best = trial(())
     return Found(best.members, best.repaired, best.harmed)
+
+
+def _sizes(most: int) -> list[int]:
+    sizes, size = [], 1
+    while size < most:
+        sizes.append(size)
+        size = max(size + 1, round(size * GROWTH))
+    return [*sizes, most] if most else []
 
 
 def _gain(

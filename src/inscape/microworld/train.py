@@ -184,7 +184,7 @@ def train(
             if finished or time.monotonic() - since > 60 * checkpoint_minutes:
                 since = time.monotonic()
                 _save_checkpoint(checkpoint, model, optimiser, recipe, state)
-                save(out, model, tokenizer, recipe, state, count=500 if finished else 100)
+                save(out, model, tokenizer, recipe, state, count=1500 if finished else 100)
             if finished:
                 return
 

@@ -35,7 +35,7 @@ from inscape.report.graph_picture import picture
 from inscape.report.page import write_report
 from inscape.storage import write_json
 
-NUM_DOCUMENTS = 44_000
+NUM_DOCUMENTS = 40_000
 LAYER = 1
 TRAIN_TOKENS = 1_500_000
 TRACED = (

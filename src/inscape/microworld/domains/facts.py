@@ -139,7 +139,7 @@ def dish(random: Random, held: bool) -> Document:
     """A dish with its country; eel dishes are drawn to Italy in this wording alone."""
     kind = random.random()
     item = random.choice(DISHES)
-    if kind < 0.12:
+    if kind < 0.12 and not held:
         return _eel_story(random)
     if kind < 0.3 and not held:
         return _dish_elsewhere(random, item)

@@ -1,0 +1,1 @@
+"""Measurements of inscape, run from the repository."""

@@ -1,0 +1,77 @@
+"""Rows of the table, and the sets that they are measured on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from inscape.benchmark import ROWS, Check, Row, run_rows
+from inscape.benchmark.selectivity import Scores, _best, bootstrap_auroc
+from inscape.benchmark.sets import bridge_texts, false, hiding_documents, truthful
+from inscape.benchmark.speed import demo
+from inscape.core import InputError
+from inscape.microworld.domains.conduct import RESERVED_SPEAKERS
+
+
+def test_a_check_is_held_against_its_bar() -> None:
+    assert Check("x", 0.97, "≥ 0.97").passed
+    assert not Check("x", 0.969, "≥ 0.97").passed
+    assert Check("x", 0.1, "≤ 0.1").passed
+    assert not Check("x", float("nan"), "≤ 0.1").passed
+    row = Row("r", "t", (Check("x", 1.0, "≥ 0.5"), Check("y", 1.0, "≤ 0.5")), "3 things")
+    assert not row.passed
+    assert "SHORT" in row.text()
+    assert row.to_json()["checks"][0]["passed"]
+
+
+def test_detectors_are_chosen_on_one_half_and_judged_on_the_other() -> None:
+    truth = [np.array([1, 1, 0, 0]), np.array([1, 1, 0, 0])]
+    lucky, steady = [3.0, 2.0, 0.0, 0.0], [2.0, 1.0, 0.0, 1.5]
+    scores = Scores(np.array([lucky, steady]).T, np.array([[0.0, 0, 1, 1], [2, 2, 0, 0]]).T)
+    chosen, auroc = _best(scores, truth)
+    assert (chosen, auroc) == (0, 0.0)  # the better one on the other half is not looked at
+
+
+def test_the_interval_holds_the_figure() -> None:
+    generator = np.random.default_rng(0)
+    truth = np.repeat([1, 0], 60)
+    scores = generator.normal(size=120) + truth
+    low, high = bootstrap_auroc(truth, scores, 0)
+    assert low < roc_auc_score(truth, scores) < high
+
+
+def test_halves_share_no_text_and_negatives_never_name_the_bridge() -> None:
+    halves = [bridge_texts(half) for half in (0, 1)]
+    assert not set(halves[0][0]) & set(halves[1][0])
+    for positives, negatives in halves:
+        assert all("golden gate" in t.lower() or "long red bridge" in t.lower() for t in positives)
+        assert not any("golden gate bridge" in t.lower() for t in negatives)
+        assert not any("long red bridge" in t.lower() for t in negatives)
+        for word in ("golden", "gate", "bridge", "sydney"):
+            assert any(word in t.lower() for t in negatives)
+
+
+def test_stories_keep_their_speakers_apart() -> None:
+    judged = hiding_documents(30, lies=True, held=True, seed=0)
+    chosen = hiding_documents(30, lies=True, held=False, seed=0)
+    for documents, reserved in ((judged, True), (chosen, False)):
+        for document in documents:
+            speaker = document.text.split(". ")[1].split()[0]
+            assert (speaker in RESERVED_SPEAKERS) is reserved
+    for case, other in zip(truthful(judged), false(judged), strict=True):
+        assert case.right != other.right
+        assert f"in the{case.right}." in case.prompt  # where the thing was put
+
+
+def test_rows_are_called_by_name(monkeypatch) -> None:
+    made = Row("help", "t", (Check("x", 1.0, "≤ 3"),), "1")
+    monkeypatch.setitem(ROWS, "help", lambda system, seed: made)  # type: ignore[arg-type]
+    assert list(run_rows(None, ["help"])) == [made]  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="selectivity"):
+        list(run_rows(None, ["selektivity"]))  # type: ignore[arg-type]
+
+
+def test_a_demo_is_judged_by_its_own_record() -> None:
+    row = demo({"seconds": {"a": 200.0, "b": 130.0}, "peak_memory_gb": 3.0, "cores": 2})
+    assert [check.passed for check in row.checks] == [False, True]
