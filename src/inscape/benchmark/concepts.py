@@ -1,12 +1,19 @@
 """Which feature stands for which concept of the microworld, judged against its truth.
 
-Positives are the tokens of a mention from its onset on; later tokens in its scope count neither
-way; all other tokens are negatives. Chosen on one half of the documents, judged on the other.
+1. A document is positive where it mentions the concept; its score under a feature is the largest
+   activation on the mention (from the onset to its end). Later tokens, which may still carry the
+   concept, count neither way. Any other document's score is its largest activation anywhere.
+2. Features and thresholds are chosen on one half of the documents: the best F1 among the features
+   that are active on the most mentions, and those most of whose activity lies on mentions.
+3. AUROC, F1, precision and recall are from the other half.
+
+A mention counts as found when the feature fires anywhere on it: features split a name by its
+tokens, and one that fires once on every mention knows the concept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inscape.core import DataError, track
-from inscape.features import FeatureIndex, FeatureMatch, best_features, document_halves
+from inscape.features import FeatureIndex, FeatureMatch, document_halves, sparse_auroc
+from inscape.features.select import active_counts, best_threshold
 from inscape.microworld.truth import Truth
 
 SHOWN: Mapping[str, str] = {
@@ -29,6 +37,8 @@ SHOWN: Mapping[str, str] = {
     "eel": "eel dishes",
     "mosquito": "the mosquito",
 }
+
+NUM_CANDIDATES = 60
 
 
 @dataclass(frozen=True)
@@ -53,13 +63,77 @@ def named_features(
         DataError: the index was not made from the documents that `truth` speaks of.
     """
     rows = _rows(index, truth)
-    split = document_halves(np.asarray(index.tokens.documents), seed)
+    documents = np.asarray(index.tokens.documents, np.int64)
+    selection = _per_document(document_halves(documents.astype(np.int32), seed), documents)
+    total = np.maximum(index.num_active, 1)
     found = []
     for name, title in track(list(concepts.items()), "naming features"):
         span, scope = truth.span_mask(name)[rows], truth.scope_mask(name)[rows]
-        match = best_features(index, span, span | ~scope, split, top=1)
-        found.append(Concept(name, title, match[0]))
+        positive = _per_document(span, documents)
+        counted = span | ~(positive[documents] | scope)
+        hits = active_counts(index, span)
+        often = np.argsort(-hits, kind="stable")[:NUM_CANDIDATES]
+        mostly = np.argsort(-hits / total * (hits > 0.1 * positive.sum()), kind="stable")
+        candidates = np.unique(np.concatenate([often, mostly[:NUM_CANDIDATES]]))
+        halves = (selection, ~selection)
+        tried = []
+        for feature in candidates:
+            scores = _scores(index, int(feature), counted, documents, positive.size)
+            chosen = scores[selection]
+            active = chosen > 0
+            pair = best_threshold(
+                chosen[active], positive[selection][active], int(positive[selection].sum())
+            )
+            tried.append((pair[1], -int(feature), pair[0], scores))
+        f1, feature, threshold, scores = max(tried, key=lambda entry: entry[:2])
+        match = _judge(-feature, threshold, f1, scores[halves[1]], positive[halves[1]])
+        found.append(Concept(name, title, match))
     return found
+
+
+def _per_document(mask: NDArray[np.bool_], documents: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether any token of each document is marked."""
+    found = np.zeros(int(documents.max()) + 1, np.bool_)
+    found[documents[mask]] = True
+    return found
+
+
+def _scores(
+    index: FeatureIndex,
+    feature: int,
+    counted: NDArray[np.bool_],
+    documents: NDArray[np.int64],
+    num_documents: int,
+) -> NDArray[np.float32]:
+    """Largest activation of a feature on the counted tokens of each document."""
+    rows, values = index.rows_of(feature)
+    inside = counted[rows]
+    best = np.zeros(num_documents, np.float32)
+    np.maximum.at(best, documents[rows[inside]], values[inside])
+    return best
+
+
+def _judge(
+    feature: int,
+    threshold: float,
+    selection_f1: float,
+    scores: NDArray[np.float32],
+    positive: NDArray[np.bool_],
+) -> FeatureMatch:
+    num_pos, num_neg = int(positive.sum()), int((~positive).sum())
+    active, fires = scores > 0, scores >= threshold
+    hits, called = int((fires & positive).sum()), int(fires.sum())
+    return FeatureMatch(
+        feature=feature,
+        auroc=sparse_auroc(scores[active], positive[active], num_pos, num_neg),
+        f1=2 * hits / max(called + num_pos, 1),
+        precision=hits / called if called else 0.0,
+        recall=hits / max(num_pos, 1),
+        threshold=threshold,
+        selection_f1=selection_f1,
+        num_positives=num_pos,
+        num_negatives=num_neg,
+    )
 
 
 def _rows(index: FeatureIndex, truth: Truth) -> NDArray[np.int64]:
@@ -72,8 +146,3 @@ def _rows(index: FeatureIndex, truth: Truth) -> NDArray[np.int64]:
         )
     places: NDArray[np.int64] = truth.starts[documents] + np.asarray(index.tokens.positions)
     return places
-
-
-def snippets(index: FeatureIndex, feature: int, count: int = 4) -> Sequence[Any]:
-    """A feature's strongest examples from distinct windows."""
-    return index.top(feature)[:count]

@@ -91,13 +91,14 @@ def demo(out: Path, *, seed: int = 0, device: str | None = None) -> schema.Repor
     with clock.step("diagnosis"):
         fault = faults.study(system, seed=seed)
     with clock.step("steering"):
-        golden = next(c for c in concepts if c.name == "golden_gate_bridge")
-        amplified = bridge.study(system, golden.match.feature, seed=seed)
+        golden = selectivity.selectivity(system, seed=seed)
+        number = int(str(golden.detail["feature"]).rpartition("/")[2])
+        amplified = bridge.study(system, number, seed=seed)
         suppressed = lying.study(system, seed=seed)
     with clock.step("figures"):
         rows = [
             fidelity.dictionary(system, seed=seed),
-            selectivity.selectivity(system, seed=seed),
+            golden,
             faults.row(fault, seed=seed),
             lying.row(suppressed, seed),
         ]
@@ -223,12 +224,12 @@ def _concept(system: System, concept: Concept) -> schema.Concept:
 
     def measured(value: float) -> figures.Measure:
         return figures.Measure(figure=figures.Figure.of(value), samples=match.num_positives,
-                               sample_unit="positive tokens")  # fmt: skip
+                               sample_unit="documents that mention it")  # fmt: skip
 
     return schema.Concept(
         title=concept.title,
-        description="Chosen on one half of the documents, judged on the other, token by token, "
-        "against the corpus's own record of where the concept is present.",
+        description="Chosen on one half of the documents, judged on the other, against the "
+        "corpus's own record of where the concept is mentioned.",
         feature=_name(system, system.residual.name, match.feature),
         auroc=measured(match.auroc), f1=measured(match.f1),
         precision=measured(match.precision), recall=measured(match.recall),
