@@ -33,7 +33,7 @@ def test_build_says_what_was_made_and_does_nothing_twice(
     found = json.loads(said("build", tiny_model, "--text", text, "--out", atlas, *SMALL, "--json"))
     assert list(found["dictionaries"]) == ["resid1", "mlp0", "mlp1", "mlp2"]
     assert found["model"] == "tiny"
-    assert all(figures["features"] == 64 for figures in found["dictionaries"].values())
+    assert [f["features"] for f in found["dictionaries"].values()] == [64, 32, 32, 32]
     assert {path: path.stat().st_mtime_ns for path in atlas.rglob("*.safetensors")} == before
 
 

@@ -190,8 +190,11 @@ def train_atlas(atlas: Atlas, names: Iterable[str] | None = None) -> list[Dictio
 def train_settings(width: int, config: BuildConfig, name: str, *, transcoder: bool) -> TrainConfig:
     """The training of one dictionary of an atlas, for a residual stream `width` wide."""
     k = (config.transcoder_k if transcoder else config.k) or max(1, width // 8)
+    expansion = config.expansion
+    if transcoder:
+        expansion = config.transcoder_expansion or max(1, expansion // 2)
     return TrainConfig(
-        d_dict=(config.transcoder_expansion if transcoder else config.expansion) * width,
+        d_dict=expansion * width,
         k=k,
         tokens=config.train_tokens,
         batch_size=config.batch_size,

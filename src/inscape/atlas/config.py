@@ -14,7 +14,7 @@ class BuildConfig(Config):
         layer: the residual dictionary sits at resid_post of this layer; the middle one if None.
         transcoders: train one transcoder for each MLP (traces need them).
         expansion: features of the residual dictionary per dimension of the residual.
-        transcoder_expansion: features of a transcoder, likewise.
+        transcoder_expansion: features of a transcoder, likewise; half of `expansion` if None.
         k, transcoder_k: active features per token; an eighth of d_model if None.
         context: tokens per row; the model's own context if None.
         max_tokens: tokens to harvest at most; None takes the whole text.
@@ -27,7 +27,7 @@ class BuildConfig(Config):
     layer: int | None = Field(default=None, ge=0)
     transcoders: bool = True
     expansion: int = Field(default=16, gt=0)
-    transcoder_expansion: int = Field(default=8, gt=0)
+    transcoder_expansion: int | None = Field(default=None, gt=0)
     k: int | None = Field(default=None, gt=0)
     transcoder_k: int | None = Field(default=None, gt=0)
     context: int | None = Field(default=None, gt=1)
