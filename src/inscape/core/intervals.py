@@ -13,7 +13,8 @@ def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
     share = right / total
     centre = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z * sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low = 0.0 if right == 0 else max(0.0, centre - half)
+    return low, 1.0 if right == total else min(1.0, centre + half)
 
 
 @dataclass(frozen=True)
