@@ -37,7 +37,7 @@ from inscape.storage import write_json
 
 NUM_DOCUMENTS = 40_000
 LAYER = 1
-TRAIN_TOKENS = 1_200_000
+TRAIN_TOKENS = 1_500_000
 TRACED = (
     ("Indirect object", "When Mary and John went to the store, John gave a drink to", " Mary",
      " John", "Which name receives? Features that copy the name said once, against those of the "
