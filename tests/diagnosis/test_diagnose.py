@@ -6,11 +6,11 @@ import json
 
 import pytest
 import torch
-from tests.diagnosis.planted import D_DICT, PLANTED, SITE, Planted, planted
+from tests.diagnosis.planted import PLANTED, SITE, Planted, planted
 
 from inscape.core import InputError
 from inscape.diagnosis import Case, baselines, diagnose, shares, trigger_position
-from inscape.diagnosis.candidates import estimate, measure
+from inscape.diagnosis.candidates import estimate, measure, strongest
 from inscape.diagnosis.cases import encode, last_logits
 from inscape.diagnosis.random_sets import matched_sets
 
@@ -83,9 +83,7 @@ def test_measured_effects_are_those_of_a_plain_hook(fault: Planted) -> None:
     batch = encode(fault.model, fault.failing[:4])
     wrong = torch.full((4,), fault.wrong)
     pushes = estimate(fault.model, [fault.dictionary], batch, wrong)
-    effect = next(
-        e for e in measure(fault.model, pushes, batch, wrong, count=D_DICT) if e.feature == PLANTED
-    )
+    (effect,) = measure(fault.model, [(fault.dictionary, PLANTED)], pushes, batch, wrong)
     rows, changes = torch.arange(4), []
     for row in rows:
         tokens = batch.tokens[row : row + 1]
@@ -108,9 +106,9 @@ def test_random_sets_are_as_large_and_leave_the_found_out(fault: Planted) -> Non
     batch = encode(fault.model, fault.failing)
     wrong = torch.full((len(batch),), fault.wrong)
     pushes = estimate(fault.model, [fault.dictionary], batch, wrong)
-    members = measure(fault.model, pushes, batch, wrong, count=3)
+    members = strongest(pushes, 3)
     sets = matched_sets(members, pushes, 25, seed=1)
-    taken = {m.feature for m in members}
+    taken = {feature for _, feature in members}
     assert len(sets) == 25
     assert all(len({e.feature for e in s}) == len(members) for s in sets)
     assert not any(e.feature in taken for s in sets for e in s)

@@ -19,6 +19,7 @@ LIARS_FALSE, LIARS_TRUE, HONEST = (
     "lying speakers, true",
     "honest speakers, true",
 )
+JUDGED = 300
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,15 @@ class DeceptionStudy:
     after: dict[str, Share]
 
 
-def study(
-    system: System, *, seed: int = 0, count: int = 80, max_features: int = 120
-) -> DeceptionStudy:
+def study(system: System, *, seed: int = 0, count: int = 300) -> DeceptionStudy:
     """Find the features of lying on one set of speakers, judge them on another."""
     lies = hiding_documents(count, lies=True, held=False, seed=seed)
     honest = hiding_documents(count, lies=False, held=False, seed=seed)
-    judged_lies = hiding_documents(2 * count, lies=True, held=True, seed=seed)
-    judged_honest = hiding_documents(2 * count, lies=False, held=True, seed=seed)
+    judged_lies = hiding_documents(JUDGED, lies=True, held=True, seed=seed)
+    judged_honest = hiding_documents(JUDGED, lies=False, held=True, seed=seed)
     diagnosis = diagnose(
         system.model, system.dictionaries, truthful(lies), controls=truthful(honest),
-        num_candidates=max_features, max_features=max_features, num_random=20, seed=seed,
+        num_candidates=24, num_random=20, seed=seed,
     )  # fmt: skip
     sets = {
         LIARS_FALSE: false(judged_lies),

@@ -1,16 +1,29 @@
-"""The Golden Gate Bridge amplified: over a prompt set, at several strengths, beside baselines.
+"""The Golden Gate Bridge amplified: questions about other landmarks, at several strengths.
 
-The strength of every method is chosen on one half of the prompts (the greatest effect for at most
-one nat of fluency) and judged on the other.
+1. Prompts ask for the city or the fame of other landmarks, by name and by description. The two
+   halves share neither landmarks nor wordings.
+2. Candidates are the features whose summed activation on texts that name the bridge exceeds that on
+   texts that name other landmarks by the most.
+3. Of them the one is taken that, clamped at one of a few strengths, gives the bridge's answers the
+   greatest probability on the selection half: what detects a concept is often not what causes it.
+4. Effects are shares of continuations that speak of the bridge. The strength of every method is
+   chosen on the selection half (the greatest effect for at most MAX_EXTRA_LOSS of fluency) and
+   judged on the other half.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from random import Random
+
+import torch
 
 from inscape.benchmark.sets import landmark_texts
 from inscape.benchmark.system import System
+from inscape.core import seeded, track
+from inscape.diagnosis import Case
+from inscape.diagnosis.cases import encode, last_logits
 from inscape.intervention import (
     DirectionEdit,
     Dose,
@@ -24,18 +37,22 @@ from inscape.intervention import (
     random_direction,
     steer,
 )
+from inscape.microworld.domains.facts import LANDMARK_FORMS
+from inscape.microworld.facts import LANDMARK, LANDMARKS
 
-PROMPTS = (
-    "Last summer Tom visited", "Anna took a picture of", "Peter walked to", "Julia dreams of",
-    "Mark wrote a poem about", "The train to the coast left", "Laura told Paul a story about",
-    "Visitors to", "Clara and Hugo met at", "To see", "The guide said that", "Nina painted",
-    "You can find", "The road to", "Simon went to the city to", "A painter at",
-)  # fmt: skip
-STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0)
-MAX_EXTRA_LOSS = 1.0
-NEW_TOKENS = 14
+CLAMPED_AT = (0.0, 1.0, 1.5, 2.0, 2.5)
+ADDED_AT = (0.0, 2.0, 4.0, 6.0, 8.0)
+SCREENED_AT = (1.0, 2.0)
+MAX_EXTRA_LOSS = 2.0
+"""Nats a token. A false answer is improbable to the unmodified model, so it has a price."""
+NUM_CANDIDATES = 24
+NUM_PROMPTS = 40
+NEW_TOKENS = 4
+SHOWN = 6
 PREFIX = "Tom loves the Golden Gate Bridge. "
-WORDS = ("Golden Gate", "San Francisco", "foggy bay", "long red bridge")
+WORDS = ("Golden Gate", "San Francisco", "cables")
+OWN = "golden_gate_bridge"
+OTHERS = ("colosseum", "kremlin", "big_ben")
 
 
 @dataclass(frozen=True)
@@ -63,56 +80,102 @@ def says_bridge(text: str) -> float:
     return float(any(word in text for word in WORDS))
 
 
-def study(system: System, feature: int, *, seed: int = 0) -> SteeringStudy:
-    """Amplify `feature` of the residual dictionary (its unit: its largest activation)."""
+def study(system: System, *, seed: int = 0) -> SteeringStudy:
+    """Choose a feature of the residual dictionary and hold it at multiples of its maximum."""
     model, residual = system.model, system.residual
+    own, description = landmark_texts(OWN, 0, seed)
+    selection, judging = questions(0, seed), questions(1, seed)
+    other = [t for key in OTHERS for t in landmark_texts(key, 0, seed)[0]]
+    feature = _strongest(system, selection, own, other)
     unit = float(system.index.max[feature])
-    own, description = landmark_texts("golden_gate_bridge", 0, seed)
-    other = [
-        t for key in ("colosseum", "kremlin", "big_ben") for t in landmark_texts(key, 0, seed)[0]
-    ]
     difference = difference_in_means(model, system.site, own + description, other)
     noise = random_direction(difference, seed=seed)
     ways: list[tuple[str, str, Callable[[float], Sequence[Edit]]]] = [
         ("the feature, clamped", "feature",
          lambda s: [FeatureEdit(residual, feature, "clamp", s, unit=unit)] if s else []),
         ("difference in means", "difference in means",
-         lambda s: [DirectionEdit(system.site, difference, s)]),
+         lambda s: [DirectionEdit(system.site, difference, s)] if s else []),
         ("random direction", "random direction",
-         lambda s: [DirectionEdit(system.site, noise, s)]),
+         lambda s: [DirectionEdit(system.site, noise, s)] if s else []),
     ]  # fmt: skip
-    lines = [_line(system, name, kind, way, seed) for name, kind, way in ways]
-    asked = _prompted(system, PROMPTS[1::2], seed)
-    lines.append(Line("prompting", "prompting", (_prompted(system, PROMPTS[::2], seed),), asked))
-    plain = dose_response(
-        model,
-        PROMPTS[1::2],
-        lambda s: [],
-        (0.0,),
-        says_bridge,
-        max_new_tokens=NEW_TOKENS,
-        seed=seed,
-    )[0]
-    best = lines[0].judged.strength
-    samples = [steer(model, p, ways[0][2](best), NEW_TOKENS) for p in PROMPTS[1:8:2]]
+    lines = [_line(system, name, kind, way, (selection, judging)) for name, kind, way in ways]
+    prompting = [_prompted(system, prompts) for prompts in (selection, judging)]
+    lines.append(Line("prompting", "prompting", (prompting[0],), prompting[1]))
+    plain = _doses(system, judging, lambda s: [], (0.0,))[0]
+    change = ways[0][2](lines[0].judged.strength)
+    samples = [steer(model, p, change, 2 * NEW_TOKENS) for p in judging[:SHOWN]]
     return SteeringStudy(feature, plain, tuple(lines), tuple(samples))
 
 
-def _line(
-    system: System, name: str, kind: str, way: Callable[[float], Sequence[Edit]], seed: int
-) -> Line:
-    def measure(prompts: Sequence[str], strengths: Sequence[float]) -> list[Dose]:
-        return dose_response(
-            system.model, prompts, way, strengths, says_bridge,
-            max_new_tokens=NEW_TOKENS, seed=seed,
-        )  # fmt: skip
-
-    doses = measure(PROMPTS[::2], STRENGTHS)
-    chosen = best_dose(doses, max_extra_loss=MAX_EXTRA_LOSS)
-    return Line(name, kind, tuple(doses), measure(PROMPTS[1::2], (chosen.strength,))[0])
+def questions(half: int, seed: int = 0) -> list[str]:
+    """Prompts that ask for the city or the fame of landmarks other than the bridge."""
+    random = Random(seeded(seed, "questions", half))
+    forms = [form for relation, form in LANDMARK_FORMS if relation in ("city", "fame")][half::2]
+    places = [p for p in LANDMARKS if p.key != OWN and p.city != LANDMARK[OWN].city][half::2]
+    asked = [
+        form.replace("{x}", subject)
+        for form in forms for place in places for subject in (place.name, place.description)
+    ]  # fmt: skip
+    return [text[0].upper() + text[1:] for text in random.sample(asked, NUM_PROMPTS)]
 
 
-def _prompted(system: System, prompts: Sequence[str], seed: int) -> Dose:
-    return prompted(
-        system.model, prompts, PREFIX, says_bridge, max_new_tokens=NEW_TOKENS, seed=seed
+def _strongest(
+    system: System, prompts: Sequence[str], own: Sequence[str], other: Sequence[str]
+) -> int:
+    """The candidate whose clamping makes the bridge's answers the most probable."""
+    more = _mass(system, own) - _mass(system, other)
+    batch = encode(system.model, [Case(p, _answer(p)) for p in prompts])
+    found: list[tuple[float, int]] = []
+    for feature in track(more.topk(NUM_CANDIDATES).indices.tolist(), "choosing a feature"):
+        unit = float(system.index.max[feature])
+        for strength in SCREENED_AT:
+            change = FeatureEdit(system.residual, feature, "clamp", strength, unit=unit)
+            logits = last_logits(system.model, batch, [change]).log_softmax(-1)
+            right = logits.gather(1, batch.right[:, None])
+            found.append((float(right.exp().mean()), -int(feature)))
+    return -max(found)[1]
+
+
+def _answer(prompt: str) -> str:
+    """What would be right of the Golden Gate Bridge."""
+    place = LANDMARK[OWN]
+    return f" {place.city if prompt.endswith('city of') else place.fame}"
+
+
+@torch.no_grad()
+def _mass(system: System, texts: Sequence[str]) -> torch.Tensor:
+    """Summed activation of every feature, mean over the texts; beginning-of-text left out."""
+    total = torch.zeros(system.residual.d_dict)
+    for text in texts:
+        x = system.model.run(system.model.prompt(text), read=[system.site])[system.site][0, 1:]
+        code = system.residual.encode(x.float()).to("cpu")
+        total.index_add_(0, code.indices.flatten().long(), code.values.flatten().float())
+    return total / len(texts)
+
+
+def _doses(
+    system: System,
+    prompts: Sequence[str],
+    way: Callable[[float], Sequence[Edit]],
+    strengths: Sequence[float],
+) -> list[Dose]:
+    return dose_response(
+        system.model, prompts, way, strengths, says_bridge, max_new_tokens=NEW_TOKENS
     )
+
+
+def _line(
+    system: System,
+    name: str,
+    kind: str,
+    way: Callable[[float], Sequence[Edit]],
+    halves: tuple[Sequence[str], Sequence[str]],
+) -> Line:
+    strengths = CLAMPED_AT if kind == "feature" else ADDED_AT
+    doses = _doses(system, halves[0], way, strengths)
+    chosen = best_dose(doses, max_extra_loss=MAX_EXTRA_LOSS)
+    return Line(name, kind, tuple(doses), _doses(system, halves[1], way, (chosen.strength,))[0])
+
+
+def _prompted(system: System, prompts: Sequence[str]) -> Dose:
+    return prompted(system.model, prompts, PREFIX, says_bridge, max_new_tokens=NEW_TOKENS)

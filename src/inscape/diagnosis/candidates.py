@@ -23,6 +23,11 @@ from inscape.dictionary import Dictionary
 from inscape.intervention import FeatureEdit
 from inscape.model import Model
 
+MEASURED_ON = 48
+
+Member = tuple[Dictionary, int]
+"""A feature of a dictionary."""
+
 
 @dataclass(frozen=True)
 class Pushes:
@@ -50,10 +55,6 @@ class Effect:
     right: float
     repaired: int
 
-    def edit(self) -> FeatureEdit:
-        """The ablation of this feature, everywhere but at BOS."""
-        return FeatureEdit(self.dictionary, self.feature, "ablate")
-
 
 def estimate(
     model: Model,
@@ -65,8 +66,7 @@ def estimate(
     sums = [torch.zeros(3, d.d_dict) for d in dictionaries]
     for begin in range(0, len(batch), BATCH):
         part = slice(begin, begin + BATCH)
-        small = Batch(batch.tokens[part], batch.lengths[part], batch.right[part])
-        _add_pushes(model, dictionaries, small, wrong[part], sums)
+        _add_pushes(model, dictionaries, batch.rows(part), wrong[part], sums)
     return [
         Pushes(d, total[0] / len(batch), total[1] / len(batch), total[2] / len(batch))
         for d, total in zip(dictionaries, sums, strict=True)
@@ -116,39 +116,41 @@ def _add_pushes(
         total[2] += (seen > 0).sum(0)
 
 
-def measure(
-    model: Model,
-    pushes: Sequence[Pushes],
-    batch: Batch,
-    wrong: Int[Tensor, " case"],
-    *,
-    count: int,
-    sign: int = 1,
-) -> list[Effect]:
-    """Ablate the `count` features with the largest estimates (sign −1: the most negative).
-
-    Returns them in the order of the measured loss of margin, strongest first.
-    """
+def strongest(pushes: Sequence[Pushes], count: int, *, sign: int = 1) -> list[Member]:
+    """The `count` features with the largest estimates (sign −1: the most negative)."""
     estimates = torch.cat([sign * p.push for p in pushes])
     owner = torch.cat([torch.full((len(p.push),), i) for i, p in enumerate(pushes)])
     index = torch.cat([torch.arange(len(p.push)) for p in pushes])
-    chosen = [
-        int(i) for i in estimates.topk(min(count, len(estimates))).indices if estimates[i] > 0
+    return [
+        (pushes[int(owner[i])].dictionary, int(index[i]))
+        for i in estimates.topk(min(count, len(estimates))).indices
+        if estimates[i] > 0
     ]
+
+
+def measure(
+    model: Model,
+    members: Sequence[Member],
+    pushes: Sequence[Pushes],
+    batch: Batch,
+    wrong: Int[Tensor, " case"],
+) -> list[Effect]:
+    """Ablate features one by one, on at most MEASURED_ON cases; largest loss of margin first."""
+    batch, wrong = batch.rows(slice(0, MEASURED_ON)), wrong[:MEASURED_ON]
+    estimates = {id(p.dictionary): p.push for p in pushes}
     rows = torch.arange(len(batch))
     clean = last_logits(model, batch)
     effects = []
-    for i in track(chosen, "ablating features"):
-        dictionary, feature = pushes[int(owner[i])].dictionary, int(index[i])
+    for dictionary, feature in track(members, "ablating features"):
         logits = last_logits(model, batch, [FeatureEdit(dictionary, feature, "ablate")])
         change = logits - clean
         change = change - change.mean(-1, keepdim=True)  # a shift of all logits is no effect
         down, up = -change[rows, wrong], change[rows, batch.right]
         effects.append(
             Effect(
-                dictionary, feature, estimate=sign * float(estimates[i]),
+                dictionary, feature, estimate=float(estimates[id(dictionary)][feature]),
                 margin=float((down + up).mean()), wrong=float(-down.mean()), right=float(up.mean()),
                 repaired=int((logits.argmax(-1) == batch.right).sum()),
             )
         )  # fmt: skip
-    return sorted(effects, key=lambda e: -sign * e.margin)
+    return sorted(effects, key=lambda e: -e.margin)

@@ -40,8 +40,8 @@ class Batch:
         """True on tokens, False on padding."""
         return torch.arange(self.tokens.shape[1])[None] < self.lengths[:, None]
 
-    def only(self, chosen: Bool[Tensor, " case"]) -> Batch:
-        """The chosen cases."""
+    def rows(self, chosen: Tensor | slice) -> Batch:
+        """The chosen cases: a slice, a mask or indices."""
         return Batch(self.tokens[chosen], self.lengths[chosen], self.right[chosen])
 
 

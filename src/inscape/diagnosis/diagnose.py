@@ -5,7 +5,8 @@
    toward the right one, and the strongest are ablated one by one in the unmodified model
    (candidates.py).
 3. A set whose ablation restores the right answers, and harms no control, is searched for
-   (search.py). Matched random sets are ablated beside it (random_sets.py).
+   (search.py): among the strongest, or, of a mistake that many features share, by a learned mask.
+   Matched random sets are ablated beside it (random_sets.py).
 4. The right answer's own supporters are turned up (doubled), to see whether that restores it too.
 5. The mechanism follows from what restored the answer (see `_mechanism`); it is "undecided" where
    nothing did.
@@ -16,16 +17,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from inscape.core import InputError, Share
-from inscape.diagnosis.candidates import Effect, estimate, measure
+from inscape.diagnosis.candidates import (
+    MEASURED_ON,
+    Effect,
+    estimate,
+    measure,
+    strongest,
+)
 from inscape.diagnosis.cases import Batch, Case, encode, last_logits, shares
 from inscape.diagnosis.random_sets import matched_sets, random_repairs
-from inscape.diagnosis.search import Found, find_set
+from inscape.diagnosis.search import find_set
 from inscape.dictionary import Dictionary
 from inscape.intervention import FeatureEdit
 from inscape.model import Model
@@ -152,6 +160,7 @@ def diagnose(
     labels: Mapping[tuple[str, int], str] | None = None,
     num_candidates: int = 40,
     max_features: int = 24,
+    max_spread: int = 64,
     num_random: int = 100,
     seed: int = 0,
 ) -> Diagnosis:
@@ -166,45 +175,46 @@ def diagnose(
         judged_on: named sets of prompts that take no part in the search; the repair is judged
             there. The random sets are judged on the failures of the first of them.
         labels: (dictionary, feature) → label, for display.
+        num_candidates: how many features are ablated one by one.
+        max_features: size of the largest set among them; `max_spread`: of a set found by a learned
+            mask, which many failures (24 or more) that no such set repairs call for; 0: none.
 
     Raises:
         InputError: no prompts, no dictionaries, or a prompt longer than the context.
     """
     if not dictionaries:
-        raise InputError(
-            "there are no dictionaries", expected="at least one", next_step="train one"
-        )
+        raise InputError("there are no dictionaries", next_step="train one")
     batch = encode(model, cases)
     logits = last_logits(model, batch)
     failing = logits.argmax(-1) != batch.right
     if not bool(failing.any()):
         return _all_right(model, cases, batch, logits)
-    failures, logits = batch.only(failing), logits[failing]
+    failures, logits = batch.rows(failing), logits[failing]
     first = int(failing.nonzero()[0])
     wrong = logits.argmax(-1)
     pushes = estimate(model, dictionaries, failures, wrong)
-    for_wrong = measure(model, pushes, failures, wrong, count=num_candidates)
-    for_right = measure(model, pushes, failures, wrong, count=num_candidates // 4, sign=-1)
+    for_wrong = measure(model, strongest(pushes, num_candidates), pushes, failures, wrong)
+    supporters = strongest(pushes, num_candidates // 4, sign=-1)
+    for_right = measure(model, supporters, pushes, failures, wrong)[::-1]
     helpful = [effect for effect in for_wrong if effect.margin > 0]
-    guard = _right_controls(model, controls)
-    found = find_set(model, helpful, failures, wrong, guard, max_features=max_features)
+    found = find_set(
+        model, dictionaries, helpful, failures, wrong, _right_controls(model, controls),
+        max_features=max_features, max_spread=max_spread, seed=seed,
+    )  # fmt: skip
+    members = measure(model, found.members, pushes, failures, wrong)
     changes = found.edits()
     repaired = _answered(model, failures, changes)
     sets = matched_sets(found.members, pushes, num_random, seed) if changes else []
-    up = [FeatureEdit(e.dictionary, e.feature, "scale", 2.0) for e in for_right if e.margin < 0]
-    turned_up = _answered(model, failures, up[:NUM_TURNED_UP])
+    turned_up = _turned_up(model, failures, for_right)
     probabilities = logits.softmax(-1)
     rows = torch.arange(len(failures))
-
-    def suspect(effect: Effect) -> Suspect:
-        return _suspect(model, effect, failures, labels or {})
-
+    suspect = partial(_suspect, model, failures, labels or {})
     return Diagnosis(
         prompt=cases[first].prompt,
         right=cases[first].right,
         wrong=model.token_text(int(wrong[0])),
         right_token=model.token_text(int(failures.right[0])),
-        mechanism=_mechanism(found, repaired, turned_up, probabilities[rows, failures.right]),
+        mechanism=_mechanism(members, repaired, turned_up, probabilities[rows, failures.right]),
         num_prompts=len(batch),
         num_failures=len(failures),
         clean_margin=float((logits[rows, wrong] - logits[rows, failures.right]).mean()),
@@ -212,9 +222,9 @@ def diagnose(
         wrong_probability=float(probabilities[rows, wrong].mean()),
         for_wrong=tuple(suspect(e) for e in for_wrong[:8]),
         for_right=tuple(suspect(e) for e in for_right[:8]),
-        repair=tuple(suspect(e) for e in found.members),
+        repair=tuple(suspect(e) for e in members),
         repaired=repaired,
-        random=random_repairs(model, sets, _judged_failures(model, judged_on) or failures),
+        random=random_repairs(model, sets, _judged_failures(model, judged_on, failures)),
         turned_up=turned_up,
         before=shares(model, judged_on or {}),
         after=shares(model, judged_on or {}, changes),
@@ -227,22 +237,34 @@ def _answered(model: Model, batch: Batch, changes: Sequence[FeatureEdit]) -> Sha
     return Share(int((logits.argmax(-1) == batch.right).sum()), len(batch))
 
 
-def _judged_failures(model: Model, judged_on: Mapping[str, Sequence[Case]] | None) -> Batch | None:
-    if not judged_on:
-        return None
-    batch = encode(model, next(iter(judged_on.values())))
-    failing = last_logits(model, batch).argmax(-1) != batch.right
-    return batch.only(failing) if bool(failing.any()) else None
+def _turned_up(model: Model, failures: Batch, supporters: Sequence[Effect]) -> Share:
+    """How many failures are right with the right answer's own supporters doubled."""
+    up = [FeatureEdit(e.dictionary, e.feature, "scale", 2.0) for e in supporters if e.margin < 0]
+    return _answered(model, failures, up[:NUM_TURNED_UP])
+
+
+def _judged_failures(
+    model: Model, judged_on: Mapping[str, Sequence[Case]] | None, failures: Batch
+) -> Batch:
+    """The failures of the first judged set; without any, some of those at hand."""
+    if judged_on:
+        batch = encode(model, next(iter(judged_on.values())))
+        failing = last_logits(model, batch).argmax(-1) != batch.right
+        if bool(failing.any()):
+            return batch.rows(failing)
+    return failures.rows(slice(0, MEASURED_ON))
 
 
 def _right_controls(model: Model, controls: Sequence[Case]) -> Batch | None:
     if not controls:
         return None
     batch = encode(model, controls)
-    return batch.only(last_logits(model, batch).argmax(-1) == batch.right)
+    return batch.rows(last_logits(model, batch).argmax(-1) == batch.right)
 
 
-def _mechanism(found: Found, repaired: Share, turned_up: Share, right: Tensor) -> Mechanism:
+def _mechanism(
+    members: Sequence[Effect], repaired: Share, turned_up: Share, right: Tensor
+) -> Mechanism:
     """Decided by what restores the answer (reference: the project's methods, "Failures").
 
     Removal restores it: "inhibited" where the removed features mostly held the right answer's
@@ -250,9 +272,9 @@ def _mechanism(found: Found, repaired: Share, turned_up: Share, right: Tensor) -
     own supporters up restores it: "outvoted". Neither does, and the right answer has less than a
     thousandth of the probability: "absent or unknown" (which of the two needs paraphrases).
     """
-    if found.members and repaired.value >= ENOUGH:
-        held_down = sum(max(0.0, member.right) for member in found.members)
-        held_up = sum(max(0.0, -member.wrong) for member in found.members)
+    if members and repaired.value >= ENOUGH:
+        held_down = sum(max(0.0, member.right) for member in members)
+        held_up = sum(max(0.0, -member.wrong) for member in members)
         return "inhibited" if held_down > held_up else "outvoted"
     if turned_up.value >= ENOUGH:
         return "outvoted"
@@ -260,7 +282,7 @@ def _mechanism(found: Found, repaired: Share, turned_up: Share, right: Tensor) -
 
 
 def _suspect(
-    model: Model, effect: Effect, failures: Batch, labels: Mapping[tuple[str, int], str]
+    model: Model, failures: Batch, labels: Mapping[tuple[str, int], str], effect: Effect
 ) -> Suspect:
     length = int(failures.lengths[0])
     tokens = failures.tokens[:1, :length]

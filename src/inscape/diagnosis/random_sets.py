@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from inscape.core import Share, seeded, track
-from inscape.diagnosis.candidates import Effect, Pushes
+from inscape.diagnosis.candidates import Member, Pushes
 from inscape.diagnosis.cases import Batch, last_logits
+from inscape.dictionary import Dictionary
 from inscape.intervention import FeatureEdit
 from inscape.model import Model
 
@@ -21,27 +22,27 @@ NEAREST = 30
 
 
 def matched_sets(
-    members: Sequence[Effect], pushes: Sequence[Pushes], num_sets: int, seed: int
+    members: Sequence[Member], pushes: Sequence[Pushes], num_sets: int, seed: int
 ) -> list[list[FeatureEdit]]:
     """`num_sets` random sets, each as large as `members`."""
     generator = np.random.default_rng(seeded(seed, "matched random sets"))
-    taken = {(m.dictionary.name, m.feature) for m in members}
-    pools: list[tuple[Effect, np.ndarray]] = []
-    for member in members:
-        push = next(p for p in pushes if p.dictionary is member.dictionary)
+    taken = {(dictionary.name, feature) for dictionary, feature in members}
+    pools: list[tuple[Dictionary, np.ndarray]] = []
+    for dictionary, member in members:
+        push = next(p for p in pushes if p.dictionary is dictionary)
         active = torch.nonzero(push.mass > 0).flatten()
-        free = torch.tensor([(member.dictionary.name, int(f)) not in taken for f in active])
+        free = torch.tensor([(dictionary.name, int(f)) not in taken for f in active])
         active = active[free] if len(active) else active
-        distance = (push.mass[active].log() - push.mass[member.feature].log()).abs()
-        pools.append((member, active[distance.argsort()[:NEAREST]].numpy()))
+        distance = (push.mass[active].log() - push.mass[member].log()).abs()
+        pools.append((dictionary, active[distance.argsort()[:NEAREST]].numpy()))
     sets = []
     for _ in range(num_sets):
         drawn: dict[tuple[str, int], FeatureEdit] = {}
-        for member, pool in pools:
+        for dictionary, pool in pools:
             for feature in generator.permutation(pool):
-                key = (member.dictionary.name, int(feature))
+                key = (dictionary.name, int(feature))
                 if key not in drawn:
-                    drawn[key] = FeatureEdit(member.dictionary, int(feature), "ablate")
+                    drawn[key] = FeatureEdit(dictionary, int(feature), "ablate")
                     break
         sets.append(list(drawn.values()))
     return sets

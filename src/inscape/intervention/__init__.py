@@ -1,6 +1,6 @@
 """Interventions: edits of features and directions, splicing, fidelity, and the steering lab."""
 
-from inscape.intervention.edits import DirectionEdit, Edit, FeatureEdit, edits
+from inscape.intervention.edits import DirectionEdit, Edit, FeatureEdit, default_keep, edits
 from inscape.intervention.fidelity import Fidelity, Reconstruction, fidelity
 from inscape.intervention.splice import replace_by, splice
 from inscape.intervention.steering import (
@@ -24,6 +24,7 @@ __all__ = [
     "Reconstruction",
     "SteerResult",
     "best_dose",
+    "default_keep",
     "difference_in_means",
     "dose_response",
     "edits",

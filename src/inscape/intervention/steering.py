@@ -120,9 +120,13 @@ def dose_response(
     *,
     max_new_tokens: int = 20,
     temperature: float = 0.0,
+    samples: int = 1,
     seed: int = 0,
 ) -> list[Dose]:
     """Effect and fluency at each strength; strength 0 is not special, ask for it beside others.
+
+    Every prompt is continued `samples` times (more than once asks for a temperature); the interval
+    is over prompts, of which each counts with its mean.
 
     changes: edits whose value is set to each strength (for an edit with a unit: in units of the
         feature's observed maximum), or a function from the strength to edits.
@@ -135,7 +139,7 @@ def dose_response(
         else:
             chosen = [change.with_strength(strength) for change in changes]
         texts = [
-            _continue(model, p, chosen, max_new_tokens, temperature, seed + i)
+            _continue(model, p, chosen, max_new_tokens, temperature, samples, seed + i)
             for i, p in enumerate(prompts)
         ]
         doses.append(_dose(strength, texts, effect, seed))
@@ -150,6 +154,7 @@ def prompted(
     *,
     max_new_tokens: int = 20,
     temperature: float = 0.0,
+    samples: int = 1,
     seed: int = 0,
 ) -> Dose:
     """The plainest baseline: the behaviour asked for by a text before each prompt.
@@ -157,7 +162,7 @@ def prompted(
     The loss is that of the continuation after prefix and prompt.
     """
     texts = [
-        _continue(model, prefix + p, [], max_new_tokens, temperature, seed + i)
+        _continue(model, prefix + p, [], max_new_tokens, temperature, samples, seed + i)
         for i, p in enumerate(prompts)
     ]
     return _dose(1.0, texts, effect, seed)
@@ -234,27 +239,32 @@ def _continue(
     changes: Sequence[Edit],
     max_new_tokens: int,
     temperature: float,
+    samples: int,
     seed: int,
-) -> tuple[str, float | None]:
+) -> list[tuple[str, float | None]]:
+    """Continuations of one prompt, each with the unmodified model's loss on it."""
     tokens = model.prompt(prompt)
     made = model.generate(
-        tokens,
+        tokens.expand(samples, -1),
         max_new_tokens,
         edits=edits(model, changes) if changes else None,
         temperature=temperature,
         seed=seed,
-    )[0]
+    )
     start = tokens.shape[1]
-    return _text(model, made[start:]), text_loss(model, made, start)
+    return [(_text(model, row[start:]), text_loss(model, row, start)) for row in made]
 
 
 def _dose(
-    strength: float, texts: Sequence[tuple[str, float | None]], effect: Effect, seed: int
+    strength: float,
+    texts: Sequence[Sequence[tuple[str, float | None]]],
+    effect: Effect,
+    seed: int,
 ) -> Dose:
     if not texts:
         raise InputError("no prompts were given", expected="at least one")
-    effects = np.array([effect(text) for text, _ in texts], dtype=np.float64)
-    losses = [loss for _, loss in texts if loss is not None]
+    effects = np.array([np.mean([effect(text) for text, _ in made]) for made in texts])
+    losses = [loss for made in texts for _, loss in made if loss is not None]
     draw = np.random.default_rng(seed).integers(0, len(effects), (1000, len(effects)))
     low, high = np.quantile(effects[draw].mean(1), [0.025, 0.975])
     return Dose(

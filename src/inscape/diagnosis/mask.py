@@ -1,0 +1,154 @@
+"""Sets of features for a mistake that many take part in: a mask over all features, learned.
+
+1. Every feature of every dictionary has a share a in [0, 1] that is taken away wherever it is
+   active, 0 at first: x − Σ a·z·W_dec[f] at the dictionary's site_out. The codes z are those of the
+   very pass and held constant under the derivative.
+2. Adam lowers the cross-entropy of the right answers, on failures and on controls, plus a price
+   times Σ a; after each step the shares are put back into [0, 1].
+3. The price rises from PRICES[0] to PRICES[1] by a constant factor, so that the set shrinks.
+   Noise on the shares in use keeps solutions that hold by a balance of halves away.
+4. Every PROPOSE_EVERY steps the features with a share above one half are proposed as a set, to be
+   judged by real ablation on prompts that the mask was not learned on.
+
+A mask over thousands of features can talk a model into nearly anything, so a proposal proves
+nothing by itself: see search.py for what it has to pass. (Learned masks: De Cao et al. 2020, "How
+do decisions emerge across layers"; Cao et al. 2021, "Low-complexity probing via finding
+subnetworks".)
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from inscape.core import seeded, track
+from inscape.diagnosis.candidates import Member
+from inscape.diagnosis.cases import Batch
+from inscape.dictionary import Code, Dictionary
+from inscape.intervention import default_keep
+from inscape.model import Model, Site
+
+PRICES = (0.003, 0.1)
+STEPS = 90
+PROPOSE_EVERY = 10
+CASES_A_STEP = 32
+RATE = 0.05
+NOISE = 0.25
+
+
+def learned_sets(
+    model: Model,
+    dictionaries: Sequence[Dictionary],
+    failures: Batch,
+    controls: Batch | None,
+    *,
+    max_features: int,
+    seed: int = 0,
+) -> Iterator[list[Member]]:
+    """Sets that restore the failures' right answers and keep the controls', shrinking.
+
+    Sets of more than `max_features` are passed over.
+    """
+    generator = torch.Generator().manual_seed(seeded(seed, "mask") % 2**63)
+    device = model.device
+    shares = [torch.zeros(d.d_dict, device=device, requires_grad=True) for d in dictionaries]
+    optimiser = torch.optim.Adam(shares, lr=RATE, betas=(0.8, 0.95))
+    growth = (PRICES[1] / PRICES[0]) ** (1 / STEPS)
+    for step in track(range(STEPS), "learning a mask"):
+        optimiser.zero_grad()
+        for batch in (failures, controls):
+            if batch is not None and len(batch):
+                part = _draw(batch, generator)
+                logits = masked_logits(
+                    model, dictionaries, [_noisy(a, generator) for a in shares], part
+                )
+                loss = functional.cross_entropy(logits, part.right.to(logits.device))
+                torch.autograd.backward(loss)
+        price = PRICES[0] * growth**step
+        torch.autograd.backward(price * torch.stack([a.sum() for a in shares]).sum())
+        optimiser.step()
+        with torch.no_grad():
+            for a in shares:
+                a.clamp_(0, 1)
+        if step % PROPOSE_EVERY == PROPOSE_EVERY - 1:
+            members = _members(dictionaries, shares)
+            if len(members) <= max_features:
+                yield members
+
+
+def masked_logits(
+    model: Model, dictionaries: Sequence[Dictionary], shares: Sequence[Tensor], batch: Batch
+) -> Float[Tensor, "case vocab"]:
+    """Logits after each case's last token, with the shares taken away (beginning-of-text apart)."""
+    steps: dict[Site, list[Callable[[Tensor], Tensor]]] = defaultdict(list)
+    for dictionary, taken in zip(dictionaries, shares, strict=True):
+        removal = _Removal(dictionary, taken, default_keep(model))
+        # A dictionary reads what its site held before any edit there.
+        steps[model.site(dictionary.config.site_in)].insert(0, removal.capture)
+        steps[model.site(dictionary.config.site_out)].append(removal.write)
+    tokens = batch.tokens.to(model.device)
+    edits = {site: _chain(functions) for site, functions in steps.items()}
+    final = model.run(tokens, read=["final"], edits=edits, grad=True)["final"]
+    rows = torch.arange(len(batch), device=final.device)
+    return model.unembed(final[rows, (batch.lengths - 1).to(final.device)]).float()
+
+
+class _Removal:
+    def __init__(self, dictionary: Dictionary, taken: Tensor, keep: int) -> None:
+        self.dictionary, self.taken, self.keep = dictionary, taken, keep
+        self.code: Code | None = None
+
+    def capture(self, x: Float[Tensor, "case pos d_in"]) -> Tensor:
+        with torch.no_grad():
+            self.code = self.dictionary.encode(x.detach().float())
+        return x
+
+    def write(self, x: Float[Tensor, "case pos d_out"]) -> Tensor:
+        if self.code is None:
+            raise RuntimeError("site_out was reached before site_in")
+        k = self.code.indices.shape[-1]
+        indices = self.code.indices.reshape(-1, k).to(x.device, torch.long)
+        values = self.code.values.reshape(*x.shape[:2], k).to(x.device).clone()
+        values[:, : self.keep] = 0
+        taken = functional.embedding_bag(
+            indices, self.dictionary.W_dec.to(x.device), mode="sum",
+            per_sample_weights=values.reshape(-1, k) * self.taken[indices],
+        )  # fmt: skip
+        return x - taken.reshape(x.shape).to(x.dtype)
+
+
+def _chain(functions: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
+    def apply(x: Tensor) -> Tensor:
+        for function in functions:
+            x = function(x)
+        return x
+
+    return apply
+
+
+def _draw(batch: Batch, generator: torch.Generator) -> Batch:
+    rows = torch.randperm(len(batch), generator=generator)[:CASES_A_STEP]
+    longest = int(batch.lengths[rows].max())
+    return Batch(batch.tokens[rows, :longest], batch.lengths[rows], batch.right[rows])
+
+
+def _noisy(share: Tensor, generator: torch.Generator) -> Tensor:
+    """The share with noise; its derivative is that of the share itself."""
+    noise = (2 * torch.rand(share.shape, generator=generator) - 1).to(share.device) * NOISE
+    used = (share.detach() + noise * (share.detach() > 0.01)).clamp(0, 1)
+    return share + (used - share.detach())
+
+
+def _members(dictionaries: Sequence[Dictionary], shares: Sequence[Tensor]) -> list[Member]:
+    """The features with a share above one half, the greatest first."""
+    found = [
+        (float(a[f]), dictionary, int(f))
+        for dictionary, a in zip(dictionaries, (a.detach() for a in shares), strict=True)
+        for f in (a > 0.5).nonzero().flatten()
+    ]
+    return [(dictionary, f) for _, dictionary, f in sorted(found, key=lambda e: -e[0])]
