@@ -22,8 +22,10 @@ test: setup
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 -q
 
-figures: setup
-	$(BIN)/python -m benchmarks.figures
+# Standard output holds the figures alone, a line of JSON each.
+figures:
+	@$(MAKE) --no-print-directory setup >&2
+	@$(BIN)/python -m benchmarks.figures
 
 setup: $(READY)
 ifneq ($(strip $(TORCH)),)

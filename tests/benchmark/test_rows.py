@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -12,6 +14,7 @@ from inscape.benchmark.sets import bridge_texts, false, hiding_documents, truthf
 from inscape.benchmark.speed import demo
 from inscape.core import InputError
 from inscape.microworld.domains.conduct import RESERVED_SPEAKERS
+from inscape.report.demo import Clock, checks
 
 
 def test_a_check_is_held_against_its_bar() -> None:
@@ -23,6 +26,26 @@ def test_a_check_is_held_against_its_bar() -> None:
     assert not row.passed
     assert "SHORT" in row.text()
     assert row.to_json()["checks"][0]["passed"]
+
+
+def test_a_figure_without_a_bar_is_reported_only() -> None:
+    row = Row("r", "t", (Check("x", 0.5, "≥ 0.5"), Check("beside", float("nan"), "")), "3 things")
+    assert row.passed
+    assert "holds  x: 0.5  [≥ 0.5]\n         beside: nan\n" in row.text()
+    assert row.to_json()["checks"][1]["bar"] == ""
+    assert [check.name for check in checks(row)] == ["r: x"]
+
+
+def test_the_clock_of_a_run_in_parts_counts_every_part(tmp_path: Path) -> None:
+    for _ in range(2):
+        clock = Clock.of(tmp_path)
+        with pytest.raises(KeyboardInterrupt), clock.step("train"):
+            raise KeyboardInterrupt
+        clock.seconds["train"] += 10
+        with clock.step("index"):
+            pass
+    assert 20 < Clock.of(tmp_path).seconds["train"] < 30
+    assert Clock.of(tmp_path).peak_memory_gb > 0
 
 
 def test_detectors_are_chosen_on_one_half_and_judged_on_the_other() -> None:

@@ -16,6 +16,7 @@ from inscape.diagnosis import Baseline, Diagnosis, baselines, diagnose
 from inscape.microworld.faults import fault
 
 HELD_OUT, RIVALS, OTHERS = "held-out failures", "wrong answer is right", "other prompts"
+KEPT = {HELD_OUT: "held-out repaired", RIVALS: "rivals kept", OTHERS: "others kept"}
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,10 @@ def shares_of_twins(system: System, name: str) -> Share:
 
 
 def row(found: FaultStudy, name: str = "unagi", seed: int = 0) -> Row:
-    """The row of a study."""
+    """The row of a study; other prompts and the baselines are reported without a bar."""
     diagnosis = found.diagnosis
     repaired, rivals = diagnosis.after[HELD_OUT], diagnosis.after[RIVALS]
-    control = diagnosis.random
+    others, control = diagnosis.after[OTHERS], diagnosis.random
     return Row(
         name,
         "responsible features removed; found without the wrong answer and without a twin",
@@ -80,6 +81,12 @@ def row(found: FaultStudy, name: str = "unagi", seed: int = 0) -> Row:
             Check("held-out prompts answered rightly", repaired.value, "≥ 0.85", repaired.interval),
             Check("by matched random sets", control.value, "≤ 0.05", control.interval),
             Check("prompts on which the rival is right", rivals.value, "≥ 0.95", rivals.interval),
+            Check("other prompts", others.value, "", others.interval),
+            *(
+                Check(f"{b.name}, {KEPT[k]}", share.value, "", share.interval)
+                for b in found.baselines
+                for k, share in b.after.items()
+            ),
         ),
         samples=f"{diagnosis.before[HELD_OUT].total} held-out prompts, "
         f"{diagnosis.before[RIVALS].total} rival prompts, {diagnosis.before[OTHERS].total} others; "
@@ -93,9 +100,6 @@ def row(found: FaultStudy, name: str = "unagi", seed: int = 0) -> Row:
             "before": {k: s.to_json() for k, s in diagnosis.before.items()},
             "after": {k: s.to_json() for k, s in diagnosis.after.items()},
             "twins right": found.twins.to_json(),
-            "baselines": {
-                b.name: {"setting": b.setting, **{k: s.value for k, s in b.after.items()}}
-                for b in found.baselines
-            },
+            "baselines": {b.name: b.setting for b in found.baselines},
         },
     )  # fmt: skip

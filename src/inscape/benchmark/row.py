@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Check:
-    """One figure held against one bar. `bar` is written as it reads: "≥ 0.97"."""
+    """One figure held against one bar, written as it reads: "≥ 0.97"; "" is reported only."""
 
     name: str
     figure: float
@@ -18,7 +18,9 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the figure itself (not the end of its interval) holds the bar."""
+        """Whether the figure itself (not the end of its interval) holds the bar, if it has one."""
+        if not self.bar:
+            return True
         relation, limit = self.bar.split()
         return self.figure >= float(limit) if relation == "≥" else self.figure <= float(limit)
 
@@ -46,8 +48,9 @@ class Row:
             low_high = ""
             if check.interval is not None:
                 low_high = f" ({check.interval[0]:.4g} to {check.interval[1]:.4g})"
-            verdict = "holds" if check.passed else "SHORT"
-            lines.append(f"  {verdict}  {check.name}: {check.figure:.4g}{low_high}  [{check.bar}]")
+            verdict = ("holds" if check.passed else "SHORT") if check.bar else ""
+            bar = f"  [{check.bar}]" if check.bar else ""
+            lines.append(f"  {verdict:5}  {check.name}: {check.figure:.4g}{low_high}{bar}")
         lines.append(
             f"         on {self.samples}" + f"; seed {self.seed}" * (self.seed is not None)
         )

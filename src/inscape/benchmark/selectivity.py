@@ -36,7 +36,7 @@ class Scores:
 
 
 def selectivity(system: System, *, seed: int = 0) -> Row:
-    """The row: the best feature beside the best neuron, the best token and a supervised probe."""
+    """The row: the best feature; without a bar the best neuron, best token, supervised probe."""
     halves = [bridge_texts(half, seed) for half in (0, 1)]
     texts = [[*positive, *negative] for positive, negative in halves]
     truth = [np.array([1] * len(p) + [0] * len(n)) for p, n in halves]
@@ -49,19 +49,27 @@ def selectivity(system: System, *, seed: int = 0) -> Row:
     probe.fit(pooled[0]["residual"], truth[0])
     scores = probe.decision_function(pooled[1]["residual"])
     feature, auroc, values = found["feature"]
+    beside = {
+        "best neuron": found["neuron"][1:],
+        "best single token": found["token"][1:],
+        "supervised probe": (float(roc_auc_score(truth[1], scores)), scores),
+    }
     return Row(
         "selectivity",
         "best Golden Gate Bridge feature, by name and by description",
-        (Check("AUROC", auroc, "≥ 0.95", bootstrap_auroc(truth[1], values, seed)),),
+        (
+            Check("AUROC", auroc, "≥ 0.95", bootstrap_auroc(truth[1], values, seed)),
+            *(
+                Check(f"{name}, AUROC", figure, "", bootstrap_auroc(truth[1], given, seed))
+                for name, (figure, given) in beside.items()
+            ),
+        ),
         samples=f"{int(truth[1].sum())} positive and {int((1 - truth[1]).sum())} negative texts",
         seed=seed,
         detail={
             "feature": f"{system.residual.name}/{feature}",
             "label": system.label(system.residual.name, feature),
-            "best neuron": found["neuron"][1],
-            "best single token": found["token"][1],
             "token": system.model.token_text(found["token"][0]),
-            "supervised probe": float(roc_auc_score(truth[1], scores)),
         },
     )
 

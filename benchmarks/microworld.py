@@ -1,0 +1,56 @@
+"""The rows of the bundled model's table, measured on the atlas that `inscape demo` makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from benchmarks.measurement import Measurement, Run
+from inscape.atlas import Atlas
+from inscape.benchmark import ROWS, Row, System, checks, speed
+from inscape.report.demo import RECORD
+from inscape.storage import read_json
+
+
+@cache
+def system(folder: Path) -> System:
+    """What is scored: the model and the dictionaries of a demo's atlas."""
+    atlas = Atlas.open(folder / "atlas")
+    residual = atlas.residual
+    return System(
+        atlas.model, atlas.dictionary(residual), atlas.index(residual), atlas.transcoders(),
+        atlas.feature_label,
+    )  # fmt: skip
+
+
+def of_atlas(name: str) -> Measurement:
+    """The row `name` of the table, on the atlas of the seed."""
+
+    def measure(run: Run) -> Row:
+        return ROWS[name](system(run.folder), run.seed)
+
+    return Measurement(measure, needs_demo=True)
+
+
+def gradients(run: Run) -> Row:
+    """The training step against autograd."""
+    return checks.gradients(seed=run.seed)
+
+
+def start_up(run: Run) -> Row:
+    """How long `inscape --help` takes."""
+    return speed.start_up()
+
+
+def demo(run: Run) -> Row:
+    """What the demo says of its own time and memory."""
+    return speed.demo(read_json(run.folder / RECORD))
+
+
+FIGURES: Mapping[str, Measurement] = {
+    **{name: of_atlas(name) for name in ROWS},
+    "gradients": Measurement(gradients),
+    "help": Measurement(start_up, seeded=False),
+    "demo": Measurement(demo, needs_demo=True),
+}
