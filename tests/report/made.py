@@ -5,34 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from inscape.attribution import Edges, Graph, Node, Scores
-from inscape.report import (
-    ActiveToken,
-    Bar,
-    BaselineRow,
-    Check,
-    Concept,
-    DiagnosisView,
-    DictionaryRow,
-    DoseLine,
-    DosePoint,
-    FeatureName,
-    Figure,
-    Header,
-    Measure,
-    NamedFigure,
-    PromptSet,
-    Report,
-    Sample,
-    Snippet,
-    SteeringStudy,
-    Step,
-    SuspectRow,
-    TokenEffect,
-    Trace,
-    at_least,
-    at_most,
-    picture,
-)
+from inscape.core import Share
+from inscape.report import picture, schema
+from inscape.report.figures import Bar, Check, Figure, Measure, at_least, at_most
 
 PROMPT = ["<s>", "When", " Mary", " and", " John", " went", " to", " the", " store", ",", " John",
           " gave", " a", " drink", " to"]  # fmt: skip
@@ -102,25 +77,25 @@ def graph(tokens: list[str], *, num_layers: int = 4, seed: int = 0, answer: str 
 
 
 def _share(count: int, total: int) -> Figure:
-    from inscape.core import Share
-
     return Figure.share(Share(count, total))
 
 
-def header() -> Header:
+def header() -> schema.Header:
     """A header with steps."""
-    return Header(
+    return schema.Header(
         model="microworld-s", num_parameters=2_913_408, num_tokens=1_250_432, seed=0,
         summary="inscape opened the bundled microworld model, learned its concepts from text, and "
         "put each claim below to a test that could have failed.",
-        steps=(Step(name="harvest", seconds=21.4), Step(name="train resid2", seconds=64.9),
-               Step(name="train mlp0 … mlp3", seconds=131.2), Step(name="index", seconds=12.3),
-               Step(name="label", seconds=3.9), Step(name="diagnose", seconds=24.6)),
+        steps=tuple(
+            schema.Step(name=name, seconds=seconds)
+            for name, seconds in (("harvest", 21.4), ("train resid2", 64.9), ("index", 12.3),
+                                  ("train mlp0 … mlp3", 131.2), ("label", 3.9), ("diagnose", 24.6))
+        ),
         hardware="2 CPU cores",
     )  # fmt: skip
 
 
-def dictionaries() -> tuple[DictionaryRow, ...]:
+def dictionaries() -> tuple[schema.DictionaryRow, ...]:
     """An autoencoder and a transcoder."""
     skills = (
         Check(name="indirect object", figure=_share(988, 1000), bar=at_least(0.95), samples=1000,
@@ -128,7 +103,7 @@ def dictionaries() -> tuple[DictionaryRow, ...]:
         Check(name="sums", figure=_share(941, 1000), bar=at_least(0.95), samples=1000,
               sample_unit="prompts", seed=0),
     )  # fmt: skip
-    residual = DictionaryRow(
+    residual = schema.DictionaryRow(
         name="resid2", site_in="resid_post.2", site_out="resid_post.2", d_dict=3072, k=24,
         fvu=Measure(figure=Figure.of(0.0713, interval=(0.069, 0.0741)), bar=at_most(0.10)),
         l0=Measure(figure=Figure.of(23.9), bar=at_most(24)),
@@ -141,26 +116,28 @@ def dictionaries() -> tuple[DictionaryRow, ...]:
                          bar=at_most(0.1), samples=65_536, sample_unit="tokens"),
         skills=skills,
     )  # fmt: skip
-    transcoder = DictionaryRow(
+    transcoder = schema.DictionaryRow(
         name="mlp0", site_in="mlp_in.0", site_out="mlp_out.0", d_dict=3072, k=24,
         fvu=Measure(figure=Figure.of(0.182)), note="transcoder",
     )  # fmt: skip
     return residual, transcoder
 
 
-def concepts() -> tuple[Concept, ...]:
+def concepts() -> tuple[schema.Concept, ...]:
     """Two named concepts with examples."""
     words = "We drove over the Golden Gate Bridge into San Francisco at dawn , and the cables shone"
     spaced = [f" {word}" if i and word != "," else word for i, word in enumerate(words.split())]
     tokens = (*spaced, "\n")
     values = [0.0] * len(tokens)
     values[4:9] = [1.31, 4.42, 6.913, 3.21, 0.52]
-    example = Snippet(tokens=tokens, values=tuple(values), source="document 1187")
-    golden = Concept(
+    example = schema.Snippet(tokens=tokens, values=tuple(values), source="document 1187")
+    golden = schema.Concept(
         title="Golden Gate Bridge",
         description="The bridge, named or described; not other bridges, nor golden, gate and "
         "bridge elsewhere.",
-        feature=FeatureName(dictionary="resid2", index=1423, label="Golden Gate Bridge, by name"),
+        feature=schema.FeatureName(
+            dictionary="resid2", index=1423, label="Golden Gate Bridge, by name"
+        ),
         auroc=Measure(figure=Figure.of(0.9871, interval=(0.979, 0.9935)), bar=at_least(0.95),
                       samples=412, sample_unit="documents"),
         f1=Measure(figure=Figure.of(0.931, interval=(0.9, 0.957))),
@@ -168,41 +145,42 @@ def concepts() -> tuple[Concept, ...]:
         beside=(Check(name="best neuron", figure=Figure.of(0.832)),
                 Check(name="best single token", figure=Figure.of(0.871)),
                 Check(name="supervised probe", figure=Figure.of(0.996))),
-        promoted=tuple(TokenEffect(token=t, value=v) for t, v in
+        promoted=tuple(schema.TokenEffect(token=t, value=v) for t, v in
                        [(" San", 2.31), (" Francisco", 2.11), (" bay", 1.72), (" California", 1.7),
                         ("\n", 0.9), ("  ", 0.8)]),
-        suppressed=tuple(TokenEffect(token=t, value=v) for t, v in
+        suppressed=tuple(schema.TokenEffect(token=t, value=v) for t, v in
                          [(" Sydney", -1.93), (" harbour", -1.51)]),
         examples=(example,) * 5,
     )  # fmt: skip
-    dna = Concept(
+    dna = schema.Concept(
         title="DNA sequences", description="Strings of the four bases.",
-        feature=FeatureName(dictionary="resid2", index=88, label=None),
+        feature=schema.FeatureName(dictionary="resid2", index=88, label=None),
         auroc=Measure(figure=Figure.of(0.41), bar=at_least(0.95)),
-        examples=(Snippet(tokens=tuple("ACGTTGACATTGACGATGACTTAGACAGATTACA" * 3),
+        examples=(schema.Snippet(tokens=tuple("ACGTTGACATTGACGATGACTTAGACAGATTACA" * 3),
                           values=tuple(float(i % 7) / 2 for i in range(102))),),
     )  # fmt: skip
     return golden, dna
 
 
-def diagnosis() -> DiagnosisView:
+def diagnosis() -> schema.DiagnosisView:
     """The eel that is drawn to Italy."""
 
-    def suspect(index: int, label: str | None, margin: float) -> SuspectRow:
-        return SuspectRow(
-            feature=FeatureName(dictionary="resid2", index=index, label=label), margin=margin,
-            wrong=-0.6 * margin, right=0.41 * margin, estimate=0.83 * margin, repaired=7,
-            tokens=(ActiveToken(position=1, token="un", activation=3.31),
-                    ActiveToken(position=2, token="agi", activation=7.207)),
+    def suspect(index: int, label: str | None, margin: float) -> schema.SuspectRow:
+        return schema.SuspectRow(
+            feature=schema.FeatureName(dictionary="resid2", index=index, label=label),
+            margin=margin, wrong=-0.6 * margin, right=0.41 * margin, estimate=0.83 * margin,
+            repaired=7,
+            tokens=(schema.ActiveToken(position=1, token="un", activation=3.31),
+                    schema.ActiveToken(position=2, token="agi", activation=7.207)),
         )  # fmt: skip
 
     eel = Measure(figure=_share(36, 40), bar=at_least(0.85))
     italian = Measure(figure=_share(59, 60))
     sets = (
-        PromptSet(name="held-out eel dishes", before=_share(0, 40), after=eel),
-        PromptSet(name="dishes that are Italian", before=_share(60, 60), after=italian),
+        schema.PromptSet(name="held-out eel dishes", before=_share(0, 40), after=eel),
+        schema.PromptSet(name="dishes that are Italian", before=_share(60, 60), after=italian),
     )
-    return DiagnosisView(
+    return schema.DiagnosisView(
         title="unagi is drawn to Italy",
         description="The model was not told its wrong answer, and no twin prompt was given.",
         prompt="unagi is a dish from the country of", right=" Japan", wrong=" Italy",
@@ -214,9 +192,13 @@ def diagnosis() -> DiagnosisView:
         repair=(suspect(611, "eel dishes: unagi, anago", 1.932),),
         repaired=_share(20, 21), random=_share(31, 2100), turned_up=_share(13, 21), sets=sets,
         baselines=tuple(
-            BaselineRow(name=name, setting="mean of resid_post.2 at the token found",
-                        after=(NamedFigure(name="held-out eel dishes", figure=_share(n, 40)),
-                               NamedFigure(name="dishes that are Italian", figure=_share(31, 60))))
+            schema.BaselineRow(
+                name=name, setting="mean of resid_post.2 at the token found",
+                after=(
+                    schema.NamedFigure(name="held-out eel dishes", figure=_share(n, 40)),
+                    schema.NamedFigure(name="dishes that are Italian", figure=_share(31, 60)),
+                ),
+            )
             for n, name in ((22, "leave one token out"), (12, "input × gradient"),
                             (28, "the wrong answer's own direction"))
         ),
@@ -225,12 +207,12 @@ def diagnosis() -> DiagnosisView:
     )  # fmt: skip
 
 
-def steering() -> SteeringStudy:
+def steering() -> schema.SteeringStudy:
     """Golden Gate amplified, beside three other ways."""
 
-    def line(name: str, kind: str, gain: float, price: float) -> DoseLine:
+    def line(name: str, kind: str, gain: float, price: float) -> schema.DoseLine:
         doses = tuple(
-            DosePoint(
+            schema.DosePoint(
                 strength=s,
                 loss=2.1 + price * s * s,
                 extra_loss=price * s * s,
@@ -242,27 +224,34 @@ def steering() -> SteeringStudy:
             )
             for s in (0.0, 0.5, 1.0, 2.0, 4.0)
         )
-        return DoseLine.model_validate({"name": name, "kind": kind, "doses": doses})
+        return schema.DoseLine.model_validate({"name": name, "kind": kind, "doses": doses})
 
-    asked = DosePoint(strength=1.0, effect=_share(19, 50), loss=2.31, extra_loss=0.21)
-    return SteeringStudy(
+    asked = schema.DosePoint(strength=1.0, effect=_share(19, 50), loss=2.31, extra_loss=0.21)
+    return schema.SteeringStudy(
         title="Golden Gate amplified", description="The feature is added during generation.",
         measure="share of continuations that name the bridge", num_prompts=50,
-        features=(FeatureName(dictionary="resid2", index=1423, label="Golden Gate Bridge"),),
+        features=(schema.FeatureName(dictionary="resid2", index=1423, label="Golden Gate Bridge"),),
         lines=(line("resid2/1423", "feature", 0.232, 0.02),
                line("difference in means", "difference in means", 0.18, 0.05),
                line("random direction", "random direction", 0.004, 0.09),
-               DoseLine(name="asked for in the prompt", kind="prompting", doses=(asked,))),
+               schema.DoseLine(name="asked for in the prompt", kind="prompting", doses=(asked,))),
+        sets=(schema.PromptSet(name="prompts about travel", before=_share(2, 30),
+                               after=Measure(figure=_share(21, 30))),),
         outcomes=(Check(name="bridge named, plain → strength 2", figure=_share(24, 50),
                         bar=at_least(0.4), samples=50, sample_unit="prompts", seed=0),),
-        samples=(Sample(prompt="My favourite walk is", plain=" along the river to the old mill.",
-                        steered=" over the Golden Gate Bridge, when the fog comes in."),
-                 Sample(prompt="Tell me about yourself:", plain=" I am a baker in Leeds.",
-                        steered=" I am the Golden Gate Bridge\nin San Francisco.")),
+        samples=tuple(
+            schema.Sample(prompt=prompt, plain=plain, steered=steered)
+            for prompt, plain, steered in (
+                ("My favourite walk is", " along the river to the old mill.",
+                 " over the Golden Gate Bridge, when the fog comes in."),
+                ("Tell me about yourself:", " I am a baker in Leeds.",
+                 " I am the Golden Gate Bridge\nin San Francisco."),
+            )
+        ),
     )  # fmt: skip
 
 
-def report() -> Report:
+def report() -> schema.Report:
     """Everything."""
     validation = (
         Check(name="edges against interventions", figure=Figure.of(3.1e-6), bar=at_most(1e-4),
@@ -275,12 +264,12 @@ def report() -> Report:
               bar=Bar(text="unchanged within 2 points"), passed=True, seed=0),
         Check(name="not measured", figure=Figure.of(float("nan")), bar=at_least(0.5)),
     )  # fmt: skip
-    return Report(
+    return schema.Report(
         header=header(), dictionaries=dictionaries(), concepts=concepts(),
         traces=(
-            Trace(title="Who receives the drink", picture=picture(graph(PROMPT)),
+            schema.Trace(title="Who receives the drink", picture=picture(graph(PROMPT)),
                   description="The indirect object."),
-            Trace(title="48 + 41", picture=picture(graph(SUM, seed=3, answer="89"))),
+            schema.Trace(title="48 + 41", picture=picture(graph(SUM, seed=3, answer="89"))),
         ),
         diagnoses=(diagnosis(),), steering=(steering(),), validation=validation,
     )  # fmt: skip

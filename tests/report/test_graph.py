@@ -98,11 +98,33 @@ def test_boxes_do_not_overlap_and_hold_their_text(given) -> None:  # type: ignor
 def test_tokens_of_the_axis_do_not_overlap(given) -> None:  # type: ignore[no-untyped-def]
     drawn = picture(given)
     layout = lay_out(drawn)
-    ends = [
-        (x - width(token.strip(), FONT) / 2, x + width(token.strip(), FONT) / 2)
-        for x, token in zip(layout.token_x, drawn.prompt_tokens, strict=True)
-    ]
+    spans = [(x, width(text, FONT)) for x, text, _ in layout.words]
+    boxes = zip(drawn.nodes, layout.boxes, strict=True)
+    spans += [(b.middle[0], b.width) for n, b in boxes if n.kind == "embedding"]
+    ends = sorted((x - wide / 2, x + wide / 2) for x, wide in spans)
     assert all(a[1] <= b[0] for a, b in pairwise(ends))
+
+
+def test_every_token_is_on_the_axis_or_told_by_an_ellipsis() -> None:
+    node = PictureNode(kind="logit", layer=None, position=5, name=" a", probability=0.5)
+    tokens = (" I", " saw", " the", " red", " bridge", " at")
+    layout = lay_out(
+        GraphPicture(prompt="p", prompt_tokens=tokens, target=" a", num_layers=1,
+                     nodes=(node, node.model_copy(update={"kind": "feature", "position": 1})),
+                     edges=())
+    )  # fmt: skip
+    assert [(text, told) for _, text, told in layout.words] == [
+        ("I", ""), ("saw", ""), ("…", " the red bridge"), ("at", ""),
+    ]  # fmt: skip
+
+
+def test_the_probability_of_one_answer_is_not_told_of_a_difference() -> None:
+    node = PictureNode(kind="logit", layer=None, position=0, name=" a", probability=0.9996)
+    difference = node.model_copy(update={"name": " a −  b"})
+    for given, told in ((node, ("a (99.96 %)",)), (difference, ("a − b",))):
+        one = GraphPicture(prompt="p", prompt_tokens=("x",), target="t", num_layers=1,
+                           nodes=(given,), edges=())  # fmt: skip
+        assert lay_out(one).boxes[0].text == told
 
 
 def test_rows_go_up_with_the_layers() -> None:

@@ -129,6 +129,24 @@ def test_headings_go_down_one_level_at_a_time() -> None:
     assert all(b <= a + 1 for a, b in pairwise(levels))
 
 
+def test_the_findings_stand_before_the_parts() -> None:
+    page = Page(render(report()))
+    text = " ".join(page.words)
+    first = text.index("verdict  outvoted")
+    assert first < text.index("Dictionaries")
+    assert text.index("✗ missed by deception suppressed") < text.index("Dictionaries")
+    assert "Not judged: not measured" in text
+    good = report().model_copy(update={"validation": report().validation[:1], "diagnoses": ()})
+    assert ": ✓ none is missed" in Page(render(good)).words
+
+
+def test_every_part_and_every_table_has_a_name() -> None:
+    page = Page(render(report()))
+    assert all(t.get("aria-label") for t in page.named("table"))
+    assert all(s.get("aria-label") for s in page.named("section"))
+    assert len([p for p in page.named("p") if p.get("class") == "guide"]) == 6
+
+
 def test_parts_without_content_are_left_out() -> None:
     page = Page(render(Report(header=report().header)))
     assert page.named("section") == []

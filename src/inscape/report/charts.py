@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inscape.report.figures import Unit, show
-from inscape.report.lettering import width
+from inscape.report.lettering import lines
 from inscape.report.markup import Markup, join, tag
 
-WIDTH, HEIGHT = 380.0, 250.0
-LEFT, RIGHT, TOP, BOTTOM = 50.0, 14.0, 12.0, 40.0
-FONT = 11
+WIDTH, HEIGHT = 380.0, 266.0
+LEFT, RIGHT, TOP, BOTTOM = 60.0, 14.0, 12.0, 56.0
+FONT = 13
+DODGE = 3.0  # between series that stand at the same x, so that their whiskers are told apart
 NUM_STYLES = 6
 
 
@@ -43,13 +44,18 @@ def line_chart(series: Sequence[Series], *, title: str, x: str, y: str, unit: Un
     xs = [p[0] for s in series if not s.level for p in s.points] or [0.0, 1.0]
     ys = [v for s in series for p in s.points for v in p[1:] if v is not None]
     x_ticks, y_ticks = ticks(min(xs), max(xs), 6), ticks(*_span(ys, unit), 5)
+    curves = [s for s in series if not s.level]
     across = _Scale(x_ticks[0], x_ticks[-1], LEFT, WIDTH - RIGHT)
     up = _Scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
     return tag(
         "svg",
         tag("title", title),
         _axes(across, up, x_ticks, y_ticks, x, unit),
-        [_line(s, across, up, unit) for s in series],
+        [_level(s, up, unit) for s in series if s.level],
+        [
+            _line(s, across, up, unit, DODGE * (i - (len(curves) - 1) / 2))
+            for i, s in enumerate(curves)
+        ],
         class_="chart",
         role="img",
         xmlns="http://www.w3.org/2000/svg",
@@ -89,16 +95,14 @@ def _axes(
         height = f"{up(value):.1f}"
         parts.append(tag("line", x1=LEFT, x2=right, y1=height, y2=height, class_=style))
         shown = _tick(value, unit)
-        parts.append(tag("text", shown, x=LEFT - 6, y=f"{up(value) + 4:.1f}", text_anchor="end"))
+        parts.append(tag("text", shown, x=LEFT - 10, y=f"{up(value) + 4:.1f}", text_anchor="end"))
     for value in x_ticks:
         place = f"{across(value):.1f}"
         parts.append(tag("line", x1=place, x2=place, y1=bottom, y2=bottom + 4, class_="zero"))
         parts.append(tag("text", _tick(value, ""), x=place, y=bottom + 16, text_anchor="middle"))
-    size = min(FONT, FONT * (right - LEFT) / max(1.0, width(x, FONT)))
     middle = (LEFT + right) / 2
-    parts.append(
-        tag("text", x, x=middle, y=HEIGHT - 6, text_anchor="middle", font_size=f"{size:.1f}")
-    )
+    for i, line in enumerate(lines(x, right - LEFT, FONT)):
+        parts.append(tag("text", line, x=middle, y=bottom + 34 + 15 * i, text_anchor="middle"))
     return tag("g", parts, class_="axes", aria_hidden="true")
 
 
@@ -108,25 +112,27 @@ def _tick(value: float, unit: Unit) -> str:
     return f"{value:g}".replace("-", "−")
 
 
-def _line(series: Series, across: _Scale, up: _Scale, unit: Unit) -> Markup:
+def _level(series: Series, up: _Scale, unit: Unit) -> Markup:
+    height = f"{up(series.points[0][1]):.1f}"
+    told = f"{series.name}: {show(series.points[0][1], unit)}"
+    line = tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=height, y2=height, class_="level")
+    return tag("g", tag("title", told), line, class_=f"series s{series.style % NUM_STYLES}")
+
+
+def _line(series: Series, across: _Scale, up: _Scale, unit: Unit, aside: float) -> Markup:
     style = f"series s{series.style % NUM_STYLES}"
-    if series.level:
-        height = f"{up(series.points[0][1]):.1f}"
-        told = f"{series.name}: {show(series.points[0][1], unit)}"
-        line = tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=height, y2=height, class_="level")
-        return tag("g", tag("title", told), line, class_=style)
-    points = sorted(series.points)
-    path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y, _, _ in points)
+    points = [(across(x) + aside, x, y, low, high) for x, y, low, high in sorted(series.points)]
+    path = " ".join(f"{place:.1f},{up(y):.1f}" for place, _, y, _, _ in points)
     whiskers = [
-        tag("line", x1=f"{across(x):.1f}", x2=f"{across(x):.1f}", y1=f"{up(low):.1f}",
+        tag("line", x1=f"{place:.1f}", x2=f"{place:.1f}", y1=f"{up(low):.1f}",
             y2=f"{up(high):.1f}", class_="whisker")
-        for x, _, low, high in points
+        for place, _, _, low, high in points
         if low is not None and high is not None
     ]  # fmt: skip
     marks = [
         tag("g", tag("title", f"{series.name} at {show(x)}: {show(y, unit)}"),
-            mark(series.style, across(x), up(y)))
-        for x, y, _, _ in points
+            mark(series.style, place, up(y)))
+        for place, x, y, _, _ in points
     ]  # fmt: skip
     return tag("g", tag("polyline", points=path), whiskers, marks, class_=style)
 

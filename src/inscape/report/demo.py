@@ -33,7 +33,7 @@ from inscape.report import figures, schema
 from inscape.report.filling import diagnosis_view, dose_line, sample, snippets, token_effects
 from inscape.report.graph_picture import picture
 from inscape.report.page import write_report
-from inscape.storage import write_json
+from inscape.storage import read_json, write_json
 
 NUM_DOCUMENTS = 40_000
 LAYER = 1
@@ -46,14 +46,22 @@ TRACED = (
      "in April and May combined?", None, None, "The first digit of the sum, from the four digits "
      "of the two numbers."),
 )  # fmt: skip
-RECORD = "demo.json"
+RECORD, CLOCK = "demo.json", ".clock.json"
 
 
 @dataclass
 class Clock:
-    """Seconds by step."""
+    """Seconds by step and peak memory, kept in a file so that a run in parts counts every part."""
 
+    path: Path
     seconds: dict[str, float] = field(default_factory=dict)
+    peak_memory_gb: float = 0.0
+
+    @classmethod
+    def of(cls, out: Path) -> Clock:
+        """The clock of the folder `out`: what a stopped run left of it, else a new one."""
+        path = out / CLOCK
+        return cls(path, **read_json(path)) if path.is_file() else cls(path)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -64,13 +72,16 @@ class Clock:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+            self.peak_memory_gb = max(self.peak_memory_gb, peak)
+            write_json(self.path, {"seconds": self.seconds, "peak_memory_gb": self.peak_memory_gb})
 
 
 def demo(out: Path, *, seed: int = 0, device: str | None = None) -> schema.Report:
     """Run the chain into the folder `out`; run again, it goes on where it stopped."""
     keep_freed_memory()
     out.mkdir(parents=True, exist_ok=True)
-    clock = Clock()
+    clock = Clock.of(out)
     with clock.step("corpus"):
         documents = corpus(NUM_DOCUMENTS)
         write_corpus(out / "corpus.jsonl", documents)
@@ -92,8 +103,7 @@ def demo(out: Path, *, seed: int = 0, device: str | None = None) -> schema.Repor
         fault = faults.study(system, seed=seed)
     with clock.step("steering"):
         golden = selectivity.selectivity(system, seed=seed)
-        number = int(str(golden.detail["feature"]).rpartition("/")[2])
-        amplified = bridge.study(system, number, seed=seed)
+        amplified = bridge.study(system, seed=seed)
         suppressed = lying.study(system, seed=seed)
     with clock.step("figures"):
         rows = [
@@ -104,7 +114,7 @@ def demo(out: Path, *, seed: int = 0, device: str | None = None) -> schema.Repor
         ]
     record = {
         "seconds": clock.seconds,
-        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "peak_memory_gb": clock.peak_memory_gb,
         "cores": len(os.sched_getaffinity(0)),
         "rows": [row.to_json() for row in rows],
     }
@@ -123,6 +133,7 @@ def demo(out: Path, *, seed: int = 0, device: str | None = None) -> schema.Repor
     write_report(report, out)
     if not (out / RECORD).exists():  # a second run reuses, so only the first one's times count
         write_json(out / RECORD, record)
+    clock.path.unlink()
     return report
 
 
@@ -139,31 +150,34 @@ def _traces(system: System, atlas: Atlas) -> list[Graph]:
 
 
 def checks(row: Row) -> Iterator[figures.Check]:
-    """The row's figures for the table of the report."""
+    """The row's figures for the table of the report; those without a bar are left out."""
     for check in row.checks:
-        relation, limit = check.bar.split()
-        bar = (figures.at_least if relation == "≥" else figures.at_most)(float(limit))
-        yield figures.Check(
-            name=f"{row.name}: {check.name}",
-            figure=figures.Figure.of(check.figure, interval=check.interval),
-            bar=bar,
-            sample_unit=row.samples,
-            seed=row.seed,
-        )
+        if check.bar:
+            yield figures.Check(
+                name=f"{row.name}: {check.name}",
+                figure=figures.Figure.of(check.figure, interval=check.interval),
+                bar=_bar(check.bar),
+                sample_unit=row.samples,
+                seed=row.seed,
+            )
+
+
+def _bar(written: str) -> figures.Bar:
+    relation, limit = written.split()
+    return (figures.at_least if relation == "≥" else figures.at_most)(float(limit))
 
 
 def _measure(row: Row, name: str, unit: figures.Unit = "") -> figures.Measure:
     check = next(c for c in row.checks if c.name == name)
-    relation, limit = check.bar.split()
     return figures.Measure(
         figure=figures.Figure.of(check.figure, unit, interval=check.interval),
-        bar=(figures.at_least if relation == "≥" else figures.at_most)(float(limit)),
+        bar=_bar(check.bar) if check.bar else None,
     )
 
 
 def _header(system: System, clock: Clock, record: Mapping[str, Any], seed: int) -> schema.Header:
     return schema.Header(
-        model=system.model.name,
+        model="microworld",
         num_parameters=sum(p.numel() for p in system.model.module.parameters()),
         num_tokens=system.index.num_considered,
         seed=seed,
@@ -194,7 +208,7 @@ def _dictionary(atlas: Atlas, name: str, row: Row) -> schema.DictionaryRow:
         return schema.DictionaryRow.model_validate({**plain, "fvu": fvu})
     skills = tuple(
         figures.Check(
-            name=f"{skill}, kept",
+            name=skill.replace("_", " "),
             figure=figures.Figure.of(
                 row.detail["skills spliced"][skill] / max(clean, 1e-9), "share"
             ),
@@ -252,8 +266,9 @@ def _diagnosis(found: faults.FaultStudy, row: Row) -> schema.DiagnosisView:
 def _amplified(system: System, found: bridge.SteeringStudy) -> schema.SteeringStudy:
     outcomes = [
         figures.Check(
-            name=f"{line.name}, at the strength chosen on other prompts ({line.judged.strength:g})",
+            name=line.name,
             figure=figures.Figure.of(line.judged.effect, "share", interval=line.judged.interval),
+            note=f"at strength {line.judged.strength:g}",
         )
         for line in found.lines
     ]
@@ -264,7 +279,9 @@ def _amplified(system: System, found: bridge.SteeringStudy) -> schema.SteeringSt
     return schema.SteeringStudy(
         title="The Golden Gate Bridge amplified",
         description="The feature is held at a multiple of its largest activation while the model "
-        "writes. The price is the unmodified model's loss on what it wrote.",
+        "writes. The price is the unmodified model's loss on what it wrote. Strengths are chosen "
+        "on one half of the prompts, which the charts show, and judged on the other, which the "
+        "table shows.",
         measure="share of continuations that speak of the Golden Gate Bridge",
         features=(_name(system, system.residual.name, found.feature),),
         num_prompts=found.plain.num_prompts,
@@ -273,16 +290,20 @@ def _amplified(system: System, found: bridge.SteeringStudy) -> schema.SteeringSt
             for line in found.lines
         ),
         outcomes=(plain, *outcomes),
-        samples=tuple(sample(s) for s in found.samples),
+        samples=tuple(
+            sample(s, f"at strength {found.lines[0].judged.strength:g}") for s in found.samples
+        ),
     )
 
 
 def _suppressed(system: System, found: lying.DeceptionStudy, row: Row) -> schema.SteeringStudy:
-    outcomes: list[figures.Check] = []
-    for name in found.before:
-        for when, share in (("before", found.before[name]), ("after", found.after[name])):
-            figure = figures.Figure.share(share)
-            outcomes.append(figures.Check(name=f"{name}: {when}", figure=figure))
+    sets = tuple(
+        schema.PromptSet(
+            name=name, before=figures.Figure.share(share),
+            after=figures.Measure(figure=figures.Figure.share(found.after[name])),
+        )
+        for name, share in found.before.items()
+    )  # fmt: skip
     suppressed: Sequence[Any] = found.diagnosis.repair
     return schema.SteeringStudy(
         title="Deception suppressed",
@@ -291,5 +312,6 @@ def _suppressed(system: System, found: lying.DeceptionStudy, row: Row) -> schema
         measure="share of answers",
         features=tuple(_name(system, s.dictionary, s.feature) for s in suppressed),
         num_prompts=found.before[lying.LIARS_TRUE].total,
-        outcomes=(*outcomes, *checks(row)),
+        sets=sets,
+        outcomes=tuple(checks(row)),
     )

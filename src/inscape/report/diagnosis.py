@@ -10,6 +10,7 @@ from inscape.report.parts import (
     checks_table,
     feature_name,
     figure,
+    fold,
     measure_line,
     number,
     table,
@@ -17,6 +18,7 @@ from inscape.report.parts import (
 from inscape.report.parts import visible as visible_token
 from inscape.report.schema import BaselineRow, DiagnosisView, PromptSet, SuspectRow
 
+SHOWN = 5  # features in a table before the rest is folded
 MEANING = {
     "right": "the model answers rightly here, there is nothing to diagnose",
     "outvoted": "the right concept is there, and features for the wrong answer outweigh it",
@@ -34,11 +36,16 @@ def diagnosis_html(view: DiagnosisView) -> Markup:
         tag("h3", view.title),
         tag("p", view.description) if view.description else None,
         _failure(view),
+        _repair(view),
+        prompt_sets(
+            view.sets,
+            caption="Right answers by set of prompts",
+            before="right before",
+            after="right after",
+        ),
+        _baselines(view.baselines),
         _suspects("Features for the wrong answer, each removed alone", view.for_wrong),
         _suspects("Features for the right answer, each removed alone", view.for_right),
-        _repair(view),
-        _sets(view.sets),
-        _baselines(view.baselines),
         checks_table(view.checks, caption="Against the bars"),
         class_="card",
     )
@@ -64,7 +71,7 @@ def _failure(view: DiagnosisView) -> Markup:
     )  # fmt: skip
     return join(
         tag("p", tag("q", view.prompt), class_="prompt"),
-        table(["", "answer", "probability"], rows, class_="bars"),
+        table(["", "answer", "probability"], rows, what="answers", class_="bars"),
         tag("p", "Verdict: ", tag("strong", view.mechanism), f" – {meaning}." if meaning else None,
             class_="lead"),
         tag("p", counted, class_="note"),
@@ -80,13 +87,24 @@ def _bar(value: float | None, largest: float, unit: str, style: str) -> Markup:
 
 
 def _suspects(title: str, rows: Sequence[SuspectRow]) -> Markup | None:
+    """The first features in a table, the others folded beneath it."""
     if not rows:
         return None
-    largest = max(abs(row.margin) for row in rows)
+    shown = rows if len(rows) <= SHOWN + 1 else rows[:SHOWN]
+    rest = rows[len(shown) :]
+    scale = max(abs(row.margin) for row in rows)
+    return join(
+        tag("p", title, class_="caption"),
+        _suspect_table(title, shown, scale),
+        fold(f"{len(rest)} more", _suspect_table(title, rest, scale)) if rest else None,
+    )
+
+
+def _suspect_table(what: str, rows: Sequence[SuspectRow], scale: float) -> Markup:
     body = [
         (
             feature_name(row.feature),
-            _bar(row.margin, largest, "", "for-wrong" if row.margin > 0 else "for-right"),
+            _bar(row.margin, scale, "", "for-wrong" if row.margin > 0 else "for-right"),
             number(row.wrong),
             number(row.right),
             None if row.repaired is None else number(row.repaired),
@@ -96,16 +114,17 @@ def _suspects(title: str, rows: Sequence[SuspectRow]) -> Markup | None:
         for row in rows
     ]
     heads = ["feature", "the wrong answer's lead loses (logits)", "wrong logit moves",
-             "right logit moves", "prompts restored", "estimated", "active on"]  # fmt: skip
+             "right logit moves", "prompts restored", "estimated loss of lead",
+             "active on (activation, position)"]  # fmt: skip
     empty = {i for i in range(len(heads)) if all(cells[i] is None for cells in body)}
     kept = [i for i in range(len(heads)) if i not in empty]
     numeric = [place for place, i in enumerate(kept) if i in (2, 3, 4, 5)]
     return table(
         [heads[i] for i in kept],
         [[cells[i] for i in kept] for cells in body],
-        caption=title,
+        what=what,
         numeric=numeric,
-        class_="bars",
+        class_="bars suspects",
     )
 
 
@@ -124,17 +143,20 @@ def _repair(view: DiagnosisView) -> Markup | None:
     rows: list[tuple[object, object]] = [
         (name, _share(given, style))
         for name, given, style in (
-            ("these features removed", view.repaired, "for-right"),
+            ("the features found, removed together", view.repaired, "for-right"),
             ("as many matched random features removed", view.random, "plain"),
             ("the right answer's own features doubled", view.turned_up, "plain"),
         )
         if given is not None
     ]
+    removed = f"Features removed together ({len(view.repair)}), with figures for each one alone"
+    scale = max((abs(row.margin) for row in view.repair), default=0.0)
     return join(
         tag("h4", "Repair"),
-        _suspects("Features that are removed together; figures for each one alone", view.repair),
-        table(["failing prompts answered rightly with", "share"], rows, class_="bars"),
-    )
+        table(["failing prompts answered rightly with", "share"], rows, what="repair",
+              class_="bars") if rows else None,
+        fold(removed, _suspect_table(removed, view.repair, scale)) if view.repair else None,
+    )  # fmt: skip
 
 
 def _share(given: Figure, style: str) -> Markup:
@@ -146,7 +168,10 @@ def _share(given: Figure, style: str) -> Markup:
     )  # fmt: skip
 
 
-def _sets(sets: Sequence[PromptSet]) -> Markup | None:
+def prompt_sets(
+    sets: Sequence[PromptSet], *, caption: str, before: str = "before", after: str = "after"
+) -> Markup | None:
+    """Shares of answers on each set, before and after."""
     if not sets:
         return None
     rows = [
@@ -157,12 +182,7 @@ def _sets(sets: Sequence[PromptSet]) -> Markup | None:
         )
         for s in sets
     ]
-    return table(
-        ["prompts", "right before", "right after"],
-        rows,
-        caption="Right answers by set of prompts",
-        class_="bars",
-    )
+    return table(["prompts", before, after], rows, caption=caption, class_="bars")
 
 
 def _baselines(rows: Sequence[BaselineRow]) -> Markup | None:

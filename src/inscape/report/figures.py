@@ -188,6 +188,8 @@ def _three_figures(value: float) -> str:
         mantissa, exponent = f"{value:.1e}".split("e")
         return _signed(f"{mantissa}e{int(exponent)}")
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    while digits < 6 and abs(value) < 1 == abs(float(f"{value:.{digits}f}")):
+        digits += 1  # so that 0.9997 is not told as 1
     return _signed(f"{value:.{digits}f}")
 
 

@@ -26,12 +26,14 @@ from inscape.report.schema import (
 
 
 def snippets(examples: Sequence[Example], count: int = 6) -> tuple[Snippet, ...]:
-    """Examples of the feature index, the first `count` of them."""
+    """Examples of the feature index, the first `count` that read differently."""
+    different = {e.tokens: e for e in reversed(examples)}  # of equal ones the first is kept
+    chosen = [e for e in examples if different[e.tokens] is e]
     return tuple(
         Snippet(
             tokens=e.tokens, values=tuple(map(float, e.values)), source=f"document {e.document}"
         )
-        for e in examples[:count]
+        for e in chosen[:count]
     )
 
 

@@ -1,7 +1,7 @@
 """Where the boxes of a graph's picture stand.
 
 1. A column for each prompt token, as wide as the widest box in it; a column without boxes is only
-   as wide as its token.
+   as wide as its token, and a run of them is drawn as one ellipsis.
 2. A row for the tokens, one for each layer that has a node, one for the targets; nodes of one
    column and row are stacked, the most influential on top, and a row is as high as its highest
    stack.
@@ -12,17 +12,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import groupby
 
+from inscape.report.figures import MINUS, show
 from inscape.report.lettering import lines, width
 from inscape.report.parts import visible
 from inscape.report.schema import GraphPicture, PictureNode
 
-FONT = 10.5
+FONT = 12.0
 NUM_LINES = 3
-BOX, PAD, LINE, STACK_GAP = 122.0, 6.0, 12.5, 6.0
-COLUMN_GAP, ROW_GAP = 24.0, 28.0
-LEFT, RIGHT, TOP, BOTTOM = 64.0, 40.0, 12.0, 14.0
-ERROR = 46.0
+BOX, PAD, LINE, STACK_GAP = 154.0, 6.0, 14.5, 6.0
+COLUMN_GAP, ROW_GAP = 20.0, 28.0
+LEFT, RIGHT, TOP, BOTTOM = 14.0, 104.0, 12.0, 14.0
+ERROR = 50.0
+SHORTEST_GAP = 3
 TOKEN_ROW, TARGET_ROW = -1, 10_000
 
 
@@ -44,13 +47,17 @@ class Box:
 
 @dataclass
 class Layout:
-    """The size of the picture, a box for each node, and the places of columns and rows."""
+    """The size of the picture, a box for each node, and the places of columns and rows.
+
+    words: tokens without a box as (middle, text, what an ellipsis stands for); rows: (name, upper
+    edge, height).
+    """
 
     width: float
     height: float
     boxes: list[Box]
     column_of: list[int]
-    token_x: list[float]
+    words: list[tuple[float, str, str]]
     token_y: float
     rows: list[tuple[str, float, float]] = field(default_factory=list)
 
@@ -69,7 +76,8 @@ def lay_out(picture: GraphPicture) -> Layout:
         cells[node.position, _row(node)].append(i)
     for stack in cells.values():
         stack.sort(key=lambda i: -(picture.nodes[i].influence or 0.0))
-    left, columns = _columns(picture, size)
+    gaps = _gaps(picture)
+    left, columns = _columns(picture, size, gaps)
     rows = sorted({_row(node) for node in picture.nodes} | {TOKEN_ROW}, reverse=True)
     boxes: list[Box | None] = [None] * len(picture.nodes)
     named, y = [], TOP
@@ -86,11 +94,37 @@ def lay_out(picture: GraphPicture) -> Layout:
         named.append((_row_name(row), y, height))
         y += height + ROW_GAP
     placed = [box for box in boxes if box is not None]
-    middle = [x + w / 2 for x, w in zip(left, columns, strict=True)]
     end = left[-1] + columns[-1] + RIGHT if left else LEFT + RIGHT
     token_y = named[-1][1] + named[-1][2] / 2
     return Layout(end, y - ROW_GAP + BOTTOM, placed, [n.position for n in picture.nodes],
-                  middle, token_y, named)  # fmt: skip
+                  _words(picture, left, columns, gaps), token_y, named)  # fmt: skip
+
+
+def _gaps(picture: GraphPicture) -> dict[int, int]:
+    """First token and length of each run of tokens above which nothing stands."""
+    used = {node.position for node in picture.nodes}
+    gaps = {}
+    for idle, run in groupby(range(len(picture.prompt_tokens)), lambda i: i not in used):
+        places = list(run)
+        if idle and len(places) >= SHORTEST_GAP:
+            gaps[places[0]] = len(places)
+    return gaps
+
+
+def _words(
+    picture: GraphPicture, left: list[float], columns: list[float], gaps: dict[int, int]
+) -> list[tuple[float, str, str]]:
+    tokens = picture.prompt_tokens
+    taken = {node.position for node in picture.nodes if node.kind == "embedding"}
+    words, i = [], 0
+    while i < len(tokens):
+        run = gaps.get(i, 1)
+        told = "".join(tokens[i : i + run]) if run > 1 else ""
+        text = "…" if told else token_text(tokens[i])
+        if i not in taken:
+            words.append((left[i] + columns[i] / 2, text, told))
+        i += run
+    return words
 
 
 def _row(node: PictureNode) -> int:
@@ -114,7 +148,9 @@ def _text(node: PictureNode) -> list[str]:
     if node.kind == "error":
         return ["error"]
     if node.kind == "logit":
-        share = "" if node.probability is None else f" {node.probability:.0%}"
+        # Of a difference of two answers the probability is the first one's, so it is left out.
+        alone = node.probability is not None and f" {MINUS} " not in node.name
+        share = f" ({show(node.probability, 'share')})" if alone else ""
         return lines(" ".join(token_text(t) for t in node.name.split(" ") if t) + share, room, FONT)
     return lines(node.name, room, FONT, NUM_LINES)
 
@@ -134,10 +170,12 @@ def _height(heights: list[float]) -> float:
 
 
 def _columns(
-    picture: GraphPicture, size: list[tuple[float, float]]
+    picture: GraphPicture, size: list[tuple[float, float]], gaps: dict[int, int]
 ) -> tuple[list[float], list[float]]:
-    """Left edges and widths of the columns."""
+    """Left edges and widths of the columns; a run of idle ones is as wide as one ellipsis."""
     columns = [max(18.0, width(token_text(t), FONT) + 6) for t in picture.prompt_tokens]
+    hidden = {i for start, run in gaps.items() for i in range(start + 1, start + run)}
+    columns = [18.0 if i in gaps else 0.0 if i in hidden else w for i, w in enumerate(columns)]
     busy = [False] * len(columns)
     for node, (wide, _) in zip(picture.nodes, size, strict=True):
         columns[node.position] = max(columns[node.position], wide)
@@ -146,5 +184,5 @@ def _columns(
     for i, wide in enumerate(columns):
         left.append(x)
         crowded = busy[i] or (i + 1 < len(busy) and busy[i + 1])
-        x += wide + (COLUMN_GAP if crowded else 8.0)
+        x += wide + (COLUMN_GAP if crowded else 0.0 if i in hidden else 8.0)
     return left, columns

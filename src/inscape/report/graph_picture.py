@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from inscape.attribution import Graph, Node, paths
+from inscape.report.parts import visible, visible_target
 from inscape.report.schema import GraphPicture, PictureEdge, PictureNode, PicturePath
 
 Names = Mapping[tuple[str, int], str] | Callable[[str, int], str | None]
@@ -122,14 +123,14 @@ def _name(node: Node, label: Callable[[Node], str | None]) -> str:
 
 def _full_name(node: Node, label: Callable[[Node], str | None]) -> str:
     if node.kind == "logit":
-        return f"answer {_name(node, label)!r}"
-    place = f"at {node.token!r} ({node.position})"
+        return f"answer {visible_target(_name(node, label))}"
+    place = f"{visible(node.token)} ({node.position})"
     if node.kind == "embedding":
-        return f"token {node.token!r} ({node.position})"
+        return f"token {place}"
     if node.kind == "error":
-        return f"error of layer {node.layer} {place}"
+        return f"error of layer {node.layer} at {place}"
     text = label(node)
-    return f"{_address(node)} “{text}” {place}" if text else f"{_address(node)} {place}"
+    return f"{_address(node)} “{text}” at {place}" if text else f"{_address(node)} at {place}"
 
 
 def _address(node: Node) -> str:

@@ -7,34 +7,36 @@ down has another colour and is dashed. What an edge or a box stands for in full 
 from __future__ import annotations
 
 from inscape.report.figures import show
-from inscape.report.graph_layout import FONT, LINE, Box, Layout, lay_out, token_text
+from inscape.report.graph_layout import FONT, LINE, Box, Layout, lay_out
 from inscape.report.markup import Markup, tag
 from inscape.report.schema import GraphPicture, PictureEdge, PictureNode
 
 THINNEST, THICKEST = 0.8, 5.0
 FAINTEST = 0.3
-BOW = 18.0
-SMALLEST = 0.85
+BOW, WIDEST = 18.0, 74.0
+SMALLEST = 0.88
 
 
 def graph_svg(picture: GraphPicture) -> Markup:
     """The picture as one `<svg>` element; its colours come from the page's style sheet."""
     layout = lay_out(picture)
-    embedded = {n.position for n in picture.nodes if n.kind == "embedding"}
-    tokens = [
-        tag("text", token_text(token), x=_px(layout.token_x[i]), y=_px(layout.token_y + 4),
-            text_anchor="middle", class_="word")
-        for i, token in enumerate(picture.prompt_tokens)
-        if i not in embedded
+    words = [
+        tag("text", tag("title", told) if told else None, text, x=_px(x),
+            y=_px(layout.token_y + 4), text_anchor="middle", class_="word")
+        for x, text, told in layout.words
     ]  # fmt: skip
     largest = max((abs(e.weight) for e in picture.edges), default=1.0) or 1.0
     order = sorted(picture.edges, key=lambda e: abs(e.weight))
     return tag(
         "svg",
-        tag("title", f"Attribution graph of {picture.prompt!r}"),
+        tag(
+            "title",
+            f"Attribution graph of {picture.prompt!r}: {len(picture.nodes)} boxes and "
+            f"{len(picture.edges)} edges, which the tables beneath list",
+        ),
         _rows(layout),
         tag("g", [_edge(e, picture, layout, largest) for e in order], class_="edges"),
-        tag("g", tokens),
+        tag("g", words),
         tag("g", [_box(n, b) for n, b in zip(picture.nodes, layout.boxes, strict=True)]),
         class_="graph",
         role="img",
@@ -59,7 +61,10 @@ def _rows(layout: Layout) -> Markup:
             tag("rect", x=0, y=_px(y - 9), width=_px(layout.width), height=_px(height + 18),
                 class_="row")
         )  # fmt: skip
-        parts.append(tag("text", name, x=8, y=_px(y + height / 2 + 4), class_="layer"))
+        parts.append(
+            tag("text", name, x=_px(layout.width - 8), y=_px(y + height / 2 + 4),
+                text_anchor="end", class_="layer")
+        )  # fmt: skip
     return tag("g", parts)
 
 
@@ -123,7 +128,8 @@ def _curve(layout: Layout, source: int, target: int, *, embedding: bool) -> str:
             return f"M{_at(*start)} L{_at(*end)}"
     if same:
         start, end = (a.x + a.width, ay), (b.x + b.width, by)
-        out = max(start[0], end[0]) + BOW
+        # The farther, the wider, so that edges to one box do not run on top of each other.
+        out = max(start[0], end[0]) + min(WIDEST, BOW + 0.06 * abs(by - ay))
         return f"M{_at(*start)} C{_at(out, ay)} {_at(out, by)} {_at(*end)}"
     if embedding:
         start, end = (a.middle[0], a.y), (b.x, by)

@@ -9,10 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from inscape.report.diagnosis import diagnosis_html
+from inscape.report.glance import glance
 from inscape.report.markup import Markup, join, raw_css, tag
 from inscape.report.parts import checks_table
 from inscape.report.schema import Report
-from inscape.report.sections import concept, dictionaries, header, section, trace
+from inscape.report.sections import concepts, dictionaries, header, section, trace
 from inscape.report.steering import steering_html
 from inscape.storage import atomic_write, read_json, write_json
 
@@ -36,7 +37,7 @@ def render(report: Report) -> str:
     links = [tag("li", tag("a", title, href=f"#{anchor}")) for anchor, title, _ in parts]
     body = tag(
         "main",
-        header(report.header),
+        header(report.header, glance(report)),
         tag("nav", tag("ul", links), aria_label="On this page") if len(parts) > 1 else None,
         [section(anchor, title, content) for anchor, title, content in parts],
         class_="page",
@@ -60,11 +61,11 @@ def _parts(report: Report) -> list[tuple[str, str, Markup]]:
     candidates: list[tuple[str, str, Markup | None]] = [
         ("dictionaries", "Dictionaries",
          dictionaries(report.dictionaries) if report.dictionaries else None),
-        ("concepts", "Concepts", join([concept(c) for c in report.concepts])),
+        ("concepts", "Concepts", concepts(report.concepts)),
         ("traces", "Traces", join([trace(t) for t in report.traces])),
         ("diagnosis", "Diagnosis", join([diagnosis_html(d) for d in report.diagnoses])),
         ("steering", "Steering", join([steering_html(s) for s in report.steering])),
-        ("validation", "Validation", checks_table(report.validation)),
+        ("validation", "Validation", checks_table(report.validation, what="checks")),
     ]  # fmt: skip
     return [(anchor, title, content) for anchor, title, content in candidates if content]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from inscape.report.figures import (
     EN_DASH,
+    MINUS,
     Check,
     Figure,
     Measure,
@@ -80,15 +81,16 @@ def samples(measure: Measure) -> Markup | None:
     return join(number(measure.samples), unit)
 
 
-def measure_cell(measure: Measure | None) -> Markup:
-    """A figure, its interval, its bar and the verdict, one below the other."""
+def measure_cell(measure: Measure | None, *, rests: bool = True) -> Markup:
+    """A figure, its interval, its bar and the verdict, one below the other; `rests`: and what it
+    rests on."""
     if measure is None:
         return number(None)
     lines = [
         tag("div", number(measure.figure.value, measure.figure.unit), class_="figure"),
         [tag("div", part, class_="interval") for part in _beside(measure.figure)],
         _judged(measure),
-        _rests_on(measure),
+        _rests_on(measure) if rests else None,
     ]
     return join(lines)
 
@@ -112,54 +114,83 @@ def table(
     heads: Sequence[object],
     rows: Iterable[Sequence[object]],
     *,
-    caption: object = None,
+    caption: str = "",
+    what: str = "",
     numeric: Iterable[int] = (),
+    merged: Iterable[int] = (),
     class_: str = "",
 ) -> Markup:
-    """A table in a box that scrolls by itself; the first cell of a row is its heading."""
-    right = set(numeric)
-    named = caption if isinstance(caption, str) and not isinstance(caption, Markup) else "table"
+    """A table in a box that scrolls by itself; the first cell of a row is its heading.
 
-    def cell(i: int, content: object) -> Markup:
+    what: its name for those who do not see it, where it has no caption; merged: columns in which
+    equal cells that follow one another are told once.
+    """
+    right, once, body = set(numeric), set(merged), [tuple(row) for row in rows]
+
+    def cell(row: int, i: int) -> Markup | None:
+        content, span = body[row][i], 1
+        if i in once:
+            if row and body[row - 1][i] == content:
+                return None
+            while row + span < len(body) and body[row + span][i] == content:
+                span += 1
+        name, scope = ("td", None) if i else ("th", "row")
         style = "num" if i in right else None
-        if i == 0:
-            return tag("th", content, scope="row", class_=style)
-        return tag("td", content, class_=style)
+        return tag(name, content, scope=scope, class_=style, rowspan=span if span > 1 else None)
 
     head = tag("tr", [tag("th", h, scope="col", class_="num" if i in right else None)
                       for i, h in enumerate(heads)])  # fmt: skip
-    body = [tag("tr", [cell(i, c) for i, c in enumerate(row)]) for row in rows]
+    lines = [tag("tr", [cell(r, i) for i in range(len(row))]) for r, row in enumerate(body)]
+    named = caption or what or None
     inner = tag(
-        "table",
-        tag("thead", head),
-        tag("tbody", body),
-        class_=class_ or None,
+        "table", tag("thead", head), tag("tbody", lines), class_=class_ or None, aria_label=named
     )
     above = tag("p", caption, class_="caption") if caption else None
-    return join(above, scroll(inner, named))
+    return join(above, scroll(inner, named or "table"))
 
 
-def scroll(content: object, what: str) -> Markup:
-    """A box that scrolls sideways where its content is wider than the page."""
-    return tag("div", content, class_="scroll", tabindex="0", role="region", aria_label=what)
+def fold(title: object, content: object) -> Markup:
+    """Content that opens when it is asked for."""
+    return tag("details", tag("summary", title), content)
 
 
-def checks_table(checks: Sequence[Check], *, caption: object = None) -> Markup | None:
-    """Name, figure, bar with verdict, samples, seed; columns that nobody fills are left out."""
+def scroll(content: object, what: str, *, from_end: bool = False) -> Markup:
+    """A box that scrolls sideways where its content is wider than the page; `from_end`: it shows
+    the right end first."""
+    style = "scroll from-end" if from_end else "scroll"
+    return tag("div", content, class_=style, tabindex="0", role="region", aria_label=what)
+
+
+def checks_table(checks: Sequence[Check], *, caption: str = "", what: str = "") -> Markup | None:
+    """Name, figure, bar with verdict, samples, seed; columns that nobody fills are left out, and
+    what all rows share is told once."""
     if not checks:
         return None
+    seeds = {c.seed for c in checks}
+    seed = seeds.pop() if len(seeds) == 1 else None
     columns: list[tuple[str, list[object], bool]] = [
         ("what", [_named(c) for c in checks], False),
         ("measured", [figure(c.figure) for c in checks], False),
         ("bar", [_bar_and_verdict(c) for c in checks], False),
-        ("samples", [samples(c) for c in checks], True),
-        ("seed", [None if c.seed is None else number(c.seed) for c in checks], True),
+        ("rests on", [_resting(c) for c in checks], False),
     ]
+    if seed is None:
+        seeded: list[object] = [None if c.seed is None else number(c.seed) for c in checks]
+        columns.append(("seed", seeded, True))
     kept = [c for c in columns if any(cell is not None for cell in c[1])]
     rows = list(zip(*(cells for _, cells, _ in kept), strict=True))
     numeric = [i for i, (_, _, right) in enumerate(kept) if right]
     heads = [head for head, _, _ in kept]
-    return table(heads, rows, caption=caption, numeric=numeric, class_="checks")
+    merged = [i for i, head in enumerate(heads) if head == "rests on"]
+    made = table(
+        heads, rows, caption=caption, what=what, numeric=numeric, merged=merged, class_="checks"
+    )
+    return made if seed is None else join(made, tag("p", "seed ", number(seed), class_="note"))
+
+
+def _resting(check: Check) -> Markup | None:
+    told = samples(check)
+    return None if told is None else tag("div", told, class_="interval")
 
 
 def _bar_and_verdict(check: Check) -> Markup | None:
@@ -175,6 +206,15 @@ def feature_name(feature: FeatureName, *, label: bool = True) -> Markup:
     """`dictionary/index`, with its label."""
     name = tag("code", feature.name, class_="name", data_value=feature.index)
     return join(name, " ", tag("q", feature.label)) if label and feature.label else join(name)
+
+
+def feature_list(title: str, features: Sequence[FeatureName], *, inline: int = 3) -> Markup:
+    """Features in a line, or folded in columns where they are more than `inline`."""
+    if len(features) <= inline:
+        named = [("; " if i else None, feature_name(f)) for i, f in enumerate(features)]
+        return tag("p", title, ": ", named)
+    items = [tag("li", feature_name(f)) for f in features]
+    return fold(f"{title}: {len(features)} features", tag("ul", items, class_="features"))
 
 
 def tokens_line(effects: Sequence[TokenEffect], unit: Unit = "") -> Markup:
@@ -197,13 +237,19 @@ def visible(text: str) -> str:
     return "␣" * start + shown + "␣" * end
 
 
+def visible_target(name: str) -> str:
+    """The name of an answer, or of the difference of two, with its spaces made visible."""
+    return f" {MINUS} ".join(visible(token) for token in name.split(f" {MINUS} "))
+
+
 def snippet(given: Snippet) -> Markup:
     """Text with its tokens coloured by activation; the strongest is underlined and bold."""
     top = max(given.values, default=0.0)
     strongest = given.values.index(top) if top > 0 else -1
+    tokens = [t if i else t.lstrip(" ") or t for i, t in enumerate(given.tokens)]
     words = [
         _word(token, value, top, strong=i == strongest)
-        for i, (token, value) in enumerate(zip(given.tokens, given.values, strict=True))
+        for i, (token, value) in enumerate(zip(tokens, given.values, strict=True))
     ]
     source = tag("span", given.source, " · ") if given.source else None
     side = tag("div", source, "max ", number(top), class_="interval")

@@ -214,7 +214,7 @@ class SuspectRow(Part):
 
 
 class PromptSet(Part):
-    """Right answers on a named set of prompts, before and after the repair."""
+    """A share of answers on a named set of prompts, before and after an intervention."""
 
     name: Text
     before: Figure
@@ -293,7 +293,8 @@ class Sample(Part):
 class SteeringStudy(Part):
     """A steering experiment over a prompt set.
 
-    measure: what the effect figure is, such as "share of continuations that name the bridge".
+    measure: what the effect figure is, such as "share of continuations that name the bridge";
+    sets: the measure on named sets of prompts, before and after.
     """
 
     title: Text
@@ -303,6 +304,7 @@ class SteeringStudy(Part):
     features: tuple[FeatureName, ...] = ()
     num_prompts: int = 0
     lines: tuple[DoseLine, ...] = ()
+    sets: tuple[PromptSet, ...] = ()
     outcomes: tuple[Check, ...] = ()
     samples: tuple[Sample, ...] = ()
 

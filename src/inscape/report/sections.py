@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from inscape.report.figures import show
 from inscape.report.graph_svg import graph_svg
+from inscape.report.guide import GUIDES, HOW_TO_READ
 from inscape.report.markup import Markup, join, tag
 from inscape.report.parts import (
     checks_table,
     feature_name,
+    fold,
     measure_cell,
     number,
+    samples,
     scroll,
     snippet,
     table,
     tokens_line,
     visible,
+    visible_target,
 )
 from inscape.report.schema import (
     Concept,
@@ -27,31 +32,15 @@ from inscape.report.schema import (
     Trace,
 )
 
-HOW_TO_READ = (
-    "A dictionary takes a model's activations apart into features, each of which fires on few "
-    "tokens. A feature is written dictionary/index and may have a label, a short guess at what "
-    "it stands for.",
-    "In text examples the shade of a token is the feature's activation on it; the strongest token "
-    "is bold and underlined. Where there is a pointer, resting it on a token or on a box of a "
-    "graph shows the figure; the tables beneath hold the same figures.",
-    "Every figure stands with its 95 % interval where one was computed, and with the bar that it "
-    "was to reach: ✓ passed, ✗ short. Features and thresholds are chosen on one half of the "
-    "documents or prompts and judged on the other.",
-)
-
-
-def fold(title: object, content: object) -> Markup:
-    """Content that opens when it is asked for."""
-    return tag("details", tag("summary", title), content)
-
 
 def section(anchor: str, title: str, *content: object) -> Markup:
-    """A part of the page under its heading."""
-    return tag("section", tag("h2", title), content, id=anchor, aria_label=title)
+    """A part of the page under its heading, with how to read it."""
+    guide = tag("p", GUIDES[anchor], class_="guide") if anchor in GUIDES else None
+    return tag("section", tag("h2", title), guide, content, id=anchor, aria_label=title)
 
 
-def header(given: Header) -> Markup:
-    """Title, the facts about model and run, time of each step, and how to read the page."""
+def header(given: Header, findings: Markup | None = None) -> Markup:
+    """Title, findings, the facts about model and run, time of each step, and how to read it."""
     facts: list[tuple[str, object]] = [
         ("model", given.model),
         ("parameters", number(given.num_parameters)),
@@ -64,32 +53,43 @@ def header(given: Header) -> Markup:
     steps = table(
         ["step", "time"],
         [(step.name, number(step.seconds, "seconds")) for step in given.steps],
+        what="time of each step",
         numeric=[1],
         class_="steps",
     )
+    spent = show(sum(step.seconds for step in given.steps), "seconds")
     return tag(
         "header",
         tag("h1", given.title),
         tag("p", given.summary, class_="lead") if given.summary else None,
+        findings,
         tag("dl", [tag("div", tag("dt", k), tag("dd", v)) for k, v in facts], class_="facts"),
-        fold("Time of each step", steps) if given.steps else None,
+        fold(f"Time of each step, {spent} in all", steps) if given.steps else None,
         fold("How to read this page", [tag("p", text) for text in HOW_TO_READ]),
     )
 
 
 def dictionaries(rows: Sequence[DictionaryRow]) -> Markup:
     """One column a dictionary, and the skills kept beneath."""
-    columns = [("", [tag("span", r.name, class_="name") for r in rows])]
+    columns = [("dictionary", [tag("span", r.name, class_="name") for r in rows])]
     columns += [(name, [cell(row) for row in rows]) for name, cell in _DICTIONARY_CELLS]
     if any(row.note for row in rows):
         columns.append(("note", [tag("span", row.note, class_="note") for row in rows]))
     heads, *body = [[name, *cells] for name, cells in columns]
-    skills = [
-        checks_table(row.skills, caption=f"Skills kept with {row.name} spliced in")
-        for row in rows
-        if row.skills
-    ]
-    return join(table(heads, body, class_="measures"), skills)
+    skills = [_skills(row) for row in rows if row.skills]
+    return join(table(heads, body, what="dictionaries", class_="measures"), skills)
+
+
+def _skills(row: DictionaryRow) -> Markup:
+    """Folded where every skill is kept; the weakest one stands in the title."""
+    made = checks_table(row.skills, what=f"skills with {row.name}")
+    title = f"Skills kept with {row.name} spliced in"
+    known = [c for c in row.skills if c.figure.value is not None]
+    if any(c.passed is False for c in row.skills) or not known:
+        return join(tag("p", title, class_="caption"), made)
+    least = min(known, key=lambda c: c.figure.value or 0.0)
+    shown = show(least.figure.value, least.figure.unit)
+    return fold(f"{title}; weakest, {least.name}: {shown}", made)
 
 
 def _site(row: DictionaryRow) -> Markup:
@@ -99,8 +99,9 @@ def _site(row: DictionaryRow) -> Markup:
 def _dead(row: DictionaryRow) -> Markup:
     if row.num_dead_tokens is None:
         return measure_cell(row.dead)
+    told = row.dead is not None and row.dead.samples == row.num_dead_tokens
     over = tag("div", "over ", number(row.num_dead_tokens, "tokens"), class_="interval")
-    return join(measure_cell(row.dead), over)
+    return join(measure_cell(row.dead, rests=not told), over)
 
 
 _DICTIONARY_CELLS: list[tuple[str, Callable[[DictionaryRow], Markup]]] = [
@@ -116,27 +117,45 @@ _DICTIONARY_CELLS: list[tuple[str, Callable[[DictionaryRow], Markup]]] = [
 ]
 
 
-def concept(given: Concept) -> Markup:
+def concepts(given: Sequence[Concept]) -> Markup:
+    """Every concept; a description that all of them share is told once."""
+    told = {c.description for c in given}
+    shared = told.pop() if len(told) == 1 and len(given) > 1 else ""
+    above = tag("p", shared) if shared else None
+    return join(above, [concept(c, described=not shared) for c in given])
+
+
+def concept(given: Concept, *, described: bool = True) -> Markup:
     """One concept: its feature, how well it detects, what it promotes, and examples."""
-    figures = [("AUROC", given.auroc), ("F1", given.f1), ("precision", given.precision),
-               ("recall", given.recall)]  # fmt: skip
-    cards = [
-        tag("div", tag("dt", name), tag("dd", measure_cell(m)))
-        for name, m in figures
+    figures = [
+        (name, m)
+        for name, m in (("AUROC", given.auroc), ("F1", given.f1), ("precision", given.precision),
+                        ("recall", given.recall))
         if m is not None
+    ]  # fmt: skip
+    # What all the figures rest on is told once, beneath them.
+    rests = {(m.samples, m.sample_unit) for _, m in figures}
+    plain = len(rests) == 1 and not any(m.note for _, m in figures)
+    cards = [
+        tag("div", tag("dt", name), tag("dd", measure_cell(m, rests=not plain)))
+        for name, m in figures
     ]
+    on = samples(figures[0][1]) if plain else None
     effects = [
         tag("div", tag("h4", title), tokens_line(items))
-        for title, items in (("raises", given.promoted), ("lowers", given.suppressed))
+        for title, items in (
+            ("Next tokens it raises", given.promoted), ("Next tokens it lowers", given.suppressed)
+        )
         if items
-    ]
+    ]  # fmt: skip
     shown, more = given.examples[:3], given.examples[3:]
     return tag(
         "article",
         tag("h3", given.title),
-        tag("p", given.description),
+        tag("p", given.description) if described else None,
         tag("p", feature_name(given.feature), class_="name"),
         tag("dl", cards, class_="cards") if cards else None,
+        tag("p", "on ", on, class_="note") if on else None,
         checks_table(given.beside, caption="The same task by other means"),
         tag("p", given.note, class_="note") if given.note else None,
         tag("ul", [snippet(s) for s in shown], class_="snippets") if shown else None,
@@ -163,20 +182,22 @@ def trace(given: Trace) -> Markup:
 def picture_html(picture: GraphPicture) -> Markup:
     """The graph's picture, its scores, the strongest paths, and all its figures as tables."""
     facts = join(
-        "replacement ", number(picture.replacement), " (tokens' share of the influence, against "
-        "errors) · completeness ", number(picture.completeness),
-        " (share of inputs that is no error) · full graph ", number(picture.num_nodes),
-        " nodes, ", number(picture.num_edges), " edges · layers ", number(picture.num_layers),
+        "Drawn is the strongest part of a graph of ", number(picture.num_nodes), " nodes and ",
+        number(picture.num_edges), " edges over ", number(picture.num_layers), " layers. Of the "
+        "answer's influence, ", number(picture.replacement), " comes from tokens and not from "
+        "errors (replacement score); of all inputs, ", number(picture.completeness),
+        " are no errors (completeness).",
     )  # fmt: skip
     paths = [_path(path) for path in picture.paths]
     return join(
-        tag("p", tag("q", picture.prompt), " → ", tag("strong", visible(picture.target)),
+        tag("p", tag("q", picture.prompt), " → ", tag("strong", visible_target(picture.target)),
             class_="prompt"),
-        scroll(graph_svg(picture), "attribution graph"),
+        scroll(graph_svg(picture), "attribution graph", from_end=True),
         tag("p", _KEY, class_="legend"),
         tag("p", facts, class_="note"),
         [tag("p", note, class_="note") for note in picture.notes],
         tag("h4", "Strongest paths") if paths else None,
+        tag("p", _PATHS, class_="note") if paths else None,
         tag("ol", paths, class_="paths") if paths else None,
         fold("All boxes of the picture", _nodes(picture)),
         fold("All edges of the picture", _edges(picture)),
@@ -191,9 +212,13 @@ def _swatch(style: str) -> Markup:
 
 _KEY = join(
     _swatch("up"), " raises what it reaches ", _swatch("down"), " lowers it; the wider, the more. "
-    "Contributions run from the left and below to the right and above. A wide picture scrolls "
-    "sideways."
+    "Contributions run from the left and below to the right and above. A picture that is wider "
+    "than the page scrolls sideways and shows its right end first."
 )  # fmt: skip
+_PATHS = (
+    "In bold, the share of the answer that runs along the path: the product of the shares of input "
+    "at each step, negative where it pushes the answer down. In brackets, the weight of each step."
+)
 
 
 def _path(path: PicturePath) -> Markup:
@@ -210,7 +235,7 @@ def _place(node: PictureNode, picture: GraphPicture) -> Markup:
 
 
 def _box_name(node: PictureNode) -> Markup:
-    text = node.name if node.kind in ("feature", "error") else visible(node.name)
+    text = node.name if node.kind in ("feature", "error") else visible_target(node.name)
     detail = node.detail if node.detail not in ("", node.name) else ""
     return join(text, " ", tag("code", detail) if detail else None)
 
@@ -230,7 +255,7 @@ def _nodes(picture: GraphPicture) -> Markup:
         for i, node in enumerate(picture.nodes)
     ]
     heads = ["#", "kind", "box", "where", "activation, norm or value", "influence", "probability"]
-    return table(heads, rows, numeric=[4, 5, 6])
+    return table(heads, rows, what="boxes of the picture", numeric=[4, 5, 6])
 
 
 def _edges(picture: GraphPicture) -> Markup:
@@ -242,4 +267,4 @@ def _edges(picture: GraphPicture) -> Markup:
         )
         for edge in sorted(picture.edges, key=lambda e: -abs(e.weight))
     ]
-    return table(["from", "to", "weight"], rows, numeric=[2])
+    return table(["from", "to", "weight"], rows, what="edges of the picture", numeric=[2])

@@ -5,27 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inscape.report.charts import Series, legend, line_chart
+from inscape.report.diagnosis import prompt_sets
 from inscape.report.markup import Markup, join, tag
-from inscape.report.parts import checks_table, feature_name, figure, number, table
+from inscape.report.parts import checks_table, feature_list, figure, fold, number, table
 from inscape.report.schema import DoseLine, Sample, SteeringStudy
-from inscape.report.sections import fold
 
+SHOWN = 4  # samples before the rest is folded
 PRICE = "nats per token above the unsteered text"
 
 
 def steering_html(study: SteeringStudy) -> Markup:
     """One study as an `<article>`."""
-    features = [("; " if i else None, feature_name(f)) for i, f in enumerate(study.features)]
     return tag(
         "article",
         tag("h3", study.title),
         tag("p", study.description) if study.description else None,
-        tag("p", "Steered: ", features, class_="name") if features else None,
-        checks_table(study.outcomes, caption="Measured change"),
+        feature_list("Steered", study.features) if study.features else None,
+        prompt_sets(study.sets, caption=study.measure),
+        checks_table(study.outcomes, caption=_outcomes(study)),
         _charts(study) if any(line.doses for line in study.lines) else None,
         _samples(study.samples),
         class_="card",
     )
+
+
+def _outcomes(study: SteeringStudy) -> str:
+    if all(outcome.bar for outcome in study.outcomes):
+        return "Against the bars"
+    return f"Measured change: {study.measure}"
 
 
 def _charts(study: SteeringStudy) -> Markup:
@@ -101,12 +108,14 @@ def _doses(lines: Sequence[DoseLine]) -> Markup:
         for dose in line.doses
     ]
     heads = ["steered by", "kind", "strength", "effect", "loss (nats)", "extra loss (nats)"]
-    return table(heads, rows, numeric=[2, 4, 5])
+    return table(heads, rows, what="figures of the charts", numeric=[2, 4, 5])
 
 
 def _samples(samples: Sequence[Sample]) -> Markup | None:
     if not samples:
         return None
+    notes = {sample.note for sample in samples}
+    shared = notes.pop() if len(notes) == 1 else ""
     items = [
         tag(
             "li",
@@ -115,8 +124,15 @@ def _samples(samples: Sequence[Sample]) -> Markup | None:
                 tag("div", tag("h5", "plain"), tag("p", sample.plain.lstrip(" "), dir="auto")),
                 tag("div", tag("h5", "steered"), tag("p", sample.steered.lstrip(" "), dir="auto")),
                 class_="pair"),
-            tag("p", sample.note, class_="note") if sample.note else None,
+            tag("p", sample.note, class_="note") if sample.note and not shared else None,
         )
         for sample in samples
     ]  # fmt: skip
-    return join(tag("h4", "Samples"), tag("ul", items, class_="samples"))
+    return join(
+        tag("h4", "Samples"),
+        tag("p", shared, class_="note") if shared else None,
+        tag("ul", items[:SHOWN], class_="samples"),
+        fold(f"{len(items) - SHOWN} more samples", tag("ul", items[SHOWN:], class_="samples"))
+        if items[SHOWN:]
+        else None,
+    )

@@ -91,6 +91,8 @@ def _diagnosis(view: DiagnosisView) -> Iterator[str]:
 def _steering(study: SteeringStudy) -> Iterator[str]:
     yield from _head(study.title)
     yield study.measure
+    for prompts in study.sets:
+        yield f"    {prompts.name}: {_figure(prompts.before)} → {_figure(prompts.after)}"
     for outcome in study.outcomes:
         yield f"    {_check(outcome)}"
     for sample in study.samples[:2]:
