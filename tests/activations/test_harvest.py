@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,72 @@ def test_a_full_disk_loses_nothing(
     assert np.array_equal(make(out).read(SITES[0]), wanted.read(SITES[0]))
 
 
+def test_a_harvest_that_does_not_fit_is_refused_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[..., ActivationStore]
+) -> None:
+    out = tmp_path / "store"
+    usage = shutil.disk_usage(tmp_path)._replace(free=50_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: usage)
+        make(tmp_path / "short", max_tokens=100)
+        message = r"about \d+ MB .* do not fit in the 0 MB .*at most \d+ tokens \(--max-tokens\)"
+        with pytest.raises(StorageError, match=message):
+            make(out)
+    assert not list(out.glob("shard-*"))
+    assert make(out).num_tokens
+
+
+def test_a_mended_text_goes_on_with_the_shards_that_it_shares(
+    tmp_path: Path,
+    model: Model,
+    corpus: list[list[int]],
+    make: Callable[..., ActivationStore],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = make(tmp_path / "undisturbed")
+    out = tmp_path / "store"
+    plain, calls = model.run, list[int]()
+
+    def run(tokens: torch.Tensor, **settings: Any) -> Any:
+        calls.append(tokens.numel())
+        spoil = {"mlp_in.0": lambda x: torch.where((tokens == 2)[..., None], torch.nan, x)}
+        return plain(tokens, edits=spoil, **settings)
+
+    monkeypatch.setattr(model, "run", run)
+    spoilt = [*corpus[:-1], [*corpus[-1], 2]]
+    with pytest.raises(DataError, match="not finite"):
+        make(out, text=spoilt)
+    shared = len(list(out.glob("shard-*")))
+    assert shared > 1
+    with pytest.raises(InputError, match="another context"):
+        make(out, context=12)
+    before = len(calls)
+    store = make(out)
+    assert len(calls) - before < before, "shards that are there were made again"
+    assert np.array_equal(store.read(SITES[0]), wanted.read(SITES[0]))
+    assert {n: f for n, f in store.manifest["files"].items() if n.startswith("shard")} == {
+        n: f for n, f in wanted.manifest["files"].items() if n.startswith("shard")
+    }
+    with pytest.raises(InputError, match="another text;"):
+        make(out, text=spoilt)
+
+
+def test_a_text_that_begins_otherwise_shares_no_shard(
+    tmp_path: Path, corpus: list[list[int]], make: Callable[..., ActivationStore]
+) -> None:
+    """The same tokens in documents of other numbers are other shards."""
+    long = [7] * 250  # one shard of its own, so that the later ones hold the same tokens
+    wanted = make(tmp_path / "undisturbed", text=[long, *corpus])
+    out = tmp_path / "store"
+    make(out, text=[[7] * 125, [7] * 125, *corpus])
+    (out / "manifest.json").unlink()
+    request = json.loads((out / "harvest.json").read_text())
+    (out / "harvest.json").write_text(json.dumps({**request, "text": None}))
+    store = make(out, text=[long, *corpus])
+    assert np.array_equal(store.tokens().document, wanted.tokens().document)
+    assert np.array_equal(store.tokens().row, wanted.tokens().row)
+
+
 def test_other_settings_are_refused_by_name(
     tmp_path: Path, corpus: list[list[int]], make: Callable[..., ActivationStore]
 ) -> None:
@@ -215,6 +283,8 @@ def test_bad_input(tmp_path: Path, make: Callable[..., ActivationStore]) -> None
         make(tmp_path / "a", sites=["resid_post.99"])
     with pytest.raises(InputError, match="no site"):
         make(tmp_path / "a", sites=[])
+    with pytest.raises(InputError, match="max_tokens is 0"):
+        make(tmp_path / "a", max_tokens=0)
     with pytest.raises(InputError, match="context 999"):
         make(tmp_path / "a", context=999)
     assert harvest_function is harvest

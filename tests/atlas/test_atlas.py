@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -94,18 +93,6 @@ def test_a_second_writer_is_refused(tmp_path: Path, model: Model) -> None:
     make(tmp_path / "a", model)
     with lock(tmp_path / "a"), pytest.raises(StorageError, match="is being written by process"):
         build(model, tmp_path, tmp_path / "a")
-
-
-def test_a_harvest_that_does_not_fit_is_refused_before_it_begins(
-    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("some words\n\n" * 4000)
-    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    message = r"need .* GB.* has 0.0 GB of free space; .*--max-tokens \d+"
-    with pytest.raises(StorageError, match=message):
-        build(model, text, tmp_path / "a", SMALL.model_copy(update={"max_tokens": 90_000}))
 
 
 @pytest.mark.parametrize("wrong", [{"expansion": 0}, {"k": -1}, {"widht": 3}, {"layer": -1}])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,21 @@ def test_summary_names_target_scores_and_features(graph: Graph) -> None:
     assert f"completeness {graph.scores.completeness:.2f}" in text
     assert "token ' " in text
     assert re.search(r"-\([+-]\d", text)
+
+
+def test_summary_gives_the_names_that_steering_takes(graph: Graph) -> None:
+    text = graph.summary()
+    kept = [graph.nodes[i] for i in np.flatnonzero(graph.kept_nodes)]
+    strongest = max((n for n in kept if n.kind == "feature"), key=lambda node: node.influence)
+    assert f"{strongest.dictionary}/{strongest.feature}" in text
+    graph = replace(graph, kept_edges=np.zeros_like(graph.kept_edges))
+    assert graph.summary().count("none kept") == 1
+
+
+def test_a_notebook_shows_the_summary_escaped(graph: Graph) -> None:
+    shown = replace(graph, prompt="<b>&")._repr_html_()
+    assert shown.startswith("<pre>prompt: &lt;b&gt;&amp;\ntargets:")
+    assert shown.count("<") == 2
 
 
 def test_groups(graph: Graph) -> None:

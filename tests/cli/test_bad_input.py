@@ -16,6 +16,7 @@ from tests.cli.conftest import SMALL, sentences
 
 from inscape.cli import main as shell
 from inscape.storage import atomic as atomic_module
+from inscape.storage import lock
 
 Run = Callable[..., str]
 
@@ -64,8 +65,11 @@ def test_a_corpus_that_cannot_be_used(
     corpus.write_bytes(content)
     line = refused("build", tiny_model, "--text", corpus, "--out", tmp_path / "a", *SMALL)
     assert said in line
+    assert said in refused("harvest", tiny_model, "--text", corpus, "--out", tmp_path / "store")
     corpus.write_text(sentences(2, 30))
     again = ["build", tiny_model, "--text", corpus, "--out", tmp_path / "a", *SMALL]
+    assert shell.main([str(argument) for argument in again]) == 0, "the mended command goes on"
+    again = ["harvest", tiny_model, "--text", corpus, "--out", tmp_path / "store"]
     assert shell.main([str(argument) for argument in again]) == 0, "the mended command goes on"
 
 
@@ -118,6 +122,39 @@ def test_features_and_modes_that_are_unknown(refused: Run, atlas: Path) -> None:
     assert "expected add, clamp, scale or ablate" in refused(*steer, "resid1/1", "--mode", "boost")
 
 
+@pytest.mark.parametrize("strength", ["nan", "inf"])
+def test_a_strength_that_is_no_number(strength: str, refused: Run, atlas: Path) -> None:
+    line = refused("steer", atlas, "the cat", "--feature", "resid1/1", "--strength", strength)
+    assert f"strength {strength} is not finite" in line
+
+
+def test_what_cannot_be_saved_is_printed_all_the_same(
+    atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = ["trace", str(atlas), "the cat"]
+    assert shell.main([*trace, "--out", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert "strongest paths" in shown.out
+    assert f"inscape: {tmp_path} is a folder" in shown.err
+    diagnose = ["diagnose", str(atlas), "the cat", "--right", " a", "--num-random", "2"]
+    for command in (trace, diagnose):
+        with lock(atlas):
+            assert shell.main(command) == 2
+        shown = capsys.readouterr()
+        assert "the cat" in shown.out
+        assert "is being written by process" in shown.err
+
+
+def test_options_that_the_source_does_not_take(
+    refused: Run, atlas: Path, text: Path, tmp_path: Path
+) -> None:
+    assert "--tokens does not apply to" in refused("train", atlas, "--tokens", 5000)
+    assert "expected an index to use it with" in refused("label", atlas, "--seed", 0)
+    assert "expected a store to use it with" in refused("index", atlas, "--out", tmp_path)
+    store = atlas / "activations" / "corpus"
+    assert "expected an atlas to use it with" in refused("train", store, "--dictionary", "resid1")
+
+
 def test_prompts_of_a_diagnosis_that_cannot_be_read(
     refused: Run, atlas: Path, tmp_path: Path
 ) -> None:
@@ -158,6 +195,8 @@ def test_a_folder_that_is_no_atlas(verb: str, refused: Run, tmp_path: Path) -> N
     for folder in (tmp_path, tmp_path / "none"):
         line = refused(verb, folder, *prompt)
         assert str(folder) in line
+    (tmp_path / "file").write_text("no atlas")
+    assert "file is a file" in refused(verb, tmp_path / "file", *prompt)
 
 
 def test_an_atlas_of_a_newer_version(refused: Run, atlas: Path, tmp_path: Path) -> None:
@@ -172,6 +211,8 @@ def test_other_settings_for_an_atlas_that_is_there(
     before = tree(atlas)
     line = refused("build", tiny_model, "--text", text, "--out", atlas, *SMALL, "--seed", 5)
     assert "seed = 0, not 5" in line
+    line = refused("build", tiny_model, "--text", text, "--out", atlas, *SMALL, "--layer", 1)
+    assert "layer = the default, not 1" in line
     line = refused("build", tiny_model, "--text", text, "--out", text.parent, *SMALL)
     assert "is no atlas" in line
     assert tree(atlas) == before

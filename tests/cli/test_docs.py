@@ -17,18 +17,21 @@ def test_every_verb_and_option_is_documented(verb: str, repository: Path) -> Non
     assert list(sections) == list(shell.VERBS)
     group = typer.main.get_command(shell.make_app([verb]))
     options = {
-        name
+        name: parameter
         for parameter in group.commands[verb].params  # type: ignore[attr-defined]
         if parameter.param_type_name == "option" and parameter.name != "help"
         for name in (*parameter.opts, *parameter.secondary_opts)
     }
     documented = {
-        name.strip("`")
+        name.strip("`"): line
         for line in sections[verb].splitlines()
         if line.startswith("| `--")
         for name in line.split("|")[1].strip().split(" / ")
     }
-    assert documented == options
+    assert documented.keys() == options.keys()
+    for name, parameter in options.items():
+        if parameter.default is not None and not isinstance(parameter.default, bool):
+            assert f" Default: {parameter.default}. |" in documented[name]
 
 
 def test_the_readme_names_every_verb(repository: Path) -> None:

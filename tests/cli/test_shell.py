@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -113,6 +114,35 @@ def test_what_the_user_can_mend_is_one_line(
     assert said in shown.err
     assert shown.err.strip().count("\n") == 0
     assert "Traceback" not in shown.err
+
+
+def test_ctrl_c_on_the_way_into_compiled_code(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = SystemError("returned a result with an exception set")
+    monkeypatch.setattr(shell, "import_module", lambda name: raising(error))
+    with pytest.raises(SystemError):
+        shell.main(["doctor"])
+    error.__cause__ = KeyboardInterrupt()
+    assert shell.main(["doctor"]) == 2
+    assert "stopped; run the same command again" in capsys.readouterr().err
+
+
+def test_ctrl_c_inside_an_exec_ends_with_the_code(tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(
+        "import inscape.core\n"
+        "from inscape.cli import main as shell\n"
+        "class Module:\n"
+        "    @staticmethod\n"
+        "    def command() -> None:\n"
+        "        exec('raise KeyboardInterrupt')\n"
+        "shell.import_module = lambda name: Module\n"
+        "shell.run()\n"
+    )
+    command = [sys.executable, "-m", "interrupted", "doctor"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "inscape: stopped; run the same command again: it goes on where it was\n"
 
 
 def test_a_fault_of_inscape_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,23 @@ def test_build_says_what_was_made_and_does_nothing_twice(
     assert found["model"] == "tiny"
     assert [f["features"] for f in found["dictionaries"].values()] == [64, 32, 32, 32]
     assert {path: path.stat().st_mtime_ns for path in atlas.rglob("*.safetensors")} == before
+
+
+def test_transcoders_of_another_size(
+    said: Any, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    size = ("--transcoder-expansion", 3, "--max-tokens", 2000)
+    found = said("build", tiny_model, "--text", text, "--out", tmp_path, *SMALL, *size, "--json")
+    counts = [figures["features"] for figures in json.loads(found)["dictionaries"].values()]
+    assert counts == [64, 96, 96, 96]
+
+
+def test_what_is_said_of_several_dictionaries_is_set_apart(said: Any, atlas: Path) -> None:
+    parts = said("label", atlas).split("\n\n")
+    assert [part.split()[1].rpartition("/")[2] for part in parts] == [
+        "resid1", "mlp0", "mlp1", "mlp2"
+    ]  # fmt: skip
+    assert "{" not in parts[0]
 
 
 def test_the_steps_one_by_one_give_what_build_gives(
@@ -130,7 +148,12 @@ def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: 
         assert figures["dead_share_is_firm"] is False
     (edges,) = json.loads(said("validate", atlas, "--edges", "the cat sat", "--json"))
     assert edges["max_error"] <= 1e-4
-    assert "loss_recovered_mean" in said(*command)
+    shown = said(*command)
+    assert "loss_recovered_mean" in shown
+    assert re.search(r"ce_clean +[\d.]+ nats per token \(95%: [\d.]+ to [\d.]+\)", shown)
+    assert re.search(
+        r"worst +node \d+ to node \d+: edge ", said(*command[:2], "--edges", "the cat")
+    )
 
 
 def test_doctor_checks_packages_and_kernels(capsys: pytest.CaptureFixture[str]) -> None:

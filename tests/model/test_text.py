@@ -61,7 +61,7 @@ def test_no_bos_where_the_tokenizer_has_none() -> None:
     assert model.bos_id is None
     assert model.decode(model.encode("the cat")) == "the cat"
     assert 1 not in model.encode("the cat")
-    with pytest.raises(InputError, match="no tokens"):
+    with pytest.raises(InputError, match="the prompt is empty"):
         model.prompt("")
 
 

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -73,12 +74,14 @@ def harvest(
             is not finite.
         InputError: no site, a context longer than the model's, or `out` holds another store.
         SiteError: a site is unknown.
-        StorageError: the disk is full, or another process is writing the store.
+        StorageError: the disk is full or too small, or another process is writing the store.
     """
     out = Path(out)
     names = list(dict.fromkeys(str(model.site(site)) for site in sites))
     if not names:
         raise InputError("no site to harvest", expected="at least one, such as resid_post.2")
+    if max_tokens is not None and max_tokens < 1:
+        raise InputError(f"max_tokens is {max_tokens}", expected="a positive number")
     width = _context(model, context)
     corpus = Corpus(model, text)
     request = {
@@ -99,15 +102,19 @@ def harvest(
     with lock(out):
         _check_request(out, request)
         write_json(out / REQUEST, request)
-        pools = corpus.pools(width, shard_tokens, max_tokens)
-        expected = min(filter(None, (corpus.estimate(), max_tokens)), default=None)
-        with progress("harvest", expected, "tokens") as bar:
-            writer = _Writer(model, names, out, batch_tokens)
-            with writer:
-                for number, pool in enumerate(pools):
+        writer = _Writer(model, names, out, batch_tokens)
+        try:
+            expected = min(filter(None, (corpus.estimate(), max_tokens)), default=None)
+            _check_room(out, expected or 0, len(names) * model.d_model * 2)
+            with progress("harvest", expected, "tokens") as bar, writer:
+                for number, pool in enumerate(corpus.pools(width, shard_tokens, max_tokens)):
                     writer.add(number, pool)
                     bar.advance(len(pool.ids))
-        _finish(out, writer, request)
+            _finish(out, writer, request)
+        except DataError:
+            # The text has to change: the mended one may go on with the shards that it shares.
+            write_json(out / REQUEST, {**request, "text": None})
+            raise
     return ActivationStore.open(out)
 
 
@@ -130,15 +137,41 @@ def _check_request(out: Path, request: dict[str, Any]) -> None:
             raise InputError(f"{out} holds something else", next_step="choose another folder")
         return
     found = read_json(out / REQUEST)
+    if found.get("text", "") is None:  # its text was unusable, and may be another one now
+        request = {**request, "text": None}
     for key, wanted in request.items():
-        if key != "model" and found.get(key) != wanted:
-            shown = (found.get("model"), request["model"]) if key == "model_hash" else None
-            had, wants = shown or (found.get(key), wanted)
-            raise InputError(
-                f"{out} holds activations made with another {key.removesuffix('_hash')} "
-                f"({had} there, {wants} asked for)",
-                next_step="choose another folder, or remove that one",
-            )
+        if key == "model" or found.get(key) == wanted:
+            continue
+        what, shown = key, f" ({_told(found.get(key))} there, {_told(wanted)} asked for)"
+        if key == "model_hash":
+            what, shown = "model", f" ({found.get('model')} there, {request['model']} asked for)"
+        if key == "text":
+            shown = ""  # the hashes of the two texts tell nobody anything
+        raise InputError(
+            f"{out} holds activations made with another {what}{shown}",
+            next_step="choose another folder, or remove that one",
+        )
+
+
+def _check_room(out: Path, num_tokens: int, token_bytes: int) -> None:
+    """Refuses a harvest that the disk cannot hold, before it has begun."""
+    needed = num_tokens * token_bytes
+    there = sum(file.stat().st_size for file in out.glob("shard-*.safetensors"))
+    free = shutil.disk_usage(out).free
+    if needed > there + free:
+        fits = int((there + free) * 0.8) // token_bytes
+        raise StorageError(
+            f"about {needed / 1e6:,.0f} MB of activations do not fit in the "
+            f"{(there + free) / 1e6:,.0f} MB of free space of {out}",
+            next_step=f"free some space and run the same command again, or ask for at most "
+            f"{fits} tokens (--max-tokens) in another folder",
+        )
+
+
+def _told(value: Any) -> str:
+    if value is None:
+        return "the default"
+    return " ".join(value) if isinstance(value, list) else str(value)
 
 
 class _Writer:
@@ -179,13 +212,15 @@ class _Writer:
             return False
         try:
             shard = Shard(path)
-            same = np.array_equal(shard.map("ids"), pool.ids)
-            figures = json.loads(shard.metadata["statistics"])
+            pairs = zip(COLUMNS, _columns(pool), strict=False)  # flags are no matter of the text
+            same = all(np.array_equal(shard.map(name), column) for name, column in pairs)
+            medians = json.loads(shard.metadata["statistics"])["median_norm"]
         except (StorageError, KeyError, ValueError):
             return False
-        if same and not self.medians:
-            self.medians = figures["median_norm"]
-        return bool(same)
+        if not same or (self.medians and medians != self.medians):
+            return False
+        self.medians = medians
+        return True
 
     def _read(self, pool: Pool) -> dict[str, Tensor]:
         """bf16 activations [tokens, width] of every site, in the pool's order."""

@@ -12,7 +12,6 @@ What is finished is not done again; what was interrupted goes on.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 from inscape.activations import ActivationStore, harvest
 from inscape.atlas.atlas import FILE, Atlas
 from inscape.atlas.config import BuildConfig
-from inscape.core import DataError, InputError, StorageError, seeded
+from inscape.core import InputError, seeded
 from inscape.dictionary import Dictionary
 from inscape.features import FeatureIndex, build_index
 from inscape.labels import Labels, label
@@ -96,8 +95,9 @@ def _open_or_create(
     found, wanted = settings_of(atlas).model_dump(), (config or settings_of(atlas)).model_dump()
     for name, value in wanted.items():
         if found[name] != value:
+            had, asked = ("the default" if v is None else v for v in (found[name], value))
             raise InputError(
-                f"{out} is being made with {name} = {found[name]}, not {value}",
+                f"{out} is made with {name} = {had}, not {asked}",
                 expected="the same settings as before",
                 next_step="choose another --out, or remove that folder",
             )
@@ -140,35 +140,9 @@ def harvest_atlas(atlas: Atlas, text: Path) -> ActivationStore:
     pairs = wanted_dictionaries(atlas).values()
     sites = list(dict.fromkeys(site for pair in pairs for site in pair))
     folder = atlas.place("activations", STORE)
-    if not (folder / "manifest.json").is_file():
-        _check_room(atlas, text, len(sites), config.max_tokens)
-    try:
-        return harvest(
-            atlas.model, text, sites, folder, context=config.context, max_tokens=config.max_tokens
-        )
-    except DataError:
-        # The text has to change, so shards of it must not stand in the way of the mended one.
-        if not (folder / "manifest.json").is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _check_room(atlas: Atlas, text: Path, num_sites: int, max_tokens: int | None) -> None:
-    """Refuses a harvest that the disk cannot hold, before it has begun."""
-    if max_tokens is None or not text.exists():
-        return
-    needed = max_tokens * num_sites * atlas.model.d_model * 2
-    files = [text] if text.is_file() else [path for path in text.rglob("*") if path.is_file()]
-    most_tokens = sum(path.stat().st_size for path in files) * 2
-    needed = min(needed, most_tokens * num_sites * atlas.model.d_model * 2)
-    free = shutil.disk_usage(atlas.path).free
-    if needed > free:
-        fits = int(max_tokens * free / needed * 0.8)
-        raise StorageError(
-            f"the activations need {needed / 1e9:.1f} GB, {atlas.path} has {free / 1e9:.1f} GB "
-            "of free space",
-            next_step=f"free some space, or use --max-tokens {fits} and another --out",
-        )
+    return harvest(
+        atlas.model, text, sites, folder, context=config.context, max_tokens=config.max_tokens
+    )
 
 
 def train_atlas(atlas: Atlas, names: Iterable[str] | None = None) -> list[Dictionary]:

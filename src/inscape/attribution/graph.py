@@ -9,6 +9,7 @@ for every target with known inputs:  value = bias + sum of the edges into it.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
@@ -60,7 +61,7 @@ class Node:
     bias: float | None = None
 
     def title(self) -> str:
-        """A short name for people: label or index, place and token."""
+        """A short name for people: what it is, with its label where it has one, and where."""
         if self.kind == "logit":
             if self.against_token is not None:
                 return f"logit {self.token!r} - {self.against_token!r}"
@@ -71,8 +72,8 @@ class Node:
             return f"token {place}"
         if self.kind == "error":
             return f"error L{self.layer} {place}"
-        name = self.label or f"{self.dictionary or f'L{self.layer}'}/{self.feature}"
-        return f"{name} L{self.layer} {place}"
+        label = f" [{self.label}]" if self.label else ""
+        return f"{self.dictionary or f'L{self.layer}'}/{self.feature}{label} {place}"
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,10 @@ class Graph:
         from inscape.attribution.paths import summary
 
         return summary(self, num_paths)
+
+    def _repr_html_(self) -> str:
+        """The summary, for notebooks."""
+        return f"<pre>{html.escape(self.summary())}</pre>"
 
 
 def _strongest(ends: Indices, weights: Weights) -> list[tuple[int, float]]:

@@ -81,10 +81,12 @@ def summary(graph: Graph, num_paths: int = 8) -> str:
         num_paths, (n for n in kept if n.kind == "feature"), key=lambda n: n.influence
     )
     lines.append("strongest features (share of influence):")
-    lines += [f"  {n.influence:6.3f}  {n.title()}" for n in features]
+    lines += [f"  {n.influence:6.3f}  {n.title()}" for n in features] or ["  none kept"]
     lines.append("strongest paths (share of the target's input; raw edge weights):")
-    for path in paths(graph, num_paths=num_paths):
-        lines.append(f"  {path.sign * path.strength:+7.4f}  {_arrow(graph, path)}")
+    found = paths(graph, num_paths=num_paths)
+    lines += [f"  {p.sign * p.strength:+7.4f}  {_arrow(graph, p)}" for p in found] or [
+        "  none kept"
+    ]
     lines += [f"note: {note}" for note in graph.notes]
     return "\n".join(lines)
 

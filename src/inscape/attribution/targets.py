@@ -47,7 +47,7 @@ def choose(
             raise InputError(
                 f"against {against!r} was given without a target",
                 expected="both candidates of a difference",
-                next_step="pass target= too",
+                next_step="give the target too",
             )
         return _likeliest(head, probabilities), []
     notes: list[str] = []

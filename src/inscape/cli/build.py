@@ -7,14 +7,23 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import Device, Json, Seed, TrustCode, note, print_json, rows
+from inscape.cli.common import (
+    Device,
+    Json,
+    ModelName,
+    RowTokens,
+    Seed,
+    Text,
+    TrustCode,
+    note,
+    print_json,
+    rows,
+)
 
 
 def command(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A Hugging Face model folder or id.")
-    ],
-    text: Annotated[Path, typer.Option(help="A .txt or .jsonl file, or a folder of such.")],
+    model: ModelName,
+    text: Text,
     out: Annotated[Path, typer.Option(help="The folder of the atlas.")],
     layer: Annotated[
         int | None, typer.Option(help="The layer of the residual dictionary; default: the middle.")
@@ -23,10 +32,14 @@ def command(
         bool, typer.Option(help="Train a transcoder for every MLP; traces need them.")
     ] = True,
     expansion: Annotated[int, typer.Option(help="Features per dimension of the residual.")] = 16,
+    transcoder_expansion: Annotated[
+        int | None,
+        typer.Option(help="The same for each transcoder; default: half of --expansion."),
+    ] = None,
     k: Annotated[
         int | None, typer.Option(help="Active features per token; default: d_model / 8.")
     ] = None,
-    context: Annotated[int | None, typer.Option(help="Tokens per row of text.")] = None,
+    context: RowTokens = None,
     max_tokens: Annotated[int, typer.Option(help="Tokens to harvest at most.")] = 1_000_000,
     train_tokens: Annotated[
         int, typer.Option(help="Tokens that each dictionary sees in training.")
@@ -50,6 +63,7 @@ def command(
         layer=layer,
         transcoders=transcoders,
         expansion=expansion,
+        transcoder_expansion=transcoder_expansion,
         k=k,
         transcoder_k=k,
         context=context,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +19,15 @@ Device = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="The seed of everything random.")]
 AtlasFolder = Annotated[Path, typer.Argument(metavar="ATLAS", help="The folder of an atlas.")]
+ModelName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A Hugging Face model folder or id.")
+]
+Text = Annotated[Path, typer.Option(help="A .txt or .jsonl file, or a folder of such.")]
+RowTokens = Annotated[int | None, typer.Option("--context", help="Tokens per row of text.")]
+OnlyThese = Annotated[
+    list[str] | None,
+    typer.Option("--dictionary", help="Atlas: only this dictionary, repeatable."),
+]
 TrustCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that the model's folder brings.")
 ]
@@ -40,8 +49,53 @@ def rows(pairs: Mapping[str, Any]) -> None:
     """Prints named values in two columns; numbers in four digits."""
     width = max((len(name) for name in pairs), default=0)
     for name, value in pairs.items():
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        typer.echo(f"{name:<{width}}  {shown}")
+        typer.echo(f"{name:<{width}}  {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_shown(entry)}" for name, entry in value.items())
+    if isinstance(value, list):
+        return " ".join(map(_shown, value))
+    return str(value)
+
+
+def print_entries(entries: Iterable[Mapping[str, Any]], json: bool) -> None:
+    """Prints one result an entry: as a JSON list, or in rows with a blank line between two."""
+    if json:
+        print_json(list(entries))
+        return
+    for number, entry in enumerate(entries):
+        if number:
+            typer.echo("")
+        rows(entry)
+
+
+def refuse_options(context: typer.Context, other: str) -> None:
+    """Refuses options that only make sense for another kind of source than the one given.
+
+    Args:
+        other: that kind, with which the help of such options begins ("Store", "Atlas", ...).
+
+    Raises:
+        InputError: one was given; it is named.
+    """
+    from inscape.core import InputError
+
+    for parameter in context.command.params:
+        about = getattr(parameter, "help", None) or ""
+        source = context.get_parameter_source(parameter.name or "")
+        given = source is not None and source.name == "COMMANDLINE"
+        if given and about.startswith(f"{other}: "):
+            raise InputError(
+                f"{max(parameter.opts, key=len)} does not apply to {context.params['source']}",
+                expected=f"{'an' if other[0] in 'AI' else 'a'} {other.lower()} to use it with",
+                next_step="leave it out",
+            )
 
 
 def is_atlas(path: str | Path) -> bool:

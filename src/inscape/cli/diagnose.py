@@ -66,12 +66,13 @@ def command(
         num_random=num_random,
         seed=seed,
     )
-    with lock(atlas):
-        saved = opened.save_result("diagnoses", prompt, found.to_json(), key=f"\n{right}")
     if json:
         print_json(found.to_json())
     else:
         typer.echo(found.summary())
+    # What was found is printed by now, whether or not it can be saved.
+    with lock(atlas):
+        saved = opened.save_result("diagnoses", prompt, found.to_json(), key=f"\n{right}")
     note(f"saved: {saved}")
 
 

@@ -7,20 +7,27 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import Device, Json, TrustCode, print_json, rows
+from inscape.cli.common import (
+    Device,
+    Json,
+    ModelName,
+    RowTokens,
+    Text,
+    TrustCode,
+    print_json,
+    rows,
+)
 
 
 def command(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A Hugging Face model folder or id.")
-    ],
-    text: Annotated[Path, typer.Option(help="A .txt or .jsonl file, or a folder of such.")],
+    model: ModelName,
+    text: Text,
     out: Annotated[Path, typer.Option(help="The folder of the store.")],
     site: Annotated[
         list[str] | None,
         typer.Option(help="Where to read, repeatable; default: middle residual and every MLP."),
     ] = None,
-    context: Annotated[int | None, typer.Option(help="Tokens per row of text.")] = None,
+    context: RowTokens = None,
     max_tokens: Annotated[int | None, typer.Option(help="Stop after so many tokens.")] = None,
     device: Device = None,
     trust_remote_code: TrustCode = False,
@@ -46,4 +53,4 @@ def command(
     if json:
         print_json(result)
     else:
-        rows({**result, "sites": " ".join(store.sites)})
+        rows(result)

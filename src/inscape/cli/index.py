@@ -7,10 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import Device, Json, is_atlas, print_json, rows
+from inscape.cli.common import (
+    Device,
+    Json,
+    OnlyThese,
+    is_atlas,
+    print_entries,
+    refuse_options,
+)
 
 
 def command(
+    context: typer.Context,
     source: Annotated[
         Path, typer.Argument(metavar="ATLAS|STORE", help="An atlas, or a store of activations.")
     ],
@@ -19,27 +27,22 @@ def command(
         Path | None, typer.Option("--dictionary-folder", help="Store: a dictionary's folder.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Store: the folder of the index.")] = None,
-    dictionary: Annotated[
-        list[str] | None, typer.Option(help="Atlas: only this dictionary, repeatable.")
-    ] = None,
+    dictionary: OnlyThese = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
     """Index the features: density, histogram, examples, promoted and suppressed tokens."""
     if is_atlas(source):
+        refuse_options(context, "Store")
         from inscape.atlas import Atlas, index_atlas
         from inscape.storage import lock
 
         with lock(source):
             found = index_atlas(Atlas.open(source, device=device), dictionary)
     else:
+        refuse_options(context, "Atlas")
         found = [_index_store(source, model, folder, out, device)]
-    result = [_shown(index) for index in found]
-    if json:
-        print_json(result)
-        return
-    for entry in result:
-        rows(entry)
+    print_entries([_shown(index) for index in found], json)
 
 
 def _index_store(

@@ -82,7 +82,12 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     def run_command(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except KeyboardInterrupt as error:
+        except (KeyboardInterrupt, SystemError) as error:
+            # A Ctrl-C on the way into compiled code is a SystemError from there.
+            if isinstance(error, SystemError) and not isinstance(
+                error.__cause__, KeyboardInterrupt
+            ):
+                raise
             from inscape.core import Stopped
 
             raise Stopped("stopped", next_step=GO_ON) from error
@@ -171,4 +176,10 @@ def run() -> NoReturn:
     """The entry point of the command."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     signal.signal(signal.SIGTERM, _stopped)
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    for number in (signal.SIGINT, signal.SIGTERM):  # all is done: nothing is left to be stopped
+        signal.signal(number, signal.SIG_IGN)
+    # A Ctrl-C inside some library's exec() makes CPython believe that nobody caught it, and `python
+    # -m inscape` would end by that signal instead of with the code; the next exec() corrects it.
+    exec("")
+    sys.exit(code)

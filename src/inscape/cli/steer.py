@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
@@ -36,6 +37,8 @@ def command(
 
     if mode not in ("add", "clamp", "scale", "ablate"):
         raise InputError(f"mode {mode!r} is unknown", expected="add, clamp, scale or ablate")
+    if not math.isfinite(strength):
+        raise InputError(f"strength {strength} is not finite", expected="a number, such as 4")
     opened = Atlas.open(atlas, device=device)
     model = opened.model
     changes = []

@@ -50,14 +50,15 @@ def command(
         max_features=max_features,
         names=opened.feature_label,
     )
-    with lock(atlas):
-        saved = opened.save_result("traces", prompt, graph.to_json(), key=f"\n{target}\n{against}")
-    if out is not None:
-        write_json(out, graph.to_viewer())
     if json:
         print_json(graph.to_viewer())
         for remark in graph.notes:
             note(f"note: {remark}")
     else:
         typer.echo(graph.summary())
+    # What was found is printed by now, whether or not it can be saved.
+    with lock(atlas):
+        saved = opened.save_result("traces", prompt, graph.to_json(), key=f"\n{target}\n{against}")
     note(f"saved: {saved}")
+    if out is not None:
+        write_json(out, graph.to_viewer())

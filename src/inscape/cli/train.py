@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import Json, Seed, is_atlas, print_json, rows
+from inscape.cli.common import Json, OnlyThese, is_atlas, print_entries, refuse_options
 
 
 def command(
+    context: typer.Context,
     source: Annotated[
         Path, typer.Argument(metavar="ATLAS|STORE", help="An atlas, or a store of activations.")
     ],
@@ -25,13 +26,11 @@ def command(
     k: Annotated[
         int | None, typer.Option(help="Store: active features per token; default: width / 8.")
     ] = None,
-    tokens: Annotated[int, typer.Option(help="Store: tokens seen in training.")] = 4_000_000,
+    tokens: Annotated[int, typer.Option(help="Store: tokens seen in training.")] = 2_000_000,
     batch_size: Annotated[int, typer.Option(help="Store: tokens per step.")] = 1024,
     lr: Annotated[float | None, typer.Option(help="Store: peak learning rate.")] = None,
-    dictionary: Annotated[
-        list[str] | None, typer.Option(help="Atlas: only this dictionary, repeatable.")
-    ] = None,
-    seed: Seed = 0,
+    dictionary: OnlyThese = None,
+    seed: Annotated[int, typer.Option(help="Store: the seed of everything random.")] = 0,
     json: Json = False,
 ) -> None:
     """Train what an atlas still lacks, or one dictionary from a store of activations.
@@ -42,15 +41,13 @@ def command(
 
     keep_freed_memory()
     if is_atlas(source):
+        refuse_options(context, "Store")
         result = _train_atlas(source, dictionary)
     else:
+        refuse_options(context, "Atlas")
         settings = {"d_dict": d_dict, "k": k, "tokens": tokens, "lr": lr, "seed": seed}
         result = [_train_store(source, site, to, out, {**settings, "batch_size": batch_size})]
-    if json:
-        print_json(result)
-        return
-    for found in result:
-        rows(found)
+    print_entries(result, json)
 
 
 def _train_atlas(source: Path, names: list[str] | None) -> list[dict[str, Any]]:

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import AtlasFolder, Device, Json, Seed, print_json, rows
+from inscape.cli.common import AtlasFolder, Device, Json, Seed, print_entries, print_json
+
+_NATS = ("ce_clean", "ce_dict", "ce_zero", "ce_mean", "extra_ce", "kl")
 
 
 def command(
@@ -57,13 +59,7 @@ def command(
     if json:
         print_json(result)
         return
-    for figures in result:
-        nested = figures.pop("fidelity", {})
-        intervals = nested.pop("interval", {})
-        nested.pop("each", None)
-        rows({**figures, **{name: _shown(value, intervals.get(name))
-                            for name, value in nested.items()}})  # fmt: skip
-        typer.echo("")
+    print_entries(map(_for_people, result), json=False)
 
 
 def _is_microworld(opened: Any) -> bool:
@@ -105,10 +101,23 @@ def _table(opened: Any, names: list[str], seed: int, json: bool) -> None:
         print_json(measured)
 
 
-def _shown(value: Any, interval: Any) -> Any:
-    if interval is None:
-        return value
-    return f"{value:.4g} ({interval[0]:.4g} to {interval[1]:.4g})"
+def _for_people(figures: dict[str, Any]) -> dict[str, Any]:
+    """One level of named values, with units and intervals."""
+    shown = dict(figures)
+    measured = shown.pop("fidelity", {})
+    intervals = measured.pop("interval", {})
+    measured.pop("each", None)
+    for name, value in measured.items():
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        text += " nats per token" if name in _NATS else ""
+        if name in intervals:
+            low, high = intervals[name]
+            text += f" (95%: {low:.4g} to {high:.4g})"
+        shown[name] = text
+    if "worst" in shown:
+        source, target, edge, found = shown["worst"]
+        shown["worst"] = f"node {source} to node {target}: edge {edge:.6g}, measured {found:.6g}"
+    return shown
 
 
 def _edges(opened: Any, prompt: str) -> dict[str, Any]:

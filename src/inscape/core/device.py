@@ -26,10 +26,11 @@ def pick_device(name: str | None = None) -> torch.device:
         raise InputError(
             f"device {name!r} is unknown", expected="cpu, cuda, cuda:N or mps"
         ) from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    found = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if device.type == "cuda" and (device.index or 0) >= len(found):
         raise InputError(
             f"device {name!r} is not on this machine",
-            expected=f"cpu or one of {torch.cuda.device_count()} GPUs",
+            expected=" or ".join(["cpu", *found]),
             next_step="leave --device out to take what is there",
         )
     return device

@@ -210,8 +210,10 @@ class Model:
         Raises:
             InputError: it has no tokens, or more than the model's context.
         """
-        tokens = torch.tensor([self.encode(text)], dtype=torch.long, device=self.device)
-        return self._checked(tokens)
+        ids = self.encode(text)
+        if not ids:
+            raise InputError("the prompt is empty", expected="some text")
+        return self._checked(torch.tensor([ids], dtype=torch.long, device=self.device))
 
     # Running
 
@@ -329,9 +331,9 @@ class Model:
         if tokens.shape[1] + room > self.context_length:
             more = f" and {room} new ones" if room else ""
             raise InputError(
-                f"{tokens.shape[1]} tokens{more} do not fit",
+                f"{tokens.shape[1]} tokens of text{more} do not fit",
                 expected=f"at most {self.context_length}, the context of {self.name}",
-                next_step="shorten the text",
+                next_step="shorten the text" + (" or write fewer tokens" if room else ""),
             )
         low, high = (int(bound) for bound in tokens.aminmax())
         if low < 0 or high >= self.vocab_size:

@@ -20,7 +20,8 @@ from typing import IO, Any
 from inscape.core import StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+# A folder that cannot be made (or was removed meanwhile) ends in ENOENT.
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENAMETOOLONG}
 _TEMPORARY = ".writing-"
 _REPLACED = ".replaced-"
 
@@ -66,6 +67,8 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         StorageError: the disk is full or may not be written to.
     """
     path = Path(path)
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder", expected="the name of a file to write")
     temporary = _temporary(path)
     try:
         with disk_errors(path):

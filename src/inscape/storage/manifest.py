@@ -97,7 +97,8 @@ def read_manifest(
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise StorageError(f"{folder} does not exist", expected=f"a folder with {_a(kind)}")
+        what = "is a file" if folder.exists() else "does not exist"
+        raise StorageError(f"{folder} {what}", expected=f"a folder with {_a(kind)}")
     if not (folder / name).is_file():
         raise StorageError(
             f"{folder} is not {_a(kind)}: it has no {name}",
