@@ -173,6 +173,8 @@ def test_what_cannot_be_edited_is_refused(model: Model) -> None:
     dictionary = perfect("resid_post.1", D_MODEL)
     with pytest.raises(InputError, match="feature 64"):
         FeatureEdit(dictionary, 64, "ablate")
+    with pytest.raises(InputError, match="strength of nan"):
+        FeatureEdit(dictionary, 0, "add", float("nan"))
     with pytest.raises(InputError, match="mode 'boost'"):
         FeatureEdit(dictionary, 0, "boost")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="width 32"):

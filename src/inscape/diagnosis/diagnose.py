@@ -133,8 +133,8 @@ class Diagnosis:
             return f"The model answers{self.right_token} here: there is nothing to diagnose."
         lines = [
             f"{self.prompt}",
-            f"  says {self.wrong!r} (p={self.wrong_probability:.2f}), "
-            f"right is {self.right_token!r} (p={self.right_probability:.2f}), "
+            f"  says {self.wrong!r} (p={self.wrong_probability:.2g}), "
+            f"right is {self.right_token!r} (p={self.right_probability:.2g}), "
             f"behind by {self.clean_margin:.2f} nats",
             f"  verdict: {self.mechanism}",
         ]
@@ -144,7 +144,10 @@ class Diagnosis:
                 f"  without {suspect.name} [{suspect.label or 'no label'}], active on {where}: "
                 f"margin −{suspect.margin:.2f}"
             )
-        lines.append(f"  restored by removing them: {self.repaired}; by random sets: {self.random}")
+        if self.repair:
+            lines.append(f"  restored by removing them: {self.repaired}; by random: {self.random}")
+        else:
+            lines.append("  no set of features that was tried restores the right answer")
         for name in self.before:
             lines.append(f"  {name}: right before {self.before[name]}, after {self.after[name]}")
         return "\n".join(lines)

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -49,6 +50,8 @@ class FeatureEdit:
     def __post_init__(self) -> None:
         if self.mode not in ("ablate", "clamp", "add", "scale"):
             raise InputError(f"mode {self.mode!r}", expected="ablate, clamp, add or scale")
+        if not math.isfinite(self.value):
+            raise InputError(f"a strength of {self.value}", expected="a finite number")
         if not 0 <= self.feature < self.dictionary.config.d_dict:
             raise InputError(
                 f"feature {self.feature} of {self.dictionary.name}",

@@ -278,11 +278,12 @@ def _amplified(system: System, found: bridge.SteeringStudy) -> schema.SteeringSt
     )
     return schema.SteeringStudy(
         title="The Golden Gate Bridge amplified",
-        description="The feature is held at a multiple of its largest activation while the model "
-        "writes. The price is the unmodified model's loss on what it wrote. Strengths are chosen "
+        description="Asked for the city or the fame of other landmarks, does the model speak of "
+        "the bridge? The feature, chosen by its effect, is held at a multiple of its largest "
+        "activation while the model answers. The price is the unmodified model's loss on what it wrote. Strengths are chosen "
         "on one half of the prompts, which the charts show, and judged on the other, which the "
         "table shows.",
-        measure="share of continuations that speak of the Golden Gate Bridge",
+        measure="share of answers that speak of the Golden Gate Bridge",
         features=(_name(system, system.residual.name, found.feature),),
         num_prompts=found.plain.num_prompts,
         lines=tuple(
@@ -307,8 +308,8 @@ def _suppressed(system: System, found: lying.DeceptionStudy, row: Row) -> schema
     suppressed: Sequence[Any] = found.diagnosis.repair
     return schema.SteeringStudy(
         title="Deception suppressed",
-        description="Features found on stories of some speakers are ablated in stories of speakers "
-        "whom no training story shows speaking.",
+        description="Features found on stories of some speakers, by a learned mask, are ablated in "
+        "stories of speakers whom no training story shows speaking.",
         measure="share of answers",
         features=tuple(_name(system, s.dictionary, s.feature) for s in suppressed),
         num_prompts=found.before[lying.LIARS_TRUE].total,
