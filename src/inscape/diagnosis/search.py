@@ -11,6 +11,7 @@
 4. Where that repairs too few, and the failures are many, the mistake may be spread over features
    none of which does much alone: sets from a learned mask (mask.py) are tried. The mask is learned
    on two thirds of the prompts and its sets are scored, beside the one found before, on the rest.
+   They replace it where they score higher by more than chance would have it, 1/√n of n failures.
 
 A mistake that every layer takes part in has no single cause: one feature at a time repairs nobody,
 so a search that asks every step to pay for itself stops before it has begun.
@@ -143,13 +144,12 @@ def _spread(
         guarding, rest = _thirds(len(controls), seed)
         guard, judging = controls.rows(guarding), controls.rows(rest)
     judge = Judge(model, failures.rows(choose), wrong[choose], judging)
-    best = judge.trial(known.members)
+    before = judge.trial(known.members)
     sets = learned_sets(
         model, dictionaries, failures.rows(learn), guard, max_features=max_features, seed=seed
     )
-    for members in sets:
-        best = max(best, judge.trial(members), key=lambda found: found.score)
-    return best
+    best = max(map(judge.trial, sets), key=lambda found: found.score, default=before)
+    return best if best.score > before.score + len(choose) ** -0.5 else before
 
 
 def _thirds(count: int, seed: int) -> tuple[Int[Tensor, " two"], Int[Tensor, " one"]]:

@@ -280,9 +280,9 @@ def _amplified(system: System, found: bridge.SteeringStudy) -> schema.SteeringSt
         title="The Golden Gate Bridge amplified",
         description="Asked for the city or the fame of other landmarks, does the model speak of "
         "the bridge? The feature, chosen by its effect, is held at a multiple of its largest "
-        "activation while the model answers. The price is the unmodified model's loss on what it wrote. Strengths are chosen "
-        "on one half of the prompts, which the charts show, and judged on the other, which the "
-        "table shows.",
+        "activation while the model answers. The price is the unmodified model's loss on what it "
+        "wrote. Strengths are chosen on one half of the prompts, which the charts show, and judged "
+        "on the other, which the table shows.",
         measure="share of answers that speak of the Golden Gate Bridge",
         features=(_name(system, system.residual.name, found.feature),),
         num_prompts=found.plain.num_prompts,
