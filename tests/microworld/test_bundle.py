@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
-from inscape.core import ModelError
+from inscape.core import DataError, ModelError
 from inscape.diagnosis import Case, shares
 from inscape.microworld import FOLDER, bundle, card, fault, open_model
 from inscape.microworld.skills import measure
+from inscape.storage import write_json
 
 BARS = {
     "indirect_object": 0.97, "sum": 0.95, "landmark_city": 0.98, "landmark_country": 0.98,
@@ -83,3 +86,17 @@ def test_a_package_without_its_weights_says_so(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(bundle, "FOLDER", tmp_path)
     with pytest.raises(ModelError, match="weights"):
         open_model()
+
+
+def test_weights_that_the_card_does_not_speak_of_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(FOLDER, folder)
+    bundle.check_weights(folder)
+    weights = bytearray((folder / bundle.WEIGHTS).read_bytes())
+    weights[-1] ^= 1
+    (folder / bundle.WEIGHTS).write_bytes(weights)
+    with pytest.raises(DataError, match="checksum"):
+        bundle.check_weights(folder)
+    write_json(folder / bundle.CARD, {})
+    with pytest.raises(DataError, match="a checksum on its card"):
+        bundle.check_weights(folder)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inscape.core import ModelError
+from inscape.core import DataError, ModelError
 from inscape.microworld.corpus import documents
 from inscape.microworld.document import Document
 from inscape.model import Model
-from inscape.storage import atomic_write, read_json
+from inscape.storage import atomic_write, file_hash, read_json
 
 FOLDER = Path(__file__).parent / "weights"
+WEIGHTS, CARD = "model.safetensors", "card.json"
 CORPUS_SEED = 1_000_003
 """The seed of the corpus that dictionaries learn from: another stream than the model's own."""
 
@@ -20,6 +21,7 @@ def open_model(*, device: str | None = None) -> Model:
 
     Raises:
         ModelError: the installed package lacks its weights.
+        DataError: they are not those that the card speaks of.
     """
     if not (FOLDER / "config.json").is_file():
         raise ModelError(
@@ -27,12 +29,29 @@ def open_model(*, device: str | None = None) -> Model:
             expected="a package with its data",
             next_step="install inscape again, or train them: python -m inscape.microworld.train",
         )
+    check_weights(FOLDER)
     return Model.open(FOLDER, device=device)
+
+
+def check_weights(folder: Path) -> None:
+    """Hold the weights in `folder` against the checksum on their card.
+
+    Raises:
+        DataError: they differ, or the card has none.
+    """
+    written = read_json(folder / CARD).get("sha256")
+    found = file_hash(folder / WEIGHTS)
+    if found != written:
+        raise DataError(
+            f"{folder / WEIGHTS} has the checksum {found[:12]}…",
+            expected=f"{written[:12]}…, as on its card" if written else "a checksum on its card",
+            next_step="install inscape again: figures of other weights do not apply",
+        )
 
 
 def card() -> dict[str, object]:
     """What made the bundled weights and what they can do."""
-    found: dict[str, object] = read_json(FOLDER / "card.json")
+    found: dict[str, object] = read_json(FOLDER / CARD)
     return found
 
 

@@ -26,11 +26,12 @@ from torch.nn import functional
 
 from inscape.core import keep_freed_memory, progress, seeded
 from inscape.microworld import facts
+from inscape.microworld.bundle import CARD, WEIGHTS
 from inscape.microworld.corpus import FIRST_SHARES, SHARES, document, documents
 from inscape.microworld.document import Document
 from inscape.microworld.skills import answer_tokens, measure, pad
 from inscape.microworld.tokenizer import as_transformers, sample_texts, train_tokenizer
-from inscape.storage import atomic_folder, write_json
+from inscape.storage import atomic_folder, file_hash, write_json
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,9 @@ def save(
     with atomic_folder(out) as folder:
         rounded.to(torch.bfloat16).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        write_json(folder / "card.json", card(recipe, state, skills))
+        content = card(recipe, state, skills)
+        content["sha256"] = file_hash(folder / WEIGHTS)
+        write_json(folder / CARD, content)
     print(json.dumps({name: round(s.value, 3) for name, s in skills.items()}), state, flush=True)
     model.train()
 
