@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -44,6 +45,8 @@ def test_the_planted_feature_is_found_proved_and_enough(fault: Planted) -> None:
     assert found.after["right"].value >= 0.8
     assert found.random.value < 0.3
     assert "planted/7" in found.summary()
+    assert "planted/7" in found._repr_html_()
+    assert "<script" not in replace(found, prompt="<script>")._repr_html_()
     assert json.loads(json.dumps(found.to_json()))["repair"][0]["feature"] == PLANTED
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from html import escape
 from typing import Any, Literal
 
 import torch
@@ -151,6 +152,10 @@ class Diagnosis:
         for name in self.before:
             lines.append(f"  {name}: right before {self.before[name]}, after {self.after[name]}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The summary, for notebooks."""
+        return f"<pre>{escape(self.summary())}</pre>"
 
 
 def diagnose(
