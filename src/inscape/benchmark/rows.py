@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from inscape.benchmark import checks, deception, faults, fidelity, selectivity, speed
+from inscape.benchmark import checks, deception, faults, fidelity, selectivity, speed, steering
 from inscape.benchmark.row import Row
 from inscape.benchmark.system import System
 from inscape.core import InputError
@@ -17,6 +17,7 @@ ROWS: Mapping[str, Callable[[System, int], Row]] = {
     "selectivity": lambda system, seed: selectivity.selectivity(system, seed=seed),
     "unagi": lambda system, seed: faults.row(faults.study(system, seed=seed), seed=seed),
     "deception": lambda system, seed: deception.row(deception.study(system, seed=seed), seed),
+    "bridge": lambda system, seed: steering.row(steering.study(system, seed=seed), system, seed),
     "help": lambda system, seed: speed.start_up(),
 }
 

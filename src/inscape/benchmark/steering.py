@@ -19,6 +19,7 @@ from random import Random
 
 import torch
 
+from inscape.benchmark.row import Check, Row
 from inscape.benchmark.sets import landmark_texts
 from inscape.benchmark.system import System
 from inscape.core import seeded, track
@@ -105,6 +106,24 @@ def study(system: System, *, seed: int = 0) -> SteeringStudy:
     change = ways[0][2](lines[0].judged.strength)
     samples = [steer(model, p, change, 2 * NEW_TOKENS) for p in judging[:SHOWN]]
     return SteeringStudy(feature, plain, tuple(lines), tuple(samples))
+
+
+def row(found: SteeringStudy, system: System, seed: int = 0) -> Row:
+    """The row of a study: reported, without a bar."""
+    judged = [("unsteered", found.plain), *((line.name, line.judged) for line in found.lines)]
+    return Row(
+        "bridge",
+        "Golden Gate Bridge amplified: answers about other landmarks that speak of the bridge",
+        tuple(Check(name, dose.effect, "", dose.interval) for name, dose in judged),
+        samples=f"{found.plain.num_prompts} prompts of the judging half",
+        seed=seed,
+        detail={
+            "feature": f"{system.residual.name}/{found.feature}",
+            "label": system.label(system.residual.name, found.feature),
+            "strengths": {line.name: line.judged.strength for line in found.lines},
+            "nats a token": {name: dose.loss for name, dose in judged},
+        },
+    )
 
 
 def questions(half: int, seed: int = 0) -> list[str]:
