@@ -3,8 +3,9 @@
 1. A document is positive where it mentions the concept; its score under a feature is the largest
    activation on the mention (from the onset to its end). Later tokens, which may still carry the
    concept, count neither way. Any other document's score is its largest activation anywhere.
-2. Features and thresholds are chosen on one half of the documents: the best F1 among the features
-   that are active on the most mentions, and those most of whose activity lies on mentions.
+2. Features and thresholds are chosen on one half of the documents: the best F1 over all
+   dictionaries, among the features that are active on the most mentions, and those most of whose
+   activity lies on mentions.
 3. AUROC, F1, precision and recall are from the other half.
 
 A mention counts as found when the feature fires anywhere on it: features split a name by its
@@ -13,7 +14,7 @@ tokens, and one that fires once on every mention knows the concept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,37 +48,51 @@ class Concept:
 
     name: str
     title: str
+    dictionary: str
     match: FeatureMatch
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"name": self.name, "title": self.title, **vars(self.match)}
+        shown = {"name": self.name, "title": self.title, "dictionary": self.dictionary}
+        return {**shown, **vars(self.match)}
 
 
 def named_features(
-    index: FeatureIndex, truth: Truth, concepts: Mapping[str, str] = SHOWN, *, seed: int = 0
+    indexes: Mapping[str, FeatureIndex],
+    truth: Truth,
+    concepts: Mapping[str, str] = SHOWN,
+    *,
+    seed: int = 0,
 ) -> list[Concept]:
-    """The best feature for each concept.
+    """The best feature for each concept, over the dictionaries' indexes by name.
 
     Raises:
-        DataError: the index was not made from the documents that `truth` speaks of.
+        DataError: an index was not made from the documents that `truth` speaks of.
     """
+    best: dict[str, Concept] = {}
+    for dictionary, index in track(list(indexes.items()), "naming features"):
+        for name, match in _matches(index, truth, list(concepts), seed):
+            if name not in best or match.selection_f1 > best[name].match.selection_f1:
+                best[name] = Concept(name, concepts[name], dictionary, match)
+    return [best[name] for name in concepts]
+
+
+def _matches(
+    index: FeatureIndex, truth: Truth, concepts: Sequence[str], seed: int
+) -> Iterator[tuple[str, FeatureMatch]]:
     rows = _rows(index, truth)
     documents = np.asarray(index.tokens.documents, np.int64)
     selection = _per_document(document_halves(documents.astype(np.int32), seed), documents)
     total = np.maximum(index.num_active, 1)
-    found = []
-    for name, title in track(list(concepts.items()), "naming features"):
+    for name in concepts:
         span, scope = truth.span_mask(name)[rows], truth.scope_mask(name)[rows]
         positive = _per_document(span, documents)
         counted = span | ~(positive[documents] | scope)
         hits = active_counts(index, span)
         often = np.argsort(-hits, kind="stable")[:NUM_CANDIDATES]
         mostly = np.argsort(-hits / total * (hits > 0.1 * positive.sum()), kind="stable")
-        candidates = np.unique(np.concatenate([often, mostly[:NUM_CANDIDATES]]))
-        halves = (selection, ~selection)
         tried = []
-        for feature in candidates:
+        for feature in np.unique(np.concatenate([often, mostly[:NUM_CANDIDATES]])):
             scores = _scores(index, int(feature), counted, documents, positive.size)
             chosen = scores[selection]
             active = chosen > 0
@@ -86,9 +101,7 @@ def named_features(
             )
             tried.append((pair[1], -int(feature), pair[0], scores))
         f1, feature, threshold, scores = max(tried, key=lambda entry: entry[:2])
-        match = _judge(-feature, threshold, f1, scores[halves[1]], positive[halves[1]])
-        found.append(Concept(name, title, match))
-    return found
+        yield name, _judge(-feature, threshold, f1, scores[~selection], positive[~selection])
 
 
 def _per_document(mask: NDArray[np.bool_], documents: NDArray[np.int64]) -> NDArray[np.bool_]:

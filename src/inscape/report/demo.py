@@ -28,6 +28,7 @@ from inscape.benchmark import deception as lying
 from inscape.benchmark import steering as bridge
 from inscape.benchmark.concepts import Concept, named_features
 from inscape.core import keep_freed_memory, track
+from inscape.features import FeatureIndex
 from inscape.microworld import FOLDER, corpus, open_model, token_truth, write_corpus
 from inscape.report import figures, schema
 from inscape.report.filling import diagnosis_view, dose_line, sample, snippets, token_effects
@@ -96,7 +97,8 @@ def demo(out: Path, *, seed: int = 0, device: str | None = None) -> schema.Repor
         atlas.feature_label,
     )  # fmt: skip
     with clock.step("concepts"):
-        concepts = named_features(system.index, truth, seed=seed)
+        indexes = {name: atlas.index(name) for name in atlas.dictionary_names}
+        concepts = named_features(indexes, truth, seed=seed)
     with clock.step("traces"):
         graphs = _traces(system, atlas)
     with clock.step("diagnosis"):
@@ -121,7 +123,7 @@ def demo(out: Path, *, seed: int = 0, device: str | None = None) -> schema.Repor
     report = schema.Report(
         header=_header(system, clock, record, seed),
         dictionaries=tuple(_dictionary(atlas, name, rows[0]) for name in atlas.dictionary_names),
-        concepts=tuple(_concept(system, c) for c in concepts),
+        concepts=tuple(_concept(system, indexes[c.dictionary], c) for c in concepts),
         traces=tuple(
             schema.Trace(title=t, description=d, picture=picture(g, atlas.feature_label))
             for (t, _, _, _, d), g in zip(TRACED, graphs, strict=True)
@@ -232,9 +234,9 @@ def _name(system: System, dictionary: str, feature: int) -> schema.FeatureName:
     )
 
 
-def _concept(system: System, concept: Concept) -> schema.Concept:
+def _concept(system: System, index: FeatureIndex, concept: Concept) -> schema.Concept:
     match = concept.match
-    promoted, suppressed = token_effects(system.index, match.feature)
+    promoted, suppressed = token_effects(index, match.feature)
 
     def measured(value: float) -> figures.Measure:
         return figures.Measure(figure=figures.Figure.of(value), samples=match.num_positives,
@@ -244,11 +246,11 @@ def _concept(system: System, concept: Concept) -> schema.Concept:
         title=concept.title,
         description="Chosen on one half of the documents, judged on the other, against the "
         "corpus's own record of where the concept is mentioned.",
-        feature=_name(system, system.residual.name, match.feature),
+        feature=_name(system, concept.dictionary, match.feature),
         auroc=measured(match.auroc), f1=measured(match.f1),
         precision=measured(match.precision), recall=measured(match.recall),
         promoted=promoted, suppressed=suppressed,
-        examples=snippets(system.index.top(match.feature), 5),
+        examples=snippets(index.top(match.feature), 5),
     )  # fmt: skip
 
 
