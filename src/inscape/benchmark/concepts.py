@@ -39,7 +39,7 @@ SHOWN: Mapping[str, str] = {
     "mosquito": "the mosquito",
 }
 
-NUM_CANDIDATES = 60
+NUM_CANDIDATES = 24
 
 
 @dataclass(frozen=True)
