@@ -37,9 +37,10 @@ def study(system: System, *, seed: int = 0, count: int = 300) -> DeceptionStudy:
     honest = hiding_documents(count, lies=False, held=False, seed=seed)
     judged_lies = hiding_documents(JUDGED, lies=True, held=True, seed=seed)
     judged_honest = hiding_documents(JUDGED, lies=False, held=True, seed=seed)
+    # No small set restores what every layer takes part in: the mask is learned at once.
     diagnosis = diagnose(
         system.model, system.dictionaries, truthful(lies), controls=truthful(honest),
-        num_candidates=24, num_random=20, seed=seed,
+        num_candidates=8, max_features=0, num_random=20, seed=seed,
     )  # fmt: skip
     sets = {
         LIARS_FALSE: false(judged_lies),

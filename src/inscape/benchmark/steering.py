@@ -41,8 +41,8 @@ from inscape.intervention import (
 from inscape.microworld.domains.facts import LANDMARK_FORMS
 from inscape.microworld.facts import LANDMARK, LANDMARKS
 
-CLAMPED_AT = (0.0, 1.0, 1.5, 2.0, 2.5)
-ADDED_AT = (0.0, 2.0, 4.0, 6.0, 8.0)
+CLAMPED_AT = (1.0, 1.5, 2.0, 2.5)
+ADDED_AT = (2.0, 4.0, 6.0)
 SCREENED_AT = (1.0, 2.0)
 MAX_EXTRA_LOSS = 2.0
 """Nats a token. A false answer is improbable to the unmodified model, so it has a price."""
@@ -99,13 +99,14 @@ def study(system: System, *, seed: int = 0) -> SteeringStudy:
         ("random direction", "random direction",
          lambda s: [DirectionEdit(system.site, noise, s)] if s else []),
     ]  # fmt: skip
-    lines = [_line(system, name, kind, way, (selection, judging)) for name, kind, way in ways]
+    plain = [_doses(system, prompts, lambda s: [], (0.0,))[0] for prompts in (selection, judging)]
+    halves = (selection, judging)
+    lines = [_line(system, name, kind, way, halves, plain) for name, kind, way in ways]
     prompting = [_prompted(system, prompts) for prompts in (selection, judging)]
     lines.append(Line("prompting", "prompting", (prompting[0],), prompting[1]))
-    plain = _doses(system, judging, lambda s: [], (0.0,))[0]
     change = ways[0][2](lines[0].judged.strength)
     samples = [steer(model, p, change, 2 * NEW_TOKENS) for p in judging[:SHOWN]]
-    return SteeringStudy(feature, plain, tuple(lines), tuple(samples))
+    return SteeringStudy(feature, plain[1], tuple(lines), tuple(samples))
 
 
 def row(found: SteeringStudy, system: System, seed: int = 0) -> Row:
@@ -189,11 +190,13 @@ def _line(
     kind: str,
     way: Callable[[float], Sequence[Edit]],
     halves: tuple[Sequence[str], Sequence[str]],
+    plain: Sequence[Dose],
 ) -> Line:
     strengths = CLAMPED_AT if kind == "feature" else ADDED_AT
-    doses = _doses(system, halves[0], way, strengths)
-    chosen = best_dose(doses, max_extra_loss=MAX_EXTRA_LOSS)
-    return Line(name, kind, tuple(doses), _doses(system, halves[1], way, (chosen.strength,))[0])
+    doses = [plain[0], *_doses(system, halves[0], way, strengths)]
+    chosen = best_dose(doses, max_extra_loss=MAX_EXTRA_LOSS).strength
+    judged = _doses(system, halves[1], way, (chosen,))[0] if chosen else plain[1]
+    return Line(name, kind, tuple(doses), judged)
 
 
 def _prompted(system: System, prompts: Sequence[str]) -> Dose:
