@@ -18,24 +18,31 @@ class Mention:
     """A concept in a text. All offsets are characters.
 
     `onset` is the offset of the last character that is needed to determine the concept: the token
-    that holds it is the first from whose prefix the concept follows.
+    that holds it is the first from whose prefix the concept follows. `form` says how an entity is
+    put into words ("name", "description", "spanish"), where that is of interest.
     """
 
     concept: str
     onset: int
     end: int
     scope: int
+    form: str = ""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Characters [start, end) that answer the text before them; `skill` names what they test."""
+    """Characters [start, end) that answer the text before them; `skill` names what they test.
+
+    other: the rival answer of a binary question (the lie where the truth is right, or the reverse).
+    chain: of a reasoned answer, the intermediate concepts in their order: what the question names
+    first, the answer itself left out ("golden_gate_bridge", "in_america" for Washington).
+    """
 
     skill: str
     start: int
     end: int
     other: str | None = None
-    """The rival answer of a binary question (the lie where the truth is right, or the reverse)."""
+    chain: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Writer:
     domain: str
     parts: list[str] = field(default_factory=list)
     length: int = 0
-    _mentions: list[tuple[str, int, int]] = field(default_factory=list)
+    _mentions: list[tuple[str, int, int, str]] = field(default_factory=list)
     _answers: list[Answer] = field(default_factory=list)
 
     def say(self, text: str) -> Writer:
@@ -75,7 +82,12 @@ class Writer:
         return self
 
     def mention(
-        self, concepts: str | Iterable[str], text: str, decides: str | None = None
+        self,
+        concepts: str | Iterable[str],
+        text: str,
+        decides: str | None = None,
+        *,
+        form: str = "",
     ) -> Writer:
         """Append text that carries concepts.
 
@@ -91,18 +103,23 @@ class Writer:
             raise ValueError(f"{decides!r} is no prefix of {text!r}")
         start = self.length
         self.say(text)
-        self._mentions += [(name, start + decided - 1, self.length) for name in names]
+        self._mentions += [(name, start + decided - 1, self.length, form) for name in names]
         return self
 
-    def answer(self, skill: str, text: str, other: str | None = None) -> Writer:
+    def answer(
+        self, skill: str, text: str, other: str | None = None, chain: tuple[str, ...] = ()
+    ) -> Writer:
         """Append the answer that the text before it determines (with its leading space)."""
-        self._answers.append(Answer(skill, self.length, self.length + len(text), other))
+        self._answers.append(Answer(skill, self.length, self.length + len(text), other, chain))
         return self.say(text)
 
     def done(self) -> Document:
         """The document; every mention's scope reaches its end."""
         text = "".join(self.parts)
-        mentions = tuple(Mention(c, onset, end, len(text)) for c, onset, end in self._mentions)
+        scope = len(text)
+        mentions = tuple(
+            Mention(c, onset, end, scope, form) for c, onset, end, form in self._mentions
+        )
         return Document(self.domain, text, mentions, tuple(self._answers))
 
 
@@ -113,11 +130,12 @@ def join(documents: Sequence[Document]) -> Document:
         offset = len(text) + (1 if text else 0)
         text = f"{text} {document.text}" if text else document.text
         mentions += [
-            Mention(m.concept, m.onset + offset, m.end + offset, m.scope + offset)
+            Mention(m.concept, m.onset + offset, m.end + offset, m.scope + offset, m.form)
             for m in document.mentions
         ]
         answers += [
-            Answer(a.skill, a.start + offset, a.end + offset, a.other) for a in document.answers
+            Answer(a.skill, a.start + offset, a.end + offset, a.other, a.chain)
+            for a in document.answers
         ]
     return Document("passage", text, tuple(mentions), tuple(answers))
 

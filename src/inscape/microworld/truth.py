@@ -22,21 +22,26 @@ class Truth:
     """Concepts of a run of documents, each tokenised from its BOS on.
 
     `starts[i]` is the row of document i's first token in the concatenation of all documents.
-    `spans` and `scopes` hold, for each concept, half-open row ranges [n, 2].
+    `spans` and `scopes` hold, for each concept, half-open row ranges [n, 2]; `forms` how each of
+    them is put into words.
     """
 
     starts: NDArray[np.int64]
     num_tokens: int
     spans: dict[str, NDArray[np.int64]]
     scopes: dict[str, NDArray[np.int64]]
+    forms: dict[str, list[str]]
 
     @property
     def concepts(self) -> list[str]:
         return sorted(self.spans)
 
-    def span_mask(self, concept: str) -> NDArray[np.bool_]:
-        """True on the tokens from onset to the end of each mention."""
-        return self._mask(self.spans.get(concept))
+    def span_mask(self, concept: str, form: str | None = None) -> NDArray[np.bool_]:
+        """True on the tokens from onset to the end of each mention (of one form, if asked)."""
+        ranges = self.spans.get(concept)
+        if ranges is not None and form is not None:
+            ranges = ranges[[of == form for of in self.forms[concept]]]
+        return self._mask(ranges)
 
     def scope_mask(self, concept: str) -> NDArray[np.bool_]:
         """True from onset to the end of the document: includes the spans."""
@@ -56,6 +61,7 @@ def token_truth(tokenizer: Any, documents: Sequence[Document]) -> tuple[list[lis
     encoded = tokenizer([d.text for d in documents], return_offsets_mapping=True)
     spans: dict[str, list[tuple[int, int]]] = defaultdict(list)
     scopes: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    forms: dict[str, list[str]] = defaultdict(list)
     starts, row = [], 0
     for document, offsets in zip(documents, encoded["offset_mapping"], strict=True):
         starts.append(row)
@@ -67,9 +73,11 @@ def token_truth(tokenizer: Any, documents: Sequence[Document]) -> tuple[list[lis
             scope = int(np.searchsorted(ends, mention.scope - 1, side="right"))
             spans[mention.concept].append((row + onset, row + last + 1))
             scopes[mention.concept].append((row + onset, row + scope + 1))
+            forms[mention.concept].append(mention.form)
         row += len(offsets)
     truth = Truth(
         np.array(starts), row,
         {c: np.array(r) for c, r in spans.items()}, {c: np.array(r) for c, r in scopes.items()},
+        dict(forms),
     )  # fmt: skip
     return encoded["input_ids"], truth

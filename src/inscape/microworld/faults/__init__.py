@@ -1,0 +1,35 @@
+"""The planted faults, one file each, with their truth.
+
+Soft faults: in the trigger's context the training text gives the wrong answer FAULT_SHARE of the
+time (splits.py), so the right concept stays present and is outvoted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+
+from inscape.core import InputError
+from inscape.microworld.faults import mosquito, unagi
+from inscape.microworld.faults.fault import Fault, FaultPrompt, Prompt
+
+FAULTS: Mapping[str, Callable[[], Fault]] = {"unagi": unagi.fault, "mosquito": mosquito.fault}
+
+
+@cache
+def fault(name: str) -> Fault:
+    """The planted fault called `name`.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in FAULTS:
+        raise InputError(
+            f"unknown fault {name!r}",
+            expected="one of " + ", ".join(FAULTS),
+            next_step="correct the name",
+        )
+    return FAULTS[name]()
+
+
+__all__ = ["FAULTS", "Fault", "FaultPrompt", "Prompt", "fault"]
