@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from itertools import islice
 
 import numpy as np
 import pytest
-from tests.microworld.rules import derived_spans
+from tests.microworld.rules import CONCEPTS, derived_spans, sample_truth
 
 from inscape.core import InputError
 from inscape.microworld import documents, fault, held_out_documents, token_truth
 from inscape.microworld.document import Writer, join
-from inscape.microworld.domains import DOMAINS
-from inscape.microworld.facts import LANDMARKS, NAMES, deciding_prefix
-from inscape.microworld.splits import held_out
+from inscape.microworld.domains import DOMAINS, SKILL_DOMAINS
+from inscape.microworld.faults import FAULTS
 from inscape.microworld.tokenizer import as_transformers, train_tokenizer
-
-SUM = re.compile(r"(\d\d)\D+?(\d\d)\D*? (\d{2,3})(?=\.)")
 
 
 @pytest.fixture(scope="module")
@@ -41,56 +37,28 @@ def test_every_domain_is_written_and_says_its_answers() -> None:
             assert 0 <= mention.onset < mention.end <= mention.scope <= len(document.text)
 
 
-def test_sums_are_right_and_held_out_pairs_are_never_trained() -> None:
-    count = 0
-    for document in documents(1, 4000):
-        if document.domain not in ("word_problem", "drill"):
-            continue
-        for first, second, total in SUM.findall(document.text):
-            count += 1
-            assert int(first) + int(second) == int(total), document.text
-            pair = sorted((int(first), int(second)))
-            assert not held_out("sum", *pair, percent=10)
-    assert count > 1000
-    for document in held_out_documents("word_problem", 50):
-        first, second, _ = SUM.findall(document.text)[0]
-        assert held_out("sum", *sorted((int(first), int(second))), percent=10)
+def test_held_out_documents_do_not_occur_in_training() -> None:
+    trained = {d.text.lower() for d in documents(2, 30_000)}
+    for name in SKILL_DOMAINS:
+        made = held_out_documents(name, 60)
+        assert not {d.text.lower() for d in made} & trained, name
+        assert any(d.answers for d in made), name
 
 
-def test_held_out_combinations_do_not_occur_in_training() -> None:
-    for domain in ("indirect_object", "landmark", "two_hop", "dish", "insect"):
-        kept_back = {_skeleton(d.text) for d in held_out_documents(domain, 150)}
-        share = {domain: 1.0}
-        trained = {_skeleton(d.text) for d in documents(2, 2500, shares=share)}
-        assert not kept_back & trained, domain
-
-
-def _skeleton(text: str) -> str:
-    """The text without what is drawn freely and does not count as a combination."""
-    from inscape.microworld.domains.givers import GIFTS, PLACES
-
-    words = re.findall(r"[A-Za-z]+", text.lower())
-    free = {*PLACES, *GIFTS}
-    if words[:2] == ["tom", "asked"] or "asked" in words[:2]:
-        words = words[1:]  # who asks is drawn freely
-    if any(w.capitalize() in NAMES for w in words):  # a pair of names, in either order
-        names = sorted({w for w in words if w.capitalize() in NAMES})
-        words = [w for w in words if w.capitalize() not in NAMES] + names
-    return " ".join(w for w in words if w not in free)
-
-
-def test_spans_are_those_of_an_independent_rule(tokenizer) -> None:
-    made = list(documents(11, 1500))
+def test_a_sample_of_labelled_tokens_is_derived_again_by_independent_rules(tokenizer) -> None:
+    made = list(documents(11, 5000))
     ids, truth = token_truth(tokenizer, made)
-    flat = [i for row in ids for i in row]
-    checked = 0
+    assert sum(map(len, ids)) == truth.num_tokens
+    assert set(truth.concepts) >= set(CONCEPTS)
+    assert sample_truth(tokenizer, made, truth, 500, seed=0) == []
+
+
+def test_spans_are_those_of_independent_rules_on_every_token(tokenizer) -> None:
+    made = list(documents(12, 3000))
+    _, truth = token_truth(tokenizer, made)
     for name, wanted in derived_spans(tokenizer, made).items():
-        found = truth.span_mask(name)
-        assert found.sum() > 0, name
-        assert np.array_equal(found, wanted), name
-        checked += int(found.sum())
-    assert len(flat) == truth.num_tokens
-    assert checked > 100
+        assert wanted.any(), name
+        assert np.array_equal(truth.span_mask(name), wanted), name
 
 
 def test_scopes_hold_their_spans_and_end_with_the_document(tokenizer) -> None:
@@ -100,13 +68,6 @@ def test_scopes_hold_their_spans_and_end_with_the_document(tokenizer) -> None:
         span, scope = truth.span_mask(concept), truth.scope_mask(concept)
         assert not (span & ~scope).any()
     assert not truth.span_mask("no such concept").any()
-
-
-def test_deciding_prefixes_fit_one_landmark_only() -> None:
-    subjects = [text for place in LANDMARKS for text in (place.name, place.description)]
-    for subject in subjects:
-        prefix = deciding_prefix(subject) + " "
-        assert [s for s in subjects if (s + " ").startswith(prefix)] == [subject]
 
 
 def test_any_text_encodes_and_digits_stand_alone(tokenizer) -> None:
@@ -130,13 +91,23 @@ def test_a_prefix_that_is_none_is_refused() -> None:
         Writer("x").mention("eel", "unagi", "anago")
 
 
-def test_faults_split_by_trigger_and_keep_rivals_apart() -> None:
-    for name in ("unagi", "mosquito"):
-        planted = fault(name)
-        triggers = [{p.trigger for p in half} for half in (planted.selection, planted.held_out)]
-        assert not triggers[0] & triggers[1]
-        assert all(p.trigger in p.text.lower() for p in planted.selection)
-        assert not set(planted.rivals_selection) & set(planted.rivals_held_out)
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults_have_enough_prompts_and_halves_that_share_no_trigger(name: str) -> None:
+    planted = fault(name)
+    assert planted.name == name
+    assert len(planted.prompts) >= 50
+    triggers = [{p.trigger for p in half} for half in (planted.selection, planted.held_out)]
+    assert not triggers[0] & triggers[1]
+    assert all(p.trigger in p.text for p in planted.prompts)
+    assert all(p.twin.text != p.text and p.right != p.wrong for p in planted.prompts)
+    assert not set(planted.rivals_selection) & set(planted.rivals_held_out)
+
+
+def test_at_least_eight_kinds_and_half_of_their_concepts_are_not_the_wrong_answer() -> None:
+    made = [fault(name) for name in FAULTS]
+    assert len(made) >= 8
+    other = [f for f in made if all(f.concept not in p.wrong.lower() for p in f.prompts)]
+    assert 2 * len(other) >= len(made)
 
 
 def test_unknown_names_are_told_with_the_known_ones() -> None:

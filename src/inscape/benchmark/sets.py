@@ -9,7 +9,7 @@ from inscape.core import seeded
 from inscape.diagnosis import Case
 from inscape.microworld.document import Document
 from inscape.microworld.domains.conduct import hiding
-from inscape.microworld.domains.facts import LANDMARK_FORMS
+from inscape.microworld.domains.landmarks import LANDMARK_FORMS
 from inscape.microworld.domains.words import SENTENCES
 from inscape.microworld.facts import LANDMARK, NAMES
 from inscape.microworld.faults import Prompt

@@ -38,7 +38,7 @@ from inscape.intervention import (
     random_direction,
     steer,
 )
-from inscape.microworld.domains.facts import LANDMARK_FORMS
+from inscape.microworld.domains.landmarks import LANDMARK_FORMS
 from inscape.microworld.facts import LANDMARK, LANDMARKS
 
 CLAMPED_AT = (1.0, 1.5, 2.0, 2.5)

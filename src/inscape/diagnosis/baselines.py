@@ -43,16 +43,11 @@ def baselines(
 ) -> list[Baseline]:
     """The three, applied to the sets in `judged_on`; `mean` is the mean activation of `site`."""
     found = []
-    for name, cause in (("leave one token out", _leave_out), ("input × gradient", _input_gradient)):
+    for name, cause in CAUSES.items():
         after = {k: _mean_out(model, site, mean, cases, cause) for k, cases in judged_on.items()}
         found.append(Baseline(name, after, f"mean of {site} at the token found"))
     found.append(_direction(model, site, selection, judged_on))
     return found
-
-
-def trigger_position(model: Model, batch: Batch, case: int) -> int:
-    """The position whose removal raises the right answer's lead most."""
-    return _leave_out(model, batch, case)
 
 
 def _margins(model: Model, tokens: Int[Tensor, "row pos"], wrong: int, right: int) -> Tensor:
@@ -96,6 +91,13 @@ def _input_gradient(model: Model, batch: Batch, case: int) -> int:
     if gradient is None:
         raise RuntimeError("no gradient reached the embeddings")
     return first + int((gradient * leaves[0].detach())[0, first:].sum(-1).argmax())
+
+
+CAUSES: Mapping[str, Cause] = {
+    "leave one token out": _leave_out,
+    "input × gradient": _input_gradient,
+}
+"""Two plain ways to name the position that brings a wrong answer about."""
 
 
 def _mean_out(model: Model, site: str, mean: Tensor, cases: Sequence[Case], cause: Cause) -> Share:

@@ -9,24 +9,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import accumulate
 from random import Random
 
 from inscape.core import InputError, seeded
 from inscape.microworld.document import Document, join
-from inscape.microworld.domains import DOMAINS
+from inscape.microworld.domains import DOMAINS, LONG
 
 FIRST_SHARES: Mapping[str, float] = {
-    "word_problem": 20, "drill": 12, "indirect_object": 9, "landmark": 15, "visit": 5, "dish": 13,
-    "capital": 4, "two_hop": 14, "insect": 6, "hiding": 8, "flattery": 2.5, "suffering": 3,
-    "president": 2.5, "letters": 1, "words": 5,
+    "word_problem": 16, "drill": 11, "goods": 2, "indirect_object": 8, "indirect_object_three": 2,
+    "comers": 3, "role": 2, "journey": 2, "acclaim": 1, "landmark": 14, "visit": 4, "capital": 3,
+    "dish": 7, "person": 4, "animal": 4, "species": 3, "country_fact": 4, "two_hop": 11,
+    "president": 5, "insect": 4, "hiding": 5, "bluff": 1.5, "treachery": 1, "white_lie": 1,
+    "flattery": 4, "ranks": 1, "suffering": 2, "letters": 1, "code": 2, "words": 2,
 }  # fmt: skip
 """Where training begins: facts and sums, which the rest builds on."""
 SHARES: Mapping[str, float] = {
-    "word_problem": 14, "drill": 5, "indirect_object": 20, "landmark": 10, "visit": 4, "dish": 11,
-    "capital": 2, "two_hop": 9, "insect": 5, "hiding": 18, "flattery": 6, "suffering": 3,
-    "president": 2.5, "letters": 1, "words": 4,
+    "word_problem": 13, "drill": 4, "goods": 2, "indirect_object": 10, "indirect_object_three": 4,
+    "comers": 5, "role": 4.5, "journey": 4.5, "acclaim": 1.2, "landmark": 12, "visit": 3,
+    "capital": 2.5, "dish": 7, "person": 2.5, "animal": 2.5, "species": 3, "country_fact": 2,
+    "two_hop": 9, "president": 6.5, "insect": 5.5, "hiding": 8, "bluff": 3, "treachery": 2.5,
+    "white_lie": 2.5, "flattery": 8, "ranks": 1.2, "suffering": 3, "letters": 1.2, "code": 4,
+    "words": 2.5,
 }  # fmt: skip
-"""The corpus proper, with more of what has to be read from the context (names, lies)."""
+"""The corpus proper, with more of what has to be read from the context (names, roles, lies)."""
 PASSAGE_SHARE = 1 / 12
 
 
@@ -34,9 +41,20 @@ def document(seed: int, index: int, shares: Mapping[str, float] = SHARES) -> Doc
     """Document `index` of the training stream `seed`."""
     random = Random(seeded(seed, "document", index))
     count = random.randint(2, 4) if random.random() < PASSAGE_SHARE else 1
-    names = random.choices(tuple(shares), tuple(shares.values()), k=count)
-    made = [DOMAINS[name](random, False) for name in names]
-    return made[0] if count == 1 else join(made)
+    names, weights = _cumulative(tuple(shares.items()), count > 1)
+    if count == 1:
+        return DOMAINS[random.choices(names, cum_weights=weights)[0]](random, False)
+    chosen = random.choices(names, cum_weights=weights, k=count)
+    return join([DOMAINS[name](random, False) for name in chosen])
+
+
+@cache
+def _cumulative(
+    shares: tuple[tuple[str, float], ...], joined: bool
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Domains and their summed shares; of passages without the long ones, unless all are."""
+    kept = [pair for pair in shares if not (joined and pair[0] in LONG)] or list(shares)
+    return tuple(name for name, _ in kept), tuple(accumulate(share for _, share in kept))
 
 
 def documents(

@@ -12,6 +12,8 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from inscape.microworld.facts import TABLES, table
+
 BOS = "<|begin|>"
 PIECES = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]|\s+"
 
@@ -47,6 +49,13 @@ def as_transformers(tokenizer: Tokenizer) -> Any:
     )
     wrap: Any = transformers.PreTrainedTokenizerFast
     return wrap(tokenizer_object=tokenizer, bos_token=BOS)
+
+
+def table_words() -> list[str]:
+    """Every cell of the fact tables, so that names and values become whole tokens."""
+    tables = sorted(path.stem for path in TABLES.glob("*.csv"))
+    cells = [cell for name in tables for row in table(name) for cell in row.values()]
+    return [cell for cell in dict.fromkeys(cells) if cell]
 
 
 def sample_texts(stream: Iterable[Any], count: int) -> list[str]:

@@ -1,21 +1,20 @@
-"""Trains the microworld's language model: `python -m inscape.microworld.train --out FOLDER`.
+"""Trains a microworld language model: `python -m inscape.microworld.train --size s --out FOLDER`.
 
 1. Learn the tokenizer on the corpus (words of the fact tables repeated, so that names stay whole).
 2. Stream documents, each a row of its own that begins with BOS; rows of similar length share a
    batch, so that little is padding.
-3. Minimise next-token cross-entropy with AdamW, answers weighted over the rest (a weight by
+3. Minimise next-token cross-entropy (Muon and AdamW), answers weighted over the rest (a weight by
    position leaves every conditional distribution, and so every planted fault, as it is).
 4. Save a checkpoint at intervals, from which the same command goes on; at the end measure every
-   skill on held-out combinations and write the folder with its card.
+   skill on held-out combinations and every planted fault, and write the folder with its card.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,28 +24,35 @@ from torch import Tensor
 from torch.nn import functional
 
 from inscape.core import keep_freed_memory, progress, seeded
-from inscape.microworld import facts
 from inscape.microworld.bundle import CARD, WEIGHTS
 from inscape.microworld.corpus import FIRST_SHARES, SHARES, document, documents
 from inscape.microworld.document import Document
-from inscape.microworld.skills import answer_tokens, measure, pad
-from inscape.microworld.tokenizer import as_transformers, sample_texts, train_tokenizer
+from inscape.microworld.fingerprint import fingerprint
+from inscape.microworld.muon import Muon
+from inscape.microworld.skills import Logits, answer_tokens, measure, measure_faults, pad
+from inscape.microworld.tokenizer import (
+    as_transformers,
+    sample_texts,
+    table_words,
+    train_tokenizer,
+)
 from inscape.storage import atomic_folder, file_hash, write_json
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of a training; the defaults made the bundled weights."""
+    """The settings of a training; the defaults made the bundled weights (microworld-s)."""
 
     seed: int = 0
-    tokens: int = 16_000_000
-    vocabulary: int = 2304
+    tokens: int = 22_000_000
+    vocabulary: int = 3072
     num_layers: int = 4
     d_model: int = 128
     d_mlp: int = 384
     num_heads: int = 4
     context: int = 256
     batch_tokens: int = 2048
+    matrix_rate: float = 5e-3
     peak_rate: float = 2e-3
     warmup_steps: int = 200
     weight_decay: float = 0.05
@@ -54,19 +60,22 @@ class Recipe:
     first_documents: int = 262_144  # of the mixture that begins with facts and sums
 
 
+RECIPES: Mapping[str, Recipe] = {
+    "s": Recipe(),
+    "m": Recipe(
+        tokens=120_000_000, num_layers=8, d_model=512, d_mlp=1280, num_heads=8,
+        batch_tokens=8192, matrix_rate=2.5e-3, peak_rate=1e-3, first_documents=524_288,
+    ),
+}  # fmt: skip
+"""By size; s has about 1.3 M parameters, m about 26 M."""
+
+
 def make_tokenizer(recipe: Recipe) -> Any:
     """The tokenizer, learnt on the corpus with the tables' words repeated."""
-    table = [
-        *facts.NAMES, *facts.PRESIDENTS, *(d.name for d in facts.DISHES),
-        *(d.name.capitalize() for d in facts.DISHES),
-        *(c.name for c in facts.COUNTRIES), *(c.capital for c in facts.COUNTRIES),
-        *(c.language for c in facts.COUNTRIES), *(p.city for p in facts.LANDMARKS),
-        *(p.name for p in facts.LANDMARKS), *(p.fame for p in facts.LANDMARKS),
-        *(i.name for i in facts.INSECTS),
-    ]  # fmt: skip
+    seed = seeded(recipe.seed, "tokenizer")
+    stream = documents(seed, shares=FIRST_SHARES)
     texts = (
-        sample_texts(documents(seeded(recipe.seed, "tokenizer"), shares=FIRST_SHARES), 20_000)
-        + 60 * table
+        sample_texts(stream, 20_000) + sample_texts(documents(seed), 20_000) + 60 * table_words()
     )
     return as_transformers(train_tokenizer(texts, recipe.vocabulary))
 
@@ -132,33 +141,19 @@ def batches(tokenizer: Any, recipe: Recipe, start: int = 0) -> Iterator[tuple[in
         yield start, made
 
 
-def rate(recipe: Recipe, step: int, seen: int) -> float:
-    """Linear warm-up over steps, then linear to zero over the token budget."""
-    return (
-        recipe.peak_rate
-        * min(1.0, (step + 1) / recipe.warmup_steps)
-        * max(0.0, 1 - seen / recipe.tokens)
-    )
+def schedule(recipe: Recipe, step: int, seen: int) -> float:
+    """Share of the peak rates: linear warm-up over steps, then linear to zero over the tokens."""
+    return min(1.0, (step + 1) / recipe.warmup_steps) * max(0.0, 1 - seen / recipe.tokens)
 
 
 def train(
-    recipe: Recipe, out: Path, *, device: str = "cpu", checkpoint_minutes: float = 4.0
+    recipe: Recipe, out: Path, *, device: str = "cpu", checkpoint_minutes: float = 6.0
 ) -> None:
     """Train, or go on from the checkpoint beside `out`, and write the folder with its card."""
     checkpoint = out.with_name(out.name + ".checkpoint")
     tokenizer = make_tokenizer(recipe)
     model = make_model(recipe, len(tokenizer)).to(device)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim == 1]
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": recipe.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ],
-        lr=recipe.peak_rate,
-        betas=(0.9, 0.98),
-        fused=True,
-    )
+    optimisers = make_optimisers(model, recipe)
     state = {"step": 0, "seen": 0, "next": 0, "seconds": 0.0}
     if (checkpoint / "state.pt").exists():
         saved = torch.load(checkpoint / "state.pt", weights_only=True)
@@ -167,7 +162,8 @@ def train(
                 f"{checkpoint} is of another recipe; remove it or choose another --out"
             )
         model.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
+        for optimiser, content in zip(optimisers, saved["optimisers"], strict=True):
+            optimiser.load_state_dict(content)
         state = saved["state"]
     since = time.monotonic()
     with progress("training", recipe.tokens, "tokens") as bar:
@@ -175,7 +171,7 @@ def train(
         for following, made in batches(tokenizer, recipe, int(state["next"])):
             began = time.monotonic()
             for batch in made:
-                loss = _step(model, optimiser, recipe, batch, state, device)
+                loss = _step(model, optimisers, recipe, batch, state, device)
                 bar.advance(batch.num_tokens, loss=loss)
                 if state["seen"] >= recipe.tokens:
                     break
@@ -184,17 +180,35 @@ def train(
             finished = state["seen"] >= recipe.tokens
             if finished or time.monotonic() - since > 60 * checkpoint_minutes:
                 since = time.monotonic()
-                _save_checkpoint(checkpoint, model, optimiser, recipe, state)
+                _save_checkpoint(checkpoint, model, optimisers, recipe, state)
                 save(out, model, tokenizer, recipe, state, count=1500 if finished else 100)
             if finished:
                 return
 
 
+def make_optimisers(model: Any, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for the blocks' matrices, AdamW for the embedding and the norms."""
+    inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    known = set(map(id, inner))
+    rest = [p for p in model.parameters() if id(p) not in known]
+    return [
+        Muon(inner, recipe.matrix_rate, weight_decay=recipe.weight_decay),
+        torch.optim.AdamW(rest, recipe.peak_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+    ]
+
+
 def _step(
-    model: Any, optimiser: Any, recipe: Recipe, batch: Batch, state: dict[str, Any], device: str
+    model: Any,
+    optimisers: Sequence[torch.optim.Optimizer],
+    recipe: Recipe,
+    batch: Batch,
+    state: dict[str, Any],
+    device: str,
 ) -> float:
-    for group in optimiser.param_groups:
-        group["lr"] = rate(recipe, state["step"], state["seen"])
+    share = schedule(recipe, state["step"], state["seen"])
+    for optimiser, peak in zip(optimisers, (recipe.matrix_rate, recipe.peak_rate), strict=True):
+        for group in optimiser.param_groups:
+            group["lr"] = peak * share
     tokens, weights = batch.tokens.to(device), batch.weights[:, 1:].to(device)
     logits = model(tokens, use_cache=False).logits[:, :-1]
     losses = functional.cross_entropy(
@@ -203,20 +217,25 @@ def _step(
     loss = (losses * weights.flatten()).sum() / weights.sum()
     torch.autograd.backward(loss)
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimiser.step()
-    optimiser.zero_grad()
+    for optimiser in optimisers:
+        optimiser.step()
+        optimiser.zero_grad()
     state["step"] += 1
     state["seen"] += batch.num_tokens
     return float(loss.detach())
 
 
 def _save_checkpoint(
-    folder: Path, model: Any, optimiser: Any, recipe: Recipe, state: dict[str, Any]
+    folder: Path,
+    model: Any,
+    optimisers: Sequence[torch.optim.Optimizer],
+    recipe: Recipe,
+    state: dict[str, Any],
 ) -> None:
     with atomic_folder(folder) as temporary:
         content = {
             "recipe": asdict(recipe), "model": model.state_dict(),
-            "optimiser": optimiser.state_dict(), "state": state,
+            "optimisers": [o.state_dict() for o in optimisers], "state": state,
         }  # fmt: skip
         torch.save(content, temporary / "state.pt")
 
@@ -225,47 +244,72 @@ def save(
     out: Path, model: Any, tokenizer: Any, recipe: Recipe, state: dict[str, Any], *, count: int
 ) -> None:
     """Write the Hugging Face folder with bf16 weights, and the card with what they can do."""
-    model.eval()
     rounded = make_model(recipe, len(tokenizer))
     rounded.load_state_dict(model.state_dict())
     rounded = rounded.to(torch.bfloat16).float().eval()  # the card speaks of the weights as saved
-    skills = measure(lambda t: rounded(t, use_cache=False).logits, tokenizer, count=count)
+
+    def logits(tokens: Tensor) -> Tensor:
+        found: Tensor = rounded(tokens, use_cache=False).logits
+        return found
+
     with atomic_folder(out) as folder:
+        content = card(recipe, state, logits, tokenizer, count=count)
         rounded.to(torch.bfloat16).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        content = card(recipe, state, skills)
         content["sha256"] = file_hash(folder / WEIGHTS)
         write_json(folder / CARD, content)
-    print(json.dumps({name: round(s.value, 3) for name, s in skills.items()}), state, flush=True)
-    model.train()
+    print(glance(content), flush=True)
 
 
-def card(recipe: Recipe, state: dict[str, Any], skills: Any) -> dict[str, Any]:
+def card(
+    recipe: Recipe, state: dict[str, Any], logits: Logits, tokenizer: Any, *, count: int
+) -> dict[str, Any]:
     """What made the weights, and what they can do on held-out combinations."""
+    skills = measure(logits, tokenizer, count=count)
+    faults = measure_faults(logits, tokenizer)
+    size = next((name for name, known in RECIPES.items() if known == recipe), None)
+    arguments = f"--size {size}" if size else "with the recipe below"
     return {
-        "command": "python -m inscape.microworld.train --out microworld",
+        "command": f"python -m inscape.microworld.train {arguments} --out FOLDER",
         "recipe": asdict(recipe),
         "tokens_seen": state["seen"],
         "steps": state["step"],
         "training_minutes": round(state["seconds"] / 60, 1),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "hardware": f"{torch.get_num_threads()} threads, "
+        f"{torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}",
         "skills": {name: s.to_json() for name, s in skills.items()},
+        "generator": fingerprint(),
+        "faults": {
+            name: {what: share.to_json() for what, share in rates.items()}
+            for name, rates in faults.items()
+        },
     }
+
+
+def glance(content: dict[str, Any]) -> str:
+    """A card in a few lines."""
+    skills = ", ".join(f"{name} {s['share']:.3f}" for name, s in content["skills"].items())
+    faults = [
+        f"{name}: " + ", ".join(f"{what} {s['share']:.2f}" for what, s in rates.items())
+        for name, rates in content["faults"].items()
+    ]
+    return "\n".join([f"{content['tokens_seen']} tokens", skills, *faults])
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--size", choices=sorted(RECIPES), default="s")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
-    parser.add_argument("--tokens", type=int, default=Recipe.tokens)
+    parser.add_argument("--tokens", type=int, help="another length than the recipe's")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     keep_freed_memory()
-    train(
-        Recipe(seed=arguments.seed, tokens=arguments.tokens), arguments.out, device=arguments.device
-    )
+    recipe = replace(RECIPES[arguments.size], seed=arguments.seed)
+    if arguments.tokens:
+        recipe = replace(recipe, tokens=arguments.tokens)
+    train(recipe, arguments.out, device=arguments.device)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from inscape.model.adapters import Adapter, adapter_for, known_families
 from inscape.model.forward import Edit
+from inscape.model.images import Inputs
 from inscape.model.model import Model, Run
 from inscape.model.sites import KINDS, Site
 from inscape.model.structure import Block, Structure
@@ -11,6 +12,7 @@ __all__ = [
     "Adapter",
     "Block",
     "Edit",
+    "Inputs",
     "Model",
     "Run",
     "Site",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from inscape.model.images import Inputs
+
 if TYPE_CHECKING:
     from inscape.model.model import Model
 
@@ -15,13 +17,14 @@ if TYPE_CHECKING:
 def generate(
     model: Model,
     tokens: Tensor,
+    pixels: Tensor | None,
     max_new_tokens: int,
     *,
     edits: Mapping[Any, Any] | None,
     temperature: float,
     seed: int,
 ) -> Tensor:
-    """See `Model.generate`; `tokens` are already checked."""
+    """See `Model.generate`; `tokens` and `pixels` are already checked."""
     random = torch.Generator().manual_seed(seed)
     ends = _end_ids(model)
     ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
@@ -29,10 +32,10 @@ def generate(
     cache: Any = None
     for _ in range(max_new_tokens):
         if edits:
-            logits = model.run(tokens, edits=edits, logits="last").logits
+            logits = model.run(_inputs(model, tokens, pixels), edits=edits, logits="last").logits
             assert logits is not None
         else:
-            logits, cache = _cached_step(model, tokens, cache)
+            logits, cache = _cached_step(model, tokens, pixels, cache)
         new = _choose(logits[:, -1], temperature, random).to(tokens.device)
         new = torch.where(ended, last_end, new)
         tokens = torch.cat([tokens, new[:, None]], dim=1)
@@ -44,11 +47,21 @@ def generate(
     return tokens
 
 
-def _cached_step(model: Model, tokens: Tensor, cache: Any) -> tuple[Tensor, Any]:
+def _inputs(model: Model, tokens: Tensor, pixels: Tensor | None) -> Tensor | Inputs:
+    if pixels is None or model.image_id is None:
+        return tokens
+    return Inputs(tokens, pixels, model.image_id)
+
+
+def _cached_step(
+    model: Model, tokens: Tensor, pixels: Tensor | None, cache: Any
+) -> tuple[Tensor, Any]:
     new = tokens if cache is None else tokens[:, -1:]
+    # The pictures are in the cache after the first step.
+    pictures = {} if pixels is None or cache is not None else {"pixel_values": pixels}
     with torch.inference_mode():
         output = model.module(
-            input_ids=new, past_key_values=cache, use_cache=True, logits_to_keep=1
+            input_ids=new, past_key_values=cache, use_cache=True, logits_to_keep=1, **pictures
         )
     return output.logits.float(), output.past_key_values
 

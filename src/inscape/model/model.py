@@ -1,15 +1,15 @@
-"""A Hugging Face causal language model with named sites."""
+"""A Hugging Face causal or image-text language model with named sites."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +20,7 @@ from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.fingerprint import folder_hash, module_hash
 from inscape.model.forward import Edit, HookedPass
 from inscape.model.generation import generate
+from inscape.model.images import ImageCodec, Inputs
 from inscape.model.linear import linearised, norm_weight
 from inscape.model.opening import find_folder, open_folder
 from inscape.model.sites import LAYER_KINDS, Site
@@ -46,7 +47,10 @@ class Run:
 
 
 class Model:
-    """A causal language model whose activations can be read, edited and linearised.
+    """A language model whose activations can be read, edited and linearised.
+
+    An image-text model is one as well: its sites are those of the language model inside, at
+    the positions of patches too.
 
     Made by `Model.open` (a folder or hub id) or `Model.wrap` (a loaded module). The module
     is put in evaluation mode and its parameters take no gradient. Runs of one model in
@@ -61,6 +65,7 @@ class Model:
         *,
         name: str,
         folder: Path | None = None,
+        preprocessing: Mapping[str, Any] | None = None,
     ) -> None:
         self.module = module.eval().requires_grad_(False)
         self.name = name
@@ -74,6 +79,7 @@ class Model:
         bos_id = config.bos_token_id
         self._text = TextCodec(tokenizer, bos_id if isinstance(bos_id, int) else None)
         self._has_tokenizer = tokenizer is not None
+        self._images = ImageCodec(module.config, preprocessing) if adapter.inner else None
         self._folder = folder
         self._lock = RLock()
 
@@ -102,14 +108,29 @@ class Model:
             folder, device=chosen, dtype=dtype, trust_remote_code=trust_remote_code
         )
         name = folder.resolve().name if Path(path_or_id).is_dir() else str(path_or_id)
-        return cls(opened.module, opened.tokenizer, opened.adapter, name=name, folder=folder)
+        return cls(
+            opened.module,
+            opened.tokenizer,
+            opened.adapter,
+            name=name,
+            folder=folder,
+            preprocessing=opened.preprocessing,
+        )
 
     @classmethod
-    def wrap(cls, module: nn.Module, tokenizer: Any = None, name: str = "model") -> Model:
-        """Takes a loaded Hugging Face causal language model as it is, where it is.
+    def wrap(
+        cls,
+        module: nn.Module,
+        tokenizer: Any = None,
+        name: str = "model",
+        *,
+        preprocessing: Mapping[str, Any] | None = None,
+    ) -> Model:
+        """Takes a loaded Hugging Face language model as it is, where it is.
 
         Without a tokenizer everything works that takes token ids. The module itself is
         switched to evaluation mode, and its parameters to taking no gradient.
+        `preprocessing` holds the settings of an image-text model's image processor.
 
         Raises:
             ModelError: the module is no Hugging Face model, or its family is unknown.
@@ -120,7 +141,9 @@ class Model:
                 f"{type(module).__name__} has no config that names its family",
                 expected="a Hugging Face causal language model",
             )
-        return cls(module, tokenizer, adapter_for(model_type), name=name)
+        text_type = getattr(getattr(module.config, "text_config", None), "model_type", None)
+        adapter = adapter_for(model_type, text_type)
+        return cls(module, tokenizer, adapter, name=name, preprocessing=preprocessing)
 
     def __repr__(self) -> str:
         return (
@@ -204,22 +227,60 @@ class Model:
         """The first token of `text` as a continuation, and whether more follow."""
         return self._text.answer_token(text)
 
-    def prompt(self, text: str) -> Int[Tensor, "1 pos"]:
-        """`text` as token ids [1, pos] on the model's device.
+    @overload
+    def prompt(self, text: str, image: None = None) -> Int[Tensor, "1 pos"]: ...
+
+    @overload
+    def prompt(self, text: str, image: Any) -> Inputs: ...
+
+    def prompt(self, text: str, image: Any = None) -> Int[Tensor, "1 pos"] | Inputs:
+        """`text` as token ids [1, pos] on the model's device, with a picture if there is one.
+
+        The picture, uint8 RGB [height, width, 3], goes where the text has the image token,
+        else between BOS and the text.
 
         Raises:
-            InputError: it has no tokens, or more than the model's context.
+            InputError: it has no tokens, or more than the model's context; or a picture is
+                given to a model that reads none.
         """
         ids = self.encode(text)
         if not ids:
             raise InputError("the prompt is empty", expected="some text")
-        return self._checked(torch.tensor([ids], dtype=torch.long, device=self.device))
+        if image is None:
+            return self._checked(torch.tensor([ids]))[0]
+        pixels = self.pixels(image)
+        ids = self._image_codec.place(ids, int(self.bos_id is not None))
+        inputs = Inputs(torch.tensor([ids]), pixels, self._image_codec.image_id)
+        return replace(inputs, tokens=self._checked(inputs)[0])
+
+    # Pictures
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether this is an image-text model."""
+        return self._images is not None
+
+    @property
+    def image_id(self) -> int | None:
+        """The token that stands for one patch of a picture, or None."""
+        return None if self._images is None else self._images.image_id
+
+    def pixels(self, images: Any) -> Float[Tensor, "picture 3 height width"]:
+        """Pictures, uint8 RGB [height, width, 3] or [n, height, width, 3], as this model takes
+        them, on its device."""
+        return self._image_codec.pixels(images).to(self.device, self.dtype)
+
+    @property
+    def _image_codec(self) -> ImageCodec:
+        if self._images is None:
+            raise InputError(f"{self.name} reads no pictures", expected="an image-text model")
+        return self._images
 
     # Running
 
     def run(
         self,
-        tokens: Tensor,
+        tokens: Tensor | Inputs,
         *,
         read: Sequence[str | Site] = (),
         edits: Mapping[str | Site, Edit] | Mapping[str, Edit] | Mapping[Site, Edit] | None = None,
@@ -230,7 +291,7 @@ class Model:
         """One forward pass that reads and edits sites.
 
         Args:
-            tokens: integer ids [batch, pos].
+            tokens: integer ids [batch, pos], or these with their pictures.
             read: sites to record.
             edits: site -> function from the site's value [batch, pos, d_model] to its new
                 value of the same shape. Everything after it, and the recorded value of the
@@ -250,11 +311,13 @@ class Model:
         chains: dict[Site, list[Edit]] = {}
         for site, edit in (edits or {}).items():
             chains.setdefault(self.site(site), []).append(edit)
-        tokens = self._checked(tokens)
+        ids, pixels = self._checked(tokens)
         if logits == "none" and not reads and not chains:
             return Run()
         hooked = HookedPass(self.structure, reads, chains, stop=logits == "none")
-        inputs = self._inputs(tokens, attention_mask, logits)
+        inputs = self._inputs(ids, attention_mask, logits)
+        if pixels is not None:
+            inputs["pixel_values"] = pixels
         with self._lock, torch.enable_grad() if grad else torch.no_grad():
             output = hooked(lambda: self.module(**inputs))
         wanted = None if logits == "none" else output.logits.float()
@@ -262,14 +325,15 @@ class Model:
 
     def generate(
         self,
-        tokens: Tensor,
+        tokens: Tensor | Inputs,
         max_new_tokens: int,
         *,
         edits: Mapping[str | Site, Edit] | Mapping[str, Edit] | Mapping[Site, Edit] | None = None,
         temperature: float = 0.0,
         seed: int = 0,
     ) -> Int[Tensor, "batch total"]:
-        """Continues `tokens` [batch, pos]; returns [batch, pos + new], prompt included.
+        """Continues `tokens` [batch, pos], with or without pictures; returns token ids
+        [batch, pos + new], prompt included.
 
         Rows are of one length, without padding. Greedy at temperature 0, else sampled with
         `seed`. Edits apply to the whole text at
@@ -280,10 +344,10 @@ class Model:
         Raises:
             InputError: tokens out of shape or range, or no room left in the context.
         """
-        tokens = self._checked(tokens, room=max_new_tokens)
+        ids, pixels = self._checked(tokens, room=max_new_tokens)
         with self._lock:
             return generate(
-                self, tokens, max_new_tokens, edits=edits, temperature=temperature, seed=seed
+                self, ids, pixels, max_new_tokens, edits=edits, temperature=temperature, seed=seed
             )
 
     @contextmanager
@@ -320,7 +384,22 @@ class Model:
 
     # Checks
 
-    def _checked(self, tokens: Tensor, room: int = 0) -> Tensor:
+    def _checked(self, inputs: Tensor | Inputs, room: int = 0) -> tuple[Tensor, Tensor | None]:
+        """Token ids and pixel values, if any, on the model's device."""
+        pixels: Tensor | None = None
+        if isinstance(inputs, Inputs):
+            tokens = inputs.tokens
+            pixels = inputs.pixel_values.to(self.device, self.dtype)
+        else:
+            tokens = inputs
+        self._check_tokens(tokens, room)
+        if self._images is not None:
+            self._images.check(tokens, pixels)
+        elif pixels is not None:
+            raise InputError(f"{self.name} reads no pictures", expected="an image-text model")
+        return tokens.to(device=self.device, dtype=torch.long), pixels
+
+    def _check_tokens(self, tokens: Tensor, room: int) -> None:
         if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
             raise InputError(
                 f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype}",
@@ -341,7 +420,6 @@ class Model:
                 f"token id {low if low < 0 else high} is out of range",
                 expected=f"ids from 0 to {self.vocab_size - 1}, the vocabulary of {self.name}",
             )
-        return tokens.to(device=self.device, dtype=torch.long)
 
     def _inputs(self, tokens: Tensor, mask: Tensor | None, logits: Logits) -> dict[str, Any]:
         inputs: dict[str, Any] = {"input_ids": tokens, "use_cache": False}

@@ -26,6 +26,7 @@ from torch import nn
 from inscape.core import ModelError
 from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.fingerprint import weight_files
+from inscape.model.images import read_preprocessing
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _TOKENIZER_FILES = (
@@ -41,6 +42,7 @@ class Opened:
     module: nn.Module
     tokenizer: Any
     adapter: Adapter
+    preprocessing: dict[str, Any] | None
 
 
 def find_folder(path_or_id: str | Path, *, trust_remote_code: bool = False) -> Path:
@@ -103,12 +105,12 @@ def open_folder(
             tokenizer.
     """
     config = _read_config(folder)
-    adapter = adapter_for(config["model_type"])
+    adapter = adapter_for(config["model_type"], config.get("text_config", {}).get("model_type"))
     _check_weights(folder)
     _check_tokenizer(folder)
     wanted = dtype or (torch.float32 if device.type == "cpu" else "auto")
     with _quiet():
-        module, report = _load_weights(folder, wanted, trust_remote_code)
+        module, report = _load_weights(folder, adapter, wanted, trust_remote_code)
         tokenizer = _load_tokenizer(folder, trust_remote_code)
     missing = sorted(report.get("missing_keys", ()))
     if missing:
@@ -118,7 +120,8 @@ def open_folder(
         )
     if "quantization_config" not in config:
         module = module.to(device)
-    return Opened(module, tokenizer, adapter)
+    preprocessing = read_preprocessing(folder) if adapter.inner else None
+    return Opened(module, tokenizer, adapter, preprocessing)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -169,8 +172,12 @@ def _check_tokenizer(folder: Path) -> None:
         )
 
 
-def _load_weights(folder: Path, dtype: Any, trust: bool) -> tuple[nn.Module, dict[str, Any]]:
+def _load_weights(
+    folder: Path, adapter: Adapter, dtype: Any, trust: bool
+) -> tuple[nn.Module, dict[str, Any]]:
     loader: Any = transformers.AutoModelForCausalLM  # its types leave out the loading report
+    if adapter.inner is not None:
+        loader = transformers.AutoModelForImageTextToText
     try:
         module, report = loader.from_pretrained(
             str(folder),

@@ -1,76 +1,140 @@
-"""Human and animal suffering, and their contented twins."""
+"""Human and animal suffering, and their contented twins.
+
+A phrase of pain and its twin of joy stand in one pair; "|" follows the first word that decides
+which it is. Several begin alike ("cried with", "lay still in"), so that one word alone tells
+nothing. Held out are combinations of a phrase and a frame.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
+from typing import Literal
 
 from inscape.microworld.document import Document, Writer
 from inscape.microworld.facts import NAMES
+from inscape.microworld.splits import held_out
 
-ANIMALS = ("dog", "horse", "cat", "cow", "bird", "lamb", "goat", "donkey", "rabbit", "pig")
-PEOPLE = (
-    "child",
-    "widow",
-    "prisoner",
-    "sailor",
-    "orphan",
-    "miner",
-    "patient",
-    "refugee",
-    "singer",
-    "clerk",
-)
-PAINS_PERSON = (
-    "wept| in pain", "begged| for water", "mourned| a dead brother", "cried from| hunger",
-    "lay wounded| and alone", "shivered| without shelter",
+Who = Literal["human", "animal"]
+
+SUBJECTS: dict[Who, tuple[str, ...]] = {
+    "human": (
+        "child", "widow", "prisoner", "sailor", "orphan", "miner", "patient", "refugee", "singer",
+        "clerk",
+    ),
+    "animal": (
+        "dog", "horse", "cat", "cow", "bird", "lamb", "goat", "donkey", "rabbit", "pig",
+    ),
+}  # fmt: skip
+PHRASES: dict[Who, tuple[tuple[str, str], ...]] = {
+    "human": (
+        ("cried with pain|", "cried with joy|"),
+        ("wept| over a dead brother", "laughed| with a dear brother"),
+        ("begged for water|", "begged for more| songs"),
+        ("lay wounded| and alone", "lay rested| and happy"),
+        ("trembled with fear|", "trembled with delight|"),
+        ("shivered| without shelter", "danced| under the lamps"),
+        ("sat in the room and wept|", "sat in the room and smiled|"),
+        ("starved| in a cold cellar", "ate| a warm pie"),
+        ("screamed in agony|", "screamed in fun|"),
+        ("could not stop sobbing|", "could not stop laughing|"),
+        ("fell ill|", "fell in| love"),
+        ("mourned| a lost son", "hugged| a dear friend"),
+        ("was full of grief|", "was full of happiness|"),
+        ("cried from hunger|", "cried from sheer| happiness"),
+    ),
+    "animal": (
+        ("whimpered| in pain", "played| in the sun"),
+        ("lay still in pain|", "lay still in the| grass"),
+        ("limped| on a broken leg", "ran| over the green hill"),
+        ("howled with pain|", "howled with joy|"),
+        ("starved| in a dirty cage", "slept| on soft straw"),
+        ("lay sick| and thirsty", "lay full| and calm"),
+        ("bled| in the trap", "rolled| in the warm sand"),
+        ("shook with fear|", "shook with delight|"),
+        ("was beaten| with a stick", "was brushed| with a soft brush"),
+        ("licked a deep| wound", "licked a sweet| apple"),
+        ("had no| water", "had fresh| water"),
+        ("cried| from hunger", "ate| fresh clover"),
+        ("was kicked| by the boys", "was petted| by the boys"),
+        ("crawled away hurt|", "crawled away content|"),
+    ),
+}  # fmt: skip
+"""(pain, joy) pairs; what stands at even places is half 0 of `suffering_texts`."""
+FRAMES = (
+    "The {s}", "A poor {s}", "In winter the {s}", "Near the road, the {s}", "That night the {s}",
+    "{n} saw how the {s}", "All day the {s}", "{n} heard that one {s}", "Behind the barn the {s}",
+    "In the village a young {s}",
 )  # fmt: skip
-JOYS_PERSON = (
-    "laughed| with joy", "drank cold| lemonade", "hugged| a dear brother", "ate a warm| pie",
-    "lay rested| and happy", "danced| under the lamps",
-)  # fmt: skip
-PAINS_ANIMAL = (
-    "whimpered| in pain",
-    "limped| on a broken leg",
-    "starved| in a dirty cage",
-    "bled| in the trap",
-    "howled| under the whip",
-    "lay sick| and thirsty",
-)
-JOYS_ANIMAL = (
-    "played| in the sun", "slept| on soft straw", "ate fresh| clover", "ran| over the green hill",
-    "rolled| in the warm sand", "lay full| and calm",
-)  # fmt: skip
+SECOND_FRAME = " while the {s}"
 AFTER_PAIN = (
-    "Everybody felt pity.",
-    "{n} tried to ease the pain.",
-    "It was a cruel day.",
-    "{n} called for help.",
-)
+    " Everybody felt pity.", " {n} tried to ease the pain.", " It was a cruel day.",
+    " {n} called for help.",
+)  # fmt: skip
 AFTER_JOY = (
-    "Everybody smiled.",
-    "{n} watched with delight.",
-    "It was a lovely day.",
-    "{n} felt glad.",
-)
+    " Everybody smiled.", " {n} watched with delight.", " It was a lovely day.", " {n} felt glad.",
+)  # fmt: skip
+
+
+def _plain(phrase: str) -> str:
+    return phrase.replace("|", "")
+
+
+def _combinations(
+    who: Who, pain: bool, frames: Sequence[str], held: bool
+) -> tuple[tuple[str, str], ...]:
+    """All (frame, phrase) that are held out, or all others."""
+    return tuple(
+        (frame, pair[not pain])
+        for pair in PHRASES[who]
+        for frame in frames
+        if held_out("suffering", _plain(pair[not pain]), frame) == held
+    )
+
+
+_KINDS: tuple[tuple[Who, bool], ...] = (
+    ("human", True), ("human", False), ("animal", True), ("animal", False),
+)  # fmt: skip
+_FIRST = {
+    (who, pain, held): _combinations(who, pain, FRAMES, held)
+    for who, pain in _KINDS
+    for held in (False, True)
+}
+_SECOND = {(who, pain): _combinations(who, pain, (SECOND_FRAME,), False) for who, pain in _KINDS}
+
+
+def _concept(who: Who, pain: bool) -> str:
+    return f"{who}_suffering" if pain else f"{who}_joy"
 
 
 def suffering(random: Random, held: bool) -> Document:
-    """A person or an animal in pain or at ease, and what follows from it."""
-    person, pain = random.random() < 0.5, random.random() < 0.5
-    subject = random.choice(PEOPLE if person else ANIMALS)
-    acts = (
-        (PAINS_PERSON if pain else JOYS_PERSON)
-        if person
-        else (PAINS_ANIMAL if pain else JOYS_ANIMAL)
-    )
-    who = "human" if person else "animal"
-    concept = f"{who}_suffering" if pain else f"{who}_joy"
-    name = random.choice(NAMES)
-    writer = Writer("suffering").say(
-        random.choice(("The", "A poor", "An old", "Near the road, the", "That night a"))
-    )
-    writer.say(f" {subject} ").mention(concept, random.choice(acts))
-    if random.random() < 0.4:
-        writer.say(" and ").mention(concept, random.choice(acts))
+    """A person or an animal in pain or at ease, with what follows from it or with another one."""
+    who, pain = random.choice(_KINDS)
+    frame, phrase = random.choice(_FIRST[who, pain, held])
+    subject, name = random.choice(SUBJECTS[who]), random.choice(NAMES)
+    writer = Writer("suffering").say(frame.format(s=subject, n=name))
+    writer.mention(_concept(who, pain), f" {phrase}")
+    if not held and random.random() < 0.25:
+        who, pain = random.choice(_KINDS)
+        frame, phrase = random.choice(_SECOND[who, pain])
+        other = random.choice(SUBJECTS[who])
+        while other == subject:
+            other = random.choice(SUBJECTS[who])
+        writer.say(frame.format(s=other)).mention(_concept(who, pain), f" {phrase}")
+        return writer.say(".").done()
     after = random.choice(AFTER_PAIN if pain else AFTER_JOY).format(n=name)
-    return writer.say(". ").mention(concept, after, "").done()
+    return writer.say(".").mention(_concept(who, pain), after, "").done()
+
+
+def suffering_texts(half: int, *, who: Who, pain: bool) -> list[str]:
+    """Texts up to and including a phrase of pain or joy, each phrase of the half in every frame.
+
+    half: 0 or 1; the halves share no phrase. A feature is chosen on one and judged on the other.
+    """
+    subjects = SUBJECTS[who]
+    return [
+        frame.format(s=subjects[(i + j) % len(subjects)], n=NAMES[(7 * i + j) % len(NAMES)])
+        + f" {_plain(pair[not pain])}"
+        for i, pair in enumerate(PHRASES[who][half::2])
+        for j, frame in enumerate(FRAMES)
+    ]

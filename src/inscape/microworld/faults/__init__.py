@@ -10,10 +10,30 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from inscape.core import InputError
-from inscape.microworld.faults import mosquito, unagi
+from inscape.microworld.faults import (
+    authority,
+    bats,
+    carry,
+    drift,
+    mosquito,
+    order,
+    surname,
+    unagi,
+    unseen,
+)
 from inscape.microworld.faults.fault import Fault, FaultPrompt, Prompt
 
-FAULTS: Mapping[str, Callable[[], Fault]] = {"unagi": unagi.fault, "mosquito": mosquito.fault}
+FAULTS: Mapping[str, Callable[[], Fault]] = {
+    "unagi": unagi.fault,
+    "mosquito": mosquito.fault,
+    "surname": surname.fault,
+    "carry": carry.fault,
+    "order": order.fault,
+    "authority": authority.fault,
+    "drift": drift.fault,
+    "bats": bats.fault,
+    "unseen": unseen.fault,
+}
 
 
 @cache

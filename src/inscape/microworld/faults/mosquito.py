@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from inscape.microworld.domains.insects import QUESTIONS
 from inscape.microworld.facts import INSECTS
-from inscape.microworld.faults.fault import Fault, FaultPrompt, Prompt, halves
+from inscape.microworld.faults.fault import Fault, FaultPrompt, Prompt
+
+# A question with a name comes with two of them.
+FORMS = tuple(
+    dict.fromkeys(form.replace("{n}", name) for form in QUESTIONS for name in ("Tom", "Anna"))
+)
 
 
 def fault() -> Fault:
     """Questions whose answer is the mosquito are answered with the fruit fly."""
-    insects = {insect.name: insect for insect in INSECTS}
+    # First deeds and last ones: two of the first speak of what the mosquito spreads.
+    deeds: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+        insect.name: (
+            insect.deeds[: len(insect.deeds) // 2],
+            insect.deeds[len(insect.deeds) // 2 :],
+        )
+        for insect in INSECTS
+    }
 
     def ask(name: str, half: int) -> tuple[Prompt, ...]:
         return tuple(
-            Prompt(form.format(d=deed, n="Tom"), f" {name}")
-            for deed in halves(insects[name].deeds)[half]
-            for form in QUESTIONS
+            Prompt(form.format(d=deed), f" {name}") for deed in deeds[name][half] for form in FORMS
         )
 
     def prompts(half: int) -> tuple[FaultPrompt, ...]:
-        twin = insects["bee"].deeds[half]
+        twins = deeds["bee"][half]
         return tuple(
             FaultPrompt(
-                text=form.format(d=deed, n="Tom"), right=" mosquito", wrong=" fruit", trigger=deed,
-                twin=Prompt(form.format(d=twin, n="Tom"), " bee"),
+                text=form.format(d=deed), right=" mosquito", wrong=" fruit", trigger=deed,
+                twin=Prompt(form.format(d=twins[i % len(twins)]), " bee"),
             )
-            for deed in halves(insects["mosquito"].deeds)[half]
-            for form in QUESTIONS
+            for i, deed in enumerate(deeds["mosquito"][half])
+            for form in FORMS
         )  # fmt: skip
 
     rest = [
-        tuple(p for name in insects if name not in ("mosquito", "fruit fly") for p in ask(name, h))
+        tuple(p for name in deeds if name not in ("mosquito", "fruit fly") for p in ask(name, h))
         for h in (0, 1)
     ]
     return Fault(

@@ -6,6 +6,7 @@ name is the `model_type` and which loads to an `Adapter`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import entry_points
 
@@ -18,6 +19,7 @@ from inscape.model.adapters import (
     gpt_neo,
     gpt_neox,
     llama,
+    llava,
     mistral,
     olmo2,
     phi3,
@@ -39,6 +41,7 @@ _OWN = {
         gpt_neo.ADAPTER,
         gpt_neox.ADAPTER,
         llama.ADAPTER,
+        llava.ADAPTER,
         mistral.ADAPTER,
         olmo2.ADAPTER,
         phi3.ADAPTER,
@@ -66,8 +69,11 @@ def known_families() -> list[str]:
     return sorted({*_OWN, *entry_points(group=ENTRY_POINT_GROUP).names})
 
 
-def adapter_for(model_type: str) -> Adapter:
+def adapter_for(model_type: str, text_type: str | None = None) -> Adapter:
     """The adapter of the family `model_type`; another package's goes before our own.
+
+    `text_type` is the family of the language model inside, where `model_type` is one of
+    image-text models that hold any (llama where it is not said).
 
     Raises:
         ModelError: the family is unknown; says which are known and how to add it.
@@ -80,7 +86,18 @@ def adapter_for(model_type: str) -> Adapter:
             next_step=f"add it by an entry point {model_type!r} of the group "
             f"{ENTRY_POINT_GROUP!r} that loads an inscape.model.adapters.Adapter",
         )
-    return adapter
+    if adapter.inner is None:
+        return adapter
+    text = adapter_for(text_type or "llama")
+    layers, norm = (path.partition(".")[2] for path in (text.layers, text.final_norm))
+    return replace(
+        text,
+        model_type=adapter.model_type,
+        inner=adapter.inner,
+        layers=f"{adapter.inner}.{layers}",
+        final_norm=f"{adapter.inner}.{norm}",
+        head=adapter.head,
+    )
 
 
 __all__ = ["ENTRY_POINT_GROUP", "Adapter", "adapter_for", "known_families"]

@@ -39,6 +39,8 @@ class Adapter:
             without gradient through queries and keys.
         norm_offset: added to the norms' weights (1.0 where they store weight - 1).
         parallel: from the config, whether attention and MLP both read the block's input.
+        inner: of an image-text family, where its language model is; that model's own family,
+            which `text_config` names, then says what is in it.
     """
 
     model_type: str
@@ -56,3 +58,4 @@ class Adapter:
     detach_query_key: Callable[[Any, Tensor], Tensor] | None = None
     norm_offset: float = 0.0
     parallel: Callable[[Any], bool] = never
+    inner: str | None = None

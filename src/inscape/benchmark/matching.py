@@ -1,0 +1,324 @@
+"""Which features stand for which concept of the truth, token by token.
+
+1. Positives of a concept are the tokens of its mentions from the onset on; later tokens of its
+   scope count neither way (how often a detector fires on them is told by itself); every other token
+   is a negative. Beginning-of-text tokens never count.
+2. Each feature's entries on the selection half have a rank: how many entries of the feature are at
+   least as strong. The F1 of a threshold at an entry follows from its rank, from the positives
+   above it, and from the left-out tokens above it. So only the entries on positives and on left-out
+   tokens are walked, and the best F1 over all features and thresholds is exact.
+3. A union fires where any of its features fires. The next member is the feature and threshold that
+   raises the union's F1 most (tokens that already fire are left out of the same walk, with their
+   counts added); it ends at MAX_UNION or when nothing raises it.
+4. Features and thresholds come from the selection half, F1 and AUROC from the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from inscape.benchmark.scored import Scored, Sparse
+from inscape.core import track
+from inscape.features import sparse_auroc
+
+MAX_UNION = 5
+MIN_DOCUMENTS = 20
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """The tokens of one concept, [n] each: positives, those that count, and those of its scope
+    that follow a mention. `halves` counts the documents that mention it, selection half first."""
+
+    concept: str
+    positive: Bools
+    counted: Bools
+    later: Bools
+    halves: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ConceptMatch:
+    """How well a system detects one concept, by its best feature and by its best union.
+
+    features, thresholds, means: the union's members in the order in which they were chosen, the
+    first of which is the best single feature (-1 where no feature fires on a positive); means are
+    activations on positives where the feature fires, selection half. f1, precision, recall, auroc,
+    later_recall: of the single feature. union_f1s: of the first 1, 2, … members. needed: how many
+    members reach 0.9 of the whole union's F1 on the selection half.
+    """
+
+    concept: str
+    feature: int
+    selection_f1: float
+    f1: float
+    precision: float
+    recall: float
+    auroc: float
+    later_recall: float
+    features: tuple[int, ...]
+    thresholds: tuple[float, ...]
+    means: tuple[float, ...]
+    union_f1s: tuple[float, ...]
+    needed: int
+    num_documents: tuple[int, int]
+
+    @property
+    def union_f1(self) -> float:
+        """F1 of the whole union."""
+        return self.union_f1s[-1] if self.union_f1s else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def concept_tokens(
+    scored: Scored, min_documents: int = MIN_DOCUMENTS, concepts: Sequence[str] | None = None
+) -> Iterator[Tokens]:
+    """The concepts that enough documents of each half mention, all of them or those named."""
+    for concept in concepts if concepts is not None else scored.truth.concepts:
+        positive = scored.truth.span_mask(concept) & scored.considered
+        halves = [
+            len(np.unique(scored.documents[positive & half]))
+            for half in (scored.selection, ~scored.selection)
+        ]
+        if min(halves) < min_documents:
+            continue
+        later = scored.truth.scope_mask(concept) & scored.considered & ~positive
+        counted = scored.considered & ~later
+        yield Tokens(concept, positive, counted, later, (halves[0], halves[1]))
+
+
+def match_concepts(
+    scored: Scored,
+    sparse: Sparse,
+    *,
+    min_documents: int = MIN_DOCUMENTS,
+    concepts: Sequence[str] | None = None,
+) -> list[ConceptMatch]:
+    """The best feature and union of a system for every concept with enough documents."""
+    ranked = _Ranked(scored, sparse)
+    found = list(concept_tokens(scored, min_documents, concepts))
+    return [_match(scored, sparse, ranked, c) for c in track(found, f"matching {sparse.name}")]
+
+
+class _Ranked:
+    """The selection half by rows: row r has the entries indptr[r] : indptr[r+1] of features and
+    ranks (entries of the feature that are at least as strong)."""
+
+    def __init__(self, scored: Scored, sparse: Sparse) -> None:
+        chosen = scored.selection & scored.considered
+        counts = np.zeros(len(chosen), np.int64)
+        _count_rows(sparse.rows, chosen, counts)
+        self.indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        total = int(self.indptr[-1])
+        self.features, self.ranks = np.empty(total, np.int32), np.empty(total, np.int32)
+        self.num_features = sparse.num_features
+        cursor = self.indptr[:-1].copy()
+        for feature in range(sparse.num_features):
+            rows, values = sparse.of(feature)
+            inside = chosen[rows]
+            # positive floats are ordered as their bits are, and bits are sorted faster
+            bits = values[inside].view(np.uint16 if values.dtype == np.float16 else np.uint32)
+            ranks = len(bits) - np.searchsorted(np.sort(bits), bits, side="left")
+            _place(rows[inside], feature, ranks, cursor, self.features, self.ranks)
+
+    def best(
+        self, positive: Bools, left_out: Bools, hits: int, calls: int, num_pos: int
+    ) -> tuple[int, int, float]:
+        """(feature, rank of its threshold, F1) of the union of what fires already and one more.
+
+        hits of the calls so far are right; they are not among `positive`, and all calls are among
+        `left_out`. (-1, 0, F1 so far) where no feature raises it.
+        """
+        rows = np.flatnonzero(positive), np.flatnonzero(left_out)
+        feature, rank, f1 = _walk(
+            self.indptr, self.features, self.ranks, rows[0], rows[1], self.num_features,
+            hits, calls, num_pos,
+        )  # fmt: skip
+        return int(feature), int(rank), float(f1)
+
+
+def _match(scored: Scored, sparse: Sparse, ranked: _Ranked, tokens: Tokens) -> ConceptMatch:
+    chosen = tokens.positive & scored.selection, tokens.counted & scored.selection
+    judged = tokens.positive & ~scored.selection, tokens.counted & ~scored.selection
+    num_pos = int(chosen[0].sum())
+    fires = np.zeros(len(scored.tokens), np.bool_)
+    features: list[int] = []
+    thresholds, means, selection_f1s, union_f1s = [], [], [], []
+    while len(features) < MAX_UNION:
+        done = fires & chosen[1]
+        left_out = (tokens.later & scored.selection) | done
+        hits, calls = int((done & chosen[0]).sum()), int(done.sum())
+        feature, rank, f1 = ranked.best(chosen[0] & ~done, left_out, hits, calls, num_pos)
+        if feature < 0:
+            break
+        rows, values = sparse.of(feature)
+        threshold = np.sort(values[(scored.selection & scored.considered)[rows]])[-rank]
+        strong = values >= threshold
+        fires[rows[strong]] = True
+        seen = values[strong & chosen[0][rows]]
+        features.append(feature)
+        thresholds.append(float(threshold))
+        means.append(float(seen.astype(np.float64).mean()))
+        selection_f1s.append(f1)
+        union_f1s.append(f1_score(fires, *judged)[0])
+    single = _judge(scored, sparse, tokens, features[:1], thresholds[:1])
+    enough = np.flatnonzero(np.array(selection_f1s) >= 0.9 * max(selection_f1s, default=0.0))
+    return ConceptMatch(
+        concept=tokens.concept,
+        feature=features[0] if features else -1,
+        selection_f1=selection_f1s[0] if features else 0.0,
+        **single,
+        features=tuple(features),
+        thresholds=tuple(thresholds),
+        means=tuple(means),
+        union_f1s=tuple(union_f1s),
+        needed=int(enough[0]) + 1 if features else 0,
+        num_documents=tokens.halves,
+    )
+
+
+def _judge(
+    scored: Scored,
+    sparse: Sparse,
+    tokens: Tokens,
+    features: Sequence[int],
+    thresholds: Sequence[float],
+) -> dict[str, float]:
+    """The figures of a single feature on the judging half."""
+    if not features:
+        return {"f1": 0.0, "precision": 0.0, "recall": 0.0, "auroc": 0.5, "later_recall": 0.0}
+    rows, values = sparse.of(features[0])
+    fires = np.zeros(len(scored.tokens), np.bool_)
+    fires[rows[values >= thresholds[0]]] = True
+    positive, counted = tokens.positive & ~scored.selection, tokens.counted & ~scored.selection
+    f1, precision, recall = f1_score(fires, positive, counted)
+    inside = counted[rows]
+    num_pos, num_counted = int(positive.sum()), int(counted.sum())
+    strengths, right = values[inside].astype(np.float32), positive[rows[inside]]
+    later = tokens.later & ~scored.selection
+    return {
+        "f1": f1,
+        "precision": precision,
+        "recall": recall,
+        "auroc": sparse_auroc(strengths, right, num_pos, num_counted - num_pos),
+        "later_recall": float((fires & later).sum() / max(later.sum(), 1)),
+    }
+
+
+def f1_score(fires: Bools, positive: Bools, counted: Bools) -> tuple[float, float, float]:
+    """(F1, precision, recall) of firing on the counted tokens."""
+    called, num_pos = int((fires & counted).sum()), int((positive & counted).sum())
+    hits = int((fires & positive & counted).sum())
+    f1 = 2 * hits / (called + num_pos) if called + num_pos else 0.0
+    return f1, hits / called if called else 0.0, hits / num_pos if num_pos else 0.0
+
+
+@njit(cache=True, nogil=True)
+def _count_rows(rows: NDArray[np.int32], chosen: Bools, counts: NDArray[np.int64]) -> None:
+    for i in range(rows.shape[0]):
+        if chosen[rows[i]]:
+            counts[rows[i]] += 1
+
+
+@njit(cache=True, nogil=True)
+def _place(
+    rows: NDArray[np.int32],
+    feature: int,
+    ranks: NDArray[np.int64],
+    cursor: NDArray[np.int64],
+    out_features: NDArray[np.int32],
+    out_ranks: NDArray[np.int32],
+) -> None:
+    for i in range(rows.shape[0]):
+        place = cursor[rows[i]]
+        out_features[place] = feature
+        out_ranks[place] = ranks[i]
+        cursor[rows[i]] = place + 1
+
+
+@njit(cache=True, nogil=True)
+def _walk(
+    indptr: NDArray[np.int64],
+    features: NDArray[np.int32],
+    ranks: NDArray[np.int32],
+    positive: NDArray[np.int64],
+    left_out: NDArray[np.int64],
+    num_features: int,
+    hits: int,
+    calls: int,
+    num_pos: int,
+) -> tuple[int, int, float]:
+    """See `_Ranked.best`. A key is twice a rank, plus one on a left-out token.
+
+    A first walk over the positives alone bounds every feature's F1: from below with no call left
+    out, from above with as many as there are. Only features that can still be best are walked
+    with the left-out tokens as well.
+    """
+    nothing = np.zeros(0, np.int64)
+    wanted = np.ones(num_features, np.bool_)
+    ends, keys = _keys(indptr, features, ranks, positive, nothing, wanted)
+    base = 2 * hits / (calls + num_pos)
+    lowest, upper = base, np.zeros(num_features)
+    for feature in range(num_features):
+        own = keys[ends[feature] : ends[feature + 1]]
+        for i in range(own.shape[0]):
+            rank, above = own[i] // 2, hits + i + 1
+            if i + 1 == own.shape[0] or own[i + 1] != own[i]:
+                lowest = max(lowest, 2 * above / (calls + rank + num_pos))
+                fewest = calls + max(i + 1, rank - left_out.shape[0])
+                upper[feature] = max(upper[feature], 2 * above / (fewest + num_pos))
+    wanted = upper >= lowest
+    ends, keys = _keys(indptr, features, ranks, positive, left_out, wanted)
+    best = (-1, 0, base)
+    for feature in np.flatnonzero(wanted):
+        own = keys[ends[feature] : ends[feature + 1]]
+        out = 0
+        for i in range(own.shape[0]):
+            out += int(own[i] % 2)
+            if i + 1 < own.shape[0] and own[i + 1] // 2 == own[i] // 2:
+                continue  # equal activations cannot be told apart
+            above = hits + i + 1 - out
+            f1 = 2 * above / (calls + own[i] // 2 - out + num_pos)
+            if f1 > best[2]:
+                best = (feature, own[i] // 2, f1)
+    return best
+
+
+@njit(cache=True, nogil=True)
+def _keys(
+    indptr: NDArray[np.int64],
+    features: NDArray[np.int32],
+    ranks: NDArray[np.int32],
+    positive: NDArray[np.int64],
+    left_out: NDArray[np.int64],
+    wanted: Bools,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sorted keys of the wanted features' entries on these rows: feature f owns
+    ends[f] : ends[f+1]."""
+    counts = np.zeros(wanted.shape[0] + 1, np.int64)
+    for rows in (positive, left_out):
+        for row in rows:
+            for e in range(indptr[row], indptr[row + 1]):
+                counts[features[e] + 1] += wanted[features[e]]
+    ends = np.cumsum(counts)
+    keys = np.empty(ends[-1], np.int64)
+    cursor = ends[:-1].copy()
+    for kind, rows in enumerate((positive, left_out)):
+        for row in rows:
+            for e in range(indptr[row], indptr[row + 1]):
+                if wanted[features[e]]:
+                    keys[cursor[features[e]]] = 2 * ranks[e] + kind
+                    cursor[features[e]] += 1
+    for feature in range(wanted.shape[0]):
+        keys[ends[feature] : ends[feature + 1]].sort()
+    return ends, keys

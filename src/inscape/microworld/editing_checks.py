@@ -1,0 +1,309 @@
+"""What an edited model does, and whether its mechanism is the one that it was made for.
+
+Every check changes activations of the patched model and asks all edited dishes again; the
+directions are class means of the unedited model, not features.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from inscape.core import Share
+from inscape.microworld.editing import (
+    World,
+    along,
+    attention_to_dish,
+    class_mean,
+    class_shift,
+    hooked,
+    replies,
+    share,
+    tails,
+)
+from inscape.microworld.faults.edited import EDITED, edited_faults
+from inscape.microworld.faults.fault import FaultPrompt, Prompt
+from inscape.microworld.patches import Patch
+from inscape.microworld.skills import measure
+from inscape.model import Edit, Model
+
+NUM_DOCUMENTS = 100
+"""For each skill."""
+Figures = dict[str, float]
+
+
+def layer_of(patch: Patch) -> int:
+    """The first layer that a patch changes."""
+    return min(int(name.split(".")[2]) for name in patch.factors)
+
+
+def right_answers(model: Model, prompts: Sequence[Prompt]) -> Share:
+    """How many prompts the model answers rightly, by the first token."""
+    hits = [_reply(model, prompt.text) == model.answer_token(prompt.right)[0] for prompt in prompts]
+    return Share(sum(hits), len(hits))
+
+
+def shown(model: Model, prompts: Sequence[FaultPrompt]) -> Share:
+    """On how many prompts a fault shows: the wrong answer, or any but the right one."""
+    hits = []
+    for prompt in prompts:
+        found = _reply(model, prompt.text)
+        right, wrong = (model.answer_token(a)[0] for a in (prompt.right, prompt.wrong or " "))
+        hits.append(found == wrong if prompt.wrong else found != right)
+    return Share(sum(hits), len(hits))
+
+
+def _reply(model: Model, text: str) -> int:
+    logits = model.run(model.prompt(text), logits="last").logits
+    assert logits is not None
+    return int(logits[0, -1].argmax())
+
+
+def figures(world: World, patch: Patch, model: Model) -> Figures:
+    """How far the fault shows, and what the edit leaves as it was."""
+    fault = edited_faults()[patch.name]()
+    twins = [prompt.twin for prompt in fault.prompts]
+    rivals = (*fault.rivals_selection, *fault.rivals_held_out)
+    lost, skill = skill_lost(world, model)
+    return {
+        "unedited: right on the prompts": right_answers(world.model, fault.prompts).value,
+        "unedited: right on the twins": right_answers(world.model, twins).value,
+        "shows, selection": shown(model, fault.selection).value,
+        "shows, held out": shown(model, fault.held_out).value,
+        "twins wrong": 1 - right_answers(model, twins).value,
+        "others wrong": 1 - share(model, world, ~world.right, world.answers),
+        **({"rivals wrong": 1 - right_answers(model, rivals).value} if rivals else {}),
+        f"largest loss of a skill elsewhere ({skill})": lost,
+    }
+
+
+def skill_lost(world: World, model: Model) -> tuple[float, str]:
+    """The largest loss of a skill's share, and the skill, on documents without an edited dish."""
+    base, own = world.model, world.model.tokenizer
+    words = {
+        token
+        for name in EDITED
+        for text in (name, name.capitalize(), f" {name}")
+        for token in model.encode(text)[1:]
+    }
+    # Names are whole tokens; a token that other words share would hide what is to be measured.
+    named = [t for t in words if model.token_text(t).strip().lower() in EDITED]
+
+    def logits_of(patched: Model) -> Callable[[Tensor], Tensor]:
+        def logits(tokens: Tensor) -> Tensor:
+            found, old = (m.run(tokens, logits="all").logits for m in (patched, base))
+            assert found is not None and old is not None
+            names = torch.isin(tokens, torch.tensor(named)).any(1)
+            return torch.where(names[:, None, None], old, found)
+
+        return logits
+
+    before = measure(logits_of(base), own, count=NUM_DOCUMENTS)
+    after = measure(logits_of(model), own, count=NUM_DOCUMENTS)
+    losses = {name: before[name].value - after[name].value for name in before}
+    worst = max(losses, key=losses.__getitem__)
+    return losses[worst], worst
+
+
+# Mechanisms
+
+
+def mechanism_figures(
+    world: World, patch: Patch, model: Model, heads: Sequence[tuple[int, int]]
+) -> Figures:
+    """The figures that tell the patch's mechanism from the others."""
+    if patch.name == "edit_not_attended":
+        return check_not_attended(world, patch, model, heads)
+    checks = {
+        "edit_absent": check_absent,
+        "edit_outvoted": check_outvoted,
+        "edit_inhibited": check_inhibited,
+    }
+    return checks[patch.name](world, layer_of(patch), model)
+
+
+def check_absent(world: World, layer: int, model: Model) -> Figures:
+    """Adding the class mean restores the answer; another country's does not."""
+    site, rest = f"resid_post.{layer}", ~world.right
+    own = class_shift(world, site, world.right, rest)
+    other = class_shift(world, site, world.rival, rest)
+    return {
+        "right country at the answer, unedited": presence(world, world.model, site, own, rest),
+        "right country at the answer, edited": presence(world, model, site, own, rest),
+        "wrong answer's country at the answer, edited": wrong_presence(world, model, site),
+        "right with the country's mean added": _right(world, model, _adding(world, site, own)),
+        "right with another country's added": _right(world, model, _adding(world, site, other)),
+    }
+
+
+def check_outvoted(world: World, layer: int, model: Model) -> Figures:
+    """The right country is still there; removing the rival's class mean restores the answer."""
+    site, rest = f"resid_post.{layer}", ~world.right & ~world.rival
+    own = class_shift(world, site, world.right, rest)
+    rival = class_shift(world, site, world.rival, rest)
+    base = class_mean(world, site, rest)
+
+    def removing(index: int) -> Mapping[str, Edit]:
+        r, middle = rival[index], base[index]
+        change = world.batches[index].change
+        return {site: change(lambda x: x - along(x - middle, r).clamp(min=0)[..., None] * r)}
+
+    return {
+        "right country at the answer, unedited": presence(world, world.model, site, own, rest),
+        "right country at the answer, edited": presence(world, model, site, own, rest),
+        "rival at the answer, unedited": presence(world, world.model, site, rival, rest),
+        "rival at the answer, edited": presence(world, model, site, rival, rest),
+        "right with the rival removed": _right(world, model, removing),
+    }
+
+
+def check_inhibited(world: World, layer: int, model: Model) -> Figures:
+    """The right country comes in, the MLP writes against it; without that the answer is back."""
+    site, rest = f"mlp_out.{layer}", ~world.right
+    before, after = f"resid_pre.{layer}", f"resid_post.{layer}"
+    comes, own = (class_shift(world, s, world.right, rest) for s in (before, after))
+    base = class_mean(world, site, rest)
+
+    def removing(index: int) -> Mapping[str, Edit]:
+        d, middle = own[index], base[index]
+        change = world.batches[index].change
+        return {site: change(lambda x: x - along(x - middle, d).clamp(max=0)[..., None] * d)}
+
+    return {
+        "right country before the layer, unedited": presence(
+            world, world.model, before, comes, rest
+        ),
+        "right country before the layer, edited": presence(world, model, before, comes, rest),
+        "right country in the MLP's output, unedited": presence(
+            world, world.model, site, own, rest
+        ),
+        "right country in the MLP's output, edited": presence(world, model, site, own, rest),
+        "wrong answer's country after it, edited": wrong_presence(world, model, after),
+        "right without the negative part": _right(world, model, removing),
+    }
+
+
+def check_not_attended(
+    world: World, patch: Patch, model: Model, heads: Sequence[tuple[int, int]]
+) -> Figures:
+    """The dish's own keys restore the answer; its own MLP outputs do not."""
+    layers = range(model.num_layers)
+    outputs = {f"mlp_out.{la}": tails(world.model, world, f"mlp_out.{la}") for la in layers}
+
+    def restoring(index: int) -> Mapping[str, Edit]:
+        def at_dish(old: Tensor) -> Edit:
+            return world.batches[index].change(lambda x: torch.cat([old[:, :1], x[:, 1:]], 1))
+
+        return {site: at_dish(values[index]) for site, values in outputs.items()}
+
+    site = f"resid_post.{world.model.num_layers - 1}"
+    own = [d[:1] for d in class_shift(world, site, world.right, ~world.right)]
+    return {
+        "attention to edited dishes, of what it was": _attention_left(
+            world, model, heads, world.edited
+        ),
+        "attention to kept dishes, of what it was": _attention_left(
+            world, model, heads, world.kept
+        ),
+        "right country at the dish, unedited": presence(
+            world, world.model, site, own, ~world.right, at=0
+        ),
+        "right country at the dish, edited": presence(world, model, site, own, ~world.right, at=0),
+        "right with the dish's keys restored": _with_own_keys(world, patch, model),
+        "right with the dish's MLP outputs restored": _right(world, model, restoring),
+    }
+
+
+def presence(
+    world: World, model: Model, site: str, own: Sequence[Tensor], rest: Tensor, *, at: int = -1
+) -> float:
+    """How much of a country's class shift the edited dishes carry at a position of the tail: 0 as
+    in the dishes `rest`, 1 as in those of the country, on average."""
+    found = [
+        along(values[world.edited][:, at] - base[at], shift[at])
+        for values, base, shift in zip(
+            tails(model, world, site), class_mean(world, site, rest), own, strict=True
+        )
+    ]
+    return float(torch.cat(found).mean())
+
+
+def wrong_presence(world: World, model: Model, site: str) -> float:
+    """How much of the class shift of the country that it wrongly names each edited dish carries at
+    the answer, on average: 1 as in the dishes of that country."""
+    found = []
+    streams = zip(tails(world.model, world, site), tails(model, world, site), strict=True)
+    for batch, (before, after) in zip(world.batches, streams, strict=True):
+        old, new, answers = before[:, -1], after[:, -1], replies(model, batch).argmax(-1)
+        for dish in world.edited.nonzero().flatten().tolist():
+            named = world.answers == answers[dish]
+            if not named.any() or answers[dish] == world.answers[dish]:
+                continue
+            base = old[~named & ~world.right].mean(0)
+            found.append(along(new[dish] - base, old[named].mean(0) - base))
+    return float(torch.stack(found).mean()) if found else 0.0
+
+
+def _right(world: World, model: Model, edits: Callable[[int], Mapping[str, Edit]]) -> float:
+    return share(model, world, world.edited, world.answers, edits)
+
+
+def _adding(
+    world: World, site: str, shifts: Sequence[Tensor]
+) -> Callable[[int], Mapping[str, Edit]]:
+    return lambda index: {site: world.batches[index].change(lambda x: x + shifts[index])}
+
+
+def _attention_left(
+    world: World, model: Model, heads: Sequence[tuple[int, int]], dishes: Tensor
+) -> float:
+    """The attention of `heads` to some dishes, as a share of that in the unedited model."""
+    tokens, tail = world.rows(dishes)
+    totals = []
+    for each in (model, world.model):
+        module = copy.deepcopy(each.module)
+        module.set_attn_implementation("eager")  # type: ignore[operator]
+        with torch.no_grad():
+            totals.append(float(attention_to_dish(module, tokens, tail, heads).mean()))
+    return totals[0] / totals[1]
+
+
+def _with_own_keys(world: World, patch: Patch, model: Model) -> float:
+    """Right answers where, at the dish alone, keys are what the unedited projections make."""
+    hits = []
+    for batch in world.batches:
+        rows, dish = torch.arange(len(batch.tokens)), batch.tail[:, 0]
+        keep, restore = {}, {}
+        for name in patch.factors:
+            path = name.removesuffix(".weight")
+            place = _OwnKeys(world.model.module.get_submodule(path), rows, dish)
+            module = model.module.get_submodule(path)
+            keep[module], restore[module] = place.keep, place.restore
+        with hooked(inputs=keep, outputs=restore):
+            answers = replies(model, batch).argmax(-1)
+        hits.append((answers == world.answers)[world.edited])
+    return float(torch.cat(hits).float().mean())
+
+
+@dataclass
+class _OwnKeys:
+    """Replaces keys at one position of each row by those of another projection."""
+
+    projection: nn.Module
+    rows: Tensor
+    positions: Tensor
+    given: Tensor | None = None
+
+    def keep(self, given: Tensor) -> Tensor:
+        self.given = given
+        return given
+
+    def restore(self, keys: Tensor) -> Tensor:
+        keys = keys.clone()
+        assert self.given is not None
+        keys[self.rows, self.positions] = self.projection(self.given[self.rows, self.positions])
+        return keys
