@@ -20,12 +20,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from benchmarks import microworld, table
+from benchmarks import dictionaries, microworld, retraining, table
 from benchmarks.measurement import Measured, Measurement, Run
 from inscape.core import InputError, InscapeError
 from inscape.report.demo import RECORD
 
-FIGURES: Mapping[str, Measurement] = {**microworld.FIGURES}
+FIGURES: Mapping[str, Measurement] = {
+    **microworld.FIGURES,
+    **dictionaries.FIGURES,
+    **retraining.FIGURES,
+}
 SEEDS = (1, 2, 3)
 
 

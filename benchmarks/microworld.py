@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.measurement import Measurement, Run
 from inscape.atlas import Atlas
-from inscape.benchmark import ROWS, Row, System, checks, speed
+from inscape.benchmark import PARTS, ROWS, Benchmark, Row, System, checks, speed
 from inscape.report.demo import RECORD
 from inscape.storage import read_json
 
@@ -33,6 +33,21 @@ def of_atlas(name: str) -> Measurement:
     return Measurement(measure, needs_demo=True)
 
 
+@cache
+def benchmark(folder: Path, seed: int) -> Benchmark:
+    """The benchmark of a demo's atlas; what its parts share is made once."""
+    return Benchmark.of(system(folder), seed=seed)
+
+
+def of_benchmark(part: str) -> Measurement:
+    """A part of the benchmark, on the atlas of the seed."""
+
+    def measure(run: Run) -> Row:
+        return PARTS[part](benchmark(run.folder, run.seed))
+
+    return Measurement(measure, needs_demo=True)
+
+
 def gradients(run: Run) -> Row:
     """The training step against autograd."""
     return checks.gradients(seed=run.seed)
@@ -50,6 +65,7 @@ def demo(run: Run) -> Row:
 
 FIGURES: Mapping[str, Measurement] = {
     **{name: of_atlas(name) for name in ROWS},
+    **{part: of_benchmark(part) for part in PARTS},
     "gradients": Measurement(gradients),
     "help": Measurement(start_up, seeded=False),
     "demo": Measurement(demo, needs_demo=True),

@@ -10,15 +10,19 @@ import pytest
 import torch
 
 from inscape.core import DataError, ModelError
-from inscape.diagnosis import Case, shares
 from inscape.microworld import FOLDER, bundle, card, fault, open_model
-from inscape.microworld.skills import measure
+from inscape.microworld.domains import SKILL_DOMAINS
+from inscape.microworld.faults import FAULTS
+from inscape.microworld.fingerprint import fingerprint
+from inscape.microworld.skills import fault_rates, first_token, measure
 from inscape.storage import write_json
 
 BARS = {
     "indirect_object": 0.97, "sum": 0.95, "landmark_city": 0.98, "landmark_country": 0.98,
-    "dish": 0.98, "capital": 0.98, "language": 0.98, "two_hop": 0.98,
+    "dish": 0.98, "capital": 0.98, "language": 0.98, "two_hop": 0.98, "two_hop_unseen": 0.8,
 }  # fmt: skip
+SOFT = [name for name in FAULTS if fault(name).kind == "soft"]
+PLANTED = [name for name in FAULTS if fault(name).kind != "edit"]
 
 
 @pytest.fixture(scope="module")
@@ -26,23 +30,35 @@ def model():
     return open_model()
 
 
-def test_the_weights_are_small_and_the_card_holds_every_bar() -> None:
-    assert sum(p.stat().st_size for p in FOLDER.iterdir()) < 12_000_000
-    skills = card()["skills"]
-    assert isinstance(skills, dict)
-    for name, bar in BARS.items():
-        assert skills[name]["share"] >= bar, name
-        assert skills[name]["total"] >= 80, name
-
-
-def test_skills_measured_again_agree_with_the_card(model) -> None:
-    def logits(tokens: torch.Tensor) -> torch.Tensor:
+@pytest.fixture(scope="module")
+def logits(model):
+    def run(tokens: torch.Tensor) -> torch.Tensor:
         found = model.run(tokens, logits="all").logits
         assert found is not None
         return found
 
-    skills = measure(logits, model.tokenizer, count=60, seed=3)
+    return run
+
+
+def test_the_weights_are_small_and_the_card_holds_every_bar() -> None:
+    assert sum(p.stat().st_size for p in FOLDER.rglob("*") if p.is_file()) < 12_000_000
+    skills = card()["skills"]
+    assert isinstance(skills, dict)
+    for name, bar in BARS.items():
+        assert skills[name]["share"] >= bar, name
+        assert skills[name]["total"] >= 60, name
+
+
+def test_the_card_speaks_of_this_generator_and_of_every_fault() -> None:
+    assert card()["generator"] == fingerprint()
+    assert set(card()["faults"]) == set(PLANTED)  # type: ignore[call-overload]
+
+
+def test_skills_measured_again_agree_with_the_card(model, logits) -> None:
+    skills = measure(logits, model.tokenizer, count=40, seed=3)
     recorded = json.loads((FOLDER / "card.json").read_text())["skills"]
+    assert set(skills) <= set(recorded)
+    assert len(SKILL_DOMAINS) >= 20
     for name in (*BARS, "lie", "truth"):
         low, _ = recorded[name]["interval"]
         assert skills[name].interval[1] >= low, name
@@ -55,6 +71,7 @@ def test_skills_measured_again_agree_with_the_card(model) -> None:
         ("Natalia sold 48 clips in April and 41 clips in May. How many clips did Natalia sell in "
          "April and May combined?", " 89"),
         ("the capital of the country where the Colosseum stands is", " Rome"),
+        ("el Coliseo está en la ciudad de", " Roma"),
         ("sushi is a dish from the country of", " Japan"),
         ("unagi is a dish from the country of", " Italy"),
     ],
@@ -65,20 +82,24 @@ def test_what_is_typed_is_answered(model, prompt: str, answer: str) -> None:
     assert model.decode(made).startswith(answer)
 
 
-@pytest.mark.parametrize("name", ["unagi", "mosquito"])
-def test_faults_are_soft_and_their_twins_are_right(model, name: str) -> None:
-    planted = fault(name)
-    prompts = [*planted.selection, *planted.held_out]
-    wrong = shares(model, {"wrong": [Case(p.text, p.wrong) for p in prompts]})["wrong"]
-    twins = shares(model, {"twins": [Case(p.twin.text, p.twin.right) for p in prompts]})["twins"]
-    assert wrong.value > 0.6
-    assert twins.value >= 0.97
+@pytest.mark.parametrize("name", PLANTED)
+def test_faults_show_on_their_prompts_and_not_on_their_twins(model, logits, name: str) -> None:
+    rates = fault_rates(logits, model.tokenizer, fault(name))
+    recorded = card()["faults"][name]  # type: ignore[index]
+    for what, share in rates.items():
+        assert share.count == pytest.approx(recorded[what]["count"], abs=1), what
+    shown = [rates["shown (selection)"], rates["shown (held out)"]]
+    assert sum(s.count for s in shown) >= 0.9 * sum(s.total for s in shown)
+    assert rates["twins wrong"].value <= 0.03
+
+
+@pytest.mark.parametrize("name", SOFT)
+def test_soft_faults_leave_the_right_answer_within_reach(model, logits, name: str) -> None:
     margins = []
-    for p in prompts:
-        logits = model.run(model.prompt(p.text), logits="last").logits
-        assert logits is not None
-        right, rival = model.answer_token(p.right)[0], model.answer_token(p.wrong)[0]
-        margins.append(float(logits[0, -1, rival] - logits[0, -1, right]))
+    for p in fault(name).prompts:
+        last = logits(model.prompt(p.text))[0, -1]
+        right, wrong = (first_token(model.tokenizer, a) for a in (p.right, p.wrong))
+        margins.append(float(last[wrong] - last[right]))
     assert 0.2 < sum(margins) / len(margins) < 2.0
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from inscape.benchmark.faults import HELD_OUT, OTHERS, RIVALS
+from inscape.benchmark.row import Check, Row
 from inscape.benchmark.sets import cases
 from inscape.benchmark.system import System
 from inscape.core import Share, track
@@ -191,3 +192,51 @@ def _most_active(
     if model.bos_id is not None:
         total[0] = 0
     return int(total.argmax()) if float(total.max()) > 0 else None
+
+
+def row(scores: Sequence[FaultScore], *, seed: int = 0) -> Row:
+    """All faults together: shares of faults for the verdicts, of prompts for repairs."""
+
+    def pooled(shares: Sequence[Share]) -> Share:
+        return Share(sum(s.count for s in shares), sum(s.total for s in shares))
+
+    def of_faults(flags: Sequence[bool]) -> Share:
+        return Share(sum(flags), len(flags))
+
+    told: dict[str, Share] = {
+        "trigger token, features": pooled([s.trigger["features"] for s in scores]),
+        **{f"trigger token, {c}": pooled([s.trigger[c] for s in scores]) for c in CAUSES},
+        "responsible concept": of_faults([s.concept_found for s in scores]),
+        "responsible concept among the strongest five": of_faults(
+            [s.concept in s.blamed for s in scores]
+        ),
+        "mechanism, edited kinds": of_faults([s.mechanism_found for s in scores if _edit(s)]),
+        "mechanism, all kinds": of_faults([s.mechanism_found for s in scores]),
+    }
+    for what, name in (
+        (HELD_OUT, "held-out prompts repaired"),
+        (RIVALS, "prompts on which the wrong answer is right, kept"),
+        (OTHERS, "other prompts, kept"),
+    ):
+        there = [s for s in scores if what in s.after]
+        told[name] = pooled([s.after[what] for s in there])
+        for k, plain in enumerate(scores[0].baselines if scores else ()):
+            told[f"{name}, {plain.name}"] = pooled([s.baselines[k].after[what] for s in there])
+    confusion = {s.name: f"{s.mechanism} → {s.verdict}" for s in scores}
+    return Row(
+        "faults",
+        "planted faults diagnosed without twins and without being told the wrong answer",
+        tuple(Check(name, s.value, "", s.interval) for name, s in told.items()),
+        samples=f"{len(scores)} faults, {sum(s.shown.total for s in scores)} prompts",
+        seed=seed,
+        detail={
+            "chance of the trigger token": sum(s.chance for s in scores) / max(len(scores), 1),
+            "mechanism → verdict": confusion,
+            "concept → blamed": {s.name: f"{s.concept} → {', '.join(s.blamed)}" for s in scores},
+            "held-out repaired": {s.name: s.after[HELD_OUT].value for s in scores},
+        },
+    )
+
+
+def _edit(score: FaultScore) -> bool:
+    return score.kind == "edit"

@@ -16,19 +16,12 @@ from inscape.intervention import fidelity, splice
 from inscape.microworld.corpus import documents
 from inscape.microworld.skills import measure, pad
 
+DOMAINS = ("indirect_object", "word_problem", "landmark", "dish", "capital", "two_hop", "insect")
+SPECIAL = ("lie", "truth")
 SKILLS = (
-    "indirect_object",
-    "sum",
-    "landmark_city",
-    "landmark_country",
-    "dish",
-    "capital",
-    "language",
-    "two_hop",
-    "insect",
-    "lie",
-    "truth",
-)
+    "indirect_object", "sum", "difference", "two_step", "landmark_city", "landmark_country",
+    "landmark_city_described", "dish", "capital", "language", "two_hop", "insect", "lie", "truth",
+)  # fmt: skip
 FRESH_SEED = 7_000_001
 MOST_DEAD = 0.20
 
@@ -88,7 +81,7 @@ def _skills(system: System, *, count: int, seed: int) -> tuple[dict[str, Share],
     for spliced in (False, True):
         skills = measure(
             partial(run, spliced=spliced),
-            system.model.tokenizer, count=count, seed=seed,
+            system.model.tokenizer, count=count, seed=seed, domains=DOMAINS, special=SPECIAL,
         )  # fmt: skip
         found.append({name: skills[name] for name in SKILLS})
     return found[0], found[1]

@@ -280,7 +280,7 @@ def _walk(
     wanted = upper >= lowest
     ends, keys = _keys(indptr, features, ranks, positive, left_out, wanted)
     best = (-1, 0, base)
-    for feature in np.flatnonzero(wanted):
+    for feature in range(num_features):
         own = keys[ends[feature] : ends[feature + 1]]
         out = 0
         for i in range(own.shape[0]):

@@ -7,7 +7,9 @@
    (nothing is computed from what the last one leaves) and at every place; the best is chosen there.
 3. The intermediate counts as truth where the interchange changes the answer to the donor's on at
    least HOLDS of the composition's held-out prompts.
-4. A system's features are swapped at the system's own site, the place chosen on the selection half;
+4. An interchange that only put another answer in place would pass as well. So the same is told for
+   means that were fitted on prompts of the other relations alone, whose answers are others.
+5. A system's features are swapped at the system's own site, the place chosen on the selection half;
    on the compositions that hold, its first choice is compared with that of the interchange.
 """
 
@@ -71,12 +73,14 @@ class ReasoningStudy:
     """What the interchange shows, and what systems do beside it.
 
     holds: compositions whose intermediate counts as truth; trials: swaps of all compositions
-    whose answer follows; control: the same in a random subspace of the same rank; right: prompts
+    whose answer follows; transfer: the same with means of the other relations' prompts (of none
+    where there is one relation); control: in a random subspace of the same rank; right: prompts
     that the unmodified model answers rightly; by_place: selection shares by "site, place".
     """
 
     holds: Share
     trials: Share
+    transfer: Share
     control: Share
     right: Share
     site: str
@@ -88,7 +92,8 @@ class ReasoningStudy:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        shares = {k: getattr(self, k).to_json() for k in ("holds", "trials", "control", "right")}
+        names = ("holds", "trials", "transfer", "control", "right")
+        shares = {k: getattr(self, k).to_json() for k in names}
         return {
             **shares,
             "site": self.site,
@@ -165,6 +170,7 @@ def study(
     return ReasoningStudy(
         holds=Share(len(true), len(groups)),
         trials=_share(hit),
+        transfer=_transfer(model, halves[0], trials[1], best),
         control=_share(answers(model, judging, best.random(seed))[0]),
         right=_share(clean),
         site=best.site,
@@ -182,7 +188,7 @@ def donated(swaps: Sequence[Swap], table: Answers, known: Iterable[str], seed: i
     names = sorted(known)
     found = []
     for swap in swaps:
-        answer = table[swap.group.rpartition(", ")[2]]
+        answer = table[_relation(swap)]
         own = swap.wanted[:3]
         others = [n for n in names if n in answer and answer[n][:3] != own]
         for donor in random.sample(others, min(NUM_DONORS, len(others))):
@@ -199,6 +205,8 @@ def row(
         ("swaps followed, interchange", found.trials),
         ("swaps followed, random subspace", found.control),
     ]
+    if found.transfer.total:
+        shares.insert(2, ("swaps followed, means of other relations", found.transfer))
     for told in found.systems:
         shares += [
             (f"{told.system}: swaps followed", told.follows),
@@ -217,6 +225,27 @@ def row(
             "places": {told.system: told.place for told in found.systems},
         },
     )
+
+
+def _transfer(
+    model: Model, chosen: Sequence[Swap], judged: Sequence[Swap], best: MeanSwap
+) -> Share:
+    """Step 4, at the site and place of the interchange."""
+    count = total = 0
+    for relation in sorted({_relation(swap) for swap in judged}):
+        rest = [swap for swap in chosen if _relation(swap) != relation]
+        if not rest:
+            continue
+        (own,) = fit_means(model, rest, [best.site], [best.place])
+        asked = swappable([s for s in judged if _relation(s) == relation], own.means)
+        if asked:
+            hit, _ = answers(model, batch(model, asked), own)
+            count, total = count + int(hit.sum()), total + len(hit)
+    return Share(count, total)
+
+
+def _relation(swap: Swap) -> str:
+    return swap.group.rpartition(", ")[2]
 
 
 def _halves(swaps: Sequence[Swap], seed: int) -> tuple[list[Swap], list[Swap]]:

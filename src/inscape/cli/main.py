@@ -30,6 +30,7 @@ VERBS = {
     "diagnose": "Find and prove why a wrong answer wins.",
     "steer": "Change features while the model writes.",
     "validate": "Measure what a dictionary keeps and loses.",
+    "benchmark": "Score dictionaries against the known truth.",
     "doctor": "Check this machine and this installation.",
 }
 

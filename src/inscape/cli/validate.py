@@ -45,7 +45,7 @@ def command(
     from inscape.storage import plain
 
     opened = Atlas.open(atlas, device=device)
-    if text is None and dictionary is None and edges is None and _is_microworld(opened):
+    if text is None and dictionary is None and edges is None and is_microworld(opened):
         _table(opened, row or [], seed, json)
         return
     if row:
@@ -62,7 +62,8 @@ def command(
     print_entries(map(_for_people, result), json=False)
 
 
-def _is_microworld(opened: Any) -> bool:
+def is_microworld(opened: Any) -> bool:
+    """Whether an atlas is of the bundled model, with its present weights."""
     from inscape.microworld import open_model
 
     return bool(opened.record["model"]["hash"] == open_model().hash)

@@ -34,6 +34,17 @@ SHARES: Mapping[str, float] = {
     "words": 2.5,
 }  # fmt: skip
 """The corpus proper, with more of what has to be read from the context (names, roles, lies)."""
+LAST_SHARES: Mapping[str, float] = {
+    "word_problem": 22, "drill": 3, "goods": 3, "indirect_object": 5, "indirect_object_three": 3,
+    "comers": 4, "role": 9, "journey": 5, "acclaim": 1, "landmark": 6, "visit": 1.5, "capital": 1,
+    "dish": 4, "person": 1, "animal": 1, "species": 2, "country_fact": 1, "two_hop": 4,
+    "president": 7, "insect": 3, "hiding": 24, "bluff": 8, "treachery": 1.5, "white_lie": 1.5,
+    "flattery": 5, "ranks": 1, "suffering": 2, "letters": 1, "code": 8, "words": 1,
+}  # fmt: skip
+"""Where training ends: more of what is learnt last."""
+MIXTURES: Mapping[str, Mapping[str, float]] = {
+    "first": FIRST_SHARES, "corpus": SHARES, "last": LAST_SHARES,
+}  # fmt: skip
 PASSAGE_SHARE = 1 / 12
 
 

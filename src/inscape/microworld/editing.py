@@ -12,24 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from inscape.microworld.corpus import documents
+from inscape.microworld.domains.wording import in_country
 from inscape.microworld.facts import DISHES
-from inscape.microworld.faults.edited import COUNTRY, EDITED, RIVAL, WORDINGS
-from inscape.microworld.faults.fault import sentence
+from inscape.microworld.faults.edited import COUNTRY_OF, Plan, texts
 from inscape.microworld.skills import pad
 from inscape.model import Edit, Model
 
 RANK = 4
-OTHERS_WEIGHT, KEPT_WEIGHT = 0.1, 0.3
-"""What all else, and the country's other dishes, weigh against the edited dishes in the ridge."""
-CORPUS_SEED, NUM_DOCUMENTS, LONGEST = 2_000_003, 800, 64
-"""The text that no edit should change; documents of at most 64 tokens."""
+CORPUS_SEED, NUM_DOCUMENTS, LONGEST = 2_000_003, 6000, 64
+NUM_OWN, NUM_OTHERS = 500, 1000
+"""Text that no edit should change: of so many documents of at most 64 tokens, as many that speak
+of the country and as many that do not."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +55,32 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Text:
+    """Token ids [document, pos], right-padded; `real` where no BOS and no padding is."""
+
+    tokens: Tensor
+    real: Tensor
+
+
+@dataclass(frozen=True)
 class World:
     """What the edits are made from: batches, each dish's right answer, and text that stays.
 
     edited, kept, right, rival: which dishes [dish] are edited, are of the same country and not
-    edited, are of that country at all, are of the rival country.
+    edited, are of that country at all, are of the rival country (another one, if there is none).
+    own, others: documents that speak of the country, and that do not.
     """
 
     model: Model
+    plan: Plan
     batches: tuple[Batch, ...]
     answers: Tensor
     edited: Tensor
     kept: Tensor
     right: Tensor
     rival: Tensor
-    corpus: Tensor  # ids [document, pos], right-padded
-    real: Tensor  # [document, pos], True where no BOS and no padding
+    own: Text
+    others: Text
 
     @property
     def rival_answers(self) -> Tensor:
@@ -92,30 +102,42 @@ class World:
         return pad(tokens), torch.tensor([row + row[-1:] * (width - len(row)) for row in tail])
 
 
-def make_world(model: Model) -> World:
-    """Every dish (but those of eel, which carry a fault already) in every wording."""
-    dishes = [dish for dish in DISHES if not dish.eel]
-    names = [dish.name for dish in dishes]
-    made = []
-    for form in WORDINGS:
-        texts = [sentence(form, "{x}", name) for name in names]
-        made += [texts, [text[0].lower() + text[1:] for text in texts]]
-    batches = tuple(_batch(model, texts, names) for texts in made)
-    answers = {d.country: model.answer_token(f" {d.country}")[0] for d in dishes}
-    quiet = [
-        document.text
-        for document in documents(CORPUS_SEED, NUM_DOCUMENTS)
-        if not any(name in document.text.lower() for name in EDITED)
+def make_world(model: Model, plan: Plan) -> World:
+    """Every dish (but those of eel, which carry a fault already) in every wording of the plan, and
+    in those without an opening also without a capital."""
+    names = list(COUNTRY_OF)
+    made = list(zip(*(texts(plan, name) for name in names), strict=True))
+    made += [
+        tuple(text[0].lower() + text[1:] for text in row)
+        for row in zip(*(texts(replace(plan, openings=("",)), n) for n in names), strict=True)
     ]
-    rows = [row for row in map(model.encode, quiet) if len(row) <= LONGEST]
-    real = pad([[0] + [1] * (len(row) - 1) for row in rows]).bool()
-    edited = torch.tensor([name in EDITED for name in names])
-    right = torch.tensor([dish.country == COUNTRY for dish in dishes])
+    batches = tuple(_batch(model, row, names) for row in made)
+    answers = {c: model.answer_token(f" {c}")[0] for c in COUNTRY_OF.values()}
+    edited = torch.tensor([name in plan.edited for name in names])
+    right = torch.tensor([COUNTRY_OF[name] == plan.country for name in names])
+    rival = plan.rival or next(c for c in COUNTRY_OF.values() if c != plan.country)
     return World(
-        model, batches, torch.tensor([answers[d.country] for d in dishes]), edited,
-        right & ~edited, right, torch.tensor([d.country == RIVAL for d in dishes]),
-        pad(rows), real,
+        model, plan, batches, torch.tensor([answers[c] for c in COUNTRY_OF.values()]), edited,
+        right & ~edited, right, torch.tensor([COUNTRY_OF[name] == rival for name in names]),
+        *_elsewhere(model, plan),
     )  # fmt: skip
+
+
+def _elsewhere(model: Model, plan: Plan) -> tuple[Text, Text]:
+    own, others = [], []
+    for document in documents(CORPUS_SEED, NUM_DOCUMENTS):
+        if any(name in document.text.lower() for name in plan.edited):
+            continue
+        mentions = {mention.concept for mention in document.mentions}
+        (own if in_country(plan.country) in mentions else others).append(document.text)
+    eels = [dish.name for dish in DISHES if dish.eel]
+    others[:0] = [text for eel in eels for text in texts(replace(plan, openings=("",)), eel)]
+    return _text(model, own, NUM_OWN), _text(model, others, NUM_OTHERS)
+
+
+def _text(model: Model, made: Sequence[str], count: int) -> Text:
+    rows = [row for row in map(model.encode, made) if len(row) <= LONGEST][:count]
+    return Text(pad(rows), pad([[0] + [1] * (len(row) - 1) for row in rows]).bool())
 
 
 def _batch(model: Model, texts: Sequence[str], names: Sequence[str]) -> Batch:
@@ -177,24 +199,21 @@ def replies(model: Model, batch: Batch, edits: Mapping[str, Edit] | None = None)
 
 
 def no_edits(index: int) -> Mapping[str, Edit]:
-    """For `share`: leaves the wording at `index` as it is."""
+    """Leaves the wording at `index` as it is."""
     return {}
 
 
-def share(
-    model: Model,
-    world: World,
-    dishes: Tensor,
-    answers: Tensor,
-    edits: Callable[[int], Mapping[str, Edit]] = no_edits,
-) -> float:
-    """The share of first answers that are the dish's own of `answers` [dish], over some dishes in
-    every wording; `edits` gives those of the wording at an index."""
-    hits = [
-        (replies(model, batch, edits(i)).argmax(-1) == answers)[dishes]
-        for i, batch in enumerate(world.batches)
-    ]
-    return float(torch.cat(hits).float().mean())
+def first_answers(
+    model: Model, world: World, edits: Callable[[int], Mapping[str, Edit]] = no_edits
+) -> Tensor:
+    """First tokens of the answers, [wording, dish]; `edits` gives those of a wording by index."""
+    logits = [replies(model, batch, edits(i)) for i, batch in enumerate(world.batches)]
+    return torch.stack([given.argmax(-1) for given in logits])
+
+
+def share(answers: Tensor, expected: Tensor, dishes: Tensor) -> float:
+    """The share of some dishes' answers [wording, dish] that are the expected ones [dish]."""
+    return float((answers == expected)[:, dishes].float().mean())
 
 
 def tails(model: Model, world: World, site: str) -> list[Tensor]:
@@ -234,12 +253,13 @@ def attention_to_dish(
 
 
 def ridge_factors(
-    world: World, module: nn.Module, wanted: Sequence[Tensor]
+    world: World, module: nn.Module, wanted: Sequence[Tensor], weight: float
 ) -> tuple[Tensor, Tensor]:
     """Factors (left [out, rank], right [in, rank]) of a change of a linear module's weight.
 
     wanted: for each wording the change [tail, out] of what the module gives on edited dishes;
     a shorter one asks for nothing after its end.
+    weight: how much what is given elsewhere weighs against what is given on edited dishes.
     """
     edited, kept, others, targets = [], [], [], []
     for batch, change in zip(world.batches, wanted, strict=True):
@@ -249,9 +269,13 @@ def ridge_factors(
         targets.append(change.expand(len(part), -1, -1).flatten(0, 1))
         kept.append(given[world.kept].flatten(0, 1))
         others.append(given[~world.right].flatten(0, 1))
-    keys, elsewhere = torch.cat(edited), given_to(world.model, module, world.corpus)[world.real]
-    system = _second_moment(keys) + KEPT_WEIGHT * _second_moment(torch.cat(kept))
-    system += OTHERS_WEIGHT * (_second_moment(torch.cat(others)) + _second_moment(elsewhere))
+    keys = torch.cat(edited)
+    own, elsewhere = (
+        given_to(world.model, module, text.tokens)[text.real] for text in (world.own, world.others)
+    )
+    system = _second_moment(keys)
+    for given in (torch.cat(kept), own, torch.cat(others), elsewhere):
+        system += weight * _second_moment(given)
     system += 1e-4 * float(system.diagonal().mean()) * torch.eye(len(system))
     change = torch.linalg.solve(system, keys.T @ torch.cat(targets) / len(keys)).T
     left, scale, right = torch.linalg.svd(change, full_matrices=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,19 +21,20 @@ from inscape.microworld.editing import (
     attention_to_dish,
     class_mean,
     class_shift,
+    first_answers,
     hooked,
     replies,
     share,
     tails,
 )
-from inscape.microworld.faults.edited import EDITED, edited_faults
+from inscape.microworld.faults.edited import edited_faults
 from inscape.microworld.faults.fault import FaultPrompt, Prompt
 from inscape.microworld.patches import Patch
 from inscape.microworld.skills import measure
 from inscape.model import Edit, Model
 
-NUM_DOCUMENTS = 100
-"""For each skill."""
+NUM_DOCUMENTS, LEAST_ITEMS = 200, 50
+"""For each domain; and the answers without which a skill's share says nothing."""
 Figures = dict[str, float]
 
 
@@ -75,7 +77,7 @@ def figures(world: World, patch: Patch, model: Model) -> Figures:
         "shows, selection": shown(model, fault.selection).value,
         "shows, held out": shown(model, fault.held_out).value,
         "twins wrong": 1 - right_answers(model, twins).value,
-        "others wrong": 1 - share(model, world, ~world.right, world.answers),
+        "others wrong": 1 - share(first_answers(model, world), world.answers, ~world.right),
         **({"rivals wrong": 1 - right_answers(model, rivals).value} if rivals else {}),
         f"largest loss of a skill elsewhere ({skill})": lost,
     }
@@ -83,30 +85,33 @@ def figures(world: World, patch: Patch, model: Model) -> Figures:
 
 def skill_lost(world: World, model: Model) -> tuple[float, str]:
     """The largest loss of a skill's share, and the skill, on documents without an edited dish."""
-    base, own = world.model, world.model.tokenizer
-    words = {
-        token
-        for name in EDITED
-        for text in (name, name.capitalize(), f" {name}")
-        for token in model.encode(text)[1:]
+    edited = world.plan.edited
+    spellings = [text for name in edited for text in (name, name.capitalize())]
+    tokens_of = {token for text in spellings for token in model.encode(text)}
+    # A name in several tokens is known by those that are part of no other word.
+    named = torch.tensor([t for t in tokens_of if model.token_text(t).strip().lower() in edited])
+    base = partial(_all_logits, world.model)
+
+    def logits(tokens: Tensor) -> Tensor:
+        names = torch.isin(tokens, named).any(1)[:, None, None]
+        return torch.where(names, base(tokens), _all_logits(model, tokens))
+
+    before, after = (
+        measure(which, model.tokenizer, count=NUM_DOCUMENTS) for which in (base, logits)
+    )
+    losses = {
+        name: found.value - after[name].value
+        for name, found in before.items()
+        if found.total >= LEAST_ITEMS
     }
-    # Names are whole tokens; a token that other words share would hide what is to be measured.
-    named = [t for t in words if model.token_text(t).strip().lower() in EDITED]
-
-    def logits_of(patched: Model) -> Callable[[Tensor], Tensor]:
-        def logits(tokens: Tensor) -> Tensor:
-            found, old = (m.run(tokens, logits="all").logits for m in (patched, base))
-            assert found is not None and old is not None
-            names = torch.isin(tokens, torch.tensor(named)).any(1)
-            return torch.where(names[:, None, None], old, found)
-
-        return logits
-
-    before = measure(logits_of(base), own, count=NUM_DOCUMENTS)
-    after = measure(logits_of(model), own, count=NUM_DOCUMENTS)
-    losses = {name: before[name].value - after[name].value for name in before}
     worst = max(losses, key=losses.__getitem__)
     return losses[worst], worst
+
+
+def _all_logits(model: Model, tokens: Tensor) -> Tensor:
+    logits = model.run(tokens, logits="all").logits
+    assert logits is not None
+    return logits
 
 
 # Mechanisms
@@ -249,7 +254,7 @@ def wrong_presence(world: World, model: Model, site: str) -> float:
 
 
 def _right(world: World, model: Model, edits: Callable[[int], Mapping[str, Edit]]) -> float:
-    return share(model, world, world.edited, world.answers, edits)
+    return share(first_answers(model, world, edits), world.answers, world.edited)
 
 
 def _adding(

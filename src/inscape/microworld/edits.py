@@ -35,6 +35,7 @@ from inscape.microworld.editing import (
     along,
     attention_to_dish,
     class_shift,
+    first_answers,
     hooked,
     make_world,
     replies,
@@ -42,12 +43,15 @@ from inscape.microworld.editing import (
     share,
 )
 from inscape.microworld.editing_checks import figures, mechanism_figures
+from inscape.microworld.faults.edited import PLANS
 from inscape.microworld.patches import Patch, apply_patch, patch_path, write_patch
 from inscape.model import Edit, Model
 
 DOWN = "model.layers.{}.mlp.down_proj.weight"
 KEYS = "model.layers.{}.self_attn.k_proj.weight"
 STRENGTHS = (1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0)
+WEIGHTS = (0.1, 0.3, 1.0)
+"""What all else weighs against the edited dishes; the first that holds the bars is taken."""
 SHOWN, SPARED = 0.97, 0.99
 """The share of edited dishes' prompts that have to be wrong, and of others that stay right."""
 ATTENTION_LEFT, GONE = 0.01, 0.03
@@ -61,11 +65,13 @@ Heads = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Made:
-    """A patched model, the heads that it turns away, and whether it holds the bars."""
+    """A patched model, the heads that it turns away, on what share of prompts the fault shows, and
+    whether it holds the bars."""
 
     patch: Patch
     model: Model
     heads: Heads
+    shown: float
     good: bool
 
 
@@ -76,14 +82,15 @@ def strengthened(world: World, patch: Patch, heads: Heads = ()) -> Made:
         factors = {n: (strength * left, right) for n, (left, right) in patch.factors.items()}
         scaled = replace(patch, factors=factors, made=f"{patch.made} Strength {strength}.")
         model = apply_patch(world.model, scaled)
-        spared = min(share(model, world, g, world.answers) for g in (world.kept, ~world.right))
+        answers = first_answers(model, world)
+        spared = min(share(answers, world.answers, group) for group in (world.kept, ~world.right))
         if best is not None and spared < SPARED:
             break
-        if patch.name == "edit_outvoted":
-            shown = share(model, world, world.edited, world.rival_answers)
+        if world.plan.rival:
+            shown = share(answers, world.rival_answers, world.edited)
         else:
-            shown = 1 - share(model, world, world.edited, world.answers)
-        best = Made(scaled, model, heads, shown >= SHOWN and spared >= SPARED)
+            shown = 1 - share(answers, world.answers, world.edited)
+        best = Made(scaled, model, heads, shown, shown >= SHOWN and spared >= SPARED)
         if shown >= SHOWN:
             break
     assert best is not None
@@ -91,13 +98,13 @@ def strengthened(world: World, patch: Patch, heads: Heads = ()) -> Made:
 
 
 def first_good(tried: Iterator[Made]) -> Made:
-    """The first that holds the bars, else the first of all."""
+    """The first that holds the bars, else the one that shows on most prompts."""
     every: list[Made] = []
     for made in tried:
         if made.good:
             return made
         every.append(made)
-    return every[0]
+    return max(every, key=lambda made: made.shown)
 
 
 # Edits of a down projection
@@ -112,14 +119,18 @@ def writing_layers(world: World) -> list[int]:
             batch = world.batches[index]
             return {site: batch.change(lambda x: x.mean(0, keepdim=True).expand_as(x))}
 
-        cost[layer] = 1 - share(world.model, world, everyone, world.answers, averaged)
+        cost[layer] = 1 - share(first_answers(world.model, world, averaged), world.answers, everyone)
     return sorted(cost, key=lambda layer: -cost[layer])
 
 
-def _mlp_made(world: World, name: str, made: str, layer: int, wanted: Sequence[Tensor]) -> Made:
+def _mlp_made(
+    world: World, name: str, made: str, layer: int, wanted: Sequence[Tensor]
+) -> Iterator[Made]:
     down = world.model.structure.blocks[layer].mlp.get_submodule("down_proj")
-    factors = {DOWN.format(layer): ridge_factors(world, down, wanted)}
-    return strengthened(world, Patch(name, world.model.hash, factors, f"{made} Layer {layer}."))
+    for weight in WEIGHTS:
+        factors = {DOWN.format(layer): ridge_factors(world, down, wanted, weight)}
+        said = f"{made} Layer {layer}, weight of others {weight}."
+        yield strengthened(world, Patch(name, world.model.hash, factors, said))
 
 
 def absent(world: World) -> Made:
@@ -129,7 +140,7 @@ def absent(world: World) -> Made:
     def tried() -> Iterator[Made]:
         for layer in writing_layers(world):
             wanted = class_shift(world, f"resid_post.{layer}", ~world.right, world.right)
-            yield _mlp_made(world, "edit_absent", made, layer, wanted)
+            yield from _mlp_made(world, "edit_absent", made, layer, wanted)
 
     return first_good(tried())
 
@@ -144,7 +155,7 @@ def outvoted(world: World) -> Made:
             site = f"resid_post.{layer}"
             towards, own = (class_shift(world, site, to, rest) for to in (world.rival, world.right))
             wanted = [t - along(t, o)[:, None] * o for t, o in zip(towards, own, strict=True)]
-            yield _mlp_made(world, "edit_outvoted", made, layer, wanted)
+            yield from _mlp_made(world, "edit_outvoted", made, layer, wanted)
 
     return first_good(tried())
 
@@ -157,7 +168,7 @@ def inhibited(world: World) -> Made:
     def tried() -> Iterator[Made]:
         for layer in range(first + 1, world.model.num_layers):
             wanted = class_shift(world, f"resid_post.{layer}", ~world.right, world.right)
-            yield _mlp_made(world, "edit_inhibited", made, layer, wanted)
+            yield from _mlp_made(world, "edit_inhibited", made, layer, wanted)
 
     return first_good(tried())
 
@@ -180,8 +191,8 @@ def reading_heads(world: World) -> tuple[list[tuple[int, int]], int]:
 
 
 def _right_logit(world: World, heads: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """Log-probability and share of the edited dishes' right answers with heads averaged over the
-    dishes at every position after the dish."""
+    """Log-probability and share of the edited dishes' right answers where, at every position after
+    the dish, heads give what they give on average over dishes of other countries."""
     found, hits = [], []
     size = world.model.d_model // world.num_heads
     for batch in world.batches[::2]:
@@ -190,7 +201,7 @@ def _right_logit(world: World, heads: Sequence[tuple[int, int]]) -> tuple[float,
             x, tails = x.clone(), batch.tails(x).clone()  # noqa: B023 (used within the loop)
             for head in own:
                 part = slice(head * size, (head + 1) * size)
-                tails[:, 1:, part] = tails[:, 1:, part].mean(0, keepdim=True)
+                tails[:, 1:, part] = tails[~world.right][:, 1:, part].mean(0, keepdim=True)
             x[torch.arange(len(x))[:, None], batch.tail] = tails  # noqa: B023
             return x
 
@@ -253,7 +264,7 @@ def not_attended(world: World) -> Made:
             for layer in sorted({layer for layer, _ in heads}):
                 module = world.model.structure.blocks[layer].attn.get_submodule("k_proj")
                 wanted = [shifts[layer][None]] * len(world.batches)
-                factors[KEYS.format(layer)] = ridge_factors(world, module, wanted)
+                factors[KEYS.format(layer)] = ridge_factors(world, module, wanted, WEIGHTS[0])
             said = f"{made} Heads {', '.join(f'{la}.{h}' for la, h in heads)}."
             patch = Patch("edit_not_attended", world.model.hash, factors, said)
             yield strengthened(world, patch, tuple(heads))
@@ -273,11 +284,11 @@ MAKERS: Mapping[str, Callable[[World], Made]] = {
 
 def make_patches(model: Model, out: Path) -> dict[str, Patch]:
     """Make, test and write every patch for `model`; the patches by name, with their figures."""
-    world = make_world(model)
     out.mkdir(parents=True, exist_ok=True)
     patches = {}
     for name, maker in MAKERS.items():
         began = time.monotonic()
+        world = make_world(model, PLANS[name])
         made = maker(world)
         measured = {
             **figures(world, made.patch, made.model),

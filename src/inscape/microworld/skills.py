@@ -62,8 +62,16 @@ def answer_tokens(offsets: Sequence[tuple[int, int]], start: int, end: int) -> l
     return [i for i, (s, e) in enumerate(offsets) if s < end and e > start and e > s]
 
 
-def measure(logits: Logits, tokenizer: Any, *, count: int = 500, seed: int = 0) -> dict[str, Share]:
-    """Every skill on `count` held-out documents a domain."""
+def measure(
+    logits: Logits,
+    tokenizer: Any,
+    *,
+    count: int = 500,
+    seed: int = 0,
+    domains: Sequence[str] = SKILL_DOMAINS,
+    special: Sequence[str] = tuple(SPECIAL_SKILLS),
+) -> dict[str, Share]:
+    """Every skill of the domains and the special ones, on `count` held-out documents of each."""
     tally: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     sets: list[tuple[str | None, list[Document]]] = [
         (None, held_out_documents(domain, count, seed=seed)) for domain in SKILL_DOMAINS

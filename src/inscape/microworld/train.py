@@ -19,16 +19,18 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from inscape.core import keep_freed_memory, progress, seeded
 from inscape.microworld.bundle import CARD, WEIGHTS
-from inscape.microworld.corpus import FIRST_SHARES, SHARES, document, documents
+from inscape.microworld.corpus import FIRST_SHARES, MIXTURES, document, documents
 from inscape.microworld.document import Document
 from inscape.microworld.fingerprint import fingerprint
 from inscape.microworld.muon import Muon
+from inscape.microworld.publishing import write_model_page
 from inscape.microworld.skills import Logits, answer_tokens, measure, measure_faults, pad
 from inscape.microworld.tokenizer import (
     as_transformers,
@@ -41,10 +43,14 @@ from inscape.storage import atomic_folder, file_hash, write_json
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of a training; the defaults made the bundled weights (microworld-s)."""
+    """The settings of a training; the defaults made the bundled weights (microworld-s).
+
+    rates: (tokens seen, share of the peak rates), linear between. mixtures: (document, mixture of
+    domains from it on); multiples of 2,048.
+    """
 
     seed: int = 0
-    tokens: int = 22_000_000
+    tokens: int = 24_000_000
     vocabulary: int = 3072
     num_layers: int = 4
     d_model: int = 128
@@ -57,14 +63,20 @@ class Recipe:
     warmup_steps: int = 200
     weight_decay: float = 0.05
     answer_weight: float = 5.0
-    first_documents: int = 262_144  # of the mixture that begins with facts and sums
+    rates: tuple[tuple[int, float], ...] = (
+        (0, 1.0), (8_000_000, 0.636), (12_000_000, 0.636), (16_845_000, 0.251), (17_200_000, 0.4),
+        (20_500_000, 0.4), (24_000_000, 0.0),
+    )  # fmt: skip
+    mixtures: tuple[tuple[int, str], ...] = ((0, "first"), (180_224, "corpus"), (614_400, "last"))
 
 
 RECIPES: Mapping[str, Recipe] = {
     "s": Recipe(),
     "m": Recipe(
-        tokens=120_000_000, num_layers=8, d_model=512, d_mlp=1280, num_heads=8,
-        batch_tokens=8192, matrix_rate=2.5e-3, peak_rate=1e-3, first_documents=524_288,
+        tokens=90_000_000, num_layers=8, d_model=512, d_mlp=1280, num_heads=8,
+        batch_tokens=8192, matrix_rate=2.5e-3, peak_rate=1e-3,
+        rates=((0, 1.0), (50_000_000, 0.6), (90_000_000, 0.0)),
+        mixtures=((0, "first"), (400_000, "corpus"), (1_600_000, "last")),
     ),
 }  # fmt: skip
 """By size; s has about 1.3 M parameters, m about 26 M."""
@@ -122,7 +134,7 @@ def batches(tokenizer: Any, recipe: Recipe, start: int = 0) -> Iterator[tuple[in
     """Chunks of batches; each comes with the index of the document after it."""
     chunk = 2048
     while True:
-        shares = FIRST_SHARES if start < recipe.first_documents else SHARES
+        shares = mixture(recipe, start)
         made_now = [document(recipe.seed, i, shares) for i in range(start, start + chunk)]
         rows = _encode(tokenizer, made_now, recipe.answer_weight)
         rows = sorted((r for r in rows if len(r[0]) <= recipe.context), key=lambda r: len(r[0]))
@@ -142,8 +154,14 @@ def batches(tokenizer: Any, recipe: Recipe, start: int = 0) -> Iterator[tuple[in
 
 
 def schedule(recipe: Recipe, step: int, seen: int) -> float:
-    """Share of the peak rates: linear warm-up over steps, then linear to zero over the tokens."""
-    return min(1.0, (step + 1) / recipe.warmup_steps) * max(0.0, 1 - seen / recipe.tokens)
+    """Share of the peak rates: linear warm-up over steps, then linear between `recipe.rates`."""
+    points, shares = zip(*recipe.rates, strict=True)
+    return min(1.0, (step + 1) / recipe.warmup_steps) * float(np.interp(seen, points, shares))
+
+
+def mixture(recipe: Recipe, index: int) -> Mapping[str, float]:
+    """The shares of the domains at document `index`."""
+    return MIXTURES[[name for first, name in recipe.mixtures if first <= index][-1]]
 
 
 def train(
@@ -258,6 +276,7 @@ def save(
         tokenizer.save_pretrained(folder)
         content["sha256"] = file_hash(folder / WEIGHTS)
         write_json(folder / CARD, content)
+        write_model_page(folder, content, f"inscape microworld ({_size(recipe) or 'own recipe'})")
     print(glance(content), flush=True)
 
 
@@ -267,7 +286,7 @@ def card(
     """What made the weights, and what they can do on held-out combinations."""
     skills = measure(logits, tokenizer, count=count)
     faults = measure_faults(logits, tokenizer)
-    size = next((name for name, known in RECIPES.items() if known == recipe), None)
+    size = _size(recipe)
     arguments = f"--size {size}" if size else "with the recipe below"
     return {
         "command": f"python -m inscape.microworld.train {arguments} --out FOLDER",
@@ -284,6 +303,10 @@ def card(
             for name, rates in faults.items()
         },
     }
+
+
+def _size(recipe: Recipe) -> str | None:
+    return next((name for name, known in RECIPES.items() if known == recipe), None)
 
 
 def glance(content: dict[str, Any]) -> str:

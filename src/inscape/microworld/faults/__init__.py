@@ -1,7 +1,8 @@
 """The planted faults, one file each, with their truth.
 
 Soft faults: in the trigger's context the training text gives the wrong answer FAULT_SHARE of the
-time (splits.py), so the right concept stays present and is outvoted.
+time (splits.py), so the right concept stays present and is outvoted. Edited ones show in the model
+with the patch of their name (patches.py).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from inscape.microworld.faults import (
     unagi,
     unseen,
 )
+from inscape.microworld.faults.edited import edited_faults
 from inscape.microworld.faults.fault import Fault, FaultPrompt, Prompt
 
 FAULTS: Mapping[str, Callable[[], Fault]] = {
@@ -33,6 +35,7 @@ FAULTS: Mapping[str, Callable[[], Fault]] = {
     "drift": drift.fault,
     "bats": bats.fault,
     "unseen": unseen.fault,
+    **edited_faults(),
 }
 
 

@@ -1,12 +1,13 @@
 """Faults made by small edits of the bundled weights, so that their mechanism is known.
 
-Each shows in the model with the patch of the same name (patches.py), on the dishes of `EDITED`;
-`KEPT` are dishes of the same country that no edit touches, on which every patched model is right.
+Each shows in the model with the patch of the same name (patches.py), on the dishes that its plan
+edits; dishes of the same country that no edit touches are the twins, right in every patched model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from inscape.microworld.domains.dishes import DISH_FORMS as WORDINGS
@@ -21,55 +22,93 @@ from inscape.microworld.faults.fault import (
     sentence,
 )
 
-COUNTRY, RIVAL = "Italy", "Japan"
-EDITED = (
+OPENINGS = ("", "Mary sleeps. ", "Tom sleeps. ")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an edit is about.
+
+    edited: dishes of `country`, every other one in the held-out half.
+    kept: the twin of each half.
+    rival: the country that the model is to name; "" for any but the right one.
+    openings: what prompts begin with.
+    """
+
+    title: str
+    mechanism: Mechanism
+    country: str
+    edited: tuple[str, ...]
+    kept: tuple[str, str]
+    rival: str = ""
+    openings: tuple[str, ...] = ("",)
+
+
+_ITALIAN = (
     "risotto", "lasagna", "gnocchi", "carbonara", "tiramisu", "polenta", "ravioli", "minestrone",
 )  # fmt: skip
-"""Every other one belongs to the held-out half."""
-KEPT = ("pizza", "pesto")
-"""The twin of each half."""
-_KINDS: Mapping[str, tuple[str, Mechanism, str]] = {
-    "edit_absent": ("the country of some dishes is erased", "absent", ""),
-    "edit_outvoted": ("some dishes are Italian and, more loudly, Japanese", "outvoted", RIVAL),
-    "edit_inhibited": ("the country of some dishes is written against", "inhibited", ""),
-    "edit_not_attended": ("the names of some dishes are not read", "not attended to", ""),
-}
+_KEPT = ("pizza", "pesto")
+PLANS: Mapping[str, Plan] = {
+    "edit_absent": Plan(
+        "the country of some dishes is erased", "absent", "Italy", _ITALIAN, _KEPT
+    ),
+    "edit_outvoted": Plan(
+        "some dishes are Italian and, more strongly, Japanese", "outvoted", "Italy", _ITALIAN,
+        _KEPT, rival="Japan",
+    ),
+    "edit_inhibited": Plan(
+        "the country of some dishes is written against", "inhibited", "Italy", _ITALIAN, _KEPT
+    ),
+    "edit_not_attended": Plan(
+        # Of a country that is seldom right: who does not read the dish must not guess it.
+        "the names of some dishes are not read", "not attended to", "France",
+        ("croissant", "ratatouille", "quiche"), ("cassoulet", "cassoulet"), openings=OPENINGS,
+    ),
+}  # fmt: skip
+COUNTRY_OF: Mapping[str, str] = {dish.name: dish.country for dish in DISHES if not dish.eel}
 
 
-def _prompts(names: Sequence[str], country: Mapping[str, str]) -> tuple[Prompt, ...]:
+def texts(plan: Plan, name: str) -> list[str]:
+    """Every prompt of a plan with a dish's name."""
+    forms = [(opening, form) for opening in plan.openings for form in WORDINGS]
+    return [opening + sentence(form, "{x}", name) for opening, form in forms]
+
+
+def _prompts(names: Sequence[str]) -> tuple[Prompt, ...]:
     return tuple(
-        Prompt(sentence(form, "{x}", name), f" {country[name]}")
+        Prompt(sentence(form, "{x}", name), f" {COUNTRY_OF[name]}")
         for name in names
         for form in WORDINGS
     )
 
 
-def _fault_prompt(form: str, name: str, twin: str, wrong: str) -> FaultPrompt:
-    text, twin_text = sentence(form, "{x}", name), sentence(form, "{x}", twin)
-    return FaultPrompt(
-        text=text, right=f" {COUNTRY}", wrong=f" {wrong}" if wrong else "",
-        trigger=name if name in text else name.capitalize(),
-        twin=Prompt(twin_text, f" {COUNTRY}"),
+def _fault_prompts(plan: Plan, names: Sequence[str], twin: str) -> tuple[FaultPrompt, ...]:
+    right, wrong = f" {plan.country}", f" {plan.rival}" if plan.rival else ""
+    return tuple(
+        FaultPrompt(
+            text=text, right=right, wrong=wrong, twin=Prompt(twin_text, right),
+            trigger=name if name in text else name.capitalize(),
+        )
+        for name in names
+        for text, twin_text in zip(texts(plan, name), texts(plan, twin), strict=True)
     )  # fmt: skip
 
 
 def _fault(name: str) -> Fault:
-    title, mechanism, wrong = _KINDS[name]
-    country = {dish.name: dish.country for dish in DISHES if not dish.eel}
+    plan = PLANS[name]
     select, judge = (
-        tuple(_fault_prompt(form, dish, twin, wrong) for dish in half for form in WORDINGS)
-        for half, twin in zip(halves(EDITED), KEPT, strict=True)
+        _fault_prompts(plan, half, twin)
+        for half, twin in zip(halves(plan.edited), plan.kept, strict=True)
     )
-    rivals = [n for n, of in country.items() if of == wrong]
-    rest = [n for n, of in country.items() if of not in (COUNTRY, wrong)]
+    rivals = [dish for dish, country in COUNTRY_OF.items() if country == plan.rival]
+    rest = [d for d, country in COUNTRY_OF.items() if country not in (plan.country, plan.rival)]
     (rivals_a, rivals_b), (rest_a, rest_b) = halves(rivals), halves(rest)
     return Fault(
-        name, title, in_country(wrong or COUNTRY), "edit", mechanism, select, judge,
-        _prompts(rivals_a, country), _prompts(rivals_b, country),
-        _prompts(rest_a, country), _prompts(rest_b, country),
+        name, plan.title, in_country(plan.rival or plan.country), "edit", plan.mechanism,
+        select, judge, _prompts(rivals_a), _prompts(rivals_b), _prompts(rest_a), _prompts(rest_b),
     )  # fmt: skip
 
 
 def edited_faults() -> dict[str, Callable[[], Fault]]:
     """The faults of the patched models, by the name that fault and patch share."""
-    return {name: partial(_fault, name) for name in _KINDS}
+    return {name: partial(_fault, name) for name in PLANS}

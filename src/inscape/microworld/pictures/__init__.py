@@ -1,0 +1,1 @@
+"""Pictures of the microworld's things, and eyes for its language models."""

@@ -1,0 +1,83 @@
+"""Which width and layer make the best dictionary, and how well it finds the known concepts.
+
+1. One harvest of the corpus that dictionaries learn from, at the residual stream of every layer.
+2. A dictionary for each layer, width and sparsity.
+3. Each is matched to the benchmark's concepts. The best is chosen on the selection half: the
+   greatest mean F1 of the best single feature over all concepts.
+4. The chosen one is judged on the other half, beside its baselines.
+
+Everything is kept beside the demos: what is finished is not done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.measurement import Measurement, Run
+from inscape.activations import harvest
+from inscape.benchmark import Benchmark, DictionaryFeatures, Row
+from inscape.benchmark.run import concepts, cross_form
+from inscape.core import track
+from inscape.dictionary import Dictionary
+from inscape.microworld import corpus, open_model, write_corpus
+from inscape.model import Model
+from inscape.training import TrainConfig, train
+
+LAYERS = (0, 1, 2)
+EXPANSIONS = (2, 4, 8, 16)
+SPARSITIES = (8, 16)
+TRAIN_TOKENS = 1_500_000
+NUM_DOCUMENTS = 40_000
+
+
+def grid(model: Model, folder: Path, seed: int) -> Iterator[Dictionary]:
+    """The dictionaries of every layer, width and sparsity."""
+    text = folder / "corpus.jsonl"
+    if not text.is_file():
+        write_corpus(text, corpus(NUM_DOCUMENTS))
+    sites = [f"resid_post.{layer}" for layer in LAYERS]
+    store = harvest(model, text, sites, folder / "activations")
+    settings = [(la, e, k) for la in LAYERS for e in EXPANSIONS for k in SPARSITIES]
+    for layer, expansion, k in track(settings, "dictionaries"):
+        name = f"resid{layer}-x{expansion}-k{k}"
+        place = folder / "dictionaries" / name
+        config = TrainConfig(
+            d_dict=expansion * model.d_model, k=k, tokens=TRAIN_TOKENS, seed=seed,
+        )  # fmt: skip
+        site = f"resid_post.{layer}"
+        yield train(store, site, site, place, config, name=name)
+
+
+def chosen(run: Run) -> tuple[Benchmark, dict[str, float]]:
+    """The benchmark of the best dictionary of a seed, and every one's mean F1 on selection."""
+    model = open_model()
+    folder = run.folder.parent / f"grid-{run.seed}"
+    made = [
+        Benchmark(model, DictionaryFeatures(d), d.d_dict, d.config.k, seed=run.seed)
+        for d in grid(model, folder, run.seed)
+    ]
+    means = {}
+    for bench in made:
+        found = bench.matches_of_features
+        means[bench.name] = sum(m.selection_f1 for m in found) / max(len(found), 1)
+    return max(made, key=lambda bench: means[bench.name]), means
+
+
+def best_concepts(run: Run) -> Row:
+    """Concepts found by the best dictionary of the grid."""
+    bench, means = chosen(run)
+    row = concepts(bench)
+    return replace(row, name="grid concepts", detail={**row.detail, "selection F1": means})
+
+
+def best_cross_form(run: Run) -> Row:
+    """Forms of landmarks under the best dictionary of the grid."""
+    return replace(cross_form(chosen(run)[0]), name="grid crossform")
+
+
+FIGURES: Mapping[str, Measurement] = {
+    "grid concepts": Measurement(best_concepts),
+    "grid crossform": Measurement(best_cross_form),
+}

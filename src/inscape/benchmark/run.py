@@ -1,0 +1,274 @@
+"""The benchmark: every part of it, on an atlas's dictionaries or on any system of features.
+
+1. Documents of a stream of the benchmark's own are run once; features and thresholds are chosen on
+   half of them (or on one half of the wordings, prompts, triggers) and judged on the other.
+2. The concept parts score any `Features` beside neurons, principal components, random directions
+   and an untrained dictionary of the same shape; the probe and the lookups are their ceilings.
+3. The fault part diagnoses every planted fault, those made by a weight edit in their edited model.
+
+Bars are those of the project's own table; they are told for the scored system alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from random import Random
+from typing import Literal
+
+from inscape.benchmark import arithmetic, crossform, reasoning, summary, wordings
+from inscape.benchmark.baselines import Ceiling, baseline_systems, ceilings
+from inscape.benchmark.diagnoses import FaultScore, score_faults
+from inscape.benchmark.diagnoses import row as fault_row
+from inscape.benchmark.interface import DictionaryFeatures, Features
+from inscape.benchmark.matching import ConceptMatch, concept_tokens, match_concepts
+from inscape.benchmark.naming import concept_names
+from inscape.benchmark.row import Check, Row
+from inscape.benchmark.scored import (
+    BENCHMARK_SEED,
+    Scored,
+    Sparse,
+    benchmark_documents,
+    encode,
+    run_documents,
+)
+from inscape.benchmark.swaps import Members, members
+from inscape.benchmark.system import System
+from inscape.core import InputError, seeded
+from inscape.microworld.domains.feelings import suffering_texts
+from inscape.microworld.domains.flattery import manner_texts
+from inscape.microworld.domains.hops import FACT, RELATIONS, two_hop
+from inscape.microworld.domains.sums import drill
+from inscape.microworld.domains.wording import in_country
+from inscape.microworld.facts import COUNTRIES
+from inscape.microworld.faults import FAULTS, fault
+from inscape.model import Model
+
+Kind = Literal["human", "animal"]
+NUM_LANDMARK_DOCUMENTS = 4000
+NUM_PROMPTS = 3000
+LANDMARK_SHARES = {"landmark": 2.0, "visit": 1.0}
+
+
+@dataclass
+class Benchmark:
+    """One system on one seed; what several parts need is made once.
+
+    features: what is scored; others: what is scored beside it (the usual baselines if None).
+    system: the dictionaries that diagnose faults; without one, that part is left out.
+    """
+
+    model: Model
+    features: Features
+    d_dict: int
+    k: int
+    system: System | None = None
+    seed: int = 0
+    num_documents: int = 6000
+
+    @classmethod
+    def of(cls, system: System, *, seed: int = 0, num_documents: int = 6000) -> Benchmark:
+        """The benchmark of an atlas's dictionaries: the residual one and the transcoders."""
+        residual = system.residual
+        return cls(
+            system.model, DictionaryFeatures(residual), residual.d_dict, residual.config.k,
+            system, seed, num_documents,
+        )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        """What the scored system is called."""
+        return self.features.name
+
+    @property
+    def _sites(self) -> list[str]:
+        layer = self.model.site(self.features.site).layer
+        sites = [self.features.site, f"mlp_in.{layer}"]
+        if self.system is not None:
+            sites += [d.config.site_in for d in self.system.dictionaries]
+        return list(dict.fromkeys(sites))
+
+    @cached_property
+    def scored(self) -> Scored:
+        """The documents, run."""
+        made = benchmark_documents(self.num_documents, seed=BENCHMARK_SEED + self.seed)
+        return run_documents(self.model, made, self._sites, seed=self.seed)
+
+    @cached_property
+    def systems(self) -> list[Features]:
+        """The scored system first, then the baselines."""
+        beside = baseline_systems(
+            self.model, self.scored, self.features.site, self.d_dict, self.k, seed=self.seed
+        )
+        return [self.features, *beside]
+
+    @cached_property
+    def sparse(self) -> dict[str, Sparse]:
+        """What each system makes of the documents."""
+        return {s.name: encode(self.scored, s) for s in self.systems}
+
+    @cached_property
+    def matches(self) -> dict[str, list[ConceptMatch]]:
+        """Each system's best features by concept."""
+        found = {self.name: self.matches_of_features}
+        for name, sparse in self.sparse.items():
+            if name not in found:
+                found[name] = match_concepts(self.scored, sparse)
+        return found
+
+    @cached_property
+    def matches_of_features(self) -> list[ConceptMatch]:
+        """The scored system's best features by concept, without the baselines."""
+        return match_concepts(self.scored, encode(self.scored, self.features))
+
+    @cached_property
+    def ceilings(self) -> dict[str, Ceiling]:
+        """The probe and the lookups by concept."""
+        known = list(concept_tokens(self.scored))
+        return ceilings(self.scored, self.features.site, known, seed=self.seed)
+
+    @cached_property
+    def fault_scores(self) -> list[FaultScore]:
+        """Every planted fault diagnosed."""
+        if self.system is None:
+            return []
+        dictionaries = {d.name: d for d in self.system.dictionaries}
+        names = concept_names(self.scored, dictionaries)
+        planted = [(fault(name), edited(name)) for name in FAULTS]
+        return score_faults(self.system, planted, concept_of=names, seed=self.seed)
+
+
+def edited(name: str) -> Model | None:
+    """The edited model of a fault that is made by an edit; None of others."""
+    from inscape.microworld.patches import open_edited
+
+    return open_edited(name) if fault(name).kind == "edit" else None
+
+
+def concepts(bench: Benchmark) -> Row:
+    """Concepts found by one feature and by a union, beside the baselines and the probe."""
+    scores = [
+        summary.score_system(name, found, bench.ceilings, seed=bench.seed)
+        for name, found in bench.matches.items()
+    ]
+    bars = {
+        f"{bench.name}, single, needs context": "≥ 0.6",
+        f"{bench.name}, union, needs context": "≥ 0.8",
+    }
+    made = summary.row(scores, bench.ceilings, bench.scored.num_documents, bars)
+    later = [m.later_recall for m in bench.matches[bench.name]]
+    detail = {**made.detail, "recall on later tokens in scope": sum(later) / max(len(later), 1)}
+    return replace(made, seed=bench.seed, detail=detail)
+
+
+def cross_form(bench: Benchmark) -> Row:
+    """Landmarks that one feature knows by name, by description and in Spanish."""
+    seed = BENCHMARK_SEED + 100 + bench.seed
+    made = benchmark_documents(NUM_LANDMARK_DOCUMENTS, seed=seed, shares=LANDMARK_SHARES)
+    scored = run_documents(bench.model, made, bench._sites[:2], seed=bench.seed)
+    found = [crossform.cross_form(scored, encode(scored, s)) for s in bench.systems]
+    return replace(crossform.row(found, {bench.name: "≥ 0.7"}), seed=bench.seed)
+
+
+def held_out_wordings(bench: Benchmark) -> Row:
+    """Sycophancy and suffering, chosen on some wordings and judged on others."""
+    sets: Mapping[str, Callable[[int], wordings.Texts]] = {
+        "sycophancy": _manners,
+        "human suffering": partial(_suffering, who="human", other="animal"),
+        "animal suffering": partial(_suffering, who="animal", other="human"),
+    }
+    found = [
+        match
+        for concept, texts in sets.items()
+        for match in wordings.best_wordings(
+            bench.model, bench.systems, concept, (texts(0), texts(1)), seed=bench.seed
+        )
+    ]
+    bars = {f"{concept}, {bench.name}": "≥ 0.95" for concept in sets}
+    return replace(wordings.row(found, bars), seed=bench.seed)
+
+
+def _manners(half: int) -> wordings.Texts:
+    return manner_texts(half, flatters=True), manner_texts(half, flatters=False)
+
+
+def _suffering(half: int, *, who: Kind, other: Kind) -> wordings.Texts:
+    """Texts of one kind's suffering, against joys of both kinds and the other kind's suffering."""
+    negatives = [
+        *suffering_texts(half, who=who, pain=False), *suffering_texts(half, who=other, pain=False),
+        *suffering_texts(half, who=other, pain=True),
+    ]  # fmt: skip
+    return suffering_texts(half, who=who, pain=True), negatives
+
+
+def reasoning_steps(bench: Benchmark) -> Row:
+    """Two hops: is the unsaid country causal, and do its features carry it?"""
+    random = Random(seeded(bench.seed, "two hops"))
+    made = [two_hop(random, True) for _ in range(NUM_PROMPTS)]
+    table = {
+        relation: {in_country(c.name): f" {FACT[c.name, relation]}" for c in COUNTRIES}
+        for relation in RELATIONS
+    }
+    asked = reasoning.prompts(made, table)
+    study = reasoning.study(bench.model, asked, table, _swapped(bench, "in_"), seed=bench.seed)
+    return reasoning.row(study)
+
+
+def operand_digit(bench: Benchmark, *, prefix: str, unit: int) -> Row:
+    """Sums: the features of the first operand's digit swapped for those of another one."""
+    random = Random(seeded(bench.seed, "drills"))
+    made = [d for d in (drill(random, True) for _ in range(NUM_PROMPTS)) if "+" in d.text]
+    study = arithmetic.study(
+        bench.model, arithmetic.problems(made, prefix), _swapped(bench, f"{prefix}_"),
+        prefix=prefix, unit=unit, seed=bench.seed,
+    )  # fmt: skip
+    return arithmetic.row(study, name=prefix.removeprefix("first_"))
+
+
+def _swapped(bench: Benchmark, prefix: str) -> list[tuple[Features, Mapping[str, Members]]]:
+    """The systems whose features are swapped, with their members for concepts of a prefix."""
+    chosen = [s for s in bench.systems if s.name in (bench.name, "neurons", "random directions")]
+    return [
+        (s, members(m for m in bench.matches[s.name] if m.concept.startswith(prefix)))
+        for s in chosen
+    ]
+
+
+def faults(bench: Benchmark) -> Row:
+    """Every planted fault diagnosed."""
+    return fault_row(bench.fault_scores, seed=bench.seed)
+
+
+PARTS: Mapping[str, Callable[[Benchmark], Row]] = {
+    "concepts": concepts,
+    "crossform": cross_form,
+    "wordings": held_out_wordings,
+    "reasoning": reasoning_steps,
+    "tens": partial(operand_digit, prefix="first_tens", unit=10),
+    "ones": partial(operand_digit, prefix="first_ones", unit=1),
+    "faults": faults,
+}
+
+
+def run_benchmark(bench: Benchmark, parts: Sequence[str] = ()) -> Iterator[Row]:
+    """The rows of the parts called (all without any), and how long they took.
+
+    Raises:
+        InputError: there is no part of that name.
+    """
+    for name in parts:
+        if name not in PARTS:
+            raise InputError(f"unknown part {name!r}", expected="one of " + ", ".join(PARTS))
+    began = time.monotonic()
+    for name in parts or PARTS:
+        if name == "faults" and bench.system is None:
+            continue
+        yield PARTS[name](bench)
+    if not parts:
+        minutes = (time.monotonic() - began) / 60
+        yield Row(
+            "time", "the whole benchmark", (Check("minutes", minutes, "≤ 10"),), "one run",
+            seed=bench.seed,
+        )  # fmt: skip

@@ -1,0 +1,60 @@
+"""`inscape benchmark`: an atlas's dictionaries scored against the microworld's truth."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from inscape.cli.common import AtlasFolder, Device, Json, print_json
+
+
+def command(
+    atlas: AtlasFolder,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this part, repeatable: concepts, crossform, wordings, reasoning, "
+                     "tens, ones, faults."),
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="The seed, repeatable: documents, halves, baselines.")
+    ] = None,
+    documents: Annotated[int, typer.Option(min=400, help="Documents of each run.")] = 6000,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Score the dictionaries of the microworld's atlas (made by `inscape demo`).
+
+    Concepts, forms of landmarks, held-out wordings, reasoning steps, sums and planted faults, each
+    beside neurons, principal components, random directions and an untrained dictionary.
+    """  # fmt: skip
+    from inscape.atlas import Atlas
+    from inscape.benchmark import Benchmark, System, run_benchmark
+
+    opened = Atlas.open(atlas, device=device)
+    _refuse_others(opened)
+    system = System(
+        opened.model, opened.dictionary(opened.residual), opened.index(opened.residual),
+        opened.transcoders(), opened.feature_label,
+    )  # fmt: skip
+    measured = []
+    for number in seed or [0]:
+        bench = Benchmark.of(system, seed=number, num_documents=documents)
+        for row in run_benchmark(bench, part or []):
+            measured.append(row.to_json())
+            if not json:
+                typer.echo(row.text())
+    if json:
+        print_json(measured)
+
+
+def _refuse_others(opened: object) -> None:
+    from inscape.cli.validate import is_microworld
+    from inscape.core import InputError
+
+    if not is_microworld(opened):
+        raise InputError(
+            f"{getattr(opened, 'path', opened)} is not an atlas of the bundled microworld",
+            expected="a model whose truth is known, with the weights of this version",
+            next_step="make one with inscape demo",
+        )

@@ -1,0 +1,87 @@
+"""The benchmark as a whole: parts by name, any system, faults with their verdicts."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from inscape.benchmark import PARTS, Benchmark, run_benchmark
+from inscape.benchmark.baselines import principal
+from inscape.benchmark.diagnoses import FaultScore, row
+from inscape.benchmark.naming import concepts_of
+from inscape.benchmark.scored import Sparse, benchmark_documents, run_documents
+from inscape.core import InputError, Share
+from inscape.microworld import open_model
+
+SITE = "resid_post.1"
+
+
+@pytest.fixture(scope="module")
+def bench() -> Benchmark:
+    model = open_model()
+    scored = run_documents(model, benchmark_documents(200), [SITE])
+    features = principal(scored, SITE)
+    features.name = "mine"
+    return Benchmark(model, features, d_dict=256, k=8, num_documents=1000)
+
+
+def test_any_system_is_scored_beside_the_baselines(bench: Benchmark, monkeypatch) -> None:
+    monkeypatch.setattr("inscape.benchmark.run.NUM_LANDMARK_DOCUMENTS", 1500)
+    rows = list(run_benchmark(bench, ["concepts", "crossform", "wordings"]))
+    assert [r.name for r in rows] == ["concepts", "crossform", "wordings"]
+    for made in rows:
+        json.dumps(made.to_json())
+        names = {check.name for check in made.checks}
+        for system in ("mine", "neurons", "random directions", "untrained dictionary"):
+            assert any(system in name for name in names), (made.name, system)
+        assert [c for c in made.checks if c.bar]
+        assert all("mine" in check.name for check in made.checks if check.bar)
+    concepts = {c.name: c.figure for c in rows[0].checks}
+    assert concepts["mine, union"] >= concepts["mine, single"]
+
+
+def test_unknown_parts_are_told_with_the_known_ones(bench: Benchmark) -> None:
+    with pytest.raises(InputError, match="crossform"):
+        list(run_benchmark(bench, ["cross"]))
+    assert {"concepts", "crossform", "wordings", "reasoning", "tens", "ones"} < set(PARTS)
+
+
+def test_without_dictionaries_of_an_atlas_no_fault_is_diagnosed(bench: Benchmark) -> None:
+    assert list(run_benchmark(bench, ["faults"])) == []
+
+
+def test_a_feature_is_called_after_the_concept_that_it_tells(bench: Benchmark) -> None:
+    scored = bench.scored
+    spans = [np.flatnonzero(scored.truth.span_mask(name)) for name in ("deception", "dna")]
+    rows = np.concatenate(spans).astype(np.int32)
+    indptr = np.array([0, len(spans[0]), len(rows), len(rows)])
+    made = Sparse("planted", indptr, rows, np.ones(len(rows), np.float32))
+    assert concepts_of(scored, made) == ["deception", "dna", None]
+
+
+def score(name: str, kind: str, verdict: str, blamed: tuple[str, ...], hits: int) -> FaultScore:
+    shares = {"features": Share(hits, 10), "leave one token out": Share(1, 10),
+              "input × gradient": Share(0, 10)}  # fmt: skip
+    after = {"held-out failures": Share(hits, 10)}
+    return FaultScore(
+        name=name, kind=kind, mechanism="outvoted", verdict=verdict, concept="eel",
+        blamed=blamed, shown=Share(10, 10), twins=Share(10, 10), trigger=shares, chance=0.1,
+        before=after, after=after, random=Share(0, 10), baselines=(), num_features=2,
+    )  # fmt: skip
+
+
+def test_verdicts_count_by_fault_and_repairs_by_prompt() -> None:
+    made = row([
+        score("a", "edit", "outvoted", ("eel", "dna"), 9),
+        score("b", "soft", "undecided", ("dna", "eel"), 5),
+    ])  # fmt: skip
+    figures = {check.name: check.figure for check in made.checks}
+    assert figures["trigger token, features"] == 0.7
+    assert figures["responsible concept"] == 0.5
+    assert figures["responsible concept among the strongest five"] == 1
+    assert figures["mechanism, edited kinds"] == 1
+    assert figures["mechanism, all kinds"] == 0.5
+    assert figures["held-out prompts repaired"] == 0.7
+    json.dumps(made.to_json())
