@@ -13,8 +13,10 @@ def command(
     atlas: AtlasFolder,
     part: Annotated[
         list[str] | None,
-        typer.Option(help="Only this part, repeatable: concepts, crossform, wordings, reasoning, "
-                     "tens, ones, faults."),
+        typer.Option(
+            help="Only this part, repeatable: concepts, crossform, wordings, reasoning, "
+            "tens, ones, faults."
+        ),
     ] = None,
     seed: Annotated[
         list[int] | None, typer.Option(help="The seed, repeatable: documents, halves, baselines.")

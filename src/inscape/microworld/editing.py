@@ -124,7 +124,8 @@ def make_world(model: Model, plan: Plan) -> World:
 
 
 def _elsewhere(model: Model, plan: Plan) -> tuple[Text, Text]:
-    own, others = [], []
+    own: list[str] = []
+    others: list[str] = []
     for document in documents(CORPUS_SEED, NUM_DOCUMENTS):
         if any(name in document.text.lower() for name in plan.edited):
             continue

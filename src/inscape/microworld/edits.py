@@ -119,7 +119,8 @@ def writing_layers(world: World) -> list[int]:
             batch = world.batches[index]
             return {site: batch.change(lambda x: x.mean(0, keepdim=True).expand_as(x))}
 
-        cost[layer] = 1 - share(first_answers(world.model, world, averaged), world.answers, everyone)
+        answers = first_answers(world.model, world, averaged)
+        cost[layer] = 1 - share(answers, world.answers, everyone)
     return sorted(cost, key=lambda layer: -cost[layer])
 
 
