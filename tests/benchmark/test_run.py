@@ -54,11 +54,11 @@ def test_without_dictionaries_of_an_atlas_no_fault_is_diagnosed(bench: Benchmark
 
 def test_a_feature_is_called_after_the_concept_that_it_tells(bench: Benchmark) -> None:
     scored = bench.scored
-    spans = [np.flatnonzero(scored.truth.span_mask(name)) for name in ("deception", "dna")]
+    spans = [np.flatnonzero(scored.truth.span_mask(name)) for name in ("deception", "addition")]
     rows = np.concatenate(spans).astype(np.int32)
     indptr = np.array([0, len(spans[0]), len(rows), len(rows)])
     made = Sparse("planted", indptr, rows, np.ones(len(rows), np.float32))
-    assert concepts_of(scored, made) == ["deception", "dna", None]
+    assert concepts_of(scored, made) == ["deception", "addition", None]
 
 
 def score(name: str, kind: str, verdict: str, blamed: tuple[str, ...], hits: int) -> FaultScore:

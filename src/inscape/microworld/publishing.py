@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def model_page(card: Mapping[str, Any], title: str) -> str:
         + " |"
         for name, rates in card["faults"].items()
     )  # fmt: skip
-    recipe = ", ".join(f"{name} {value}" for name, value in card["recipe"].items())
+    recipe = ", ".join(f"{name} {json.dumps(value)}" for name, value in card["recipe"].items())
     return f"""---
 license: apache-2.0
 language: [en, es]

@@ -74,10 +74,11 @@ def measure(
     """Every skill of the domains and the special ones, on `count` held-out documents of each."""
     tally: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     sets: list[tuple[str | None, list[Document]]] = [
-        (None, held_out_documents(domain, count, seed=seed)) for domain in SKILL_DOMAINS
+        (None, held_out_documents(domain, count, seed=seed)) for domain in domains
     ]
-    random = Random(seeded(seed, "skills"))
-    sets += [(name, [make(random) for _ in range(count)]) for name, make in SPECIAL_SKILLS.items()]
+    for name in special:
+        random = Random(seeded(seed, "skills", name))
+        sets.append((name, [SPECIAL_SKILLS[name](random) for _ in range(count)]))
     for name, documents in sets:
         for document, right in zip(
             documents, first_answers(logits, tokenizer, documents), strict=True
