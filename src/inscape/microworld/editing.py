@@ -19,17 +19,21 @@ import torch
 from torch import Tensor, nn
 
 from inscape.microworld.corpus import documents
+from inscape.microworld.document import Document
 from inscape.microworld.domains.wording import in_country
 from inscape.microworld.facts import DISHES
 from inscape.microworld.faults.edited import COUNTRY_OF, Plan, texts
-from inscape.microworld.skills import pad
+from inscape.microworld.skills import answer_tokens, pad
 from inscape.model import Edit, Model
 
 RANK = 4
-CORPUS_SEED, NUM_DOCUMENTS, LONGEST = 2_000_003, 6000, 64
-NUM_OWN, NUM_OTHERS = 500, 1000
-"""Text that no edit should change: of so many documents of at most 64 tokens, as many that speak
-of the country and as many that do not."""
+CORPUS_SEED, NUM_DOCUMENTS, LONGEST = 2_000_003, 20_000, 64
+OWN_EACH, OTHERS_EACH, LEAST_EACH = 60, 30, 10
+"""Text that no edit should change, of so many documents of at most 64 tokens: of each domain at
+most as many that speak of the country, and as many that do not; a domain with fewer than the least
+number of documents is not judged by itself."""
+SURE = 0.9
+"""The probability from which a first choice of the unedited model counts as its answer."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,25 @@ class Batch:
 
 @dataclass(frozen=True)
 class Text:
-    """Token ids [document, pos], right-padded; `real` where no BOS and no padding is."""
+    """Documents, each of a domain [document] by number: ids [document, pos], right-padded.
+
+    real: where no BOS and no padding is. answered: where the next token belongs to an answer.
+    """
 
     tokens: Tensor
+    domains: Tensor
     real: Tensor
+    answered: Tensor
+
+    def second_moment(self, given: Tensor) -> Tensor:
+        """The mean of the products of what real tokens give [document, pos, width], each domain
+        counting as much as any other."""
+        counts = torch.zeros(int(self.domains.max()) + 1).index_add(
+            0, self.domains, self.real.sum(1).float()
+        )
+        weight = self.real / counts[self.domains][:, None] / int((counts > 0).sum())
+        flat = given[self.real]
+        return (flat * weight[self.real][:, None]).T @ flat
 
 
 @dataclass(frozen=True)
@@ -124,21 +143,42 @@ def make_world(model: Model, plan: Plan) -> World:
 
 
 def _elsewhere(model: Model, plan: Plan) -> tuple[Text, Text]:
-    own: list[str] = []
-    others: list[str] = []
-    for document in documents(CORPUS_SEED, NUM_DOCUMENTS):
-        if any(name in document.text.lower() for name in plan.edited):
-            continue
-        mentions = {mention.concept for mention in document.mentions}
-        (own if in_country(plan.country) in mentions else others).append(document.text)
+    """What speaks of the country (the edited dishes apart), and what does not."""
+    found: dict[tuple[bool, str], list[Document]] = {}
     eels = [dish.name for dish in DISHES if dish.eel]
-    others[:0] = [text for eel in eels for text in texts(replace(plan, openings=("",)), eel)]
-    return _text(model, own, NUM_OWN), _text(model, others, NUM_OTHERS)
+    plain = replace(plan, openings=("",))
+    eel_documents = [Document("eel", text) for eel in eels for text in texts(plain, eel)]
+    found[False, "eel"] = eel_documents
+    for document in documents(CORPUS_SEED, NUM_DOCUMENTS):
+        if not any(name in document.text.lower() for name in plan.edited):
+            own = any(m.concept == in_country(plan.country) for m in document.mentions)
+            found.setdefault((own, document.domain), []).append(document)
+    return (
+        _text(model, [each for (own, _), each in found.items() if own], OWN_EACH),
+        _text(model, [each for (own, _), each in found.items() if not own], OTHERS_EACH),
+    )
 
 
-def _text(model: Model, made: Sequence[str], count: int) -> Text:
-    rows = [row for row in map(model.encode, made) if len(row) <= LONGEST][:count]
-    return Text(pad(rows), pad([[0] + [1] * (len(row) - 1) for row in rows]).bool())
+def _text(model: Model, domains: Sequence[Sequence[Document]], most: int) -> Text:
+    rows, numbers, answered = [], [], []
+    for number, made in enumerate(domains):
+        of_domain = 0
+        for document in made:
+            ids = model.encode(document.text)
+            if len(ids) > LONGEST or of_domain == most:
+                continue
+            of_domain += 1
+            offsets = model.tokenizer(document.text, return_offsets_mapping=True)["offset_mapping"]
+            before = len(ids) - len(offsets) - 1  # `encode` may have put a BOS in front
+            marks = [0] * len(ids)
+            for answer in document.answers:
+                for token in answer_tokens(offsets, answer.start, answer.end):
+                    marks[token + before] = 1
+            rows.append(ids)
+            numbers.append(number)
+            answered.append(marks)
+    real = pad([[0] + [1] * (len(row) - 1) for row in rows]).bool()
+    return Text(pad(rows), torch.tensor(numbers), real, pad(answered).bool())
 
 
 def _batch(model: Model, texts: Sequence[str], names: Sequence[str]) -> Batch:
@@ -217,6 +257,23 @@ def share(answers: Tensor, expected: Tensor, dishes: Tensor) -> float:
     return float((answers == expected)[:, dishes].float().mean())
 
 
+def agreement(model: Model, world: World) -> float:
+    """How often the model's sure answers in the text that speaks of the country are those of the
+    unedited one: the least of the domains."""
+    text = world.own
+    new, old = (m.run(text.tokens, logits="all").logits for m in (model, world.model))
+    assert new is not None
+    assert old is not None
+    sure = text.answered & (old.softmax(-1).amax(-1) >= SURE)
+    same = new.argmax(-1) == old.argmax(-1)
+    shares = []
+    for domain in text.domains.unique().tolist():
+        here = sure & (text.domains == domain)[:, None]
+        if int(here.any(1).sum()) >= LEAST_EACH:
+            shares.append(float(same[here].float().mean()))
+    return min(shares, default=1.0)
+
+
 def tails(model: Model, world: World, site: str) -> list[Tensor]:
     """For each wording, the tails of a site, [dish, tail, d_model]."""
     return [batch.tails(model.run(batch.tokens, read=[site])[site]) for batch in world.batches]
@@ -271,12 +328,10 @@ def ridge_factors(
         kept.append(given[world.kept].flatten(0, 1))
         others.append(given[~world.right].flatten(0, 1))
     keys = torch.cat(edited)
-    own, elsewhere = (
-        given_to(world.model, module, text.tokens)[text.real] for text in (world.own, world.others)
-    )
     system = _second_moment(keys)
-    for given in (torch.cat(kept), own, torch.cat(others), elsewhere):
-        system += weight * _second_moment(given)
+    system += weight * (_second_moment(torch.cat(kept)) + _second_moment(torch.cat(others)))
+    for text in (world.own, world.others):
+        system += weight * text.second_moment(given_to(world.model, module, text.tokens))
     system += 1e-4 * float(system.diagonal().mean()) * torch.eye(len(system))
     change = torch.linalg.solve(system, keys.T @ torch.cat(targets) / len(keys)).T
     left, scale, right = torch.linalg.svd(change, full_matrices=False)

@@ -22,23 +22,25 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inscape.core import keep_freed_memory
 from inscape.microworld.bundle import open_model
 from inscape.microworld.editing import (
     World,
+    agreement,
     along,
     attention_to_dish,
     class_shift,
     first_answers,
+    given_to,
     hooked,
     make_world,
-    replies,
     ridge_factors,
     share,
 )
@@ -54,9 +56,9 @@ WEIGHTS = (0.1, 0.3, 1.0)
 """What all else weighs against the edited dishes; the first that holds the bars is taken."""
 SHOWN, SPARED = 0.97, 0.99
 """The share of edited dishes' prompts that have to be wrong, and of others that stay right."""
-ATTENTION_LEFT, GONE = 0.01, 0.03
+ATTENTION_LEFT, GONE, MORE_HEADS = 0.01, 0.03, 3
 """Attention to the dish that the learnt keys leave, of what it was; right answers with enough
-heads averaged."""
+heads averaged; and how many heads more may be taken."""
 
 
 Heads = tuple[tuple[int, int], ...]
@@ -83,7 +85,11 @@ def strengthened(world: World, patch: Patch, heads: Heads = ()) -> Made:
         scaled = replace(patch, factors=factors, made=f"{patch.made} Strength {strength}.")
         model = apply_patch(world.model, scaled)
         answers = first_answers(model, world)
-        spared = min(share(answers, world.answers, group) for group in (world.kept, ~world.right))
+        spared = min(
+            share(answers, world.answers, world.kept),
+            share(answers, world.answers, ~world.right),
+            agreement(model, world),
+        )
         if best is not None and spared < SPARED:
             break
         if world.plan.rival:
@@ -180,43 +186,65 @@ def inhibited(world: World) -> Made:
 def reading_heads(world: World) -> tuple[list[tuple[int, int]], int]:
     """Heads (layer, head) in the order in which averaging them costs the edited dishes most, and
     how many of them it takes until the right answers are gone."""
+    means = head_means(world)
     left = [(la, h) for la in range(world.model.num_layers) for h in range(world.num_heads)]
     chosen: list[tuple[int, int]] = []
     while left:
-        effects = {head: _right_logit(world, [*chosen, head])[0] for head in left}
+        effects = {head: _without(world, means, [*chosen, head])[0] for head in left}
         left.sort(key=effects.__getitem__)
         chosen.append(left.pop(0))
-        if _right_logit(world, chosen)[1] <= GONE:
+        if _without(world, means, chosen)[1] <= GONE:
             break
     return [*chosen, *left], len(chosen)
 
 
-def _right_logit(world: World, heads: Sequence[tuple[int, int]]) -> tuple[float, float]:
+def head_means(world: World) -> list[Tensor]:
+    """For each layer, what heads give on average over dishes of other countries, placed as
+    `world.rows(world.edited)` places the tails: [row, tail, d_model]."""
+    count = int(world.edited.sum())
+    width = max(batch.tail.shape[1] for batch in world.batches)
+    found = []
+    for block in world.model.structure.blocks:
+        module, rows = block.attn.get_submodule("o_proj"), []
+        for batch in world.batches:
+            given = batch.tails(given_to(world.model, module, batch.tokens))
+            mean = given[~world.right].mean(0)
+            padded = torch.cat([mean, mean[-1:].expand(width - len(mean), -1)])
+            rows.append(padded.expand(count, -1, -1))
+        found.append(torch.cat(rows))
+    return found
+
+
+def _without(
+    world: World, means: Sequence[Tensor], heads: Sequence[tuple[int, int]]
+) -> tuple[float, float]:
     """Log-probability and share of the edited dishes' right answers where, at every position after
-    the dish, heads give what they give on average over dishes of other countries."""
-    found, hits = [], []
-    size = world.model.d_model // world.num_heads
-    for batch in world.batches[::2]:
+    the dish, heads give their means."""
+    tokens, tail = world.rows(world.edited)
+    size, rows = world.model.d_model // world.num_heads, torch.arange(len(tokens))[:, None]
 
-        def average(x: Tensor, own: Sequence[int]) -> Tensor:
-            x, tails = x.clone(), batch.tails(x).clone()  # noqa: B023 (used within the loop)
-            for head in own:
-                part = slice(head * size, (head + 1) * size)
-                tails[:, 1:, part] = tails[~world.right][:, 1:, part].mean(0, keepdim=True)
-            x[torch.arange(len(x))[:, None], batch.tail] = tails  # noqa: B023
-            return x
+    def averaged(x: Tensor, layer: int) -> Tensor:
+        x = x.clone()
+        for head in (h for la, h in heads if la == layer):
+            part = torch.arange(head * size, (head + 1) * size)
+            places = (rows[..., None], tail[:, 1:, None], part)
+            x[places] = means[layer][:, 1:, part]
+        return x
 
-        changes = {}
-        for layer in {layer for layer, _ in heads}:
-            own = [head for of, head in heads if of == layer]
-            module = world.model.structure.blocks[layer].attn.get_submodule("o_proj")
-            changes[module] = lambda x, own=own: average(x, own)
-        with hooked(inputs=changes):
-            logits = replies(world.model, batch)[world.edited]
-        answers = world.answers[world.edited]
-        found.append(logits.log_softmax(-1)[torch.arange(len(answers)), answers])
-        hits.append((logits.argmax(-1) == answers).float())
-    return float(torch.cat(found).mean()), float(torch.cat(hits).mean())
+    blocks = enumerate(world.model.structure.blocks)
+    changes: dict[nn.Module, Callable[[Tensor], Tensor]] = {
+        block.attn.get_submodule("o_proj"): partial(averaged, layer=layer)
+        for layer, block in blocks
+    }
+    with hooked(inputs=changes):
+        logits = world.model.run(tokens, logits="all").logits
+    assert logits is not None
+    last = logits[rows[:, 0], tail[:, -1]]
+    right = world.answers[world.edited][0]
+    return (
+        float(last.log_softmax(-1)[:, right].mean()),
+        float((last.argmax(-1) == right).float().mean()),
+    )
 
 
 def key_shifts(world: World, heads: Sequence[tuple[int, int]]) -> Tensor:
@@ -240,7 +268,7 @@ def key_shifts(world: World, heads: Sequence[tuple[int, int]]) -> Tensor:
             return keys + placed
 
         changes = {
-            block.self_attn.k_proj: lambda keys, layer=layer: shifted(keys, layer)
+            block.self_attn.k_proj: partial(shifted, layer=layer)
             for layer, block in enumerate(module.model.layers)
         }
         with hooked(outputs=changes), torch.enable_grad():
@@ -258,7 +286,7 @@ def not_attended(world: World) -> Made:
     order, enough = reading_heads(world)
 
     def tried() -> Iterator[Made]:
-        for count in range(enough, len(order) + 1):
+        for count in range(enough, min(enough + MORE_HEADS, len(order)) + 1):
             heads = order[:count]
             shifts = key_shifts(world, heads)
             factors = {}

@@ -79,7 +79,10 @@ def read_patch(path: Path) -> Patch:
             next_step="upgrade inscape",
         )
     factors = {
-        name: (torch.from_numpy(arrays[f"{name}.left"]), torch.from_numpy(arrays[f"{name}.right"]))
+        name: (
+            torch.from_numpy(arrays[f"{name}.left"]),
+            torch.from_numpy(arrays[f"{name}.right"]),
+        )
         for name in json.loads(metadata["ranks"])
     }
     figures: dict[str, float] = json.loads(metadata["figures"])
