@@ -44,6 +44,7 @@ from inscape.microworld.domains.sums import drill
 from inscape.microworld.domains.wording import in_country
 from inscape.microworld.facts import COUNTRIES
 from inscape.microworld.faults import FAULTS, fault
+from inscape.microworld.patches import open_edited, patch_names
 from inscape.model import Model
 
 Kind = Literal["human", "animal"]
@@ -131,19 +132,18 @@ class Benchmark:
 
     @cached_property
     def fault_scores(self) -> list[FaultScore]:
-        """Every planted fault diagnosed."""
+        """Every planted fault diagnosed; of edited ones, those whose patch is there."""
         if self.system is None:
             return []
         dictionaries = {d.name: d for d in self.system.dictionaries}
         names = concept_names(self.scored, dictionaries)
-        planted = [(fault(name), edited(name)) for name in FAULTS]
+        known = [n for n in FAULTS if fault(n).kind != "edit" or n in patch_names()]
+        planted = [(fault(name), edited(name)) for name in known]
         return score_faults(self.system, planted, concept_of=names, seed=self.seed)
 
 
 def edited(name: str) -> Model | None:
     """The edited model of a fault that is made by an edit; None of others."""
-    from inscape.microworld.patches import open_edited
-
     return open_edited(name) if fault(name).kind == "edit" else None
 
 
