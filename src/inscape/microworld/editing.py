@@ -267,7 +267,7 @@ def agreement(model: Model, world: World) -> float:
     sure = text.answered & (old.softmax(-1).amax(-1) >= SURE)
     same = new.argmax(-1) == old.argmax(-1)
     shares = []
-    for domain in text.domains.unique().tolist():
+    for domain in sorted(set(text.domains.tolist())):
         here = sure & (text.domains == domain)[:, None]
         if int(here.any(1).sum()) >= LEAST_EACH:
             shares.append(float(same[here].float().mean()))

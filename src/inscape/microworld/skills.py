@@ -76,9 +76,9 @@ def measure(
     sets: list[tuple[str | None, list[Document]]] = [
         (None, held_out_documents(domain, count, seed=seed)) for domain in domains
     ]
-    for name in special:
-        random = Random(seeded(seed, "skills", name))
-        sets.append((name, [SPECIAL_SKILLS[name](random) for _ in range(count)]))
+    for skill in special:
+        random = Random(seeded(seed, "skills", skill))
+        sets.append((skill, [SPECIAL_SKILLS[skill](random) for _ in range(count)]))
     for name, documents in sets:
         for document, right in zip(
             documents, first_answers(logits, tokenizer, documents), strict=True
