@@ -11,6 +11,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -43,8 +45,8 @@ class Recipe:
     """The settings of a training."""
 
     seed: int = 0
-    first_pictures: int = 200_000  # of telling things apart
-    pictures: int = 120_000  # of questions to the language model
+    first_pictures: int = 120_000  # of telling things apart
+    pictures: int = 240_000  # of questions to the language model
     batch: int = 64
     num_layers: int = 4
     d_vision: int = 128
@@ -233,11 +235,12 @@ def measure(eyes: Eyes, *, count: int = 3000, seed: int = 0) -> dict[str, Share]
 
 def save(eyes: Eyes, out: Path, key: dict[str, Any]) -> dict[str, Share]:
     """Write the folder with bf16 weights, and the card with what they can do as rounded."""
-    eyes.module.to(torch.bfloat16).float().eval()
+    with torch.no_grad():  # the card speaks of the weights as saved; buffers stay as they are
+        for parameter in eyes.module.parameters():
+            parameter.copy_(parameter.bfloat16())
     skills = measure(eyes)
     with atomic_folder(out) as folder:
         write_model(folder, eyes.module.to(torch.bfloat16), eyes.tokenizer)
-        eyes.module.float()
         card = {
             "command": "python -m inscape.microworld.pictures.train --out microworld-images",
             "recipe": key["recipe"],
@@ -245,6 +248,7 @@ def save(eyes: Eyes, out: Path, key: dict[str, Any]) -> dict[str, Share]:
             "pictures_seen": int(eyes.state["seen"]),
             "training_minutes": round(eyes.state["seconds"] / 60, 1),
             "threads": torch.get_num_threads(),
+            "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
             "torch": torch.__version__,
             "tower_parameters": sum(p.numel() for p in eyes.learnt[:2].parameters()),
             "skills": {name: share.to_json() for name, share in skills.items()},
