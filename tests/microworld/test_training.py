@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from inscape.core import Share
+from inscape.core import InputError, Share
 from inscape.microworld import FOLDER, card
 from inscape.microworld.document import Document, Writer
 from inscape.microworld.faults import Fault, FaultPrompt, Prompt
@@ -98,6 +98,18 @@ def test_a_stream_of_batches_goes_on_where_it_was(tokenizer) -> None:
     assert len(first) != len(second) or not torch.equal(first[0].tokens, second[0].tokens)
     answers = max(b.weights.max().item() for b in first)
     assert answers == recipe.answer_weight
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path, monkeypatch, tokenizer) -> None:
+    from inscape.microworld import train as module
+
+    monkeypatch.setattr(module, "make_tokenizer", lambda recipe: tokenizer)
+    folder = tmp_path / "model.checkpoint"
+    folder.mkdir()
+    torch.save({"recipe": {"seed": 9}}, folder / "state.pt")
+    with pytest.raises(InputError, match="another recipe"):
+        module.train(RECIPES["s"], tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def _worked() -> Document:

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from inscape.core import InputError, track
+from inscape.core import InputError, run_module, track
 from inscape.microworld.corpus import documents, held_out_documents
 from inscape.microworld.document import Document
 from inscape.microworld.domains import DOMAINS
@@ -190,4 +190,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_module(main)

@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inscape.core import keep_freed_memory
+from inscape.core import keep_freed_memory, run_module
 from inscape.microworld.bundle import open_model
 from inscape.microworld.editing import (
     World,
@@ -344,4 +344,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_module(main)

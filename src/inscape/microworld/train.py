@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inscape.core import keep_freed_memory, progress, seeded
+from inscape.core import InputError, keep_freed_memory, progress, run_module, seeded
 from inscape.microworld.bundle import CARD, WEIGHTS
 from inscape.microworld.corpus import FIRST_SHARES, MIXTURES, document, documents
 from inscape.microworld.document import Document
@@ -176,8 +176,10 @@ def train(
     if (checkpoint / "state.pt").exists():
         saved = torch.load(checkpoint / "state.pt", weights_only=True)
         if saved["recipe"] != asdict(recipe):
-            raise SystemExit(
-                f"{checkpoint} is of another recipe; remove it or choose another --out"
+            raise InputError(
+                f"{checkpoint} is of another recipe",
+                expected="the same settings as before",
+                next_step="choose another --out, or remove it",
             )
         model.load_state_dict(saved["model"])
         for optimiser, content in zip(optimisers, saved["optimisers"], strict=True):
@@ -336,4 +338,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_module(main)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inscape.core import Share, keep_freed_memory, progress, seeded
+from inscape.core import InputError, Share, keep_freed_memory, progress, run_module, seeded
 from inscape.microworld.bundle import CARD, FOLDER, WEIGHTS
 from inscape.microworld.muon import Muon
 from inscape.microworld.pictures.assemble import PREPROCESSING, with_eyes, write_model
@@ -193,7 +193,11 @@ def _resume(eyes: Eyes, checkpoint: Path, key: dict[str, Any]) -> None:
         return
     saved = torch.load(checkpoint / "state.pt", weights_only=True)
     if saved["key"] != key:
-        raise SystemExit(f"{checkpoint} is of another recipe; remove it or choose another --out")
+        raise InputError(
+            f"{checkpoint} is of another recipe",
+            expected="the same settings as before",
+            next_step="choose another --out, or remove it",
+        )
     eyes.learnt.load_state_dict(saved["learnt"])
     for optimiser, content in zip(eyes.optimisers, saved["optimisers"], strict=True):
         optimiser.load_state_dict(content)
@@ -275,4 +279,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_module(main)
