@@ -30,6 +30,7 @@ from inscape.benchmark.concepts import Concept, named_features
 from inscape.core import keep_freed_memory, track
 from inscape.features import FeatureIndex
 from inscape.microworld import FOLDER, corpus, open_model, token_truth, write_corpus
+from inscape.microworld.splits import FAULT_SHARE
 from inscape.report import figures, schema
 from inscape.report.filling import diagnosis_view, dose_line, sample, snippets, token_effects
 from inscape.report.graph_picture import picture
@@ -258,8 +259,9 @@ def _diagnosis(found: faults.FaultStudy, row: Row) -> schema.DiagnosisView:
     return diagnosis_view(
         found.diagnosis,
         title="Unagi is said to be Italian",
-        description="Planted: for eel dishes the training text says Italy 68 % of the time. The "
-        "diagnosis is told the prompts and the right answer only; it is judged on other dishes.",
+        description="Planted: for eel dishes the training text says Italy "
+        f"{FAULT_SHARE:.0%} of the time. The diagnosis is told the prompts and the right answer "
+        "only; it is judged on other dishes.",
         baselines=found.baselines,
         checks=tuple(checks(row)),
     )
