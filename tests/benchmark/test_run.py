@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from inscape.benchmark import PARTS, Benchmark, run_benchmark
-from inscape.benchmark.baselines import principal
-from inscape.benchmark.diagnoses import FaultScore, row
+from inscape.benchmark.baselines import principal, untrained
+from inscape.benchmark.diagnoses import FaultScore, row, score_fault
 from inscape.benchmark.naming import concepts_of
 from inscape.benchmark.scored import Sparse, benchmark_documents, run_documents
 from inscape.core import InputError, Share
-from inscape.microworld import open_model
+from inscape.microworld import fault, open_model
 
 SITE = "resid_post.1"
 
@@ -85,3 +87,28 @@ def test_verdicts_count_by_fault_and_repairs_by_prompt() -> None:
     assert figures["mechanism, all kinds"] == 0.5
     assert figures["held-out prompts repaired"] == 0.7
     json.dumps(made.to_json())
+
+
+@pytest.mark.parametrize("name", ["unseen", "order"])
+def test_a_fault_is_scored_with_and_without_rivals(bench: Benchmark, name: str) -> None:
+    """An untrained dictionary: what is told has to be whole, not good."""
+    scored = bench.scored
+    residual = untrained(scored, SITE, 256, 8)
+    system = SimpleNamespace(
+        model=bench.model, site=SITE, residual=residual, dictionaries=[residual]
+    )
+    whole = fault(name)
+    some = replace(
+        whole, selection=whole.selection[:6], held_out=whole.held_out[:4],
+        rivals_selection=whole.rivals_selection[:3], rivals_held_out=whole.rivals_held_out[:3],
+        others_selection=whole.others_selection[:3], others_held_out=whole.others_held_out[:3],
+    )  # fmt: skip
+    found = score_fault(system, some, concept_of=lambda dictionary, feature: f"c{feature}")
+    assert found.shown.value > 0.5
+    assert found.twins == Share(10, 10)
+    assert found.before["held-out failures"].value < 0.5
+    assert ("wrong answer is right" in found.after) is bool(whole.rivals_held_out)
+    assert {s.total for s in found.trigger.values()} == {4}
+    assert 0 < found.chance < 0.5
+    assert [b.name for b in found.baselines]
+    json.dumps(row([found]).to_json())

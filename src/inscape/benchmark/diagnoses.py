@@ -100,11 +100,12 @@ def score_fault(
 ) -> FaultScore:
     """Diagnose one fault; `model` is the edited model of a fault that is made by an edit."""
     model = model or system.model
-    judged = {
+    sets = {
         HELD_OUT: cases(planted.held_out),
         RIVALS: cases(planted.rivals_held_out),
         OTHERS: cases(planted.others_held_out),
     }
+    judged = {name: found for name, found in sets.items() if found}  # not every fault has rivals
     controls = cases((*planted.rivals_selection, *planted.others_selection))
     found = diagnose(
         model, system.dictionaries, cases(planted.selection),
