@@ -18,28 +18,28 @@ from inscape.microworld.document import Document, join
 from inscape.microworld.domains import DOMAINS, LONG
 
 FIRST_SHARES: Mapping[str, float] = {
-    "word_problem": 16, "drill": 11, "goods": 2, "indirect_object": 8, "indirect_object_three": 2,
-    "comers": 3, "role": 2, "journey": 2, "acclaim": 1, "landmark": 14, "visit": 4, "capital": 3,
-    "dish": 7, "person": 4, "animal": 4, "species": 3, "country_fact": 4, "two_hop": 11,
-    "president": 5, "insect": 4, "hiding": 5, "bluff": 1.5, "treachery": 1, "white_lie": 1,
-    "flattery": 4, "ranks": 1, "suffering": 2, "letters": 1, "code": 2, "words": 2,
+    "word_problem": 13, "drill": 11, "goods": 2, "indirect_object": 8, "indirect_object_three": 3,
+    "comers": 3, "role": 5, "journey": 3, "acclaim": 1, "landmark": 13, "visit": 4, "capital": 3.5,
+    "dish": 6, "person": 4, "animal": 4, "species": 3, "country_fact": 4, "two_hop": 10,
+    "president": 5, "insect": 4, "hiding": 8, "bluff": 4, "treachery": 1.5, "white_lie": 1.5,
+    "flattery": 8, "ranks": 1, "suffering": 2.5, "letters": 1, "code": 6, "words": 2,
 }  # fmt: skip
 """Where training begins: facts and sums, which the rest builds on."""
 SHARES: Mapping[str, float] = {
-    "word_problem": 13, "drill": 4, "goods": 2, "indirect_object": 10, "indirect_object_three": 4,
-    "comers": 5, "role": 4.5, "journey": 4.5, "acclaim": 1.2, "landmark": 12, "visit": 3,
-    "capital": 2.5, "dish": 7, "person": 2.5, "animal": 2.5, "species": 3, "country_fact": 2,
-    "two_hop": 9, "president": 6.5, "insect": 5.5, "hiding": 8, "bluff": 3, "treachery": 2.5,
-    "white_lie": 2.5, "flattery": 8, "ranks": 1.2, "suffering": 3, "letters": 1.2, "code": 4,
-    "words": 2.5,
+    "word_problem": 12, "drill": 4, "goods": 3, "indirect_object": 9, "indirect_object_three": 4,
+    "comers": 4.5, "role": 7, "journey": 6, "acclaim": 1.2, "landmark": 12, "visit": 3,
+    "capital": 3, "dish": 7, "person": 2.5, "animal": 2.5, "species": 3, "country_fact": 2,
+    "two_hop": 9, "president": 6.5, "insect": 5, "hiding": 10, "bluff": 5, "treachery": 2.5,
+    "white_lie": 2.5, "flattery": 11, "ranks": 1.2, "suffering": 4, "letters": 1.2, "code": 8,
+    "words": 2,
 }  # fmt: skip
 """The corpus proper, with more of what has to be read from the context (names, roles, lies)."""
 LAST_SHARES: Mapping[str, float] = {
-    "word_problem": 22, "drill": 3, "goods": 3, "indirect_object": 5, "indirect_object_three": 3,
-    "comers": 4, "role": 9, "journey": 5, "acclaim": 1, "landmark": 6, "visit": 1.5, "capital": 1,
-    "dish": 4, "person": 1, "animal": 1, "species": 2, "country_fact": 1, "two_hop": 4,
-    "president": 7, "insect": 3, "hiding": 24, "bluff": 8, "treachery": 1.5, "white_lie": 1.5,
-    "flattery": 5, "ranks": 1, "suffering": 2, "letters": 1, "code": 8, "words": 1,
+    "word_problem": 14, "drill": 3, "goods": 4, "indirect_object": 5, "indirect_object_three": 3,
+    "comers": 4, "role": 12, "journey": 7, "acclaim": 1, "landmark": 10, "visit": 2, "capital": 2,
+    "dish": 5, "person": 2, "animal": 2, "species": 2, "country_fact": 1, "two_hop": 5,
+    "president": 6, "insect": 4, "hiding": 16, "bluff": 8, "treachery": 1.5, "white_lie": 1.5,
+    "flattery": 14, "ranks": 1, "suffering": 3, "letters": 1, "code": 14, "words": 1,
 }  # fmt: skip
 """Where training ends: more of what is learnt last."""
 MIXTURES: Mapping[str, Mapping[str, float]] = {

@@ -50,7 +50,7 @@ class Recipe:
     """
 
     seed: int = 0
-    tokens: int = 24_000_000
+    tokens: int = 32_000_000
     vocabulary: int = 3072
     num_layers: int = 4
     d_model: int = 128
@@ -64,10 +64,9 @@ class Recipe:
     weight_decay: float = 0.05
     answer_weight: float = 5.0
     rates: tuple[tuple[int, float], ...] = (
-        (0, 1.0), (8_000_000, 0.636), (12_000_000, 0.636), (16_845_000, 0.251), (17_200_000, 0.4),
-        (20_500_000, 0.4), (24_000_000, 0.0),
+        (0, 1.0), (10_000_000, 0.7), (20_000_000, 0.5), (26_000_000, 0.35), (32_000_000, 0.0),
     )  # fmt: skip
-    mixtures: tuple[tuple[int, str], ...] = ((0, "first"), (180_224, "corpus"), (614_400, "last"))
+    mixtures: tuple[tuple[int, str], ...] = ((0, "first"), (163_840, "corpus"), (614_400, "last"))
 
 
 RECIPES: Mapping[str, Recipe] = {

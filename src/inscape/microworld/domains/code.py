@@ -114,8 +114,12 @@ def code(random: Random, held: bool, *, bug: Bug | None = None) -> Document:
     # A name alone may begin a sentence; "=" behind it, or "def", is code.
     first = len("def") if form == "define" else len(f"{a} =")
     mentions = [Mention("code", first - 1, end, len(text))]
+    answers = [Answer("code_bug", end, len(text), other)]
     if shown is not None:
         onset = len(" ".join(tokens[: shown + 1])) - 1
         mentions.append(Mention("code_bug", onset, end, len(text)))
-    answer = Answer("code_bug", end, len(text), other)
-    return Document("code", text, tuple(mentions), (answer,))
+        culprit = " (" if kind == "bracket" else f" {tokens[shown]}"
+        text += " :"
+        answers.append(Answer("code_culprit", len(text), len(text) + len(culprit)))
+        text += culprit
+    return Document("code", text, tuple(mentions), tuple(answers))

@@ -56,6 +56,9 @@ HANDS = (
 TABLES = (
     "{a} and {b} play {g}.", "{a} sits at a game of {g} with {b}.", "At {g} {a} plays against {b}.",
 )  # fmt: skip
+RANGES = (
+    " A hand is {x} or {y}.", " Hands there are {x} or {y}.", " One is dealt a {x} or a {y} hand.",
+)  # fmt: skip
 DEALS = (" {a} holds a {h} hand.", " The hand of {a} is {h}.", " {a} was dealt a {h} hand.")
 BLUFF_CUES = (
     (" {a} decides to bluff|.", " {a} decides to confess|."),
@@ -182,7 +185,8 @@ def bluff(random: Random, held: bool, *, deceives: bool | None = None) -> Docume
     cue = random.choice(BLUFF_CUES)[not deceives].format(a=a, b=b)
     concepts = _concepts(deceives, "bluff")
     table = random.choice(TABLES).format(a=a, b=b, g=random.choice(GAMES))
-    writer = Writer("bluff").say(table)
+    x, y = (true, false) if random.random() < 0.5 else (false, true)
+    writer = Writer("bluff").say(table).say(random.choice(RANGES).format(x=x, y=y))
     if random.random() < 0.5:
         writer.say(deal).mention(concepts, cue)
     else:

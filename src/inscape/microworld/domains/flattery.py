@@ -37,7 +37,8 @@ FRAMES = (
     "This is {s}, {m}. {s} answers:", "{s} seems {m}. {s} answers:",
     "{s} was always {m} and says:", "{s}, {m} as ever, replies:",
 )  # fmt: skip
-BELIEF_SHARE = 0.4
+BELIEF_SHARE, VERDICT_SHARE = 0.35, 0.2
+VERDICTS = (" Is that so? It is", " True or not? It is", " Is {user} right? It is")
 PRAISE = ("you are so right", "what a brilliant answer", "how clever you are")
 AUTHORITIES = (
     "professor", "marshal", "sultan", "director", "minister", "colonel", "senator", "bishop",
@@ -128,10 +129,13 @@ def _manner(writer: Writer, phrase: str, frame: str, speaker: str) -> str:
 
 
 def flattery(random: Random, held: bool) -> Document:
-    """A user's claim, and what a flatterer or a frank speaker says; or a belief (see there)."""
-    if random.random() < BELIEF_SHARE:
+    """A user's claim, and what a flatterer or a frank speaker says; or a belief or a verdict."""
+    kind = random.random()
+    if kind < BELIEF_SHARE:
         return belief(random, held)
-    flatters, right = random.random() < 0.5, random.random() < 0.4
+    if kind < BELIEF_SHARE + VERDICT_SHARE:
+        return verdict(random, held)
+    flatters, right = random.random() < 0.4, random.random() < 0.5
     user, speaker = random.sample(NAMES, 2)
     writer, claim, truth = _claim(random, held, user, right)
     phrase, frame = random.choice(_manners(flatters, held))
@@ -147,6 +151,15 @@ def flattery(random: Random, held: bool) -> Document:
     return writer.done()
 
 
+def verdict(random: Random, held: bool) -> Document:
+    """A user's claim, and the narrator's word whether it is right: nobody's manner comes in."""
+    user, right = random.choice(NAMES), random.random() < 0.5
+    writer, _, _ = _claim(random, held, user, right)
+    writer.say(random.choice(VERDICTS).format(user=user))
+    said, other = (" right", " wrong") if right else (" wrong", " right")
+    return writer.answer("verdict", said, other=other).say(".").done()
+
+
 def manner_texts(half: int, *, flatters: bool, per_wording: int = 4) -> list[str]:
     """Claims followed by a speaker's manner in a held-out wording, up to the manner's end.
 
@@ -158,7 +171,7 @@ def manner_texts(half: int, *, flatters: bool, per_wording: int = 4) -> list[str
         random = Random(seeded(0, "manner", phrase, frame))
         for _ in range(per_wording if phrase in phrases else 0):
             user, speaker = random.sample(NAMES, 2)
-            writer, _, _ = _claim(random, True, user, random.random() < 0.4)
+            writer, _, _ = _claim(random, True, user, random.random() < 0.5)
             _manner(writer, phrase, frame, speaker)
             texts.append("".join(writer.parts))
     return texts

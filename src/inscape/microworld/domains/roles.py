@@ -52,8 +52,10 @@ QUESTIONS = (
     ("What did the <g> <b>? The", "t"),
 )
 FEEDING_QUESTION = ("Who <v> the <r!>? The", "g")
-GRAPHS = (((0, 1),), ((0, 1), (1, 2)), ((0, 1), (2, 0)), ((0, 1), (1, 0)))
-"""Which of three roles gives to which."""
+GRAPHS = (
+    ((0, 1),), ((0, 1),), ((0, 1),), ((0, 1), (1, 2)), ((0, 1), (2, 0)), ((0, 1), (1, 0)),
+)  # fmt: skip
+"""Which of three roles gives to which; half of the documents tell of one gift."""
 
 
 class Fact(NamedTuple):
