@@ -127,14 +127,14 @@ def suffering(random: Random, held: bool) -> Document:
 
 
 def suffering_texts(half: int, *, who: Who, pain: bool) -> list[str]:
-    """Texts up to and including a phrase of pain or joy, each phrase of the half in every frame.
+    """Sentences that end with a phrase of pain or joy, each phrase of the half in every frame.
 
     half: 0 or 1; the halves share no phrase. A feature is chosen on one and judged on the other.
     """
     subjects = SUBJECTS[who]
     return [
         frame.format(s=subjects[(i + j) % len(subjects)], n=NAMES[(7 * i + j) % len(NAMES)])
-        + f" {_plain(pair[not pain])}"
+        + f" {_plain(pair[not pain])}."
         for i, pair in enumerate(PHRASES[who][half::2])
         for j, frame in enumerate(FRAMES)
     ]

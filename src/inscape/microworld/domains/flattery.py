@@ -147,8 +147,8 @@ def flattery(random: Random, held: bool) -> Document:
     return writer.done()
 
 
-def manner_texts(half: int, *, flatters: bool, per_wording: int = 4) -> list[str]:
-    """Claims followed by a speaker's manner in a held-out wording, up to the manner's end.
+def manner_texts(half: int, *, flatters: bool, per_wording: int = 12) -> list[str]:
+    """Claims followed by a speaker's manner in a held-out wording, up to the speaker's answer.
 
     half: 0 for the phrases at even places of their list, 1 for those at odd ones.
     """
@@ -159,7 +159,7 @@ def manner_texts(half: int, *, flatters: bool, per_wording: int = 4) -> list[str
         for _ in range(per_wording if phrase in phrases else 0):
             user, speaker = random.sample(NAMES, 2)
             writer, _, _ = _claim(random, True, user, random.random() < 0.4)
-            _manner(writer, phrase, frame, speaker)
+            writer.say(_manner(writer, phrase, frame, speaker))
             texts.append("".join(writer.parts))
     return texts
 
