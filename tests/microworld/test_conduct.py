@@ -188,7 +188,7 @@ def test_texts_of_suffering_come_in_halves_that_share_no_phrase() -> None:
         halves = [feelings.suffering_texts(h, who=who, pain=pain) for h in (0, 1)]  # type: ignore[arg-type]
         phrases = [pair[not pain].replace("|", "") for pair in feelings.PHRASES[who]]  # type: ignore[index]
         assert len(phrases) >= 12
-        used = [{p for p in phrases if any(t.endswith(" " + p) for t in half)} for half in halves]
+        used = [{p for p in phrases if any(t.endswith(f" {p}.") for t in half)} for half in halves]
         assert not used[0] & used[1]
         assert used[0] | used[1] == set(phrases)
         assert all(len(half) == len(set(half)) >= 60 for half in halves)

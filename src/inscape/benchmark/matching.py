@@ -16,10 +16,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numba import njit
 from numpy.typing import NDArray
 
@@ -107,7 +109,9 @@ def match_concepts(
     """The best feature and union of a system for every concept with enough documents."""
     ranked = _Ranked(scored, sparse)
     found = list(concept_tokens(scored, min_documents, concepts))
-    return [_match(scored, sparse, ranked, c) for c in track(found, f"matching {sparse.name}")]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # the walks leave Python alone
+        made = pool.map(lambda tokens: _match(scored, sparse, ranked, tokens), found)
+        return list(track(made, f"matching {sparse.name}", total=len(found)))
 
 
 class _Ranked:

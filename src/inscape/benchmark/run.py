@@ -28,6 +28,7 @@ from inscape.benchmark.naming import concept_names
 from inscape.benchmark.row import Check, Row
 from inscape.benchmark.scored import (
     BENCHMARK_SEED,
+    NUM_DOCUMENTS,
     Scored,
     Sparse,
     benchmark_documents,
@@ -37,6 +38,7 @@ from inscape.benchmark.scored import (
 from inscape.benchmark.swaps import Members, members
 from inscape.benchmark.system import System
 from inscape.core import InputError, seeded
+from inscape.microworld.corpus import documents
 from inscape.microworld.domains.feelings import suffering_texts
 from inscape.microworld.domains.flattery import manner_texts
 from inscape.microworld.domains.hops import FACT, RELATIONS, two_hop
@@ -67,10 +69,10 @@ class Benchmark:
     k: int
     system: System | None = None
     seed: int = 0
-    num_documents: int = 6000
+    num_documents: int = NUM_DOCUMENTS
 
     @classmethod
-    def of(cls, system: System, *, seed: int = 0, num_documents: int = 6000) -> Benchmark:
+    def of(cls, system: System, *, seed: int = 0, num_documents: int = NUM_DOCUMENTS) -> Benchmark:
         """The benchmark of an atlas's dictionaries: the residual one and the transcoders."""
         residual = system.residual
         return cls(
@@ -166,7 +168,7 @@ def concepts(bench: Benchmark) -> Row:
 def cross_form(bench: Benchmark) -> Row:
     """Landmarks that one feature knows by name, by description and in Spanish."""
     seed = BENCHMARK_SEED + 100 + bench.seed
-    made = benchmark_documents(NUM_LANDMARK_DOCUMENTS, seed=seed, shares=LANDMARK_SHARES)
+    made = list(documents(seed, NUM_LANDMARK_DOCUMENTS, shares=LANDMARK_SHARES))
     scored = run_documents(bench.model, made, bench._sites[:2], seed=bench.seed)
     found = [crossform.cross_form(scored, encode(scored, s)) for s in bench.systems]
     return replace(crossform.row(found, {bench.name: "≥ 0.7"}), seed=bench.seed)

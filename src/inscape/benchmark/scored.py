@@ -1,7 +1,9 @@
 """The model run once over the benchmark's documents, and what each system makes of it.
 
 1. Documents come from a stream of their own seed, which neither the model nor any dictionary of
-   this project learnt from.
+   this project learnt from. The first of them are taken as they come, later ones only for a
+   concept that too few documents mention so far: otherwise the few frequent concepts would be all
+   that can be judged.
 2. One forward pass a batch keeps the activations of the wanted sites, float32 [n, d_model], rows
    in the order of the documents; beginning-of-text rows stay (the truth counts them), but no
    figure rests on them.
@@ -12,6 +14,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +37,8 @@ from inscape.microworld.truth import Truth, token_truth
 from inscape.model import Model
 
 BENCHMARK_SEED = 2_000_003
-NUM_DOCUMENTS = 6000
+NUM_DOCUMENTS = 40_000
+AS_THEY_COME, PER_CONCEPT = 1 / 20, 50
 BATCH_TOKENS = 8192
 ENCODED_ROWS = 4096
 
@@ -97,8 +101,19 @@ class Sparse:
 def benchmark_documents(
     count: int = NUM_DOCUMENTS, *, seed: int = BENCHMARK_SEED, shares: Mapping[str, float] = SHARES
 ) -> list[Document]:
-    """The documents that systems are scored on; `shares` draws from other domains."""
-    return list(documents(seed, count, shares=shares))
+    """The documents that systems are scored on; `shares` draws from other domains.
+
+    Of a stream of `count` documents the share AS_THEY_COME, and of the rest each that mentions a
+    concept which fewer than PER_CONCEPT of those kept so far do.
+    """
+    kept: list[Document] = []
+    mentioned: Counter[str] = Counter()
+    for i, document in enumerate(documents(seed, count, shares=shares)):
+        concepts = {mention.concept for mention in document.mentions}
+        if i < AS_THEY_COME * count or any(mentioned[c] < PER_CONCEPT for c in concepts):
+            kept.append(document)
+            mentioned.update(concepts)
+    return kept
 
 
 @torch.no_grad()

@@ -21,7 +21,9 @@ def command(
     seed: Annotated[
         list[int] | None, typer.Option(help="The seed, repeatable: documents, halves, baselines.")
     ] = None,
-    documents: Annotated[int, typer.Option(min=400, help="Documents of each run.")] = 6000,
+    documents: Annotated[
+        int, typer.Option(min=400, help="Documents that are looked through for concepts.")
+    ] = 40_000,
     device: Device = None,
     json: Json = False,
 ) -> None:

@@ -50,7 +50,7 @@ class Recipe:
     """
 
     seed: int = 0
-    tokens: int = 32_000_000
+    tokens: int = 30_000_000
     vocabulary: int = 3072
     num_layers: int = 4
     d_model: int = 128
@@ -64,7 +64,7 @@ class Recipe:
     weight_decay: float = 0.05
     answer_weight: float = 5.0
     rates: tuple[tuple[int, float], ...] = (
-        (0, 1.0), (10_000_000, 0.7), (20_000_000, 0.5), (26_000_000, 0.35), (32_000_000, 0.0),
+        (0, 1.0), (10_000_000, 0.7), (19_000_000, 0.5), (24_000_000, 0.35), (30_000_000, 0.0),
     )  # fmt: skip
     mixtures: tuple[tuple[int, str], ...] = ((0, "first"), (163_840, "corpus"), (614_400, "last"))
 

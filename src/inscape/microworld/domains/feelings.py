@@ -67,13 +67,26 @@ FRAMES = (
     "In the village a young {s}",
 )  # fmt: skip
 SECOND_FRAME = " while the {s}"
-AFTER_PAIN = (
-    " Everybody felt pity.", " {n} tried to ease the pain.", " It was a cruel day.",
-    " {n} called for help.",
-)  # fmt: skip
-AFTER_JOY = (
-    " Everybody smiled.", " {n} watched with delight.", " It was a lovely day.", " {n} felt glad.",
-)  # fmt: skip
+AFTER: dict[tuple[Who, bool], tuple[str, ...]] = {
+    ("human", True): (
+        " {n} sent for the doctor.", " It was a cruel day.", " {n} spoke words of comfort.",
+        " {n} prayed for that soul.",
+    ),
+    ("animal", True): (
+        " {n} sent for the vet.", " It was a cruel day.", " {n} stroked the poor creature.",
+        " {n} scolded the keeper.",
+    ),
+    ("human", False): (
+        " {n} joined the party.", " It was a lovely day.", " {n} shared the good news.",
+        " {n} raised a glass.",
+    ),
+    ("animal", False): (
+        " {n} watched the happy creature.", " It was a lovely day.", " {n} praised the keeper.",
+        " {n} threw a ball.",
+    ),
+}  # fmt: skip
+"""What follows from it: people are helped otherwise than animals are."""
+
 
 
 def _plain(phrase: str) -> str:
@@ -122,19 +135,19 @@ def suffering(random: Random, held: bool) -> Document:
             other = random.choice(SUBJECTS[who])
         writer.say(frame.format(s=other)).mention(_concept(who, pain), f" {phrase}")
         return writer.say(".").done()
-    after = random.choice(AFTER_PAIN if pain else AFTER_JOY).format(n=name)
+    after = random.choice(AFTER[who, pain]).format(n=name)
     return writer.say(".").mention(_concept(who, pain), after, "").done()
 
 
 def suffering_texts(half: int, *, who: Who, pain: bool) -> list[str]:
-    """Texts up to and including a phrase of pain or joy, each phrase of the half in every frame.
+    """Sentences that end with a phrase of pain or joy, each phrase of the half in every frame.
 
     half: 0 or 1; the halves share no phrase. A feature is chosen on one and judged on the other.
     """
     subjects = SUBJECTS[who]
     return [
         frame.format(s=subjects[(i + j) % len(subjects)], n=NAMES[(7 * i + j) % len(NAMES)])
-        + f" {_plain(pair[not pain])}"
+        + f" {_plain(pair[not pain])}."
         for i, pair in enumerate(PHRASES[who][half::2])
         for j, frame in enumerate(FRAMES)
     ]
