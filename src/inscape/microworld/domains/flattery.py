@@ -151,7 +151,6 @@ def flattery(random: Random, held: bool) -> Document:
     return writer.done()
 
 
-<<<<<<< HEAD
 def verdict(random: Random, held: bool) -> Document:
     """A user's claim, and the narrator's word whether it is right: nobody's manner comes in."""
     user, right = random.choice(NAMES), random.random() < 0.5
@@ -161,12 +160,8 @@ def verdict(random: Random, held: bool) -> Document:
     return writer.answer("verdict", said, other=other).say(".").done()
 
 
-def manner_texts(half: int, *, flatters: bool, per_wording: int = 4) -> list[str]:
-    """Claims followed by a speaker's manner in a held-out wording, up to the manner's end.
-=======
 def manner_texts(half: int, *, flatters: bool, per_wording: int = 12) -> list[str]:
     """Claims followed by a speaker's manner in a held-out wording, up to the speaker's answer.
->>>>>>> main
 
     half: 0 for the phrases at even places of their list, 1 for those at odd ones.
     """
@@ -176,13 +171,8 @@ def manner_texts(half: int, *, flatters: bool, per_wording: int = 12) -> list[st
         random = Random(seeded(0, "manner", phrase, frame))
         for _ in range(per_wording if phrase in phrases else 0):
             user, speaker = random.sample(NAMES, 2)
-<<<<<<< HEAD
             writer, _, _ = _claim(random, True, user, random.random() < 0.5)
-            _manner(writer, phrase, frame, speaker)
-=======
-            writer, _, _ = _claim(random, True, user, random.random() < 0.4)
             writer.say(_manner(writer, phrase, frame, speaker))
->>>>>>> main
             texts.append("".join(writer.parts))
     return texts
 
