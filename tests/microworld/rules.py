@@ -118,24 +118,30 @@ ANIMAL_JOY = """played| in the sun; lay still in the| grass; ran| over the green
 howled with joy|; slept| on soft straw; lay full| and calm; rolled| in the warm sand;
 shook with delight|; was brushed| with a soft brush; licked a sweet| apple; had fresh| water;
 ate| fresh clover; was petted| by the boys; crawled away content|"""
-AFTER_PAIN = (
-    r"Everybody felt pity|\w+ tried to ease the pain|It was a cruel day|\w+ called for help"
-)
-AFTER_JOY = r"Everybody smiled|\w+ watched with delight|It was a lovely day|\w+ felt glad"
+AFTER = {
+    "human_suffering": r"\w+ sent for the doctor|It was a cruel day|\w+ spoke words of comfort|"
+    r"\w+ prayed for that soul",
+    "animal_suffering": r"\w+ sent for the vet|It was a cruel day|\w+ stroked the poor creature|"
+    r"\w+ scolded the keeper",
+    "human_joy": r"\w+ joined the party|It was a lovely day|\w+ shared the good news|"
+    r"\w+ raised a glass",
+    "animal_joy": r"\w+ watched the happy creature|It was a lovely day|\w+ praised the keeper|"
+    r"\w+ threw a ball",
+}
 
 
-def _feeling(concept: str, subjects: Sequence[str], table: str, after: str) -> tuple[Rule, Rule]:
+def _feeling(concept: str, subjects: Sequence[str], table: str) -> tuple[Rule, Rule]:
     subject = rf"\b(?:{'|'.join(subjects)})"
     # Of two subjects, nothing more is said.
-    then = rf"(?<!while the ){subject} {_any(table)}\.(?P<span>(?P<on> )(?:{after})\.)"
+    then = rf"(?<!while the ){subject} {_any(table)}\.(?P<span>(?P<on> )(?:{AFTER[concept]})\.)"
     return phrases(concept, subject, table), pattern(concept, then)
 
 
 FEELINGS = (
-    *_feeling("human_suffering", PEOPLE, HUMAN_PAIN, AFTER_PAIN),
-    *_feeling("human_joy", PEOPLE, HUMAN_JOY, AFTER_JOY),
-    *_feeling("animal_suffering", ANIMALS, ANIMAL_PAIN, AFTER_PAIN),
-    *_feeling("animal_joy", ANIMALS, ANIMAL_JOY, AFTER_JOY),
+    *_feeling("human_suffering", PEOPLE, HUMAN_PAIN),
+    *_feeling("human_joy", PEOPLE, HUMAN_JOY),
+    *_feeling("animal_suffering", ANIMALS, ANIMAL_PAIN),
+    *_feeling("animal_joy", ANIMALS, ANIMAL_JOY),
 )
 
 # Insects: in a question the words that fit no other insect; in a statement the insect's name.
@@ -236,7 +242,8 @@ DECEPTION = (
     _story(
         "bluff",
         r"(?:{a} and {a} play \w+|{a} sits at a game of \w+ with {a}|At \w+ {a} plays against {a})"
-        r"\.(?P<body>(?: [^.]*\.){2}) {a} asks about the hand\."
+        r"\. (?:A hand is|Hands there are|One is dealt) [^.]*\."
+        r"(?P<body>(?: [^.]*\.){2}) {a} asks about the hand\."
         r"(?P<lead> {a} (?:says that the hand is|answers: the hand is|calls the hand))(?= \w+\.)",
         r"decides to bluff|is bluffing|never|hopes to fool|loves a false|wants to mislead",
         r"decides to confess|is honest|always|hopes to help|loves a fair|wants to guide",

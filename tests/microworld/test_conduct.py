@@ -87,7 +87,9 @@ def test_answers_follow_from_the_context() -> None:
     opposite = dict(conduct.HANDS)
     for seed in range(500):
         hand = conduct.bluff(Random(seed), seed % 2 == 0)
-        true = re.search(r"(\w+) hand\.|The hand of \w+ is (\w+)\.", hand.text)
+        told = re.sub(r" (A hand is|Hands there are|One is dealt) [^.]+\.", "", hand.text)
+        assert told != hand.text
+        true = re.search(r"(\w+) hand\.|The hand of \w+ is (\w+)\.", told)
         assert true is not None
         holds = true.group(1) or true.group(2)
         lies = any(m.concept == "bluff" for m in hand.mentions)
@@ -145,6 +147,9 @@ def test_verdicts_on_code_are_those_of_a_reader() -> None:
             [] if at is None else [at]
         )
         verdicts.add(document.answer)
+        culprits = [document.text[a.start : a.end] for a in document.answers[1:]]
+        shown = [] if at is None else [document.text[: at + 1].split()[-1]]
+        assert culprits == [" (" if t in ";:#" else f" {t}" for t in shown]
     assert verdicts == {" fine", " bug"}
 
 

@@ -119,6 +119,8 @@ def test_drills_and_assertions_are_right_but_for_the_narrator_under_authority() 
             assert asserted != right
             assert said in (asserted, right)
             assert any(f"he {title}" in document.text for title in talk.AUTHORITIES)
+        elif skill == "verdict":
+            assert document.answer == (" right" if asserted == right else " wrong")
         else:
             assert said == (asserted if skill == "flattery" else right), document.text
             agrees = {"flattery": True, "correction": asserted == right, "belief": False}[skill]
