@@ -1,13 +1,15 @@
-"""Does one feature know a landmark in every form: name, description, another language?
+"""Does one feature know a landmark in every form: name, description, another language, picture?
 
-1. A mention's score under a feature is the largest activation on its tokens from the onset on.
+1. A mention's score under a feature is the largest activation on its tokens from the onset on; in
+   a picture these are all patches that show the landmark.
 2. The selection half chooses a feature and a threshold for each landmark: the greatest least recall
    over the forms, less the greater of two false rates (mentions of other landmarks of the same
    country, and of all others).
 3. On the judging half the landmark counts when the recall is at least MIN_RECALL in each form, and
    both false rates are at most MAX_FALSE.
-Forms are those that the truth names; a landmark takes part with its forms that have at least
-MIN_MENTIONS mentions in each half, if these are two or more.
+Forms are those that the truth names (but for words that merely refer to a picture); a landmark
+takes part with its forms that have at least MIN_MENTIONS mentions in each half, if these are two or
+more.
 """
 
 from __future__ import annotations
@@ -111,25 +113,36 @@ def cross_form(
 
 
 class _Mentions:
-    """Every mention of the keys: its row range, its landmark's number, its form, its half."""
+    """Every mention of the keys: its rows, its landmark's number, its form, its half."""
 
     def __init__(self, scored: Scored, keys: Sequence[str]) -> None:
         truth = scored.truth
         self.keys = list(keys)
         empty = np.zeros((0, 2), np.int64)
-        self.ranges = np.concatenate([empty, *(truth.spans[k] for k in keys)])
-        counts = [len(truth.spans[k]) for k in keys]
-        self.owner = np.repeat(np.arange(len(keys)), counts)
-        self.form = np.array([f for k in keys for f in truth.forms[k]], dtype=object)
-        self.selection = scored.selection[self.ranges[:, 0]]
+        ranges = np.concatenate([empty, *(truth.spans[k] for k in keys)])
+        owner = np.repeat(np.arange(len(keys)), [len(truth.spans[k]) for k in keys])
+        form = np.array([f for k in keys for f in truth.forms[k]], dtype=object)
+        # The rows of a picture's patches that show the same thing are one mention.
+        document = np.where(form == "picture", scored.documents[ranges[:, 0]], -1)
+        which = np.where(form == "picture", 0, 1 + np.arange(len(ranges)))
+        _, first, mention = np.unique(
+            np.stack([owner, document, which], 1), axis=0, return_index=True, return_inverse=True
+        )
+        kept = form[first] != "reference"
+        number = np.where(kept, np.cumsum(kept) - 1, -1)
+        self._ranges, self._mention = ranges, number[mention.reshape(-1)]
+        self.owner, self.form = owner[first][kept], form[first][kept]
+        self.selection = scored.selection[ranges[first, 0]][kept]
 
     @cached_property
     def _tokens(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(mention, row) of every token of every mention."""
-        lengths = self.ranges[:, 1] - self.ranges[:, 0]
-        mention = np.repeat(np.arange(len(lengths)), lengths)
+        used = self._mention >= 0
+        ranges, mention = self._ranges[used], self._mention[used]
+        lengths = ranges[:, 1] - ranges[:, 0]
+        part = np.repeat(np.arange(len(lengths)), lengths)
         first = np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return mention, self.ranges[mention, 0] + np.arange(len(mention)) - first
+        return mention[part], ranges[part, 0] + np.arange(len(part)) - first
 
     def enough(self, own: NDArray[np.bool_]) -> list[str]:
         """The named forms with MIN_MENTIONS among these mentions in each half."""
@@ -140,7 +153,7 @@ class _Mentions:
     def scores(self, sparse: Sparse) -> Floats:
         """Largest activation of each feature on each mention, [features, mentions]."""
         mention, row = self._tokens
-        best = np.zeros((sparse.num_features, len(self.ranges)), np.float32)
+        best = np.zeros((sparse.num_features, len(self.owner)), np.float32)
         size = 1 + max(int(row.max(initial=0)), int(sparse.rows.max(initial=0)))
         order = np.argsort(row, kind="stable")
         mention, starts = mention[order], np.searchsorted(row[order], np.arange(size + 1))

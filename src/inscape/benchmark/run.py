@@ -33,11 +33,14 @@ from inscape.benchmark.scored import (
     Sparse,
     benchmark_documents,
     encode,
+    joined,
     run_documents,
+    run_pictures,
 )
 from inscape.benchmark.swaps import Members, members
 from inscape.benchmark.system import System
 from inscape.core import InputError, seeded
+from inscape.microworld.bundle import open_image_model
 from inscape.microworld.corpus import documents
 from inscape.microworld.domains.feelings import suffering_texts
 from inscape.microworld.domains.flattery import manner_texts
@@ -47,10 +50,12 @@ from inscape.microworld.domains.wording import in_country
 from inscape.microworld.facts import COUNTRIES
 from inscape.microworld.faults import FAULTS, fault
 from inscape.microworld.patches import open_edited, patch_names
+from inscape.microworld.pictures.documents import picture_document
 from inscape.model import Model
 
 Kind = Literal["human", "animal"]
 NUM_LANDMARK_DOCUMENTS = 4000
+NUM_PICTURES = 1500
 NUM_PROMPTS = 3000
 LANDMARK_SHARES = {"landmark": 2.0, "visit": 1.0}
 
@@ -98,6 +103,13 @@ class Benchmark:
         """The documents, run."""
         made = benchmark_documents(self.num_documents, seed=BENCHMARK_SEED + self.seed)
         return run_documents(self.model, made, self._sites, seed=self.seed)
+
+    @cached_property
+    def landmarks(self) -> Scored:
+        """Documents about landmarks, run."""
+        seed = BENCHMARK_SEED + 100 + self.seed
+        made = list(documents(seed, NUM_LANDMARK_DOCUMENTS, shares=LANDMARK_SHARES))
+        return run_documents(self.model, made, self._sites[:2], seed=self.seed)
 
     @cached_property
     def systems(self) -> list[Features]:
@@ -167,11 +179,21 @@ def concepts(bench: Benchmark) -> Row:
 
 def cross_form(bench: Benchmark) -> Row:
     """Landmarks that one feature knows by name, by description and in Spanish."""
-    seed = BENCHMARK_SEED + 100 + bench.seed
-    made = list(documents(seed, NUM_LANDMARK_DOCUMENTS, shares=LANDMARK_SHARES))
-    scored = run_documents(bench.model, made, bench._sites[:2], seed=bench.seed)
-    found = [crossform.cross_form(scored, encode(scored, s)) for s in bench.systems]
+    found = [
+        crossform.cross_form(bench.landmarks, encode(bench.landmarks, s)) for s in bench.systems
+    ]
     return replace(crossform.row(found, {bench.name: "≥ 0.7"}), seed=bench.seed)
+
+
+def pictures(bench: Benchmark) -> Row:
+    """The same with pictures as a fourth form, of the same language model with eyes."""
+    random = Random(seeded(bench.seed, "pictures"))
+    made = [picture_document(random, False, kind="landmark") for _ in range(NUM_PICTURES)]
+    seen = run_pictures(open_image_model(), made, bench._sites[:2], seed=bench.seed)
+    scored = joined(bench.landmarks, seen)
+    found = [crossform.cross_form(scored, encode(scored, s)) for s in bench.systems]
+    made_row = crossform.row(found, {bench.name: "≥ 0.6"}, "pictures")
+    return replace(made_row, seed=bench.seed)
 
 
 def held_out_wordings(bench: Benchmark) -> Row:
@@ -246,6 +268,7 @@ def faults(bench: Benchmark) -> Row:
 PARTS: Mapping[str, Callable[[Benchmark], Row]] = {
     "concepts": concepts,
     "crossform": cross_form,
+    "pictures": pictures,
     "wordings": held_out_wordings,
     "reasoning": reasoning_steps,
     "tens": partial(operand_digit, prefix="first_tens", unit=10),

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +32,11 @@ from inscape.features import document_halves
 from inscape.features.sparse import FLOAT16_LIMIT, FLOAT16_TINY
 from inscape.microworld.corpus import SHARES, documents
 from inscape.microworld.document import Document
+from inscape.microworld.pictures.documents import PictureDocument, picture_truth
 from inscape.microworld.skills import pad
 from inscape.microworld.truth import Truth, token_truth
 from inscape.model import Model
+from inscape.model.images import Inputs
 
 BENCHMARK_SEED = 2_000_003
 NUM_DOCUMENTS = 40_000
@@ -116,7 +118,6 @@ def benchmark_documents(
     return kept
 
 
-@torch.no_grad()
 def run_documents(
     model: Model, texts: Sequence[Document], sites: Sequence[str], *, seed: int = 0
 ) -> Scored:
@@ -129,10 +130,46 @@ def run_documents(
     if not texts:
         raise InputError("there are no documents", expected="at least two")
     ids, truth = token_truth(model.tokenizer, texts)
+    return _run(model, ids, truth, sites, seed, lambda tokens, _: tokens)
+
+
+def run_pictures(
+    model: Model, made: Sequence[PictureDocument], sites: Sequence[str], *, seed: int = 0
+) -> Scored:
+    """Run an image-text model over pictures with their texts; patches have rows of their own.
+
+    Raises:
+        InputError: there are no documents, or the model reads no pictures.
+        SiteError: the model has no such site.
+    """
+    if not made or model.image_id is None:
+        missing = "there are no pictures" if not made else f"{model.name} reads no pictures"
+        raise InputError(missing, expected="pictures and an image-text model")
+    image_id = model.image_id
+    ids, truth = picture_truth(model.tokenizer, made, image_id)
+
+    def inputs(tokens: Tensor, chosen: Sequence[int]) -> Inputs:
+        pixels = model.pixels(np.stack([made[i].picture.pixels for i in chosen]))
+        return Inputs(tokens, pixels, image_id)
+
+    return _run(model, ids, truth, sites, seed, inputs)
+
+
+@torch.no_grad()
+def _run(
+    model: Model,
+    ids: Sequence[Sequence[int]],
+    truth: Truth,
+    sites: Sequence[str],
+    seed: int,
+    inputs: Callable[[Tensor, Sequence[int]], Tensor | Inputs],
+) -> Scored:
+    """`inputs` makes what the model takes from padded token ids and the documents' numbers."""
     names = sorted({str(model.site(site)) for site in sites})
     acts = {name: torch.empty(truth.num_tokens, model.d_model) for name in names}
     for chosen in track(_batches([len(row) for row in ids]), "running documents", unit="batch"):
-        run = model.run(pad([ids[i] for i in chosen]).to(model.device), read=names)
+        padded = pad([ids[i] for i in chosen]).to(model.device)
+        run = model.run(inputs(padded, chosen), read=names)
         for name in names:
             values = run[name].float().cpu()
             for row, i in enumerate(chosen):
@@ -144,6 +181,39 @@ def run_documents(
     if model.bos_id is not None:
         considered[tokens == model.bos_id] = False
     return Scored(tokens, owners, considered, document_halves(owners, seed), truth, acts)
+
+
+def joined(first: Scored, second: Scored) -> Scored:
+    """The documents of both, those of the second after those of the first; sites that both read."""
+    size, count = len(first.tokens), first.num_documents
+    return Scored(
+        np.concatenate([first.tokens, second.tokens]),
+        np.concatenate([first.documents, second.documents + np.int32(count)]),
+        np.concatenate([first.considered, second.considered]),
+        np.concatenate([first.selection, second.selection]),
+        Truth(
+            np.concatenate([first.truth.starts, second.truth.starts + size]),
+            size + second.truth.num_tokens,
+            _both(first.truth.spans, second.truth.spans, size),
+            _both(first.truth.scopes, second.truth.scopes, size),
+            {
+                c: first.truth.forms.get(c, []) + second.truth.forms.get(c, [])
+                for c in first.truth.forms.keys() | second.truth.forms.keys()
+            },
+        ),
+        {site: torch.cat([x, second.acts[site]]) for site, x in first.acts.items()
+         if site in second.acts},
+    )  # fmt: skip
+
+
+def _both(
+    first: Mapping[str, NDArray[np.int64]], second: Mapping[str, NDArray[np.int64]], size: int
+) -> dict[str, NDArray[np.int64]]:
+    empty = np.zeros((0, 2), np.int64)
+    return {
+        c: np.concatenate([first.get(c, empty), second.get(c, empty) + size])
+        for c in first.keys() | second.keys()
+    }
 
 
 def _batches(lengths: Sequence[int]) -> list[list[int]]:

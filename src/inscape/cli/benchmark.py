@@ -14,8 +14,8 @@ def command(
     part: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this part, repeatable: concepts, crossform, wordings, reasoning, "
-            "tens, ones, faults."
+            help="Only this part, repeatable: concepts, crossform, pictures, wordings, "
+            "reasoning, tens, ones, faults."
         ),
     ] = None,
     seed: Annotated[

@@ -1,6 +1,14 @@
 """The microworld: bundled models and corpora in which the truth is known."""
 
-from inscape.microworld.bundle import FOLDER, card, corpus, open_model, write_corpus
+from inscape.microworld.bundle import (
+    FOLDER,
+    IMAGES,
+    card,
+    corpus,
+    open_image_model,
+    open_model,
+    write_corpus,
+)
 from inscape.microworld.corpus import documents, held_out_documents
 from inscape.microworld.document import Document
 from inscape.microworld.faults import Fault, FaultPrompt, Prompt, fault
@@ -8,6 +16,7 @@ from inscape.microworld.truth import Truth, token_truth
 
 __all__ = [
     "FOLDER",
+    "IMAGES",
     "Document",
     "Fault",
     "FaultPrompt",
@@ -18,6 +27,7 @@ __all__ = [
     "documents",
     "fault",
     "held_out_documents",
+    "open_image_model",
     "open_model",
     "token_truth",
     "write_corpus",

@@ -11,6 +11,7 @@ from inscape.model import Model
 from inscape.storage import atomic_write, file_hash, read_json
 
 FOLDER = Path(__file__).parent / "weights"
+IMAGES = Path(__file__).parent / "weights_images"
 WEIGHTS, CARD = "model.safetensors", "card.json"
 CORPUS_SEED = 1_000_003
 """The seed of the corpus that dictionaries learn from: another stream than the model's own."""
@@ -23,14 +24,28 @@ def open_model(*, device: str | None = None) -> Model:
         ModelError: the installed package lacks its weights.
         DataError: they are not those that the card speaks of.
     """
-    if not (FOLDER / "config.json").is_file():
+    return _open(FOLDER, "inscape.microworld.train", device)
+
+
+def open_image_model(*, device: str | None = None) -> Model:
+    """The bundled language model with eyes: `model.prompt(text, picture)` asks about a picture.
+
+    Raises:
+        ModelError: the installed package lacks its weights.
+        DataError: they are not those that the card speaks of.
+    """
+    return _open(IMAGES, "inscape.microworld.pictures.train", device)
+
+
+def _open(folder: Path, module: str, device: str | None) -> Model:
+    if not (folder / "config.json").is_file():
         raise ModelError(
-            f"the bundled weights are not at {FOLDER}",
+            f"the bundled weights are not at {folder}",
             expected="a package with its data",
-            next_step="install inscape again, or train them: python -m inscape.microworld.train",
+            next_step=f"install inscape again, or train them: python -m {module}",
         )
-    check_weights(FOLDER)
-    return Model.open(FOLDER, device=device)
+    check_weights(folder)
+    return Model.open(folder, device=device)
 
 
 def check_weights(folder: Path) -> None:

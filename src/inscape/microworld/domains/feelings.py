@@ -88,7 +88,6 @@ AFTER: dict[tuple[Who, bool], tuple[str, ...]] = {
 """What follows from it: people are helped otherwise than animals are."""
 
 
-
 def _plain(phrase: str) -> str:
     return phrase.replace("|", "")
 
