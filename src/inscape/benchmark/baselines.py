@@ -7,9 +7,9 @@ single bigrams, as features of their own. Ceilings, one detector a concept:
 - lookup: each token (with backoff: each bigram) scores the share of its occurrences on the
   selection half that are positive; a threshold from the same half. The best that can be done
   without context.
-- probe: logistic regression on the site's standardised activations, Newton's method on all
-  positives and a sample of negatives, once more with the negatives that came out highest, and a
-  threshold on the whole selection half.
+- probe: logistic regression on the site's standardised activations, Newton's method on all tokens
+  of mentions and a sample of negatives, once more with each mention's token and the negatives that
+  came out highest, and a threshold on the whole selection half.
 """
 
 from __future__ import annotations
@@ -248,14 +248,13 @@ def _shares(
 
 def _judged(scored: Scored, tokens: Tokens, score: NDArray[Any]) -> tuple[float, float]:
     """(F1, AUROC) on the judging half of a score [n], its threshold from the selection half."""
-    chosen, judged = (tokens.counted & half for half in (scored.selection, ~scored.selection))
-    # Scores that are not above the lowest positive's never matter to the threshold.
-    kept = chosen & (score >= score[chosen & tokens.positive].min()) & (score > -np.inf)
-    num_pos = int((chosen & tokens.positive).sum())
-    threshold, _ = best_threshold(score[kept], tokens.positive[kept], num_pos)
-    f1 = f1_score((score >= threshold) & (score > score.min()), tokens.positive, judged)[0]
-    ours = tokens.positive[judged]
-    auroc = sparse_auroc(score[judged], ours, int(ours.sum()), int((~ours).sum()))
+    values, labels = tokens.collapsed(score, scored.selection)
+    # Scores that are not above the lowest mention's never matter to the threshold.
+    kept = values >= values[labels].min()
+    threshold, _ = best_threshold(values[kept], labels[kept], int(labels.sum()))
+    f1 = f1_score((score >= threshold) & (score > score.min()), tokens, ~scored.selection)[0]
+    values, labels = tokens.collapsed(score, ~scored.selection)
+    auroc = sparse_auroc(values, labels, int(labels.sum()), int((~labels).sum()))
     return f1, auroc
 
 
@@ -270,9 +269,20 @@ def _probe(
     sample = generator.permutation(negative)[:PROBE_NEGATIVES]
     weights = _newton(x, positive, sample, torch.zeros(x.shape[1]))
     score = (x @ weights).numpy()
+    # What has to be found is the mention: its token that shows the concept most.
+    positive = _tops(score, tokens.mention, positive)
     hard = negative[np.argsort(-score[negative], kind="stable")[:PROBE_HARD]]
     weights = _newton(x, positive, np.union1d(sample, hard), weights)
     found: NDArray[np.float32] = (x @ weights).numpy()
+    return found
+
+
+def _tops(
+    score: NDArray[np.float32], mention: NDArray[np.int32], rows: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Of these rows, the one with the greatest score of each mention."""
+    order = rows[np.lexsort((-score[rows], mention[rows]))]
+    found: NDArray[np.int64] = order[np.unique(mention[order], return_index=True)[1]]
     return found
 
 
