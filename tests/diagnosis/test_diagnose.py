@@ -128,7 +128,7 @@ def test_right_answers_need_no_diagnosis(fault: Planted) -> None:
 def test_plain_baselines_find_the_trigger(fault: Planted) -> None:
     batch = encode(fault.model, fault.failing[:2])
     last = int(batch.lengths[0]) - 1
-    assert CAUSES["leave one token out"](fault.model, batch, 0) == last
+    assert int(CAUSES["leave one token out"](fault.model, batch)[0]) == last
     mean = torch.zeros(fault.model.d_model)
     found = baselines(fault.model, SITE, mean, fault.failing[:3], {"all": fault.failing[:3]})
     assert [b.name for b in found] == [

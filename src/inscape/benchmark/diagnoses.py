@@ -33,7 +33,7 @@ ConceptOf = Callable[[str, int], str | None]
 """(dictionary, feature) → the concept that it stands for, if any."""
 MOST_CONTROLS = 120
 NUM_BLAMED = 24
-"""Held-out prompts in which the blamed token is looked up: plain baselines are slow."""
+"""Held-out prompts in which the blamed token is looked up."""
 
 
 @dataclass(frozen=True)
@@ -156,11 +156,12 @@ def _triggers(
     batch = encode(model, cases(prompts))
     truth = [set(_positions(model, p)) for p in prompts]
     hits = dict.fromkeys(("features", *CAUSES), 0)
+    for name, cause in CAUSES.items():
+        named = cause(model, batch).tolist()
+        hits[name] = sum(p in tokens for p, tokens in zip(named, truth, strict=True))
     for i in range(len(prompts)):
         tokens = batch.tokens[i : i + 1, : int(batch.lengths[i])]
         hits["features"] += _most_active(model, dictionaries, tokens, found) in truth[i]
-        for name, cause in CAUSES.items():
-            hits[name] += cause(model, batch, i) in truth[i]
     share = sum(len(t) / (int(n) - 1) for t, n in zip(truth, batch.lengths, strict=True))
     return {k: Share(n, len(prompts)) for k, n in hits.items()}, share / max(len(prompts), 1)
 

@@ -18,11 +18,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inscape.core import Share
-from inscape.diagnosis.cases import Batch, Case, encode
+from inscape.diagnosis.cases import Batch, Case, answered, encode, last_logits
 from inscape.model import Model
 
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
-Cause = Callable[[Model, Batch, int], int]
+Cause = Callable[[Model, Batch], Int[Tensor, " case"]]
 
 
 @dataclass(frozen=True)
@@ -42,105 +42,107 @@ def baselines(
     judged_on: Mapping[str, Sequence[Case]],
 ) -> list[Baseline]:
     """The three, applied to the sets in `judged_on`; `mean` is the mean activation of `site`."""
+    batches = {name: encode(model, cases) for name, cases in judged_on.items()}
     found = []
     for name, cause in CAUSES.items():
-        after = {k: _mean_out(model, site, mean, cases, cause) for k, cases in judged_on.items()}
+        after = {k: _mean_out(model, site, mean, batch, cause) for k, batch in batches.items()}
         found.append(Baseline(name, after, f"mean of {site} at the token found"))
-    found.append(_direction(model, site, selection, judged_on))
+    found.append(_direction(model, site, encode(model, selection), batches))
     return found
 
 
-def _margins(model: Model, tokens: Int[Tensor, "row pos"], wrong: int, right: int) -> Tensor:
-    logits = model.run(tokens.to(model.device), logits="last").logits
-    if logits is None:
-        raise RuntimeError("a run with logits returned none")
-    return (logits[:, -1, wrong] - logits[:, -1, right]).cpu()
+def _wrong(model: Model, batch: Batch) -> Int[Tensor, " case"]:
+    """What the model says instead of the right answer; where it is right, its second choice."""
+    first, second = last_logits(model, batch).topk(2).indices.T
+    return torch.where(first == batch.right, second, first)
 
 
-def _sides(model: Model, batch: Batch, case: int) -> tuple[Tensor, int, int, int]:
-    tokens = batch.tokens[case, : int(batch.lengths[case])]
-    logits = model.run(tokens[None].to(model.device), logits="last").logits
-    if logits is None:
-        raise RuntimeError("a run with logits returned none")
-    right = int(batch.right[case])
-    order = logits[0, -1].topk(2).indices.tolist()
-    # On a prompt that is answered rightly the rival is the second choice.
-    wrong = order[0] if order[0] != right else order[1]
-    return tokens, int(wrong), right, 0 if model.bos_id is None else 1
+def _first(model: Model) -> int:
+    """The first position that a cause may have: beginning-of-text is none."""
+    return 0 if model.bos_id is None else 1
 
 
-def _leave_out(model: Model, batch: Batch, case: int) -> int:
-    tokens, wrong, right, first = _sides(model, batch, case)
-    rows = [torch.cat([tokens[:p], tokens[p + 1 :]]) for p in range(first, len(tokens))]
-    return first + int(_margins(model, torch.stack(rows), wrong, right).argmin())
+def _leave_out(model: Model, batch: Batch) -> Int[Tensor, " case"]:
+    wrong, first = _wrong(model, batch), _first(model)
+    case, left = (batch.real & (torch.arange(batch.tokens.shape[1]) >= first)).nonzero().T
+    kept = torch.arange(batch.tokens.shape[1] - 1)[None]
+    tokens = batch.tokens[case].gather(1, kept + (kept >= left[:, None]).long())
+    shorter = Batch(tokens, batch.lengths[case] - 1, batch.right[case])
+    logits, row = last_logits(model, shorter), torch.arange(len(case))
+    margins = torch.full(batch.tokens.shape, float("inf"))
+    margins[case, left] = logits[row, wrong[case]] - logits[row, shorter.right]
+    return margins.argmin(1)
 
 
-def _input_gradient(model: Model, batch: Batch, case: int) -> int:
-    tokens, wrong, right, first = _sides(model, batch, case)
-    leaves: list[Tensor] = []
+def _input_gradient(model: Model, batch: Batch) -> Int[Tensor, " case"]:
+    wrong, leaves = _wrong(model, batch), []
 
     def leaf(x: Tensor) -> Tensor:
         leaves.append(x.detach().requires_grad_())
         return leaves[0]
 
-    run = model.run(tokens[None].to(model.device), edits={"embed": leaf}, logits="last", grad=True)
-    if run.logits is None:
-        raise RuntimeError("a run with logits returned none")
-    torch.autograd.backward(run.logits[0, -1, wrong] - run.logits[0, -1, right])
+    tokens = batch.tokens.to(model.device)
+    run = model.run(tokens, edits={"embed": leaf}, read=["final"], grad=True)
+    row = torch.arange(len(batch))
+    logits = model.unembed(run["final"][row, (batch.lengths - 1).to(model.device)])
+    # Cases do not touch each other: the gradient of the sum is each one's own.
+    torch.autograd.backward((logits[row, wrong] - logits[row, batch.right]).sum())
     gradient = leaves[0].grad
     if gradient is None:
         raise RuntimeError("no gradient reached the embeddings")
-    return first + int((gradient * leaves[0].detach())[0, first:].sum(-1).argmax())
+    push = (gradient * leaves[0].detach()).sum(-1).cpu()
+    push[~batch.real] = -float("inf")
+    push[:, : _first(model)] = -float("inf")
+    return push.argmax(1)
 
 
 CAUSES: Mapping[str, Cause] = {
     "leave one token out": _leave_out,
     "input × gradient": _input_gradient,
 }
-"""Two plain ways to name the position that brings a wrong answer about."""
+"""Two plain ways to name the position that brings a wrong answer about, in each case."""
 
 
-def _mean_out(model: Model, site: str, mean: Tensor, cases: Sequence[Case], cause: Cause) -> Share:
-    batch = encode(model, cases)
-    count = 0
-    for case in range(len(batch)):
-        position = cause(model, batch, case)
+def _mean_out(model: Model, site: str, mean: Tensor, batch: Batch, cause: Cause) -> Share:
+    return _edited(model, site, batch, cause(model, batch), lambda x: mean.to(x).expand_as(x))
 
-        def replace(x: Tensor, position: int = position) -> Tensor:
-            x[:, position] = mean.to(x)
-            return x
 
-        tokens = batch.tokens[case : case + 1, : int(batch.lengths[case])].to(model.device)
-        logits = model.run(tokens, edits={site: replace}, logits="last").logits
-        count += logits is not None and int(logits[0, -1].argmax()) == int(batch.right[case])
-    return Share(count, len(batch))
+def _edited(
+    model: Model,
+    site: str,
+    batch: Batch,
+    position: Int[Tensor, " case"],
+    change: Callable[[Tensor], Tensor],
+) -> Share:
+    """Right answers where `change` acts on one position of the site in each case."""
+
+    def edit(x: Tensor) -> Tensor:
+        row = torch.arange(len(x), device=x.device)
+        x[row, position.to(x.device)] = change(x[row, position.to(x.device)])
+        return x
+
+    run = model.run(batch.tokens.to(model.device), edits={site: edit}, read=["final"])
+    last = run["final"][torch.arange(len(batch)), (batch.lengths - 1).to(model.device)]
+    return answered(model.unembed(last).cpu(), batch)
 
 
 def _direction(
-    model: Model, site: str, selection: Sequence[Case], judged_on: Mapping[str, Sequence[Case]]
+    model: Model, site: str, selection: Batch, judged_on: Mapping[str, Batch]
 ) -> Baseline:
-    batch = encode(model, selection)
-    _, wrong, right, _ = _sides(model, batch, 0)
+    wrong, right = int(_wrong(model, selection)[0]), int(selection.right[0])
     head = model.unembedding().float()
     direction = head[wrong] - head[right]
     direction = direction / direction.norm()
 
-    def share(cases: Sequence[Case], strength: float) -> Share:
-        part = encode(model, cases)
-        count = 0
-        for case in range(len(part)):
-            tokens = part.tokens[case : case + 1, : int(part.lengths[case])].to(model.device)
+    def share(batch: Batch, strength: float) -> Share:
+        def turn(x: Tensor) -> Tensor:
+            turned: Tensor = x - strength * (x @ direction.to(x))[:, None] * direction.to(x)
+            return turned
 
-            def turn(x: Tensor) -> Tensor:
-                x[:, -1] -= strength * (x[:, -1] @ direction.to(x))[:, None] * direction.to(x)
-                return x
-
-            logits = model.run(tokens, edits={site: turn}, logits="last").logits
-            count += logits is not None and int(logits[0, -1].argmax()) == int(part.right[case])
-        return Share(count, len(part))
+        return _edited(model, site, batch, batch.lengths - 1, turn)
 
     best = max(STRENGTHS, key=lambda strength: share(selection, strength).value)
-    after = {name: share(cases, best) for name, cases in judged_on.items()}
+    after = {name: share(batch, best) for name, batch in judged_on.items()}
     return Baseline(
         "the wrong answer's own direction", after, f"strength {best}, last token, {site}"
     )
