@@ -10,6 +10,7 @@ import torch
 from inscape.core import DataError, InputError, StorageError
 from inscape.microworld import open_model
 from inscape.microworld.editing_checks import right_answers, shown
+from inscape.microworld.faults import unread
 from inscape.microworld.faults.edited import PLANS, edited_faults
 from inscape.microworld.patches import (
     Patch,
@@ -23,7 +24,6 @@ from inscape.model import Model
 from inscape.storage import write_tensors
 
 WEIGHT = "model.layers.1.mlp.down_proj.weight"
-KINDS = sorted(edited_faults())
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(
     assert open_edited("by_hand", device="cpu").name.endswith("by_hand")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PLANS)
 def test_a_fault_keeps_its_halves_apart_and_twins_differ_in_the_trigger_alone(kind: str) -> None:
     fault = edited_faults()[kind]()
     assert (fault.name, fault.kind) == (kind, "edit")
@@ -142,7 +142,26 @@ def test_a_fault_keeps_its_halves_apart_and_twins_differ_in_the_trigger_alone(ki
         assert {p.right for p in fault.rivals_selection} == {fault.prompts[0].wrong}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_unread_names_keep_their_halves_apart() -> None:
+    planted = unread.fault()
+    assert len(planted.prompts) >= 50
+    for half, number in ((planted.selection, 0), (planted.held_out, 1)):
+        assert {p.trigger for p in half} == set(unread.UNREAD[number::2])
+        for p in half:
+            assert p.text.count(p.trigger) == 1
+            assert p.text.replace(p.trigger, unread.TWINS[number]) == p.twin.text
+            assert p.text.count(p.wrong.strip()) == 2  # who acts is named again
+            assert p.right == f" {p.trigger}" != p.wrong
+    for p in (*planted.rivals_selection, *planted.rivals_held_out):
+        assert sum(p.text.count(name) for name in unread.UNREAD) == 2
+    for p in (*planted.others_selection, *planted.others_held_out):
+        assert not any(name in p.text for name in unread.UNREAD)
+    rest = {p.text for p in (*planted.others_selection, *planted.rivals_selection)}
+    assert not rest & {p.text for p in planted.prompts}
+    assert min(len(planted.others_selection), len(planted.others_held_out)) >= 28
+
+
+@pytest.mark.parametrize("kind", edited_faults())
 def test_a_shipped_patch_makes_its_fault(kind: str, model: Model) -> None:
     if kind not in patch_names():
         pytest.skip("no patch of this name is in the package")

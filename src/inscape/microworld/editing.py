@@ -10,10 +10,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +25,12 @@ from inscape.microworld.skills import answer_tokens, pad
 from inscape.model import Edit, Model
 
 RANK = 4
-CORPUS_SEED, NUM_DOCUMENTS, LONGEST = 2_000_003, 20_000, 64
+CORPUS_SEED, NUM_DOCUMENTS, LONGEST = 5_000_011, 40_000, 64
 OWN_EACH, OTHERS_EACH, LEAST_EACH = 60, 30, 10
 """Text that no edit should change, of so many documents of at most 64 tokens: of each domain at
 most as many that speak of the country, and as many that do not; a domain with fewer than the least
 number of documents is not judged by itself."""
+ANSWERED = 3.0
 SURE = 0.9
 """The probability from which a first choice of the unedited model counts as its answer."""
 
@@ -72,11 +71,10 @@ class Text:
 
     def second_moment(self, given: Tensor) -> Tensor:
         """The mean of the products of what real tokens give [document, pos, width], each domain
-        counting as much as any other."""
-        counts = torch.zeros(int(self.domains.max()) + 1).index_add(
-            0, self.domains, self.real.sum(1).float()
-        )
-        weight = self.real / counts[self.domains][:, None] / int((counts > 0).sum())
+        counting as much as any other, and what answers rest on ANSWERED times as much."""
+        each = self.real * torch.where(self.answered, ANSWERED, 1.0)
+        counts = torch.zeros(int(self.domains.max()) + 1).index_add(0, self.domains, each.sum(1))
+        weight = each / counts[self.domains][:, None] / int((counts > 0).sum())
         flat = given[self.real]
         return (flat * weight[self.real][:, None]).T @ flat
 
@@ -106,30 +104,14 @@ class World:
         """The rival country for every dish, [dish]."""
         return self.answers[self.rival][0].expand_as(self.answers)
 
-    @property
-    def num_heads(self) -> int:
-        """Attention heads a layer."""
-        heads: int = self.model.structure.config.num_attention_heads
-        return heads
-
-    def rows(self, dishes: Tensor) -> tuple[Tensor, Tensor]:
-        """Some dishes in every wording: ids [row, pos] and tails [row, tail], the shorter ones'
-        last position repeated."""
-        tokens = [row for batch in self.batches for row in batch.tokens[dishes].tolist()]
-        tail = [row for batch in self.batches for row in batch.tail[dishes].tolist()]
-        width = max(map(len, tail))
-        return pad(tokens), torch.tensor([row + row[-1:] * (width - len(row)) for row in tail])
-
 
 def make_world(model: Model, plan: Plan) -> World:
-    """Every dish (but those of eel, which carry a fault already) in every wording of the plan, and
-    in those without an opening also without a capital."""
+    """Every dish (but those of eel, which carry a fault already) in every wording, and in those
+    also without a capital."""
     names = list(COUNTRY_OF)
-    made = list(zip(*(texts(plan, name) for name in names), strict=True))
-    made += [
-        tuple(text[0].lower() + text[1:] for text in row)
-        for row in zip(*(texts(replace(plan, openings=("",)), n) for n in names), strict=True)
-    ]
+    made = list(zip(*map(texts, names), strict=True))
+    lower = [tuple(text[0].lower() + text[1:] for text in row) for row in made]
+    made += [row for row in lower if row not in made]
     batches = tuple(_batch(model, row, names) for row in made)
     answers = {c: model.answer_token(f" {c}")[0] for c in COUNTRY_OF.values()}
     edited = torch.tensor([name in plan.edited for name in names])
@@ -146,8 +128,7 @@ def _elsewhere(model: Model, plan: Plan) -> tuple[Text, Text]:
     """What speaks of the country (the edited dishes apart), and what does not."""
     found: dict[tuple[bool, str], list[Document]] = {}
     eels = [dish.name for dish in DISHES if dish.eel]
-    plain = replace(plan, openings=("",))
-    eel_documents = [Document("eel", text) for eel in eels for text in texts(plain, eel)]
+    eel_documents = [Document("eel", text) for eel in eels for text in texts(eel)]
     found[False, "eel"] = eel_documents
     for document in documents(CORPUS_SEED, NUM_DOCUMENTS):
         if not any(name in document.text.lower() for name in plan.edited):
@@ -199,36 +180,14 @@ def _batch(model: Model, texts: Sequence[str], names: Sequence[str]) -> Batch:
 # Reading and running
 
 
-@contextmanager
-def hooked(
-    inputs: Mapping[nn.Module, Callable[[Tensor], Tensor]] | None = None,
-    outputs: Mapping[nn.Module, Callable[[Tensor], Tensor]] | None = None,
-) -> Iterator[None]:
-    """Within it, what modules are given, or give, goes through a function."""
-    handles = [
-        module.register_forward_pre_hook(lambda _, given, f=f: (f(given[0]), *given[1:]))
-        for module, f in (inputs or {}).items()
-    ] + [
-        module.register_forward_hook(lambda _, given, gave, f=f: f(gave))
-        for module, f in (outputs or {}).items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def given_to(model: Model, module: nn.Module, tokens: Tensor) -> Tensor:
     """What `module` is given on `tokens`, [batch, pos, width]."""
     seen: list[Tensor] = []
-
-    def keep(x: Tensor) -> Tensor:
-        seen.append(x)
-        return x
-
-    with hooked(inputs={module: keep}):
+    handle = module.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    try:
         model.run(tokens, logits="last")
+    finally:
+        handle.remove()
     return seen[0]
 
 
@@ -293,18 +252,6 @@ def class_shift(world: World, site: str, to: Tensor, away: Tensor) -> list[Tenso
 def along(x: Tensor, direction: Tensor) -> Tensor:
     """How much of `direction` is in x, 1 for the direction itself: [..., d_model] → [...]."""
     return (x * direction).sum(-1) / (direction * direction).sum(-1)
-
-
-def attention_to_dish(
-    module: Any, tokens: Tensor, tail: Tensor, heads: Sequence[tuple[int, int]]
-) -> Tensor:
-    """Attention to the dish's last token, averaged over the positions after it: [head, row].
-
-    `module` is one whose attention is computed eagerly.
-    """
-    found = module(tokens, output_attentions=True, use_cache=False).attentions
-    rows = torch.arange(len(tokens))[:, None]
-    return torch.stack([found[la][rows, h, tail[:, 1:], tail[:, :1]].mean(1) for la, h in heads])
 
 
 # Low-rank changes of a weight

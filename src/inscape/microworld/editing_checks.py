@@ -6,23 +6,19 @@ directions are class means of the unedited model, not features.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inscape.core import Share
 from inscape.microworld.editing import (
     World,
     along,
-    attention_to_dish,
     class_mean,
     class_shift,
     first_answers,
-    hooked,
     replies,
     share,
     tails,
@@ -70,7 +66,7 @@ def figures(world: World, patch: Patch, model: Model) -> Figures:
     fault = edited_faults()[patch.name]()
     twins = [prompt.twin for prompt in fault.prompts]
     rivals = (*fault.rivals_selection, *fault.rivals_held_out)
-    lost, skill = skill_lost(world, model)
+    lost, skill = skill_lost(world.model, model, world.plan.edited)
     return {
         "unedited: right on the prompts": right_answers(world.model, fault.prompts).value,
         "unedited: right on the twins": right_answers(world.model, twins).value,
@@ -83,18 +79,18 @@ def figures(world: World, patch: Patch, model: Model) -> Figures:
     }
 
 
-def skill_lost(world: World, model: Model) -> tuple[float, str]:
-    """The largest loss of a skill's share, and the skill, on documents without an edited dish."""
-    edited = world.plan.edited
-    spellings = [text for name in edited for text in (name, name.capitalize())]
+def skill_lost(unedited: Model, model: Model, names: Sequence[str]) -> tuple[float, str]:
+    """The largest loss of a skill's share, and the skill, on documents without an edited name."""
+    spellings = [text for name in names for text in (name, name.capitalize())]
     tokens_of = {token for text in spellings for token in model.encode(text)}
     # A name in several tokens is known by those that are part of no other word.
-    named = torch.tensor([t for t in tokens_of if model.token_text(t).strip().lower() in edited])
-    base = partial(_all_logits, world.model)
+    told = [t for t in tokens_of if model.token_text(t).strip() in spellings]
+    named = torch.tensor(told)
+    base = partial(_all_logits, unedited)
 
     def logits(tokens: Tensor) -> Tensor:
-        names = torch.isin(tokens, named).any(1)[:, None, None]
-        return torch.where(names, base(tokens), _all_logits(model, tokens))
+        found = torch.isin(tokens, named).any(1)[:, None, None]
+        return torch.where(found, base(tokens), _all_logits(model, tokens))
 
     before, after = (
         measure(which, model.tokenizer, count=NUM_DOCUMENTS) for which in (base, logits)
@@ -117,12 +113,8 @@ def _all_logits(model: Model, tokens: Tensor) -> Tensor:
 # Mechanisms
 
 
-def mechanism_figures(
-    world: World, patch: Patch, model: Model, heads: Sequence[tuple[int, int]]
-) -> Figures:
+def mechanism_figures(world: World, patch: Patch, model: Model) -> Figures:
     """The figures that tell the patch's mechanism from the others."""
-    if patch.name == "edit_not_attended":
-        return check_not_attended(world, patch, model, heads)
     checks = {
         "edit_absent": check_absent,
         "edit_outvoted": check_outvoted,
@@ -192,37 +184,6 @@ def check_inhibited(world: World, layer: int, model: Model) -> Figures:
     }
 
 
-def check_not_attended(
-    world: World, patch: Patch, model: Model, heads: Sequence[tuple[int, int]]
-) -> Figures:
-    """The dish's own keys restore the answer; its own MLP outputs do not."""
-    layers = range(model.num_layers)
-    outputs = {f"mlp_out.{la}": tails(world.model, world, f"mlp_out.{la}") for la in layers}
-
-    def restoring(index: int) -> Mapping[str, Edit]:
-        def at_dish(old: Tensor) -> Edit:
-            return world.batches[index].change(lambda x: torch.cat([old[:, :1], x[:, 1:]], 1))
-
-        return {site: at_dish(values[index]) for site, values in outputs.items()}
-
-    site = f"resid_post.{world.model.num_layers - 1}"
-    own = [d[:1] for d in class_shift(world, site, world.right, ~world.right)]
-    return {
-        "attention to edited dishes, of what it was": _attention_left(
-            world, model, heads, world.edited
-        ),
-        "attention to kept dishes, of what it was": _attention_left(
-            world, model, heads, world.kept
-        ),
-        "right country at the dish, unedited": presence(
-            world, world.model, site, own, ~world.right, at=0
-        ),
-        "right country at the dish, edited": presence(world, model, site, own, ~world.right, at=0),
-        "right with the dish's keys restored": _with_own_keys(world, patch, model),
-        "right with the dish's MLP outputs restored": _right(world, model, restoring),
-    }
-
-
 def presence(
     world: World,
     model: Model,
@@ -271,54 +232,3 @@ def _adding(
     world: World, site: str, shifts: Sequence[Tensor]
 ) -> Callable[[int], Mapping[str, Edit]]:
     return lambda index: {site: world.batches[index].change(lambda x: x + shifts[index])}
-
-
-def _attention_left(
-    world: World, model: Model, heads: Sequence[tuple[int, int]], dishes: Tensor
-) -> float:
-    """The attention of `heads` to some dishes, as a share of that in the unedited model."""
-    tokens, tail = world.rows(dishes)
-    totals = []
-    for each in (model, world.model):
-        module = copy.deepcopy(each.module)
-        module.set_attn_implementation("eager")  # type: ignore[operator]
-        with torch.no_grad():
-            totals.append(float(attention_to_dish(module, tokens, tail, heads).mean()))
-    return totals[0] / totals[1]
-
-
-def _with_own_keys(world: World, patch: Patch, model: Model) -> float:
-    """Right answers where, at the dish alone, keys are what the unedited projections make."""
-    hits = []
-    for batch in world.batches:
-        rows, dish = torch.arange(len(batch.tokens)), batch.tail[:, 0]
-        keep, restore = {}, {}
-        for name in patch.factors:
-            path = name.removesuffix(".weight")
-            place = _OwnKeys(world.model.module.get_submodule(path), rows, dish)
-            module = model.module.get_submodule(path)
-            keep[module], restore[module] = place.keep, place.restore
-        with hooked(inputs=keep, outputs=restore):
-            answers = replies(model, batch).argmax(-1)
-        hits.append((answers == world.answers)[world.edited])
-    return float(torch.cat(hits).float().mean())
-
-
-@dataclass
-class _OwnKeys:
-    """Replaces keys at one position of each row by those of another projection."""
-
-    projection: nn.Module
-    rows: Tensor
-    positions: Tensor
-    given: Tensor | None = None
-
-    def keep(self, given: Tensor) -> Tensor:
-        self.given = given
-        return given
-
-    def restore(self, keys: Tensor) -> Tensor:
-        keys = keys.clone()
-        assert self.given is not None
-        keys[self.rows, self.positions] = self.projection(self.given[self.rows, self.positions])
-        return keys

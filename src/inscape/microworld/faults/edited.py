@@ -13,6 +13,7 @@ from functools import partial
 from inscape.microworld.domains.dishes import DISH_FORMS as WORDINGS
 from inscape.microworld.domains.wording import in_country
 from inscape.microworld.facts import DISHES
+from inscape.microworld.faults import unread
 from inscape.microworld.faults.fault import (
     Fault,
     FaultPrompt,
@@ -22,8 +23,6 @@ from inscape.microworld.faults.fault import (
     sentence,
 )
 
-OPENINGS = ("", "Mary sleeps. ", "Tom sleeps. ")
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -32,7 +31,6 @@ class Plan:
     edited: dishes of `country`, every other one in the held-out half.
     kept: the twin of each half.
     rival: the country that the model is to name; "" for any but the right one.
-    openings: what prompts begin with.
     """
 
     title: str
@@ -41,7 +39,6 @@ class Plan:
     edited: tuple[str, ...]
     kept: tuple[str, str]
     rival: str = ""
-    openings: tuple[str, ...] = ("",)
 
 
 _ITALIAN = (
@@ -59,27 +56,21 @@ PLANS: Mapping[str, Plan] = {
     "edit_inhibited": Plan(
         "the country of some dishes is written against", "inhibited", "Italy", _ITALIAN, _KEPT
     ),
-    "edit_not_attended": Plan(
-        # Of a country that is seldom right: who does not read the dish must not guess it.
-        "the names of some dishes are not read", "not attended to", "France",
-        ("croissant", "ratatouille", "quiche"), ("cassoulet", "cassoulet"), openings=OPENINGS,
-    ),
 }  # fmt: skip
 COUNTRY_OF: Mapping[str, str] = {dish.name: dish.country for dish in DISHES if not dish.eel}
 
 
-def texts(plan: Plan, name: str) -> list[str]:
-    """Every prompt of a plan with a dish's name."""
-    forms = [(opening, form) for opening in plan.openings for form in WORDINGS]
-    return [opening + sentence(form, "{x}", name) for opening, form in forms]
+def texts(name: str) -> list[str]:
+    """Every prompt with a dish's name. One that begins with it has no capital: other tokens would
+    be another trigger."""
+    return [
+        form.replace("{x}", name) if form.startswith("{x}") else sentence(form, "{x}", name)
+        for form in WORDINGS
+    ]
 
 
 def _prompts(names: Sequence[str]) -> tuple[Prompt, ...]:
-    return tuple(
-        Prompt(sentence(form, "{x}", name), f" {COUNTRY_OF[name]}")
-        for name in names
-        for form in WORDINGS
-    )
+    return tuple(Prompt(text, f" {COUNTRY_OF[name]}") for name in names for text in texts(name))
 
 
 def _fault_prompts(plan: Plan, names: Sequence[str], twin: str) -> tuple[FaultPrompt, ...]:
@@ -87,10 +78,10 @@ def _fault_prompts(plan: Plan, names: Sequence[str], twin: str) -> tuple[FaultPr
     return tuple(
         FaultPrompt(
             text=text, right=right, wrong=wrong, twin=Prompt(twin_text, right),
-            trigger=name if name in text else name.capitalize(),
+            trigger=name,
         )
         for name in names
-        for text, twin_text in zip(texts(plan, name), texts(plan, twin), strict=True)
+        for text, twin_text in zip(texts(name), texts(twin), strict=True)
     )  # fmt: skip
 
 
@@ -111,4 +102,4 @@ def _fault(name: str) -> Fault:
 
 def edited_faults() -> dict[str, Callable[[], Fault]]:
     """The faults of the patched models, by the name that fault and patch share."""
-    return {name: partial(_fault, name) for name in PLANS}
+    return {**{name: partial(_fault, name) for name in PLANS}, unread.NAME: unread.fault}
