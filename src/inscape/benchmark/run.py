@@ -160,8 +160,13 @@ def concepts(bench: Benchmark) -> Row:
         f"{bench.name}, union, needs context": "≥ 0.8",
     }
     made = summary.row(scores, bench.ceilings, bench.scored.num_documents, bars)
-    later = [m.later_recall for m in bench.matches[bench.name]]
-    detail = {**made.detail, "recall on later tokens in scope": sum(later) / max(len(later), 1)}
+    matches = bench.matches[bench.name]
+    count = max(len(matches), 1)
+    detail = {
+        **made.detail,
+        "recall on tokens of mentions": sum(m.token_recall for m in matches) / count,
+        "recall on later tokens in scope": sum(m.later_recall for m in matches) / count,
+    }
     return replace(made, seed=bench.seed, detail=detail)
 
 
