@@ -19,7 +19,7 @@ from random import Random
 from typing import Literal
 
 from inscape.benchmark import arithmetic, crossform, reasoning, summary, wordings
-from inscape.benchmark.baselines import Ceiling, baseline_systems, ceilings
+from inscape.benchmark.baselines import Ceiling, Probes, baseline_systems, ceilings
 from inscape.benchmark.diagnoses import FaultScore, score_faults
 from inscape.benchmark.diagnoses import row as fault_row
 from inscape.benchmark.interface import DictionaryFeatures, Features
@@ -175,8 +175,14 @@ def cross_form(bench: Benchmark) -> Row:
     seed = BENCHMARK_SEED + 100 + bench.seed
     made = list(documents(seed, NUM_LANDMARK_DOCUMENTS, shares=LANDMARK_SHARES))
     scored = run_documents(bench.model, made, bench._sites[:2], seed=bench.seed)
-    found = [crossform.cross_form(scored, encode(scored, s)) for s in bench.systems]
+    found = [crossform.cross_form(scored, encode(scored, s)) for s in _and_probe(bench, scored)]
     return replace(crossform.row(found, {bench.name: "≥ 0.7"}), seed=bench.seed)
+
+
+def _and_probe(bench: Benchmark, scored: Scored) -> list[Features]:
+    """The systems, and a probe for each landmark as the ceiling."""
+    known = list(concept_tokens(scored, concepts=list(crossform.COUNTRY_OF)))
+    return [*bench.systems, Probes(scored, bench.features.site, known, seed=bench.seed)]
 
 
 def held_out_wordings(bench: Benchmark) -> Row:
