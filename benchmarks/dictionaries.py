@@ -18,7 +18,14 @@ from pathlib import Path
 from benchmarks.measurement import Measurement, Run
 from inscape.activations import harvest
 from inscape.benchmark import Benchmark, DictionaryFeatures, Row
+from inscape.benchmark.matching import match_concepts
 from inscape.benchmark.run import concepts, cross_form
+from inscape.benchmark.scored import (
+    BENCHMARK_SEED,
+    benchmark_documents,
+    encode,
+    run_documents,
+)
 from inscape.core import track
 from inscape.dictionary import Dictionary
 from inscape.microworld import corpus, open_model, write_corpus
@@ -26,8 +33,8 @@ from inscape.model import Model
 from inscape.training import TrainConfig, train
 
 LAYERS = (0, 1, 2)
-EXPANSIONS = (2, 4, 8, 16)
-SPARSITIES = (8, 16)
+EXPANSIONS = (4, 16, 64)
+SPARSITIES = (4, 16)
 TRAIN_TOKENS = 1_500_000
 NUM_DOCUMENTS = 40_000
 
@@ -54,15 +61,19 @@ def chosen(run: Run) -> tuple[Benchmark, dict[str, float]]:
     """The benchmark of the best dictionary of a seed, and every one's mean F1 on selection."""
     model = open_model()
     folder = run.folder.parent / f"grid-{run.seed}"
-    made = [
-        Benchmark(model, DictionaryFeatures(d), d.d_dict, d.config.k, seed=run.seed)
-        for d in grid(model, folder, run.seed)
-    ]
+    made = list(grid(model, folder, run.seed))
+    documents = benchmark_documents(seed=BENCHMARK_SEED + run.seed)
+    sites = sorted({d.config.site_in for d in made})
+    scored = run_documents(model, documents, sites, seed=run.seed)
     means = {}
-    for bench in made:
-        found = bench.matches_of_features
-        means[bench.name] = sum(m.selection_f1 for m in found) / max(len(found), 1)
-    return max(made, key=lambda bench: means[bench.name]), means
+    for dictionary in made:
+        found = match_concepts(scored, encode(scored, DictionaryFeatures(dictionary)))
+        means[dictionary.name] = sum(m.selection_f1 for m in found) / max(len(found), 1)
+    best = max(made, key=lambda dictionary: means[dictionary.name])
+    bench = Benchmark(
+        model, DictionaryFeatures(best), best.d_dict, best.config.k, seed=run.seed
+    )  # fmt: skip
+    return bench, means
 
 
 def best_concepts(run: Run) -> Row:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from inscape.benchmark.baselines import ceilings, single_bigrams, single_tokens
+from inscape.benchmark.baselines import Probes, ceilings, single_bigrams, single_tokens
 from inscape.benchmark.crossform import cross_form
 from inscape.benchmark.matching import ConceptMatch, concept_tokens, f1_score, match_concepts
-from inscape.benchmark.scored import Scored, Sparse, by_feature
+from inscape.benchmark.scored import Scored, Sparse, by_feature, encode
 from inscape.benchmark.summary import score_system
 from inscape.benchmark.wordings import auroc_columns
 from inscape.core import InputError
@@ -196,6 +196,15 @@ def test_the_probe_finds_what_is_there_and_a_lookup_does_not() -> None:
     assert one.token_f1 == 1
     assert not one.needs_context
     assert match(single_tokens(scored), scored=scored).f1 == 1
+
+
+def test_probes_are_scored_as_features() -> None:
+    tokens = list(concept_tokens(SCORED, concepts=["one", "two"]))
+    probes = Probes(SCORED, "resid_post.0", tokens)
+    (one,) = match_concepts(SCORED, encode(SCORED, probes), concepts=["one"])
+    assert one.feature == 0
+    assert one.f1 > 0.95
+    assert int(probes.direction(0).abs().argmax()) == 0  # the coordinate that was planted
 
 
 def test_shares_hold_a_system_against_the_probe() -> None:

@@ -1,12 +1,14 @@
 """The truth of some concepts derived again, from the text alone, by other code.
 
 A rule reads a text and finds concepts in it, each with its onset (the first character from whose
-prefix the concept follows) and its end. The word lists are written out by hand; nothing comes
-from the generator. To add a domain, add its rules to RULES: a `pattern`, or a function.
+prefix the concept follows) and its end. The word lists are written out by hand, or are the
+fact tables; none of the generator's code is used. To add a domain, add its rules to RULES: a
+`pattern`, or a function.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inscape.microworld import Document, Truth
+from inscape.microworld import FOLDER, Document, Truth
 
 
 @dataclass(frozen=True)
@@ -321,24 +323,57 @@ def code(text: str) -> Iterator[Found]:
             yield Found("code_bug", match.start() + bug, match.end())
 
 
-LANDMARKS = (
-    pattern(
-        "golden_gate_bridge",
-        r"(?P<span>(?P<on>[Tt]he Golden Gate) Bridge)(?! and)",
-        r"(?P<span>(?P<on>[Tt]he long) red bridge across the foggy bay)",
-        r"(?P<span>(?P<on>[Ee]l Puente Golden) Gate)",
-    ),
-    pattern(
-        "colosseum",
-        r"(?P<span>(?P<on>[Tt]he Colosseum))",
-        r"(?P<span>(?P<on>[Tt]he round) arena of the gladiators)",
-        r"(?P<span>(?P<on>[Ee]l Coliseo))",
-    ),
-)
+def _table(name: str) -> list[dict[str, str]]:
+    with (FOLDER.parent / "tables" / f"{name}.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _either_case(text: str) -> str:
+    return f"[{text[0].lower()}{text[0].upper()}]{re.escape(text[1:])}"
+
+
+def _named() -> dict[str, Rule]:
+    """Dishes, animals and people, by their names."""
+    found = {}
+    for dish in _table("dishes"):
+        explained = "(?:, a dish of eel,)?" if dish["eel"] else ""
+        name = _either_case(dish["name"])
+        found[dish["name"]] = pattern(dish["name"], rf"(?P<span>(?P<on>\b{name}\b){explained})")
+    for animal in _table("animals"):
+        name = animal["name"]
+        found[name] = pattern(name, rf"(?P<on>\b[Tt]he {name}\b)")
+    for person in _table("people"):
+        name = person["name"]
+        found[name.lower()] = pattern(name.lower(), rf"(?P<on>\b{name}\b)")
+    return found
+
+
+def _landmarks() -> dict[str, Rule]:
+    """Landmarks in every form, decided by the first words that no other landmark's form begins
+    with."""
+    rows = _table("landmarks")
+    forms = {
+        row["key"]: [row[form].split() for form in ("name", "description", "spanish")]
+        for row in rows
+    }
+    found = {}
+    for key, own in forms.items():
+        others = [words for other, form in forms.items() if other != key for words in form]
+        expressions = []
+        for words in own:
+            count = 1
+            while count < len(words) and any(o[:count] == words[:count] for o in others):
+                count += 1
+            on = " ".join([_either_case(words[0]), *map(re.escape, words[1:count])])
+            rest = "".join(f" {re.escape(word)}" for word in words[count:])
+            expressions.append(rf"(?P<span>(?P<on>\b{on}){rest}\b)")
+        found[key] = pattern(key, *expressions)
+    return found
+
 
 # concepts → the rules that find them, all of them
 RULES: dict[tuple[str, ...], tuple[Rule, ...]] = {
-    ("golden_gate_bridge", "colosseum"): LANDMARKS,
+    **{(concept,): (rule,) for concept, rule in {**_named(), **_landmarks()}.items()},
     ("dna", "letter_code"): LETTERS,
     ("human_suffering", "human_joy", "animal_suffering", "animal_joy"): FEELINGS,
     tuple(INSECT_DEEDS): INSECTS,

@@ -27,6 +27,7 @@ from torch import Tensor
 from inscape.benchmark.interface import (
     DictionaryFeatures,
     Entries,
+    entries,
     signed_direction,
     signed_entries,
 )
@@ -200,6 +201,37 @@ class Ceiling:
         return {**asdict(self), "needs_context": self.needs_context}
 
 
+class Probes:
+    """A supervised probe for each of some concepts, as features: no system, but a ceiling.
+
+    Learnt on the selection half; the activation is the probability that the probe gives.
+    """
+
+    def __init__(
+        self, scored: Scored, site: str, concepts: Iterable[Tokens], *, seed: int = 0
+    ) -> None:
+        self.name, self.site = "probe", site
+        self._mean, self._scale = _standard(_chosen(scored, site))
+        x = torch.nn.functional.pad(
+            (scored.site(site) - self._mean) / self._scale, (0, 1), value=1.0
+        )
+        weights = []
+        for tokens in track(list(concepts), "probes"):
+            generator = np.random.default_rng(seeded(seed, "probe", tokens.concept))
+            weights.append(_probe_weights(x, scored, tokens, generator))
+        self._weights = torch.stack(weights)
+        self.num_features = len(weights)
+
+    def encode(self, x: Float[Tensor, "n d_model"]) -> Entries:
+        """Every probe's probability, where it is above nothing."""
+        z = (x.float() - self._mean) / self._scale @ self._weights[:, :-1].T + self._weights[:, -1]
+        return entries(torch.sigmoid(z))
+
+    def direction(self, feature: int) -> Float[Tensor, " d_model"]:
+        """What raises the probe's log-odds most."""
+        return self._weights[feature, :-1] / self._scale
+
+
 def ceilings(
     scored: Scored, site: str, concepts: Iterable[Tokens], *, seed: int = 0
 ) -> dict[str, Ceiling]:
@@ -262,6 +294,14 @@ def _probe(
     x: Tensor, scored: Scored, tokens: Tokens, generator: np.random.Generator
 ) -> NDArray[np.float32]:
     """The probe's score of every row."""
+    found: NDArray[np.float32] = (x @ _probe_weights(x, scored, tokens, generator)).numpy()
+    return found
+
+
+def _probe_weights(
+    x: Tensor, scored: Scored, tokens: Tokens, generator: np.random.Generator
+) -> Float[Tensor, " d_model+1"]:
+    """The probe of the standardised activations, its constant last."""
     chosen = tokens.counted & scored.selection
     positive = np.flatnonzero(chosen & tokens.positive)
     negative = np.flatnonzero(chosen & ~tokens.positive)
@@ -272,8 +312,15 @@ def _probe(
     # What has to be found is the mention: its token that shows the concept most.
     positive = _tops(score, tokens.mention, positive)
     hard = negative[np.argsort(-score[negative], kind="stable")[:PROBE_HARD]]
-    weights = _newton(x, positive, np.union1d(sample, hard), weights)
-    found: NDArray[np.float32] = (x @ weights).numpy()
+    return _newton(x, positive, np.union1d(sample, hard), weights)
+
+
+def _tops(
+    score: NDArray[np.float32], mention: NDArray[np.int32], rows: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Of these rows, the one with the greatest score of each mention."""
+    order = rows[np.lexsort((-score[rows], mention[rows]))]
+    found: NDArray[np.int64] = order[np.unique(mention[order], return_index=True)[1]]
     return found
 
 

@@ -19,7 +19,7 @@ from random import Random
 from typing import Literal
 
 from inscape.benchmark import arithmetic, crossform, reasoning, summary, wordings
-from inscape.benchmark.baselines import Ceiling, baseline_systems, ceilings
+from inscape.benchmark.baselines import Ceiling, Probes, baseline_systems, ceilings
 from inscape.benchmark.diagnoses import FaultScore, score_faults
 from inscape.benchmark.diagnoses import row as fault_row
 from inscape.benchmark.interface import DictionaryFeatures, Features
@@ -172,16 +172,19 @@ def concepts(bench: Benchmark) -> Row:
         f"{bench.name}, union, needs context": "≥ 0.8",
     }
     made = summary.row(scores, bench.ceilings, bench.scored.num_documents, bars)
-    later = [m.later_recall for m in bench.matches[bench.name]]
-    detail = {**made.detail, "recall on later tokens in scope": sum(later) / max(len(later), 1)}
+    matches = bench.matches[bench.name]
+    count = max(len(matches), 1)
+    detail = {
+        **made.detail,
+        "recall on tokens of mentions": sum(m.token_recall for m in matches) / count,
+        "recall on later tokens in scope": sum(m.later_recall for m in matches) / count,
+    }
     return replace(made, seed=bench.seed, detail=detail)
 
 
 def cross_form(bench: Benchmark) -> Row:
     """Landmarks that one feature knows by name, by description and in Spanish."""
-    found = [
-        crossform.cross_form(bench.landmarks, encode(bench.landmarks, s)) for s in bench.systems
-    ]
+    found = _forms(bench, bench.landmarks)
     return replace(crossform.row(found, {bench.name: "≥ 0.7"}), seed=bench.seed)
 
 
@@ -190,10 +193,15 @@ def pictures(bench: Benchmark) -> Row:
     random = Random(seeded(bench.seed, "pictures"))
     made = [picture_document(random, False, kind="landmark") for _ in range(NUM_PICTURES)]
     seen = run_pictures(open_image_model(), made, bench._sites[:2], seed=bench.seed)
-    scored = joined(bench.landmarks, seen)
-    found = [crossform.cross_form(scored, encode(scored, s)) for s in bench.systems]
-    made_row = crossform.row(found, {bench.name: "≥ 0.6"}, "pictures")
-    return replace(made_row, seed=bench.seed)
+    found = _forms(bench, joined(bench.landmarks, seen))
+    return replace(crossform.row(found, {bench.name: "≥ 0.6"}, "pictures"), seed=bench.seed)
+
+
+def _forms(bench: Benchmark, scored: Scored) -> list[crossform.CrossForm]:
+    """The systems, and a probe for each landmark as the ceiling."""
+    known = list(concept_tokens(scored, concepts=list(crossform.COUNTRY_OF)))
+    probes = Probes(scored, bench.features.site, known, seed=bench.seed)
+    return [crossform.cross_form(scored, encode(scored, s)) for s in (*bench.systems, probes)]
 
 
 def held_out_wordings(bench: Benchmark) -> Row:
