@@ -324,15 +324,6 @@ def _tops(
     return found
 
 
-def _tops(
-    score: NDArray[np.float32], mention: NDArray[np.int32], rows: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Of these rows, the one with the greatest score of each mention."""
-    order = rows[np.lexsort((-score[rows], mention[rows]))]
-    found: NDArray[np.int64] = order[np.unique(mention[order], return_index=True)[1]]
-    return found
-
-
 def _newton(
     x: Tensor, positive: NDArray[np.int64], negative: NDArray[np.int64], weights: Tensor
 ) -> Tensor:
