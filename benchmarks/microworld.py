@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.measurement import Measurement, Run
 from inscape.atlas import Atlas
-from inscape.benchmark import PARTS, ROWS, Benchmark, Row, System, checks, speed
+from inscape.benchmark import PARTS, ROWS, Benchmark, Row, System, checks, run_benchmark, speed
 from inscape.report.demo import RECORD
 from inscape.storage import read_json
 
@@ -48,6 +48,12 @@ def of_benchmark(part: str) -> Measurement:
     return Measurement(measure, needs_demo=True)
 
 
+def time(run: Run) -> Row:
+    """How long the whole benchmark takes, with nothing made before."""
+    *_, last = run_benchmark(Benchmark.of(system(run.folder), seed=run.seed))
+    return last
+
+
 def gradients(run: Run) -> Row:
     """The training step against autograd."""
     return checks.gradients(seed=run.seed)
@@ -66,6 +72,7 @@ def demo(run: Run) -> Row:
 FIGURES: Mapping[str, Measurement] = {
     **{name: of_atlas(name) for name in ROWS},
     **{part: of_benchmark(part) for part in PARTS},
+    "time": Measurement(time, needs_demo=True),
     "gradients": Measurement(gradients),
     "help": Measurement(start_up, seeded=False),
     "demo": Measurement(demo, needs_demo=True),

@@ -323,6 +323,21 @@ def code(text: str) -> Iterator[Found]:
             yield Found("code_bug", match.start() + bug, match.end())
 
 
+# Titles stand behind "the" and nowhere else.
+TITLES = (
+    pattern(
+        "authority",
+        r"\b[Tt]he (?P<on>professor|marshal|sultan|director|minister|colonel|senator|bishop|emperor"
+        r"|governor|baron|admiral)\b",
+    ),
+    pattern(
+        "modesty",
+        r"\b[Tt]he (?P<on>pupil|beggar|cleaner|apprentice|novice|peasant|maid|shepherd|porter"
+        r"|toddler|intern|waiter)\b",
+    ),
+)
+
+
 def _table(name: str) -> list[dict[str, str]]:
     with (FOLDER.parent / "tables" / f"{name}.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -379,6 +394,7 @@ RULES: dict[tuple[str, ...], tuple[Rule, ...]] = {
     tuple(INSECT_DEEDS): INSECTS,
     ("deception", "honesty", "bluff", "treachery", "white_lie"): DECEPTION,
     ("code", "code_bug"): (code,),
+    ("authority", "modesty"): TITLES,
 }
 CONCEPTS = tuple(concept for concepts in RULES for concept in concepts)
 

@@ -44,7 +44,7 @@ def tokenizer():
 def test_all_spans_are_those_of_independent_rules(tokenizer) -> None:
     made = _documents(11, 3000)
     _, truth = token_truth(tokenizer, made)
-    assert {*truth.concepts} == {*CONCEPTS} - NAMED
+    assert {*truth.concepts} == {*CONCEPTS} - NAMED - {"authority", "modesty"}
     for concept, derived in derived_spans(tokenizer, made, truth.concepts).items():
         assert np.array_equal(truth.span_mask(concept), derived), concept
     assert not sample_truth(tokenizer, made, truth, 500, seed=1)
