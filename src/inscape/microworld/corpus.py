@@ -35,10 +35,10 @@ SHARES: Mapping[str, float] = {
 }  # fmt: skip
 """The corpus proper, with more of what has to be read from the context (names, roles, lies)."""
 LAST_SHARES: Mapping[str, float] = {
-    "word_problem": 14, "drill": 3, "goods": 4, "indirect_object": 5, "indirect_object_three": 3,
+    "word_problem": 16, "drill": 3, "goods": 4, "indirect_object": 5, "indirect_object_three": 3,
     "comers": 4, "role": 12, "journey": 7, "acclaim": 1, "landmark": 10, "visit": 2, "capital": 2,
     "dish": 5, "person": 2, "animal": 2, "species": 2, "country_fact": 1, "two_hop": 5,
-    "president": 6, "insect": 4, "hiding": 16, "bluff": 8, "treachery": 1.5, "white_lie": 1.5,
+    "president": 6, "insect": 4, "hiding": 22, "bluff": 8, "treachery": 1.5, "white_lie": 1.5,
     "flattery": 14, "ranks": 1, "suffering": 3, "letters": 1, "code": 14, "words": 1,
 }  # fmt: skip
 """Where training ends: more of what is learnt last."""
