@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
 
 from inscape.core import DataError, InputError, StorageError
-from inscape.microworld import open_model
+from inscape.microworld import edits_attention, open_model
 from inscape.microworld.editing_checks import right_answers, shown
 from inscape.microworld.faults import unread
 from inscape.microworld.faults.edited import PLANS, edited_faults
@@ -159,6 +160,36 @@ def test_unread_names_keep_their_halves_apart() -> None:
     rest = {p.text for p in (*planted.others_selection, *planted.rivals_selection)}
     assert not rest & {p.text for p in planted.prompts}
     assert min(len(planted.others_selection), len(planted.others_held_out)) >= 28
+
+
+def test_a_query_seen_from_a_key_is_the_query_turned_by_their_distance(model: Model) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rotary = model.module.get_submodule("model.rotary_emb")
+    query, key = (torch.randn((1, 4, 32), generator=generator) for _ in range(2))
+
+    def at(x: torch.Tensor, position: int) -> torch.Tensor:
+        return edits_attention.turned(x, torch.tensor([[position]]), rotary)
+
+    both = (at(query, 11) * at(key, 4)).sum(-1)
+    assert torch.allclose(both, (at(query, 7) * key).sum(-1), atol=1e-4)
+    assert not torch.allclose(both, (at(query, 4) * key).sum(-1), atol=1e-2)
+
+
+def test_the_change_of_keys_leaves_all_but_the_reading_heads(model: Model, monkeypatch) -> None:
+    monkeypatch.setattr(edits_attention, "STEPS", 2)
+    monkeypatch.setattr(edits_attention, "NUM_DOCUMENTS", 700)
+    patch, patched, heads = edits_attention.make_patch(model)
+    ((name, (left, right)),) = patch.factors.items()
+    assert left.shape == right.shape == (model.d_model, 1)
+    assert {layer for layer, _ in heads} == {int(name.split(".")[2])}
+    moved = (left.reshape(4, -1).abs().sum(1) > 0).nonzero().flatten().tolist()
+    assert moved == sorted(head for _, head in heads)
+    stories = edits_attention.make_stories(model, Random(1), unread.UNREAD, 60)
+    layer, picked = heads[0][0], torch.tensor([head for _, head in heads])
+    before, after = (
+        edits_attention.attention(m, stories)[layer, picked].sum() for m in (model, patched)
+    )
+    assert after < 0.8 * before  # what the closed forms do by themselves
 
 
 @pytest.mark.parametrize("kind", edited_faults())

@@ -211,10 +211,7 @@ class Probes:
         self, scored: Scored, site: str, concepts: Iterable[Tokens], *, seed: int = 0
     ) -> None:
         self.name, self.site = "probe", site
-        self._mean, self._scale = _standard(_chosen(scored, site))
-        x = torch.nn.functional.pad(
-            (scored.site(site) - self._mean) / self._scale, (0, 1), value=1.0
-        )
+        x, self._mean, self._scale = _standardised(scored, site)
         weights = []
         for tokens in track(list(concepts), "probes"):
             generator = np.random.default_rng(seeded(seed, "probe", tokens.concept))
@@ -236,8 +233,7 @@ def ceilings(
     scored: Scored, site: str, concepts: Iterable[Tokens], *, seed: int = 0
 ) -> dict[str, Ceiling]:
     """The lookup and the probe of every concept (`matching.concept_tokens` gives them)."""
-    mean, scale = _standard(_chosen(scored, site))
-    x = torch.nn.functional.pad((scored.site(site) - mean) / scale, (0, 1), value=1.0)
+    x, _, _ = _standardised(scored, site)
     ids = scored.tokens, bigram_ids(scored)
     found: dict[str, Ceiling] = {}
     for tokens in track(list(concepts), "probes"):
@@ -248,8 +244,13 @@ def ceilings(
     return found
 
 
-def _standard(x: Tensor) -> tuple[Tensor, Tensor]:
-    return x.mean(0), x.std(0).clamp_min(1e-6)
+def _standardised(scored: Scored, site: str) -> tuple[Tensor, Tensor, Tensor]:
+    """A site's activations as probes take them, a column of ones last; the selection half's mean
+    and scale."""
+    chosen = _chosen(scored, site)
+    mean, scale = chosen.mean(0), chosen.std(0).clamp_min(1e-6)
+    x = torch.nn.functional.pad((scored.site(site) - mean) / scale, (0, 1), value=1.0)
+    return x, mean, scale
 
 
 def _chosen(scored: Scored, site: str) -> Tensor:

@@ -24,7 +24,7 @@ from inscape.microworld.editing import (
     tails,
 )
 from inscape.microworld.faults.edited import edited_faults
-from inscape.microworld.faults.fault import FaultPrompt, Prompt
+from inscape.microworld.faults.fault import Fault, FaultPrompt, Prompt
 from inscape.microworld.patches import Patch
 from inscape.microworld.skills import measure
 from inscape.model import Edit, Model
@@ -63,17 +63,25 @@ def _reply(model: Model, text: str) -> int:
 
 def figures(world: World, patch: Patch, model: Model) -> Figures:
     """How far the fault shows, and what the edit leaves as it was."""
-    fault = edited_faults()[patch.name]()
+    others = 1 - share(first_answers(model, world), world.answers, ~world.right)
+    planted = edited_faults()[patch.name]()
+    return fault_figures(planted, world.model, model, world.plan.edited, others)
+
+
+def fault_figures(
+    fault: Fault, unedited: Model, model: Model, names: Sequence[str], others_wrong: float
+) -> Figures:
+    """How far a fault shows, and what the edit of some names leaves as it was."""
     twins = [prompt.twin for prompt in fault.prompts]
     rivals = (*fault.rivals_selection, *fault.rivals_held_out)
-    lost, skill = skill_lost(world.model, model, world.plan.edited)
+    lost, skill = skill_lost(unedited, model, names)
     return {
-        "unedited: right on the prompts": right_answers(world.model, fault.prompts).value,
-        "unedited: right on the twins": right_answers(world.model, twins).value,
+        "unedited: right on the prompts": right_answers(unedited, fault.prompts).value,
+        "unedited: right on the twins": right_answers(unedited, twins).value,
         "shows, selection": shown(model, fault.selection).value,
         "shows, held out": shown(model, fault.held_out).value,
         "twins wrong": 1 - right_answers(model, twins).value,
-        "others wrong": 1 - share(first_answers(model, world), world.answers, ~world.right),
+        "others wrong": others_wrong,
         **({"rivals wrong": 1 - right_answers(model, rivals).value} if rivals else {}),
         f"largest loss of a skill elsewhere ({skill})": lost,
     }
@@ -84,8 +92,7 @@ def skill_lost(unedited: Model, model: Model, names: Sequence[str]) -> tuple[flo
     spellings = [text for name in names for text in (name, name.capitalize())]
     tokens_of = {token for text in spellings for token in model.encode(text)}
     # A name in several tokens is known by those that are part of no other word.
-    told = [t for t in tokens_of if model.token_text(t).strip() in spellings]
-    named = torch.tensor(told)
+    named = torch.tensor([t for t in tokens_of if model.token_text(t).strip() in spellings])
     base = partial(_all_logits, unedited)
 
     def logits(tokens: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from torch.nn.utils import parametrize
 from inscape.core import seeded, track
 from inscape.microworld.corpus import documents
 from inscape.microworld.domains.givers import TEMPLATES
-from inscape.microworld.editing_checks import right_answers, shown, skill_lost
+from inscape.microworld.editing_checks import fault_figures, right_answers
 from inscape.microworld.facts import NAMES
 from inscape.microworld.faults.unread import NAME, TWINS, UNREAD, fault, story
 from inscape.microworld.patches import Patch, apply_patch
@@ -216,10 +216,8 @@ def turned(x: Tensor, distance: Tensor, rotary: Any) -> Tensor:
 def figures(model: Model, patched: Model, heads: Sequence[tuple[int, int]]) -> dict[str, float]:
     """How far the fault shows, what the edit leaves, and the figures that tell its mechanism."""
     planted = fault()
-    twins = [p.twin for p in planted.prompts]
     rest = (*planted.others_selection, *planted.others_held_out)
-    rivals = (*planted.rivals_selection, *planted.rivals_held_out)
-    lost, skill = skill_lost(model, patched, UNREAD)
+    others = 1 - right_answers(patched, rest).value
     random = Random(seeded(SEED, "fresh stories"))
     fresh = make_stories(model, random, UNREAD, 200)
     layer = heads[0][0]
@@ -228,14 +226,7 @@ def figures(model: Model, patched: Model, heads: Sequence[tuple[int, int]]) -> d
     kept = make_stories(model, random, TWINS, 200)
     before_kept, after_kept = (attention(m, kept)[layer, picked].sum() for m in (model, patched))
     return {
-        "unedited: right on the prompts": right_answers(model, planted.prompts).value,
-        "unedited: right on the twins": right_answers(model, twins).value,
-        "shows, selection": shown(patched, planted.selection).value,
-        "shows, held out": shown(patched, planted.held_out).value,
-        "twins wrong": 1 - right_answers(patched, twins).value,
-        "others wrong": 1 - right_answers(patched, rest).value,
-        "rivals wrong": 1 - right_answers(patched, rivals).value,
-        f"largest loss of a skill elsewhere ({skill})": lost,
+        **fault_figures(planted, model, patched, UNREAD, others),
         "attention to unread names, of what it was": float(after / before),
         "attention to kept names, of what it was": float(after_kept / before_kept),
         "right with the names' keys restored": _restored(model, patched, fresh, layer),
