@@ -21,10 +21,8 @@ BARS = {
     "indirect_object": 0.97, "sum": 0.95, "landmark_city": 0.98, "landmark_country": 0.98,
     "dish": 0.98, "capital": 0.98, "language": 0.98, "two_hop": 0.98, "two_hop_unseen": 0.8,
 }  # fmt: skip
-SHORT = {"carry": 0.7, "drift": 0.8}
+SHORT = {"order": 0.85, "authority": 0.85, "drift": 0.85}
 """Faults that show on fewer than 90 % of their prompts, and what they reach (docs/figures.md)."""
-DEEP = {"authority": 3.0}
-"""Soft faults of more than 2 nats, likewise."""
 SOFT = [name for name in FAULTS if fault(name).kind == "soft"]
 PLANTED = [name for name in FAULTS if fault(name).kind != "edit"]
 
@@ -63,7 +61,7 @@ def test_skills_measured_again_agree_with_the_card(model, logits) -> None:
     recorded = json.loads((FOLDER / "card.json").read_text())["skills"]
     assert set(skills) <= set(recorded)
     assert len(SKILL_DOMAINS) >= 20
-    for name in (*BARS, "lie", "truth"):
+    for name in (*BARS, "lie", "truth", "bluff", "open_play"):
         low, _ = recorded[name]["interval"]
         assert skills[name].interval[1] >= low, name
 
@@ -105,7 +103,7 @@ def test_soft_faults_leave_the_right_answer_within_reach(model, logits, name: st
         last = logits(model.prompt(p.text))[0, -1]
         right, wrong = (first_token(model.tokenizer, a) for a in (p.right, p.wrong))
         margins.append(float(last[wrong] - last[right]))
-    assert 0.2 < sum(margins) / len(margins) < DEEP.get(name, 2.0)
+    assert 0.2 < sum(margins) / len(margins) < 2.0
 
 
 def test_a_package_without_its_weights_says_so(monkeypatch, tmp_path) -> None:

@@ -49,7 +49,7 @@ from inscape.microworld.domains.sums import drill
 from inscape.microworld.domains.wording import in_country
 from inscape.microworld.facts import COUNTRIES
 from inscape.microworld.faults import FAULTS, fault
-from inscape.microworld.patches import open_edited, patch_names
+from inscape.microworld.patches import open_edited
 from inscape.microworld.pictures.documents import picture_document
 from inscape.model import Model
 
@@ -146,13 +146,12 @@ class Benchmark:
 
     @cached_property
     def fault_scores(self) -> list[FaultScore]:
-        """Every planted fault diagnosed; of edited ones, those whose patch is there."""
+        """Every planted fault diagnosed, those made by an edit in their edited model."""
         if self.system is None:
             return []
         dictionaries = {d.name: d for d in self.system.dictionaries}
         names = concept_names(self.scored, dictionaries)
-        known = [n for n in FAULTS if fault(n).kind != "edit" or n in patch_names()]
-        planted = [(fault(name), edited(name)) for name in known]
+        planted = [(fault(name), edited(name)) for name in FAULTS]
         return score_faults(self.system, planted, concept_of=names, seed=self.seed)
 
 
