@@ -13,6 +13,7 @@ from inscape.benchmark import PARTS, Benchmark, run_benchmark
 from inscape.benchmark.baselines import principal, untrained
 from inscape.benchmark.diagnoses import FaultScore, row, score_fault
 from inscape.benchmark.naming import concepts_of
+from inscape.benchmark.run import OF_SYSTEM
 from inscape.benchmark.scored import Sparse, benchmark_documents, run_documents
 from inscape.core import InputError, Share
 from inscape.microworld import fault, open_model
@@ -50,8 +51,10 @@ def test_unknown_parts_are_told_with_the_known_ones(bench: Benchmark) -> None:
     assert {"concepts", "crossform", "wordings", "reasoning", "tens", "ones"} < set(PARTS)
 
 
-def test_without_dictionaries_of_an_atlas_no_fault_is_diagnosed(bench: Benchmark) -> None:
-    assert list(run_benchmark(bench, ["faults"])) == []
+def test_without_dictionaries_of_an_atlas_what_needs_them_is_left_out(bench: Benchmark) -> None:
+    assert list(run_benchmark(bench, OF_SYSTEM)) == []
+    with pytest.raises(InputError, match="mine is scored by itself"):
+        _ = bench.of_system
 
 
 def test_a_feature_is_called_after_the_concept_that_it_tells(bench: Benchmark) -> None:

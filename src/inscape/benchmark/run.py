@@ -18,7 +18,15 @@ from functools import cached_property, partial
 from random import Random
 from typing import Literal
 
-from inscape.benchmark import arithmetic, crossform, reasoning, summary, wordings
+from inscape.benchmark import (
+    arithmetic,
+    crossform,
+    reasoning,
+    selectivity,
+    steering,
+    summary,
+    wordings,
+)
 from inscape.benchmark.baselines import Ceiling, Probes, baseline_systems, ceilings
 from inscape.benchmark.diagnoses import FaultScore, score_faults
 from inscape.benchmark.diagnoses import row as fault_row
@@ -65,7 +73,7 @@ class Benchmark:
     """One system on one seed; what several parts need is made once.
 
     features: what is scored; others: what is scored beside it (the usual baselines if None).
-    system: the dictionaries that diagnose faults; without one, that part is left out.
+    system: the dictionaries of an atlas; without them the parts in OF_SYSTEM are left out.
     """
 
     model: Model
@@ -97,6 +105,20 @@ class Benchmark:
         if self.system is not None:
             sites += [d.config.site_in for d in self.system.dictionaries]
         return list(dict.fromkeys(sites))
+
+    @property
+    def of_system(self) -> System:
+        """The atlas's dictionaries.
+
+        Raises:
+            InputError: the benchmark is of other features alone.
+        """
+        if self.system is None:
+            raise InputError(
+                f"{self.name} is scored by itself", expected="an atlas's dictionaries",
+                next_step="leave out the parts " + ", ".join(OF_SYSTEM),
+            )  # fmt: skip
+        return self.system
 
     @cached_property
     def scored(self) -> Scored:
@@ -147,12 +169,11 @@ class Benchmark:
     @cached_property
     def fault_scores(self) -> list[FaultScore]:
         """Every planted fault diagnosed, those made by an edit in their edited model."""
-        if self.system is None:
-            return []
-        dictionaries = {d.name: d for d in self.system.dictionaries}
+        system = self.of_system
+        dictionaries = {d.name: d for d in system.dictionaries}
         names = concept_names(self.scored, dictionaries)
         planted = [(fault(name), edited(name)) for name in FAULTS]
-        return score_faults(self.system, planted, concept_of=names, seed=self.seed)
+        return score_faults(system, planted, concept_of=names, seed=self.seed)
 
 
 def edited(name: str) -> Model | None:
@@ -267,16 +288,31 @@ def _swapped(bench: Benchmark, prefix: str) -> list[tuple[Features, Mapping[str,
     ]
 
 
+def bridge_selectivity(bench: Benchmark) -> Row:
+    """The Golden Gate Bridge against named distractors; of an atlas's dictionaries alone."""
+    return selectivity.selectivity(bench.of_system, seed=bench.seed)
+
+
+def bridge_amplified(bench: Benchmark) -> Row:
+    """What steering with a feature does and costs; of an atlas's dictionaries alone."""
+    system = bench.of_system
+    return steering.row(steering.study(system, seed=bench.seed), system, bench.seed)
+
+
 def faults(bench: Benchmark) -> Row:
     """Every planted fault diagnosed."""
     return fault_row(bench.fault_scores, seed=bench.seed)
 
 
+OF_SYSTEM = ("selectivity", "bridge", "faults")
+"""The parts that need an atlas's dictionaries; of other systems they are left out."""
 PARTS: Mapping[str, Callable[[Benchmark], Row]] = {
     "concepts": concepts,
     "crossform": cross_form,
     "pictures": pictures,
     "wordings": held_out_wordings,
+    "selectivity": bridge_selectivity,
+    "bridge": bridge_amplified,
     "reasoning": reasoning_steps,
     "tens": partial(operand_digit, prefix="first_tens", unit=10),
     "ones": partial(operand_digit, prefix="first_ones", unit=1),
@@ -295,7 +331,7 @@ def run_benchmark(bench: Benchmark, parts: Sequence[str] = ()) -> Iterator[Row]:
             raise InputError(f"unknown part {name!r}", expected="one of " + ", ".join(PARTS))
     began = time.monotonic()
     for name in parts or PARTS:
-        if name == "faults" and bench.system is None:
+        if name in OF_SYSTEM and bench.system is None:
             continue
         yield PARTS[name](bench)
     if not parts:
