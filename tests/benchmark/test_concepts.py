@@ -36,7 +36,7 @@ class MadeIndex:
 
 @pytest.fixture(scope="module")
 def truth() -> Truth:
-    return token_truth(open_model().tokenizer, corpus(3000))[1]
+    return token_truth(open_model().tokenizer, corpus(6000))[1]
 
 
 def index(truth: Truth, *fired: np.ndarray) -> MadeIndex:
