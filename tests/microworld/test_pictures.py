@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from inscape.core import InputError
-from inscape.microworld import FOLDER, open_model
+from inscape.microworld import FOLDER, IMAGES, open_image_model, open_model
 from inscape.microworld.facts import DISHES, LANDMARKS
 from inscape.microworld.pictures.assemble import IMAGE, PREPROCESSING, with_eyes, write_model
 from inscape.microworld.pictures.documents import (
@@ -22,7 +22,10 @@ from inscape.microworld.pictures.documents import (
 )
 from inscape.microworld.pictures.drawing import KINDS, PATCH, PATCH_COVER, SIZE, draw, drawing
 from inscape.microworld.pictures.train import Eyes, Recipe, measure, train
+from inscape.microworld.publishing import image_page
+from inscape.microworld.skills import first_token
 from inscape.model import Model
+from inscape.storage import file_hash, read_json
 
 THINGS = [(kind, key) for kind, drawings in KINDS.items() for key in drawings]
 
@@ -144,6 +147,30 @@ def test_the_language_model_inside_is_the_bundled_one(tmp_path: Path) -> None:
     inputs = seeing.prompt("The picture shows", image=picture.pixels)
     assert int(inputs.image_positions.sum()) == 16
     assert PREPROCESSING["size"] == {"height": SIZE, "width": SIZE}
+
+
+def test_the_bundled_eyes_belong_to_the_bundled_model_and_are_small() -> None:
+    card = read_json(IMAGES / "card.json")
+    assert card["base_sha256"] == file_hash(FOLDER / "model.safetensors")
+    assert sum(p.stat().st_size for p in IMAGES.rglob("*") if p.is_file()) <= 6_000_000
+    assert (IMAGES / "README.md").read_text() == image_page(card)
+
+
+@pytest.mark.parametrize(("held", "ending", "bar"), [(False, "", 0.95), (True, "_held_out", 0.9)])
+def test_landmarks_are_known_from_the_picture_alone(held: bool, ending: str, bar: float) -> None:
+    recorded = read_json(IMAGES / "card.json")["skills"]["landmark" + ending]
+    assert recorded["share"] >= bar
+    assert recorded["total"] >= 1000
+    model = open_image_model(device="cpu")
+    random = Random(77)
+    made = [picture_document(random, held, kind="landmark") for _ in range(120)]
+    right = 0
+    for d in made:
+        inputs = model.prompt(d.document.prompt, d.picture.pixels)
+        chosen = model.run(inputs, logits="last").logits
+        assert chosen is not None
+        right += int(chosen.argmax()) == first_token(model.tokenizer, d.document.answer)
+    assert right >= bar * len(made)
 
 
 def test_training_stops_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

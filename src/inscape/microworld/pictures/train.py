@@ -32,6 +32,7 @@ from inscape.microworld.muon import Muon
 from inscape.microworld.pictures.assemble import PREPROCESSING, with_eyes, write_model
 from inscape.microworld.pictures.documents import PictureDocument, picture_document
 from inscape.microworld.pictures.drawing import COMPANION_SHARE, KINDS, draw
+from inscape.microworld.publishing import write_image_page
 from inscape.microworld.skills import answer_tokens, pad
 from inscape.model.images import ImageCodec
 from inscape.storage import atomic_folder, file_hash, write_json
@@ -259,6 +260,7 @@ def save(eyes: Eyes, out: Path, key: dict[str, Any]) -> dict[str, Share]:
             "sha256": file_hash(folder / WEIGHTS),
         }
         write_json(folder / CARD, card)
+        write_image_page(folder, card)
     for name, share in skills.items():
         print(f"{name}: {share}", flush=True)
     return skills
