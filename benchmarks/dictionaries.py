@@ -80,15 +80,15 @@ def best_concepts(run: Run) -> Row:
     """Concepts found by the best dictionary of the grid."""
     bench, means = chosen(run)
     row = concepts(bench)
-    return replace(row, name="grid concepts", detail={**row.detail, "selection F1": means})
+    return replace(row, name="grid-concepts", detail={**row.detail, "selection F1": means})
 
 
 def best_cross_form(run: Run) -> Row:
     """Forms of landmarks under the best dictionary of the grid."""
-    return replace(cross_form(chosen(run)[0]), name="grid crossform")
+    return replace(cross_form(chosen(run)[0]), name="grid-crossform")
 
 
 FIGURES: Mapping[str, Measurement] = {
-    "grid concepts": Measurement(best_concepts),
-    "grid crossform": Measurement(best_cross_form),
+    "grid-concepts": Measurement(best_concepts),
+    "grid-crossform": Measurement(best_cross_form),
 }
