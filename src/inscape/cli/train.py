@@ -29,6 +29,10 @@ def command(
     tokens: Annotated[int, typer.Option(help="Store: tokens seen in training.")] = 2_000_000,
     batch_size: Annotated[int, typer.Option(help="Store: tokens per step.")] = 1024,
     lr: Annotated[float | None, typer.Option(help="Store: peak learning rate.")] = None,
+    whiten: Annotated[
+        bool,
+        typer.Option("--whiten", help="Store: let every direction of the activations count alike."),
+    ] = False,
     dictionary: OnlyThese = None,
     seed: Annotated[int, typer.Option(help="Store: the seed of everything random.")] = 0,
     json: Json = False,
@@ -45,7 +49,8 @@ def command(
         result = _train_atlas(source, dictionary)
     else:
         refuse_options(context, "Atlas")
-        settings = {"d_dict": d_dict, "k": k, "tokens": tokens, "lr": lr, "seed": seed}
+        settings = {"d_dict": d_dict, "k": k, "tokens": tokens, "lr": lr, "seed": seed,
+                    "whiten": whiten}  # fmt: skip
         result = [_train_store(source, site, to, out, {**settings, "batch_size": batch_size})]
     print_entries(result, json)
 

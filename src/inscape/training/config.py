@@ -26,7 +26,8 @@ class TrainConfig(Config):
             with a rising and a falling learning rate. aux_k: features of the auxiliary loss, half
             the output width if None; aux_weight: its weight, 0 turns it off. dead_tokens: tokens
             without firing after which a feature is dead, `dead_window` if None. clip: largest
-            gradient norm. checkpoint_seconds: between checkpoints. log_every: steps per log line.
+            gradient norm. whiten: train on whitened activations (autoencoders; see `whitening`).
+            checkpoint_seconds: between checkpoints. log_every: steps per log line.
 
     Raises:
         InputError: k is larger than d_dict, or the run is shorter than one batch.
@@ -44,6 +45,7 @@ class TrainConfig(Config):
     aux_weight: float = Field(default=1 / 32, ge=0)
     dead_tokens: int | None = Field(default=None, gt=0)
     clip: float = Field(default=1.0, gt=0)
+    whiten: bool = False
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     log_every: int = Field(default=20, gt=0)
 

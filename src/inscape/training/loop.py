@@ -1,7 +1,7 @@
 """Train a dictionary from a source of activations, start to end, or on from where it stopped.
 
-1. Activations are scaled so that E||x|| = sqrt(width); the scale is folded into the weights at the
-   end, and recorded.
+1. Activations are scaled so that E||x|| = sqrt(width), or whitened (see `whitening`); either is
+   folded into the weights at the end, and recorded.
 2. Weights start as published (see `initial`); each step draws its batch by number.
 3. While it runs, `<out>.partial` holds the checkpoint and the log. Ctrl-C finishes the step, writes
    a checkpoint and stops; after any end, however sudden, the same command goes on from the last
@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inscape.core import DataError, Stopped, progress, seeded
+from inscape.core import DataError, InputError, Stopped, progress, seeded
 from inscape.dictionary import Dictionary, DictionaryConfig
 from inscape.storage import lock
 from inscape.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
@@ -33,9 +33,11 @@ from inscape.training.initial import initial_weights
 from inscape.training.log import TrainingLog
 from inscape.training.stream import ActivationSource
 from inscape.training.topk import TopKTrainer
+from inscape.training.whitening import Whitening
 
 LOG = "train.jsonl"
 _SAMPLE = 8192
+_TOKENS_PER_DIMENSION = 32
 
 
 def train(
@@ -57,13 +59,20 @@ def train(
         name: the dictionary's name, as in `name/feature`.
 
     Raises:
-        InputError: `out`, or the checkpoint of a stopped run, was made with other settings.
+        InputError: `out`, or the checkpoint of a stopped run, was made with other settings; a
+            transcoder is to be whitened.
         DataError: an activation, or the loss, is not finite.
         Stopped: Ctrl-C; the same call goes on.
         StorageError: the disk is full; the last checkpoint stays.
     """
     out = Path(out)
     shape = _shape(store, site_in, site_out, config)
+    if config.whiten and shape.transcoder:
+        raise InputError(
+            f"{name} would read {site_in} and write {site_out} whitened",
+            expected="an autoencoder: whitening is for one site",
+            next_step="train the transcoder without whitening",
+        )
     made_from = _request(store, shape, config)
     if (out / "dictionary.json").is_file():
         done = Dictionary.open(out)
@@ -96,7 +105,8 @@ def _request(
     store: ActivationSource, shape: DictionaryConfig, config: TrainConfig
 ) -> dict[str, Any]:
     """What decides the result; how often checkpoints and log lines are written does not."""
-    settings = config.model_dump(exclude={"checkpoint_seconds", "log_every"})
+    unsaid = set() if config.whiten else {"whiten"}  # runs from before there was a choice go on
+    settings = config.model_dump(exclude={"checkpoint_seconds", "log_every", *unsaid})
     return {
         "activations": dict(store.identity),
         "sites": [shape.site_in, shape.site_out],
@@ -123,54 +133,70 @@ def _run(
     made_from: dict[str, Any],
     name: str,
 ) -> Dictionary:
-    scales = _scale(store, shape.site_in), _scale(store, shape.site_out)
-    trainer = TopKTrainer(shape, config, _initial(store, shape, config, scales))
+    source = _Source(store, shape, config)
+    trainer = TopKTrainer(shape, config, source.initial())
     log_bytes = load_checkpoint(partial, trainer, made_from)
     log = TrainingLog(partial / LOG, log_bytes, config)
     loop = _Loop(trainer, config, partial, made_from, log)
-    batches = _scaled(store, shape, config, scales, start=trainer.num_steps)
-    loop.run(batches, f"train {name}")
+    loop.run(source.batches(start=trainer.num_steps), f"train {name}")
     return Dictionary(
         shape,
-        _fold(trainer.weights, shape, *scales),
+        source.fold(trainer.weights),
         name=name,
-        input_scale=scales[0],
-        output_scale=scales[1],
+        input_scale=source.scales[0],
+        output_scale=source.scales[1],
         made_from={**made_from, "figures": log.last},
     )
 
 
-def _initial(
-    store: ActivationSource,
-    shape: DictionaryConfig,
-    config: TrainConfig,
-    scales: tuple[float, float],
-) -> dict[str, Tensor]:
-    seed = seeded(config.seed, "sample")
-    stream = store.batches([shape.site_in], _SAMPLE, seed=seed, epochs=1, memory=0)
-    mean = torch.from_numpy(store.site_stats(shape.site_out).mean * scales[1])
-    return initial_weights(
-        shape,
-        sample=next(stream)[shape.site_in] * scales[0],
-        target_mean=mean,
-        seed=config.seed,
-    )
+class _Source:
+    """Activations as training sees them, scaled or whitened, and the way back.
 
+    Attributes:
+        scales: of input and output; 1 where they are whitened.
+    """
 
-def _scaled(
-    store: ActivationSource,
-    shape: DictionaryConfig,
-    config: TrainConfig,
-    scales: tuple[float, float],
-    *,
-    start: int,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    sites = list(dict.fromkeys((shape.site_in, shape.site_out)))
-    seed = seeded(config.seed, "data")
-    for batch in store.batches(sites, config.batch_size, seed=seed, start=start):
-        x = batch[shape.site_in].mul_(scales[0])
-        y = batch[shape.site_out].mul_(scales[1]) if shape.transcoder else x
-        yield x, y
+    def __init__(
+        self, store: ActivationSource, shape: DictionaryConfig, config: TrainConfig
+    ) -> None:
+        self.store, self.shape, self.config = store, shape, config
+        self._sample = self._first()
+        self.whitening = Whitening.of(self._sample) if config.whiten else None
+        self.scales = (1.0, 1.0)
+        if self.whitening is None:
+            self.scales = _scale(store, shape.site_in), _scale(store, shape.site_out)
+
+    def _first(self) -> Tensor:
+        """Tokens of the input's site; enough of them for a covariance, where one is needed."""
+        width = self.shape.d_in
+        count = max(_SAMPLE, _TOKENS_PER_DIMENSION * width) if self.config.whiten else _SAMPLE
+        seed = seeded(self.config.seed, "sample")
+        stream = self.store.batches([self.shape.site_in], count, seed=seed, epochs=1, memory=0)
+        return next(stream)[self.shape.site_in]
+
+    def initial(self) -> dict[str, Tensor]:
+        """The weights that training begins with."""
+        mean = torch.from_numpy(self.store.site_stats(self.shape.site_out).mean * self.scales[1])
+        sample = self._seen(self._sample, self.scales[0])
+        return initial_weights(self.shape, sample=sample, target_mean=mean, seed=self.config.seed)
+
+    def _seen(self, x: Tensor, scale: float) -> Tensor:
+        return x.mul_(scale) if self.whitening is None else self.whitening(x)
+
+    def batches(self, *, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(read, to be predicted), batch after batch."""
+        shape = self.shape
+        sites = list(dict.fromkeys((shape.site_in, shape.site_out)))
+        seed = seeded(self.config.seed, "data")
+        for batch in self.store.batches(sites, self.config.batch_size, seed=seed, start=start):
+            x = self._seen(batch[shape.site_in], self.scales[0])
+            yield x, batch[shape.site_out].mul_(self.scales[1]) if shape.transcoder else x
+
+    def fold(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights that act on activations as the model has them."""
+        if self.whitening is not None:
+            return self.whitening.fold(weights)
+        return _fold(weights, self.shape, *self.scales)
 
 
 def _fold(
