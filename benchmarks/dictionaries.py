@@ -1,7 +1,7 @@
 """Which width and layer make the best dictionary, and how well it finds the known concepts.
 
 1. One harvest of the corpus that dictionaries learn from, at the residual stream of every layer.
-2. A dictionary for each layer, width and sparsity.
+2. A dictionary for each layer, width and sparsity, on activations as they are and whitened.
 3. Each is matched to the benchmark's concepts. The best is chosen on the selection half: the
    greatest mean F1 of the best single feature over all concepts.
 4. The chosen one is judged on the other half, beside its baselines.
@@ -11,6 +11,7 @@ Everything is kept beside the demos: what is finished is not done again.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,26 +33,27 @@ from inscape.microworld import corpus, open_model, write_corpus
 from inscape.model import Model
 from inscape.training import TrainConfig, train
 
-LAYERS = (0, 1, 2)
-EXPANSIONS = (4, 16, 64)
-SPARSITIES = (4, 16)
+LAYERS = (1, 2)
+EXPANSIONS = (16, 64)
+SPARSITIES = (4, 8)
+WHITENED = (False, True)
 TRAIN_TOKENS = 1_500_000
 NUM_DOCUMENTS = 40_000
 
 
 def grid(model: Model, folder: Path, seed: int) -> Iterator[Dictionary]:
-    """The dictionaries of every layer, width and sparsity."""
+    """The dictionaries of every layer, width and sparsity, whitened and not."""
     text = folder / "corpus.jsonl"
     if not text.is_file():
         write_corpus(text, corpus(NUM_DOCUMENTS))
     sites = [f"resid_post.{layer}" for layer in LAYERS]
     store = harvest(model, text, sites, folder / "activations")
-    settings = [(la, e, k) for la in LAYERS for e in EXPANSIONS for k in SPARSITIES]
-    for layer, expansion, k in track(settings, "dictionaries"):
-        name = f"resid{layer}-x{expansion}-k{k}"
+    settings = list(itertools.product(LAYERS, EXPANSIONS, SPARSITIES, WHITENED))
+    for layer, expansion, k, whiten in track(settings, "dictionaries"):
+        name = f"resid{layer}-x{expansion}-k{k}" + "-whitened" * whiten
         place = folder / "dictionaries" / name
         config = TrainConfig(
-            d_dict=expansion * model.d_model, k=k, tokens=TRAIN_TOKENS, seed=seed,
+            d_dict=expansion * model.d_model, k=k, tokens=TRAIN_TOKENS, seed=seed, whiten=whiten,
         )  # fmt: skip
         site = f"resid_post.{layer}"
         yield train(store, site, site, place, config, name=name)

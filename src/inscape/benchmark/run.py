@@ -228,6 +228,7 @@ def held_out_wordings(bench: Benchmark) -> Row:
     """Sycophancy and suffering, chosen on some wordings and judged on others."""
     sets: Mapping[str, Callable[[int], wordings.Texts]] = {
         "sycophancy": _manners,
+        "suffering": _suffering_of_any,
         "human suffering": partial(_suffering, who="human", other="animal"),
         "animal suffering": partial(_suffering, who="animal", other="human"),
     }
@@ -244,6 +245,14 @@ def held_out_wordings(bench: Benchmark) -> Row:
 
 def _manners(half: int) -> wordings.Texts:
     return manner_texts(half, flatters=True), manner_texts(half, flatters=False)
+
+
+def _suffering_of_any(half: int) -> wordings.Texts:
+    """Suffering of people and animals, against the joys of both."""
+    kinds: tuple[Kind, ...] = ("human", "animal")
+    pains, joys = ([t for who in kinds for t in suffering_texts(half, who=who, pain=pain)]
+                   for pain in (True, False))  # fmt: skip
+    return pains, joys
 
 
 def _suffering(half: int, *, who: Kind, other: Kind) -> wordings.Texts:
