@@ -12,7 +12,7 @@ from inscape.benchmark import ROWS, Check, Row, run_rows
 from inscape.benchmark.selectivity import Scores, _best, bootstrap_auroc
 from inscape.benchmark.sets import bridge_texts, false, hiding_documents, truthful
 from inscape.benchmark.speed import demo
-from inscape.core import InputError
+from inscape.core import InputError, Share
 from inscape.microworld.domains.conduct import RESERVED_SPEAKERS
 from inscape.report.demo import Clock, checks
 
@@ -34,6 +34,13 @@ def test_a_figure_without_a_bar_is_reported_only() -> None:
     assert "holds  x: 0.5  [≥ 0.5]\n         beside: nan\n" in row.text()
     assert row.to_json()["checks"][1]["bar"] == ""
     assert [check.name for check in checks(row)] == ["r: x"]
+
+
+def test_a_share_of_nothing_is_told_as_none() -> None:
+    nothing, some = Share(0, 0).to_json(), Share(1, 4).to_json()
+    told = Row("x", "y", (), "", detail={"random": nothing, "found": some}).text()
+    assert "random: none" in told
+    assert "found: 0.250 (1/4)" in told
 
 
 def test_the_clock_of_a_run_in_parts_counts_every_part(tmp_path: Path) -> None:

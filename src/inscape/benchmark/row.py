@@ -78,6 +78,8 @@ def _short(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, Mapping):
         if set(value) >= {"share", "count", "total"}:
+            if not value["total"]:
+                return "none"
             return f"{value['share']:.3f} ({value['count']}/{value['total']})"
         return ", ".join(f"{name} {_short(entry)}" for name, entry in value.items())
     if isinstance(value, list | tuple):
