@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from benchmarks.measurement import Measurement, Run
@@ -59,6 +60,7 @@ def grid(model: Model, folder: Path, seed: int) -> Iterator[Dictionary]:
         yield train(store, site, site, place, config, name=name)
 
 
+@cache
 def chosen(run: Run) -> tuple[Benchmark, dict[str, float]]:
     """The benchmark of the best dictionary of a seed, and every one's mean F1 on selection."""
     model = open_model()
