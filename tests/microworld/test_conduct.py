@@ -157,7 +157,11 @@ def test_verdicts_on_code_are_those_of_a_reader() -> None:
 def test_fine_code_runs() -> None:
     for seed in range(200):
         program = code.code(Random(seed), False, bug="none").prompt.removesuffix(" #")
-        exec(program.replace(" ; ", "\n"), {"print": lambda *_: None})  # digits and names only
+        printed: list[object] = []
+        names: dict[str, object] = {"print": printed.append}
+        exec(program.replace(" ; ", "\n"), names)  # digits and names only
+        made = [value for name, value in names.items() if name not in ("print", "__builtins__")]
+        assert printed or any(map(callable, made)), program
 
 
 def test_code_of_held_out_names_is_never_trained() -> None:

@@ -90,3 +90,21 @@ def test_another_choice_of_whitening_is_another_run(tmp_path: Path) -> None:
     train(source, *RESID, tmp_path / "d", short, name="d")
     with pytest.raises(InputError, match="whiten"):
         train(source, *RESID, tmp_path / "d", config(tokens=2000, whiten=True), name="d")
+
+
+def test_a_stopped_whitened_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    data = {RESID[0]: loud_and_quiet()}
+    settings = config(tokens=12_000, checkpoint_seconds=0, whiten=True)
+
+    def stop(number: int) -> None:
+        if number == 25:
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        train(Source(data, stop), *RESID, tmp_path / "d", settings, name="d")
+    begun: list[int] = []
+    resumed = train(Source(data, begun.append), *RESID, tmp_path / "d", settings, name="d")
+    assert begun[0] > 20
+    whole = train(Source(data), *RESID, tmp_path / "whole", settings, name="d")
+    for key, value in whole.weights.items():
+        assert torch.equal(value, resumed.weights[key]), key

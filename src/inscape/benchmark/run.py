@@ -18,15 +18,7 @@ from functools import cached_property, partial
 from random import Random
 from typing import Literal
 
-from inscape.benchmark import (
-    arithmetic,
-    crossform,
-    reasoning,
-    selectivity,
-    steering,
-    summary,
-    wordings,
-)
+from inscape.benchmark import arithmetic, crossform, reasoning, summary, wordings
 from inscape.benchmark.baselines import Ceiling, Probes, baseline_systems, ceilings
 from inscape.benchmark.diagnoses import FaultScore, score_faults
 from inscape.benchmark.diagnoses import row as fault_row
@@ -34,6 +26,7 @@ from inscape.benchmark.interface import DictionaryFeatures, Features
 from inscape.benchmark.matching import ConceptMatch, concept_tokens, match_concepts
 from inscape.benchmark.naming import concept_names
 from inscape.benchmark.row import Check, Row
+from inscape.benchmark.rows import ROWS
 from inscape.benchmark.scored import (
     BENCHMARK_SEED,
     NUM_DOCUMENTS,
@@ -297,15 +290,10 @@ def _swapped(bench: Benchmark, prefix: str) -> list[tuple[Features, Mapping[str,
     ]
 
 
-def bridge_selectivity(bench: Benchmark) -> Row:
-    """The Golden Gate Bridge against named distractors; of an atlas's dictionaries alone."""
-    return selectivity.selectivity(bench.of_system, seed=bench.seed)
-
-
-def bridge_amplified(bench: Benchmark) -> Row:
-    """What steering with a feature does and costs; of an atlas's dictionaries alone."""
-    system = bench.of_system
-    return steering.row(steering.study(system, seed=bench.seed), system, bench.seed)
+def of_atlas(bench: Benchmark, *, name: str) -> Row:
+    """The row of an atlas's dictionaries that is called `name`: of the Golden Gate Bridge, against
+    named distractors ("selectivity"), or what steering with it does and costs ("bridge")."""
+    return ROWS[name](bench.of_system, bench.seed)
 
 
 def faults(bench: Benchmark) -> Row:
@@ -320,8 +308,8 @@ PARTS: Mapping[str, Callable[[Benchmark], Row]] = {
     "crossform": cross_form,
     "pictures": pictures,
     "wordings": held_out_wordings,
-    "selectivity": bridge_selectivity,
-    "bridge": bridge_amplified,
+    "selectivity": partial(of_atlas, name="selectivity"),
+    "bridge": partial(of_atlas, name="bridge"),
     "reasoning": reasoning_steps,
     "tens": partial(operand_digit, prefix="first_tens", unit=10),
     "ones": partial(operand_digit, prefix="first_ones", unit=1),
