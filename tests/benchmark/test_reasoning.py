@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 import torch
@@ -136,12 +137,19 @@ def test_features_that_are_the_concept_do_what_the_interchange_does(
 def test_a_study_names_the_compositions_that_hold(model: Model, asked: list[Swap]) -> None:
     (own,) = fit_means(model, asked, ["embed"], ["subject"])
     members = {"in_italy": Members((0,), (0.5,)), "in_japan": Members((1,), (0.5,))}
-    found = reasoning.study(model, asked, TABLE, [(Planted(own), members), (Planted(own), {})])
+    ways = {
+        "planted": partial(FeatureSwap, Planted(own), members),
+        "empty": partial(FeatureSwap, Planted(own), {}),
+    }
+    found = reasoning.study(model, asked, TABLE, ways)
     assert set(found.compositions) <= {"italy, capital", "japan, capital"}
     assert found.trials.total >= 4
     assert found.control.count <= found.trials.count
     assert len(found.by_place) == 3 * (model.num_layers - 1)
     assert found.systems[1].follows.count == 0
+    true = {group for group, share in found.compositions.items() if share.value >= 0.9}
+    assert {swap.group for swap in found.held} == true
+    assert set(found.held) <= set(asked)
     shown = reasoning.row(found, {"swaps followed, interchange": "≥ 0.5"})
     assert shown.checks[1].figure == found.trials.value
     assert found.to_json()["systems"][0]["system"] == "planted"

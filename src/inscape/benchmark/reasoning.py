@@ -9,26 +9,25 @@
    least HOLDS of the composition's held-out prompts.
 4. An interchange that only put another answer in place would pass as well. So the same is told for
    means that were fitted on prompts of the other relations alone, whose answers are others.
-5. A system's features are swapped at the system's own site, the place chosen on the selection half;
-   on the compositions that hold, its first choice is compared with that of the interchange.
+5. A system's features are swapped where the system writes (those of an atlas's transcoders in one
+   pass), the place chosen on the selection half; on the compositions that hold, its first choice is
+   compared with that of the interchange.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
 import torch
 
-from inscape.benchmark.interface import Features
 from inscape.benchmark.row import Check, Row
 from inscape.benchmark.swaps import (
-    FeatureSwap,
+    Change,
     MeanSwap,
-    Members,
     Place,
     Swap,
     answers,
@@ -75,7 +74,8 @@ class ReasoningStudy:
     holds: compositions whose intermediate counts as truth; trials: swaps of all compositions
     whose answer follows; transfer: the same with means of the other relations' prompts (of none
     where there is one relation); control: in a random subspace of the same rank; right: prompts
-    that the unmodified model answers rightly; by_place: selection shares by "site, place".
+    that the unmodified model answers rightly; by_place: selection shares by "site, place"; held:
+    the held-out prompts of the compositions that hold.
     """
 
     holds: Share
@@ -88,6 +88,7 @@ class ReasoningStudy:
     by_place: Mapping[str, float]
     compositions: Mapping[str, Share]
     systems: tuple[SystemSwap, ...] = ()
+    held: tuple[Swap, ...] = ()
     seed: int = field(default=0, kw_only=True)
 
     def to_json(self) -> dict[str, Any]:
@@ -132,12 +133,11 @@ def study(
     model: Model,
     asked: Sequence[Swap],
     table: Answers,
-    systems: Sequence[tuple[Features, Mapping[str, Members]]] = (),
+    systems: Mapping[str, Callable[[Place], Change]] | None = None,
     *,
     seed: int = 0,
 ) -> ReasoningStudy:
-    """The interchange on prompts (from `prompts`), and the swaps of systems with their members
-    (`swaps.members` of the matches of the intermediate concepts).
+    """The interchange on prompts (from `prompts`), and by name the swaps of systems at a place.
 
     Raises:
         InputError: the model answers too few prompts rightly to choose and to judge.
@@ -161,12 +161,12 @@ def study(
     true = {group for group, share in groups.items() if share.value >= HOLDS}
     inside = torch.tensor([s.group in true for s in trials[1]])
     told = []
-    for system, known in systems:
-        ways = [FeatureSwap(system, known, place) for place in PLACES]
-        chosen = max(ways, key=lambda way: _mean(answers(model, selection, way)[0]))
-        own_hit, own_choice = answers(model, judging, chosen)
+    for name, change in (systems or {}).items():
+        tried = {place: change(place) for place in PLACES}
+        place = max(tried, key=lambda place: _mean(answers(model, selection, tried[place])[0]))
+        own_hit, own_choice = answers(model, judging, tried[place])
         shares = _share(own_hit[inside]), _share((own_choice == choice)[inside])
-        told.append(SystemSwap(system.name, chosen.place, *shares))
+        told.append(SystemSwap(name, place, *shares))
     return ReasoningStudy(
         holds=Share(len(true), len(groups)),
         trials=_share(hit),
@@ -178,6 +178,7 @@ def study(
         by_place=by_place,
         compositions=groups,
         systems=tuple(told),
+        held=tuple(swap for swap in halves[1] if swap.group in true),
         seed=seed,
     )
 

@@ -4,7 +4,8 @@
    half of them (or on one half of the wordings, prompts, triggers) and judged on the other.
 2. The concept parts score any `Features` beside neurons, principal components, random directions
    and an untrained dictionary of the same shape; the probe and the lookups are their ceilings.
-3. The fault part diagnoses every planted fault, those made by a weight edit in their edited model.
+3. The trace part asks whether traces pass through the steps that the reasoning part shows.
+4. The fault part diagnoses every planted fault, those made by a weight edit in their edited model.
 
 Bars are those of the project's own table; they are told for the scored system alone.
 """
@@ -18,7 +19,7 @@ from functools import cached_property, partial
 from random import Random
 from typing import Literal
 
-from inscape.benchmark import arithmetic, crossform, reasoning, summary, wordings
+from inscape.benchmark import arithmetic, crossform, reasoning, summary, traced, wordings
 from inscape.benchmark.baselines import Ceiling, Probes, baseline_systems, ceilings
 from inscape.benchmark.diagnoses import FaultScore, score_faults
 from inscape.benchmark.diagnoses import row as fault_row
@@ -38,7 +39,7 @@ from inscape.benchmark.scored import (
     run_documents,
     run_pictures,
 )
-from inscape.benchmark.swaps import Members, members
+from inscape.benchmark.swaps import Change, FeatureSwap, Members, Place, Together, members
 from inscape.benchmark.system import System
 from inscape.core import InputError, seeded
 from inscape.microworld.bundle import open_image_model
@@ -59,6 +60,7 @@ NUM_LANDMARK_DOCUMENTS = 4000
 NUM_PICTURES = 1500
 NUM_PROMPTS = 3000
 LANDMARK_SHARES = {"landmark": 2.0, "visit": 1.0}
+STEPS = tuple(sorted({in_country(c.name) for c in COUNTRIES}))
 
 
 @dataclass
@@ -160,6 +162,32 @@ class Benchmark:
         return ceilings(self.scored, self.features.site, known, seed=self.seed)
 
     @cached_property
+    def steps_of_transcoders(self) -> dict[str, list[ConceptMatch]]:
+        """The best features of each transcoder for the countries that two hops lead through."""
+        found = {}
+        for d in self.of_system.transcoders.values():
+            sparse = encode(self.scored, DictionaryFeatures(d))
+            found[d.name] = match_concepts(self.scored, sparse, concepts=list(STEPS))
+        return found
+
+    @cached_property
+    def reasoning(self) -> reasoning.ReasoningStudy:
+        """Two hops: the interchange, and the swaps of features."""
+        random = Random(seeded(self.seed, "two hops"))
+        made = [two_hop(random, True) for _ in range(NUM_PROMPTS)]
+        table = {
+            relation: {in_country(c.name): f" {FACT[c.name, relation]}" for c in COUNTRIES}
+            for relation in RELATIONS
+        }
+        ways: dict[str, Callable[[Place], Change]] = {
+            s.name: partial(FeatureSwap, s, known) for s, known in _swapped(self, "in_")
+        }
+        if self.system is not None:
+            ways["transcoders"] = partial(_of_transcoders, self)
+        asked = reasoning.prompts(made, table)
+        return reasoning.study(self.model, asked, table, ways, seed=self.seed)
+
+    @cached_property
     def fault_scores(self) -> list[FaultScore]:
         """Every planted fault diagnosed, those made by an edit in their edited model."""
         system = self.of_system
@@ -259,15 +287,25 @@ def _suffering(half: int, *, who: Kind, other: Kind) -> wordings.Texts:
 
 def reasoning_steps(bench: Benchmark) -> Row:
     """Two hops: is the unsaid country causal, and do its features carry it?"""
-    random = Random(seeded(bench.seed, "two hops"))
-    made = [two_hop(random, True) for _ in range(NUM_PROMPTS)]
-    table = {
-        relation: {in_country(c.name): f" {FACT[c.name, relation]}" for c in COUNTRIES}
-        for relation in RELATIONS
-    }
-    asked = reasoning.prompts(made, table)
-    study = reasoning.study(bench.model, asked, table, _swapped(bench, "in_"), seed=bench.seed)
-    return reasoning.row(study)
+    return reasoning.row(bench.reasoning)
+
+
+def traced_steps(bench: Benchmark) -> Row:
+    """Two hops: does the trace pass through the country, where it is causal?"""
+    known = traced.unions(bench.steps_of_transcoders)
+    transcoders = bench.of_system.transcoders
+    held = bench.reasoning.held
+    return traced.row(traced.study(bench.model, transcoders, known, held, seed=bench.seed))
+
+
+def _of_transcoders(bench: Benchmark, place: Place) -> Together:
+    """The countries' features of every transcoder, swapped at a place."""
+    return Together(
+        [
+            FeatureSwap(DictionaryFeatures(d), members(bench.steps_of_transcoders[d.name]), place)
+            for d in bench.of_system.transcoders.values()
+        ]
+    )
 
 
 def operand_digit(bench: Benchmark, *, prefix: str, unit: int) -> Row:
@@ -301,7 +339,7 @@ def faults(bench: Benchmark) -> Row:
     return fault_row(bench.fault_scores, seed=bench.seed)
 
 
-OF_SYSTEM = ("selectivity", "bridge", "faults")
+OF_SYSTEM = ("selectivity", "bridge", "trace", "faults")
 """The parts that need an atlas's dictionaries; of other systems they are left out."""
 PARTS: Mapping[str, Callable[[Benchmark], Row]] = {
     "concepts": concepts,
@@ -311,6 +349,7 @@ PARTS: Mapping[str, Callable[[Benchmark], Row]] = {
     "selectivity": partial(of_atlas, name="selectivity"),
     "bridge": partial(of_atlas, name="bridge"),
     "reasoning": reasoning_steps,
+    "trace": traced_steps,
     "tens": partial(operand_digit, prefix="first_tens", unit=10),
     "ones": partial(operand_digit, prefix="first_ones", unit=1),
     "faults": faults,

@@ -241,6 +241,25 @@ class FeatureSwap:
         return {written: write} if read == written else {read: capture, written: write}
 
 
+@dataclass(frozen=True)
+class Together:
+    """Changes of different sites in one pass: those of later sites see what earlier ones did."""
+
+    changes: Sequence[Change]
+
+    def edits(self, batch: Batch, rows: Tensor) -> Mapping[str, SiteEdit]:
+        """The edits of all of them."""
+        found: dict[str, SiteEdit] = {}
+        for change in self.changes:
+            made = change.edits(batch, rows)
+            if both := found.keys() & made.keys():
+                raise InputError(
+                    f"two changes write {sorted(both)[0]!r}", expected="a site for each of them"
+                )
+            found.update(made)
+        return found
+
+
 def swappable(swaps: Iterable[Swap], known: Iterable[str]) -> list[Swap]:
     """The swaps whose concept and donor are both among those known."""
     names = set(known)

@@ -15,7 +15,7 @@ def command(
         list[str] | None,
         typer.Option(
             help="Only this part, repeatable: concepts, crossform, pictures, wordings, "
-            "selectivity, bridge, reasoning, tens, ones, faults."
+            "selectivity, bridge, reasoning, trace, tens, ones, faults."
         ),
     ] = None,
     seed: Annotated[
@@ -29,9 +29,9 @@ def command(
 ) -> None:
     """Score the dictionaries of the microworld's atlas (made by `inscape demo`).
 
-    Concepts, forms of landmarks, held-out wordings, selectivity, steering, reasoning steps, sums
-    and planted faults, beside neurons, principal components, random directions and an untrained
-    dictionary.
+    Concepts, forms of landmarks, held-out wordings, selectivity, steering, reasoning steps, traces
+    through them, sums and planted faults, beside neurons, principal components, random directions
+    and an untrained dictionary.
     """  # fmt: skip
     from inscape.atlas import Atlas
     from inscape.benchmark import Benchmark, System, run_benchmark
