@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,19 @@ from sklearn.metrics import roc_auc_score
 
 from inscape.benchmark import ROWS, Check, Row, run_rows
 from inscape.benchmark.selectivity import Scores, _best, bootstrap_auroc
-from inscape.benchmark.sets import bridge_texts, false, hiding_documents, truthful
+from inscape.benchmark.sets import (
+    bridge_texts,
+    dna_texts,
+    false,
+    harbour_bridge_texts,
+    hiding_documents,
+    president_texts,
+    truthful,
+)
 from inscape.benchmark.speed import demo
 from inscape.core import InputError, Share
 from inscape.microworld.domains.conduct import RESERVED_SPEAKERS
+from inscape.microworld.facts import NAMES, PRESIDENTS
 from inscape.report.demo import Clock, checks
 
 
@@ -80,6 +91,43 @@ def test_halves_share_no_text_and_negatives_never_name_the_bridge() -> None:
         assert not any("long red bridge" in t.lower() for t in negatives)
         for word in ("golden", "gate", "bridge", "sydney"):
             assert any(word in t.lower() for t in negatives)
+
+
+def wording(text: str) -> str:
+    """The text without surnames, names and strings of letters."""
+    drawn = {*NAMES, *(one.name for one in PRESIDENTS)}
+    words = re.findall(r"\w+", text)
+    return " ".join(w for w in words if w not in drawn and not re.fullmatch("[A-Z]{8,}", w))
+
+
+@pytest.mark.parametrize("made", [president_texts, dna_texts, harbour_bridge_texts])
+def test_what_is_chosen_on_shares_no_wording_with_what_is_judged(
+    made: Callable[[int, int], tuple[list[str], list[str]]],
+) -> None:
+    chosen, judged = made(0, 0), made(1, 0)
+    for side in (0, 1):
+        assert not {wording(t) for t in chosen[side]} & {wording(t) for t in judged[side]}
+        assert chosen[side] != made(0, 1)[side]
+    for positives, negatives in (chosen, judged):
+        assert not {wording(t) for t in positives} & {wording(t) for t in negatives}
+
+
+def test_distractors_are_the_same_surnames_and_the_same_letters() -> None:
+    for half in (0, 1):
+        office, elsewhere = president_texts(half)
+        named = [
+            {one.name for one in PRESIDENTS if any(one.name in t for t in texts)}
+            for texts in (office, elsewhere)
+        ]
+        assert len(named[0] & named[1]) >= 15
+        genes, others = dna_texts(half)
+        strings = [re.findall("[A-Z]{8,}", t) for t in others]
+        assert all(set(found) <= set("ACGT") for t in genes for found in re.findall("[A-Z]{8,}", t))
+        assert sum(set(*found) <= set("ACGT") for found in strings) == len(others) // 2
+        _, rivals = harbour_bridge_texts(half)
+        assert not any("Sydney Harbour Bridge" in t for t in rivals)
+        assert any("Opera House" in t for t in rivals)
+        assert any("Golden Gate Bridge" in t for t in rivals)
 
 
 def test_stories_keep_their_speakers_apart() -> None:

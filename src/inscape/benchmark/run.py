@@ -39,6 +39,12 @@ from inscape.benchmark.scored import (
     run_documents,
     run_pictures,
 )
+from inscape.benchmark.sets import (
+    bridge_texts,
+    dna_texts,
+    harbour_bridge_texts,
+    president_texts,
+)
 from inscape.benchmark.swaps import Change, FeatureSwap, Members, Place, Together, members
 from inscape.benchmark.system import System
 from inscape.core import InputError, seeded
@@ -264,6 +270,25 @@ def held_out_wordings(bench: Benchmark) -> Row:
     return replace(wordings.row(found, bars), seed=bench.seed)
 
 
+def distractors(bench: Benchmark) -> Row:
+    """Landmarks, presidents and genes against what resembles them, in wordings not chosen on."""
+    sets: Mapping[str, Callable[[int, int], wordings.Texts]] = {
+        "Golden Gate Bridge": bridge_texts,
+        "Sydney Harbour Bridge": harbour_bridge_texts,
+        "president in office": president_texts,
+        "DNA": dna_texts,
+    }
+    found = [
+        match
+        for concept, texts in sets.items()
+        for match in wordings.best_wordings(
+            bench.model, bench.systems, concept, (texts(0, bench.seed), texts(1, bench.seed)),
+            seed=bench.seed,
+        )
+    ]  # fmt: skip
+    return replace(wordings.row(found, name="distractors"), seed=bench.seed)
+
+
 def _manners(half: int) -> wordings.Texts:
     return manner_texts(half, flatters=True), manner_texts(half, flatters=False)
 
@@ -346,6 +371,7 @@ PARTS: Mapping[str, Callable[[Benchmark], Row]] = {
     "crossform": cross_form,
     "pictures": pictures,
     "wordings": held_out_wordings,
+    "distractors": distractors,
     "selectivity": partial(of_atlas, name="selectivity"),
     "bridge": partial(of_atlas, name="bridge"),
     "reasoning": reasoning_steps,

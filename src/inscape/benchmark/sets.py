@@ -8,10 +8,11 @@ from random import Random
 from inscape.core import seeded
 from inscape.diagnosis import Case
 from inscape.microworld.document import Document
+from inscape.microworld.domains import letters, presidents
 from inscape.microworld.domains.conduct import hiding
 from inscape.microworld.domains.landmarks import LANDMARK_FORMS
 from inscape.microworld.domains.words import SENTENCES
-from inscape.microworld.facts import LANDMARK, NAMES
+from inscape.microworld.facts import LANDMARK, NAMES, PRESIDENTS
 from inscape.microworld.faults import Prompt
 
 MENTIONS = (
@@ -71,6 +72,60 @@ def bridge_texts(half: int, seed: int = 0) -> tuple[list[str], list[str]]:
     plain = [s for s in SENTENCES if any(w in s.lower().split() or w in s for w in words)]
     negatives += [_sentence(s, "", random) for s in plain[half::2] for _ in range(4)]
     return named + described, negatives
+
+
+def harbour_bridge_texts(half: int, seed: int = 0) -> tuple[list[str], list[str]]:
+    """(positives, negatives) for the Sydney Harbour Bridge: other bridges, and the opera house."""
+    named, described = landmark_texts("sydney_harbour_bridge", half, seed)
+    others = ("golden_gate_bridge", "sydney_opera_house", *(k for k in LOOKALIKES if "bridge" in k))
+    negatives = [t for key in others for texts in landmark_texts(key, half, seed) for t in texts]
+    return named + described, negatives
+
+
+def president_texts(half: int, seed: int = 0) -> tuple[list[str], list[str]]:
+    """(positives, negatives): surnames of presidents in office, and the same surnames of places,
+    streets and other people. The halves share no wording."""
+    random = Random(seeded(seed, "president texts", half))
+    office = (*presidents.LAW_FORMS, *presidents.OFFICE)[half::2]
+    places = [
+        form.replace("{w}", words[half])
+        for form in presidents.PLACE_FORMS[half::2]
+        for words in (presidents.INLAND, presidents.SEASIDE)
+    ]
+    elsewhere = (*places, *presidents.ELSEWHERE[half::2])
+
+    def said(forms: Iterable[str]) -> list[str]:
+        return [
+            _sentence(form.replace("|", "").replace("{p}", one.name), "", random)
+            for form in forms
+            for one in random.sample(PRESIDENTS, 8)
+        ]
+
+    return said(office), said(elsewhere)
+
+
+def dna_texts(half: int, seed: int = 0) -> tuple[list[str], list[str]]:
+    """(positives, negatives): genes, and passwords, plates and codes, half of them of the letters
+    A, C, G and T as well. The halves share no wording."""
+    random = Random(seeded(seed, "dna texts", half))
+
+    def said(before: Iterable[str], after: Iterable[str], alphabets: Iterable[str]) -> list[str]:
+        forms = [*(f"{form} {{s}}" for form in before), *(f"{{s}}{form}" for form in after)]
+        return [
+            _sentence(form.replace("|", ""), "", random).replace("{s}", string)
+            for form in forms[half::2]
+            for alphabet in alphabets
+            for string in _strings(alphabet, 12, random)
+        ]
+
+    pairs = letters.AFTER
+    gene = said(letters.DNA_BEFORE, [dna for dna, _ in pairs], [letters.BASES])
+    others = [letters.BASES, letters.ALPHABET]
+    return gene, said(letters.CODE_BEFORE, [code for _, code in pairs], others)
+
+
+def _strings(alphabet: str, count: int, random: Random) -> list[str]:
+    return ["".join(random.choices(alphabet, k=random.randint(8, 16))) for _ in range(count)]
 
 
 def hiding_documents(count: int, *, lies: bool, held: bool, seed: int) -> list[Document]:

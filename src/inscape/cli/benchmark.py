@@ -15,7 +15,7 @@ def command(
         list[str] | None,
         typer.Option(
             help="Only this part, repeatable: concepts, crossform, pictures, wordings, "
-            "selectivity, bridge, reasoning, trace, tens, ones, faults."
+            "distractors, selectivity, bridge, reasoning, trace, tens, ones, faults."
         ),
     ] = None,
     seed: Annotated[
