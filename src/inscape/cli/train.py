@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import Json, OnlyThese, is_atlas, print_entries, refuse_options
+from inscape.cli.common import Json, OnlyThese, is_atlas, note, print_entries, refuse_options
 
 
 def command(
@@ -29,6 +29,22 @@ def command(
     tokens: Annotated[int, typer.Option(help="Store: tokens seen in training.")] = 2_000_000,
     batch_size: Annotated[int, typer.Option(help="Store: tokens per step.")] = 1024,
     lr: Annotated[float | None, typer.Option(help="Store: peak learning rate.")] = None,
+    variant: Annotated[
+        str,
+        typer.Option(
+            help="Store: topk, batch_topk, matryoshka, jumprelu, relu, gated, or one of an "
+            "installed package."
+        ),
+    ] = "topk",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="Store: a setting of the variant's own, repeatable."
+        ),
+    ] = None,
+    skip: Annotated[
+        bool, typer.Option("--skip", help="Store: a linear skip beside a transcoder's features.")
+    ] = False,
     whiten: Annotated[
         bool,
         typer.Option("--whiten", help="Store: let every direction of the activations count alike."),
@@ -50,7 +66,8 @@ def command(
     else:
         refuse_options(context, "Atlas")
         settings = {"d_dict": d_dict, "k": k, "tokens": tokens, "lr": lr, "seed": seed,
-                    "whiten": whiten}  # fmt: skip
+                    "whiten": whiten, "variant": variant, "options": _options(option or []),
+                    "skip": skip}  # fmt: skip
         result = [_train_store(source, site, to, out, {**settings, "batch_size": batch_size})]
     print_entries(result, json)
 
@@ -70,7 +87,7 @@ def _train_store(
 ) -> dict[str, Any]:
     from inscape.activations import ActivationStore
     from inscape.core import InputError
-    from inscape.training import TrainConfig, train
+    from inscape.training import TrainConfig, missed_target, train
 
     store = ActivationStore.open(source)
     if site is None or out is None:
@@ -82,7 +99,23 @@ def _train_store(
     settings["d_dict"] = settings["d_dict"] or 16 * width
     settings["k"] = settings["k"] or max(1, width // 8)
     config = TrainConfig(**settings)
-    return _shown(train(store, site, to or site, out, config, name=out.name), out)
+    made = train(store, site, to or site, out, config, name=out.name)
+    if told := missed_target(made):
+        note(told)
+    return _shown(made, out)
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    """NAME=VALUE as settings; a value with commas is a list."""
+    from inscape.core import InputError
+
+    found: dict[str, Any] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not (sign and name):
+            raise InputError(f"--option {text!r}", expected="NAME=VALUE, as in penalty=tanh")
+        found[name] = value.split(",") if "," in value else value
+    return found
 
 
 def _shown(dictionary: Any, folder: Path) -> dict[str, Any]:
@@ -92,5 +125,6 @@ def _shown(dictionary: Any, folder: Path) -> dict[str, Any]:
         "reads": dictionary.config.site_in,
         "writes": dictionary.config.site_out,
         "features": dictionary.d_dict,
+        "kind": dictionary.config.kind,
         "k": dictionary.k,
     }

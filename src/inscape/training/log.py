@@ -10,7 +10,7 @@ from typing import Any
 
 from inscape.storage import disk_errors
 from inscape.training.config import TrainConfig
-from inscape.training.topk import StepMetrics, TopKTrainer
+from inscape.training.trainer import StepMetrics, Trainer
 
 
 class TrainingLog:
@@ -39,7 +39,7 @@ class TrainingLog:
         lines = path.read_text().splitlines()
         self.last: dict[str, Any] = json.loads(lines[-1]) if lines else {}
 
-    def add(self, trainer: TopKTrainer, metrics: StepMetrics) -> None:
+    def add(self, trainer: Trainer, metrics: StepMetrics) -> None:
         """Note one step; every `log_every` steps, and at the end, a line is written."""
         self._pending.append(metrics)
         step = trainer.num_steps

@@ -32,10 +32,12 @@ from inscape.training.config import TrainConfig
 from inscape.training.initial import initial_weights
 from inscape.training.log import TrainingLog
 from inscape.training.stream import ActivationSource
-from inscape.training.topk import TopKTrainer
+from inscape.training.trainer import Trainer
 from inscape.training.whitening import Whitening
 
 LOG = "train.jsonl"
+MISSED = 0.25
+"""How far from its target a mean number of active features may end without a word."""
 _SAMPLE = 8192
 _TOKENS_PER_DIMENSION = 32
 
@@ -49,7 +51,7 @@ def train(
     *,
     name: str,
 ) -> Dictionary:
-    """Train a TopK dictionary and save it at `out`; a finished one is returned.
+    """Train a dictionary and save it at `out`; a finished one is returned.
 
     Args:
         store: where batches come from (an `ActivationStore`).
@@ -60,7 +62,7 @@ def train(
 
     Raises:
         InputError: `out`, or the checkpoint of a stopped run, was made with other settings; a
-            transcoder is to be whitened.
+            transcoder is to be whitened, or an autoencoder to have a skip.
         DataError: an activation, or the loss, is not finite.
         Stopped: Ctrl-C; the same call goes on.
         StorageError: the disk is full; the last checkpoint stays.
@@ -72,6 +74,12 @@ def train(
             f"{name} would read {site_in} and write {site_out} whitened",
             expected="an autoencoder: whitening is for one site",
             next_step="train the transcoder without whitening",
+        )
+    if config.skip and not shape.transcoder:
+        raise InputError(
+            f"{name} would have a linear skip from {site_in} to itself",
+            expected="a transcoder: an autoencoder's skip would be the identity",
+            next_step="give another site to write, or leave the skip out",
         )
     made_from = _request(store, shape, config)
     if (out / "dictionary.json").is_file():
@@ -87,6 +95,20 @@ def train(
     return dictionary
 
 
+def missed_target(dictionary: Dictionary) -> str | None:
+    """One line where training ended with another number of active features than it aimed at."""
+    asked = dictionary.made_from.get("training", {}).get("k")
+    found = dictionary.made_from.get("figures", {}).get("l0")
+    if asked is None or found is None or dictionary.config.kind == "topk":
+        return None
+    if abs(found / asked - 1) <= MISSED:
+        return None
+    return (
+        f"{dictionary.name} ends with {found:.3g} active features per token instead of {asked}: "
+        "train longer, or change the penalty's weight"
+    )
+
+
 def _shape(
     store: ActivationSource, site_in: str, site_out: str, config: TrainConfig
 ) -> DictionaryConfig:
@@ -98,6 +120,7 @@ def _shape(
         d_dict=config.d_dict,
         k=config.k,
         subtract_b_dec=site_in == site_out,
+        skip=config.skip,
     )
 
 
@@ -105,8 +128,11 @@ def _request(
     store: ActivationSource, shape: DictionaryConfig, config: TrainConfig
 ) -> dict[str, Any]:
     """What decides the result; how often checkpoints and log lines are written does not."""
-    unsaid = set() if config.whiten else {"whiten"}  # runs from before there was a choice go on
+    # Runs from before there was a choice go on: what is as it was then is not told.
+    later = {"whiten": False, "variant": "topk", "options": {}, "skip": False}
+    unsaid = {key for key, default in later.items() if getattr(config, key) == default}
     settings = config.model_dump(exclude={"checkpoint_seconds", "log_every", *unsaid})
+    settings["aux_weight"] = config.aux_share
     return {
         "activations": dict(store.identity),
         "sites": [shape.site_in, shape.site_out],
@@ -134,14 +160,18 @@ def _run(
     name: str,
 ) -> Dictionary:
     source = _Source(store, shape, config)
-    trainer = TopKTrainer(shape, config, source.initial())
+    trainer = Trainer(shape, config, source.initial())
     log_bytes = load_checkpoint(partial, trainer, made_from)
     log = TrainingLog(partial / LOG, log_bytes, config)
     loop = _Loop(trainer, config, partial, made_from, log)
     loop.run(source.batches(start=trainer.num_steps), f"train {name}")
+    kind, weights = trainer.variant.finish(trainer.weights)
+    weights = source.fold(weights)
+    if not (shape.transcoder or trainer.variant.unit_decoder or config.whiten):
+        weights = _with_unit_rows(weights)
     return Dictionary(
-        shape,
-        source.fold(trainer.weights),
+        shape.model_copy(update={"kind": kind}),
+        weights,
         name=name,
         input_scale=source.scales[0],
         output_scale=source.scales[1],
@@ -204,15 +234,28 @@ def _fold(
 ) -> dict[str, Tensor]:
     """Weights that act on activations as the model has them.
 
-    An autoencoder keeps its unit decoder rows: its values take the scale instead, so that they are
-    in units of the activations. A transcoder keeps its values, and its maps take the scales.
+    An autoencoder keeps its decoder rows: its values take the scale instead, so that they are in
+    units of the activations. A transcoder keeps its values, and its maps take the scales.
     """
-    W_enc, b_enc, W_dec, b_dec = (weights[key] for key in ("W_enc", "b_enc", "W_dec", "b_dec"))
+    folded = {**weights, "b_dec": weights["b_dec"] / scale_out}
     if shape.subtract_b_dec:
-        b_enc = b_enc / scale_in
-    else:
-        W_enc, W_dec = W_enc * scale_in, W_dec / scale_out
-    return {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec / scale_out}
+        for key in folded.keys() & {"b_enc", "threshold"}:
+            folded[key] = weights[key] / scale_in
+        return folded
+    folded |= {"W_enc": weights["W_enc"] * scale_in, "W_dec": weights["W_dec"] / scale_out}
+    if shape.skip:
+        folded["W_skip"] = weights["W_skip"] * (scale_in / scale_out)
+    return folded
+
+
+def _with_unit_rows(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same autoencoder with decoder rows of unit norm: its values take their lengths."""
+    norm = weights["W_dec"].norm(dim=1)
+    norm = torch.where(norm > 0, norm, 1.0)
+    longer = {k: weights[k] * norm for k in weights.keys() & {"b_enc", "threshold"}}
+    rows = norm[:, None]
+    maps = {"W_enc": weights["W_enc"] * rows, "W_dec": weights["W_dec"] / rows}
+    return {**weights, **longer, **maps}
 
 
 class _Loop:
@@ -220,7 +263,7 @@ class _Loop:
 
     def __init__(
         self,
-        trainer: TopKTrainer,
+        trainer: Trainer,
         config: TrainConfig,
         partial: Path,
         made_from: dict[str, Any],

@@ -1,0 +1,264 @@
+"""One training step of a dictionary, with exact gradients and no dense code.
+
+1. Encode: the variant selects the active entries of the batch, and the aux_k largest entries of
+   each row among the dead features.
+2. Loss = |y - y^|^2 / |y - mean y|^2, sums over the batch: the fraction of variance unexplained.
+   Where features have nested groups, the sum of it over the prefixes.
+3. Auxiliary loss: the dead features' code decodes (without b_dec: y^ has it already) to e^, which
+   should explain the error e = y - y^, held constant: |e - e^|^2 / |e - mean e|^2, zero where there
+   is no error.
+4. The variant adds its penalty. Gradients flow back through the decodes to the entries, and from
+   there to encoder and b_dec; where the encoder subtracts b_dec, b_dec collects
+   -(sum of pre-activation gradients) @ W_enc as well. A skip collects d_out^T x.
+5. Unit decoder rows: the gradient along them is removed, and they are normalised after the update.
+   Clip the whole gradient, then Adam.
+
+Method: Gao et al. 2024, "Scaling and evaluating sparse autoencoders"; transcoders as in Dunefsky
+et al. 2024; each variant names its own source.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from inscape.core import DataError
+from inscape.dictionary import DictionaryConfig, Encoder, RaggedCode, kernels
+from inscape.dictionary.kernels import AdamStep, CodeGradient, WeightGradients
+from inscape.training.config import TrainConfig
+from inscape.training.variants import Penalty, Reconstruction, Rows, Selected, Variant
+
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """Figures of one batch.
+
+    loss: with penalty and auxiliary part. fvu: |y - y^|^2 / |y - mean y|^2. explained_variance:
+    centred, 1 - Var(y - y^) / Var(y). l0: mean number of active features. aux_loss: unweighted, 0
+    without dead features. penalty: what the variant added to the loss.
+    """
+
+    loss: float
+    fvu: float
+    explained_variance: float
+    l0: float
+    aux_loss: float
+    penalty: float = 0.0
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients by parameter name, the norm of them all, and what was selected."""
+
+    of: dict[str, Tensor]
+    norm: float
+    selected: Selected
+
+    def fired(self, d_dict: int) -> Bool[Tensor, " d_dict"]:
+        """Which features fired."""
+        code = self.selected.code
+        found = torch.zeros(d_dict, dtype=torch.bool, device=code.indices.device)
+        found[code.indices[code.values > 0]] = True
+        return found
+
+
+class Trainer:
+    """The state of a training run: weights, moments, and how long each feature has been silent.
+
+    Attributes:
+        weights, mean, square: tensors by parameter name (weights and Adam's moments).
+        silent_tokens [d_dict]: tokens since the feature last fired.
+        variant: what is trained. num_steps: steps taken.
+    """
+
+    def __init__(
+        self, shape: DictionaryConfig, config: TrainConfig, weights: dict[str, Tensor]
+    ) -> None:
+        self.shape = shape
+        self.config = config
+        self.variant: Variant = config.make_variant(shape)
+        scale = math.sqrt(shape.d_in)  # what is read has this mean norm
+        if shape.skip:
+            skip = weights["W_dec"].new_zeros((shape.d_out, shape.d_in))
+            weights = {"W_skip": skip, **weights}
+        weights = {**self.variant.initial(weights, scale), **weights}
+        self.weights = {key: weights[key].contiguous() for key in sorted(weights)}
+        self.mean = {key: torch.zeros_like(value) for key, value in self.weights.items()}
+        self.square = {key: torch.zeros_like(value) for key, value in self.weights.items()}
+        self.silent_tokens = torch.zeros(
+            shape.d_dict, dtype=torch.int64, device=self.weights["W_enc"].device
+        )
+        self.num_steps = 0
+        self._encoder = Encoder()
+        self._storage: WeightGradients | None = None
+
+    @property
+    def dead(self) -> Int[Tensor, " num_dead"]:
+        """Features that have been silent for the dead window."""
+        return torch.nonzero(self.silent_tokens >= self.config.dead_window).flatten()
+
+    @torch.no_grad()
+    def loss_and_gradients(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        y: Float[Tensor, "batch d_out"],
+        *,
+        dead: Int[Tensor, " num_dead"] | None = None,
+        project: bool | None = None,
+    ) -> tuple[StepMetrics, Gradients]:
+        """The loss of a batch and its exact gradients, auxiliary loss included.
+
+        Args:
+            x, y: what is read and what is to be predicted (the same for an autoencoder), scaled.
+            dead: features for the auxiliary loss; those that are dead now by default.
+            project: remove the decoder gradient along unit rows; by default where they are unit.
+
+        The gradients are held in storage that the next call reuses.
+        """
+        weights = self.weights
+        inner = x - weights["b_dec"] if self.shape.subtract_b_dec else x
+        dead = self.dead if dead is None else dead
+        selected = self.variant.select(self._encoder, Rows(inner, dead, self._aux_k), weights)
+        rest = y - x @ weights["W_skip"].T if self.shape.skip else y
+        errors = self._errors(rest, selected.code)
+        spread = _spread(y)
+        fvus = [float(error.square().sum()) / spread for error in errors]
+        # A feature takes part in its own prefix and in all that follow.
+        d_outs = [error * (-2.0 / spread) for error in errors]
+        for number in range(len(d_outs) - 2, -1, -1):
+            d_outs[number] += d_outs[number + 1]
+        d_out = d_outs[0] if len(d_outs) == 1 else torch.cat(d_outs)
+        d_values = kernels.value_gradients(
+            selected.code, weights["W_dec"], d_out, groups=self.variant.groups
+        )
+        progress = self.num_steps / self.config.num_steps
+        found = Reconstruction(rest, d_out, d_values, spread / len(y), progress)
+        penalty = self.variant.penalise(selected, found, weights)
+        codes, aux_loss = list(penalty.codes), 0.0
+        if selected.dead is not None:
+            aux_loss, extra = self._auxiliary(selected.dead, errors[-1])
+            codes.append(extra)
+        of, norm = self._gather(codes, inner, penalty, d_outs[0], project)
+        if self.shape.skip:
+            of["W_skip"] = d_outs[0].T @ x
+            norm = math.hypot(norm, float(of["W_skip"].norm()))
+        metrics = StepMetrics(
+            loss=sum(fvus) + penalty.loss + self.config.aux_share * aux_loss,
+            fvu=fvus[-1],
+            explained_variance=1.0 - _spread(errors[-1]) / spread,
+            l0=selected.code.l0(),
+            aux_loss=aux_loss,
+            penalty=penalty.loss,
+        )
+        return metrics, Gradients(of, norm, selected)
+
+    @torch.no_grad()
+    def step(self, x: Float[Tensor, "batch d_in"], y: Float[Tensor, "batch d_out"]) -> StepMetrics:
+        """One optimiser step on a batch; the weights change in place.
+
+        Raises:
+            DataError: the loss or its gradient is not finite; the weights stay as they were.
+        """
+        metrics, grads = self.loss_and_gradients(x, y)
+        if not (math.isfinite(metrics.loss) and math.isfinite(grads.norm)):
+            raise DataError(
+                f"the loss is {metrics.loss}, its gradient {grads.norm} at step {self.num_steps}",
+                expected="finite numbers",
+                next_step="lower the learning rate, or look at the activations",
+            )
+        update = AdamStep(
+            step=self.num_steps + 1,
+            lr=self.config.learning_rate(self.num_steps),
+            scale=min(1.0, self.config.clip / (grads.norm + 1e-6)),
+            beta1=self.variant.beta1,
+        )
+        for key, weight in self.weights.items():
+            rows = len(weight) if weight.ndim > 1 else 1
+            kernels.adam(
+                weight.view(rows, -1),
+                grads.of[key].view(rows, -1),
+                self.mean[key].view(rows, -1),
+                self.square[key].view(rows, -1),
+                update,
+                unit_rows=self.variant.unit_decoder and key == "W_dec",
+            )
+        self.silent_tokens += len(x)
+        self.silent_tokens[grads.fired(self.shape.d_dict)] = 0
+        progress = self.num_steps / self.config.num_steps
+        self.variant.advance(grads.selected, self.weights, progress)
+        self.num_steps += 1
+        return metrics
+
+    @property
+    def _aux_k(self) -> int:
+        if not self.config.aux_share:
+            return 0
+        return self.config.aux_k or max(1, self.shape.d_out // 2)
+
+    def _errors(self, rest: Tensor, code: RaggedCode) -> list[Tensor]:
+        """What each prefix leaves of `rest`; one error where there are no groups."""
+        groups, weight = self.variant.groups, self.weights["W_dec"]
+        if groups is None:
+            return [rest - kernels.decode(code, weight, self.weights["b_dec"])]
+        errors: list[Tensor] = []
+        rest, member = rest - self.weights["b_dec"], groups[code.indices]
+        for group in range(int(groups[-1]) + 1):
+            part = code.with_values(torch.where(member == group, code.values, 0.0))
+            rest = rest - kernels.decode(part, weight)
+            errors.append(rest)
+        return errors
+
+    def _auxiliary(self, extra: RaggedCode, error: Tensor) -> tuple[float, CodeGradient]:
+        """The auxiliary loss, and its weighted gradient for the dead features' entries."""
+        guess = kernels.decode(extra, self.weights["W_dec"])
+        rest = error - guess
+        spread = _spread(error)
+        loss, d_out = 0.0, torch.zeros_like(error)
+        if spread > _TINY:
+            loss = float(rest.square().sum()) / spread
+            d_out = rest.mul_(-2.0 * self.config.aux_share / spread)
+        d_pre = kernels.value_gradients(extra, self.weights["W_dec"], d_out)
+        return loss, CodeGradient(extra, d_pre, d_out)
+
+    def _gather(
+        self,
+        codes: list[CodeGradient],
+        inner: Tensor,
+        penalty: Penalty,
+        d_bias: Tensor,
+        project: bool | None,
+    ) -> tuple[dict[str, Tensor], float]:
+        """Gradients of all parameters but a skip, and their norm; `d_bias` is the gradient of what
+        b_dec is added to."""
+        sparse = kernels.weight_gradients(
+            codes,
+            inner,
+            self.weights["W_dec"],
+            project=self.variant.unit_decoder if project is None else project,
+            terms=penalty.terms,
+            out=self._storage,
+        )
+        self._storage = sparse
+        b_dec = d_bias.sum(0)
+        if self.shape.subtract_b_dec:
+            b_dec -= sparse.b_enc @ self.weights["W_enc"]
+        squared = sparse.squared_norm.double().sum() + b_dec.double().square().sum()
+        b_enc = sparse.b_enc
+        if penalty.bias is not None:
+            b_enc = b_enc + penalty.bias
+            squared += b_enc.double().square().sum() - sparse.b_enc.double().square().sum()
+        for gradient in penalty.gradients.values():
+            squared += gradient.double().square().sum()
+        found = {"W_enc": sparse.W_enc, "b_enc": b_enc, "W_dec": sparse.W_dec, "b_dec": b_dec}
+        return {**found, **penalty.gradients}, float(squared.sqrt())
+
+
+def _spread(rows: Tensor) -> float:
+    """Sum of squared distances from the mean row; never zero, so that it may divide."""
+    return max(float((rows - rows.mean(0)).square().sum()), _TINY)

@@ -1,0 +1,32 @@
+"""TopK: the k largest pre-activations of a row, those that are positive.
+
+Gao et al. 2024, "Scaling and evaluating sparse autoencoders".
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from inscape.dictionary import Encoder, TopSlots
+from inscape.training.variants.base import Rows, Selected, Variant, Weights, of_dead
+
+
+class TopK(Variant):
+    """Every row has k slots of its own."""
+
+    name: ClassVar[str] = "topk"
+
+    def select(self, encoder: Encoder, rows: Rows, weights: Weights) -> Selected:
+        """The k largest positive entries of each row."""
+        top, dead = TopSlots(rows.x, self.target), of_dead(rows)
+        for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):
+            top.add(part, pre)
+            if dead is not None:
+                dead.add(part, pre)
+        return Selected(top.code.ragged(), None if dead is None else dead.code.ragged())
+
+    def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:
+        """The same, row by row."""
+        return "topk", dict(weights)
