@@ -86,6 +86,12 @@ def check_transcoders(model: Model, transcoders: Mapping[int, Dictionary]) -> No
                 f"{model.num_layers} layers",
                 next_step="pass the transcoders under the layer that each was trained on",
             )
+        if dictionary.config.normalize != "none":
+            raise InputError(
+                f"dictionary {dictionary.name!r} normalises each token it reads "
+                f"({dictionary.config.normalize})",
+                expected="a transcoder that reads the MLP's input as it is",
+            )
 
 
 @torch.no_grad()
@@ -115,10 +121,7 @@ def gather(model: Model, transcoders: Mapping[int, Dictionary], tokens: Tensor) 
         written = run[f"mlp_out.{i}"][0].float()
         nodes = num_features + i * num_pos + torch.arange(num_pos, device=tokens.device)
         if i in active:
-            constant = transcoders[i].b_dec.float()
-            skipped = transcoders[i].skipped(run[f"mlp_in.{i}"][0].float())
-            if skipped is not None:
-                constant = constant + skipped
+            constant = transcoders[i].base(run[f"mlp_in.{i}"][0].float())
             rest = written - encoded[:, None] * constant
             blocks[i] = _block(transcoders[i].W_dec, active[i], rest, first, nodes)
             first += len(active[i][0])

@@ -29,6 +29,8 @@ VERBS = {
     "trace": "Trace which concepts led to the next token.",
     "diagnose": "Find and prove why a wrong answer wins.",
     "steer": "Change features while the model writes.",
+    "import": "Read a dictionary of another library.",
+    "export": "Write a dictionary for another library.",
     "validate": "Measure what a dictionary keeps and loses.",
     "benchmark": "Score dictionaries against the known truth.",
     "doctor": "Check this machine and this installation.",
@@ -115,7 +117,8 @@ def make_app(arguments: Sequence[str]) -> typer.Typer:
     typed = typed_verb(arguments)
     for verb, line in VERBS.items():
         if verb == typed:
-            command: Callable[..., Any] = import_module(f"inscape.cli.{verb}").command
+            module = "import_" if verb == "import" else verb  # the word is taken in Python
+            command: Callable[..., Any] = import_module(f"inscape.cli.{module}").command
             app.command(verb, short_help=line)(_stoppable(command))
         else:
             app.command(verb, help=line)(_known_by_name(verb))

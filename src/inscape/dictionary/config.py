@@ -22,6 +22,9 @@ class DictionaryConfig(Config):
         k: of "topk" the most active features of a row; of "threshold" the mean number that training
             aimed at, None where it is not known.
         skip: whether the reconstruction has a linear part, x @ W_skip^T.
+        normalize: what is done to each token before it is encoded: "layer_norm", (x - mean) /
+            (std + 1e-5); "constant_norm", to the norm sqrt(d_in). An autoencoder undoes it in its
+            reconstruction, and its values are in units of the activations as they are.
 
     Raises:
         InputError: k is missing or larger than d_dict, or b_dec does not fit what it is subtracted
@@ -37,6 +40,7 @@ class DictionaryConfig(Config):
     k: int | None = Field(default=None, gt=0)
     subtract_b_dec: bool
     skip: bool = False
+    normalize: Literal["none", "layer_norm", "constant_norm"] = "none"
 
     @model_validator(mode="after")
     def _check(self) -> DictionaryConfig:

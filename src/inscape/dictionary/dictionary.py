@@ -27,7 +27,8 @@ from inscape.storage import (
 
 KIND = "dictionary"
 VERSION = 2
-"""1: TopK alone. 2: thresholds and a linear skip too."""
+"""1: TopK alone. 2: thresholds, a linear skip, normalised tokens too."""
+LAYER_NORM_EPSILON = 1e-5
 FILE = "dictionary.json"
 WEIGHTS = "weights.safetensors"
 
@@ -114,14 +115,30 @@ class Dictionary:
         )
 
     def encoder_input(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
-        """What the encoder's matrix multiplies: x in fp32, less b_dec where it is subtracted."""
+        """What the encoder's matrix multiplies: x in fp32, normalised where the configuration says
+        so, less b_dec where it is subtracted."""
         if x.shape[-1] != self.config.d_in:
             raise InputError(
                 f"activations of width {x.shape[-1]} given to {self.name}",
                 expected=f"width {self.config.d_in} ({self.config.site_in})",
             )
         x = x.to(device=self.device, dtype=torch.float32)
+        if self.config.normalize == "layer_norm":
+            x = (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + LAYER_NORM_EPSILON)
+        elif self.config.normalize == "constant_norm":
+            x = x * self.config.d_in**0.5 / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         return x - self.b_dec if self.config.subtract_b_dec else x
+
+    def _unit(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch one"] | None:
+        """By what an autoencoder's normalised reconstruction is multiplied, None where it is not
+        normalised."""
+        if self.config.normalize == "none" or self.config.transcoder:
+            return None
+        if self.config.normalize == "layer_norm":
+            unit: Tensor = x.std(-1, keepdim=True)
+        else:
+            unit = torch.linalg.vector_norm(x, dim=-1, keepdim=True) / self.config.d_in**0.5
+        return unit
 
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "*batch d_in"]) -> Code:
@@ -132,32 +149,44 @@ class Dictionary:
         """
         rows = self.encoder_input(x).reshape(-1, self.config.d_in)
         if self.threshold is not None:
-            return encode_above(rows, self.W_enc, self.b_enc, self.threshold)
-        assert self.k is not None  # a TopK configuration without k is refused
-        return encode_top(rows, self.W_enc, self.b_enc, self.k)
+            code = encode_above(rows, self.W_enc, self.b_enc, self.threshold)
+        else:
+            assert self.k is not None  # a TopK configuration without k is refused
+            code = encode_top(rows, self.W_enc, self.b_enc, self.k)
+        unit = self._unit(x.to(rows))
+        return code if unit is None else Code(code.indices, code.values * unit.reshape(-1, 1))
 
     @torch.no_grad()
-    def decode(self, code: Code) -> Float[Tensor, "batch d_out"]:
-        """What a code and b_dec make of each row (a skip's part is `skipped`)."""
-        return kernels.decode(code.ragged(), self.W_dec, self.b_dec)
+    def base(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
+        """The reconstruction without any feature: b_dec, what a skip makes of x, and what a
+        normalisation took away."""
+        x = x.to(self.W_enc)
+        unit = self._unit(x)
+        out = self.b_dec.expand(*x.shape[:-1], -1) if unit is None else self.b_dec * unit
+        if unit is not None and self.config.normalize == "layer_norm":
+            out = out + x.mean(-1, keepdim=True)
+        return out if self.W_skip is None else out + x @ self.W_skip.T
 
-    def skipped(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"] | None:
-        """The linear part of the reconstruction, None where there is no skip."""
-        return None if self.W_skip is None else x.to(self.W_skip) @ self.W_skip.T
+    @torch.no_grad()
+    def decode(self, code: Code, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_out"]:
+        """The reconstruction of each row from its code, and from what was encoded."""
+        return kernels.decode(code.ragged(), self.W_dec) + self.base(x)
 
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """Encode and decode; leading axes and dtype are those of `x`."""
-        out = self.decode(self.encode(x)).reshape(*x.shape[:-1], self.config.d_out)
-        skipped = self.skipped(x)
-        return (out if skipped is None else out + skipped).to(x.dtype)
+        out = self.decode(self.encode(x), x.reshape(-1, x.shape[-1]))
+        return out.reshape(*x.shape[:-1], self.config.d_out).to(x.dtype)
 
     def pre(
         self, x: Float[Tensor, "*batch d_in"], features: Int[Tensor, " chosen"] | list[int]
     ) -> Float[Tensor, "*batch chosen"]:
-        """Pre-activations of chosen features: before the choice of the k largest and the ReLU."""
+        """Pre-activations of chosen features, in units of their values: before the choice of what
+        is active, and the ReLU."""
         chosen = torch.as_tensor(features, dtype=torch.int64, device=self.device)
-        return self.encoder_input(x) @ self.W_enc[chosen].T + self.b_enc[chosen]
+        found = self.encoder_input(x) @ self.W_enc[chosen].T + self.b_enc[chosen]
+        unit = self._unit(x.to(found))
+        return found if unit is None else found * unit
 
     def save(self, folder: Path, *, extra_files: Mapping[str, Path] | None = None) -> None:
         """Write the folder, whole or not at all; one that is there is replaced.
