@@ -3,7 +3,7 @@
 from inscape.training.check import check_gradients
 from inscape.training.config import TrainConfig, default_lr
 from inscape.training.initial import geometric_median, initial_weights
-from inscape.training.loop import missed_target, train
+from inscape.training.loop import Job, missed_target, train, train_many
 from inscape.training.stream import ActivationSource
 from inscape.training.trainer import Gradients, StepMetrics, Trainer
 from inscape.training.variants import Variant, known
@@ -11,6 +11,7 @@ from inscape.training.variants import Variant, known
 __all__ = [
     "ActivationSource",
     "Gradients",
+    "Job",
     "StepMetrics",
     "TrainConfig",
     "Trainer",
@@ -22,4 +23,5 @@ __all__ = [
     "known",
     "missed_target",
     "train",
+    "train_many",
 ]

@@ -28,12 +28,13 @@ class TrainConfig(Config):
             options: which kind of dictionary, and its own settings. skip: a linear part beside the
             features (transcoders). tokens: tokens seen in all, epochs counted. batch_size: tokens
             per step. lr: peak learning rate, `default_lr` if None. warmup, decay: shares of the run
-            with a rising and a falling learning rate. aux_k: features of the auxiliary loss, half
-            the output width if None; aux_weight: its weight, 0 turns it off, the variant's default
-            if None. dead_tokens: tokens
-            without firing after which a feature is dead, `dead_window` if None. clip: largest
-            gradient norm. whiten: train on whitened activations (autoencoders; see `whitening`).
-            checkpoint_seconds: between checkpoints. log_every: steps per log line.
+            with a rising and a falling learning rate. seed: of everything random; data_seed: of the
+            data's order alone, so that several dictionaries share one pass. aux_k: features of the
+            auxiliary loss, half the output width if None; aux_weight: its weight, 0 turns it off,
+            the variant's default if None. dead_tokens: tokens without firing after which a feature
+            is dead, `dead_window` if None. clip: largest gradient norm. whiten: train on whitened
+            activations (autoencoders; see `whitening`). checkpoint_seconds: between checkpoints.
+            log_every: steps per log line.
 
     Raises:
         InputError: k is larger than d_dict, the run is shorter than one batch, or the variant is
@@ -51,6 +52,7 @@ class TrainConfig(Config):
     warmup: float = Field(default=0.05, ge=0, le=1)
     decay: float = Field(default=0.2, ge=0, le=1)
     seed: int = 0
+    data_seed: int | None = None
     aux_k: int | None = Field(default=None, gt=0)
     aux_weight: float | None = Field(default=None, ge=0)
     dead_tokens: int | None = Field(default=None, gt=0)
@@ -85,6 +87,11 @@ class TrainConfig(Config):
         """The variant of a dictionary of this shape, for this run."""
         chosen = variant_class(self.variant)
         return chosen(shape, chosen.Options(**self.options), self.num_steps)
+
+    @property
+    def order(self) -> int:
+        """The seed of the data's order."""
+        return self.seed if self.data_seed is None else self.data_seed
 
     @property
     def aux_share(self) -> float:
