@@ -3,7 +3,8 @@
 from inscape.training.check import check_gradients
 from inscape.training.config import TrainConfig, default_lr
 from inscape.training.initial import geometric_median, initial_weights
-from inscape.training.loop import Job, missed_target, train, train_many
+from inscape.training.listeners import Listener
+from inscape.training.loop import Job, Watch, missed_target, train, train_many
 from inscape.training.stream import ActivationSource
 from inscape.training.trainer import Gradients, StepMetrics, Trainer
 from inscape.training.variants import Variant, known
@@ -12,10 +13,12 @@ __all__ = [
     "ActivationSource",
     "Gradients",
     "Job",
+    "Listener",
     "StepMetrics",
     "TrainConfig",
     "Trainer",
     "Variant",
+    "Watch",
     "check_gradients",
     "default_lr",
     "geometric_median",

@@ -16,7 +16,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from inscape.dictionary import Dictionary, DictionaryConfig
 from inscape.storage import lock
 from inscape.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
 from inscape.training.config import TrainConfig
+from inscape.training.listeners import Listener
 from inscape.training.log import TrainingLog
 from inscape.training.stopping import interruptible
 from inscape.training.stream import ActivationSource
@@ -41,11 +42,28 @@ MISSED = 0.25
 
 
 @dataclass(frozen=True)
+class Watch:
+    """What is measured while a dictionary is trained, such as the loss that it recovers.
+
+    measure: figures by name, of the dictionary as it is. times: how often, evenly over the run, the
+    last time at its end.
+    """
+
+    measure: Callable[[Dictionary], Mapping[str, float]]
+    times: int = 10
+
+    def due(self, step: int, num_steps: int) -> bool:
+        """Whether a step is one after which to measure."""
+        return step * self.times // num_steps > (step - 1) * self.times // num_steps
+
+
+@dataclass(frozen=True)
 class Job:
     """One dictionary to train.
 
     site_in, site_out: equal for an autoencoder; another `site_out` makes a transcoder. out: the
-    dictionary's folder; its parents are made. name: as in `name/feature`.
+    dictionary's folder; its parents are made. name: as in `name/feature`. watch: what is measured
+    on a held-out set while it is trained. listeners: who hears of each line of its log.
     """
 
     site_in: str
@@ -53,6 +71,8 @@ class Job:
     out: Path
     config: TrainConfig
     name: str
+    watch: Watch | None = None
+    listeners: tuple[Listener, ...] = ()
 
 
 def train(
@@ -63,12 +83,14 @@ def train(
     config: TrainConfig,
     *,
     name: str,
+    watch: Watch | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> Dictionary:
     """Train a dictionary and save it at `out`; a finished one is returned.
 
     Args:
         store: where batches come from (an `ActivationStore`).
-        site_in, site_out, out, config, name: see `Job`.
+        site_in, site_out, out, config, name, watch, listeners: see `Job`.
 
     Raises:
         InputError: `out`, or the checkpoint of a stopped run, was made with other settings; a
@@ -77,7 +99,8 @@ def train(
         Stopped: Ctrl-C; the same call goes on.
         StorageError: the disk is full; the last checkpoint stays.
     """
-    (dictionary,) = train_many(store, [Job(site_in, site_out, Path(out), config, name)])
+    job = Job(site_in, site_out, Path(out), config, name, watch, tuple(listeners))
+    (dictionary,) = train_many(store, [job])
     return dictionary
 
 
@@ -139,7 +162,10 @@ class _Run:
         self.view = View(self.store, self.shape, self.job.config)
         self.trainer = Trainer(self.shape, self.job.config, self.view.initial())
         log_bytes = load_checkpoint(self.partial, self.trainer, self.made_from)
-        self.log = TrainingLog(self.partial / LOG, log_bytes, self.job.config)
+        told = self.job.listeners
+        self.log = TrainingLog(self.partial / LOG, log_bytes, self.job.config, told)
+        for listener in told:
+            listener.begin(self.job.name, self.trainer.num_steps)
 
     @property
     def remaining(self) -> int:
@@ -149,18 +175,15 @@ class _Run:
     def step(self, batch: dict[str, Tensor]) -> StepMetrics:
         """The next step."""
         metrics = self.trainer.step(*self.view.pair(batch))
-        self.log.add(self.trainer, metrics)
+        watch, steps = self.job.watch, self.job.config.num_steps
+        due = watch is not None and watch.due(self.trainer.num_steps, steps)
+        self.log.add(self.trainer, metrics, watch.measure(self.now()) if watch and due else None)
         return metrics
 
-    def save(self) -> None:
-        """A checkpoint."""
-        log_bytes = self.log.size()
-        save_checkpoint(self.partial, self.trainer, self.made_from, log_bytes=log_bytes)
-
-    def end(self) -> None:
-        """Fold, and save the dictionary."""
+    def now(self) -> Dictionary:
+        """The dictionary as it is."""
         kind, weights = self.trainer.variant.finish(self.trainer.weights)
-        self.done = Dictionary(
+        return Dictionary(
             self.shape.model_copy(update={"kind": kind}),
             self.view.fold(weights, unit_rows=not self.trainer.variant.unit_decoder),
             name=self.job.name,
@@ -168,6 +191,15 @@ class _Run:
             output_scale=self.view.scales[1],
             made_from={**self.made_from, "figures": self.log.last},
         )
+
+    def save(self) -> None:
+        """A checkpoint."""
+        log_bytes = self.log.size()
+        save_checkpoint(self.partial, self.trainer, self.made_from, log_bytes=log_bytes)
+
+    def end(self) -> None:
+        """Save the dictionary."""
+        self.done = self.now()
         self.done.save(self.job.out, extra_files={LOG: self.partial / LOG})
         del self.trainer, self.view
 
@@ -186,6 +218,8 @@ def _train_together(store: ActivationSource, runs: list[_Run], batch_size: int, 
     with ExitStack() as stack:
         for run in runs:
             stack.enter_context(lock(run.partial))
+            for listener in run.job.listeners:
+                stack.callback(listener.end)
             run.begin()
         first = min(run.trainer.num_steps for run in runs)
         title = f"train {runs[0].job.name}" + (f" and {len(runs) - 1} more" if runs[1:] else "")
