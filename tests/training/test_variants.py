@@ -17,8 +17,9 @@ from inscape.core import ConfigError, InputError, Stopped
 from inscape.dictionary import Dictionary, RaggedCode
 from inscape.training import TrainConfig, known, missed_target, train
 from inscape.training import variants as room
+from inscape.training.ranks import Ranks
 from inscape.training.variants import TopK
-from inscape.training.variants.batch_topk import largest
+from inscape.training.variants.batch_topk import at_least, largest
 
 ALL = (
     ("topk", {}),
@@ -109,11 +110,14 @@ def test_prefixes_of_a_matryoshka_dictionary_stand_by_themselves(tmp_path: Path)
 def test_the_largest_of_a_batch_are_exact_and_ties_do_not_add_up() -> None:
     values = torch.tensor([3.0, 1.0, 2.0, 2.0, 2.0, 5.0])
     code = RaggedCode(torch.tensor([0, 2, 2, 6]), torch.arange(6), values)
-    kept = largest(code, 4)
+    assert Ranks().border(values, 4) == 2.0
+    assert Ranks().border(values, 7) == 0.0
+    kept = largest(code, 2.0, 4)
     assert kept.values.tolist() == [3.0, 2.0, 2.0, 5.0]
     assert kept.indptr.tolist() == [0, 1, 1, 4]
     assert kept.indices.tolist() == [0, 2, 3, 5]
-    assert largest(code, 9) is code
+    assert at_least(code, 0.0) is code
+    assert at_least(code, 2.0).indices.tolist() == [0, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(("variant", "options"), ALL)

@@ -28,6 +28,7 @@ from torch import Tensor
 from inscape.core import Config
 from inscape.dictionary import DictionaryConfig, Encoder, RaggedCode, TopSlots
 from inscape.dictionary.kernels import CodeGradient, RowTerms
+from inscape.training.ranks import Ranks
 
 Weights = Mapping[str, Tensor]
 
@@ -39,11 +40,13 @@ class Options(Config):
 @dataclass(frozen=True)
 class Rows:
     """A batch as the encoder sees it: `x` [batch, d_in] after any subtraction; `dead` features, of
-    which the `aux_k` largest entries of each row are wanted too."""
+    which the `aux_k` largest entries of each row are wanted too; `ranks`: the processes that share
+    the work, of which this one holds some rows and some features."""
 
     x: Float[Tensor, "batch d_in"]
     dead: Int[Tensor, " num_dead"]
     aux_k: int
+    ranks: Ranks = field(default_factory=Ranks)
 
 
 @dataclass(frozen=True)
@@ -66,28 +69,36 @@ class Reconstruction:
 
     y: what the features were to predict (without what a skip does). d_out [groups * batch, d_out]:
     gradient for the decoded output. d_values [entries]: gradient for the values of the active
-    entries. variance: mean squared distance of the target from its mean. progress: share of the run
-    that is over.
+    entries. variance: mean squared distance of the target from its mean. batch, l0: rows, and mean
+    number of active features, over all processes. progress: share of the run that is over.
+    groups: the variant's, of the features that this process holds.
     """
 
     y: Float[Tensor, "batch d_out"]
     d_out: Float[Tensor, "groups_batch d_out"]
     d_values: Float[Tensor, " entries"]
     variance: float
+    batch: int
+    l0: float
     progress: float
+    groups: Int[Tensor, " d_dict"] | None = None
+    ranks: Ranks = field(default_factory=Ranks)
 
 
 @dataclass(frozen=True)
 class Penalty:
     """What a variant adds: to the loss, and to its gradients.
 
-    codes: what flows through the encoder. terms: what is added to whole weight rows. gradients: of
-    the variant's own parameters. bias [d_dict]: added to the gradient of b_enc alone, which is else
-    the sum over the entries.
+    codes: what flows through the encoder. loss: of this process's rows and features; row_loss: of
+    its rows, alike for all features; whole_loss: alike for all processes. terms: what is added to
+    whole weight rows. gradients: of the variant's own parameters. bias [d_dict]: added to the
+    gradient of b_enc alone, which is else the sum over the entries.
     """
 
     codes: list[CodeGradient]
     loss: float = 0.0
+    row_loss: float = 0.0
+    whole_loss: float = 0.0
     terms: RowTerms | None = None
     gradients: Mapping[str, Tensor] = field(default_factory=dict)
     bias: Float[Tensor, " d_dict"] | None = None
@@ -141,10 +152,10 @@ class Variant(ABC):
 
     def penalise(self, selected: Selected, found: Reconstruction, weights: Weights) -> Penalty:
         """The variant's own terms."""
-        return Penalty([CodeGradient(selected.code, found.d_values, found.d_out, self.groups)])
+        return Penalty([CodeGradient(selected.code, found.d_values, found.d_out, found.groups)])
 
     def advance(  # noqa: B027
-        self, selected: Selected, weights: Weights, progress: float
+        self, selected: Selected, weights: Weights, progress: float, l0: float
     ) -> None:
         """Take note of an accepted step; `weights` may be put back into their bounds."""
 
@@ -153,10 +164,23 @@ class Variant(ABC):
         """The kind of the finished dictionary, and its weights (with "threshold" for that kind)."""
 
 
-def of_dead(rows: Rows) -> TopSlots | None:
-    """Where a chunk's largest entries among the dead features go."""
-    width = min(rows.aux_k, len(rows.dead))
-    return TopSlots(rows.x, width, rows.dead) if width else None
+class Dead:
+    """The largest entries of each row among the dead features, chunk by chunk; none without any."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.ranks = rows.ranks
+        total = int(rows.ranks.over_features(torch.tensor(len(rows.dead))))
+        width = min(rows.aux_k, total)
+        self.slots = TopSlots(rows.x, width, rows.dead) if width else None
+
+    def add(self, part: slice, pre: Float[Tensor, "rows d_dict"]) -> None:
+        """Take the next chunk."""
+        if self.slots is not None:
+            self.slots.add(part, pre)
+
+    def code(self) -> RaggedCode | None:
+        """What was found, None without dead features."""
+        return None if self.slots is None else self.ranks.top(self.slots.code).ragged()
 
 
 def norms(weights: Weights) -> Float[Tensor, " d_dict"]:
@@ -170,6 +194,6 @@ def per_norm(amount: Float[Tensor, " d_dict"], norm: Float[Tensor, " d_dict"]) -
     return torch.where(norm > 0, amount / norm.clamp_min(1e-30), 0.0)
 
 
-def by_feature(code: RaggedCode, amount: Float[Tensor, " entries"], d_dict: int) -> Tensor:
+def by_feature(code: RaggedCode, amount: Float[Tensor, " entries"], weights: Weights) -> Tensor:
     """Sums over the entries of each feature, [d_dict]."""
-    return amount.new_zeros(d_dict).index_add_(0, code.indices, amount)
+    return amount.new_zeros(len(weights["b_enc"])).index_add_(0, code.indices, amount)

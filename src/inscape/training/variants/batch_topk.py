@@ -13,6 +13,7 @@ Bussmann et al. 2024, "BatchTopK sparse autoencoders".
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from inscape.dictionary import Above, DictionaryConfig, Encoder, RaggedCode
-from inscape.training.variants.base import Rows, Selected, Variant, Weights, of_dead
+from inscape.training.variants.base import Dead, Rows, Selected, Variant, Weights
 
 FLOOR = 0.8
 WINDOW = 1000
@@ -39,19 +40,25 @@ class BatchTopK(Variant):
 
     def select(self, encoder: Encoder, rows: Rows, weights: Weights) -> Selected:
         """The largest positive entries of the batch."""
-        wanted = min(len(rows.x) * self.target, len(rows.x) * self.shape.d_dict)
-        dead = of_dead(rows)
+        ranks = rows.ranks
+        wanted = len(rows.x) * ranks.num_data * self.target
+        dead = Dead(rows)
         floor = FLOOR * float(self.state["smallest"])
         code, lowest = self._above(encoder, rows, weights, floor, dead)
-        if lowest > 0 and len(code.values) < wanted:
-            code, _ = self._above(encoder, rows, weights, 0.0, None, estimate=False)
-        code = largest(code, wanted)
-        smallest = float(code.values.min()) if len(code.values) else 0.0
-        own = {"smallest": smallest}
-        return Selected(code, None if dead is None else dead.code.ragged(), own)
+        border = ranks.border(code.values, wanted)
+        if ranks.over_all(float(border < lowest)):  # what lies below the floor may be among them
+            nothing = replace(rows, aux_k=0)
+            code, _ = self._above(encoder, rows, weights, 0.0, Dead(nothing), estimate=False)
+            border = ranks.border(code.values, wanted)
+        code = largest(code, border, wanted) if ranks.alone else at_least(code, border)
+        return Selected(code, dead.code(), {"smallest": self._smallest(code, border)})
+
+    def _smallest(self, code: RaggedCode, border: float) -> float:
+        """The smallest kept entry of the batch; 0 where everything positive was kept."""
+        return border if border > 0 or not len(code.values) else float(code.values.min())
 
     def _above(
-        self, encoder: Encoder, rows: Rows, weights: Weights, floor: float, dead: Any,
+        self, encoder: Encoder, rows: Rows, weights: Weights, floor: float, dead: Dead,
         *, estimate: bool = True,
     ) -> tuple[RaggedCode, float]:  # fmt: skip
         """What lies above the floor, and the floor; without one it is estimated from a chunk."""
@@ -62,12 +69,11 @@ class BatchTopK(Variant):
                     floor = _estimate(pre, self.target)
                 above = Above(pre.new_full((1,), floor))
             above.add(pre)
-            if dead is not None:
-                dead.add(part, pre)
+            dead.add(part, pre)
         assert above is not None  # a batch has rows
         return above.code(), floor
 
-    def advance(self, selected: Selected, weights: Weights, progress: float) -> None:
+    def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
         """The running mean, free of the bias of its start."""
         smallest = selected.own["smallest"]
         if smallest > 0:
@@ -89,17 +95,22 @@ def _estimate(pre: Tensor, k: int) -> float:
     return max(float(values[pre.numel() - count]), 0.0)
 
 
-def largest(code: RaggedCode, count: int) -> RaggedCode:
-    """The `count` largest entries, or all where there are fewer; of equal ones the first."""
-    total = len(code.values)
-    if total <= count:
-        return code
-    values = code.values.detach().cpu().numpy()
-    border = float(np.partition(values, total - count)[total - count])
+def largest(code: RaggedCode, border: float, count: int) -> RaggedCode:
+    """The `count` largest entries, given the count-th; of equal ones the first."""
     kept = code.values > border
-    missing = count - int(kept.sum())
-    ties = (code.values == border).nonzero().flatten()[:missing]
+    ties = (code.values == border).nonzero().flatten()[: count - int(kept.sum())]
     kept[ties] = True
+    return _only(code, kept)
+
+
+def at_least(code: RaggedCode, border: float) -> RaggedCode:
+    """The entries that reach a border."""
+    return _only(code, code.values >= border)
+
+
+def _only(code: RaggedCode, kept: Tensor) -> RaggedCode:
+    if bool(kept.all()):
+        return code
     counts = torch.bincount(code.rows[kept], minlength=len(code))
     indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     return RaggedCode(indptr, code.indices[kept], code.values[kept])

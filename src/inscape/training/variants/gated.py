@@ -23,6 +23,7 @@ from inscape.core import Config
 from inscape.dictionary import Above, DictionaryConfig, Encoder
 from inscape.dictionary.kernels import CodeGradient, RowTerms, decode, value_gradients
 from inscape.training.variants.base import (
+    Dead,
     Penalty,
     Reconstruction,
     Rows,
@@ -31,7 +32,6 @@ from inscape.training.variants.base import (
     Weights,
     by_feature,
     norms,
-    of_dead,
     per_norm,
 )
 from inscape.training.variants.coefficient import Coefficient
@@ -58,43 +58,43 @@ class Gated(Variant):
 
     def select(self, encoder: Encoder, rows: Rows, weights: Weights) -> Selected:
         """Open gates, with their magnitudes."""
-        above, dead = Above(torch.zeros_like(weights["b_enc"][:1])), of_dead(rows)
+        above, dead = Above(torch.zeros_like(weights["b_enc"][:1])), Dead(rows)
         for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):
             above.add(pre)
-            if dead is not None:
-                dead.add(part, pre)
+            dead.add(part, pre)
         gate = above.code()
         read = gate.values - weights["b_enc"][gate.indices]
         values = weights["r_mag"].exp()[gate.indices] * read + weights["b_mag"][gate.indices]
         own = {"gate": gate, "read": read}
         code = gate.with_values(values.clamp_min(0.0))
-        return Selected(code, None if dead is None else dead.code.ragged(), own)
+        return Selected(code, dead.code(), own)
 
     def penalise(self, selected: Selected, found: Reconstruction, weights: Weights) -> Penalty:
         """The L1 term of the gate, and what the gate reconstructs."""
         gate, read = selected.own["gate"], selected.own["read"]
-        code, norm, d_dict = selected.code, norms(weights), self.shape.d_dict
-        weight = self.coefficient.value(found.progress) / (found.variance * len(code))
-        error = found.y - decode(gate, weights["W_dec"], weights["b_dec"])
-        spread = found.variance * len(code)
+        code, norm = selected.code, norms(weights)
+        spread = found.variance * found.batch
+        weight = self.coefficient.value(found.progress) / spread
+        guess = found.ranks.over_features(decode(gate, weights["W_dec"]))
+        error = found.y - weights["b_dec"] - guess
         d_gate = value_gradients(gate, weights["W_dec"], error * (-2.0 / spread))
         d_gate = d_gate + weight * norm[gate.indices]
         d_read = found.d_values * weights["r_mag"].exp()[gate.indices]
         return Penalty(
             [CodeGradient(code, d_read + d_gate, found.d_out)],
-            loss=float(error.square().sum()) / spread
-            + weight * float((gate.values * norm[gate.indices]).sum()),
-            terms=RowTerms(per_norm(weight * by_feature(gate, gate.values, d_dict), norm)),
+            loss=weight * float((gate.values * norm[gate.indices]).sum()),
+            row_loss=float(error.square().sum()) / spread,
+            terms=RowTerms(per_norm(weight * by_feature(gate, gate.values, weights), norm)),
             gradients={
-                "b_mag": by_feature(gate, found.d_values, d_dict),
-                "r_mag": by_feature(gate, d_read * read, d_dict),
+                "b_mag": by_feature(gate, found.d_values, weights),
+                "r_mag": by_feature(gate, d_read * read, weights),
             },
-            bias=-by_feature(gate, d_read, d_dict),  # magnitudes do not read the gate's bias
+            bias=-by_feature(gate, d_read, weights),  # magnitudes do not read the gate's bias
         )
 
-    def advance(self, selected: Selected, weights: Weights, progress: float) -> None:
+    def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
         """Lead the penalty's weight by the gate's openings."""
-        self.coefficient.advance(selected.code.l0(), progress)
+        self.coefficient.advance(l0, progress)
 
     def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:
         """See step 3."""

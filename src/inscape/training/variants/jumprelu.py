@@ -29,6 +29,7 @@ from inscape.core import Config
 from inscape.dictionary import Above, DictionaryConfig, Encoder
 from inscape.dictionary.kernels import CodeGradient, RowTerms, value_gradients
 from inscape.training.variants.base import (
+    Dead,
     Options,
     Penalty,
     Reconstruction,
@@ -38,7 +39,6 @@ from inscape.training.variants.base import (
     Weights,
     by_feature,
     norms,
-    of_dead,
     per_norm,
 )
 from inscape.training.variants.coefficient import Coefficient
@@ -98,16 +98,15 @@ class JumpReLU(Variant):
         """Entries above the window's lower end; those above the threshold are active."""
         width = float(self.state["bandwidth"])
         threshold = weights["threshold"]
-        above, dead = Above(threshold - width / 2), of_dead(rows)
+        above, dead = Above(threshold - width / 2), Dead(rows)
         for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):
             above.add(pre)
-            if dead is not None:
-                dead.add(part, pre)
+            dead.add(part, pre)
         code = above.code()
         edge = threshold[code.indices]
         own = {"pre": code.values, "window": code.values < edge + width / 2, "x": rows.x}
         values = torch.where(code.values > edge, code.values, 0.0).clamp_min_(0.0)
-        return Selected(code.with_values(values), None if dead is None else dead.code.ragged(), own)
+        return Selected(code.with_values(values), dead.code(), own)
 
     def penalise(self, selected: Selected, found: Reconstruction, weights: Weights) -> Penalty:
         """The penalty, and how the loss changes with the thresholds."""
@@ -115,56 +114,59 @@ class JumpReLU(Variant):
         active = code.values > 0
         d_f = value_gradients(code, weights["W_dec"], found.d_out, everywhere=True)
         penalty = self._tanh if self.tanh else self._l0
-        loss, added, d_active, terms, d_threshold = penalty(selected, found, weights)
+        losses, added, d_active, terms, d_threshold = penalty(selected, found, weights)
         d_f = d_f + added
         window = selected.own["window"]
         edge = weights["threshold"][code.indices]
         width = float(self.state["bandwidth"])
         through = torch.where(window, -(edge * d_f + d_active) / width, 0.0)
-        d_threshold = d_threshold + by_feature(code, through, self.shape.d_dict)
+        d_threshold = d_threshold + by_feature(code, through, weights)
         d_pre = d_f * active
         if terms is not None and terms.encoder is not None:
             # What the whole rows get is meant for inactive entries: active ones give it back.
             d_pre = d_pre - terms.encoder[code.indices] * (selected.own["pre"] > edge)
         given = CodeGradient(code, d_pre, found.d_out)
-        return Penalty([given], loss, terms, {"threshold": d_threshold})
+        return Penalty(
+            [given], losses[0], whole_loss=losses[1], terms=terms,
+            gradients={"threshold": d_threshold},
+        )  # fmt: skip
 
     def _l0(
         self, selected: Selected, found: Reconstruction, weights: Weights
-    ) -> tuple[float, Tensor, float, RowTerms | None, Tensor]:
+    ) -> tuple[tuple[float, float], Tensor, float, RowTerms | None, Tensor]:
         code = selected.code
-        weight, off = self.coefficient.value(found.progress), code.l0() / self.target - 1
-        d_active = weight * 2 * off / (self.target * len(code))
+        weight, off = self.coefficient.value(found.progress), found.l0 / self.target - 1
+        d_active = weight * 2 * off / (self.target * found.batch)
         nothing = torch.zeros_like(weights["threshold"])
-        return weight * off**2, torch.zeros_like(code.values), d_active, None, nothing
+        return (0.0, weight * off**2), torch.zeros_like(code.values), d_active, None, nothing
 
     def _tanh(
         self, selected: Selected, found: Reconstruction, weights: Weights
-    ) -> tuple[float, Tensor, float, RowTerms | None, Tensor]:
-        code, norm, batch = selected.code, norms(weights), len(selected.code)
-        threshold, d_dict = weights["threshold"], self.shape.d_dict
-        weight = self.coefficient.value(found.progress) / (found.variance * batch)
+    ) -> tuple[tuple[float, float], Tensor, float, RowTerms | None, Tensor]:
+        code, norm, rows = selected.code, norms(weights), len(selected.code)
+        threshold, spread = weights["threshold"], found.variance * found.batch
+        weight = self.coefficient.value(found.progress) / spread
         squashed = torch.tanh(SLOPE * code.values * norm[code.indices])
         slope = weight * SLOPE * (1 - squashed.square())
         loss = weight * float(squashed.sum())
-        own = by_feature(code, slope * code.values, d_dict)
+        own = by_feature(code, slope * code.values, weights)
         # Inactive entries: sums over all rows, less those over the entries above the threshold.
-        price = self.options.wake / (found.variance * batch)
+        price = self.options.wake / spread
         above = selected.own["pre"] > threshold[code.indices]
         total = selected.own["x"].sum(0)
-        sums = weights["W_enc"] @ total + batch * weights["b_enc"]
-        sums = sums - by_feature(code, selected.own["pre"] * above, d_dict)
-        count = batch - by_feature(code, above.to(norm), d_dict)
+        sums = weights["W_enc"] @ total + rows * weights["b_enc"]
+        sums = sums - by_feature(code, selected.own["pre"] * above, weights)
+        count = rows - by_feature(code, above.to(norm), weights)
         below = (count * threshold - sums).clamp_min(0.0)
         loss += price * float((below * norm).sum())
         terms = RowTerms(
-            per_norm(own + price * below, norm), encoder=-price * norm, along=total, rows=batch
+            per_norm(own + price * below, norm), encoder=-price * norm, along=total, rows=rows
         )
-        return loss, slope * norm[code.indices], 0.0, terms, price * count * norm
+        return (loss, 0.0), slope * norm[code.indices], 0.0, terms, price * count * norm
 
-    def advance(self, selected: Selected, weights: Weights, progress: float) -> None:
+    def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
         """Lead the penalty's weight; no threshold below 0."""
-        self.coefficient.advance(selected.code.l0(), progress)
+        self.coefficient.advance(l0, progress)
         weights["threshold"].clamp_min_(0.0)
 
     def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:

@@ -19,6 +19,7 @@ from inscape.core import Config
 from inscape.dictionary import Above, DictionaryConfig, Encoder
 from inscape.dictionary.kernels import CodeGradient, RowTerms
 from inscape.training.variants.base import (
+    Dead,
     Options,
     Penalty,
     Reconstruction,
@@ -28,7 +29,6 @@ from inscape.training.variants.base import (
     Weights,
     by_feature,
     norms,
-    of_dead,
     per_norm,
 )
 from inscape.training.variants.coefficient import Coefficient
@@ -71,28 +71,27 @@ class ReLU(Variant):
 
     def select(self, encoder: Encoder, rows: Rows, weights: Weights) -> Selected:
         """All positive entries."""
-        above, dead = Above(torch.zeros_like(weights["b_enc"][:1])), of_dead(rows)
+        above, dead = Above(torch.zeros_like(weights["b_enc"][:1])), Dead(rows)
         for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):
             above.add(pre)
-            if dead is not None:
-                dead.add(part, pre)
-        return Selected(above.code(), None if dead is None else dead.code.ragged())
+            dead.add(part, pre)
+        return Selected(above.code(), dead.code())
 
     def penalise(self, selected: Selected, found: Reconstruction, weights: Weights) -> Penalty:
         """The L1 term."""
         code, norm = selected.code, norms(weights)
-        weight = self.coefficient.value(found.progress) / (found.variance * len(code))
+        weight = self.coefficient.value(found.progress) / (found.variance * found.batch)
         d_pre = found.d_values + weight * norm[code.indices]
-        own = weight * by_feature(code, code.values, len(norm))
+        own = weight * by_feature(code, code.values, weights)
         return Penalty(
             [CodeGradient(code, d_pre, found.d_out)],
             loss=weight * float((code.values * norm[code.indices]).sum()),
             terms=RowTerms(per_norm(own, norm)),
         )
 
-    def advance(self, selected: Selected, weights: Weights, progress: float) -> None:
+    def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
         """Lead the penalty's weight."""
-        self.coefficient.advance(selected.code.l0(), progress)
+        self.coefficient.advance(l0, progress)
 
     def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:
         """Thresholds of zero."""

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from inscape.dictionary import Encoder, TopSlots
-from inscape.training.variants.base import Rows, Selected, Variant, Weights, of_dead
+from inscape.training.variants.base import Dead, Rows, Selected, Variant, Weights
 
 
 class TopK(Variant):
@@ -20,12 +20,11 @@ class TopK(Variant):
 
     def select(self, encoder: Encoder, rows: Rows, weights: Weights) -> Selected:
         """The k largest positive entries of each row."""
-        top, dead = TopSlots(rows.x, self.target), of_dead(rows)
+        top, dead = TopSlots(rows.x, self.target), Dead(rows)
         for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):
             top.add(part, pre)
-            if dead is not None:
-                dead.add(part, pre)
-        return Selected(top.code.ragged(), None if dead is None else dead.code.ragged())
+            dead.add(part, pre)
+        return Selected(rows.ranks.top(top.code).ragged(), dead.code())
 
     def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:
         """The same, row by row."""
