@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from benchmarks import dictionaries, microworld, retraining, table
+from benchmarks import dictionaries, microworld, retraining, table, training
 from benchmarks.measurement import Measured, Measurement, Run
 from inscape.core import InputError, InscapeError
 from inscape.report.demo import RECORD
@@ -29,6 +29,7 @@ FIGURES: Mapping[str, Measurement] = {
     **microworld.FIGURES,
     **dictionaries.FIGURES,
     **retraining.FIGURES,
+    **training.FIGURES,
 }
 SEEDS = (1, 2, 3)
 

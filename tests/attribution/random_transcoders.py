@@ -11,8 +11,9 @@ TOKENS = [1, 5, 9, 20, 33, 7, 9]
 
 
 def random_dictionary(
-    site_in: str, site_out: str, *, d: int, d_dict: int = 64, k: int = 4, seed: int = 0
-) -> Dictionary:
+    site_in: str, site_out: str, *, d: int, d_dict: int = 64, k: int = 4, seed: int = 0,
+    kind: str = "topk", skip: bool = False,
+) -> Dictionary:  # fmt: skip
     """Gaussian weights and biases, large enough that each matters."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -20,6 +21,8 @@ def random_dictionary(
         return torch.randn(*shape, generator=generator)
 
     config = DictionaryConfig(
+        kind=kind,
+        skip=skip,
         site_in=site_in,
         site_out=site_out,
         d_in=d,
@@ -33,11 +36,15 @@ def random_dictionary(
         "b_enc": 0.1 * draw(d_dict),
         "W_dec": 0.5 * draw(d_dict, d) / d**0.5,
         "b_dec": 0.1 * draw(d),
+        "threshold": 1.0 + 0.1 * draw(d_dict),
+        "W_skip": 0.3 * draw(d, d) / d**0.5,
     }
     return Dictionary(config, weights, name=f"{site_out}-random")
 
 
-def random_transcoders(model: Model, *, d_dict: int = 64, k: int = 4) -> dict[int, Dictionary]:
+def random_transcoders(
+    model: Model, *, d_dict: int = 64, k: int = 4, kind: str = "topk", skip: bool = False
+) -> dict[int, Dictionary]:
     """One for each layer."""
     return {
         layer: random_dictionary(
@@ -47,6 +54,8 @@ def random_transcoders(model: Model, *, d_dict: int = 64, k: int = 4) -> dict[in
             d_dict=d_dict,
             k=k,
             seed=layer,
+            kind=kind,
+            skip=skip,
         )
         for layer in range(model.num_layers)
     }

@@ -155,6 +155,27 @@ def test_options_that_the_source_does_not_take(
     assert "expected an atlas to use it with" in refused("train", store, "--dictionary", "resid1")
 
 
+def test_variants_and_formats_that_are_not_known(
+    refused: Run, atlas: Path, text: Path, repository: Path, tmp_path: Path
+) -> None:
+    store = atlas / "activations" / "corpus"
+    train = ("train", store, "--site", "resid_post.1", "--out", tmp_path / "d", "--tokens", 2048)
+    assert "one of topk, batch_topk" in refused(*train, "--variant", "batchtopk")
+    assert "NAME=VALUE" in refused(*train, "--variant", "relu", "--option", "coefficient")
+    said = refused(*train, "--variant", "relu", "--option", "coefficient=much")
+    assert "coefficient" in said
+    assert "setting lambda is unknown" in refused(*train, "--option", "lambda=1")
+    assert "identity" in refused(*train, "--skip")
+    assert "go together" in refused(*train, "--held-out", text)
+    other = repository / "src/inscape/microworld/weights"
+    assert "was not made with" in refused(*train, "--held-out", text, "--model", other)
+    assert "unknown format 'mine'" in refused(
+        "export", atlas / "dictionaries" / "resid1", "--format", "mine", "--out", tmp_path / "x"
+    )
+    assert "no known format" in refused("import", text.parent, "--out", tmp_path / "x")
+    assert not list(tmp_path.glob("[dx]"))
+
+
 def test_prompts_of_a_diagnosis_that_cannot_be_read(
     refused: Run, atlas: Path, tmp_path: Path
 ) -> None:

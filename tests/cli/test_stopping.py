@@ -98,9 +98,9 @@ def test_signals_to_a_real_process(build: list[str], atlas: Path, tmp_path: Path
 
 
 def test_a_stop_right_after_the_last_training_step_is_not_lost() -> None:
-    from inscape.training import loop
+    from inscape.training.stopping import interruptible
 
-    with pytest.raises(KeyboardInterrupt), loop._interruptible() as asked:
+    with pytest.raises(KeyboardInterrupt), interruptible() as asked:
         os.kill(os.getpid(), signal.SIGINT)
         assert asked.is_set()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

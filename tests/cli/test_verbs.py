@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tests.cli.conftest import SMALL
 
 from inscape.cli import main as shell
+from inscape.dictionary import Dictionary
 
 
 @pytest.fixture
@@ -162,3 +164,29 @@ def test_doctor_checks_packages_and_kernels(capsys: pytest.CaptureFixture[str]) 
     assert checks["torch"]["in_order"]
     assert checks["kernels"]["in_order"]
     assert checks["python"]["in_order"]
+
+
+def test_a_variant_is_trained_watched_exported_and_read_again(
+    said: Any, atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    store = atlas / "activations" / "corpus"
+    found = json.loads(
+        said(
+            *("train", store, "--site", "mlp_in.0", "--to", "mlp_out.0", "--out", tmp_path / "d"),
+            *("--variant", "jumprelu", "--option", "penalty=tanh", "--option", "threshold=0.01"),
+            *("--d-dict", 64, "--k", 8, "--tokens", 12288, "--held-out", text),
+            *("--model", tiny_model, "--json"),
+        )
+    )
+    assert found[0]["kind"] == "threshold"
+    lines = [json.loads(line) for line in (tmp_path / "d/train.jsonl").read_text().splitlines()]
+    told = [line["held_out"]["loss_recovered"] for line in lines if "held_out" in line]
+    assert len(told) == 10
+    said("export", tmp_path / "d", "--format", "saelens", "--out", tmp_path / "theirs")
+    back = ("--site", "mlp_in.0", "--to", "mlp_out.0", "--json")
+    found = json.loads(said("import", tmp_path / "theirs", "--out", tmp_path / "back", *back))
+    assert found[0]["format"] == "saelens"
+    assert (found[0]["reads"], found[0]["writes"]) == ("mlp_in.0", "mlp_out.0")
+    first, again = (Dictionary.open(tmp_path / name) for name in ("d", "back"))
+    assert torch.equal(first.W_enc, again.W_enc)
+    assert again.name == "back"

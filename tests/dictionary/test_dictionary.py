@@ -55,7 +55,7 @@ def test_encoding_in_chunks_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     dictionary = make()
     x = torch.randn((50, 8), generator=torch.Generator().manual_seed(3))
     whole = dictionary.encode(x)
-    monkeypatch.setattr("inscape.dictionary.topk._BUFFER_ENTRIES", 40 * 7)
+    monkeypatch.setattr("inscape.dictionary.encoder._BUFFER_ENTRIES", 40 * 7)
     parts = dictionary.encode(x)
     assert torch.equal(whole.indices, parts.indices)
     torch.testing.assert_close(whole.values, parts.values)

@@ -10,16 +10,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from inscape.dictionary import kernels
-from inscape.dictionary.kernels import AdamStep, CodeGradient
+from inscape.dictionary import RaggedCode, kernels
+from inscape.dictionary.kernels import AdamStep, CodeGradient, RowTerms
 
 
-def random_code(seed: int, rows: int, k: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A code with distinct features per row and some empty slots."""
+def random_code(seed: int, rows: int, k: int, width: int) -> RaggedCode:
+    """A code with distinct features per row, some empty slots, and rows of unequal length."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.rand((rows, width), generator=generator).argsort(1)[:, :k].contiguous()
     values = torch.randn((rows, k), generator=generator).relu()
-    return torch.where(values > 0, order, 0), values
+    counts = torch.randint(k + 1, (rows,), generator=generator)
+    kept = torch.arange(k) < counts[:, None]
+    indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return RaggedCode(indptr, torch.where(values > 0, order, 0)[kept], values[kept])
 
 
 @pytest.mark.parametrize(("width", "k"), [(7, 3), (64, 64), (200, 9), (33, 1)])
@@ -53,37 +56,63 @@ def test_select_among_columns() -> None:
         assert torch.equal(indices[values > 0], wanted_indices[values > 0])
 
 
+@pytest.mark.parametrize("bound", ["one", "each"])
+def test_select_above_takes_what_is_strictly_above(bound: str) -> None:
+    pre = torch.randn((19, 50), generator=torch.Generator().manual_seed(1))
+    pre[4] = -9.0
+    edge = torch.tensor([0.3]) if bound == "one" else torch.linspace(-0.5, 0.9, 50)
+    edge[0] = pre[2, 0]  # equal is not above
+    found = kernels.select_above(pre, edge)
+    for ours, wanted in zip(found, kernels.select_above_plain(pre, edge), strict=True):
+        assert torch.equal(ours, wanted)
+    assert found[0][4] == 0
+    assert int(found[0].sum()) == len(found[1]) == int((pre > edge).sum())
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_decode_and_value_gradients(bias: bool) -> None:
-    indices, values = random_code(2, 30, 6, 90)
+    code = random_code(2, 30, 6, 90)
     weight = torch.randn((90, 21), generator=torch.Generator().manual_seed(3))
     offset = torch.randn(21, generator=torch.Generator().manual_seed(4)) if bias else None
-    found = kernels.decode(indices, values, weight, offset)
-    torch.testing.assert_close(found, kernels.decode_plain(indices, values, weight, offset))
-    grad = torch.randn((30, 21), generator=torch.Generator().manual_seed(5))
-    torch.testing.assert_close(
-        kernels.value_gradients(indices, values, weight, grad),
-        kernels.value_gradients_plain(indices, values, weight, grad),
-        atol=1e-5,
-        rtol=1e-5,
-    )
+    found = kernels.decode(code, weight, offset)
+    torch.testing.assert_close(found, kernels.decode_plain(code, weight, offset))
+    groups = torch.arange(90) % 3
+    for number, given in ((1, None), (3, groups)):
+        grad = torch.randn((30 * number, 21), generator=torch.Generator().manual_seed(5))
+        for everywhere in (False, True):
+            torch.testing.assert_close(
+                kernels.value_gradients(code, weight, grad, groups=given, everywhere=everywhere),
+                kernels.value_gradients_plain(
+                    code, weight, grad, groups=given, everywhere=everywhere
+                ),
+                atol=1e-5,
+                rtol=1e-5,
+            )
 
 
 @pytest.mark.parametrize("project", [True, False])
 @pytest.mark.parametrize("num_codes", [1, 2])
-def test_weight_gradients(project: bool, num_codes: int) -> None:
+@pytest.mark.parametrize("terms", ["none", "decoder", "both"])
+@pytest.mark.parametrize("grouped", [True, False])
+def test_weight_gradients(project: bool, num_codes: int, terms: str, grouped: bool) -> None:
     generator = torch.Generator().manual_seed(6)
     x = torch.randn((30, 13), generator=generator)
     weight = torch.randn((90, 21), generator=generator)
     weight /= weight.norm(dim=1, keepdim=True)
+    groups = torch.arange(90) % 2 if grouped else None
     codes = []
     for number in range(num_codes):
-        indices, values = random_code(7 + number, 30, 6 + number, 90)
-        grad = torch.randn((30, 21), generator=generator)
-        d_values = kernels.value_gradients_plain(indices, values, weight, grad)
-        codes.append(CodeGradient(indices, values, d_values, grad))
-    found = kernels.weight_gradients(codes, x, weight, project=project)
-    wanted = kernels.weight_gradients_plain(codes, x, weight, project=project)
+        code = random_code(7 + number, 30, 6 + number, 90)
+        own = groups if number == 0 else None
+        grad = torch.randn((30 * (1 if own is None else 2), 21), generator=generator)
+        d_pre = kernels.value_gradients_plain(code, weight, grad, groups=own)
+        codes.append(CodeGradient(code, d_pre, grad, own))
+    added = None
+    if terms != "none":
+        both = (torch.randn(90, generator=generator), x.sum(0), 30) if terms == "both" else ()
+        added = RowTerms(torch.randn(90, generator=generator), *both)
+    found = kernels.weight_gradients(codes, x, weight, project=project, terms=added)
+    wanted = kernels.weight_gradients_plain(codes, x, weight, project=project, terms=added)
     for name in ("W_enc", "b_enc", "W_dec", "squared_norm"):
         torch.testing.assert_close(
             getattr(found, name), getattr(wanted, name), atol=1e-4, rtol=1e-4

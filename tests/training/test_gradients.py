@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from inscape.core import DataError
 from inscape.dictionary import DictionaryConfig
-from inscape.training import TopKTrainer, TrainConfig, check_gradients
+from inscape.dictionary.kernels import CodeGradient
+from inscape.training import TrainConfig, Trainer, check_gradients
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -16,17 +19,18 @@ def test_gradients_are_those_of_autograd(seed: int) -> None:
 
 
 def test_the_check_notices_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = TopKTrainer._auxiliary
+    plain = Trainer._auxiliary
 
-    def without(self: TopKTrainer, *args: torch.Tensor) -> tuple[float, torch.Tensor]:
-        loss, gradient = plain(self, *args)
-        return loss, torch.zeros_like(gradient)
+    def without(self: Trainer, *args: Any) -> tuple[float, CodeGradient]:
+        loss, given = plain(self, *args)
+        nothing = given.d_pre * 0, given.d_out * 0
+        return loss, CodeGradient(given.code, *nothing)
 
-    monkeypatch.setattr(TopKTrainer, "_auxiliary", without)
+    monkeypatch.setattr(Trainer, "_auxiliary", without)
     assert check_gradients(0) > 1e-2
 
 
-def make(**changes: float) -> TopKTrainer:
+def make(**changes: float) -> Trainer:
     config = TrainConfig(d_dict=20, k=3, tokens=1000, batch_size=50, lr=1e-2, **changes)
     shape = DictionaryConfig(
         site_in="embed", site_out="embed", d_in=8, d_out=8, d_dict=20, k=3, subtract_b_dec=True
@@ -35,7 +39,7 @@ def make(**changes: float) -> TopKTrainer:
     encoder = torch.randn((20, 8), generator=generator)
     encoder /= encoder.norm(dim=1, keepdim=True)
     weights = {"W_enc": encoder, "W_dec": encoder.clone(), "b_dec": torch.zeros(8)}
-    return TopKTrainer(shape, config, {**weights, "b_enc": torch.zeros(20)})
+    return Trainer(shape, config, {**weights, "b_enc": torch.zeros(20)})
 
 
 def test_constant_batches_give_finite_figures() -> None:

@@ -81,23 +81,31 @@ from pathlib import Path
 from tests.training.source import Source, sparse_world
 from tests.training.test_train import config, MLP
 from inscape.training import train
-import torch
+import json, torch
 torch.set_num_threads(int(sys.argv[2]))
+asked = config(checkpoint_seconds=0, **json.loads(sys.argv[3]))
 def on_batch(number):
     if number == {step}:
         os.kill(os.getpid(), signal.SIGKILL)
 source = Source(sparse_world(), on_batch)
-train(source, *MLP, Path(sys.argv[1]), config(checkpoint_seconds=0), name="t")
+train(source, *MLP, Path(sys.argv[1]), asked, name="t")
 """
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, repository: Path) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"variant": "jumprelu", "options": {"penalty": "tanh"}, "skip": True}],
+    ids=["topk", "jumprelu"],
+)
+def test_a_killed_run_goes_on_to_the_same_bits(
+    tmp_path: Path, repository: Path, settings: dict[str, Any]
+) -> None:
     step = int.from_bytes(os.urandom(2)) % 250 + 5
     out = tmp_path / "killed"
     code = KILLED.format(step=step)
     threads = str(torch.get_num_threads())
     result = subprocess.run(
-        [sys.executable, "-c", code, str(out), threads],
+        [sys.executable, "-c", code, str(out), threads, json.dumps(settings)],
         cwd=repository,
         env={**os.environ, "PYTHONPATH": f"{repository}:{repository / 'src'}"},
         capture_output=True,
@@ -106,9 +114,10 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, repository: Path)
     assert result.returncode == -signal.SIGKILL, result.stderr.decode()
     assert not out.exists()
     begun: list[int] = []
-    resumed = train(Source(sparse_world(), begun.append), *MLP, out, config(), name="t")
+    asked = config(**settings)
+    resumed = train(Source(sparse_world(), begun.append), *MLP, out, asked, name="t")
     assert begun[0] in (step - 1, step), f"killed at step {step}"
-    whole = train(Source(sparse_world()), *MLP, tmp_path / "whole", config(), name="t")
+    whole = train(Source(sparse_world()), *MLP, tmp_path / "whole", asked, name="t")
     for key, value in whole.weights.items():
         assert torch.equal(value, resumed.weights[key]), f"{key}, killed at step {step}"
     steps = [json.loads(line)["step"] for line in (out / "train.jsonl").read_text().splitlines()]

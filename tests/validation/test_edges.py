@@ -9,6 +9,7 @@ from tests.families import TINY_FAMILIES, tiny, tiny_tokenizer
 
 from inscape.attribution import Edges, Graph, trace
 from inscape.core import InputError, ModelError
+from inscape.dictionary import Dictionary
 from inscape.model import Model
 from inscape.validation import check_edges
 
@@ -25,6 +26,25 @@ def test_every_edge_is_what_an_intervention_measures(family: str) -> None:
     assert check.max_error <= 1e-4
     assert check.bias_error is not None
     assert check.bias_error <= 1e-4
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2"])
+@pytest.mark.parametrize(("kind", "skip"), [("threshold", False), ("topk", True)])
+def test_thresholds_and_skips_are_followed(family: str, kind: str, skip: bool) -> None:
+    model = Model.wrap(tiny(family))
+    transcoders = random_transcoders(model, kind=kind, skip=skip)
+    graph = trace(model, transcoders, TOKENS)
+    assert sum(node.kind == "feature" for node in graph.nodes) > 20
+    check = check_edges(model, transcoders, graph)
+    assert check.max_error <= 1e-4
+    assert check.bias_error is not None
+    assert check.bias_error <= 1e-4
+    if skip:  # an edge through a skip is not the edge without it
+        without = {
+            i: Dictionary(d.config.model_copy(update={"skip": False}), d.weights, name=d.name)
+            for i, d in transcoders.items()
+        }
+        assert check_edges(model, without, graph).max_error > 1e-2
 
 
 def test_a_difference_and_a_missing_transcoder() -> None:

@@ -12,7 +12,7 @@ from inscape.atlas.build import (
     wanted_dictionaries,
 )
 from inscape.atlas.config import BuildConfig
-from inscape.atlas.quality import Quality, quality
+from inscape.atlas.quality import Quality, loss_watch, quality
 
 __all__ = [
     "Atlas",
@@ -23,6 +23,7 @@ __all__ = [
     "harvest_atlas",
     "index_atlas",
     "label_atlas",
+    "loss_watch",
     "quality",
     "settings_of",
     "train_atlas",

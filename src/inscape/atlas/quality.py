@@ -19,8 +19,10 @@ from torch import Tensor
 from inscape.activations import documents
 from inscape.atlas.atlas import Atlas
 from inscape.core import DataError, seeded
+from inscape.dictionary import Dictionary
 from inscape.intervention import Fidelity, fidelity
 from inscape.model import Model
+from inscape.training import Watch
 
 BATCH_ROWS = 16
 ENOUGH_TOKENS = 1_000_000  # a dead share that rests on fewer says little
@@ -88,6 +90,26 @@ def quality(
             )
         )
     return found
+
+
+def loss_watch(model: Model, text: Path, *, max_tokens: int = 10_000, times: int = 10) -> Watch:
+    """For training: what the dictionary as it is keeps of the model's loss on a held-out text.
+
+    Raises:
+        DataError: the text is empty or unreadable.
+    """
+    rows = list(_of_text(model, text, max_tokens))
+    if not rows:
+        raise DataError(f"{text} holds no text", expected="at least one document")
+
+    def measure(dictionary: Dictionary) -> dict[str, float]:
+        found = fidelity(model, dictionary, _batches(rows))
+        return {
+            "loss_recovered": found.loss_recovered_zero, "ce": found.ce_dict, "fvu": found.fvu,
+            "explained_variance": found.ev, "l0": found.l0,
+        }  # fmt: skip
+
+    return Watch(measure, times)
 
 
 def _of_text(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:

@@ -2,7 +2,8 @@
 
 1. Run the prompt, repeated `batch` times, through the linearised model (attention patterns and
    norm denominators frozen), with the embedding and every MLP's output replaced by leaves of the
-   same values: no gradient crosses an MLP.
+   same values: no gradient crosses an MLP, but where its transcoder has a linear skip, whose map
+   from the MLP's input to its output carries one.
 2. For each target of a batch put its reading vector (a feature's encoder row at its MLP's input;
    a logit's vector at the final norm's output) at its position in its own copy of the prompt.
 3. One vector-Jacobian product gives d target / d leaf for every leaf, position and target.
@@ -33,6 +34,7 @@ class Rows:
     def __init__(self, model: Model, sources: Sources, batch: int) -> None:
         self.model, self.sources, self.batch = model, sources, batch
         self._leaves: dict[int, Tensor] = {}
+        self._inputs: dict[int, Tensor] = {}
         self._read: Mapping[Site, Tensor] = {}
 
     def __enter__(self) -> Rows:
@@ -41,6 +43,7 @@ class Rows:
         edits: dict[str | Site, Callable[[Tensor], Tensor]] = {
             f"mlp_out.{i}": self._leaf(i) for i in layers
         }
+        edits |= {f"mlp_in.{i}": self._kept(i) for i in self.sources.skips}
         edits["embed"] = self._leaf(EMBEDDING)
         read = ["final", *(f"mlp_in.{i}" for i in layers)]
         with self.model.linearised():
@@ -59,9 +62,22 @@ class Rows:
         def replace(x: Tensor) -> Tensor:
             leaf = x.detach().clone().requires_grad_(True)
             self._leaves[name] = leaf
-            return leaf
+            return leaf if name not in self.sources.skips else leaf + self._skipped(name)
 
         return replace
+
+    def _kept(self, layer: int) -> Callable[[Tensor], Tensor]:
+        def keep(x: Tensor) -> Tensor:
+            self._inputs[layer] = x
+            return x
+
+        return keep
+
+    def _skipped(self, layer: int) -> Tensor:
+        """Zero, with the gradient of the skip where the transcoder encodes."""
+        x = self._inputs.pop(layer)
+        passed = (x - x.detach()) @ self.sources.skips[layer].to(x).T
+        return passed * self.sources.encoded[:, None].to(x)
 
     def features(self, layer: int, position: Tensor, vectors: Tensor) -> Tensor:
         """Edges [target, node] into features of a layer: positions [target], encoder rows."""

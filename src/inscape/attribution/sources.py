@@ -4,8 +4,8 @@
 2. Each transcoder encodes its MLP's input: the active features and their activations.
    None is looked for at a beginning-of-text token: dictionaries are trained without it.
 3. A feature writes activation · W_dec; the error is the MLP's output less the transcoder's
-   reconstruction (its decoder bias included). Where nothing is encoded (a layer without a
-   transcoder, a beginning-of-text token) the whole output is error.
+   reconstruction (decoder bias and linear skip included). Where nothing is encoded (a layer without
+   a transcoder, a beginning-of-text token) the whole output is error.
 4. Per site, the vectors written at each position are laid out as one [pos, slot, d_model] block,
    so that one batched product contracts a gradient with all of them.
 """
@@ -39,7 +39,8 @@ class Sources:
     """All source nodes of a prompt, numbered features, errors, embeddings.
 
     Features are sorted by layer, then position. `blocks` maps a layer (or EMBEDDING) to the
-    vectors written there; `final` [d_model] is the last position's final-norm output.
+    vectors written there; `final` [d_model] is the last position's final-norm output. `encoded`:
+    positions that the transcoders encode; `skips`: linear skips [d_model, d_model] by layer.
     """
 
     tokens: Int[Tensor, "1 pos"]
@@ -53,6 +54,8 @@ class Sources:
     blocks: dict[int, Block]
     final: Float[Tensor, " d_model"]
     logits: Float[Tensor, " vocab"]
+    encoded: Bool[Tensor, " pos"]
+    skips: dict[int, Float[Tensor, "d_model d_model"]]
 
     @property
     def num_features(self) -> int:
@@ -83,6 +86,12 @@ def check_transcoders(model: Model, transcoders: Mapping[int, Dictionary]) -> No
                 f"{model.num_layers} layers",
                 next_step="pass the transcoders under the layer that each was trained on",
             )
+        if dictionary.config.normalize != "none":
+            raise InputError(
+                f"dictionary {dictionary.name!r} normalises each token it reads "
+                f"({dictionary.config.normalize})",
+                expected="a transcoder that reads the MLP's input as it is",
+            )
 
 
 @torch.no_grad()
@@ -112,9 +121,9 @@ def gather(model: Model, transcoders: Mapping[int, Dictionary], tokens: Tensor) 
         written = run[f"mlp_out.{i}"][0].float()
         nodes = num_features + i * num_pos + torch.arange(num_pos, device=tokens.device)
         if i in active:
-            bias = encoded[:, None] * transcoders[i].b_dec.float()
-            decoder = transcoders[i].W_dec
-            blocks[i] = _block(decoder, active[i], written - bias, first, nodes)
+            constant = transcoders[i].base(run[f"mlp_in.{i}"][0].float())
+            rest = written - encoded[:, None] * constant
+            blocks[i] = _block(transcoders[i].W_dec, active[i], rest, first, nodes)
             first += len(active[i][0])
         else:
             blocks[i] = Block(written[:, None], nodes[:, None])
@@ -136,6 +145,8 @@ def gather(model: Model, transcoders: Mapping[int, Dictionary], tokens: Tensor) 
         blocks=blocks,
         final=run["final"][0, -1].float(),
         logits=run.logits[0, -1].float(),
+        encoded=encoded,
+        skips={i: d.W_skip for i, d in transcoders.items() if d.W_skip is not None},
     )
 
 
@@ -156,7 +167,7 @@ def _active(
 def _block(
     decoder: Tensor, active: Active, written: Tensor, first: int, error_nodes: Tensor
 ) -> Block:
-    """Features' and errors' vectors; `written` is the MLP's output less the decoder's bias."""
+    """Features' and errors' vectors; `written` is the MLP's output less decoder bias and skip."""
     position, feature, value, _ = active
     num_pos, d_model = written.shape
     count = torch.bincount(position, minlength=num_pos)

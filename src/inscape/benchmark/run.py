@@ -89,8 +89,9 @@ class Benchmark:
     def of(cls, system: System, *, seed: int = 0, num_documents: int = NUM_DOCUMENTS) -> Benchmark:
         """The benchmark of an atlas's dictionaries: the residual one and the transcoders."""
         residual = system.residual
+        k = residual.k or max(1, residual.config.d_in // 8)  # what an atlas takes by default
         return cls(
-            system.model, DictionaryFeatures(residual), residual.d_dict, residual.config.k,
+            system.model, DictionaryFeatures(residual), residual.d_dict, k,
             system, seed, num_documents,
         )  # fmt: skip
 

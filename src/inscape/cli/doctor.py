@@ -75,7 +75,7 @@ def _kernels() -> Check:
     code = dictionary.encode(x)
     dense = torch.zeros(5, 32).scatter_(1, code.indices, code.values)
     error = float(
-        (dense @ weights["W_dec"] + weights["b_dec"] - dictionary.decode(code)).abs().max()
+        (dense @ weights["W_dec"] + weights["b_dec"] - dictionary.decode(code, x)).abs().max()
     )
     return "kernels", f"compiled, error {error:.1g} against plain torch", error < 1e-4
 

@@ -29,6 +29,8 @@ VERBS = {
     "trace": "Trace which concepts led to the next token.",
     "diagnose": "Find and prove why a wrong answer wins.",
     "steer": "Change features while the model writes.",
+    "import": "Read a dictionary of another library.",
+    "export": "Write a dictionary for another library.",
     "validate": "Measure what a dictionary keeps and loses.",
     "benchmark": "Score dictionaries against the known truth.",
     "doctor": "Check this machine and this installation.",
@@ -96,6 +98,11 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     return run_command
 
 
+def module_of(verb: str) -> str:
+    """The module of a verb: its name, but for a word that is taken in Python."""
+    return f"inscape.cli.{'import_' if verb == 'import' else verb}"
+
+
 def typed_verb(arguments: Sequence[str]) -> str | None:
     """The first argument that is no option."""
     return next((word for word in arguments if not word.startswith("-")), None)
@@ -115,7 +122,7 @@ def make_app(arguments: Sequence[str]) -> typer.Typer:
     typed = typed_verb(arguments)
     for verb, line in VERBS.items():
         if verb == typed:
-            command: Callable[..., Any] = import_module(f"inscape.cli.{verb}").command
+            command: Callable[..., Any] = import_module(module_of(verb)).command
             app.command(verb, short_help=line)(_stoppable(command))
         else:
             app.command(verb, help=line)(_known_by_name(verb))

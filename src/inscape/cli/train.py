@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import Json, OnlyThese, is_atlas, print_entries, refuse_options
+from inscape.cli.common import Json, OnlyThese, is_atlas, note, print_entries, refuse_options
 
 
 def command(
@@ -29,10 +29,37 @@ def command(
     tokens: Annotated[int, typer.Option(help="Store: tokens seen in training.")] = 2_000_000,
     batch_size: Annotated[int, typer.Option(help="Store: tokens per step.")] = 1024,
     lr: Annotated[float | None, typer.Option(help="Store: peak learning rate.")] = None,
+    variant: Annotated[
+        str,
+        typer.Option(
+            help="Store: topk, batch_topk, matryoshka, jumprelu, relu, gated, or one of an "
+            "installed package."
+        ),
+    ] = "topk",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="Store: a setting of the variant's own, repeatable."
+        ),
+    ] = None,
+    skip: Annotated[
+        bool, typer.Option("--skip", help="Store: a linear skip beside a transcoder's features.")
+    ] = False,
     whiten: Annotated[
         bool,
         typer.Option("--whiten", help="Store: let every direction of the activations count alike."),
     ] = False,
+    held_out: Annotated[
+        Path | None,
+        typer.Option(help="Store: a text on which the loss that is recovered is measured."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Store: the model of the store, for --held-out.")
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Store: a folder for TensorBoard's event files.")
+    ] = None,
+    wandb: Annotated[str | None, typer.Option(help="Store: a project of Weights & Biases.")] = None,
     dictionary: OnlyThese = None,
     seed: Annotated[int, typer.Option(help="Store: the seed of everything random.")] = 0,
     json: Json = False,
@@ -50,8 +77,12 @@ def command(
     else:
         refuse_options(context, "Atlas")
         settings = {"d_dict": d_dict, "k": k, "tokens": tokens, "lr": lr, "seed": seed,
-                    "whiten": whiten}  # fmt: skip
-        result = [_train_store(source, site, to, out, {**settings, "batch_size": batch_size})]
+                    "whiten": whiten, "variant": variant, "options": _options(option or []),
+                    "skip": skip}  # fmt: skip
+        told = _listeners(tensorboard, wandb)
+        watched = (held_out, model)
+        settings["batch_size"] = batch_size
+        result = [_train_store(source, (site, to), out, settings, watched, told)]
     print_entries(result, json)
 
 
@@ -65,14 +96,47 @@ def _train_atlas(source: Path, names: list[str] | None) -> list[dict[str, Any]]:
                 for found in train_atlas(atlas, names)]  # fmt: skip
 
 
+def _listeners(tensorboard: Path | None, wandb: str | None) -> list[Any]:
+    from inscape.training.listeners import TensorBoard, WandB
+
+    found: list[Any] = [] if tensorboard is None else [TensorBoard(tensorboard)]
+    return found if wandb is None else [*found, WandB(wandb)]
+
+
+def _watch(store: Any, held_out: Path | None, model: str | None) -> Any:
+    """What is measured on a held-out text; None without one."""
+    from inscape.atlas import loss_watch
+    from inscape.core import InputError
+    from inscape.model import Model
+
+    if held_out is None and model is None:
+        return None
+    if held_out is None or model is None:
+        raise InputError(
+            "--held-out and --model go together", expected="a text, and the model that reads it"
+        )
+    opened = Model.open(model)
+    if opened.hash != store.model_hash:
+        raise InputError(
+            f"{store.path} was not made with {model}", expected=store.manifest["made_from"]["model"]
+        )
+    return loss_watch(opened, held_out)
+
+
 def _train_store(
-    source: Path, site: str | None, to: str | None, out: Path | None, settings: dict[str, Any]
+    source: Path,
+    sites: tuple[str | None, str | None],
+    out: Path | None,
+    settings: dict[str, Any],
+    watched: tuple[Path | None, str | None],
+    listeners: list[Any],
 ) -> dict[str, Any]:
     from inscape.activations import ActivationStore
     from inscape.core import InputError
-    from inscape.training import TrainConfig, train
+    from inscape.training import TrainConfig, missed_target, train
 
     store = ActivationStore.open(source)
+    site, to = sites
     if site is None or out is None:
         raise InputError(
             "training from a store needs --site and --out",
@@ -82,7 +146,26 @@ def _train_store(
     settings["d_dict"] = settings["d_dict"] or 16 * width
     settings["k"] = settings["k"] or max(1, width // 8)
     config = TrainConfig(**settings)
-    return _shown(train(store, site, to or site, out, config, name=out.name), out)
+    watch = _watch(store, *watched)
+    made = train(
+        store, site, to or site, out, config, name=out.name, watch=watch, listeners=listeners
+    )
+    if told := missed_target(made):
+        note(told)
+    return _shown(made, out)
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    """NAME=VALUE as settings; a value with commas is a list."""
+    from inscape.core import InputError
+
+    found: dict[str, Any] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not (sign and name):
+            raise InputError(f"--option {text!r}", expected="NAME=VALUE, as in penalty=tanh")
+        found[name] = value.split(",") if "," in value else value
+    return found
 
 
 def _shown(dictionary: Any, folder: Path) -> dict[str, Any]:
@@ -92,5 +175,6 @@ def _shown(dictionary: Any, folder: Path) -> dict[str, Any]:
         "reads": dictionary.config.site_in,
         "writes": dictionary.config.site_out,
         "features": dictionary.d_dict,
+        "kind": dictionary.config.kind,
         "k": dictionary.k,
     }

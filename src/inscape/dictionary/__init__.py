@@ -1,8 +1,8 @@
 """Dictionaries of sparse features: encode, decode, store; the kernels are in `kernels/`."""
 
-from inscape.dictionary.code import Code
+from inscape.dictionary.code import Code, RaggedCode
 from inscape.dictionary.config import DictionaryConfig
 from inscape.dictionary.dictionary import Dictionary
-from inscape.dictionary.topk import TopKEncoder
+from inscape.dictionary.encoder import Above, Encoder, TopSlots
 
-__all__ = ["Code", "Dictionary", "DictionaryConfig", "TopKEncoder"]
+__all__ = ["Above", "Code", "Dictionary", "DictionaryConfig", "Encoder", "RaggedCode", "TopSlots"]

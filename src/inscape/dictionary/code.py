@@ -1,4 +1,9 @@
-"""The sparse activations of a batch."""
+"""The sparse activations of a batch, in two forms.
+
+`Code` has as many slots in every row: what is easy to look at. `RaggedCode` has as many entries in
+a row as there are: what training and its kernels work on. Neither ever is a dense
+[batch, d_dict].
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Code:
-    """Which features are active in each row, and how strongly; never a dense [batch, d_dict].
+    """Which features are active in each row, and how strongly.
 
     Attributes:
         indices: features, int64 [batch, k], in decreasing order of value.
@@ -46,3 +51,54 @@ class Code:
     def to(self, device: torch.device | str) -> Code:
         """The same code on another device."""
         return Code(self.indices.to(device), self.values.to(device))
+
+    def ragged(self) -> RaggedCode:
+        """The same entries, empty slots among them, over the same memory."""
+        batch, k = self.indices.shape
+        indptr = torch.arange(batch + 1, device=self.indices.device) * k
+        return RaggedCode(indptr, self.indices.reshape(-1), self.values.reshape(-1))
+
+
+@dataclass(frozen=True)
+class RaggedCode:
+    """The entries of a batch, row after row: row b has the entries indptr[b] : indptr[b + 1].
+
+    Attributes:
+        indptr: int64 [batch + 1]. indices: features, int64 [entries], each at most once in a row.
+        values: activations [entries]; an entry of value 0 is empty.
+    """
+
+    indptr: Int[Tensor, " batch_and_one"]
+    indices: Int[Tensor, " entries"]
+    values: Float[Tensor, " entries"]
+
+    def __len__(self) -> int:
+        return self.indptr.shape[0] - 1
+
+    @property
+    def rows(self) -> Int[Tensor, " entries"]:
+        """The row of each entry."""
+        counts = self.indptr.diff()
+        return torch.repeat_interleave(
+            torch.arange(len(self), device=counts.device), counts, output_size=len(self.indices)
+        )
+
+    def l0(self) -> float:
+        """Mean number of active features per row."""
+        return float((self.values > 0).sum()) / max(len(self), 1)
+
+    def with_values(self, values: Float[Tensor, " entries"]) -> RaggedCode:
+        """Other values at the same entries."""
+        return RaggedCode(self.indptr, self.indices, values)
+
+    def padded(self) -> Code:
+        """As many slots in every row as the fullest row has entries (at least one)."""
+        counts = self.indptr.diff()
+        width = max(int(counts.max()) if len(self) else 0, 1)
+        rows = self.rows
+        slots = torch.arange(len(rows), device=rows.device) - self.indptr[rows]
+        values = self.values.new_zeros((len(self), width))
+        indices = self.indices.new_zeros((len(self), width))
+        values[rows, slots], indices[rows, slots] = self.values, self.indices
+        values, order = values.sort(stable=True, dim=1, descending=True)
+        return Code(torch.where(values > 0, indices.gather(1, order), 0), values)

@@ -16,7 +16,7 @@ from inscape.core import InputError, StorageError
 from inscape.dictionary import kernels
 from inscape.dictionary.code import Code
 from inscape.dictionary.config import DictionaryConfig
-from inscape.dictionary.topk import TopKEncoder
+from inscape.dictionary.encoder import encode_above, encode_top
 from inscape.storage import (
     atomic_folder,
     read_manifest,
@@ -26,21 +26,24 @@ from inscape.storage import (
 )
 
 KIND = "dictionary"
-VERSION = 1
+VERSION = 2
+"""1: TopK alone. 2: thresholds, a linear skip, normalised tokens too."""
+LAYER_NORM_EPSILON = 1e-5
 FILE = "dictionary.json"
 WEIGHTS = "weights.safetensors"
-_NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
 
 
 class Dictionary:
     """Sparse features over one site, or from one site to another.
 
     pre = (x - b_dec, where the configuration says so) @ W_enc^T + b_enc; the code is the k largest
-    positive entries of it; the reconstruction is the code times W_dec, plus b_dec. Weights act on
-    activations as the model has them: a scale used in training is folded in already.
+    positive entries of it, or those above their feature's threshold; the reconstruction is the code
+    times W_dec, plus b_dec, plus x @ W_skip^T where there is a skip. Weights act on activations as
+    the model has them: a scale used in training is folded in already.
 
     Attributes:
         W_enc [d_dict, d_in], b_enc [d_dict], W_dec [d_dict, d_out], b_dec [d_out]: fp32.
+        threshold [d_dict], W_skip [d_out, d_in]: fp32, None where the kind has none.
         name: as in `name/feature`.
         input_scale, output_scale: what training multiplied activations by (a record; the weights
             here have it folded in).
@@ -61,14 +64,20 @@ class Dictionary:
         self.input_scale = input_scale
         self.output_scale = output_scale
         self.made_from = dict(made_from or {})
-        shapes = _shapes(config)
-        for key, shape in shapes.items():
+        kept = {}
+        for key, shape in config.shapes().items():
+            if key not in weights:
+                raise InputError(
+                    f"{name} has no {key}", expected=f"{key} of shape {shape} ({config.kind})"
+                )
             found = tuple(weights[key].shape)
             if found != shape:
                 raise InputError(f"{key} of {name} has shape {found}", expected=str(shape))
+            kept[key] = weights[key].detach().to(torch.float32).contiguous()
         self.W_enc, self.b_enc, self.W_dec, self.b_dec = (
-            weights[key].detach().to(torch.float32).contiguous() for key in _NAMES
+            kept[key] for key in ("W_enc", "b_enc", "W_dec", "b_dec")
         )
+        self.threshold, self.W_skip = kept.get("threshold"), kept.get("W_skip")
 
     @property
     def d_dict(self) -> int:
@@ -76,8 +85,8 @@ class Dictionary:
         return self.config.d_dict
 
     @property
-    def k(self) -> int:
-        """Most features that are active in a row."""
+    def k(self) -> int | None:
+        """Active features of a row: the most (TopK), or the mean that training aimed at."""
         return self.config.k
 
     @property
@@ -87,8 +96,8 @@ class Dictionary:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The four weight tensors by name."""
-        return {key: getattr(self, key) for key in _NAMES}
+        """The weight tensors by name."""
+        return {key: getattr(self, key) for key in self.config.shapes()}
 
     def to(self, device: torch.device | str) -> Dictionary:
         """The same dictionary on another device."""
@@ -106,14 +115,30 @@ class Dictionary:
         )
 
     def encoder_input(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
-        """What the encoder's matrix multiplies: x in fp32, less b_dec where it is subtracted."""
+        """What the encoder's matrix multiplies: x in fp32, normalised where the configuration says
+        so, less b_dec where it is subtracted."""
         if x.shape[-1] != self.config.d_in:
             raise InputError(
                 f"activations of width {x.shape[-1]} given to {self.name}",
                 expected=f"width {self.config.d_in} ({self.config.site_in})",
             )
         x = x.to(device=self.device, dtype=torch.float32)
+        if self.config.normalize == "layer_norm":
+            x = (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + LAYER_NORM_EPSILON)
+        elif self.config.normalize == "constant_norm":
+            x = x * self.config.d_in**0.5 / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         return x - self.b_dec if self.config.subtract_b_dec else x
+
+    def _unit(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch one"] | None:
+        """By what an autoencoder's normalised reconstruction is multiplied, None where it is not
+        normalised."""
+        if self.config.normalize == "none" or self.config.transcoder:
+            return None
+        if self.config.normalize == "layer_norm":
+            unit: Tensor = x.std(-1, keepdim=True)
+        else:
+            unit = torch.linalg.vector_norm(x, dim=-1, keepdim=True) / self.config.d_in**0.5
+        return unit
 
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "*batch d_in"]) -> Code:
@@ -123,25 +148,45 @@ class Dictionary:
             InputError: the width is not d_in.
         """
         rows = self.encoder_input(x).reshape(-1, self.config.d_in)
-        return TopKEncoder(self.k).encode(rows, self.W_enc, self.b_enc)
+        if self.threshold is not None:
+            code = encode_above(rows, self.W_enc, self.b_enc, self.threshold)
+        else:
+            assert self.k is not None  # a TopK configuration without k is refused
+            code = encode_top(rows, self.W_enc, self.b_enc, self.k)
+        unit = self._unit(x.to(rows))
+        return code if unit is None else Code(code.indices, code.values * unit.reshape(-1, 1))
 
     @torch.no_grad()
-    def decode(self, code: Code) -> Float[Tensor, "batch d_out"]:
-        """The reconstruction of each row of a code."""
-        return kernels.decode(code.indices, code.values, self.W_dec, self.b_dec)
+    def base(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
+        """The reconstruction without any feature: b_dec, what a skip makes of x, and what a
+        normalisation took away."""
+        x = x.to(self.W_enc)
+        unit = self._unit(x)
+        out = self.b_dec.expand(*x.shape[:-1], -1) if unit is None else self.b_dec * unit
+        if unit is not None and self.config.normalize == "layer_norm":
+            out = out + x.mean(-1, keepdim=True)
+        return out if self.W_skip is None else out + x @ self.W_skip.T
+
+    @torch.no_grad()
+    def decode(self, code: Code, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_out"]:
+        """The reconstruction of each row from its code, and from what was encoded."""
+        return kernels.decode(code.ragged(), self.W_dec) + self.base(x)
 
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """Encode and decode; leading axes and dtype are those of `x`."""
-        out = self.decode(self.encode(x))
+        out = self.decode(self.encode(x), x.reshape(-1, x.shape[-1]))
         return out.reshape(*x.shape[:-1], self.config.d_out).to(x.dtype)
 
     def pre(
         self, x: Float[Tensor, "*batch d_in"], features: Int[Tensor, " chosen"] | list[int]
     ) -> Float[Tensor, "*batch chosen"]:
-        """Pre-activations of chosen features: before the choice of the k largest and the ReLU."""
+        """Pre-activations of chosen features, in units of their values: before the choice of what
+        is active, and the ReLU."""
         chosen = torch.as_tensor(features, dtype=torch.int64, device=self.device)
-        return self.encoder_input(x) @ self.W_enc[chosen].T + self.b_enc[chosen]
+        found = self.encoder_input(x) @ self.W_enc[chosen].T + self.b_enc[chosen]
+        unit = self._unit(x.to(found))
+        return found if unit is None else found * unit
 
     def save(self, folder: Path, *, extra_files: Mapping[str, Path] | None = None) -> None:
         """Write the folder, whole or not at all; one that is there is replaced.
@@ -184,8 +229,9 @@ class Dictionary:
                 f"{folder / FILE} does not describe a dictionary ({type(error).__name__})",
                 next_step="train the dictionary again",
             ) from error
-        arrays = read_tensors(folder / WEIGHTS, _NAMES)
-        weights = {key: torch.from_numpy(np.ascontiguousarray(arrays[key])) for key in _NAMES}
+        names = tuple(config.shapes())
+        arrays = read_tensors(folder / WEIGHTS, names)
+        weights = {key: torch.from_numpy(np.ascontiguousarray(arrays[key])) for key in names}
         return cls(
             config,
             {key: value.to(device) for key, value in weights.items()},
@@ -200,13 +246,5 @@ class Dictionary:
         sites = config.site_in
         if config.transcoder:
             sites += f" -> {config.site_out}"
-        return f"Dictionary({self.name}: {sites}, {config.d_dict} features, k {config.k})"
-
-
-def _shapes(config: DictionaryConfig) -> dict[str, tuple[int, ...]]:
-    return {
-        "W_enc": (config.d_dict, config.d_in),
-        "b_enc": (config.d_dict,),
-        "W_dec": (config.d_dict, config.d_out),
-        "b_dec": (config.d_out,),
-    }
+        active = f"k {config.k}" if config.kind == "topk" else "by threshold"
+        return f"Dictionary({self.name}: {sites}, {config.d_dict} features, {active})"

@@ -190,7 +190,7 @@ def _reconstruction(
     rows: _Rows,
 ) -> None:
     code = dictionary.encode(x.float())
-    found = dictionary.decode(code).reshape(y.shape).to(y.device)
+    found = dictionary.decode(code, x.reshape(-1, x.shape[-1])).reshape(y.shape).to(y.device)
     active = code.active.sum(1).reshape(counted.shape).to(y.device)
     error = (y.double() - found.double()).square().sum(-1)
     spread = (y.double() - mean).square().sum(-1)

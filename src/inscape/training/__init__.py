@@ -3,19 +3,28 @@
 from inscape.training.check import check_gradients
 from inscape.training.config import TrainConfig, default_lr
 from inscape.training.initial import geometric_median, initial_weights
-from inscape.training.loop import train
+from inscape.training.listeners import Listener
+from inscape.training.loop import Job, Watch, missed_target, train, train_many
 from inscape.training.stream import ActivationSource
-from inscape.training.topk import Gradients, StepMetrics, TopKTrainer
+from inscape.training.trainer import Gradients, StepMetrics, Trainer
+from inscape.training.variants import Variant, known
 
 __all__ = [
     "ActivationSource",
     "Gradients",
+    "Job",
+    "Listener",
     "StepMetrics",
-    "TopKTrainer",
     "TrainConfig",
+    "Trainer",
+    "Variant",
+    "Watch",
     "check_gradients",
     "default_lr",
     "geometric_median",
     "initial_weights",
+    "known",
+    "missed_target",
     "train",
+    "train_many",
 ]

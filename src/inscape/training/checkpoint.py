@@ -15,7 +15,7 @@ import torch
 
 from inscape.core import InputError
 from inscape.storage import read_tensors, tensor_metadata, write_tensors
-from inscape.training.topk import PARAMETERS, TopKTrainer
+from inscape.training.trainer import Trainer
 
 FILE = "checkpoint.safetensors"
 VERSION = 1
@@ -23,7 +23,7 @@ _GROUPS = ("weights", "mean", "square")
 
 
 def save_checkpoint(
-    folder: Path, trainer: TopKTrainer, request: dict[str, Any], *, log_bytes: int
+    folder: Path, trainer: Trainer, request: dict[str, Any], *, log_bytes: int
 ) -> None:
     """Write the state of `trainer` after its last step.
 
@@ -38,8 +38,10 @@ def save_checkpoint(
     arrays = {
         f"{group}.{key}": getattr(trainer, group)[key].cpu().numpy()
         for group in _GROUPS
-        for key in PARAMETERS
+        for key in trainer.weights
     }
+    for key, value in trainer.variant.state.items():
+        arrays[f"variant.{key}"] = value.cpu().numpy()
     arrays["silent_tokens"] = trainer.silent_tokens.cpu().numpy()
     state = {
         "version": VERSION,
@@ -50,7 +52,7 @@ def save_checkpoint(
     write_tensors(folder / FILE, arrays, {"state": json.dumps(state)})
 
 
-def load_checkpoint(folder: Path, trainer: TopKTrainer, request: dict[str, Any]) -> int:
+def load_checkpoint(folder: Path, trainer: Trainer, request: dict[str, Any]) -> int:
     """Put the trainer into the stored state, if there is one; returns the log's length.
 
     Raises:
@@ -70,9 +72,12 @@ def load_checkpoint(folder: Path, trainer: TopKTrainer, request: dict[str, Any])
         )
     refuse_difference(state["request"], request, folder)
     for group in _GROUPS:
-        for key in PARAMETERS:
+        for key in trainer.weights:
             tensor = getattr(trainer, group)[key]
             tensor.copy_(torch.from_numpy(np.array(arrays[f"{group}.{key}"])))
+    for key in trainer.variant.state:
+        stored = torch.from_numpy(np.array(arrays[f"variant.{key}"]))
+        trainer.variant.state[key] = stored
     trainer.silent_tokens.copy_(torch.from_numpy(np.array(arrays["silent_tokens"])))
     trainer.num_steps = int(state["step"])
     return int(state["log_bytes"])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from inscape.core import Config, InputError
+from inscape.dictionary import DictionaryConfig
+from inscape.training.variants import Variant, variant_class
 
 _PAPER_WARMUP = 1000
 _PAPER_DEAD_TOKENS = 10_000_000
@@ -15,39 +18,55 @@ _MOST_HASTE = 10.0
 
 
 class TrainConfig(Config):
-    """How a TopK dictionary is trained.
+    """How a dictionary is trained.
 
     Warm-up, decay and the window after which a feature counts as dead are shares of the run,
     capped at the published absolute values: a run of a million tokens trains as a long one does.
 
     Attributes:
-        d_dict, k: size and sparsity. tokens: tokens seen in all, epochs counted. batch_size: tokens
+        d_dict, k: size, and the number of active features per token that is aimed at. variant,
+            options: which kind of dictionary, and its own settings. skip: a linear part beside the
+            features (transcoders). tokens: tokens seen in all, epochs counted. batch_size: tokens
             per step. lr: peak learning rate, `default_lr` if None. warmup, decay: shares of the run
-            with a rising and a falling learning rate. aux_k: features of the auxiliary loss, half
-            the output width if None; aux_weight: its weight, 0 turns it off. dead_tokens: tokens
-            without firing after which a feature is dead, `dead_window` if None. clip: largest
-            gradient norm. whiten: train on whitened activations (autoencoders; see `whitening`).
-            checkpoint_seconds: between checkpoints. log_every: steps per log line.
+            with a rising and a falling learning rate. seed: of everything random; data_seed: of the
+            data's order alone, so that several dictionaries share one pass. aux_k: features of the
+            auxiliary loss, half the output width if None; aux_weight: its weight, 0 turns it off,
+            the variant's default if None. dead_tokens: tokens without firing after which a feature
+            is dead, `dead_window` if None. clip: largest gradient norm. whiten: train on whitened
+            activations (autoencoders; see `whitening`). checkpoint_seconds: between checkpoints.
+            log_every: steps per log line.
 
     Raises:
-        InputError: k is larger than d_dict, or the run is shorter than one batch.
+        InputError: k is larger than d_dict, the run is shorter than one batch, or the variant is
+            unknown or refuses its settings.
     """
 
     d_dict: int = Field(gt=0)
     k: int = Field(gt=0)
+    variant: str = "topk"
+    options: dict[str, Any] = Field(default_factory=dict)
+    skip: bool = False
     tokens: int = Field(gt=0)
     batch_size: int = Field(default=1024, gt=0)
     lr: float | None = Field(default=None, gt=0)
     warmup: float = Field(default=0.05, ge=0, le=1)
     decay: float = Field(default=0.2, ge=0, le=1)
     seed: int = 0
+    data_seed: int | None = None
     aux_k: int | None = Field(default=None, gt=0)
-    aux_weight: float = Field(default=1 / 32, ge=0)
+    aux_weight: float | None = Field(default=None, ge=0)
     dead_tokens: int | None = Field(default=None, gt=0)
     clip: float = Field(default=1.0, gt=0)
     whiten: bool = False
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     log_every: int = Field(default=20, gt=0)
+
+    @field_validator("options")
+    @classmethod
+    def _known(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """The variant's own settings as it understands them: "0.1" is 0.1."""
+        own = variant_class(info.data["variant"]).Options(**value)
+        return own.model_dump(exclude_unset=True)
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
@@ -63,6 +82,22 @@ class TrainConfig(Config):
                 expected=f"at least {self.batch_size} (the batch size)",
             )
         return self
+
+    def make_variant(self, shape: DictionaryConfig) -> Variant:
+        """The variant of a dictionary of this shape, for this run."""
+        chosen = variant_class(self.variant)
+        return chosen(shape, chosen.Options(**self.options), self.num_steps)
+
+    @property
+    def order(self) -> int:
+        """The seed of the data's order."""
+        return self.seed if self.data_seed is None else self.data_seed
+
+    @property
+    def aux_share(self) -> float:
+        """The weight of the auxiliary loss."""
+        default = variant_class(self.variant).aux_weight
+        return default if self.aux_weight is None else self.aux_weight
 
     @property
     def num_steps(self) -> int:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from inscape.storage import disk_errors
 from inscape.training.config import TrainConfig
-from inscape.training.topk import StepMetrics, TopKTrainer
+from inscape.training.listeners import Listener
+from inscape.training.trainer import StepMetrics, Trainer
 
 
 class TrainingLog:
@@ -24,11 +26,14 @@ class TrainingLog:
 
     Each line: step, tokens, loss, fvu, explained_variance (centred), l0, aux_loss, dead_share
     (features silent for dead_tokens; null while the run is shorter than that), lr,
-    tokens_per_second.
+    tokens_per_second; held_out, where something was measured on a held-out set at that step.
     """
 
-    def __init__(self, path: Path, size: int, config: TrainConfig) -> None:
+    def __init__(
+        self, path: Path, size: int, config: TrainConfig, listeners: Sequence[Listener] = ()
+    ) -> None:
         self.path = path
+        self.listeners = listeners
         self.config = config
         self._pending: list[StepMetrics] = []
         self._since = time.monotonic()
@@ -39,11 +44,17 @@ class TrainingLog:
         lines = path.read_text().splitlines()
         self.last: dict[str, Any] = json.loads(lines[-1]) if lines else {}
 
-    def add(self, trainer: TopKTrainer, metrics: StepMetrics) -> None:
-        """Note one step; every `log_every` steps, and at the end, a line is written."""
+    def add(
+        self,
+        trainer: Trainer,
+        metrics: StepMetrics,
+        held_out: Mapping[str, float] | None = None,
+    ) -> None:
+        """Note one step; every `log_every` steps, at the end, and where something was measured on a
+        held-out set, a line is written."""
         self._pending.append(metrics)
         step = trainer.num_steps
-        if step % self.config.log_every and step != self.config.num_steps:
+        if step % self.config.log_every and step != self.config.num_steps and held_out is None:
             return
         seconds = max(time.monotonic() - self._since, 1e-9)
         tokens = step * self.config.batch_size
@@ -58,8 +69,12 @@ class TrainingLog:
             "lr": self.config.learning_rate(step - 1),
             "tokens_per_second": round(len(self._pending) * self.config.batch_size / seconds),
         }
+        if held_out is not None:
+            self.last["held_out"] = dict(held_out)
         with disk_errors(self.path), open(self.path, "a") as file:
             file.write(json.dumps(self.last) + "\n")
+        for listener in self.listeners:
+            listener.line(self.last)
         self._pending.clear()
         self._since = time.monotonic()
 

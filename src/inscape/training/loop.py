@@ -1,43 +1,78 @@
-"""Train a dictionary from a source of activations, start to end, or on from where it stopped.
+"""Train dictionaries from a source of activations, start to end, or on from where they stopped.
 
-1. Activations are scaled so that E||x|| = sqrt(width), or whitened (see `whitening`); either is
-   folded into the weights at the end, and recorded.
+1. Activations are scaled or whitened (see `view`); either is folded into the weights at the end,
+   and recorded.
 2. Weights start as published (see `initial`); each step draws its batch by number.
-3. While it runs, `<out>.partial` holds the checkpoint and the log. Ctrl-C finishes the step, writes
+3. Dictionaries with the same batches (batch size, seed of the data) are trained on one pass over
+   them: each batch is read once. Each comes to the same bits as by itself.
+4. While it runs, `<out>.partial` holds the checkpoint and the log. Ctrl-C finishes the step, writes
    a checkpoint and stops; after any end, however sudden, the same command goes on from the last
    checkpoint and comes to the same bits.
-4. When it is done, `out` appears as a whole: dictionary.json, weights.safetensors, train.jsonl.
+5. When one is done, `out` appears as a whole: dictionary.json, weights.safetensors, train.jsonl.
 """
 
 from __future__ import annotations
 
-import math
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from inscape.core import DataError, InputError, Stopped, progress, seeded
+from inscape.core import InputError, Stopped, progress, seeded
 from inscape.dictionary import Dictionary, DictionaryConfig
 from inscape.storage import lock
 from inscape.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
 from inscape.training.config import TrainConfig
-from inscape.training.initial import initial_weights
+from inscape.training.listeners import Listener
 from inscape.training.log import TrainingLog
+from inscape.training.stopping import interruptible
 from inscape.training.stream import ActivationSource
-from inscape.training.topk import TopKTrainer
-from inscape.training.whitening import Whitening
+from inscape.training.trainer import StepMetrics, Trainer
+from inscape.training.view import View
 
 LOG = "train.jsonl"
-_SAMPLE = 8192
-_TOKENS_PER_DIMENSION = 32
+MISSED = 0.25
+"""How far from its target a mean number of active features may end without a word."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is measured while a dictionary is trained, such as the loss that it recovers.
+
+    measure: figures by name, of the dictionary as it is. times: how often, evenly over the run, the
+    last time at its end.
+    """
+
+    measure: Callable[[Dictionary], Mapping[str, float]]
+    times: int = 10
+
+    def due(self, step: int, num_steps: int) -> bool:
+        """Whether a step is one after which to measure."""
+        return step * self.times // num_steps > (step - 1) * self.times // num_steps
+
+
+@dataclass(frozen=True)
+class Job:
+    """One dictionary to train.
+
+    site_in, site_out: equal for an autoencoder; another `site_out` makes a transcoder. out: the
+    dictionary's folder; its parents are made. name: as in `name/feature`. watch: what is measured
+    on a held-out set while it is trained. listeners: who hears of each line of its log.
+    """
+
+    site_in: str
+    site_out: str
+    out: Path
+    config: TrainConfig
+    name: str
+    watch: Watch | None = None
+    listeners: tuple[Listener, ...] = ()
 
 
 def train(
@@ -48,56 +83,208 @@ def train(
     config: TrainConfig,
     *,
     name: str,
+    watch: Watch | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> Dictionary:
-    """Train a TopK dictionary and save it at `out`; a finished one is returned.
+    """Train a dictionary and save it at `out`; a finished one is returned.
 
     Args:
         store: where batches come from (an `ActivationStore`).
-        site_in, site_out: equal for an autoencoder; another `site_out` makes a transcoder.
-        out: the dictionary's folder; its parents are made.
-        config: size, length and rates.
-        name: the dictionary's name, as in `name/feature`.
+        site_in, site_out, out, config, name, watch, listeners: see `Job`.
 
     Raises:
         InputError: `out`, or the checkpoint of a stopped run, was made with other settings; a
-            transcoder is to be whitened.
+            transcoder is to be whitened, or an autoencoder to have a skip.
         DataError: an activation, or the loss, is not finite.
         Stopped: Ctrl-C; the same call goes on.
         StorageError: the disk is full; the last checkpoint stays.
     """
-    out = Path(out)
-    shape = _shape(store, site_in, site_out, config)
-    if config.whiten and shape.transcoder:
-        raise InputError(
-            f"{name} would read {site_in} and write {site_out} whitened",
-            expected="an autoencoder: whitening is for one site",
-            next_step="train the transcoder without whitening",
-        )
-    made_from = _request(store, shape, config)
-    if (out / "dictionary.json").is_file():
-        done = Dictionary.open(out)
-        found = {key: done.made_from.get(key) for key in made_from}
-        refuse_difference(found, made_from, out)
-        return done
-    partial = out.with_name(out.name + ".partial")
-    with lock(partial):
-        dictionary = _run(store, shape, config, partial, made_from, name)
-        dictionary.save(out, extra_files={LOG: partial / LOG})
-    shutil.rmtree(partial, ignore_errors=True)
+    job = Job(site_in, site_out, Path(out), config, name, watch, tuple(listeners))
+    (dictionary,) = train_many(store, [job])
     return dictionary
 
 
-def _shape(
-    store: ActivationSource, site_in: str, site_out: str, config: TrainConfig
-) -> DictionaryConfig:
+def train_many(store: ActivationSource, jobs: Sequence[Job]) -> list[Dictionary]:
+    """Train several dictionaries, those with the same batches on one pass over them.
+
+    Raises:
+        InputError: two of them have one folder; and as `train`, for any of them, before any of
+            them has begun.
+        DataError, Stopped, StorageError: as `train`.
+    """
+    folders = [Path(job.out).absolute() for job in jobs]
+    if len(set(folders)) < len(folders):
+        twice = next(folder for folder in folders if folders.count(folder) > 1)
+        raise InputError(f"two dictionaries would be written to {twice}", expected="one for each")
+    runs = [_Run(store, job) for job in jobs]
+    groups: dict[tuple[int, int], list[_Run]] = defaultdict(list)
+    for run in runs:
+        if run.done is None:
+            config = run.job.config
+            groups[config.batch_size, seeded(config.order, "data")].append(run)
+        else:
+            run.tidy()
+    for (batch_size, seed), members in groups.items():
+        _train_together(store, members, batch_size, seed)
+    return [run.finished() for run in runs]
+
+
+def missed_target(dictionary: Dictionary) -> str | None:
+    """One line where training ended with another number of active features than it aimed at."""
+    asked = dictionary.made_from.get("training", {}).get("k")
+    found = dictionary.made_from.get("figures", {}).get("l0")
+    if asked is None or found is None or dictionary.config.kind == "topk":
+        return None
+    if abs(found / asked - 1) <= MISSED:
+        return None
+    return (
+        f"{dictionary.name} ends with {found:.3g} active features per token instead of {asked}: "
+        "train longer, or change the penalty's weight"
+    )
+
+
+class _Run:
+    """One job: what it is made from, and its state while it is trained."""
+
+    def __init__(self, store: ActivationSource, job: Job) -> None:
+        self.store, self.job = store, job
+        self.shape = _shape(store, job)
+        self.made_from = _request(store, self.shape, job.config)
+        self.partial = job.out.with_name(job.out.name + ".partial")
+        self.done: Dictionary | None = None
+        if (job.out / "dictionary.json").is_file():
+            self.done = Dictionary.open(job.out)
+            found = {key: self.done.made_from.get(key) for key in self.made_from}
+            refuse_difference(found, self.made_from, job.out)
+
+    def begin(self) -> None:
+        """The state of the start, or of the last checkpoint; its folder is locked already."""
+        self.view = View(self.store, self.shape, self.job.config)
+        self.trainer = Trainer(self.shape, self.job.config, self.view.initial())
+        log_bytes = load_checkpoint(self.partial, self.trainer, self.made_from)
+        told = self.job.listeners
+        self.log = TrainingLog(self.partial / LOG, log_bytes, self.job.config, told)
+        for listener in told:
+            listener.begin(self.job.name, self.trainer.num_steps)
+
+    @property
+    def remaining(self) -> int:
+        """Steps that are left."""
+        return self.job.config.num_steps - self.trainer.num_steps
+
+    def step(self, batch: dict[str, Tensor]) -> StepMetrics:
+        """The next step."""
+        metrics = self.trainer.step(*self.view.pair(batch))
+        watch, steps = self.job.watch, self.job.config.num_steps
+        due = watch is not None and watch.due(self.trainer.num_steps, steps)
+        self.log.add(self.trainer, metrics, watch.measure(self.now()) if watch and due else None)
+        return metrics
+
+    def now(self) -> Dictionary:
+        """The dictionary as it is."""
+        kind, weights = self.trainer.variant.finish(self.trainer.weights)
+        return Dictionary(
+            self.shape.model_copy(update={"kind": kind}),
+            self.view.fold(weights, unit_rows=not self.trainer.variant.unit_decoder),
+            name=self.job.name,
+            input_scale=self.view.scales[0],
+            output_scale=self.view.scales[1],
+            made_from={**self.made_from, "figures": self.log.last},
+        )
+
+    def save(self) -> None:
+        """A checkpoint."""
+        log_bytes = self.log.size()
+        save_checkpoint(self.partial, self.trainer, self.made_from, log_bytes=log_bytes)
+
+    def end(self) -> None:
+        """Save the dictionary."""
+        self.done = self.now()
+        self.done.save(self.job.out, extra_files={LOG: self.partial / LOG})
+        del self.trainer, self.view
+
+    def tidy(self) -> None:
+        """Remove what only a run in progress needs."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+    def finished(self) -> Dictionary:
+        """The dictionary, once it is done."""
+        assert self.done is not None
+        return self.done
+
+
+def _train_together(store: ActivationSource, runs: list[_Run], batch_size: int, seed: int) -> None:
+    """Steps, log lines and checkpoints of runs with the same batches."""
+    with ExitStack() as stack:
+        for run in runs:
+            stack.enter_context(lock(run.partial))
+            for listener in run.job.listeners:
+                stack.callback(listener.end)
+            run.begin()
+        first = min(run.trainer.num_steps for run in runs)
+        title = f"train {runs[0].job.name}" + (f" and {len(runs) - 1} more" if runs[1:] else "")
+        total = max(run.job.config.num_steps for run in runs) - first
+        interrupted = stack.enter_context(interruptible())
+        bar = stack.enter_context(progress(title, total * batch_size, "tokens"))
+        sites = list(dict.fromkeys(site for run in runs for site in run.view.sites))
+        batches = store.batches(sites, batch_size, seed=seed, start=first)
+        saved, number = time.monotonic(), first
+        seconds = min(run.job.config.checkpoint_seconds for run in runs)
+        open_runs = list(runs)
+        while open_runs := _unfinished(open_runs):
+            batch = next(batches)
+            for run in open_runs:
+                if run.trainer.num_steps == number:  # others were further when they were stopped
+                    metrics = run.step(batch)
+            number += 1
+            bar.advance(batch_size, fvu=metrics.fvu)
+            if interrupted.is_set():
+                for run in open_runs:
+                    run.save()
+                steps = max(run.job.config.num_steps for run in runs)
+                raise Stopped(
+                    f"training stopped after step {number} of {steps}",
+                    next_step="run the same command again: it goes on from there",
+                )
+            if time.monotonic() - saved >= seconds:
+                for run in open_runs:
+                    run.save()
+                saved = time.monotonic()
+    for run in runs:
+        run.tidy()
+
+
+def _unfinished(runs: list[_Run]) -> list[_Run]:
+    """Those that are not done; of the others the dictionary is saved."""
+    for run in runs:
+        if run.remaining <= 0:
+            run.end()
+    return [run for run in runs if run.done is None]
+
+
+def _shape(store: ActivationSource, job: Job) -> DictionaryConfig:
+    config, autoencoder = job.config, job.site_in == job.site_out
+    if config.whiten and not autoencoder:
+        raise InputError(
+            f"{job.name} would read {job.site_in} and write {job.site_out} whitened",
+            expected="an autoencoder: whitening is for one site",
+            next_step="train the transcoder without whitening",
+        )
+    if config.skip and autoencoder:
+        raise InputError(
+            f"{job.name} would have a linear skip from {job.site_in} to itself",
+            expected="a transcoder: an autoencoder's skip would be the identity",
+            next_step="give another site to write, or leave the skip out",
+        )
     return DictionaryConfig(
-        site_in=site_in,
-        site_out=site_out,
-        d_in=store.width(site_in),
-        d_out=store.width(site_out),
+        site_in=job.site_in,
+        site_out=job.site_out,
+        d_in=store.width(job.site_in),
+        d_out=store.width(job.site_out),
         d_dict=config.d_dict,
         k=config.k,
-        subtract_b_dec=site_in == site_out,
+        subtract_b_dec=autoencoder,
+        skip=config.skip,
     )
 
 
@@ -105,179 +292,13 @@ def _request(
     store: ActivationSource, shape: DictionaryConfig, config: TrainConfig
 ) -> dict[str, Any]:
     """What decides the result; how often checkpoints and log lines are written does not."""
-    unsaid = set() if config.whiten else {"whiten"}  # runs from before there was a choice go on
+    # Runs from before there was a choice go on: what is as it was then is not told.
+    later = {"whiten": False, "variant": "topk", "options": {}, "skip": False, "data_seed": None}
+    unsaid = {key for key, default in later.items() if getattr(config, key) == default}
     settings = config.model_dump(exclude={"checkpoint_seconds", "log_every", *unsaid})
+    settings["aux_weight"] = config.aux_share
     return {
         "activations": dict(store.identity),
         "sites": [shape.site_in, shape.site_out],
         "training": {**settings, "lr": config.peak_lr, "dead_tokens": config.dead_window},
     }
-
-
-def _scale(store: ActivationSource, site: str) -> float:
-    norm = store.site_stats(site).mean_norm
-    if not (math.isfinite(norm) and norm > 0):
-        raise DataError(
-            f"the activations at {site} have mean norm {norm}",
-            expected="a positive number",
-            next_step="harvest a site that is not constant zero",
-        )
-    return math.sqrt(store.width(site)) / norm
-
-
-def _run(
-    store: ActivationSource,
-    shape: DictionaryConfig,
-    config: TrainConfig,
-    partial: Path,
-    made_from: dict[str, Any],
-    name: str,
-) -> Dictionary:
-    source = _Source(store, shape, config)
-    trainer = TopKTrainer(shape, config, source.initial())
-    log_bytes = load_checkpoint(partial, trainer, made_from)
-    log = TrainingLog(partial / LOG, log_bytes, config)
-    loop = _Loop(trainer, config, partial, made_from, log)
-    loop.run(source.batches(start=trainer.num_steps), f"train {name}")
-    return Dictionary(
-        shape,
-        source.fold(trainer.weights),
-        name=name,
-        input_scale=source.scales[0],
-        output_scale=source.scales[1],
-        made_from={**made_from, "figures": log.last},
-    )
-
-
-class _Source:
-    """Activations as training sees them, scaled or whitened, and the way back.
-
-    Attributes:
-        scales: of input and output; 1 where they are whitened.
-    """
-
-    def __init__(
-        self, store: ActivationSource, shape: DictionaryConfig, config: TrainConfig
-    ) -> None:
-        self.store, self.shape, self.config = store, shape, config
-        self._sample = self._first()
-        self.whitening = Whitening.of(self._sample) if config.whiten else None
-        self.scales = (1.0, 1.0)
-        if self.whitening is None:
-            self.scales = _scale(store, shape.site_in), _scale(store, shape.site_out)
-
-    def _first(self) -> Tensor:
-        """Tokens of the input's site; enough of them for a covariance, where one is needed."""
-        width = self.shape.d_in
-        count = max(_SAMPLE, _TOKENS_PER_DIMENSION * width) if self.config.whiten else _SAMPLE
-        seed = seeded(self.config.seed, "sample")
-        stream = self.store.batches([self.shape.site_in], count, seed=seed, epochs=1, memory=0)
-        return next(stream)[self.shape.site_in]
-
-    def initial(self) -> dict[str, Tensor]:
-        """The weights that training begins with."""
-        mean = torch.from_numpy(self.store.site_stats(self.shape.site_out).mean * self.scales[1])
-        sample = self._seen(self._sample, self.scales[0])
-        return initial_weights(self.shape, sample=sample, target_mean=mean, seed=self.config.seed)
-
-    def _seen(self, x: Tensor, scale: float) -> Tensor:
-        return x.mul_(scale) if self.whitening is None else self.whitening(x)
-
-    def batches(self, *, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(read, to be predicted), batch after batch."""
-        shape = self.shape
-        sites = list(dict.fromkeys((shape.site_in, shape.site_out)))
-        seed = seeded(self.config.seed, "data")
-        for batch in self.store.batches(sites, self.config.batch_size, seed=seed, start=start):
-            x = self._seen(batch[shape.site_in], self.scales[0])
-            yield x, batch[shape.site_out].mul_(self.scales[1]) if shape.transcoder else x
-
-    def fold(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weights that act on activations as the model has them."""
-        if self.whitening is not None:
-            return self.whitening.fold(weights)
-        return _fold(weights, self.shape, *self.scales)
-
-
-def _fold(
-    weights: dict[str, Tensor], shape: DictionaryConfig, scale_in: float, scale_out: float
-) -> dict[str, Tensor]:
-    """Weights that act on activations as the model has them.
-
-    An autoencoder keeps its unit decoder rows: its values take the scale instead, so that they are
-    in units of the activations. A transcoder keeps its values, and its maps take the scales.
-    """
-    W_enc, b_enc, W_dec, b_dec = (weights[key] for key in ("W_enc", "b_enc", "W_dec", "b_dec"))
-    if shape.subtract_b_dec:
-        b_enc = b_enc / scale_in
-    else:
-        W_enc, W_dec = W_enc * scale_in, W_dec / scale_out
-    return {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec / scale_out}
-
-
-class _Loop:
-    """Steps, log lines and checkpoints."""
-
-    def __init__(
-        self,
-        trainer: TopKTrainer,
-        config: TrainConfig,
-        partial: Path,
-        made_from: dict[str, Any],
-        log: TrainingLog,
-    ) -> None:
-        self.trainer, self.config, self.partial = trainer, config, partial
-        self.made_from, self.log = made_from, log
-
-    def run(self, batches: Iterator[tuple[Tensor, Tensor]], title: str) -> None:
-        """Train to the end of the run."""
-        trainer, config = self.trainer, self.config
-        saved = time.monotonic()
-        remaining = config.num_steps - trainer.num_steps
-        with (
-            _interruptible() as interrupted,
-            progress(title, remaining * config.batch_size, "tokens") as bar,
-        ):
-            while trainer.num_steps < config.num_steps:
-                metrics = trainer.step(*next(batches))
-                self.log.add(trainer, metrics)
-                bar.advance(config.batch_size, fvu=metrics.fvu)
-                if interrupted.is_set():
-                    self._save()
-                    raise Stopped(
-                        f"training stopped after step {trainer.num_steps} of {config.num_steps}",
-                        next_step="run the same command again: it goes on from there",
-                    )
-                if time.monotonic() - saved >= config.checkpoint_seconds:
-                    self._save()
-                    saved = time.monotonic()
-
-    def _save(self) -> None:
-        log_bytes = self.log.size()
-        save_checkpoint(self.partial, self.trainer, self.made_from, log_bytes=log_bytes)
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C (or SIGTERM) sets; the second one ends at once.
-
-    Outside the main thread, where signals cannot be handled, the event is never set.
-    """
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def handle(number: int, frame: Any) -> None:
-        if event.is_set():
-            raise KeyboardInterrupt
-        event.set()
-
-    former = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-    if event.is_set():  # a stop that came after the last step's look at the event is not lost
-        raise KeyboardInterrupt

@@ -60,8 +60,8 @@ class Whitening:
     def fold(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """The weights of an autoencoder of whitened activations, for activations as they are."""
         return {
+            **weights,
             "W_enc": weights["W_enc"] @ self.matrix,
-            "b_enc": weights["b_enc"],
             "W_dec": weights["W_dec"] @ self.inverse,
             "b_dec": weights["b_dec"] @ self.inverse + self.mean,
         }

@@ -109,10 +109,11 @@ def check_edges(
     if len(graph.edges.source) == 0:
         raise InputError("the graph has no edges", expected="a traced graph")
     targets = _targets(graph, num_edges, seed)
-    frozen = FrozenModel(model, graph.token_ids)
+    bos = -1 if model.bos_id is None else model.bos_id
+    encoded = np.array(graph.token_ids) != bos
+    frozen = FrozenModel(model, graph.token_ids, _skips(transcoders, encoded))
     with frozen:
-        bos = -1 if model.bos_id is None else model.bos_id
-        writer = _Writer(frozen, transcoders, graph, np.array(graph.token_ids) != bos)
+        writer = _Writer(frozen, transcoders, graph, encoded)
         reader = _Reader(frozen, transcoders, graph, targets)
         wanted = _sources(graph, targets)
         clean = reader(frozen.run({}, 1))[0]
@@ -204,7 +205,7 @@ class _Writer:
         ]
 
     def _encode(self, layer: int) -> Tensor:
-        """Dense activations [pos, d_dict]: the k largest pre-activations, where positive.
+        """Dense activations [pos, d_dict]: positive pre-activations that are chosen.
 
         Two that are equal to single precision may be chosen either way: where the whole graph is
         at hand its choice is taken, after a check that it is such a choice.
@@ -212,14 +213,16 @@ class _Writer:
         dictionary = self.transcoders[layer]
         x = self.frozen.mlp_in[layer][0]
         pre = x @ dictionary.W_enc.to(x).T + dictionary.b_enc.to(x)
-        top = pre.topk(dictionary.config.k, dim=-1)
-        chosen = (torch.zeros_like(pre).scatter(-1, top.indices, 1.0) > 0) & self.encoded
+        if dictionary.threshold is not None:
+            border = dictionary.threshold.to(x).clamp(min=0).expand_as(pre)
+        else:
+            border = pre.topk(dictionary.k or 1, dim=-1).values[:, -1:].clamp(min=0)
+        chosen = _chosen(pre, dictionary) & self.encoded
         if not self.graph.is_pruned:
             taken = torch.zeros_like(chosen)
             for node in self.graph.nodes:
                 if node.kind == "feature" and node.layer == layer:
                     taken[node.position, node.feature] = True
-            border = top.values[:, -1:].clamp(min=0)
             differs = (taken != chosen) & (taken | (pre > 0))
             if bool((differs & ((pre - border).abs() > TIE * (1 + border))).any()):
                 raise InputError(
@@ -233,11 +236,15 @@ class _Writer:
         if layer not in self.transcoders:
             return torch.zeros_like(self.frozen.mlp_out[layer][0])
         dictionary, code = self.transcoders[layer], self.activations[layer]
-        return code @ dictionary.W_dec.to(code) + self._bias(layer)
+        return code @ dictionary.W_dec.to(code) + self._constant(layer)
 
-    def _bias(self, layer: int) -> Tensor:
-        """What the decoder's bias writes [pos, d_model]."""
-        return self.encoded.double() * self.transcoders[layer].b_dec.to(self.encoded.device)
+    def _constant(self, layer: int) -> Tensor:
+        """What decoder bias and skip write in the clean pass [pos, d_model]."""
+        dictionary, x = self.transcoders[layer], self.frozen.mlp_in[layer][0]
+        written = dictionary.b_dec.to(x).expand(len(x), -1)
+        if dictionary.W_skip is not None:
+            written = written + x @ dictionary.W_skip.to(x).T
+        return self.encoded.double() * written
 
     def vector(self, number: int) -> tuple[int, int, Tensor]:
         """(layer or -1 for the embedding, position, vector [d_model]) of a source node."""
@@ -267,13 +274,32 @@ class _Writer:
         return removed
 
     def everything(self) -> dict[int, Tensor]:
-        """What to take out so that no source is left, decoder biases only."""
+        """What to take out so that no source is left, decoder biases and skips only."""
         removed = {-1: self.frozen.embedded}
         for i, written in enumerate(self.frozen.mlp_out):
             removed[i] = written.clone()
             if i in self.transcoders:
-                removed[i] -= self._bias(i)
+                removed[i] -= self._constant(i)
         return removed
+
+
+def _skips(
+    transcoders: Mapping[int, Dictionary], encoded: npt.NDArray[np.bool_]
+) -> dict[int, Tensor]:
+    there = torch.from_numpy(encoded)[:, None, None]
+    return {
+        i: there.to(d.W_skip.device) * d.W_skip
+        for i, d in transcoders.items()
+        if d.W_skip is not None
+    }
+
+
+def _chosen(pre: Tensor, dictionary: Dictionary) -> Tensor:
+    """Which pre-activations [pos, d_dict] are active, but for their sign."""
+    if dictionary.threshold is not None:
+        return pre > dictionary.threshold.to(pre).clamp(min=0)
+    top = pre.topk(dictionary.k or 1, dim=-1)
+    return torch.zeros_like(pre).scatter(-1, top.indices, 1.0) > 0
 
 
 class _Reader:

@@ -3,7 +3,8 @@
 1. A float64 copy of the model with eager attention runs the prompt once: the attention patterns
    (softmax's output), the norms' denominators and the MLPs' inputs and outputs are recorded.
 2. Frozen passes replay them: z = recorded pattern @ v, with v as it comes out of this pass's own
-   projection; norms divide by the recorded denominators; MLPs answer with their recorded outputs.
+   projection; norms divide by the recorded denominators; MLPs answer with their recorded outputs,
+   to which a linear skip adds what its input's change makes.
 3. What is to be removed is taken from an MLP's output or the embedding, batch row by batch row.
 
 Nothing here is shared with the rooms that trace or linearise: only the Hugging Face module is
@@ -13,7 +14,7 @@ used, by the names that its own class gives to its parts.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,11 @@ class _Layer:
 class FrozenModel:
     """A float64 copy of the model that replays its own clean pass; a context manager."""
 
-    def __init__(self, model: Model, token_ids: Sequence[int]) -> None:
+    def __init__(
+        self, model: Model, token_ids: Sequence[int], skips: Mapping[int, Tensor] | None = None
+    ) -> None:
+        """`skips`: by layer a map [pos, d_out, d_in], zero where there is none."""
+        self.skips = dict(skips or {})
         self.module = _copy(model)
         self.num_layers = model.num_layers
         self.tokens = torch.tensor([list(token_ids)], device=model.device)
@@ -160,6 +165,9 @@ class FrozenModel:
     def _replay_mlp(self, i: int) -> Callable[..., Tensor]:
         def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
             answer = self.mlp_out[i].expand(output.shape)
+            if i in self.skips:
+                change = self._read[i] - self.mlp_in[i]
+                answer = answer + torch.einsum("bpi,poi->bpo", change, self.skips[i].to(change))
             return answer - self._removed[i] if i in self._removed else answer
 
         return hook

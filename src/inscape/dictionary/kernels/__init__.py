@@ -13,20 +13,29 @@ from inscape.dictionary.kernels.decode import (
 )
 from inscape.dictionary.kernels.gradients import (
     CodeGradient,
+    RowTerms,
     WeightGradients,
     weight_gradients,
     weight_gradients_plain,
 )
-from inscape.dictionary.kernels.select import select_top, select_top_plain
+from inscape.dictionary.kernels.select import (
+    select_above,
+    select_above_plain,
+    select_top,
+    select_top_plain,
+)
 
 __all__ = [
     "AdamStep",
     "CodeGradient",
+    "RowTerms",
     "WeightGradients",
     "adam",
     "adam_plain",
     "decode",
     "decode_plain",
+    "select_above",
+    "select_above_plain",
     "select_top",
     "select_top_plain",
     "value_gradients",

@@ -1,9 +1,11 @@
 """Sparse decode and the gradient of the code's values, row by row.
 
-decode:          out_b = bias + sum_s values[b, s] * weight[indices[b, s]]
-value gradient:  d_values[b, s] = grad_b . weight[indices[b, s]] where values[b, s] > 0, else 0
+decode:          out_b = bias + sum_e values[e] * weight[indices[e]] over the entries e of row b
+value gradient:  d_values[e] = grad_b . weight[indices[e]]
 
-Each row touches k rows of the weight, so nothing of shape [batch, d_dict] is made.
+Each row touches as many rows of the weight as it has entries, so nothing of shape [batch, d_dict]
+is made. Where features belong to groups (nested prefixes of a Matryoshka dictionary), each group
+has a gradient of its own: grad is [groups * batch, d_out], group after group.
 """
 
 from __future__ import annotations
@@ -16,91 +18,117 @@ from jaxtyping import Float, Int
 from numba import prange
 from torch import Tensor
 
+from inscape.dictionary.code import RaggedCode
 from inscape.dictionary.kernels._jit import array, parallel, runs_here
 
 
 def decode(
-    indices: Int[Tensor, "batch k"],
-    values: Float[Tensor, "batch k"],
+    code: RaggedCode,
     weight: Float[Tensor, "d_dict d_out"],
     bias: Float[Tensor, " d_out"] | None = None,
 ) -> Float[Tensor, "batch d_out"]:
     """Weighted sums of decoder rows; without a bias the sum starts at zero."""
-    if not runs_here(indices, values, weight):
-        return decode_plain(indices, values, weight, bias)
+    if not runs_here(code.indices, code.values, weight):
+        return decode_plain(code, weight, bias)
     start = weight.new_zeros(weight.shape[1]) if bias is None else bias.detach()
-    out = weight.new_empty((indices.shape[0], weight.shape[1]))
-    _decode(
-        array(indices.contiguous()),
-        array(values.contiguous()),
-        array(weight),
-        array(start.contiguous()),
-        array(out),
-    )
+    out = weight.new_empty((len(code), weight.shape[1]))
+    _decode(*_arrays(code), array(weight), array(start.contiguous()), array(out))
     return out
 
 
 def decode_plain(
-    indices: Int[Tensor, "batch k"],
-    values: Float[Tensor, "batch k"],
+    code: RaggedCode,
     weight: Float[Tensor, "d_dict d_out"],
     bias: Float[Tensor, " d_out"] | None = None,
 ) -> Float[Tensor, "batch d_out"]:
     """Reference of `decode` in plain torch."""
-    out = torch.einsum("bk,bkd->bd", values.to(weight.dtype), weight[indices])
+    out = weight.new_zeros((len(code), weight.shape[1]))
+    out.index_add_(0, code.rows, code.values.to(weight.dtype)[:, None] * weight[code.indices])
     return out if bias is None else out + bias
 
 
 def value_gradients(
-    indices: Int[Tensor, "batch k"],
-    values: Float[Tensor, "batch k"],
+    code: RaggedCode,
     weight: Float[Tensor, "d_dict d_out"],
-    grad: Float[Tensor, "batch d_out"],
-) -> Float[Tensor, "batch k"]:
-    """Gradient of the loss for each kept value, given its gradient for the output of `decode`."""
-    if not runs_here(indices, values, weight, grad):
-        return value_gradients_plain(indices, values, weight, grad)
-    out = torch.empty_like(values)
-    _value_gradients(array(indices), array(values), array(weight), array(grad), array(out))
+    grad: Float[Tensor, "groups_batch d_out"],
+    *,
+    groups: Int[Tensor, " d_dict"] | None = None,
+    everywhere: bool = False,
+) -> Float[Tensor, " entries"]:
+    """Gradient of the loss for each value, given its gradient for the output of `decode`.
+
+    Args:
+        groups: each feature's group, where grad holds several.
+        everywhere: for entries of value 0 too, which otherwise get 0.
+    """
+    if not runs_here(code.indices, code.values, weight, grad):
+        return value_gradients_plain(code, weight, grad, groups=groups, everywhere=everywhere)
+    out = torch.empty_like(code.values)
+    _value_gradients(
+        *_arrays(code), array(weight), array(grad.contiguous()), _groups(groups), everywhere,
+        array(out),
+    )  # fmt: skip
     return out
 
 
 def value_gradients_plain(
-    indices: Int[Tensor, "batch k"],
-    values: Float[Tensor, "batch k"],
+    code: RaggedCode,
     weight: Float[Tensor, "d_dict d_out"],
-    grad: Float[Tensor, "batch d_out"],
-) -> Float[Tensor, "batch k"]:
+    grad: Float[Tensor, "groups_batch d_out"],
+    *,
+    groups: Int[Tensor, " d_dict"] | None = None,
+    everywhere: bool = False,
+) -> Float[Tensor, " entries"]:
     """Reference of `value_gradients` in plain torch."""
-    return torch.einsum("bd,bkd->bk", grad, weight[indices]) * (values > 0)
+    found = (grad[grad_rows(code, groups)] * weight[code.indices]).sum(1)
+    return found if everywhere else found * (code.values > 0)
+
+
+def grad_rows(code: RaggedCode, groups: Int[Tensor, " d_dict"] | None) -> Int[Tensor, " entries"]:
+    """The row of the output gradient that each entry belongs to."""
+    return code.rows if groups is None else groups[code.indices] * len(code) + code.rows
+
+
+def _arrays(code: RaggedCode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return (
+        array(code.indptr.contiguous()),
+        array(code.indices.contiguous()),
+        array(code.values.contiguous()),
+    )
+
+
+def _groups(groups: Tensor | None) -> np.ndarray:
+    return np.zeros(0, np.int64) if groups is None else array(groups.contiguous())
 
 
 @parallel
 @no_type_check
-def _decode(indices, values, weight, bias, out):
+def _decode(indptr, indices, values, weight, bias, out):
     width = weight.shape[1]
-    for row in prange(indices.shape[0]):
+    for row in prange(len(indptr) - 1):
         line = out[row]
         for i in range(width):
             line[i] = bias[i]
-        for slot in range(indices.shape[1]):
-            value = values[row, slot]
+        for entry in range(indptr[row], indptr[row + 1]):
+            value = values[entry]
             if value != 0.0:
-                direction = weight[indices[row, slot]]
+                direction = weight[indices[entry]]
                 for i in range(width):
                     line[i] += value * direction[i]
 
 
 @parallel
 @no_type_check
-def _value_gradients(indices, values, weight, grad, out):
+def _value_gradients(indptr, indices, values, weight, grad, groups, everywhere, out):
     width = weight.shape[1]
-    for row in prange(indices.shape[0]):
-        line = grad[row]
-        for slot in range(indices.shape[1]):
+    batch = len(indptr) - 1
+    for row in prange(batch):
+        for entry in range(indptr[row], indptr[row + 1]):
             total = np.float32(0.0)
-            if values[row, slot] > 0.0:
-                direction = weight[indices[row, slot]]
+            if everywhere or values[entry] > 0.0:
+                feature = indices[entry]
+                direction = weight[feature]
+                line = grad[row + groups[feature] * batch] if len(groups) else grad[row]
                 for i in range(width):
                     total += line[i] * direction[i]
-            out[row, slot] = total
+            out[entry] = total

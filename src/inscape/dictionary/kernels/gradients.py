@@ -1,18 +1,20 @@
-"""Weight gradients of a sparse code, each gradient row written exactly once.
+"""Weight gradients of sparse codes, each gradient row written exactly once.
 
-1. The active entries (feature, row, value, gradient of the value) of one or two codes are sorted
-   by feature with a counting sort: a feature-major (CSC) list.
+1. The entries (feature, row, row of the output gradient, value, gradient of the pre-activation) of
+   all codes are sorted by feature with a counting sort: a feature-major (CSC) list.
 2. Each feature sums its own entries: decoder row = sum value * output gradient, encoder row =
-   sum value gradient * input, bias = sum value gradient.
-3. In the same pass the part of the decoder gradient along a unit decoder row is removed, and the
-   squared norm of the feature's gradients is taken for clipping.
+   sum pre-activation gradient * input, bias = sum pre-activation gradient.
+3. In the same pass what a penalty adds to whole rows is added (a multiple of the decoder's own row;
+   a multiple of one vector to the encoder's row), the part of the decoder gradient along a unit
+   decoder row is removed, and the squared norm of the feature's gradients is taken for clipping.
 
-The second code is the auxiliary one (dead features on the residual error); it has its own output
-gradient and shares the input.
+Several codes share the input, each with an output gradient of its own: the auxiliary code (dead
+features on the residual error) beside the main one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import no_type_check
 
@@ -22,21 +24,36 @@ from jaxtyping import Float, Int
 from numba import prange
 from torch import Tensor
 
+from inscape.dictionary.code import RaggedCode
 from inscape.dictionary.kernels._jit import array, compiled, parallel, runs_here
+from inscape.dictionary.kernels.decode import grad_rows
 
 
 @dataclass(frozen=True)
 class CodeGradient:
     """One code and the gradients that flow into it.
 
-    indices, values: the code [batch, k]; d_values [batch, k]: gradient for each value;
-    d_out [batch, d_out]: gradient for the code's decoded output.
+    code: its entries. d_pre [entries]: gradient for each entry's pre-activation; d_out
+    [groups * batch, d_out]: gradient for the code's decoded output; groups [d_dict]: each feature's
+    group, where there are several.
     """
 
-    indices: Int[Tensor, "batch k"]
-    values: Float[Tensor, "batch k"]
-    d_values: Float[Tensor, "batch k"]
-    d_out: Float[Tensor, "batch d_out"]
+    code: RaggedCode
+    d_pre: Float[Tensor, " entries"]
+    d_out: Float[Tensor, "groups_batch d_out"]
+    groups: Int[Tensor, " d_dict"] | None = None
+
+
+@dataclass(frozen=True)
+class RowTerms:
+    """What a penalty adds to whole rows: `decoder` [d_dict] times the decoder's own row; to the
+    pre-activations of all `rows` rows `encoder` [d_dict], that is `encoder` times `along`, the sum
+    of the inputs [d_in], to the encoder, and `rows` times it to the bias."""
+
+    decoder: Float[Tensor, " d_dict"]
+    encoder: Float[Tensor, " d_dict"] | None = None
+    along: Float[Tensor, " d_in"] | None = None
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,24 +67,26 @@ class WeightGradients:
 
 
 def weight_gradients(
-    codes: list[CodeGradient],
+    codes: Sequence[CodeGradient],
     x: Float[Tensor, "batch d_in"],
     W_dec: Float[Tensor, "d_dict d_out"],
     *,
     project: bool,
+    terms: RowTerms | None = None,
     out: WeightGradients | None = None,
 ) -> WeightGradients:
-    """Gradients of encoder, encoder bias and decoder, summed over one or two codes.
+    """Gradients of encoder, encoder bias and decoder, summed over the codes.
 
     Args:
-        codes: the main code and, where there is one, the auxiliary code.
+        codes: the main code and what else flows through the encoder.
         x: what the encoder read (after any subtraction of b_dec).
         W_dec: the decoder; with `project`, its rows have unit norm and the gradient's component
             along them is removed.
+        terms: what is added to whole rows.
         out: reused storage of an earlier call.
     """
     if not runs_here(x, W_dec):
-        return weight_gradients_plain(codes, x, W_dec, project=project)
+        return weight_gradients_plain(codes, x, W_dec, project=project, terms=terms)
     if out is None:
         out = WeightGradients(
             W_enc=x.new_empty((W_dec.shape[0], x.shape[1])),
@@ -75,19 +94,18 @@ def weight_gradients(
             W_dec=torch.empty_like(W_dec),
             squared_norm=x.new_empty(W_dec.shape[0]),
         )
-    main = codes[0]
-    extra = codes[1] if len(codes) > 1 else _nothing(main)
-    d_out = main.d_out if len(codes) == 1 else torch.cat([main.d_out, extra.d_out])
+    features, rows, d_out_rows, values, d_pre = _joined(codes)
+    d_out = codes[0].d_out if len(codes) == 1 else torch.cat([c.d_out for c in codes])
     lists = _feature_major(
-        *(array(t) for t in (main.indices, main.values, main.d_values)),
-        *(array(t) for t in (extra.indices, extra.values, extra.d_values)),
-        W_dec.shape[0],
+        *(array(t) for t in (features, rows, d_out_rows, values, d_pre)), W_dec.shape[0]
     )
     _weight_gradients(
         *lists,
-        array(x),
-        array(d_out),
+        array(x.contiguous()),
+        array(d_out.contiguous()),
         array(W_dec),
+        *_term_arrays(terms, x.shape[1]),
+        np.float32(0 if terms is None else terms.rows),
         project,
         *(array(t) for t in (out.W_enc, out.b_enc, out.W_dec, out.squared_norm)),
     )
@@ -95,108 +113,124 @@ def weight_gradients(
 
 
 def weight_gradients_plain(
-    codes: list[CodeGradient],
+    codes: Sequence[CodeGradient],
     x: Float[Tensor, "batch d_in"],
     W_dec: Float[Tensor, "d_dict d_out"],
     *,
     project: bool,
+    terms: RowTerms | None = None,
 ) -> WeightGradients:
     """Reference of `weight_gradients` in plain torch, by index_add."""
     W_enc = x.new_zeros((W_dec.shape[0], x.shape[1]))
     b_enc = x.new_zeros(W_dec.shape[0])
     decoder = torch.zeros_like(W_dec)
-    for code in codes:
-        rows, slots = torch.nonzero(code.values > 0, as_tuple=True)
-        features = code.indices[rows, slots]
-        d_values = code.d_values[rows, slots]
-        decoder.index_add_(0, features, code.values[rows, slots, None] * code.d_out[rows])
-        W_enc.index_add_(0, features, d_values[:, None] * x[rows])
-        b_enc.index_add_(0, features, d_values)
+    for given in codes:
+        code, features, rows = given.code, given.code.indices, given.code.rows
+        d_rows = given.d_out[grad_rows(code, given.groups)]
+        decoder.index_add_(0, features, code.values[:, None] * d_rows)
+        W_enc.index_add_(0, features, given.d_pre[:, None] * x[rows])
+        b_enc.index_add_(0, features, given.d_pre)
+    if terms is not None:
+        decoder += terms.decoder[:, None] * W_dec
+        if terms.encoder is not None and terms.along is not None:
+            W_enc += terms.encoder[:, None] * terms.along
+            b_enc += terms.encoder * terms.rows
     if project:
         decoder -= (decoder * W_dec).sum(1, keepdim=True) * W_dec
     squared = W_enc.square().sum(1) + decoder.square().sum(1) + b_enc.square()
     return WeightGradients(W_enc, b_enc, decoder, squared)
 
 
-def _nothing(like: CodeGradient) -> CodeGradient:
-    rows = like.indices.shape[0]
-    empty = like.values.new_empty((rows, 0))
-    return CodeGradient(like.indices.new_empty((rows, 0)), empty, empty, like.d_out)
+def _joined(codes: Sequence[CodeGradient]) -> tuple[Tensor, ...]:
+    """The entries of all codes; rows of output gradients count on from code to code."""
+    parts, first = [], 0
+    for given in codes:
+        code = given.code
+        parts.append(
+            (code.indices, code.rows, first + grad_rows(code, given.groups), code.values,
+             given.d_pre)
+        )  # fmt: skip
+        first += len(given.d_out)
+    if len(parts) == 1:
+        return parts[0]
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
+def _term_arrays(terms: RowTerms | None, d_in: int) -> tuple[np.ndarray, ...]:
+    nothing = np.zeros(0, np.float32)
+    if terms is None:
+        return nothing, nothing, np.zeros(d_in, np.float32)
+    if terms.encoder is None or terms.along is None:
+        return array(terms.decoder.contiguous()), nothing, np.zeros(d_in, np.float32)
+    return tuple(array(t.contiguous()) for t in (terms.decoder, terms.encoder, terms.along))
 
 
 @compiled
 @no_type_check
-def _count(indices, values, pointer):
-    for row in range(indices.shape[0]):
-        for slot in range(indices.shape[1]):
-            if values[row, slot] > 0.0:
-                pointer[indices[row, slot] + 1] += 1
-
-
-@compiled
-@no_type_check
-def _place(indices, values, d_values, first_row, cursor, rows, weights, d_weights):
-    for row in range(indices.shape[0]):
-        for slot in range(indices.shape[1]):
-            if values[row, slot] > 0.0:
-                feature = indices[row, slot]
-                place = cursor[feature]
-                cursor[feature] = place + 1
-                rows[place] = first_row + row
-                weights[place] = values[row, slot]
-                d_weights[place] = d_values[row, slot]
-
-
-@compiled
-@no_type_check
-def _feature_major(indices, values, d_values, indices2, values2, d_values2, num_features):
-    """indptr, rows, values, value gradients; rows of the second code count on from the first."""
+def _feature_major(features, rows, d_out_rows, values, d_pre, num_features):
+    """indptr, and by entry: row, row of the output gradient, value, pre-activation gradient.
+    Entries without value and gradient are left out."""
     pointer = np.zeros(num_features + 1, np.int64)
-    _count(indices, values, pointer)
-    _count(indices2, values2, pointer)
+    for entry in range(len(features)):
+        if values[entry] != 0.0 or d_pre[entry] != 0.0:
+            pointer[features[entry] + 1] += 1
     for feature in range(num_features):
         pointer[feature + 1] += pointer[feature]
     total = pointer[num_features]
-    rows = np.empty(total, np.int64)
-    weights = np.empty(total, np.float32)
-    d_weights = np.empty(total, np.float32)
+    rows_out = np.empty(total, np.int64)
+    d_rows_out = np.empty(total, np.int64)
+    values_out = np.empty(total, np.float32)
+    d_pre_out = np.empty(total, np.float32)
     cursor = pointer[:-1].copy()
-    _place(indices, values, d_values, 0, cursor, rows, weights, d_weights)
-    _place(indices2, values2, d_values2, len(indices), cursor, rows, weights, d_weights)
-    return pointer, rows, weights, d_weights
+    for entry in range(len(features)):
+        if values[entry] != 0.0 or d_pre[entry] != 0.0:
+            place = cursor[features[entry]]
+            cursor[features[entry]] = place + 1
+            rows_out[place] = rows[entry]
+            d_rows_out[place] = d_out_rows[entry]
+            values_out[place] = values[entry]
+            d_pre_out[place] = d_pre[entry]
+    return pointer, rows_out, d_rows_out, values_out, d_pre_out
 
 
 @parallel
 @no_type_check
 def _weight_gradients(
-    pointer, rows, weights, d_weights, x, d_out, W_dec, project, W_enc_g, b_enc_g, W_dec_g, squared
-):
-    num_rows, d_in = x.shape
+    pointer, rows, d_rows, values, d_pre, x, d_out, W_dec, own, shift, along, num_rows, project,
+    W_enc_g, b_enc_g, W_dec_g, squared,
+):  # fmt: skip
+    d_in = x.shape[1]
     width = W_dec.shape[1]
     for feature in prange(W_dec.shape[0]):
         enc = W_enc_g[feature]
         dec = W_dec_g[feature]
-        enc[:] = np.float32(0.0)
-        dec[:] = np.float32(0.0)
-        bias = np.float32(0.0)
+        shifted = shift[feature] if len(shift) else np.float32(0.0)
+        scaled = own[feature] if len(own) else np.float32(0.0)
+        for i in range(d_in):
+            enc[i] = shifted * along[i]
+        if scaled != 0.0:
+            for i in range(width):
+                dec[i] = scaled * W_dec[feature, i]
+        else:
+            dec[:] = np.float32(0.0)
+        bias = shifted * num_rows
         for place in range(pointer[feature], pointer[feature + 1]):
-            row = rows[place]
-            value = weights[place]
-            d_value = d_weights[place]
+            value = values[place]
+            d_value = d_pre[place]
             bias += d_value
-            grad = d_out[row]
+            grad = d_out[d_rows[place]]
             for i in range(width):
                 dec[i] += value * grad[i]
-            line = x[row if row < num_rows else row - num_rows]
+            line = x[rows[place]]
             for i in range(d_in):
                 enc[i] += d_value * line[i]
         total = bias * bias
         if project:
-            along = np.float32(0.0)
+            part = np.float32(0.0)
             for i in range(width):
-                along += dec[i] * W_dec[feature, i]
+                part += dec[i] * W_dec[feature, i]
             for i in range(width):
-                dec[i] -= along * W_dec[feature, i]
+                dec[i] -= part * W_dec[feature, i]
         for i in range(width):
             total += dec[i] * dec[i]
         for i in range(d_in):

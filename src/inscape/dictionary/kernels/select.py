@@ -1,4 +1,4 @@
-"""The k largest positive entries of each row, without sorting the row.
+"""The k largest positive entries of each row, without sorting the row; or all above a bound.
 
 1. The maximum of every block of 16 entries is taken (vectorised), and the k-th largest of these
    maxima is found: at least k entries of the row reach it, so nothing below it can be chosen.
@@ -6,6 +6,8 @@
    slots. The heap is filled with zeros at the start: only positive values enter, so the ReLU that
    follows a TopK costs nothing.
 3. The heap is unwound into decreasing order. Slots that stay empty have value 0 and index 0.
+
+`select_above` takes all entries above a bound: each row is counted, then filled.
 """
 
 from __future__ import annotations
@@ -68,6 +70,60 @@ def select_top_plain(
     found = torch.where(best > 0, found, 0)
     pad = (0, k - num)
     return torch.nn.functional.pad(found, pad), torch.nn.functional.pad(best, pad)
+
+
+def select_above(
+    pre: Float[Tensor, "batch d_dict"], bound: Float[Tensor, " d_dict_or_one"]
+) -> tuple[Int[Tensor, " batch"], Int[Tensor, " entries"], Float[Tensor, " entries"]]:
+    """The entries above a bound (strictly), one for all features or one for each.
+
+    Returns:
+        How many each row has, and row after row their features (ascending) and values.
+    """
+    bound = bound.expand(pre.shape[1]).contiguous()
+    if not runs_here(pre, bound):
+        return select_above_plain(pre, bound)
+    counts = torch.empty(len(pre), dtype=torch.int64)
+    _count_above(array(pre), array(bound), array(counts))
+    ends = counts.cumsum(0)
+    total = int(ends[-1]) if len(ends) else 0
+    indices = torch.empty(total, dtype=torch.int64)
+    values = torch.empty(total, dtype=pre.dtype)
+    _fill_above(array(pre), array(bound), array(ends - counts), array(indices), array(values))
+    return counts, indices, values
+
+
+def select_above_plain(
+    pre: Float[Tensor, "batch d_dict"], bound: Float[Tensor, " d_dict_or_one"]
+) -> tuple[Int[Tensor, " batch"], Int[Tensor, " entries"], Float[Tensor, " entries"]]:
+    """Reference of `select_above` in plain torch."""
+    chosen = pre > bound
+    rows, indices = chosen.nonzero(as_tuple=True)
+    return chosen.sum(1), indices, pre[rows, indices]
+
+
+@parallel
+@no_type_check
+def _count_above(pre, bound, counts):
+    for row in prange(pre.shape[0]):
+        line = pre[row]
+        number = 0
+        for j in range(pre.shape[1]):
+            number += line[j] > bound[j]
+        counts[row] = number
+
+
+@parallel
+@no_type_check
+def _fill_above(pre, bound, starts, indices, values):
+    for row in prange(pre.shape[0]):
+        line = pre[row]
+        place = starts[row]
+        for j in range(pre.shape[1]):
+            if line[j] > bound[j]:
+                indices[place] = j
+                values[place] = line[j]
+                place += 1
 
 
 @compiled

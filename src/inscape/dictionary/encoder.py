@@ -1,0 +1,123 @@
+"""From rows to codes, a chunk of rows at a time.
+
+1. pre = x @ W_enc^T + b_enc, a chunk of rows at a time, written into one reused buffer (fresh
+   outputs of that size cost more than the product).
+2. Of each row of the chunk the active entries are kept, and the chunk is overwritten.
+3. Several choices may be made of one chunk: the auxiliary loss needs the largest entries among the
+   dead features, and so no second product is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from inscape.dictionary.code import Code, RaggedCode
+from inscape.dictionary.kernels import select_above, select_top
+
+_BUFFER_ENTRIES = 1 << 19  # 2 MB of fp32: the chunk stays in the cache between product and scan
+
+
+class Encoder:
+    """Pre-activations in chunks; holds the buffer that they share.
+
+    Not for use from several threads at once: make one encoder per thread.
+    """
+
+    def __init__(self) -> None:
+        self._buffer: Tensor | None = None
+
+    def chunks(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        W_enc: Float[Tensor, "d_dict d_in"],
+        b_enc: Float[Tensor, " d_dict"],
+    ) -> Iterator[tuple[slice, Float[Tensor, "rows d_dict"]]]:
+        """(rows, their pre-activations); each chunk is overwritten by the next."""
+        buffer = self._chunk(x, W_enc.shape[0])
+        for start in range(0, len(x), len(buffer)):
+            rows = slice(start, min(start + len(buffer), len(x)))
+            pre = buffer[: rows.stop - start]
+            torch.addmm(b_enc, x[rows], W_enc.T, out=pre)
+            yield rows, pre
+
+    def _chunk(self, x: Tensor, d_dict: int) -> Tensor:
+        wanted = (max(1, _BUFFER_ENTRIES // d_dict), d_dict)
+        buffer = self._buffer
+        if buffer is None or buffer.shape != wanted or buffer.device != x.device:
+            buffer = self._buffer = x.new_empty(wanted)
+        return buffer
+
+
+class TopSlots:
+    """Fills a code of the k largest positive entries of each row, chunk by chunk.
+
+    Args:
+        x: rows that are encoded (for their number, device and type). k: slots of a row.
+        columns: consider these features only.
+    """
+
+    def __init__(self, x: Tensor, k: int, columns: Int[Tensor, " chosen"] | None = None) -> None:
+        self.columns = columns
+        indices = torch.empty((len(x), k), dtype=torch.int64, device=x.device)
+        self.code = Code(indices, x.new_empty((len(x), k)))
+
+    def add(self, rows: slice, pre: Float[Tensor, "rows d_dict"]) -> None:
+        """Take the next chunk."""
+        select_top(
+            pre,
+            self.code.indices.shape[1],
+            columns=self.columns,
+            indices=self.code.indices[rows],
+            values=self.code.values[rows],
+        )
+
+
+class Above:
+    """Collects the entries above a bound, chunk by chunk; the bound is one number or [d_dict]."""
+
+    def __init__(self, bound: Float[Tensor, " d_dict"]) -> None:
+        self.bound = bound
+        self._parts: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def add(self, pre: Float[Tensor, "rows d_dict"]) -> None:
+        """Take the next chunk."""
+        self._parts.append(select_above(pre, self.bound))
+
+    def code(self) -> RaggedCode:
+        """All entries so far; values are pre-activations, and may be negative."""
+        counts, indices, values = (torch.cat(part) for part in zip(*self._parts, strict=True))
+        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return RaggedCode(indptr, indices, values)
+
+
+def encode_top(
+    x: Float[Tensor, "batch d_in"],
+    W_enc: Float[Tensor, "d_dict d_in"],
+    b_enc: Float[Tensor, " d_dict"],
+    k: int,
+) -> Code:
+    """The k largest positive pre-activations of each row."""
+    top = TopSlots(x, k)
+    for rows, pre in Encoder().chunks(x, W_enc, b_enc):
+        top.add(rows, pre)
+    return top.code
+
+
+def encode_above(
+    x: Float[Tensor, "batch d_in"],
+    W_enc: Float[Tensor, "d_dict d_in"],
+    b_enc: Float[Tensor, " d_dict"],
+    threshold: Float[Tensor, " d_dict"],
+) -> Code:
+    """The positive pre-activations above each feature's threshold (strictly), in decreasing order
+    in each row; as many slots as the fullest row needs."""
+    above = Above(threshold.clamp_min(0))
+    for _, pre in Encoder().chunks(x, W_enc, b_enc):
+        above.add(pre)
+    return (
+        above.code().padded() if len(x) else Code(x.new_zeros((0, 1)).long(), x.new_zeros((0, 1)))
+    )

@@ -1,0 +1,94 @@
+"""Gemma Scope: params.npz with W_enc [d, m], W_dec [m, d], b_enc, b_dec, threshold [m].
+
+JumpReLU on activations as they are: nothing is subtracted, nothing normalised. There are no
+settings; layer and place come from the path, as in gemma-scope-2b-pt-res/layer_20/width_16k/
+average_l0_71: res is the residual stream after the layer, mlp the MLP's output, transcoders read
+its input. Attention dictionaries read the heads' outputs side by side: a place that we do not have.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from inscape.core import InputError, StorageError
+from inscape.dictionary import Dictionary
+from inscape.exchange.format import (
+    Asked,
+    Format,
+    Weights,
+    made,
+    refuse_normalized,
+    take,
+    without_subtraction,
+)
+from inscape.exchange.sites import told
+
+FILE = "params.npz"
+_NAMES = {key: key for key in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")}
+
+
+class GemmaScope(Format):
+    """Gemma Scope."""
+
+    name: ClassVar[str] = "gemma_scope"
+    about: ClassVar[str] = f"Gemma Scope: {FILE}"
+
+    def recognises(self, source: Path) -> bool:
+        """By its file."""
+        return (source / FILE).is_file()
+
+    def read(self, source: Path, asked: Asked) -> Dictionary:
+        """See above."""
+        found = take(_read(source / FILE), _NAMES, source / FILE)
+        found["W_enc"] = found["W_enc"].T.contiguous()
+        sites = _sites(source)
+        return made(
+            found, told(asked, sites, source, "by its path"), asked, source, self.name,
+            subtract=False, k=_l0(source),
+        )  # fmt: skip
+
+    def write(self, dictionary: Dictionary, folder: Path) -> None:
+        """Dictionaries of thresholds."""
+        refuse_normalized(dictionary, self.name)
+        if dictionary.config.kind != "threshold" or dictionary.config.skip:
+            raise InputError(
+                f"{dictionary.name} is a dictionary by {dictionary.config.kind}"
+                + (" with a skip" if dictionary.config.skip else ""),
+                expected=f"one of thresholds, without a skip: {self.name} holds no other",
+            )
+        weights = without_subtraction(dictionary)
+        arrays: dict[str, Any] = {key: value.cpu().numpy() for key, value in weights.items()}
+        np.savez(folder / FILE, **{**arrays, "W_enc": arrays["W_enc"].T})
+
+
+def _read(path: Path) -> Weights:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: torch.from_numpy(np.asarray(arrays[key], np.float32)) for key in arrays}
+    except (OSError, ValueError, EOFError) as error:
+        raise StorageError(f"{path} cannot be read ({error})") from error
+
+
+def _sites(source: Path) -> tuple[str | None, str | None]:
+    """(read, written) as the path tells them."""
+    path = source.resolve().as_posix()
+    layer = re.search(r"layer_(\d+)", path)
+    if layer is None:
+        return None, None
+    number = layer[1]
+    if "transcoder" in path:
+        return f"mlp_in.{number}", f"mlp_out.{number}"
+    for part, site in (("-res", "resid_post"), ("-mlp", "mlp_out")):
+        if part in path:
+            return f"{site}.{number}", f"{site}.{number}"
+    return None, None
+
+
+def _l0(source: Path) -> int | None:
+    found = re.search(r"average_l0_(\d+)", source.resolve().as_posix())
+    return int(found[1]) if found else None

@@ -1,0 +1,110 @@
+"""Where the lines of a training log go beside its file: TensorBoard, Weights & Biases.
+
+A listener of your own has the same three methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from inscape.core import InputError
+
+
+class Listener(Protocol):
+    """Hears of each line of a log."""
+
+    def begin(self, name: str, step: int) -> None:
+        """A run begins, or goes on, after this many steps; what was told of later ones is void."""
+        ...
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """The next line."""
+        ...
+
+    def end(self) -> None:
+        """The run ends, done or stopped."""
+        ...
+
+
+class TensorBoard:
+    """Event files in `folder`, one folder a dictionary.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._writer: Any = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise _missing("tensorboard") from error
+        self._make = SummaryWriter
+
+    def begin(self, name: str, step: int) -> None:
+        """Open the event file."""
+        self._writer = self._make(str(self.folder / name), purge_step=step)
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """A scalar for each figure."""
+        for key, value in scalars(line):
+            self._writer.add_scalar(key, value, line["step"])
+
+    def end(self) -> None:
+        """Close it."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+class WandB:
+    """A run of a Weights & Biases project, of the dictionary's name.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+
+    def __init__(self, project: str) -> None:
+        self.project = project
+        self._run: Any = None
+        try:
+            import wandb
+        except ImportError as error:
+            raise _missing("wandb") from error
+        self._wandb: Any = wandb
+
+    def begin(self, name: str, step: int) -> None:
+        """Begin the run."""
+        self._run = self._wandb.init(
+            project=self.project, name=name, config={"goes_on_after": step}, reinit="create_new"
+        )
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """A point for each figure."""
+        self._run.log(dict(scalars(line)), step=line["step"])
+
+    def end(self) -> None:
+        """End it."""
+        if self._run is not None:
+            self._run.finish()
+            self._run = None
+
+
+def scalars(line: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers of a line by name, those of an inner mapping as outer/inner."""
+    for key, value in line.items():
+        if isinstance(value, Mapping):
+            yield from scalars(value, f"{prefix}{key}/")
+        elif isinstance(value, int | float):
+            yield f"{prefix}{key}", float(value)
+
+
+def _missing(package: str) -> InputError:
+    return InputError(
+        f"{package} is not installed",
+        expected="the package that writes these logs",
+        next_step=f"pip install {package}",
+    )

@@ -1,0 +1,149 @@
+"""What the processes of one training say to each other.
+
+1. Processes form a mesh, data × features. Those along "features" see the same rows and hold
+   different features; those along "data" hold the same features and see different rows.
+2. Process r of R along "features" holds the features r·m/R to (r+1)·m/R; process s of S along
+   "data" sees the rows s, s + S, s + 2S, ... of every batch.
+3. Which entries are active is exact across shards: the k largest of a row are chosen among the k
+   largest of each shard; the count largest of a batch by bisection over the bits of the border
+   (positive floats are ordered as their bits are), with one sum of counts a bit.
+
+One process alone has nothing to say, and computes as if there were no others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inscape.core import InputError
+from inscape.dictionary import Code
+
+
+class Ranks:
+    """One process alone.
+
+    Attributes:
+        num_data, num_features: processes along each axis. data_rank, feature_rank: which of them
+            this one is.
+    """
+
+    num_data = num_features = 1
+    data_rank = feature_rank = 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other process."""
+        return self.num_data * self.num_features == 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process speaks and writes for all."""
+        return self.data_rank == self.feature_rank == 0
+
+    def rows(self, x: Tensor) -> Tensor:
+        """The rows of a batch that this process sees."""
+        return x[self.data_rank :: self.num_data]
+
+    def shard(self, d_dict: int) -> slice:
+        """The features that this process holds."""
+        size = d_dict // self.num_features
+        return slice(self.feature_rank * size, (self.feature_rank + 1) * size)
+
+    def over_data(self, tensor: Tensor) -> Tensor:
+        """The sum over the processes that see other rows."""
+        return tensor
+
+    def over_features(self, tensor: Tensor) -> Tensor:
+        """The sum over the processes that hold other features."""
+        return tensor
+
+    def over_all(self, value: float) -> float:
+        """The sum over all processes."""
+        return value
+
+    def top(self, code: Code) -> Code:
+        """Of each row's slots those that are among the largest over all shards; others empty."""
+        return code
+
+    def border(self, values: Float[Tensor, " entries"], count: int) -> float:
+        """The count-th largest of the positive values of all processes; 0 where there are fewer."""
+        total = len(values)
+        if total < count:
+            return 0.0
+        found = np.partition(values.detach().cpu().numpy(), total - count)
+        return max(float(found[total - count]), 0.0)
+
+
+class Mesh(Ranks):
+    """Processes of torch.distributed, whose group is set up already.
+
+    Args:
+        num_features: processes that share the features; the others share the rows.
+
+    Raises:
+        InputError: the number of processes is no multiple of it.
+    """
+
+    def __init__(self, num_features: int = 1, *, device: str = "cpu") -> None:
+        from torch import distributed
+        from torch.distributed.device_mesh import init_device_mesh
+
+        world = distributed.get_world_size()
+        if num_features < 1 or world % num_features:
+            raise InputError(
+                f"{world} processes cannot share the features {num_features} ways",
+                expected=f"a number that {world} is a multiple of",
+            )
+        self._distributed: Any = distributed
+        self.device = device
+        self.mesh = init_device_mesh(
+            device, (world // num_features, num_features), mesh_dim_names=("data", "features")
+        )
+        self.num_data, self.num_features = self.mesh.shape
+        self.data_rank, self.feature_rank = self.mesh.get_coordinate() or (0, 0)
+        self._data, self._features = (self.mesh.get_group(n) for n in ("data", "features"))
+
+    def over_data(self, tensor: Tensor) -> Tensor:
+        """See the base; in place."""
+        if self.num_data > 1:
+            self._distributed.all_reduce(tensor, group=self._data)
+        return tensor
+
+    def over_features(self, tensor: Tensor) -> Tensor:
+        """See the base; in place."""
+        if self.num_features > 1:
+            self._distributed.all_reduce(tensor, group=self._features)
+        return tensor
+
+    def over_all(self, value: float) -> float:
+        """See the base."""
+        found = torch.tensor(value, dtype=torch.float64, device=self.device)
+        self._distributed.all_reduce(found)
+        return float(found)
+
+    def top(self, code: Code) -> Code:
+        """See the base; of equal entries those of the first shard."""
+        if self.num_features == 1:
+            return code
+        k = code.values.shape[1]
+        parts = [torch.empty_like(code.values) for _ in range(self.num_features)]
+        self._distributed.all_gather(parts, code.values.contiguous(), group=self._features)
+        _, order = torch.cat(parts, 1).sort(dim=1, descending=True, stable=True)
+        chosen = torch.zeros_like(order, dtype=torch.bool).scatter_(1, order[:, :k], True)
+        own = chosen[:, self.feature_rank * k : (self.feature_rank + 1) * k]
+        return Code(torch.where(own, code.indices, 0), torch.where(own, code.values, 0.0))
+
+    def border(self, values: Float[Tensor, " entries"], count: int) -> float:
+        """See the base."""
+        bits = values[values > 0].float().contiguous().view(torch.int32)
+        found = 0
+        for power in range(30, -1, -1):
+            guess = found + (1 << power)
+            if self.over_all(float((bits >= guess).sum())) >= count:
+                found = guess
+        return float(torch.tensor(found, dtype=torch.int32).view(torch.float32))

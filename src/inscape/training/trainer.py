@@ -1,0 +1,317 @@
+"""One training step of a dictionary, with exact gradients and no dense code.
+
+1. Encode: the variant selects the active entries of the batch, and the aux_k largest entries of
+   each row among the dead features.
+2. Loss = |y - y^|^2 / |y - mean y|^2, sums over the batch: the fraction of variance unexplained.
+   Where features have nested groups, the sum of it over the prefixes.
+3. Auxiliary loss: the dead features' code decodes (without b_dec: y^ has it already) to e^, which
+   should explain the error e = y - y^, held constant: |e - e^|^2 / |e - mean e|^2, zero where there
+   is no error.
+4. The variant adds its penalty. Gradients flow back through the decodes to the entries, and from
+   there to encoder and b_dec; where the encoder subtracts b_dec, b_dec collects
+   -(sum of pre-activation gradients) @ W_enc as well. A skip collects d_out^T x.
+5. Unit decoder rows: the gradient along them is removed, and they are normalised after the update.
+   Clip the whole gradient, then Adam.
+
+Method: Gao et al. 2024, "Scaling and evaluating sparse autoencoders"; transcoders as in Dunefsky
+et al. 2024; each variant names its own source.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from inscape.core import DataError, InputError
+from inscape.dictionary import DictionaryConfig, Encoder, RaggedCode, kernels
+from inscape.dictionary.kernels import AdamStep, CodeGradient, WeightGradients
+from inscape.training.config import TrainConfig
+from inscape.training.ranks import Ranks
+from inscape.training.variants import Penalty, Reconstruction, Rows, Selected, Variant
+
+WHOLE = ("b_dec", "W_skip")
+"""The parameters that belong to no feature."""
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """Figures of one batch.
+
+    loss: with penalty and auxiliary part. fvu: |y - y^|^2 / |y - mean y|^2. explained_variance:
+    centred, 1 - Var(y - y^) / Var(y). l0: mean number of active features. aux_loss: unweighted, 0
+    without dead features. penalty: what the variant added to the loss.
+    """
+
+    loss: float
+    fvu: float
+    explained_variance: float
+    l0: float
+    aux_loss: float
+    penalty: float = 0.0
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients by parameter name, the norm of them all, and what was selected."""
+
+    of: dict[str, Tensor]
+    norm: float
+    selected: Selected
+
+    def fired(self, d_dict: int) -> Bool[Tensor, " d_dict"]:
+        """Which features fired."""
+        code = self.selected.code
+        found = torch.zeros(d_dict, dtype=torch.bool, device=code.indices.device)
+        found[code.indices[code.values > 0]] = True
+        return found
+
+
+class Trainer:
+    """The state of a training run: weights, moments, and how long each feature has been silent.
+
+    Attributes:
+        weights, mean, square: tensors by parameter name (weights and Adam's moments).
+        silent_tokens [d_dict]: tokens since the feature last fired.
+        variant: what is trained. num_steps: steps taken.
+    """
+
+    def __init__(
+        self,
+        shape: DictionaryConfig,
+        config: TrainConfig,
+        weights: dict[str, Tensor],
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.ranks = ranks or Ranks()
+        if shape.d_dict % self.ranks.num_features:
+            raise InputError(
+                f"{shape.d_dict} features cannot be shared {self.ranks.num_features} ways",
+                expected=f"a multiple of {self.ranks.num_features}",
+            )
+        self.shape = shape
+        self.config = config
+        self.variant: Variant = config.make_variant(shape)
+        scale = math.sqrt(shape.d_in)  # what is read has this mean norm
+        if shape.skip:
+            skip = weights["W_dec"].new_zeros((shape.d_out, shape.d_in))
+            weights = {"W_skip": skip, **weights}
+        weights = {**self.variant.initial(weights, scale), **weights}
+        self.weights = {key: self._own(key, weights[key]) for key in sorted(weights)}
+        self.mean = {key: torch.zeros_like(value) for key, value in self.weights.items()}
+        self.square = {key: torch.zeros_like(value) for key, value in self.weights.items()}
+        self.silent_tokens = torch.zeros(
+            len(self.weights["b_enc"]), dtype=torch.int64, device=self.weights["W_enc"].device
+        )
+        groups = self.variant.groups
+        self._groups = None if groups is None else groups[self.ranks.shard(shape.d_dict)]
+        self.num_steps = 0
+        self._encoder = Encoder()
+        self._storage: WeightGradients | None = None
+
+    def _own(self, key: str, whole: Tensor) -> Tensor:
+        """This process's part of a parameter, or of its moments: its features; all of the rest."""
+        if self.ranks.num_features == 1 or key in WHOLE:
+            return whole.contiguous()
+        return whole[self.ranks.shard(self.shape.d_dict)].clone()  # the rest is let go of
+
+    @property
+    def dead(self) -> Int[Tensor, " num_dead"]:
+        """Features that have been silent for the dead window."""
+        return torch.nonzero(self.silent_tokens >= self.config.dead_window).flatten()
+
+    @torch.no_grad()
+    def loss_and_gradients(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        y: Float[Tensor, "batch d_out"],
+        *,
+        dead: Int[Tensor, " num_dead"] | None = None,
+        project: bool | None = None,
+    ) -> tuple[StepMetrics, Gradients]:
+        """The loss of a batch and its exact gradients, auxiliary loss included.
+
+        Args:
+            x, y: what is read and what is to be predicted (the same for an autoencoder), scaled:
+                the rows of this process.
+            dead: features for the auxiliary loss; those that are dead now by default.
+            project: remove the decoder gradient along unit rows; by default where they are unit.
+
+        The gradients are held in storage that the next call reuses.
+        """
+        weights, ranks = self.weights, self.ranks
+        inner = x - weights["b_dec"] if self.shape.subtract_b_dec else x
+        dead = self.dead if dead is None else dead
+        rows = Rows(inner, dead, self._aux_k, ranks)
+        selected = self.variant.select(self._encoder, rows, weights)
+        batch = len(x) * ranks.num_data
+        l0 = ranks.over_all(float((selected.code.values > 0).sum())) / batch
+        rest = y - x @ weights["W_skip"].T if self.shape.skip else y
+        errors = self._errors(rest, selected.code)
+        spread = self._spread(y)
+        fvus = [self._squares(error) / spread for error in errors]
+        # A feature takes part in its own prefix and in all that follow.
+        d_outs = [error * (-2.0 / spread) for error in errors]
+        for number in range(len(d_outs) - 2, -1, -1):
+            d_outs[number] += d_outs[number + 1]
+        d_out = d_outs[0] if len(d_outs) == 1 else torch.cat(d_outs)
+        d_values = kernels.value_gradients(
+            selected.code, weights["W_dec"], d_out, groups=self._groups
+        )
+        progress = self.num_steps / self.config.num_steps
+        found = Reconstruction(
+            rest, d_out, d_values, spread / batch, batch, l0, progress, self._groups, ranks
+        )
+        penalty = self.variant.penalise(selected, found, weights)
+        codes, aux_loss = list(penalty.codes), 0.0
+        if selected.dead is not None:
+            aux_loss, extra = self._auxiliary(selected.dead, errors[-1])
+            codes.append(extra)
+        of, norm = self._gather(codes, inner, penalty, d_outs[0], project)
+        if self.shape.skip:
+            of["W_skip"] = ranks.over_data(d_outs[0].T @ x)
+            norm = math.hypot(norm, float(of["W_skip"].norm()))
+        added = self._added(penalty)
+        metrics = StepMetrics(
+            loss=sum(fvus) + added + self.config.aux_share * aux_loss,
+            fvu=fvus[-1],
+            explained_variance=1.0 - self._spread(errors[-1]) / spread,
+            l0=l0,
+            aux_loss=aux_loss,
+            penalty=added,
+        )
+        return metrics, Gradients(of, norm, selected)
+
+    @torch.no_grad()
+    def step(self, x: Float[Tensor, "batch d_in"], y: Float[Tensor, "batch d_out"]) -> StepMetrics:
+        """One optimiser step on a batch; the weights change in place.
+
+        Raises:
+            DataError: the loss or its gradient is not finite; the weights stay as they were.
+        """
+        metrics, grads = self.loss_and_gradients(x, y)
+        if not (math.isfinite(metrics.loss) and math.isfinite(grads.norm)):
+            raise DataError(
+                f"the loss is {metrics.loss}, its gradient {grads.norm} at step {self.num_steps}",
+                expected="finite numbers",
+                next_step="lower the learning rate, or look at the activations",
+            )
+        update = AdamStep(
+            step=self.num_steps + 1,
+            lr=self.config.learning_rate(self.num_steps),
+            scale=min(1.0, self.config.clip / (grads.norm + 1e-6)),
+            beta1=self.variant.beta1,
+        )
+        for key, weight in self.weights.items():
+            rows = len(weight) if weight.ndim > 1 else 1
+            kernels.adam(
+                weight.view(rows, -1),
+                grads.of[key].view(rows, -1),
+                self.mean[key].view(rows, -1),
+                self.square[key].view(rows, -1),
+                update,
+                unit_rows=self.variant.unit_decoder and key == "W_dec",
+            )
+        self.silent_tokens += len(x) * self.ranks.num_data
+        fired = grads.fired(len(self.silent_tokens))
+        self.silent_tokens[self.ranks.over_data(fired.to(torch.int32)) > 0] = 0
+        progress = self.num_steps / self.config.num_steps
+        self.variant.advance(grads.selected, self.weights, progress, metrics.l0)
+        self.num_steps += 1
+        return metrics
+
+    @property
+    def _aux_k(self) -> int:
+        if not self.config.aux_share:
+            return 0
+        return self.config.aux_k or max(1, self.shape.d_out // 2)
+
+    def _errors(self, rest: Tensor, code: RaggedCode) -> list[Tensor]:
+        """What each prefix leaves of `rest`; one error where there are no groups."""
+        weight, whole = self.weights["W_dec"], self.variant.groups
+        if whole is None or self._groups is None:
+            if self.ranks.num_features == 1:
+                return [rest - kernels.decode(code, weight, self.weights["b_dec"])]
+            return [rest - self._decoded(code) - self.weights["b_dec"]]
+        errors: list[Tensor] = []
+        rest, member = rest - self.weights["b_dec"], self._groups[code.indices]
+        for group in range(int(whole[-1]) + 1):
+            part = code.with_values(torch.where(member == group, code.values, 0.0))
+            rest = rest - self._decoded(part)
+            errors.append(rest)
+        return errors
+
+    def _decoded(self, code: RaggedCode) -> Tensor:
+        """What a code makes over all shards of the features, without b_dec."""
+        return self.ranks.over_features(kernels.decode(code, self.weights["W_dec"]))
+
+    def _squares(self, rows: Tensor) -> float:
+        """The sum of all squares, over all rows."""
+        return float(self.ranks.over_data(rows.square().sum()))
+
+    def _spread(self, rows: Tensor) -> float:
+        """Sum of squared distances from the mean row; never zero, so that it may divide."""
+        mean = self.ranks.over_data(rows.sum(0)) / (len(rows) * self.ranks.num_data)
+        if self.ranks.alone:
+            mean = rows.mean(0)
+        return max(self._squares(rows - mean), _TINY)
+
+    def _added(self, penalty: Penalty) -> float:
+        """What the variant adds to the loss, over all processes."""
+        rows = float(self.ranks.over_data(torch.tensor(penalty.row_loss)))
+        return self.ranks.over_all(penalty.loss) + rows + penalty.whole_loss
+
+    def _auxiliary(self, extra: RaggedCode, error: Tensor) -> tuple[float, CodeGradient]:
+        """The auxiliary loss, and its weighted gradient for the dead features' entries."""
+        rest = error - self._decoded(extra)
+        spread = self._spread(error)
+        loss, d_out = 0.0, torch.zeros_like(error)
+        if spread > _TINY:
+            loss = self._squares(rest) / spread
+            d_out = rest.mul_(-2.0 * self.config.aux_share / spread)
+        d_pre = kernels.value_gradients(extra, self.weights["W_dec"], d_out)
+        return loss, CodeGradient(extra, d_pre, d_out)
+
+    def _gather(
+        self,
+        codes: list[CodeGradient],
+        inner: Tensor,
+        penalty: Penalty,
+        d_bias: Tensor,
+        project: bool | None,
+    ) -> tuple[dict[str, Tensor], float]:
+        """Gradients of all parameters but a skip, and their norm; `d_bias` is the gradient of what
+        b_dec is added to."""
+        sparse = kernels.weight_gradients(
+            codes,
+            inner,
+            self.weights["W_dec"],
+            project=self.variant.unit_decoder if project is None else project,
+            terms=penalty.terms,
+            out=self._storage,
+        )
+        self._storage = sparse
+        ranks = self.ranks
+        for gradient in (sparse.W_enc, sparse.b_enc, sparse.W_dec):
+            ranks.over_data(gradient)
+        own = {key: ranks.over_data(gradient) for key, gradient in penalty.gradients.items()}
+        b_dec = ranks.over_data(d_bias.sum(0))
+        if self.shape.subtract_b_dec:
+            b_dec -= ranks.over_features(sparse.b_enc @ self.weights["W_enc"])
+        squared = sparse.squared_norm.double().sum()
+        if ranks.num_data > 1:  # the kernel's are those of this process's rows
+            gradients = sparse.W_enc, sparse.b_enc, sparse.W_dec
+            squared = torch.stack([g.double().square().sum() for g in gradients]).sum()
+        b_enc = sparse.b_enc
+        if penalty.bias is not None:
+            b_enc = b_enc + ranks.over_data(penalty.bias)
+            squared = squared + b_enc.double().square().sum() - sparse.b_enc.double().square().sum()
+        for gradient in own.values():
+            squared = squared + gradient.double().square().sum()
+        squared = ranks.over_features(squared) + b_dec.double().square().sum()
+        found = {"W_enc": sparse.W_enc, "b_enc": b_enc, "W_dec": sparse.W_dec, "b_dec": b_dec}
+        return {**found, **own}, float(squared.sqrt())

@@ -1,0 +1,116 @@
+"""BatchTopK: the batch * k largest pre-activations of a whole batch, those that are positive.
+
+1. Entries above a floor are collected, chunk by chunk. The floor lies below the last smallest kept
+   entry, so that about a third more than are wanted are collected; where there were too few after
+   all, everything positive is collected in a second pass. The choice is exact either way.
+2. Of what was collected the batch * k largest are kept (by selection, without a sort).
+3. The running mean of the smallest kept entry is the threshold of the finished dictionary: then a
+   row's code does not depend on the others of its batch. It runs over the last WINDOW steps, as
+   published, or over the last twentieth of a shorter run: what was kept early is no guide.
+
+Bussmann et al. 2024, "BatchTopK sparse autoencoders".
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inscape.dictionary import Above, DictionaryConfig, Encoder, RaggedCode
+from inscape.training.variants.base import Dead, Rows, Selected, Variant, Weights
+
+FLOOR = 0.8
+WINDOW = 1000
+
+
+class BatchTopK(Variant):
+    """Rows share their slots: one that needs more takes them from one that needs fewer."""
+
+    name: ClassVar[str] = "batch_topk"
+
+    def __init__(self, shape: DictionaryConfig, options: Any, num_steps: int) -> None:
+        super().__init__(shape, options, num_steps)
+        zeros = ("threshold", "weight", "smallest")
+        self.state = {key: torch.zeros((), dtype=torch.float64) for key in zeros}
+        self.decay = 1 - 1 / max(10, min(WINDOW, num_steps // 20))
+
+    def select(self, encoder: Encoder, rows: Rows, weights: Weights) -> Selected:
+        """The largest positive entries of the batch."""
+        ranks = rows.ranks
+        wanted = len(rows.x) * ranks.num_data * self.target
+        dead = Dead(rows)
+        floor = FLOOR * float(self.state["smallest"])
+        code, lowest = self._above(encoder, rows, weights, floor, dead)
+        border = ranks.border(code.values, wanted)
+        if ranks.over_all(float(border < lowest)):  # what lies below the floor may be among them
+            nothing = replace(rows, aux_k=0)
+            code, _ = self._above(encoder, rows, weights, 0.0, Dead(nothing), estimate=False)
+            border = ranks.border(code.values, wanted)
+        code = largest(code, border, wanted) if ranks.alone else at_least(code, border)
+        return Selected(code, dead.code(), {"smallest": self._smallest(code, border)})
+
+    def _smallest(self, code: RaggedCode, border: float) -> float:
+        """The smallest kept entry of the batch; 0 where everything positive was kept."""
+        return border if border > 0 or not len(code.values) else float(code.values.min())
+
+    def _above(
+        self, encoder: Encoder, rows: Rows, weights: Weights, floor: float, dead: Dead,
+        *, estimate: bool = True,
+    ) -> tuple[RaggedCode, float]:  # fmt: skip
+        """What lies above the floor, and the floor; without one it is estimated from a chunk."""
+        above: Above | None = None
+        for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):
+            if above is None:
+                if not floor and estimate:
+                    floor = _estimate(pre, self.target)
+                above = Above(pre.new_full((1,), floor))
+            above.add(pre)
+            dead.add(part, pre)
+        assert above is not None  # a batch has rows
+        return above.code(), floor
+
+    def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
+        """The running mean, free of the bias of its start."""
+        smallest = selected.own["smallest"]
+        if smallest > 0:
+            for key, value in (("threshold", smallest), ("weight", 1.0)):
+                self.state[key] = self.decay * self.state[key] + (1 - self.decay) * value
+            self.state["smallest"] = torch.tensor(smallest, dtype=torch.float64)
+
+    def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:
+        """One threshold for all features."""
+        weight = float(self.state["weight"])
+        threshold = float(self.state["threshold"]) / weight if weight else 0.0
+        return "threshold", {**weights, "threshold": torch.full_like(weights["b_enc"], threshold)}
+
+
+def _estimate(pre: Tensor, k: int) -> float:
+    """A floor that about 2k entries of each row of a chunk exceed; 0 where there are fewer."""
+    count = min(2 * k * len(pre), pre.numel())
+    values = np.partition(pre.detach().cpu().numpy().ravel(), pre.numel() - count)
+    return max(float(values[pre.numel() - count]), 0.0)
+
+
+def largest(code: RaggedCode, border: float, count: int) -> RaggedCode:
+    """The `count` largest entries, given the count-th; of equal ones the first."""
+    kept = code.values > border
+    ties = (code.values == border).nonzero().flatten()[: count - int(kept.sum())]
+    kept[ties] = True
+    return _only(code, kept)
+
+
+def at_least(code: RaggedCode, border: float) -> RaggedCode:
+    """The entries that reach a border."""
+    return _only(code, code.values >= border)
+
+
+def _only(code: RaggedCode, kept: Tensor) -> RaggedCode:
+    if bool(kept.all()):
+        return code
+    counts = torch.bincount(code.rows[kept], minlength=len(code))
+    indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return RaggedCode(indptr, code.indices[kept], code.values[kept])

@@ -1,0 +1,60 @@
+"""The weight of a sparsity penalty: given, or led so that the aimed-at L0 is reached.
+
+1. A given weight rises from 0 over the first share of the run (`ramp`).
+2. Where none is given, the goal falls over that share, geometrically, from the L0 of the first step
+   to the target. The logarithm of the weight moves at each step by RATE / num_steps times
+   log(L0 / goal), held within ±1. A goal that begins where the run does keeps the weight from
+   shooting over: what features a strong penalty has killed do not come back.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+RATE = 40.0
+MOST = 0.1
+
+
+class Coefficient:
+    """A penalty's weight.
+
+    Args:
+        state: where its logarithm and the first L0 are kept, from checkpoint to checkpoint.
+        given: a constant weight, or None to lead it. start: where leading begins. ramp: share of
+            the run over which it, or the goal, gets where it is to be. target: active features per
+            row.
+    """
+
+    def __init__(
+        self, state: dict[str, Tensor], given: float | None, *, start: float, ramp: float,
+        target: int, num_steps: int,
+    ) -> None:  # fmt: skip
+        self.state, self.given, self.ramp, self.target = state, given, ramp, target
+        self.rate = min(RATE / max(num_steps, 1), MOST)
+        if given is None:
+            state["coefficient"] = torch.tensor(math.log(start), dtype=torch.float64)
+            state["first_l0"] = torch.zeros((), dtype=torch.float64)
+
+    def value(self, progress: float) -> float:
+        """The weight when that share of the run is over."""
+        if self.given is None:
+            return math.exp(float(self.state["coefficient"]))
+        return self.given * self._risen(progress)
+
+    def advance(self, l0: float, progress: float) -> None:
+        """Take note of a step's mean number of active features."""
+        if self.given is not None:
+            return
+        if not self.state["first_l0"]:
+            self.state["first_l0"] = torch.tensor(max(l0, self.target), dtype=torch.float64)
+        start = math.log(float(self.state["first_l0"]) / self.target)
+        goal = math.log(self.target) + start * (1 - self._risen(progress))
+        off = math.log(max(l0, 1e-3)) - goal
+        step = self.rate * max(-1.0, min(1.0, off))
+        self.state["coefficient"] = self.state["coefficient"] + step
+
+    def _risen(self, progress: float) -> float:
+        return min(1.0, progress / self.ramp) if self.ramp else 1.0

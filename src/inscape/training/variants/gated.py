@@ -1,0 +1,108 @@
+"""Gated: one map decides whether a feature is active, another how strongly.
+
+1. Gate: g = W_enc x + b_enc; active where g > 0. Magnitude: f = relu(exp(r) (g − b_enc) + b_mag):
+   the two share W_enc up to a factor for each feature.
+2. loss = unexplained variance of f's reconstruction + λ / variance · mean of Σ relu(g_i) ‖d_i‖ +
+   unexplained variance of relu(g)'s reconstruction through the decoder (and the skip), held
+   constant: the gate gets no gradient from the first term, and learns from the third what is worth
+   opening for.
+3. A gated dictionary is one of thresholds: with W' = exp(r) W_enc and b' = b_mag, g > 0 says
+   W' x + b' > b_mag − exp(r) b_enc. That is how it is finished.
+
+Rajamanoharan et al. 2024, "Improving dictionary learning with gated sparse autoencoders".
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from inscape.core import Config
+from inscape.dictionary import Above, DictionaryConfig, Encoder
+from inscape.dictionary.kernels import CodeGradient, RowTerms, decode, value_gradients
+from inscape.training.variants.base import (
+    Dead,
+    Penalty,
+    Reconstruction,
+    Rows,
+    Selected,
+    Variant,
+    Weights,
+    by_feature,
+    norms,
+    per_norm,
+)
+from inscape.training.variants.coefficient import Coefficient
+from inscape.training.variants.relu import START, ReLUOptions
+
+
+class Gated(Variant):
+    """The penalty on the gate does not shrink the magnitudes."""
+
+    name: ClassVar[str] = "gated"
+    Options: ClassVar[type[Config]] = ReLUOptions  # type: ignore[assignment]
+    aux_weight: ClassVar[float] = 0.0
+
+    def __init__(self, shape: DictionaryConfig, options: Any, num_steps: int) -> None:
+        super().__init__(shape, options, num_steps)
+        self.coefficient = Coefficient(
+            self.state, options.coefficient, start=START, ramp=options.share(), target=self.target,
+            num_steps=num_steps,
+        )  # fmt: skip
+
+    def initial(self, weights: Weights, scale: float) -> dict[str, Tensor]:
+        """Gate and magnitude alike."""
+        return {"r_mag": torch.zeros_like(weights["b_enc"]), "b_mag": weights["b_enc"].clone()}
+
+    def select(self, encoder: Encoder, rows: Rows, weights: Weights) -> Selected:
+        """Open gates, with their magnitudes."""
+        above, dead = Above(torch.zeros_like(weights["b_enc"][:1])), Dead(rows)
+        for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):
+            above.add(pre)
+            dead.add(part, pre)
+        gate = above.code()
+        read = gate.values - weights["b_enc"][gate.indices]
+        values = weights["r_mag"].exp()[gate.indices] * read + weights["b_mag"][gate.indices]
+        own = {"gate": gate, "read": read}
+        code = gate.with_values(values.clamp_min(0.0))
+        return Selected(code, dead.code(), own)
+
+    def penalise(self, selected: Selected, found: Reconstruction, weights: Weights) -> Penalty:
+        """The L1 term of the gate, and what the gate reconstructs."""
+        gate, read = selected.own["gate"], selected.own["read"]
+        code, norm = selected.code, norms(weights)
+        spread = found.variance * found.batch
+        weight = self.coefficient.value(found.progress) / spread
+        guess = found.ranks.over_features(decode(gate, weights["W_dec"]))
+        error = found.y - weights["b_dec"] - guess
+        d_gate = value_gradients(gate, weights["W_dec"], error * (-2.0 / spread))
+        d_gate = d_gate + weight * norm[gate.indices]
+        d_read = found.d_values * weights["r_mag"].exp()[gate.indices]
+        return Penalty(
+            [CodeGradient(code, d_read + d_gate, found.d_out)],
+            loss=weight * float((gate.values * norm[gate.indices]).sum()),
+            row_loss=float(error.square().sum()) / spread,
+            terms=RowTerms(per_norm(weight * by_feature(gate, gate.values, weights), norm)),
+            gradients={
+                "b_mag": by_feature(gate, found.d_values, weights),
+                "r_mag": by_feature(gate, d_read * read, weights),
+            },
+            bias=-by_feature(gate, d_read, weights),  # magnitudes do not read the gate's bias
+        )
+
+    def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
+        """Lead the penalty's weight by the gate's openings."""
+        self.coefficient.advance(l0, progress)
+
+    def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:
+        """See step 3."""
+        scale = weights["r_mag"].exp()
+        made = {key: weights[key] for key in ("W_dec", "b_dec", "W_skip") if key in weights}
+        made |= {
+            "W_enc": scale[:, None] * weights["W_enc"],
+            "b_enc": weights["b_mag"].clone(),
+            "threshold": weights["b_mag"] - scale * weights["b_enc"],
+        }
+        return "threshold", made

@@ -1,0 +1,174 @@
+"""JumpReLU: each feature has a threshold of its own, which is learned.
+
+1. f = pre where pre > θ (and positive), else 0. Entries within half a bandwidth of the threshold
+   are collected too: through a rectangular kernel they tell how the loss changes with θ,
+   ∂f/∂θ ≈ −θ/ε and ∂[active]/∂θ ≈ −1/ε inside the window.
+2. Penalty "l0": coefficient · (L0 / target − 1)², which moves the thresholds alone. Decoder rows
+   have unit norm.
+3. Penalty "tanh": λ / variance · mean over rows of Σ tanh(4 f_i ‖d_i‖), and
+   wake / variance · mean of Σ relu(θ_i − pre_i) ‖d_i‖, which wakes features that do not fire. λ is
+   led to the target where it is not given. The second term concerns every inactive entry, yet it is
+   linear in what the encoder reads: its sums are those over all rows less those over the active
+   entries.
+4. Thresholds are held raw, in single precision, never below 0.
+
+Rajamanoharan et al. 2024, "Jumping ahead: improving reconstruction fidelity with JumpReLU sparse
+autoencoders"; the quadratic penalty from the same group's Gemma Scope 2; tanh: Anthropic, January
+2025 circuits update. Bandwidths there are 0.001 at E‖x‖² = 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from inscape.core import Config
+from inscape.dictionary import Above, DictionaryConfig, Encoder
+from inscape.dictionary.kernels import CodeGradient, RowTerms, value_gradients
+from inscape.training.variants.base import (
+    Dead,
+    Options,
+    Penalty,
+    Reconstruction,
+    Rows,
+    Selected,
+    Variant,
+    Weights,
+    by_feature,
+    norms,
+    per_norm,
+)
+from inscape.training.variants.coefficient import Coefficient
+
+START = 0.1
+SLOPE = 4.0
+
+
+class JumpReLUOptions(Options):
+    """penalty: "l0" or "tanh". coefficient: its weight; of "l0" 1 by default, of "tanh" led to the
+    target L0. ramp: share of the run over which it rises (of "l0" 0.1, of a given "tanh" all of it
+    by default), or over which the goal falls to the target (0.5). wake: weight of the second term
+    of "tanh". threshold, bandwidth: the start of θ and the width of the window, as shares of the
+    mean norm of what is read."""
+
+    penalty: Literal["l0", "tanh"] = "l0"
+    coefficient: float | None = Field(default=None, ge=0)
+    ramp: float | None = Field(default=None, ge=0, le=1)
+    wake: float = Field(default=3e-6, ge=0)
+    threshold: float = Field(default=0.001, gt=0)
+    bandwidth: float = Field(default=0.001, gt=0)
+
+
+class JumpReLU(Variant):
+    """Active above the feature's own threshold."""
+
+    name: ClassVar[str] = "jumprelu"
+    Options: ClassVar[type[Config]] = JumpReLUOptions  # type: ignore[assignment]
+    beta1: ClassVar[float] = 0.0
+
+    def __init__(self, shape: DictionaryConfig, options: Any, num_steps: int) -> None:
+        super().__init__(shape, options, num_steps)
+        self.tanh = options.penalty == "tanh"
+        given = options.coefficient
+        if given is None and not self.tanh:
+            given = 1.0
+        ramp = options.ramp
+        if ramp is None:
+            ramp = 0.1 if not self.tanh else 1.0 if given is not None else 0.5
+        self.coefficient = Coefficient(
+            self.state, given, start=START, ramp=ramp, target=self.target, num_steps=num_steps
+        )
+        self.state["bandwidth"] = torch.zeros((), dtype=torch.float64)
+
+    @property
+    def unit_decoder(self) -> bool:
+        """The tanh penalty holds the decoder by its norms."""
+        return not self.shape.transcoder and not self.tanh
+
+    def initial(self, weights: Weights, scale: float) -> dict[str, Tensor]:
+        """Thresholds, all alike."""
+        width = torch.tensor(self.options.bandwidth * scale, dtype=torch.float64)
+        self.state["bandwidth"] = width
+        return {"threshold": torch.full_like(weights["b_enc"], self.options.threshold * scale)}
+
+    def select(self, encoder: Encoder, rows: Rows, weights: Weights) -> Selected:
+        """Entries above the window's lower end; those above the threshold are active."""
+        width = float(self.state["bandwidth"])
+        threshold = weights["threshold"]
+        above, dead = Above(threshold - width / 2), Dead(rows)
+        for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):
+            above.add(pre)
+            dead.add(part, pre)
+        code = above.code()
+        edge = threshold[code.indices]
+        own = {"pre": code.values, "window": code.values < edge + width / 2, "x": rows.x}
+        values = torch.where(code.values > edge, code.values, 0.0).clamp_min_(0.0)
+        return Selected(code.with_values(values), dead.code(), own)
+
+    def penalise(self, selected: Selected, found: Reconstruction, weights: Weights) -> Penalty:
+        """The penalty, and how the loss changes with the thresholds."""
+        code = selected.code
+        active = code.values > 0
+        d_f = value_gradients(code, weights["W_dec"], found.d_out, everywhere=True)
+        penalty = self._tanh if self.tanh else self._l0
+        losses, added, d_active, terms, d_threshold = penalty(selected, found, weights)
+        d_f = d_f + added
+        window = selected.own["window"]
+        edge = weights["threshold"][code.indices]
+        width = float(self.state["bandwidth"])
+        through = torch.where(window, -(edge * d_f + d_active) / width, 0.0)
+        d_threshold = d_threshold + by_feature(code, through, weights)
+        d_pre = d_f * active
+        if terms is not None and terms.encoder is not None:
+            # What the whole rows get is meant for inactive entries: active ones give it back.
+            d_pre = d_pre - terms.encoder[code.indices] * (selected.own["pre"] > edge)
+        given = CodeGradient(code, d_pre, found.d_out)
+        return Penalty(
+            [given], losses[0], whole_loss=losses[1], terms=terms,
+            gradients={"threshold": d_threshold},
+        )  # fmt: skip
+
+    def _l0(
+        self, selected: Selected, found: Reconstruction, weights: Weights
+    ) -> tuple[tuple[float, float], Tensor, float, RowTerms | None, Tensor]:
+        code = selected.code
+        weight, off = self.coefficient.value(found.progress), found.l0 / self.target - 1
+        d_active = weight * 2 * off / (self.target * found.batch)
+        nothing = torch.zeros_like(weights["threshold"])
+        return (0.0, weight * off**2), torch.zeros_like(code.values), d_active, None, nothing
+
+    def _tanh(
+        self, selected: Selected, found: Reconstruction, weights: Weights
+    ) -> tuple[tuple[float, float], Tensor, float, RowTerms | None, Tensor]:
+        code, norm, rows = selected.code, norms(weights), len(selected.code)
+        threshold, spread = weights["threshold"], found.variance * found.batch
+        weight = self.coefficient.value(found.progress) / spread
+        squashed = torch.tanh(SLOPE * code.values * norm[code.indices])
+        slope = weight * SLOPE * (1 - squashed.square())
+        loss = weight * float(squashed.sum())
+        own = by_feature(code, slope * code.values, weights)
+        # Inactive entries: sums over all rows, less those over the entries above the threshold.
+        price = self.options.wake / spread
+        above = selected.own["pre"] > threshold[code.indices]
+        total = selected.own["x"].sum(0)
+        sums = weights["W_enc"] @ total + rows * weights["b_enc"]
+        sums = sums - by_feature(code, selected.own["pre"] * above, weights)
+        count = rows - by_feature(code, above.to(norm), weights)
+        below = (count * threshold - sums).clamp_min(0.0)
+        loss += price * float((below * norm).sum())
+        terms = RowTerms(
+            per_norm(own + price * below, norm), encoder=-price * norm, along=total, rows=rows
+        )
+        return (loss, 0.0), slope * norm[code.indices], 0.0, terms, price * count * norm
+
+    def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
+        """Lead the penalty's weight; no threshold below 0."""
+        self.coefficient.advance(l0, progress)
+        weights["threshold"].clamp_min_(0.0)
+
+    def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:
+        """The thresholds as they are."""
+        return "threshold", dict(weights)

@@ -1,0 +1,98 @@
+"""ReLU with an L1 penalty, weighed by the norms of the decoder's rows.
+
+loss = unexplained variance + λ / variance · mean over rows of Σ f_i ‖d_i‖. The decoder is not
+constrained: shrinking f and growing d gains nothing.
+
+Anthropic 2024, "Scaling Monosemanticity". Its λ is 5 at E‖x‖ = √d; here λ is led to the aimed-at
+L0 where it is not given.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from inscape.core import Config
+from inscape.dictionary import Above, DictionaryConfig, Encoder
+from inscape.dictionary.kernels import CodeGradient, RowTerms
+from inscape.training.variants.base import (
+    Dead,
+    Options,
+    Penalty,
+    Reconstruction,
+    Rows,
+    Selected,
+    Variant,
+    Weights,
+    by_feature,
+    norms,
+    per_norm,
+)
+from inscape.training.variants.coefficient import Coefficient
+
+START = 0.1
+
+
+class ReLUOptions(Options):
+    """coefficient: λ, led to the target L0 if None. ramp: share of the run over which a given λ
+    rises (0.05 by default), or the goal falls to the target (0.5)."""
+
+    coefficient: float | None = Field(default=None, ge=0)
+    ramp: float | None = Field(default=None, ge=0, le=1)
+
+    def share(self) -> float:
+        """The ramp."""
+        if self.ramp is not None:
+            return self.ramp
+        return 0.5 if self.coefficient is None else 0.05
+
+
+class ReLU(Variant):
+    """Every positive pre-activation is active."""
+
+    name: ClassVar[str] = "relu"
+    Options: ClassVar[type[Config]] = ReLUOptions  # type: ignore[assignment]
+    aux_weight: ClassVar[float] = 0.0
+
+    def __init__(self, shape: DictionaryConfig, options: Any, num_steps: int) -> None:
+        super().__init__(shape, options, num_steps)
+        self.coefficient = Coefficient(
+            self.state, options.coefficient, start=START, ramp=options.share(), target=self.target,
+            num_steps=num_steps,
+        )  # fmt: skip
+
+    @property
+    def unit_decoder(self) -> bool:
+        """The penalty holds the decoder."""
+        return False
+
+    def select(self, encoder: Encoder, rows: Rows, weights: Weights) -> Selected:
+        """All positive entries."""
+        above, dead = Above(torch.zeros_like(weights["b_enc"][:1])), Dead(rows)
+        for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):
+            above.add(pre)
+            dead.add(part, pre)
+        return Selected(above.code(), dead.code())
+
+    def penalise(self, selected: Selected, found: Reconstruction, weights: Weights) -> Penalty:
+        """The L1 term."""
+        code, norm = selected.code, norms(weights)
+        weight = self.coefficient.value(found.progress) / (found.variance * found.batch)
+        d_pre = found.d_values + weight * norm[code.indices]
+        own = weight * by_feature(code, code.values, weights)
+        return Penalty(
+            [CodeGradient(code, d_pre, found.d_out)],
+            loss=weight * float((code.values * norm[code.indices]).sum()),
+            terms=RowTerms(per_norm(own, norm)),
+        )
+
+    def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
+        """Lead the penalty's weight."""
+        self.coefficient.advance(l0, progress)
+
+    def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:
+        """Thresholds of zero."""
+        return "threshold", {**weights, "threshold": torch.zeros_like(weights["b_enc"])}

@@ -1,0 +1,122 @@
+"""Several processes train what one process trains: data × features, by gloo."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from inscape.core import InputError
+from inscape.training.check import CASES
+from inscape.training.ranks import Ranks
+
+WORKER = """
+import json, os, sys
+import torch
+torch.set_num_threads(1)
+from torch import distributed
+from inscape.training.ranks import Mesh, Ranks
+from tests.training.test_ranks import run
+rank, world, features, folder = sys.argv[1:5]
+distributed.init_process_group(
+    "gloo", init_method="file://" + folder + "/meeting", rank=int(rank), world_size=int(world)
+)
+found = run(Mesh(int(features)))
+if int(rank) == 0:
+    torch.save(found, folder + "/found.pt")
+distributed.barrier()
+distributed.destroy_process_group()
+"""
+STEPS, BATCH = 12, 48
+
+
+def run(ranks: Ranks) -> dict[str, Any]:
+    """Losses of every variant and kind over some steps with dead features, and the last weights of
+    this process."""
+    from tests.training.test_variants import ALL
+
+    from inscape.dictionary import DictionaryConfig
+    from inscape.training import TrainConfig, Trainer
+
+    found: dict[str, Any] = {}
+    for variant, options in ALL:
+        for skip in (False, True):
+            generator = torch.Generator().manual_seed(5)
+            shape = DictionaryConfig(
+                site_in="mlp_in.0" if skip else "resid_post.0",
+                site_out="mlp_out.0" if skip else "resid_post.0",
+                d_in=12, d_out=12, d_dict=64, k=6, subtract_b_dec=not skip, skip=skip,
+            )  # fmt: skip
+            config = TrainConfig(
+                d_dict=64, k=6, tokens=STEPS * BATCH, batch_size=BATCH, lr=3e-3, aux_k=5,
+                aux_weight=1 / 32, dead_tokens=3 * BATCH, variant=variant, options=options,
+                skip=skip,
+            )  # fmt: skip
+            weights = {
+                name: torch.randn(size, generator=generator) / 12**0.5
+                for name, size in
+                {"W_enc": (64, 12), "b_enc": (64,), "W_dec": (64, 12), "b_dec": (12,)}.items()
+            }  # fmt: skip
+            weights["W_dec"] /= weights["W_dec"].norm(dim=1, keepdim=True)
+            weights["W_enc"][:3] *= 0.02  # too faint to be active: dead after some steps
+            weights["W_enc"][40] *= 0.02
+            trainer = Trainer(shape, config, weights, ranks)
+            losses = []
+            for _ in range(STEPS):
+                x = torch.randn((BATCH, 12), generator=generator)
+                y = torch.randn((BATCH, 12), generator=generator) if skip else x
+                metrics = trainer.step(ranks.rows(x), ranks.rows(y))
+                losses.append((metrics.loss, metrics.fvu, metrics.l0, metrics.explained_variance))
+            name = f"{variant} {json.dumps(options)} {'skip' if skip else 'autoencoder'}"
+            found[name] = losses, {k: v.clone() for k, v in trainer.weights.items()}
+    return found
+
+
+@pytest.mark.parametrize(("world", "features"), [(2, 1), (2, 2), (4, 2)])
+def test_several_processes_have_the_losses_of_one(
+    world: int, features: int, tmp_path: Path, repository: Path
+) -> None:
+    assert {variant for variant, _ in CASES} == {
+        "topk", "batch_topk", "matryoshka", "relu", "jumprelu", "gated",
+    }  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": f"{repository}:{repository / 'src'}"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(rank), str(world), str(features), str(tmp_path)],
+            cwd=repository, env=environment, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(world)
+    ]  # fmt: skip
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * world, errors[0][-2000:]
+    found, alone = torch.load(tmp_path / "found.pt"), run(Ranks())
+    for name, (losses, weights) in alone.items():
+        theirs, shards = found[name]
+        torch.testing.assert_close(
+            torch.tensor(theirs), torch.tensor(losses), atol=1e-5, rtol=1e-5, msg=name
+        )
+        for key, value in weights.items():
+            own = value if key in ("b_dec", "W_skip") else value[: 64 // features]
+            assert shards[key].shape == own.shape
+            torch.testing.assert_close(shards[key], own, atol=2e-4, rtol=1e-3, msg=f"{name}: {key}")
+
+
+def test_features_that_cannot_be_shared_are_refused() -> None:
+    from inscape.dictionary import DictionaryConfig
+    from inscape.training import TrainConfig, Trainer
+
+    class Three(Ranks):
+        num_features = 3
+
+    shape = DictionaryConfig(
+        site_in="embed", site_out="embed", d_in=4, d_out=4, d_dict=8, k=2, subtract_b_dec=True
+    )
+    config = TrainConfig(d_dict=8, k=2, tokens=100, batch_size=10)
+    with pytest.raises(InputError, match="8 features cannot be shared 3 ways"):
+        Trainer(shape, config, {}, Three())
