@@ -173,6 +173,12 @@ def test_variants_and_formats_that_are_not_known(
         "export", atlas / "dictionaries" / "resid1", "--format", "mine", "--out", tmp_path / "x"
     )
     assert "no known format" in refused("import", text.parent, "--out", tmp_path / "x")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("kept")
+    for verb in ("export", "import"):  # a folder is written as a whole: what is there would go
+        source = atlas / "dictionaries" / "resid1"
+        assert "is there already" in refused(verb, source, "--out", tmp_path / "mine")
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "kept"
     assert not list(tmp_path.glob("[dx]"))
 
 

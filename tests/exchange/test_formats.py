@@ -508,9 +508,11 @@ def test_unknown_and_missing_tensors_are_named(tmp_path: Path) -> None:
 
 def test_pickles_that_bring_code_are_not_run(tmp_path: Path) -> None:
     folder = learned("AutoEncoder", {**LINEAR, "bias": C})(tmp_path / "theirs")
-    (folder / "ae.pt").write_bytes(b"cos\nsystem\n(S'touch /tmp/never'\ntR.")
+    never = tmp_path / "never"
+    (folder / "ae.pt").write_bytes(f"cos\nsystem\n(S'touch {never}'\ntR.".encode())
     with pytest.raises(StorageError, match=r"ae\.pt cannot be read without running code"):
         import_dictionary(folder)
+    assert not never.exists()
 
 
 def test_damaged_and_foreign_folders_are_named(tmp_path: Path) -> None:

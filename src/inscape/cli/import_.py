@@ -43,8 +43,9 @@ def command(
 
     What is not known is refused by name, never guessed.
     """
-    from inscape.exchange import Asked, import_dictionary
+    from inscape.exchange import Asked, import_dictionary, refuse_filled
 
+    refuse_filled(out)
     asked = Asked(site, to, name or out.name, scale, tuple(ignore or ()))
     found = import_dictionary(source, asked, form=form)
     found.save(out)

@@ -49,12 +49,23 @@ def export_dictionary(dictionary: Dictionary, folder: str | Path, form: str) -> 
     """Write a dictionary for another library; the folder appears as a whole.
 
     Raises:
-        InputError: there is no such format, or it cannot hold this dictionary.
+        InputError: there is no such format, it cannot hold this dictionary, or the folder holds
+            something already.
         StorageError: the disk is full or may not be written to.
     """
     known = chosen(form)
+    refuse_filled(Path(folder))
     with atomic_folder(Path(folder)) as new:
         known.write(dictionary, new)
+
+
+def refuse_filled(folder: Path) -> None:
+    """InputError where something is there already: it would be replaced as a whole."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(
+            f"{folder} is there already", expected="a new folder, or an empty one",
+            next_step="choose another --out, or remove it",
+        )  # fmt: skip
 
 
 def chosen(form: str | None, source: Path | None = None) -> Format:
@@ -76,4 +87,4 @@ def chosen(form: str | None, source: Path | None = None) -> Format:
     return fitting[0]
 
 
-__all__ = ["FORMATS", "Asked", "Format", "export_dictionary", "import_dictionary"]
+__all__ = ["FORMATS", "Asked", "Format", "export_dictionary", "import_dictionary", "refuse_filled"]

@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inscape.core import Config
-from inscape.dictionary import DictionaryConfig, Encoder, RaggedCode, TopSlots
+from inscape.dictionary import Above, DictionaryConfig, Encoder, RaggedCode, TopSlots
 from inscape.dictionary.kernels import CodeGradient, RowTerms
 from inscape.training.ranks import Ranks
 
@@ -181,6 +181,17 @@ class Dead:
     def code(self) -> RaggedCode | None:
         """What was found, None without dead features."""
         return None if self.slots is None else self.ranks.top(self.slots.code).ragged()
+
+
+def above(
+    encoder: Encoder, rows: Rows, weights: Weights, bound: Float[Tensor, " d_dict_or_one"]
+) -> tuple[RaggedCode, RaggedCode | None]:
+    """The entries whose pre-activation is above a bound, and those of the dead features."""
+    found, dead = Above(bound), Dead(rows)
+    for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):
+        found.add(pre)
+        dead.add(part, pre)
+    return found.code(), dead.code()
 
 
 def norms(weights: Weights) -> Float[Tensor, " d_dict"]:

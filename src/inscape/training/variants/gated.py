@@ -14,60 +14,46 @@ Rajamanoharan et al. 2024, "Improving dictionary learning with gated sparse auto
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
-from inscape.core import Config
-from inscape.dictionary import Above, DictionaryConfig, Encoder
+from inscape.dictionary import Encoder
 from inscape.dictionary.kernels import CodeGradient, RowTerms, decode, value_gradients
 from inscape.training.variants.base import (
-    Dead,
     Penalty,
     Reconstruction,
     Rows,
     Selected,
-    Variant,
     Weights,
+    above,
     by_feature,
     norms,
     per_norm,
 )
-from inscape.training.variants.coefficient import Coefficient
-from inscape.training.variants.relu import START, ReLUOptions
+from inscape.training.variants.relu import Penalised
 
 
-class Gated(Variant):
+class Gated(Penalised):
     """The penalty on the gate does not shrink the magnitudes."""
 
     name: ClassVar[str] = "gated"
-    Options: ClassVar[type[Config]] = ReLUOptions  # type: ignore[assignment]
-    aux_weight: ClassVar[float] = 0.0
-
-    def __init__(self, shape: DictionaryConfig, options: Any, num_steps: int) -> None:
-        super().__init__(shape, options, num_steps)
-        self.coefficient = Coefficient(
-            self.state, options.coefficient, start=START, ramp=options.share(), target=self.target,
-            num_steps=num_steps,
-        )  # fmt: skip
 
     def initial(self, weights: Weights, scale: float) -> dict[str, Tensor]:
         """Gate and magnitude alike."""
-        return {"r_mag": torch.zeros_like(weights["b_enc"]), "b_mag": weights["b_enc"].clone()}
+        return {
+            "r_mag": weights["b_enc"].new_zeros(weights["b_enc"].shape),
+            "b_mag": weights["b_enc"].clone(),
+        }
 
     def select(self, encoder: Encoder, rows: Rows, weights: Weights) -> Selected:
         """Open gates, with their magnitudes."""
-        above, dead = Above(torch.zeros_like(weights["b_enc"][:1])), Dead(rows)
-        for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):
-            above.add(pre)
-            dead.add(part, pre)
-        gate = above.code()
+        gate, dead = above(encoder, rows, weights, weights["b_enc"].new_zeros(1))
         read = gate.values - weights["b_enc"][gate.indices]
         values = weights["r_mag"].exp()[gate.indices] * read + weights["b_mag"][gate.indices]
         own = {"gate": gate, "read": read}
         code = gate.with_values(values.clamp_min(0.0))
-        return Selected(code, dead.code(), own)
+        return Selected(code, dead, own)
 
     def penalise(self, selected: Selected, found: Reconstruction, weights: Weights) -> Penalty:
         """The L1 term of the gate, and what the gate reconstructs."""
@@ -91,10 +77,6 @@ class Gated(Variant):
             },
             bias=-by_feature(gate, d_read, weights),  # magnitudes do not read the gate's bias
         )
-
-    def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
-        """Lead the penalty's weight by the gate's openings."""
-        self.coefficient.advance(l0, progress)
 
     def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:
         """See step 3."""

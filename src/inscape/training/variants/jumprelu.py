@@ -26,10 +26,9 @@ from pydantic import Field
 from torch import Tensor
 
 from inscape.core import Config
-from inscape.dictionary import Above, DictionaryConfig, Encoder
+from inscape.dictionary import DictionaryConfig, Encoder
 from inscape.dictionary.kernels import CodeGradient, RowTerms, value_gradients
 from inscape.training.variants.base import (
-    Dead,
     Options,
     Penalty,
     Reconstruction,
@@ -37,6 +36,7 @@ from inscape.training.variants.base import (
     Selected,
     Variant,
     Weights,
+    above,
     by_feature,
     norms,
     per_norm,
@@ -98,15 +98,11 @@ class JumpReLU(Variant):
         """Entries above the window's lower end; those above the threshold are active."""
         width = float(self.state["bandwidth"])
         threshold = weights["threshold"]
-        above, dead = Above(threshold - width / 2), Dead(rows)
-        for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):
-            above.add(pre)
-            dead.add(part, pre)
-        code = above.code()
+        code, dead = above(encoder, rows, weights, threshold - width / 2)
         edge = threshold[code.indices]
         own = {"pre": code.values, "window": code.values < edge + width / 2, "x": rows.x}
         values = torch.where(code.values > edge, code.values, 0.0).clamp_min_(0.0)
-        return Selected(code.with_values(values), dead.code(), own)
+        return Selected(code.with_values(values), dead, own)
 
     def penalise(self, selected: Selected, found: Reconstruction, weights: Weights) -> Penalty:
         """The penalty, and how the loss changes with the thresholds."""
@@ -152,11 +148,11 @@ class JumpReLU(Variant):
         own = by_feature(code, slope * code.values, weights)
         # Inactive entries: sums over all rows, less those over the entries above the threshold.
         price = self.options.wake / spread
-        above = selected.own["pre"] > threshold[code.indices]
+        beyond = selected.own["pre"] > threshold[code.indices]
         total = selected.own["x"].sum(0)
         sums = weights["W_enc"] @ total + rows * weights["b_enc"]
-        sums = sums - by_feature(code, selected.own["pre"] * above, weights)
-        count = rows - by_feature(code, above.to(norm), weights)
+        sums = sums - by_feature(code, selected.own["pre"] * beyond, weights)
+        count = rows - by_feature(code, beyond.to(norm), weights)
         below = (count * threshold - sums).clamp_min(0.0)
         loss += price * float((below * norm).sum())
         terms = RowTerms(

@@ -16,10 +16,9 @@ from pydantic import Field
 from torch import Tensor
 
 from inscape.core import Config
-from inscape.dictionary import Above, DictionaryConfig, Encoder
+from inscape.dictionary import DictionaryConfig, Encoder
 from inscape.dictionary.kernels import CodeGradient, RowTerms
 from inscape.training.variants.base import (
-    Dead,
     Options,
     Penalty,
     Reconstruction,
@@ -27,6 +26,7 @@ from inscape.training.variants.base import (
     Selected,
     Variant,
     Weights,
+    above,
     by_feature,
     norms,
     per_norm,
@@ -50,10 +50,10 @@ class ReLUOptions(Options):
         return 0.5 if self.coefficient is None else 0.05
 
 
-class ReLU(Variant):
-    """Every positive pre-activation is active."""
+class Penalised(Variant):
+    """An encoder whose positive entries are active, and a penalty on them whose weight is given or
+    led (see `coefficient`)."""
 
-    name: ClassVar[str] = "relu"
     Options: ClassVar[type[Config]] = ReLUOptions  # type: ignore[assignment]
     aux_weight: ClassVar[float] = 0.0
 
@@ -64,18 +64,24 @@ class ReLU(Variant):
             num_steps=num_steps,
         )  # fmt: skip
 
+    def select(self, encoder: Encoder, rows: Rows, weights: Weights) -> Selected:
+        """All positive entries."""
+        return Selected(*above(encoder, rows, weights, weights["b_enc"].new_zeros(1)))
+
+    def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
+        """Lead the penalty's weight."""
+        self.coefficient.advance(l0, progress)
+
+
+class ReLU(Penalised):
+    """Every positive pre-activation is active."""
+
+    name: ClassVar[str] = "relu"
+
     @property
     def unit_decoder(self) -> bool:
         """The penalty holds the decoder."""
         return False
-
-    def select(self, encoder: Encoder, rows: Rows, weights: Weights) -> Selected:
-        """All positive entries."""
-        above, dead = Above(torch.zeros_like(weights["b_enc"][:1])), Dead(rows)
-        for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):
-            above.add(pre)
-            dead.add(part, pre)
-        return Selected(above.code(), dead.code())
 
     def penalise(self, selected: Selected, found: Reconstruction, weights: Weights) -> Penalty:
         """The L1 term."""
@@ -88,10 +94,6 @@ class ReLU(Variant):
             loss=weight * float((code.values * norm[code.indices]).sum()),
             terms=RowTerms(per_norm(own, norm)),
         )
-
-    def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
-        """Lead the penalty's weight."""
-        self.coefficient.advance(l0, progress)
 
     def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:
         """Thresholds of zero."""
