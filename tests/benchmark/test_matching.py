@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from inscape.benchmark import matching
 from inscape.benchmark.baselines import Probes, ceilings, single_bigrams, single_tokens
 from inscape.benchmark.crossform import cross_form
 from inscape.benchmark.matching import ConceptMatch, concept_tokens, f1_score, match_concepts
@@ -258,3 +260,10 @@ def test_an_unread_site_is_named() -> None:
 def test_aurocs_of_columns_count_ties_one_half() -> None:
     scores = np.array([[2.0, 0, 1], [1, 0, 0], [0, 0, 1], [0, 0, 0]])
     assert auroc_columns(scores, np.array([1, 1, 0, 0])).tolist() == [1, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_ranks_count_what_is_at_least_as_great(dtype: type[np.floating[Any]]) -> None:
+    values = np.random.default_rng(0).gamma(1.0, size=300).astype(np.float16).astype(dtype)
+    values[:20] = values[20]  # equal ones share a rank
+    assert matching._ranks(values).tolist() == [int((values >= v).sum()) for v in values]

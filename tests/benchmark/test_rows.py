@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from inscape.benchmark import ROWS, Check, Row, run_rows
-from inscape.benchmark.selectivity import Scores, _best, bootstrap_auroc
+from inscape.benchmark.selectivity import Scores, _auroc, _best, bootstrap_auroc
 from inscape.benchmark.sets import (
     bridge_texts,
     dna_texts,
@@ -78,8 +78,10 @@ def test_the_interval_holds_the_figure() -> None:
     generator = np.random.default_rng(0)
     truth = np.repeat([1, 0], 60)
     scores = generator.normal(size=120) + truth
+    scores[:4] = scores[-4:]  # ties count one half
     low, high = bootstrap_auroc(truth, scores, 0)
     assert low < roc_auc_score(truth, scores) < high
+    assert _auroc(truth, scores) == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
 
 
 def test_halves_share_no_text_and_negatives_never_name_the_bridge() -> None:

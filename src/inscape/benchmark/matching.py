@@ -169,9 +169,7 @@ class _Ranked:
         for feature in range(sparse.num_features):
             rows, values = sparse.of(feature)
             inside = chosen[rows]
-            # positive floats are ordered as their bits are, and bits are sorted faster
-            bits = values[inside].view(np.uint16 if values.dtype == np.float16 else np.uint32)
-            ranks = len(bits) - np.searchsorted(np.sort(bits), bits, side="left")
+            ranks = _ranks(values[inside])
             _place(rows[inside], feature, ranks, cursor, self.features, self.ranks)
 
     def best(
@@ -270,6 +268,29 @@ def f1_score(fires: Bools, tokens: Tokens, half: Bools) -> tuple[float, float, f
     called = hits + int((fires & half & tokens.counted & ~tokens.positive).sum())
     f1 = 2 * hits / (called + num_pos) if called + num_pos else 0.0
     return f1, hits / called if called else 0.0, hits / num_pos if num_pos else 0.0
+
+
+def _ranks(values: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    """Of each value (> 0), how many are at least as great. Positive floats are ordered as their
+    bits are."""
+    if values.dtype == np.float16:
+        found = np.empty(len(values), np.int64)
+        _count_ranks(values.view(np.uint16), np.zeros(1 << 16, np.int64), found)
+        return found
+    bits = values.view(np.uint32)
+    return len(bits) - np.searchsorted(np.sort(bits), bits, side="left")
+
+
+@njit(cache=True, nogil=True)
+def _count_ranks(
+    bits: NDArray[np.uint16], counts: NDArray[np.int64], ranks: NDArray[np.int64]
+) -> None:
+    for b in bits:
+        counts[b] += 1
+    for b in range(counts.shape[0] - 2, -1, -1):
+        counts[b] += counts[b + 1]
+    for i in range(bits.shape[0]):
+        ranks[i] = counts[bits[i]]
 
 
 @njit(cache=True, nogil=True)

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -21,6 +20,7 @@ from inscape.benchmark.row import Check, Row
 from inscape.benchmark.sets import bridge_texts
 from inscape.benchmark.system import System
 from inscape.core import seeded
+from inscape.features import sparse_auroc
 from inscape.microworld.skills import pad
 
 BATCH = 64
@@ -52,7 +52,7 @@ def selectivity(system: System, *, seed: int = 0) -> Row:
     beside = {
         "best neuron": found["neuron"][1:],
         "best single token": found["token"][1:],
-        "supervised probe": (float(roc_auc_score(truth[1], scores)), scores),
+        "supervised probe": (_auroc(truth[1], scores), scores),
     }
     return Row(
         "selectivity",
@@ -85,7 +85,7 @@ def bootstrap_auroc(
         rows = np.concatenate(
             [generator.choice(positive, len(positive)), generator.choice(negative, len(negative))]
         )
-        drawn.append(roc_auc_score(truth[rows], scores[rows]))
+        drawn.append(_auroc(truth[rows], scores[rows]))
     low, high = np.quantile(drawn, [0.025, 0.975])
     return float(low), float(high)
 
@@ -93,9 +93,16 @@ def bootstrap_auroc(
 def _best(scores: Scores, truth: Sequence[NDArray[np.int_]]) -> tuple[int, float]:
     """The detector with the highest AUROC on the selection half, and its AUROC on the other."""
     alive = np.flatnonzero(scores.selection.max(0) > scores.selection.min(0))
-    aurocs = np.array([roc_auc_score(truth[0], scores.selection[:, i]) for i in alive])
+    aurocs = np.array([_auroc(truth[0], scores.selection[:, i]) for i in alive])
     chosen = int(alive[aurocs.argmax()])
-    return chosen, float(roc_auc_score(truth[1], scores.judging[:, chosen]))
+    return chosen, _auroc(truth[1], scores.judging[:, chosen])
+
+
+def _auroc(truth: NDArray[np.int_], scores: Floats) -> float:
+    """AUROC of one score, [text]: a hundred times as fast as scikit-learn's on so few texts."""
+    positive = truth == 1
+    count = int(positive.sum())
+    return sparse_auroc(scores, positive, count, len(positive) - count)
 
 
 @torch.no_grad()
