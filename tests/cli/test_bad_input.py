@@ -167,6 +167,8 @@ def test_variants_and_formats_that_are_not_known(
     assert "setting lambda is unknown" in refused(*train, "--option", "lambda=1")
     assert "identity" in refused(*train, "--skip")
     assert "go together" in refused(*train, "--held-out", text)
+    assert "--memory does not apply" in refused(*train, "--memory", 2)
+    assert "no atlas and no store" in refused("train", text, *train[2:])
     other = repository / "src/inscape/microworld/weights"
     assert "was not made with" in refused(*train, "--held-out", text, "--model", other)
     assert "unknown format 'mine'" in refused(

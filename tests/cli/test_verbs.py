@@ -190,3 +190,18 @@ def test_a_variant_is_trained_watched_exported_and_read_again(
     first, again = (Dictionary.open(tmp_path / name) for name in ("d", "back"))
     assert torch.equal(first.W_enc, again.W_enc)
     assert again.name == "back"
+
+
+def test_a_dictionary_is_trained_on_a_text_without_a_store(
+    said: Any, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    found = json.loads(
+        said(
+            *("train", text, "--model", tiny_model, "--site", "resid_post.1", "--memory", 0.01),
+            *("--out", tmp_path / "d", "--d-dict", 64, "--k", 8, "--tokens", 12288, "--json"),
+        )
+    )
+    assert found[0]["reads"] == "resid_post.1"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["d"]  # nothing else is on disk
+    last = json.loads((tmp_path / "d/train.jsonl").read_text().splitlines()[-1])
+    assert last["fvu"] < 0.9

@@ -2,8 +2,16 @@
 
 from inscape.activations.documents import documents
 from inscape.activations.harvest import harvest
+from inscape.activations.online import OnlineActivations
 from inscape.activations.shards import TokenTable
 from inscape.activations.statistics import SiteStats
 from inscape.activations.store import ActivationStore
 
-__all__ = ["ActivationStore", "SiteStats", "TokenTable", "documents", "harvest"]
+__all__ = [
+    "ActivationStore",
+    "OnlineActivations",
+    "SiteStats",
+    "TokenTable",
+    "documents",
+    "harvest",
+]

@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inscape.activations.documents import corpus_files, documents
-from inscape.core import DataError
+from inscape.core import DataError, InputError
 from inscape.model import Model
 
 Text = Path | str | Sequence[str] | Iterable[Sequence[int]]
 _SAMPLE = 64
+LONGEST_ROW = 1024  # of a model that states no limit, or a very large one
 
 
 @dataclass(frozen=True)
@@ -135,3 +136,20 @@ def _pool(rows: list[tuple[int, list[int]]], first_row: int) -> Pool:
         document=np.array([document for document, _ in rows], np.int32),
         first_row=first_row,
     )
+
+
+def row_length(model: Model, context: int | None) -> int:
+    """Tokens of a row; by default the model's context, at most LONGEST_ROW.
+
+    Raises:
+        InputError: the model cannot read so many.
+    """
+    if context is None:
+        return min(model.context_length, LONGEST_ROW)
+    least = 1 if model.bos_id is None else 2
+    if not least <= context <= model.context_length:
+        raise InputError(
+            f"context {context} does not fit {model.name}",
+            expected=f"{least} to {model.context_length}",
+        )
+    return context

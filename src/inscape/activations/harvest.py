@@ -1,9 +1,7 @@
 """Harvest: corpus -> model -> a store of activations on disk.
 
 1. The corpus is tokenised and cut into rows, and rows are grouped into pools, one per shard.
-2. Within a pool, rows of similar length are read together, so that there is little padding. The
-   model is causal and padding is on the right, so it cannot reach a real token: padded positions
-   are dropped and no mask is needed. The forward pass stops at the last site that is wanted.
+2. The model reads a pool (reader.py); its forward pass stops at the last site that is wanted.
 3. Activations go into the shard in bf16, in the order of the corpus. Tokens that do not count
    (beginning of text, attention sinks) are flagged, and statistics are taken over the others.
 4. A shard is written whole, by a background thread while the model reads the next pool; the
@@ -25,9 +23,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inscape.activations.corpus import Corpus, Pool, Text
+from inscape.activations.corpus import Corpus, Pool, Text, row_length
+from inscape.activations.reader import Reader
 from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, shard_name
-from inscape.activations.statistics import Moments, find_sinks, row_norms
+from inscape.activations.statistics import Moments, row_norms
 from inscape.activations.store import KIND, STATS, VERSION, ActivationStore
 from inscape.core import DataError, InputError, StorageError, progress
 from inscape.model import Model
@@ -42,7 +41,6 @@ from inscape.storage import (
 )
 
 REQUEST = "harvest.json"
-_LONGEST_ROW = 1024  # rows of a model that states no limit, or a very large one
 
 
 def harvest(
@@ -82,7 +80,7 @@ def harvest(
         raise InputError("no site to harvest", expected="at least one, such as resid_post.2")
     if max_tokens is not None and max_tokens < 1:
         raise InputError(f"max_tokens is {max_tokens}", expected="a positive number")
-    width = _context(model, context)
+    width = row_length(model, context)
     corpus = Corpus(model, text)
     request = {
         "model": model.name,
@@ -102,7 +100,7 @@ def harvest(
     with lock(out):
         _check_request(out, request)
         write_json(out / REQUEST, request)
-        writer = _Writer(model, names, out, batch_tokens)
+        writer = _Writer(Reader(model, names, batch_tokens), out)
         try:
             expected = min(filter(None, (corpus.estimate(), max_tokens)), default=None)
             _check_room(out, expected or 0, len(names) * model.d_model * 2)
@@ -116,18 +114,6 @@ def harvest(
             write_json(out / REQUEST, {**request, "text": None})
             raise
     return ActivationStore.open(out)
-
-
-def _context(model: Model, context: int | None) -> int:
-    if context is None:
-        return min(model.context_length, _LONGEST_ROW)
-    least = 1 if model.bos_id is None else 2
-    if not least <= context <= model.context_length:
-        raise InputError(
-            f"context {context} does not fit {model.name}",
-            expected=f"{least} to {model.context_length}",
-        )
-    return context
 
 
 def _check_request(out: Path, request: dict[str, Any]) -> None:
@@ -177,9 +163,8 @@ def _told(value: Any) -> str:
 class _Writer:
     """Turns pools into shards; used as a context manager, waits for the last write at its end."""
 
-    def __init__(self, model: Model, sites: list[str], out: Path, batch_tokens: int) -> None:
-        self.model, self.sites, self.out, self.batch_tokens = model, sites, out, batch_tokens
-        self.medians: dict[str, float] = {}
+    def __init__(self, reader: Reader, out: Path) -> None:
+        self.reader, self.out = reader, out
         self.shards: list[Path] = []
         self.num_documents = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="shard")
@@ -200,7 +185,7 @@ class _Writer:
         self.num_documents = int(pool.document[-1]) + 1
         if self._reuse(path, pool):
             return
-        acts = self._read(pool)
+        acts = self.reader.read(pool)
         arrays, metadata = self._arrays(pool, acts)
         if self._pending is not None:
             self._pending.result()  # one write at a time: memory holds two shards at most
@@ -217,72 +202,25 @@ class _Writer:
             medians = json.loads(shard.metadata["statistics"])["median_norm"]
         except (StorageError, KeyError, ValueError):
             return False
-        if not same or (self.medians and medians != self.medians):
+        if not same or (self.reader.medians and medians != self.reader.medians):
             return False
-        self.medians = medians
+        self.reader.medians = medians
         return True
-
-    def _read(self, pool: Pool) -> dict[str, Tensor]:
-        """bf16 activations [tokens, width] of every site, in the pool's order."""
-        acts: dict[str, Tensor] = {}
-        order = np.argsort(pool.lengths, kind="stable")
-        ids = torch.from_numpy(pool.ids.astype(np.int64))
-        start = 0
-        while start < len(order):
-            rows = order[start:]
-            # Lengths ascend: the batch takes rows while their number times the longest fits.
-            fits = np.arange(1, len(rows) + 1) * pool.lengths[rows] <= self.batch_tokens
-            rows = rows[: max(1, int(fits.sum()))]
-            start += len(rows)
-            lengths = pool.lengths[rows]
-            columns = np.arange(lengths.max())
-            real = torch.from_numpy(columns[None, :] < lengths[:, None])
-            places = torch.from_numpy(pool.starts[rows][:, None] + columns)[real]
-            tokens = torch.zeros(real.shape, dtype=torch.int64)
-            tokens[real] = ids[places]
-            run = self.model.run(tokens.to(self.model.device), read=self.sites)
-            for site in self.sites:
-                part = run[site].to(dtype=torch.bfloat16, device="cpu")
-                if site not in acts:
-                    acts[site] = torch.empty((len(ids), part.shape[-1]), dtype=torch.bfloat16)
-                acts[site][places] = part[real]
-        return acts
 
     def _arrays(
         self, pool: Pool, acts: dict[str, Tensor]
     ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         norms = {site: row_norms(values) for site, values in acts.items()}
-        flags = self._flags(pool, norms)
+        flags = self.reader.flags(pool, norms)
         arrays = dict(zip(COLUMNS, (*_columns(pool), flags), strict=True))
         kept = torch.from_numpy(flags == 0)
-        figures: dict[str, Any] = {"median_norm": self.medians, "count": {}, "norms": {}}
+        figures: dict[str, Any] = {"median_norm": self.reader.medians, "count": {}, "norms": {}}
         for site, values in acts.items():
             moments = Moments.of(values, kept, norms[site])
             arrays[f"mean:{site}"], arrays[f"m2:{site}"] = moments.mean, moments.m2
             figures["count"][site], figures["norms"][site] = moments.count, moments.norms
             arrays[site] = values.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
         return arrays, {"statistics": json.dumps(figures)}
-
-    def _flags(self, pool: Pool, norms: dict[str, Tensor]) -> NDArray[Any]:
-        for site, values in norms.items():
-            if not bool(torch.isfinite(values).all()):
-                token = int((~torch.isfinite(values)).nonzero()[0])
-                row = int(np.searchsorted(pool.starts, token, side="right")) - 1
-                raise DataError(
-                    f"the model's activation at {site} is not finite at position "
-                    f"{token - pool.starts[row]} of document {pool.document[row]}",
-                    next_step="leave that document out, or open the model in float32",
-                )
-        bos = torch.zeros(len(pool.ids), dtype=torch.bool)
-        if self.model.bos_id is not None:
-            bos[torch.from_numpy(pool.starts)] = True
-        # Massive norms are a matter of the residual stream; an MLP's output is heavy-tailed.
-        judged = {site: values for site, values in norms.items() if site.startswith("resid_")}
-        judged = judged or norms
-        if not self.medians:
-            self.medians = {site: float(v[~bos].median()) for site, v in judged.items()}
-        sinks = find_sinks(judged, self.medians) & ~bos
-        return (bos * BOS + sinks * SINK).to(torch.uint8).numpy()
 
 
 def _columns(pool: Pool) -> tuple[NDArray[Any], ...]:
@@ -316,7 +254,7 @@ def _finish(out: Path, writer: _Writer, request: dict[str, Any]) -> None:
         counts["num_bos"] += int(((flags & BOS) != 0).sum())
         counts["num_sinks"] += int(((flags & SINK) != 0).sum())
         num_rows = int(shard.map("row")[-1]) + 1
-        for site in writer.sites:
+        for site in writer.reader.sites:
             part = Moments(
                 figures["count"][site],
                 np.array(shard.map(f"mean:{site}")),

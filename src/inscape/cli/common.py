@@ -103,6 +103,11 @@ def is_atlas(path: str | Path) -> bool:
     return (Path(path) / "atlas.json").is_file()
 
 
+def is_store(path: str | Path) -> bool:
+    """Whether a path is the folder of a store of activations, or of one that is half made."""
+    return any((Path(path) / name).is_file() for name in ("manifest.json", "harvest.json"))
+
+
 def feature_of(atlas: Atlas, text: str) -> tuple[Dictionary, int]:
     """The feature written `dictionary/index`.
 

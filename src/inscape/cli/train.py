@@ -1,4 +1,4 @@
-"""`inscape train`: dictionaries from stored activations."""
+"""`inscape train`: dictionaries from stored activations, or from a text that a model reads."""
 
 from __future__ import annotations
 
@@ -7,13 +7,33 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import Json, OnlyThese, is_atlas, note, print_entries, refuse_options
+from inscape.cli.common import (
+    Json,
+    OnlyThese,
+    is_atlas,
+    is_store,
+    note,
+    print_entries,
+    refuse_options,
+)
+
+Variant = Annotated[
+    str,
+    typer.Option(
+        help="Store: topk, batch_topk, matryoshka, jumprelu, relu, gated, or one of an "
+        "installed package."
+    ),
+]
 
 
 def command(
     context: typer.Context,
     source: Annotated[
-        Path, typer.Argument(metavar="ATLAS|STORE", help="An atlas, or a store of activations.")
+        Path,
+        typer.Argument(
+            metavar="ATLAS|STORE|TEXT",
+            help="An atlas, a store of activations, or a text whose activations are not stored.",
+        ),
     ],
     site: Annotated[str | None, typer.Option(help="Store: the site to read.")] = None,
     to: Annotated[
@@ -29,13 +49,7 @@ def command(
     tokens: Annotated[int, typer.Option(help="Store: tokens seen in training.")] = 2_000_000,
     batch_size: Annotated[int, typer.Option(help="Store: tokens per step.")] = 1024,
     lr: Annotated[float | None, typer.Option(help="Store: peak learning rate.")] = None,
-    variant: Annotated[
-        str,
-        typer.Option(
-            help="Store: topk, batch_topk, matryoshka, jumprelu, relu, gated, or one of an "
-            "installed package."
-        ),
-    ] = "topk",
+    variant: Variant = "topk",
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,8 +68,12 @@ def command(
         typer.Option(help="Store: a text on which the loss that is recovered is measured."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Store: the model of the store, for --held-out.")
+        str | None,
+        typer.Option(help="Store: its model, for --held-out. Of a text, the model that reads it."),
     ] = None,
+    memory: Annotated[
+        float, typer.Option(help="Text: GB of activations that are shuffled at a time.")
+    ] = 1.0,
     tensorboard: Annotated[
         Path | None, typer.Option(help="Store: a folder for TensorBoard's event files.")
     ] = None,
@@ -80,9 +98,11 @@ def command(
                     "whiten": whiten, "variant": variant, "options": _options(option or []),
                     "skip": skip}  # fmt: skip
         told = _listeners(tensorboard, wandb)
-        watched = (held_out, model)
         settings["batch_size"] = batch_size
-        result = [_train_store(source, (site, to), out, settings, watched, told)]
+        if is_store(source):
+            refuse_options(context, "Text")
+        activations, opened = _source(source, (site, to), model, memory, held_out is not None)
+        result = [_train(activations, (site, to), out, settings, opened, held_out, told)]
     print_entries(result, json)
 
 
@@ -103,52 +123,65 @@ def _listeners(tensorboard: Path | None, wandb: str | None) -> list[Any]:
     return found if wandb is None else [*found, WandB(wandb)]
 
 
-def _watch(store: Any, held_out: Path | None, model: str | None) -> Any:
-    """What is measured on a held-out text; None without one."""
-    from inscape.atlas import loss_watch
+def _source(
+    source: Path,
+    sites: tuple[str | None, str | None],
+    model: str | None,
+    memory: float,
+    held_out: bool,
+) -> tuple[Any, Any]:
+    """Where activations come from, and the model where one is asked for."""
+    from inscape.activations import ActivationStore, OnlineActivations
     from inscape.core import InputError
     from inscape.model import Model
 
-    if held_out is None and model is None:
-        return None
-    if held_out is None or model is None:
+    if is_store(source):
+        store = ActivationStore.open(source)
+        if held_out != (model is not None):
+            raise InputError(
+                "--held-out and --model go together",
+                expected="a text, and the model that reads it",
+            )
+        opened = None if model is None else Model.open(model)
+        if opened is not None and opened.hash != store.model_hash:
+            made_with = store.manifest["made_from"]["model"]
+            raise InputError(f"{source} was not made with {model}", expected=made_with)
+        return store, opened
+    if model is None:
         raise InputError(
-            "--held-out and --model go together", expected="a text, and the model that reads it"
+            f"{source} is no atlas and no store of activations",
+            expected="one of them, or a text with --model, the model that reads it",
         )
     opened = Model.open(model)
-    if opened.hash != store.model_hash:
-        raise InputError(
-            f"{store.path} was not made with {model}", expected=store.manifest["made_from"]["model"]
-        )
-    return loss_watch(opened, held_out)
+    named = [site for site in sites if site is not None]
+    return OnlineActivations(opened, source, named, memory=int(memory * 1e9)), opened
 
 
-def _train_store(
-    source: Path,
+def _train(
+    source: Any,
     sites: tuple[str | None, str | None],
     out: Path | None,
     settings: dict[str, Any],
-    watched: tuple[Path | None, str | None],
+    model: Any,
+    held_out: Path | None,
     listeners: list[Any],
 ) -> dict[str, Any]:
-    from inscape.activations import ActivationStore
+    from inscape.atlas import loss_watch
     from inscape.core import InputError
     from inscape.training import TrainConfig, missed_target, train
 
-    store = ActivationStore.open(source)
     site, to = sites
     if site is None or out is None:
         raise InputError(
-            "training from a store needs --site and --out",
-            expected=f"a site of the store: {', '.join(store.sites)}",
+            "training needs --site and --out", expected=f"a site: {', '.join(source.sites)}"
         )
-    width = store.width(site)
+    width = source.width(site)
     settings["d_dict"] = settings["d_dict"] or 16 * width
     settings["k"] = settings["k"] or max(1, width // 8)
     config = TrainConfig(**settings)
-    watch = _watch(store, *watched)
+    watch = None if held_out is None else loss_watch(model, held_out)
     made = train(
-        store, site, to or site, out, config, name=out.name, watch=watch, listeners=listeners
+        source, site, to or site, out, config, name=out.name, watch=watch, listeners=listeners
     )
     if told := missed_target(made):
         note(told)

@@ -1,0 +1,276 @@
+"""Activations that are made as training asks for them, and never stored.
+
+1. The corpus is cut into blocks of rows (the pools of `corpus`), again from its beginning once it
+   has ended. Two blocks are held at a time, in memory that is taken once: `memory` bounds both.
+2. Every block's tokens are split in halves by a seeded permutation. Round r gives the first half of
+   block r and the second half of block r - 1, shuffled together: every token comes once an epoch,
+   tokens of one document come far apart, and a batch costs what its rows cost.
+3. A beginning-of-text token has no place. An attention sink has one, which another token of its
+   block takes: so places follow from the text alone, and batch n is the same wherever the drawing
+   starts. To start there, the text before it is tokenised, and two blocks are read.
+4. Statistics are those of the first block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inscape.activations.corpus import Corpus, Pool, Text, row_length
+from inscape.activations.reader import Reader
+from inscape.activations.shards import BOS
+from inscape.activations.statistics import Moments, SiteStats, row_norms
+from inscape.core import DataError, InputError, SiteError, seeded
+from inscape.model import Model, Site
+
+MEMORY = 1 << 30
+_BLOCKS = 2
+
+
+class OnlineActivations:
+    """A source of activations for training that keeps two blocks of them, and nothing on disk.
+
+    Args:
+        model: the model to read.
+        text: a path (see `documents`), texts, or documents as token ids.
+        sites: where to read; batches may be of some of them.
+        context, max_tokens, batch_tokens: as `harvest`.
+        memory: bytes that the two blocks may take, in bf16.
+
+    Raises:
+        InputError: no site, a context longer than the model's, or memory for less than a row.
+        SiteError: a site is unknown.
+        DataError: the corpus is not there.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        text: Text,
+        sites: Sequence[str],
+        *,
+        context: int | None = None,
+        max_tokens: int | None = None,
+        batch_tokens: int = 8192,
+        memory: int = MEMORY,
+    ) -> None:
+        self.sites = list(dict.fromkeys(str(model.site(site)) for site in sites))
+        if not self.sites:
+            raise InputError("no site to read", expected="at least one, such as resid_post.2")
+        self._context = row_length(model, context)
+        token_bytes = 2 * model.d_model * len(self.sites)
+        self.block_tokens = memory // (_BLOCKS * token_bytes) - self._context
+        if self.block_tokens < self._context:
+            least = 2 * _BLOCKS * token_bytes * self._context
+            raise InputError(
+                f"{memory} bytes hold too few activations of {len(self.sites)} sites",
+                expected=f"at least {least}, for rows of {self._context} tokens",
+                next_step="give more memory, or a shorter context",
+            )
+        self._model, self._max_tokens = model, max_tokens
+        self._corpus = Corpus(model, text)
+        self._reader = Reader(model, self.sites, batch_tokens)
+        self._held: dict[int, _Block] = {}  # by number; what was used last goes last
+        size = self.block_tokens + self._context, model.d_model
+        self._free = [
+            {site: torch.empty(size, dtype=torch.bfloat16) for site in self.sites}
+            for _ in range(_BLOCKS)
+        ]
+        self._slots: list[int] = []  # how many each block has, of those taken so far
+        self._num_blocks: int | None = None  # known once the text has ended
+        self._pool: Pool | None = None
+        self._restart()
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a product of these activations is made from."""
+        return {
+            "model": self._model.name,
+            "model_hash": self._model.hash,
+            "sites": self.sites,
+            "text": self._corpus.fingerprint(),
+            "context": self._context,
+            "max_tokens": self._max_tokens,
+            "block_tokens": self.block_tokens,
+        }
+
+    def width(self, site: str | Site) -> int:
+        """Width of the activations at a site."""
+        self._site(site)
+        return self._model.d_model
+
+    def site_stats(self, site: str | Site) -> SiteStats:
+        """Statistics of a site over the tokens of the first block that count."""
+        block, name = self._block(0), self._site(site)
+        x = block.acts[name]
+        return Moments.of(x, torch.from_numpy(block.kept), row_norms(x)).finish()
+
+    def batches(
+        self,
+        sites: Sequence[str | Site],
+        batch_size: int,
+        *,
+        seed: int,
+        epochs: int | None = None,
+        start: int = 0,
+        memory: int = 0,
+    ) -> Iterator[dict[str, Tensor]]:
+        """Shuffled fp32 batches over the tokens that count; see `ActivationStore.batches`.
+        `memory` is the source's own here.
+
+        Raises:
+            DataError: an activation is not finite: document and position are named.
+        """
+        names = [self._site(site) for site in sites]
+        parts: list[dict[str, Tensor]] = []
+        missing = batch_size
+        for number, rows, owner in self._rounds(seed, epochs, start * batch_size):
+            begin = 0
+            while begin < len(rows):
+                end = min(begin + missing, len(rows))
+                values = self._gather(names, number, rows[begin:end], owner[begin:end])
+                parts.append(values)
+                missing -= end - begin
+                begin = end
+                if not missing:
+                    yield _joined(parts)
+                    parts, missing = [], batch_size
+        if parts:
+            yield _joined(parts)
+
+    def _rounds(
+        self, seed: int, epochs: int | None, place: int
+    ) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
+        """(number, rows, block of each row) of every round, from `place` on."""
+        number = 0
+        while True:
+            halves = [(number, 0)] if self._exists(number, epochs) else []
+            halves += [(number - 1, 1)] if number else []
+            size = sum(self._size(*half) for half in halves)
+            if place < size:
+                rows = [self._block(n).half(seed, n, half) for n, half in reversed(halves)]
+                owner = np.repeat([n for n, _ in reversed(halves)], [len(r) for r in rows])
+                order = _permutation(size, seed, "round", number)[place:]
+                yield number, np.concatenate(rows)[order], owner[order]
+            if not self._exists(number, epochs):
+                return
+            place = max(0, place - size)
+            number += 1
+
+    def _gather(
+        self, names: list[str], number: int, rows: NDArray[Any], owner: NDArray[Any]
+    ) -> dict[str, Tensor]:
+        """fp32 rows of the blocks of round `number`."""
+        found = {name: torch.empty(len(rows), self.width(name)) for name in names}
+        for n in np.unique(owner).tolist():  # the earlier one first: it is held already
+            # Asked for by every batch: another drawing may have had its place in between.
+            block, here = self._block(n), owner == n
+            for name in names:
+                values = block.acts[name][torch.from_numpy(rows[here])]
+                found[name][torch.from_numpy(here)] = values.float()
+        return found
+
+    def _exists(self, number: int, epochs: int | None) -> bool:
+        """Whether there is a block of this number within the epochs."""
+        if number < len(self._slots) or self._take(number) is not None:
+            return True
+        return epochs is None or number < epochs * len(self._slots)
+
+    def _size(self, number: int, half: int) -> int:
+        slots = self._slots[number % len(self._slots)]
+        return (slots + 1) // 2 if half == 0 else slots // 2
+
+    def _restart(self) -> None:
+        self._pools = self._corpus.pools(self._context, self.block_tokens, self._max_tokens)
+        self._at, self._pool = -1, None
+
+    def _take(self, number: int) -> Pool | None:
+        """Pool `number` of the text, from where it was left or from its beginning; None after its
+        end."""
+        if self._num_blocks is not None and number >= self._num_blocks:
+            return None
+        if number < self._at:
+            self._restart()
+        while self._at < number:
+            pool = next(self._pools, None)
+            if pool is None:
+                if not self._slots:
+                    raise DataError("the corpus is empty", expected="at least two documents")
+                self._num_blocks = len(self._slots)
+                return None
+            self._at, self._pool = self._at + 1, pool
+            if self._at == len(self._slots):
+                begins = 0 if self._model.bos_id is None else len(pool.lengths)
+                self._slots.append(len(pool.ids) - begins)
+        return self._pool
+
+    def _block(self, number: int) -> _Block:
+        """Block `number` of the endless row, read unless it is held."""
+        if self._num_blocks is not None:
+            number %= self._num_blocks
+        if number not in self._held:
+            pool = self._take(number)
+            if pool is None:
+                return self._block(number)  # the text has ended: the row begins again
+            if not self._free:
+                self._free.append(self._held.pop(next(iter(self._held))).room)
+            room = self._free.pop()
+            acts = self._reader.read(pool, room)
+            flags = self._reader.flags(pool, {site: row_norms(x) for site, x in acts.items()})
+            self._held[number] = _Block(room, acts, flags)
+        self._held[number] = self._held.pop(number)
+        return self._held[number]
+
+    def _site(self, site: str | Site) -> str:
+        if str(site) not in self.sites:
+            raise SiteError(
+                f"activations are not read at {site}", expected=f"one of {', '.join(self.sites)}"
+            )
+        return str(site)
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """acts: bf16 [tokens, width] by site, the front of `room`; flags [tokens]: as in `shards`, 0
+    where a token counts."""
+
+    room: dict[str, Tensor]
+    acts: dict[str, Tensor]
+    flags: NDArray[np.uint8]
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """The tokens that count."""
+        found: NDArray[np.bool_] = self.flags == 0
+        return found
+
+    def half(self, seed: int, number: int, half: int) -> NDArray[np.int64]:
+        """Rows of the first (0) or second (1) half of the slots; see steps 2 and 3."""
+        slots = np.flatnonzero(self.flags & BOS == 0)
+        counted = np.flatnonzero(self.kept)
+        if not len(counted):
+            raise DataError("a block of the text has no token that counts")
+        sinks = np.flatnonzero(self.flags[slots])
+        generator = np.random.default_rng(seeded(seed, "sinks", number))
+        slots[sinks] = counted[generator.integers(len(counted), size=len(sinks))]
+        slots = slots[_permutation(len(slots), seed, "halves", number)]
+        middle = (len(slots) + 1) // 2
+        return slots[middle:] if half else slots[:middle]
+
+
+def _permutation(size: int, seed: int, what: str, number: int) -> NDArray[np.int64]:
+    found: NDArray[np.int64] = np.random.default_rng(seeded(seed, what, number)).permutation(size)
+    return found
+
+
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    if len(parts) == 1:
+        return parts[0]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
