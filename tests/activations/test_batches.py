@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import islice
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import torch
 from tests.families import VOCAB_SIZE, tiny
 
 from inscape.activations import ActivationStore, harvest
-from inscape.core import DataError, SiteError
+from inscape.core import DataError, InputError, SiteError, StorageError
 from inscape.model import Model
+from inscape.training import TrainConfig, train
 
 SITES = ["mlp_in.0", "mlp_out.0"]
 
@@ -74,3 +76,65 @@ def test_nan_is_named_by_shard_and_row(store: ActivationStore, tmp_path: Path) -
     path.write_bytes(bytes(raw))
     with pytest.raises(DataError, match=r"shard-00001.* mlp_in\.0, row 5"):
         list(ActivationStore.open(copy).batches(SITES, 32, seed=0, epochs=1))
+
+
+def damaged(store: ActivationStore, folder: Path) -> Path:
+    """A copy of the store: one shard with a changed byte, one cut short."""
+    shutil.copytree(store.path, folder)
+    changed = folder / "shard-00000.safetensors"
+    raw = bytearray(changed.read_bytes())
+    raw[-1] ^= 1
+    changed.write_bytes(raw)
+    cut = folder / "shard-00002.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-100])
+    return folder
+
+
+def test_broken_shards_are_left_out_only_where_that_is_asked_for(
+    store: ActivationStore, tmp_path: Path
+) -> None:
+    folder = damaged(store, tmp_path / "store")
+    with pytest.raises(StorageError, match="shard-00002"):
+        ActivationStore.open(folder)
+    with pytest.raises(StorageError, match="shard-00000"):
+        ActivationStore.open(folder, verify=True)
+    rest = ActivationStore.open(folder, skip_corrupt=True)
+    assert rest.skipped == ["shard-00000.safetensors", "shard-00002.safetensors"]
+    sizes = store.manifest["shards"]
+    kept = np.r_[sizes[0] : sizes[0] + sizes[1]]
+    assert len(sizes) == 3
+    assert rest.num_tokens == sizes[1]
+    assert np.array_equal(rest.tokens().ids, store.tokens().ids[kept])
+    for site in SITES:
+        assert np.array_equal(rest.read(site), store.read(site, kept))
+        x = store.read(site, kept[store.tokens().kept[kept]]).astype(np.float64)
+        stats = rest.site_stats(site)
+        assert stats.count == len(x) == rest.num_kept
+        np.testing.assert_allclose(stats.mean, x.mean(0), atol=1e-6)
+        assert stats.mean_norm == pytest.approx(np.linalg.norm(x, axis=1).mean(), rel=1e-5)
+    assert ActivationStore.open(store.path, skip_corrupt=True).skipped == []
+
+
+def test_a_training_does_not_go_on_without_shards_that_it_began_with(
+    store: ActivationStore, tmp_path: Path
+) -> None:
+    config = TrainConfig(d_dict=64, k=4, tokens=640, batch_size=64)
+    train(store, *SITES, tmp_path / "d", config, name="d")
+    rest = ActivationStore.open(damaged(store, tmp_path / "store"), skip_corrupt=True)
+    with pytest.raises(InputError, match="another activations"):
+        train(rest, *SITES, tmp_path / "d", config, name="d")
+
+
+def test_a_store_without_any_whole_shard_or_without_its_statistics_is_refused(
+    store: ActivationStore, tmp_path: Path
+) -> None:
+    folder = tmp_path / "store"
+    shutil.copytree(store.path, folder)
+    (folder / "stats.safetensors").unlink()
+    with pytest.raises(StorageError, match=r"stats\.safetensors is broken"):
+        ActivationStore.open(folder, skip_corrupt=True)
+    shutil.copy(store.path / "stats.safetensors", folder)
+    for path in folder.glob("shard-*"):
+        path.unlink()
+    with pytest.raises(StorageError, match="every shard is broken"):
+        ActivationStore.open(folder, skip_corrupt=True)

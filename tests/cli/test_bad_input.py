@@ -260,6 +260,9 @@ def test_a_half_written_shard_is_named_and_made_again(
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])
     assert "shard-00000.safetensors" in refused("train", copy)
+    train = ("train", shard.parent, "--site", "resid_post.1", "--out", tmp_path / "d")
+    assert "shard-00000.safetensors" in refused(*train)
+    assert "every shard is broken" in refused(*train, "--skip-corrupt")
     build = ["build", str(tiny_model), "--text", str(text), "--out", str(copy), *SMALL]
     assert shell.main(build) == 0
     assert shard.read_bytes() == whole

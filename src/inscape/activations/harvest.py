@@ -27,7 +27,7 @@ from inscape.activations.corpus import Corpus, Pool, Text, row_length
 from inscape.activations.reader import Reader
 from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, shard_name
 from inscape.activations.statistics import Moments, row_norms
-from inscape.activations.store import KIND, STATS, VERSION, ActivationStore
+from inscape.activations.store import KIND, STATS, VERSION, ActivationStore, merged
 from inscape.core import DataError, InputError, StorageError, progress
 from inscape.model import Model
 from inscape.storage import (
@@ -241,27 +241,18 @@ def _finish(out: Path, writer: _Writer, request: dict[str, Any]) -> None:
         )
     for stale in set(out.glob("shard-*.safetensors")) - set(writer.shards):
         stale.unlink()
-    totals: dict[str, Moments] = {}
     counts = {"num_tokens": 0, "num_bos": 0, "num_sinks": 0}
     num_rows = 0
     sizes = []
-    for path in writer.shards:
-        shard = Shard(path)
-        figures = json.loads(shard.metadata["statistics"])
+    shards = [Shard(path) for path in writer.shards]
+    for shard in shards:
         flags = shard.map("flags")
         sizes.append(shard.num_tokens)
         counts["num_tokens"] += shard.num_tokens
         counts["num_bos"] += int(((flags & BOS) != 0).sum())
         counts["num_sinks"] += int(((flags & SINK) != 0).sum())
         num_rows = int(shard.map("row")[-1]) + 1
-        for site in writer.reader.sites:
-            part = Moments(
-                figures["count"][site],
-                np.array(shard.map(f"mean:{site}")),
-                np.array(shard.map(f"m2:{site}")),
-                figures["norms"][site],
-            )
-            totals[site] = totals[site].merge(part) if site in totals else part
+    totals = merged(shards, writer.reader.sites)
     stats = {site: moments.finish() for site, moments in totals.items()}
     write_tensors(out / STATS, {site: value.mean for site, value in stats.items()})
     extra = {

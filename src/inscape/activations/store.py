@@ -7,7 +7,8 @@ wherever the drawing starts, which is what makes a training resumable.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inscape.activations.shards import COLUMNS, Shard, TokenTable, shard_name
-from inscape.activations.statistics import SiteStats
-from inscape.core import DataError, InputError, SiteError, seeded
+from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, TokenTable, shard_name
+from inscape.activations.statistics import Moments, SiteStats
+from inscape.core import DataError, InputError, SiteError, StorageError, seeded
 from inscape.model import Site
 from inscape.storage import read_manifest, read_tensors
 
@@ -35,7 +36,8 @@ class ActivationStore:
 
     Attributes:
         path: its folder. sites: what it holds, as text ("resid_post.2"). num_tokens: entries of the
-            token table; num_kept: those that count. model_hash: the model that made it.
+            token table; num_kept: those that count. model_hash: the model that made it. skipped:
+            shards that were broken and are left out.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
@@ -46,19 +48,32 @@ class ActivationStore:
         self.num_kept = self.num_tokens - manifest["num_bos"] - manifest["num_sinks"]
         self.num_documents = int(manifest["num_documents"])
         self.model_hash = str(manifest["made_from"]["model_hash"])
-        self._shards = [Shard(path / shard_name(n)) for n in range(len(manifest["shards"]))]
+        self.skipped: list[str] = list(manifest["made_from"].get("skipped", []))
+        names = sorted(name for name in manifest["files"] if name.startswith("shard-"))
+        self._shards = [Shard(path / name) for name in names if name not in self.skipped]
         self._offsets = np.concatenate([[0], np.cumsum(manifest["shards"])]).astype(np.int64)
 
     @classmethod
-    def open(cls, path: str | Path, *, verify: bool = False) -> ActivationStore:
-        """Open the store in a folder; with `verify`, checksums are compared too.
+    def open(
+        cls, path: str | Path, *, verify: bool = False, skip_corrupt: bool = False
+    ) -> ActivationStore:
+        """Open the store in a folder.
+
+        Args:
+            verify: compare checksums too.
+            skip_corrupt: leave out shards that are missing, half-written or differ from their
+                checksum; `skipped` names them, and so does what is made from the store.
 
         Raises:
             StorageError: not a store, an unfinished one, a newer version, or a shard is missing,
                 half-written or corrupt (it is named).
         """
         path = Path(path)
-        return cls(path, read_manifest(path, KIND, VERSION, verify=verify))
+        if not skip_corrupt:
+            return cls(path, read_manifest(path, KIND, VERSION, verify=verify))
+        broken: list[str] = []
+        manifest = read_manifest(path, KIND, VERSION, verify=True, broken=broken)
+        return cls(path, _without(path, manifest, broken) if broken else manifest)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -73,6 +88,8 @@ class ActivationStore:
         """Statistics of a site over the tokens that count."""
         name = self._site(site)
         record = self.manifest["sites"][name]
+        if self.skipped:
+            return merged(self._shards, [name])[name].finish()
         mean = read_tensors(self.path / STATS, [name])[name]
         return SiteStats(record["count"], mean, record["mean_norm"], record["variance"])
 
@@ -202,6 +219,44 @@ class ActivationStore:
                 next_step="harvest that site too",
             )
         return name
+
+
+def merged(shards: Iterable[Shard], sites: Sequence[str]) -> dict[str, Moments]:
+    """The moments of each site over the tokens of all shards that count."""
+    totals: dict[str, Moments] = {}
+    for shard in shards:
+        figures = json.loads(shard.metadata["statistics"])
+        for site in sites:
+            part = Moments(
+                figures["count"][site],
+                np.array(shard.map(f"mean:{site}")),
+                np.array(shard.map(f"m2:{site}")),
+                figures["norms"][site],
+            )
+            totals[site] = totals[site].merge(part) if site in totals else part
+    return totals
+
+
+def _without(path: Path, manifest: dict[str, Any], broken: list[str]) -> dict[str, Any]:
+    """The manifest of the same store without its broken shards."""
+    names = [shard_name(n) for n in range(len(manifest["shards"]))]
+    if others := set(broken) - set(names):
+        raise StorageError(
+            f"{path / sorted(others)[0]} is broken, and is no shard that could be left out",
+            next_step="run the same harvest again",
+        )
+    left = [(n, size) for n, size in zip(names, manifest["shards"], strict=True) if n not in broken]
+    if not left:
+        raise StorageError(f"{path}: every shard is broken", next_step="run the same harvest again")
+    flags = np.concatenate([Shard(path / name).map("flags") for name, _ in left])
+    return {
+        **manifest,
+        "shards": [size for _, size in left],
+        "num_tokens": len(flags),
+        "num_bos": int(((flags & BOS) != 0).sum()),
+        "num_sinks": int(((flags & SINK) != 0).sum()),
+        "made_from": {**manifest["made_from"], "skipped": broken},
+    }
 
 
 def _permutation(size: int, seed: int, epoch: int) -> NDArray[Any]:

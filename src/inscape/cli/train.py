@@ -25,6 +25,11 @@ Variant = Annotated[
     ),
 ]
 
+Setting = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Store: a setting of the variant's own, repeatable."),
+]
+
 
 def command(
     context: typer.Context,
@@ -50,12 +55,7 @@ def command(
     batch_size: Annotated[int, typer.Option(help="Store: tokens per step.")] = 1024,
     lr: Annotated[float | None, typer.Option(help="Store: peak learning rate.")] = None,
     variant: Variant = "topk",
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE", help="Store: a setting of the variant's own, repeatable."
-        ),
-    ] = None,
+    option: Setting = None,
     skip: Annotated[
         bool, typer.Option("--skip", help="Store: a linear skip beside a transcoder's features.")
     ] = False,
@@ -78,6 +78,9 @@ def command(
         Path | None, typer.Option(help="Store: a folder for TensorBoard's event files.")
     ] = None,
     wandb: Annotated[str | None, typer.Option(help="Store: a project of Weights & Biases.")] = None,
+    skip_corrupt: Annotated[
+        bool, typer.Option("--skip-corrupt", help="Store: leave broken shards out, and name them.")
+    ] = False,
     dictionary: OnlyThese = None,
     seed: Annotated[int, typer.Option(help="Store: the seed of everything random.")] = 0,
     json: Json = False,
@@ -101,7 +104,9 @@ def command(
         settings["batch_size"] = batch_size
         if is_store(source):
             refuse_options(context, "Text")
-        activations, opened = _source(source, (site, to), model, memory, held_out is not None)
+            activations, opened = _store(source, model, held_out is not None, skip_corrupt)
+        else:
+            activations, opened = _online(source, (site, to), model, memory)
         result = [_train(activations, (site, to), out, settings, opened, held_out, told)]
     print_entries(result, json)
 
@@ -123,30 +128,34 @@ def _listeners(tensorboard: Path | None, wandb: str | None) -> list[Any]:
     return found if wandb is None else [*found, WandB(wandb)]
 
 
-def _source(
-    source: Path,
-    sites: tuple[str | None, str | None],
-    model: str | None,
-    memory: float,
-    held_out: bool,
-) -> tuple[Any, Any]:
-    """Where activations come from, and the model where one is asked for."""
-    from inscape.activations import ActivationStore, OnlineActivations
+def _store(source: Path, model: str | None, held_out: bool, skip_corrupt: bool) -> tuple[Any, Any]:
+    """Stored activations, and the model where there is something held out to read."""
+    from inscape.activations import ActivationStore
     from inscape.core import InputError
     from inscape.model import Model
 
-    if is_store(source):
-        store = ActivationStore.open(source)
-        if held_out != (model is not None):
-            raise InputError(
-                "--held-out and --model go together",
-                expected="a text, and the model that reads it",
-            )
-        opened = None if model is None else Model.open(model)
-        if opened is not None and opened.hash != store.model_hash:
-            made_with = store.manifest["made_from"]["model"]
-            raise InputError(f"{source} was not made with {model}", expected=made_with)
-        return store, opened
+    store = ActivationStore.open(source, skip_corrupt=skip_corrupt)
+    if store.skipped:
+        note(f"left out of {source}: {', '.join(store.skipped)}")
+    if held_out != (model is not None):
+        raise InputError(
+            "--held-out and --model go together", expected="a text, and the model that reads it"
+        )
+    opened = None if model is None else Model.open(model)
+    if opened is not None and opened.hash != store.model_hash:
+        made_with = store.manifest["made_from"]["model"]
+        raise InputError(f"{source} was not made with {model}", expected=made_with)
+    return store, opened
+
+
+def _online(
+    source: Path, sites: tuple[str | None, str | None], model: str | None, memory: float
+) -> tuple[Any, Any]:
+    """Activations of a text that are not stored, and the model."""
+    from inscape.activations import OnlineActivations
+    from inscape.core import InputError
+    from inscape.model import Model
+
     if model is None:
         raise InputError(
             f"{source} is no atlas and no store of activations",

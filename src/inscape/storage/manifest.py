@@ -83,13 +83,21 @@ def write_manifest(
 
 
 def read_manifest(
-    folder: Path, kind: str, version: int, *, name: str = MANIFEST, verify: bool = False
+    folder: Path,
+    kind: str,
+    version: int,
+    *,
+    name: str = MANIFEST,
+    verify: bool = False,
+    broken: list[str] | None = None,
 ) -> dict[str, Any]:
     """The manifest of `folder`, checked against what is there.
 
     Args:
         kind, version: what the caller can read; older versions are passed on to it.
         verify: compare checksums too; sizes are always compared.
+        broken: takes the names of files that are missing, half-written or changed; without it the
+            first of them is an error.
 
     Raises:
         StorageError: no such artefact, another kind, a newer version, or a file that is
@@ -120,29 +128,31 @@ def read_manifest(
             f"this inscape reads up to {version}",
             next_step="upgrade inscape",
         )
-    _check_files(folder, manifest.get("files", {}), verify)
+    for file, record in manifest.get("files", {}).items():
+        try:
+            _check_file(folder / file, record, verify)
+        except StorageError:
+            if broken is None:
+                raise
+            broken.append(file)
     return manifest
 
 
-def _check_files(folder: Path, files: Mapping[str, Any], verify: bool) -> None:
-    for name, record in files.items():
-        path = folder / name
-        if not path.is_file():
-            raise StorageError(
-                f"{path} is missing", next_step="run the command that makes it again"
-            )
-        size = path.stat().st_size
-        if size != record["size"]:
-            raise StorageError(
-                f"{path} has {size} bytes and is half-written or changed",
-                expected=f"{record['size']} bytes",
-                next_step="remove it and run the command that makes it again",
-            )
-        if verify and file_hash(path) != record["sha256"]:
-            raise StorageError(
-                f"{path} differs from its checksum",
-                next_step="remove it and run the command that makes it again",
-            )
+def _check_file(path: Path, record: Mapping[str, Any], verify: bool) -> None:
+    if not path.is_file():
+        raise StorageError(f"{path} is missing", next_step="run the command that makes it again")
+    size = path.stat().st_size
+    if size != record["size"]:
+        raise StorageError(
+            f"{path} has {size} bytes and is half-written or changed",
+            expected=f"{record['size']} bytes",
+            next_step="remove it and run the command that makes it again",
+        )
+    if verify and file_hash(path) != record["sha256"]:
+        raise StorageError(
+            f"{path} differs from its checksum",
+            next_step="remove it and run the command that makes it again",
+        )
 
 
 def _a(kind: str) -> str:
