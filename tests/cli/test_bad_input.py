@@ -225,7 +225,8 @@ def test_a_folder_that_is_no_atlas(verb: str, refused: Run, tmp_path: Path) -> N
         line = refused(verb, folder, *prompt)
         assert str(folder) in line
     (tmp_path / "file").write_text("no atlas")
-    assert "file is a file" in refused(verb, tmp_path / "file", *prompt)
+    said = "or a text with --model" if verb == "train" else "file is a file"
+    assert said in refused(verb, tmp_path / "file", *prompt)
 
 
 def test_an_atlas_of_a_newer_version(refused: Run, atlas: Path, tmp_path: Path) -> None:
