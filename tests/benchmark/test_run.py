@@ -12,7 +12,7 @@ import pytest
 from inscape.benchmark import PARTS, Benchmark, run_benchmark
 from inscape.benchmark.baselines import principal, untrained
 from inscape.benchmark.diagnoses import FaultScore, row, score_fault
-from inscape.benchmark.naming import concepts_of
+from inscape.benchmark.naming import concept_names
 from inscape.benchmark.run import OF_SYSTEM
 from inscape.benchmark.scored import Sparse, benchmark_documents, run_documents
 from inscape.core import InputError, Share
@@ -63,7 +63,7 @@ def test_a_feature_is_called_after_the_concept_that_it_tells(bench: Benchmark) -
     rows = np.concatenate(spans).astype(np.int32)
     indptr = np.array([0, len(spans[0]), len(rows), len(rows)])
     made = Sparse("planted", indptr, rows, np.ones(len(rows), np.float32))
-    assert concepts_of(scored, made) == ["deception", "addition", None]
+    assert concept_names(scored, [made]) == {made.name: ["deception", "addition", None]}
 
 
 def score(name: str, kind: str, verdict: str, blamed: tuple[str, ...], hits: int) -> FaultScore:

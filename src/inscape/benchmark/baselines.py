@@ -14,9 +14,10 @@ single bigrams, as features of their own. Ceilings, one detector a concept:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -43,6 +44,7 @@ SAMPLE = 4096  # rows that the untrained dictionary's offset is taken from
 PROBE_POSITIVES, PROBE_NEGATIVES, PROBE_HARD = 3000, 3000, 2000
 NEWTON_STEPS = 8
 PENALTY = 1.0
+Made = TypeVar("Made")
 
 
 class Neurons:
@@ -212,10 +214,11 @@ class Probes:
     ) -> None:
         self.name, self.site = "probe", site
         x, self._mean, self._scale = _standardised(scored, site)
-        weights = []
-        for tokens in track(list(concepts), "probes"):
-            generator = np.random.default_rng(seeded(seed, "probe", tokens.concept))
-            weights.append(_probe_weights(x, scored, tokens, generator))
+
+        def learnt(tokens: Tokens) -> Tensor:
+            return _probe_weights(x, scored, tokens, _generator(seed, tokens))
+
+        weights = _of_each(concepts, learnt)
         self._weights = torch.stack(weights)
         self.num_features = len(weights)
 
@@ -235,13 +238,26 @@ def ceilings(
     """The lookup and the probe of every concept (`matching.concept_tokens` gives them)."""
     x, _, _ = _standardised(scored, site)
     ids = scored.tokens, bigram_ids(scored)
-    found: dict[str, Ceiling] = {}
-    for tokens in track(list(concepts), "probes"):
+
+    def ceiling(tokens: Tokens) -> Ceiling:
         token, bigram = _lookup(scored, tokens, *ids)
-        generator = np.random.default_rng(seeded(seed, "probe", tokens.concept))
-        f1, auroc = _judged(scored, tokens, _probe(x, scored, tokens, generator))
-        found[tokens.concept] = Ceiling(tokens.concept, token, bigram, f1, auroc)
-    return found
+        weights = _probe_weights(x, scored, tokens, _generator(seed, tokens))
+        f1, auroc = _judged(scored, tokens, (x @ weights).numpy())
+        return Ceiling(tokens.concept, token, bigram, f1, auroc)
+
+    return {found.concept: found for found in _of_each(concepts, ceiling)}
+
+
+def _of_each(concepts: Iterable[Tokens], make: Callable[[Tokens], Made]) -> list[Made]:
+    """What is made of every concept, several at once: most of it is sorting, which is no more than
+    one thread's work."""
+    listed = list(concepts)
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return list(track(pool.map(make, listed), "probes", total=len(listed)))
+
+
+def _generator(seed: int, tokens: Tokens) -> np.random.Generator:
+    return np.random.default_rng(seeded(seed, "probe", tokens.concept))
 
 
 def _standardised(scored: Scored, site: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -291,14 +307,6 @@ def _judged(scored: Scored, tokens: Tokens, score: NDArray[Any]) -> tuple[float,
     return f1, auroc
 
 
-def _probe(
-    x: Tensor, scored: Scored, tokens: Tokens, generator: np.random.Generator
-) -> NDArray[np.float32]:
-    """The probe's score of every row."""
-    found: NDArray[np.float32] = (x @ _probe_weights(x, scored, tokens, generator)).numpy()
-    return found
-
-
 def _probe_weights(
     x: Tensor, scored: Scored, tokens: Tokens, generator: np.random.Generator
 ) -> Float[Tensor, " d_model+1"]:
@@ -312,7 +320,8 @@ def _probe_weights(
     score = (x @ weights).numpy()
     # What has to be found is the mention: its token that shows the concept most.
     positive = _tops(score, tokens.mention, positive)
-    hard = negative[np.argsort(-score[negative], kind="stable")[:PROBE_HARD]]
+    scores = score[negative]
+    hard = negative[np.argpartition(-scores, min(PROBE_HARD, len(scores) - 1))[:PROBE_HARD]]
     return _newton(x, positive, np.union1d(sample, hard), weights)
 
 

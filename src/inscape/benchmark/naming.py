@@ -7,20 +7,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from inscape.benchmark.interface import DictionaryFeatures
-from inscape.benchmark.matching import concept_tokens
-from inscape.benchmark.scored import Scored, Sparse, encode
-from inscape.dictionary import Dictionary
+from inscape.benchmark.matching import Tokens, concept_tokens
+from inscape.benchmark.scored import Scored, Sparse
+
+MIN_DOCUMENTS = 5
 
 
-def concepts_of(scored: Scored, sparse: Sparse, min_documents: int = 5) -> list[str | None]:
-    """By feature, the concept that it stands for."""
+def concept_names(
+    scored: Scored, encoded: Sequence[Sparse], min_documents: int = MIN_DOCUMENTS
+) -> Mapping[str, Sequence[str | None]]:
+    """By system and feature, the concept that it stands for."""
     known = list(concept_tokens(scored, min_documents))
+    return {sparse.name: _concepts(scored, sparse, known) for sparse in encoded}
+
+
+def _concepts(scored: Scored, sparse: Sparse, known: Sequence[Tokens]) -> list[str | None]:
     columns = [np.flatnonzero(c.positive) for c in known]
     owners = np.repeat(np.arange(len(known)), [len(rows) for rows in columns])
     ones = np.ones(len(owners), np.float32)
@@ -35,14 +41,3 @@ def concepts_of(scored: Scored, sparse: Sparse, min_documents: int = 5) -> list[
     f1 = 2 * hits / np.maximum(sizes, 1)
     best = f1.argmax(1)
     return [known[b].concept if f1[i, b] > 0 else None for i, b in enumerate(best)]
-
-
-def concept_names(
-    scored: Scored, dictionaries: Mapping[str, Dictionary]
-) -> Callable[[str, int], str | None]:
-    """(dictionary, feature) → concept, for dictionaries whose sites were read."""
-    found = {
-        name: concepts_of(scored, encode(scored, DictionaryFeatures(dictionary)))
-        for name, dictionary in dictionaries.items()
-    }
-    return lambda dictionary, feature: found[dictionary][feature]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from random import Random
 from typing import Literal
@@ -84,6 +84,7 @@ class Benchmark:
     system: System | None = None
     seed: int = 0
     num_documents: int = NUM_DOCUMENTS
+    _made: dict[str, Sparse] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, system: System, *, seed: int = 0, num_documents: int = NUM_DOCUMENTS) -> Benchmark:
@@ -146,7 +147,13 @@ class Benchmark:
     @cached_property
     def sparse(self) -> dict[str, Sparse]:
         """What each system makes of the documents."""
-        return {s.name: encode(self.scored, s) for s in self.systems}
+        return {s.name: self._encoded(s) for s in self.systems}
+
+    def _encoded(self, system: Features) -> Sparse:
+        """What a system makes of the documents, made once."""
+        if system.name not in self._made:
+            self._made[system.name] = encode(self.scored, system)
+        return self._made[system.name]
 
     @cached_property
     def matches(self) -> dict[str, list[ConceptMatch]]:
@@ -160,7 +167,7 @@ class Benchmark:
     @cached_property
     def matches_of_features(self) -> list[ConceptMatch]:
         """The scored system's best features by concept, without the baselines."""
-        return match_concepts(self.scored, encode(self.scored, self.features))
+        return match_concepts(self.scored, self._encoded(self.features))
 
     @cached_property
     def ceilings(self) -> dict[str, Ceiling]:
@@ -173,7 +180,7 @@ class Benchmark:
         """The best features of each transcoder for the countries that two hops lead through."""
         found = {}
         for d in self.of_system.transcoders.values():
-            sparse = encode(self.scored, DictionaryFeatures(d))
+            sparse = self._encoded(DictionaryFeatures(d))
             found[d.name] = match_concepts(self.scored, sparse, concepts=list(STEPS))
         return found
 
@@ -198,10 +205,12 @@ class Benchmark:
     def fault_scores(self) -> list[FaultScore]:
         """Every planted fault diagnosed, those made by an edit in their edited model."""
         system = self.of_system
-        dictionaries = {d.name: d for d in system.dictionaries}
-        names = concept_names(self.scored, dictionaries)
+        encoded = [self._encoded(DictionaryFeatures(d)) for d in system.dictionaries]
+        names = concept_names(self.scored, encoded)
         planted = [(fault(name), edited(name)) for name in FAULTS]
-        return score_faults(system, planted, concept_of=names, seed=self.seed)
+        return score_faults(
+            system, planted, concept_of=lambda d, feature: names[d][feature], seed=self.seed
+        )
 
 
 def edited(name: str) -> Model | None:

@@ -36,7 +36,9 @@ from inscape.model import Model, Site
 PRICES = (0.003, 0.1)
 STEPS = 90
 PROPOSE_EVERY = 10
-CASES_A_STEP = 32
+CASES_A_STEP, FEWEST_CASES = 32, 8
+TOKENS_A_STEP = 1024
+"""Of long prompts fewer are taken a step, so that it costs what it does for short ones."""
 RATE = 0.05
 NOISE = 0.25
 
@@ -132,7 +134,8 @@ def _chain(functions: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor]
 
 
 def _draw(batch: Batch, generator: torch.Generator) -> Batch:
-    rows = torch.randperm(len(batch), generator=generator)[:CASES_A_STEP]
+    fitting = max(FEWEST_CASES, TOKENS_A_STEP // int(batch.lengths.max()))
+    rows = torch.randperm(len(batch), generator=generator)[: min(fitting, CASES_A_STEP)]
     longest = int(batch.lengths[rows].max())
     return Batch(batch.tokens[rows, :longest], batch.lengths[rows], batch.right[rows])
 
