@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,22 +10,31 @@ import torch
 
 from inscape.core import DataError
 from inscape.dictionary import DictionaryConfig
-from inscape.dictionary.kernels import CodeGradient
-from inscape.training import TrainConfig, Trainer, check_gradients
+from inscape.dictionary.kernels import CodeGradient, RowBlock
+from inscape.training import TrainConfig, Trainer, check_gradients, trainer
 
 
+@pytest.mark.parametrize("dense", [0, 8])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_gradients_are_those_of_autograd(seed: int) -> None:
+def test_gradients_are_those_of_autograd(
+    seed: int, dense: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the dead features' code is a dense matrix or a list of entries."""
+    monkeypatch.setattr(trainer, "DENSE", dense)
     assert check_gradients(seed) <= 1e-4
 
 
-def test_the_check_notices_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dense", [0, 8])
+def test_the_check_notices_a_wrong_gradient(dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "DENSE", dense)
     plain = Trainer._auxiliary
 
-    def without(self: Trainer, *args: Any) -> tuple[float, CodeGradient]:
+    def without(self: Trainer, *args: Any) -> tuple[float, CodeGradient | RowBlock]:
         loss, given = plain(self, *args)
-        nothing = given.d_pre * 0, given.d_out * 0
-        return loss, CodeGradient(given.code, *nothing)
+        assert isinstance(given, RowBlock) == (dense > 0)
+        if isinstance(given, RowBlock):
+            return loss, replace(given, W_enc=given.W_enc * 0)
+        return loss, replace(given, d_pre=given.d_pre * 0, d_out=given.d_out * 0)
 
     monkeypatch.setattr(Trainer, "_auxiliary", without)
     assert check_gradients(0) > 1e-2

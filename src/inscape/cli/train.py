@@ -30,6 +30,10 @@ Setting = Annotated[
     typer.Option(metavar="NAME=VALUE", help="Store: a setting of the variant's own, repeatable."),
 ]
 
+Kernels = Annotated[
+    str, typer.Option(help="auto: the fastest that this machine runs; plain: torch alone.")
+]
+
 
 def command(
     context: typer.Context,
@@ -81,6 +85,7 @@ def command(
     skip_corrupt: Annotated[
         bool, typer.Option("--skip-corrupt", help="Store: leave broken shards out, and name them.")
     ] = False,
+    kernels: Kernels = "auto",
     dictionary: OnlyThese = None,
     seed: Annotated[int, typer.Option(help="Store: the seed of everything random.")] = 0,
     json: Json = False,
@@ -90,8 +95,10 @@ def command(
     Run again after a stop, it goes on from its last checkpoint.
     """
     from inscape.core import keep_freed_memory
+    from inscape.dictionary.kernels import use_kernels
 
     keep_freed_memory()
+    context.with_resource(use_kernels(kernels))
     if is_atlas(source):
         refuse_options(context, "Store")
         result = _train_atlas(source, dictionary)

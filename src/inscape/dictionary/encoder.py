@@ -19,6 +19,7 @@ from inscape.dictionary.code import Code, RaggedCode
 from inscape.dictionary.kernels import select_above, select_top
 
 _BUFFER_ENTRIES = 1 << 19  # 2 MB of fp32: the chunk stays in the cache between product and scan
+_CARD_ENTRIES = 1 << 28  # 1 GB on a graphics card, whose product wants many rows at a time
 
 
 class Encoder:
@@ -45,7 +46,8 @@ class Encoder:
             yield rows, pre
 
     def _chunk(self, x: Tensor, d_dict: int) -> Tensor:
-        wanted = (max(1, _BUFFER_ENTRIES // d_dict), d_dict)
+        entries = _CARD_ENTRIES if x.is_cuda else _BUFFER_ENTRIES
+        wanted = (max(1, entries // d_dict), d_dict)
         buffer = self._buffer
         if buffer is None or buffer.shape != wanted or buffer.device != x.device:
             buffer = self._buffer = x.new_empty(wanted)

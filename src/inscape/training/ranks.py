@@ -24,6 +24,14 @@ from inscape.core import InputError
 from inscape.dictionary import Code
 
 
+def nth_largest(values: Float[Tensor, " entries"], count: int) -> float:
+    """The count-th largest value (counted from 1), found without a sort, where the values lie."""
+    place = len(values) - count
+    if values.is_cuda:
+        return float(values.kthvalue(place + 1).values)
+    return float(np.partition(values.detach().cpu().numpy(), place)[place])
+
+
 class Ranks:
     """One process alone.
 
@@ -72,11 +80,7 @@ class Ranks:
 
     def border(self, values: Float[Tensor, " entries"], count: int) -> float:
         """The count-th largest of the positive values of all processes; 0 where there are fewer."""
-        total = len(values)
-        if total < count:
-            return 0.0
-        found = np.partition(values.detach().cpu().numpy(), total - count)
-        return max(float(found[total - count]), 0.0)
+        return max(nth_largest(values, count), 0.0) if len(values) >= count else 0.0
 
 
 class Mesh(Ranks):

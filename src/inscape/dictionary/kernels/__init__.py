@@ -1,10 +1,13 @@
-"""Kernels for sparse codes: numba on the CPU, and a plain torch reference beside each.
+"""Kernels for sparse codes: numba on the CPU, Triton on a graphics card, and a plain torch
+reference beside each.
 
-The public functions take torch tensors; they use numba for fp32 tensors on the CPU and the plain
-reference for anything else.
+The public functions take torch tensors; they use numba for fp32 tensors on the CPU, Triton for
+those on a CUDA device that has passed a check against the references, and the plain reference for
+anything else, or for everything within `use_kernels("plain")`.
 """
 
 from inscape.dictionary.kernels.adam import AdamStep, adam, adam_plain
+from inscape.dictionary.kernels.choice import CHOICES, use_kernels
 from inscape.dictionary.kernels.decode import (
     decode,
     decode_plain,
@@ -13,6 +16,7 @@ from inscape.dictionary.kernels.decode import (
 )
 from inscape.dictionary.kernels.gradients import (
     CodeGradient,
+    RowBlock,
     RowTerms,
     WeightGradients,
     weight_gradients,
@@ -26,8 +30,10 @@ from inscape.dictionary.kernels.select import (
 )
 
 __all__ = [
+    "CHOICES",
     "AdamStep",
     "CodeGradient",
+    "RowBlock",
     "RowTerms",
     "WeightGradients",
     "adam",
@@ -38,6 +44,7 @@ __all__ = [
     "select_above_plain",
     "select_top",
     "select_top_plain",
+    "use_kernels",
     "value_gradients",
     "value_gradients_plain",
     "weight_gradients",

@@ -14,6 +14,8 @@ import numba
 import torch
 from numpy.typing import NDArray
 
+from inscape.dictionary.kernels.choice import fast
+
 _LOCK = threading.Lock()
 # Reassociation lets dot products vectorise; NaN and infinity keep their meaning, because a
 # poisoned batch must stay visible in the loss.
@@ -57,7 +59,7 @@ def array(tensor: torch.Tensor) -> NDArray[Any]:
 
 def runs_here(*tensors: torch.Tensor) -> bool:
     """Whether the numba kernels can serve these tensors: CPU, fp32 where floating point."""
-    return all(
+    return fast() and all(
         t.device.type == "cpu" and (not t.is_floating_point() or t.dtype == torch.float32)
         for t in tensors
     )

@@ -40,6 +40,11 @@ def adam(
     unit_rows: bool = False,
 ) -> None:
     """Update parameter, first and second moment in place; with `unit_rows`, renormalise rows."""
+    from inscape.dictionary.kernels import gpu  # late: it calls on this file
+
+    if gpu.serves(parameter, gradient):
+        gpu.adam(parameter, gradient, mean, square, step, unit_rows)
+        return
     if not runs_here(parameter, gradient):
         adam_plain(parameter, gradient, mean, square, step, unit_rows=unit_rows)
         return

@@ -28,6 +28,10 @@ def decode(
     bias: Float[Tensor, " d_out"] | None = None,
 ) -> Float[Tensor, "batch d_out"]:
     """Weighted sums of decoder rows; without a bias the sum starts at zero."""
+    from inscape.dictionary.kernels import gpu  # late: it calls on this file
+
+    if gpu.serves(code.indices, code.values, weight):
+        return gpu.decode(code, weight, bias)
     if not runs_here(code.indices, code.values, weight):
         return decode_plain(code, weight, bias)
     start = weight.new_zeros(weight.shape[1]) if bias is None else bias.detach()
@@ -61,6 +65,10 @@ def value_gradients(
         groups: each feature's group, where grad holds several.
         everywhere: for entries of value 0 too, which otherwise get 0.
     """
+    from inscape.dictionary.kernels import gpu  # late: it calls on this file
+
+    if gpu.serves(code.indices, code.values, weight, grad):
+        return gpu.value_gradients(code, weight, grad, groups, everywhere)
     if not runs_here(code.indices, code.values, weight, grad):
         return value_gradients_plain(code, weight, grad, groups=groups, everywhere=everywhere)
     out = torch.empty_like(code.values)

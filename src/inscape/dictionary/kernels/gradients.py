@@ -4,9 +4,11 @@
    all codes are sorted by feature with a counting sort: a feature-major (CSC) list.
 2. Each feature sums its own entries: decoder row = sum value * output gradient, encoder row =
    sum pre-activation gradient * input, bias = sum pre-activation gradient.
-3. In the same pass what a penalty adds to whole rows is added (a multiple of the decoder's own row;
-   a multiple of one vector to the encoder's row), the part of the decoder gradient along a unit
-   decoder row is removed, and the squared norm of the feature's gradients is taken for clipping.
+3. In the same pass are added what a penalty adds to whole rows (a multiple of the decoder's own
+   row; a multiple of one vector to the encoder's row) and what was added up elsewhere (`RowBlock`:
+   the auxiliary loss of few dead features is a matter of small dense products); the part of the
+   decoder gradient along a unit decoder row is removed, and the squared norm of the feature's
+   gradients is taken for clipping.
 
 Several codes share the input, each with an output gradient of its own: the auxiliary code (dead
 features on the residual error) beside the main one.
@@ -57,6 +59,17 @@ class RowTerms:
 
 
 @dataclass(frozen=True)
+class RowBlock:
+    """Gradients of some features that were added up elsewhere: `features` [n], each once, with
+    their rows of the encoder [n, d_in], of its bias [n], and of the decoder [n, d_out]."""
+
+    features: Int[Tensor, " n"]
+    W_enc: Float[Tensor, "n d_in"]
+    b_enc: Float[Tensor, " n"]
+    W_dec: Float[Tensor, "n d_out"]
+
+
+@dataclass(frozen=True)
 class WeightGradients:
     """Gradients for the weights, and the squared norm of each feature's share of them."""
 
@@ -73,6 +86,7 @@ def weight_gradients(
     *,
     project: bool,
     terms: RowTerms | None = None,
+    block: RowBlock | None = None,
     out: WeightGradients | None = None,
 ) -> WeightGradients:
     """Gradients of encoder, encoder bias and decoder, summed over the codes.
@@ -82,19 +96,17 @@ def weight_gradients(
         x: what the encoder read (after any subtraction of b_dec).
         W_dec: the decoder; with `project`, its rows have unit norm and the gradient's component
             along them is removed.
-        terms: what is added to whole rows.
+        terms: what is added to whole rows. block: what is added to the rows of some features.
         out: reused storage of an earlier call.
     """
+    from inscape.dictionary.kernels import gpu  # late: it calls on this file
+
+    if gpu.serves(x, W_dec):
+        return gpu.weight_gradients(codes, x, W_dec, project, terms, block, out)
     if not runs_here(x, W_dec):
-        return weight_gradients_plain(codes, x, W_dec, project=project, terms=terms)
-    if out is None:
-        out = WeightGradients(
-            W_enc=x.new_empty((W_dec.shape[0], x.shape[1])),
-            b_enc=x.new_empty(W_dec.shape[0]),
-            W_dec=torch.empty_like(W_dec),
-            squared_norm=x.new_empty(W_dec.shape[0]),
-        )
-    features, rows, d_out_rows, values, d_pre = _joined(codes)
+        return weight_gradients_plain(codes, x, W_dec, project=project, terms=terms, block=block)
+    out = storage(x, W_dec) if out is None else out
+    features, rows, d_out_rows, values, d_pre = joined(codes)
     d_out = codes[0].d_out if len(codes) == 1 else torch.cat([c.d_out for c in codes])
     lists = _feature_major(
         *(array(t) for t in (features, rows, d_out_rows, values, d_pre)), W_dec.shape[0]
@@ -105,6 +117,7 @@ def weight_gradients(
         array(d_out.contiguous()),
         array(W_dec),
         *_term_arrays(terms, x.shape[1]),
+        *_block_arrays(block, x, W_dec),
         np.float32(0 if terms is None else terms.rows),
         project,
         *(array(t) for t in (out.W_enc, out.b_enc, out.W_dec, out.squared_norm)),
@@ -119,6 +132,7 @@ def weight_gradients_plain(
     *,
     project: bool,
     terms: RowTerms | None = None,
+    block: RowBlock | None = None,
 ) -> WeightGradients:
     """Reference of `weight_gradients` in plain torch, by index_add."""
     W_enc = x.new_zeros((W_dec.shape[0], x.shape[1]))
@@ -135,13 +149,28 @@ def weight_gradients_plain(
         if terms.encoder is not None and terms.along is not None:
             W_enc += terms.encoder[:, None] * terms.along
             b_enc += terms.encoder * terms.rows
+    if block is not None:
+        for whole, part in ((decoder, block.W_dec), (W_enc, block.W_enc), (b_enc, block.b_enc)):
+            whole.index_add_(0, block.features, part)
     if project:
         decoder -= (decoder * W_dec).sum(1, keepdim=True) * W_dec
     squared = W_enc.square().sum(1) + decoder.square().sum(1) + b_enc.square()
     return WeightGradients(W_enc, b_enc, decoder, squared)
 
 
-def _joined(codes: Sequence[CodeGradient]) -> tuple[Tensor, ...]:
+def storage(
+    x: Float[Tensor, "batch d_in"], W_dec: Float[Tensor, "d_dict d_out"]
+) -> WeightGradients:
+    """Room for the gradients of a dictionary."""
+    return WeightGradients(
+        W_enc=x.new_empty((W_dec.shape[0], x.shape[1])),
+        b_enc=x.new_empty(W_dec.shape[0]),
+        W_dec=torch.empty_like(W_dec),
+        squared_norm=x.new_empty(W_dec.shape[0]),
+    )
+
+
+def joined(codes: Sequence[CodeGradient]) -> tuple[Tensor, ...]:
     """The entries of all codes; rows of output gradients count on from code to code."""
     parts, first = [], 0
     for given in codes:
@@ -163,6 +192,19 @@ def _term_arrays(terms: RowTerms | None, d_in: int) -> tuple[np.ndarray, ...]:
     if terms.encoder is None or terms.along is None:
         return array(terms.decoder.contiguous()), nothing, np.zeros(d_in, np.float32)
     return tuple(array(t.contiguous()) for t in (terms.decoder, terms.encoder, terms.along))
+
+
+def _block_arrays(block: RowBlock | None, x: Tensor, W_dec: Tensor) -> tuple[np.ndarray, ...]:
+    """The place of each feature in the block, -1 for none, and the block's rows."""
+    if block is None:
+        nothing = np.zeros((0, 0), np.float32)
+        return np.zeros(0, np.int64), nothing, np.zeros(0, np.float32), nothing
+    places = np.full(len(W_dec), -1, np.int64)
+    places[array(block.features)] = np.arange(len(block.features))
+    return (
+        places,
+        *(array(t.contiguous()) for t in (block.W_enc, block.b_enc, block.W_dec)),
+    )
 
 
 @compiled
@@ -196,7 +238,8 @@ def _feature_major(features, rows, d_out_rows, values, d_pre, num_features):
 @parallel
 @no_type_check
 def _weight_gradients(
-    pointer, rows, d_rows, values, d_pre, x, d_out, W_dec, own, shift, along, num_rows, project,
+    pointer, rows, d_rows, values, d_pre, x, d_out, W_dec, own, shift, along,
+    places, block_enc, block_bias, block_dec, num_rows, project,
     W_enc_g, b_enc_g, W_dec_g, squared,
 ):  # fmt: skip
     d_in = x.shape[1]
@@ -214,6 +257,13 @@ def _weight_gradients(
         else:
             dec[:] = np.float32(0.0)
         bias = shifted * num_rows
+        if len(places) and places[feature] >= 0:
+            given = places[feature]
+            bias += block_bias[given]
+            for i in range(d_in):
+                enc[i] += block_enc[given, i]
+            for i in range(width):
+                dec[i] += block_dec[given, i]
         for place in range(pointer[feature], pointer[feature + 1]):
             value = values[place]
             d_value = d_pre[place]

@@ -44,12 +44,17 @@ def select_top(
     Returns:
         Indices (int64) and values; a slot that found no positive value holds index 0, value 0.
     """
+    from inscape.dictionary.kernels import gpu  # late: it calls on this file
+
     rows = pre.shape[0]
     if indices is None or values is None:
         indices = torch.empty((rows, k), dtype=torch.int64, device=pre.device)
         values = torch.empty((rows, k), dtype=pre.dtype, device=pre.device)
     if not runs_here(pre, values):
-        found, best = select_top_plain(pre, k, columns=columns)
+        if gpu.serves(pre, values):
+            found, best = gpu.select_top(pre, k, columns)
+        else:
+            found, best = select_top_plain(pre, k, columns=columns)
         return indices.copy_(found), values.copy_(best)
     if columns is None:
         _select(array(pre), array(indices), array(values))
@@ -80,7 +85,11 @@ def select_above(
     Returns:
         How many each row has, and row after row their features (ascending) and values.
     """
+    from inscape.dictionary.kernels import gpu  # late: it calls on this file
+
     bound = bound.expand(pre.shape[1]).contiguous()
+    if gpu.serves(pre, bound):
+        return gpu.select_above(pre, bound)
     if not runs_here(pre, bound):
         return select_above_plain(pre, bound)
     counts = torch.empty(len(pre), dtype=torch.int64)

@@ -16,11 +16,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from inscape.dictionary import Above, DictionaryConfig, Encoder, RaggedCode
+from inscape.training.ranks import nth_largest
 from inscape.training.variants.base import Dead, Rows, Selected, Variant, Weights
 
 FLOOR = 0.8
@@ -91,8 +91,7 @@ class BatchTopK(Variant):
 def _estimate(pre: Tensor, k: int) -> float:
     """A floor that about 2k entries of each row of a chunk exceed; 0 where there are fewer."""
     count = min(2 * k * len(pre), pre.numel())
-    values = np.partition(pre.detach().cpu().numpy().ravel(), pre.numel() - count)
-    return max(float(values[pre.numel() - count]), 0.0)
+    return max(nth_largest(pre.flatten(), count), 0.0)
 
 
 def largest(code: RaggedCode, border: float, count: int) -> RaggedCode:
