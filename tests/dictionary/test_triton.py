@@ -37,9 +37,8 @@ def test_a_wrong_kernel_is_found_and_plain_torch_used(
         return found + 0.1 if isinstance(found, torch.Tensor) else (*found[:-1], found[-1] + 0.1)
 
     monkeypatch.setattr(gpu, name, wrong)
-    assert any("off by" in told for told in checks.differences("cpu"))
     gpu.works.cache_clear()
-    with pytest.warns(UserWarning, match="plain torch is"):
+    with pytest.warns(UserWarning, match="off by .* plain torch is"):
         assert not gpu.works("cpu")
     gpu.works.cache_clear()
 
@@ -109,11 +108,11 @@ def test_adam_of_a_bias() -> None:
 @pytest.mark.parametrize("variant", ["topk", "batch_topk", "matryoshka", "jumprelu", "gated"])
 def test_a_training_step_by_them(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole steps, auxiliary loss included: by the Triton kernels, and by plain torch."""
-    config = TrainConfig(d_dict=48, k=4, tokens=64 * 20, batch_size=64, variant=variant)
+    config = TrainConfig(d_dict=20, k=3, tokens=24 * 20, batch_size=24, variant=variant)
     shape = DictionaryConfig(
-        site_in="final", site_out="final", d_in=12, d_out=12, d_dict=48, k=4, subtract_b_dec=True
+        site_in="final", site_out="final", d_in=12, d_out=12, d_dict=20, k=3, subtract_b_dec=True
     )
-    x = torch.randn((64, 12), generator=torch.Generator().manual_seed(5))
+    x = torch.randn((24, 12), generator=torch.Generator().manual_seed(5))
     ends = []
     for served in (True, False):
         with monkeypatch.context() as patch, kernels.use_kernels("plain"):
@@ -121,7 +120,7 @@ def test_a_training_step_by_them(variant: str, monkeypatch: pytest.MonkeyPatch) 
             weights = initial_weights(shape, sample=x, target_mean=x.mean(0), seed=0)
             trainer = Trainer(shape, config, weights)
             trainer.silent_tokens[:5] = 10**9
-            for _ in range(3):
+            for _ in range(2):
                 trainer.step(x, x)
             ends.append(trainer.weights)
     for key in ends[0]:

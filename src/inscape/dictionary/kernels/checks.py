@@ -20,7 +20,7 @@ from inscape.dictionary.kernels.gradients import (
 from inscape.dictionary.kernels.select import select_above_plain, select_top_plain
 
 TOLERANCE = 1e-4
-_ROWS, _WIDTH, _FEATURES, _K = 12, 40, 300, 7
+_ROWS, _WIDTH, _FEATURES, _K = 6, 20, 70, 5
 
 
 def differences(device: str) -> list[str]:
@@ -72,7 +72,7 @@ def _pairs(device: str) -> Iterator[tuple[str, Tensor, Tensor]]:
         CodeGradient(code, draw(_ROWS * _K), draw(_ROWS, _WIDTH)),
     ]
     terms = RowTerms(draw(_FEATURES), draw(_FEATURES), x.sum(0), _ROWS)
-    some = torch.tensor([3, 17, 290], device=device)
+    some = torch.tensor([3, 17, 69], device=device)
     block = RowBlock(some, draw(3, 24), draw(3), draw(3, _WIDTH))
     for project in (True, False):
         added, rows = (None, block) if project else (terms, None)
