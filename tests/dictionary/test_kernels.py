@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from inscape.dictionary import RaggedCode, kernels
-from inscape.dictionary.kernels import AdamStep, CodeGradient, RowTerms
+from inscape.dictionary.kernels import AdamStep, CodeGradient, RowBlock, RowTerms
 
 
 def random_code(seed: int, rows: int, k: int, width: int) -> RaggedCode:
@@ -56,6 +56,49 @@ def test_select_among_columns() -> None:
         assert torch.equal(indices[values > 0], wanted_indices[values > 0])
 
 
+@pytest.mark.parametrize(("width", "k"), [(7, 3), (64, 64), (409, 256), (300, 9), (33, 1)])
+def test_keep_top_leaves_the_k_largest_where_they_are(width: int, k: int) -> None:
+    pre = torch.randn((41, width), generator=torch.Generator().manual_seed(width))
+    pre[3], pre[4], pre[5, : width // 2] = -1.0, 1.0, 2.0
+    kept = kernels.keep_top(pre.clone(), k)
+    wanted = kernels.select_top_plain(pre, k)[1]
+    found = kept.sort(dim=1, descending=True).values[:, :k]
+    assert torch.equal(found, wanted[:, : found.shape[1]])
+    assert bool(((kept == 0) | (kept == pre)).all())
+    assert int((kept > 0).sum(1).max()) <= k
+
+
+@pytest.mark.parametrize(("width", "k"), [(8, 3), (64, 40), (1000, 9), (333, 1)])
+def test_select_half_is_exact_where_the_candidates_hold_the_largest(width: int, k: int) -> None:
+    generator = torch.Generator().manual_seed(width)
+    x, weight = (torch.randn((n, 24), generator=generator) for n in (41, width))
+    bias = torch.randn(width, generator=generator)
+    x[2], bias[0] = 0.0, -1.0
+    pre = torch.addmm(bias, x, weight.T)
+    pre[2] = bias
+    low = pre.bfloat16()
+    indices, values = torch.empty((41, k), dtype=torch.int64), torch.empty((41, k))
+    kernels.select_half(low, x, weight, bias, 2 * k, indices, values)
+    for found in (values, kernels.select_half_plain(low, x, weight, bias, 2 * k, k)[1]):
+        torch.testing.assert_close(found, kernels.select_top_plain(pre, k)[1])
+    kept = values > 0
+    torch.testing.assert_close(pre.gather(1, indices)[kept], values[kept])
+    assert not indices[~kept].any()
+    for row, active in zip(indices, kept, strict=True):
+        assert len(set(row[active].tolist())) == int(active.sum())
+
+
+def test_reconstruct_is_a_decode_and_the_gradient_of_its_error() -> None:
+    code = random_code(2, 30, 6, 90)
+    generator = torch.Generator().manual_seed(3)
+    weight, bias = torch.randn((90, 21), generator=generator), torch.randn(21, generator=generator)
+    target = torch.randn((30, 21), generator=generator)
+    error, dots = kernels.reconstruct(code, weight, bias, target)
+    torch.testing.assert_close(error, target - kernels.decode_plain(code, weight, bias))
+    wanted = kernels.value_gradients_plain(code, weight, error)
+    torch.testing.assert_close(dots, wanted, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("bound", ["one", "each"])
 def test_select_above_takes_what_is_strictly_above(bound: str) -> None:
     pre = torch.randn((19, 50), generator=torch.Generator().manual_seed(1))
@@ -93,8 +136,10 @@ def test_decode_and_value_gradients(bias: bool) -> None:
 @pytest.mark.parametrize("project", [True, False])
 @pytest.mark.parametrize("num_codes", [1, 2])
 @pytest.mark.parametrize("terms", ["none", "decoder", "both"])
-@pytest.mark.parametrize("grouped", [True, False])
-def test_weight_gradients(project: bool, num_codes: int, terms: str, grouped: bool) -> None:
+@pytest.mark.parametrize(("grouped", "given"), [(True, False), (False, True)])
+def test_weight_gradients(
+    project: bool, num_codes: int, terms: str, grouped: bool, given: bool
+) -> None:
     generator = torch.Generator().manual_seed(6)
     x = torch.randn((30, 13), generator=generator)
     weight = torch.randn((90, 21), generator=generator)
@@ -111,8 +156,14 @@ def test_weight_gradients(project: bool, num_codes: int, terms: str, grouped: bo
     if terms != "none":
         both = (torch.randn(90, generator=generator), x.sum(0), 30) if terms == "both" else ()
         added = RowTerms(torch.randn(90, generator=generator), *both)
-    found = kernels.weight_gradients(codes, x, weight, project=project, terms=added)
-    wanted = kernels.weight_gradients_plain(codes, x, weight, project=project, terms=added)
+    block = None
+    if given:
+        rows = (torch.randn((2, n), generator=generator) for n in (13, 1, 21))
+        W_enc, b_enc, W_dec = rows
+        block = RowBlock(torch.tensor([4, 88]), W_enc, b_enc.flatten(), W_dec)
+    settings = {"project": project, "terms": added, "block": block}
+    found = kernels.weight_gradients(codes, x, weight, **settings)
+    wanted = kernels.weight_gradients_plain(codes, x, weight, **settings)
     for name in ("W_enc", "b_enc", "W_dec", "squared_norm"):
         torch.testing.assert_close(
             getattr(found, name), getattr(wanted, name), atol=1e-4, rtol=1e-4

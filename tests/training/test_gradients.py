@@ -11,7 +11,8 @@ import torch
 from inscape.core import DataError
 from inscape.dictionary import DictionaryConfig
 from inscape.dictionary.kernels import CodeGradient, RowBlock
-from inscape.training import TrainConfig, Trainer, check_gradients, trainer
+from inscape.training import TrainConfig, Trainer, check_gradients
+from inscape.training.variants import base
 
 
 @pytest.mark.parametrize("dense", [0, 8])
@@ -20,13 +21,13 @@ def test_gradients_are_those_of_autograd(
     seed: int, dense: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether the dead features' code is a dense matrix or a list of entries."""
-    monkeypatch.setattr(trainer, "DENSE", dense)
+    monkeypatch.setattr(base, "DENSE", dense)
     assert check_gradients(seed) <= 1e-4
 
 
 @pytest.mark.parametrize("dense", [0, 8])
 def test_the_check_notices_a_wrong_gradient(dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "DENSE", dense)
+    monkeypatch.setattr(base, "DENSE", dense)
     plain = Trainer._auxiliary
 
     def without(self: Trainer, *args: Any) -> tuple[float, CodeGradient | RowBlock]:

@@ -34,6 +34,14 @@ Kernels = Annotated[
     str, typer.Option(help="auto: the fastest that this machine runs; plain: torch alone.")
 ]
 
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="Store: fp32, bf16 (TopK; its choice is computed in fp32 again), or auto: "
+        "bf16 where it is faster."
+    ),
+]
+
 
 def command(
     context: typer.Context,
@@ -86,6 +94,7 @@ def command(
         bool, typer.Option("--skip-corrupt", help="Store: leave broken shards out, and name them.")
     ] = False,
     kernels: Kernels = "auto",
+    encoder: Precision = "auto",
     dictionary: OnlyThese = None,
     seed: Annotated[int, typer.Option(help="Store: the seed of everything random.")] = 0,
     json: Json = False,
@@ -106,7 +115,7 @@ def command(
         refuse_options(context, "Atlas")
         settings = {"d_dict": d_dict, "k": k, "tokens": tokens, "lr": lr, "seed": seed,
                     "whiten": whiten, "variant": variant, "options": _options(option or []),
-                    "skip": skip}  # fmt: skip
+                    "skip": skip, "encoder": encoder}  # fmt: skip
         told = _listeners(tensorboard, wandb)
         settings["batch_size"] = batch_size
         if is_store(source):

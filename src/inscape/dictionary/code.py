@@ -102,3 +102,12 @@ class RaggedCode:
         values[rows, slots], indices[rows, slots] = self.values, self.indices
         values, order = values.sort(stable=True, dim=1, descending=True)
         return Code(torch.where(values > 0, indices.gather(1, order), 0), values)
+
+
+@dataclass(frozen=True)
+class DenseCode:
+    """The values of a few features, every one for every row: `features` [n], `values` [batch, n],
+    0 where a feature is not active."""
+
+    features: Int[Tensor, " n"]
+    values: Float[Tensor, "batch n"]

@@ -5,20 +5,26 @@
 2. Of each row of the chunk the active entries are kept, and the chunk is overwritten.
 3. Several choices may be made of one chunk: the auxiliary loss needs the largest entries among the
    dead features, and so no second product is made.
+
+With `half` the product is made in bf16. It only tells which entries may be among the largest: twice
+as many as are wanted are computed again in fp32, and chosen from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from inscape.dictionary.code import Code, RaggedCode
-from inscape.dictionary.kernels import select_above, select_top
+from inscape.dictionary.kernels import select_above, select_half, select_top
 
-_BUFFER_ENTRIES = 1 << 19  # 2 MB of fp32: the chunk stays in the cache between product and scan
+_ROWS = 512  # a product of fewer rows at a time is slower by up to a half
+_BUFFER_ENTRIES = 1 << 24  # 64 MB of fp32
+_LARGE = 1 << 21  # entries of the encoder
 _CARD_ENTRIES = 1 << 28  # 1 GB on a graphics card, whose product wants many rows at a time
 
 
@@ -26,9 +32,13 @@ class Encoder:
     """Pre-activations in chunks; holds the buffer that they share.
 
     Not for use from several threads at once: make one encoder per thread.
+
+    Args:
+        half: whether `top` makes the product in bf16.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, half: bool = False) -> None:
+        self.half = half
         self._buffer: Tensor | None = None
 
     def chunks(
@@ -45,13 +55,47 @@ class Encoder:
             torch.addmm(b_enc, x[rows], W_enc.T, out=pre)
             yield rows, pre
 
+    def top_half(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        W_enc: Float[Tensor, "d_dict d_in"],
+        b_enc: Float[Tensor, " d_dict"],
+        k: int,
+    ) -> Code:
+        """The k largest positive pre-activations of each row, found by a product in bf16."""
+        code = TopSlots(x, k).code
+        low_x, low_W, low_b = (t.bfloat16() for t in (x, W_enc, b_enc))
+        for rows, pre in self.chunks(low_x, low_W, low_b):
+            select_half(
+                pre, x[rows], W_enc, b_enc, CANDIDATES * k, code.indices[rows], code.values[rows]
+            )
+        return code
+
     def _chunk(self, x: Tensor, d_dict: int) -> Tensor:
+        most = len(x) if x.is_cuda else _ROWS * 4 // x.element_size()
         entries = _CARD_ENTRIES if x.is_cuda else _BUFFER_ENTRIES
-        wanted = (max(1, entries // d_dict), d_dict)
+        wanted = (max(1, min(most, len(x), entries // d_dict)), d_dict)
         buffer = self._buffer
-        if buffer is None or buffer.shape != wanted or buffer.device != x.device:
+        if buffer is None or (buffer.shape, buffer.device, buffer.dtype) != (
+            wanted,
+            x.device,
+            x.dtype,
+        ):
             buffer = self._buffer = x.new_empty(wanted)
         return buffer
+
+
+CANDIDATES = 2
+"""How many times as many entries as are wanted are computed again after a product in bf16."""
+
+
+def half_is_faster(W_enc: Tensor) -> bool:
+    """Whether a product in bf16 saves time here: on a graphics card, or on a processor with
+    instructions for it; and where the product is large beside what is computed again."""
+    if W_enc.numel() < _LARGE:
+        return False
+    cpu: Any = torch.cpu
+    return bool(W_enc.is_cuda or cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
 
 
 class TopSlots:

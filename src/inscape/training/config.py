@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -33,8 +33,10 @@ class TrainConfig(Config):
             auxiliary loss, half the output width if None; aux_weight: its weight, 0 turns it off,
             the variant's default if None. dead_tokens: tokens without firing after which a feature
             is dead, `dead_window` if None. clip: largest gradient norm. whiten: train on whitened
-            activations (autoencoders; see `whitening`). checkpoint_seconds: between checkpoints.
-            log_every: steps per log line.
+            activations (autoencoders; see `whitening`). encoder: the type of the product that tells
+            which entries may be active (they are computed in fp32 either way); "auto" is bf16 for
+            large TopK dictionaries where the machine has instructions for it. checkpoint_seconds:
+            between checkpoints. log_every: steps per log line.
 
     Raises:
         InputError: k is larger than d_dict, the run is shorter than one batch, or the variant is
@@ -58,6 +60,7 @@ class TrainConfig(Config):
     dead_tokens: int | None = Field(default=None, gt=0)
     clip: float = Field(default=1.0, gt=0)
     whiten: bool = False
+    encoder: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     log_every: int = Field(default=20, gt=0)
 
@@ -75,6 +78,11 @@ class TrainConfig(Config):
                 f"k = {self.k} is larger than the dictionary of {self.d_dict} features",
                 expected=f"k up to {self.d_dict}",
                 next_step="lower k or raise d_dict",
+            )
+        if self.encoder == "bf16" and not variant_class(self.variant).half:
+            raise InputError(
+                f"variant {self.variant!r} knows no encoder in bf16",
+                expected="topk, or another encoder: fp32 or auto",
             )
         if self.tokens < self.batch_size:
             raise InputError(

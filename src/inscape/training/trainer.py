@@ -27,7 +27,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inscape.core import DataError, InputError
-from inscape.dictionary import DictionaryConfig, Encoder, RaggedCode, kernels
+from inscape.dictionary import (
+    DenseCode,
+    DictionaryConfig,
+    Encoder,
+    RaggedCode,
+    half_is_faster,
+    kernels,
+)
 from inscape.dictionary.kernels import AdamStep, CodeGradient, RowBlock, WeightGradients
 from inscape.training.config import TrainConfig
 from inscape.training.ranks import Ranks
@@ -35,9 +42,6 @@ from inscape.training.variants import Penalty, Reconstruction, Rows, Selected, V
 
 WHOLE = ("b_dec", "W_skip")
 """The parameters that belong to no feature."""
-DENSE = 8
-"""The dead features' code is a dense matrix where it has at most so many features for each entry of
-a row: matrix products are that much faster than gathered rows (measured on two processors)."""
 _TINY = 1e-12
 
 
@@ -113,8 +117,14 @@ class Trainer:
         groups = self.variant.groups
         self._groups = None if groups is None else groups[self.ranks.shard(shape.d_dict)]
         self.num_steps = 0
-        self._encoder = Encoder()
+        self._encoder = Encoder(half=self._half())
         self._storage: WeightGradients | None = None
+
+    def _half(self) -> bool:
+        """Whether the encoder's product is made in bf16."""
+        asked = self.config.encoder
+        able = self.variant.half and asked != "fp32"
+        return able and (asked == "bf16" or half_is_faster(self.weights["W_enc"]))
 
     def _own(self, key: str, whole: Tensor) -> Tensor:
         """This process's part of a parameter, or of its moments: its features; all of the rest."""
@@ -154,25 +164,19 @@ class Trainer:
         batch = len(x) * ranks.num_data
         l0 = ranks.over_all(float((selected.code.values > 0).sum())) / batch
         rest = y - x @ weights["W_skip"].T if self.shape.skip else y
-        errors = self._errors(rest, selected.code)
         spread = self._spread(y)
-        fvus = [self._squares(error) / spread for error in errors]
-        # A feature takes part in its own prefix and in all that follow.
-        d_outs = [error * (-2.0 / spread) for error in errors]
-        for number in range(len(d_outs) - 2, -1, -1):
-            d_outs[number] += d_outs[number + 1]
+        errors, d_outs, d_values = self._reconstruct(rest, selected.code, spread)
         d_out = d_outs[0] if len(d_outs) == 1 else torch.cat(d_outs)
-        d_values = kernels.value_gradients(
-            selected.code, weights["W_dec"], d_out, groups=self._groups
-        )
+        fvus = [self._squares(error) / spread for error in errors]
         progress = self.num_steps / self.config.num_steps
         found = Reconstruction(
             rest, d_out, d_values, spread / batch, batch, l0, progress, self._groups, ranks
         )
         penalty = self.variant.penalise(selected, found, weights)
+        left = self._spread(errors[-1])
         codes, aux_loss, block = list(penalty.codes), 0.0, None
         if selected.dead is not None:
-            aux_loss, extra = self._auxiliary(selected.dead, dead, errors[-1], inner)
+            aux_loss, extra = self._auxiliary(selected.dead, errors[-1], left, inner)
             if isinstance(extra, RowBlock):
                 block = extra
             else:
@@ -185,7 +189,7 @@ class Trainer:
         metrics = StepMetrics(
             loss=sum(fvus) + added + self.config.aux_share * aux_loss,
             fvu=fvus[-1],
-            explained_variance=1.0 - self._spread(errors[-1]) / spread,
+            explained_variance=1.0 - left / spread,
             l0=l0,
             aux_loss=aux_loss,
             penalty=added,
@@ -236,12 +240,27 @@ class Trainer:
             return 0
         return self.config.aux_k or max(1, self.shape.d_out // 2)
 
+    def _reconstruct(
+        self, rest: Tensor, code: RaggedCode, spread: float
+    ) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """For each prefix (one, without groups) what it leaves of `rest`, and the gradient for its
+        features' output; and the gradient for every entry."""
+        weight, scale = self.weights["W_dec"], -2.0 / spread
+        if self.variant.groups is None and self.ranks.num_features == 1:
+            error, dots = kernels.reconstruct(code, weight, self.weights["b_dec"], rest)
+            return [error], [error * scale], dots.mul_(scale)
+        errors = self._errors(rest, code)
+        # A feature takes part in its own prefix and in all that follow.
+        d_outs = [error * scale for error in errors]
+        for number in range(len(d_outs) - 2, -1, -1):
+            d_outs[number] += d_outs[number + 1]
+        joined = d_outs[0] if len(d_outs) == 1 else torch.cat(d_outs)
+        return errors, d_outs, kernels.value_gradients(code, weight, joined, groups=self._groups)
+
     def _errors(self, rest: Tensor, code: RaggedCode) -> list[Tensor]:
         """What each prefix leaves of `rest`; one error where there are no groups."""
-        weight, whole = self.weights["W_dec"], self.variant.groups
+        whole = self.variant.groups
         if whole is None or self._groups is None:
-            if self.ranks.num_features == 1:
-                return [rest - kernels.decode(code, weight, self.weights["b_dec"])]
             return [rest - self._decoded(code) - self.weights["b_dec"]]
         errors: list[Tensor] = []
         rest, member = rest - self.weights["b_dec"], self._groups[code.indices]
@@ -272,25 +291,33 @@ class Trainer:
         return self.ranks.over_all(penalty.loss) + rows + penalty.whole_loss
 
     def _auxiliary(
-        self, extra: RaggedCode, dead: Tensor, error: Tensor, inner: Tensor
+        self, extra: RaggedCode | DenseCode, error: Tensor, spread: float, inner: Tensor
     ) -> tuple[float, CodeGradient | RowBlock]:
         """The auxiliary loss, and its weighted gradient: for the dead features' entries, or, where
-        the features are few beside the entries of a row, for their weights."""
-        dense = len(extra.indices) * DENSE >= len(extra) * len(dead)
-        code = _dense(extra, dead, len(self.weights["b_enc"])) if dense else None
+        their code is dense, for their weights. `spread`: the error's."""
         weight = self.weights["W_dec"]
-        made = kernels.decode(extra, weight) if code is None else code @ weight[dead]
-        rest = error - self.ranks.over_features(made)
-        spread = self._spread(error)
+        if isinstance(extra, DenseCode):
+            weight, values = self._low(weight[extra.features]), self._low(extra.values)
+            rest = error - values @ weight
+        else:
+            rest = error - self._decoded(extra)
         loss, d_out = 0.0, torch.zeros_like(error)
         if spread > _TINY:
             loss = self._squares(rest) / spread
             d_out = rest.mul_(-2.0 * self.config.aux_share / spread)
-        if code is None:
+        if isinstance(extra, RaggedCode):
             d_pre = kernels.value_gradients(extra, weight, d_out)
             return loss, CodeGradient(extra, d_pre, d_out)
-        d_pre = (d_out @ weight[dead].T).mul_(code > 0)
-        return loss, RowBlock(dead, d_pre.T @ inner, d_pre.sum(0), code.T @ d_out)
+        low = self._low(d_out)
+        d_pre = (low @ weight.T).mul_(extra.values > 0)
+        d_enc, d_dec = d_pre.T @ self._low(inner), values.T @ low
+        return loss, RowBlock(
+            extra.features, d_enc.float(), d_pre.sum(0, dtype=torch.float32), d_dec.float()
+        )
+
+    def _low(self, factor: Tensor) -> Tensor:
+        """A factor of the dead features' products: in bf16 where the encoder's product is."""
+        return factor.bfloat16() if self._encoder.half else factor
 
     def _gather(
         self,
@@ -333,13 +360,3 @@ class Trainer:
         squared = ranks.over_features(squared) + b_dec.double().square().sum()
         found = {"W_enc": sparse.W_enc, "b_enc": b_enc, "W_dec": sparse.W_dec, "b_dec": b_dec}
         return {**found, **own}, float(squared.sqrt())
-
-
-def _dense(code: RaggedCode, features: Tensor, d_dict: int) -> Float[Tensor, "batch n"]:
-    """The values of some features, which are all that have any."""
-    place = features.new_zeros(d_dict)
-    place[features] = torch.arange(len(features), device=features.device)
-    slots = (len(code), -1)
-    found = code.values.new_zeros((len(code), len(features)))
-    # An empty slot adds 0 to the first of them.
-    return found.scatter_add_(1, place[code.indices].view(slots), code.values.view(slots))

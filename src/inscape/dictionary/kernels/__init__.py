@@ -11,6 +11,7 @@ from inscape.dictionary.kernels.choice import CHOICES, use_kernels
 from inscape.dictionary.kernels.decode import (
     decode,
     decode_plain,
+    reconstruct,
     value_gradients,
     value_gradients_plain,
 )
@@ -23,8 +24,11 @@ from inscape.dictionary.kernels.gradients import (
     weight_gradients_plain,
 )
 from inscape.dictionary.kernels.select import (
+    keep_top,
     select_above,
     select_above_plain,
+    select_half,
+    select_half_plain,
     select_top,
     select_top_plain,
 )
@@ -40,8 +44,12 @@ __all__ = [
     "adam_plain",
     "decode",
     "decode_plain",
+    "keep_top",
+    "reconstruct",
     "select_above",
     "select_above_plain",
+    "select_half",
+    "select_half_plain",
     "select_top",
     "select_top_plain",
     "use_kernels",

@@ -111,7 +111,7 @@ def floors(pre, floors, width, k, GROUPS: tl.constexpr, GROUP: tl.constexpr):
     tops = tl.zeros([GROUPS], tl.float32)
     for number in range(GROUP):
         place = group + number * GROUPS
-        tops = tl.maximum(tops, tl.load(line + place, mask=place < width, other=0.0))
+        tops = tl.maximum(tops, tl.load(line + place, mask=place < width, other=0.0).to(tl.float32))
     bits = tops.to(tl.int32, bitcast=True)
     found = 0
     for power in range(31):
@@ -128,7 +128,7 @@ def _chosen(line, bound, columns, width, edge, BY_ROW: tl.constexpr):
     """The values of a block, and which are wanted: positive ones that reach their row's bound, or
     those strictly above their feature's."""
     inside = columns < width
-    value = tl.load(line + columns, mask=inside, other=0.0)
+    value = tl.load(line + columns, mask=inside, other=0.0).to(tl.float32)
     if BY_ROW:
         wanted = inside & (value >= edge) & (value > 0.0)
     else:

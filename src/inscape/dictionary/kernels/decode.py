@@ -51,6 +51,25 @@ def decode_plain(
     return out if bias is None else out + bias
 
 
+def reconstruct(
+    code: RaggedCode,
+    weight: Float[Tensor, "d_dict d_out"],
+    bias: Float[Tensor, " d_out"],
+    target: Float[Tensor, "batch d_out"],
+) -> tuple[Float[Tensor, "batch d_out"], Float[Tensor, " entries"]]:
+    """What a decode leaves of its target, and the dot product of each entry's weight row with that
+    error (0 for entries of value 0): a row's weights are gathered once for both."""
+    if not runs_here(code.indices, code.values, weight, target):
+        error = target - decode(code, weight, bias)
+        return error, value_gradients(code, weight, error)
+    error, dots = torch.empty_like(target), torch.empty_like(code.values)
+    _reconstruct(
+        *_arrays(code), array(weight), array(bias.contiguous()), array(target.contiguous()),
+        array(error), array(dots),
+    )  # fmt: skip
+    return error, dots
+
+
 def value_gradients(
     code: RaggedCode,
     weight: Float[Tensor, "d_dict d_out"],
@@ -140,3 +159,28 @@ def _value_gradients(indptr, indices, values, weight, grad, groups, everywhere, 
                 for i in range(width):
                     total += line[i] * direction[i]
             out[entry] = total
+
+
+@parallel
+@no_type_check
+def _reconstruct(indptr, indices, values, weight, bias, target, error, dots):
+    width = weight.shape[1]
+    for row in prange(len(indptr) - 1):
+        line = error[row]
+        for i in range(width):
+            line[i] = bias[i]
+        for entry in range(indptr[row], indptr[row + 1]):
+            value = values[entry]
+            if value != 0.0:
+                direction = weight[indices[entry]]
+                for i in range(width):
+                    line[i] += value * direction[i]
+        for i in range(width):
+            line[i] = target[row, i] - line[i]
+        for entry in range(indptr[row], indptr[row + 1]):
+            total = np.float32(0.0)
+            if values[entry] > 0.0:
+                direction = weight[indices[entry]]
+                for i in range(width):
+                    total += line[i] * direction[i]
+            dots[entry] = total

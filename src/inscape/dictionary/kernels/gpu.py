@@ -170,10 +170,10 @@ def select_top(
     scores = pre.contiguous() if columns is None else pre[:, columns]
     rows, width = scores.shape
     indices = torch.zeros((rows, k), dtype=torch.int64, device=pre.device)
-    values = pre.new_zeros((rows, k))
+    values = torch.zeros((rows, k), device=pre.device)
     if not rows or not width:
         return indices, values
-    floors = pre.new_empty(rows)
+    floors = values.new_empty(rows)
     groups = _block(-(-width // _GROUP))
     _kernels().floors[(rows,)](
         scores, floors, width, min(k, groups), GROUPS=groups, GROUP=_GROUP,
@@ -206,7 +206,7 @@ def _above(pre: Tensor, bound: Tensor, *, by_row: bool) -> tuple[Tensor, Tensor,
     ends = counts.cumsum(0)
     total = int(ends[-1])
     indices = torch.empty(total, dtype=torch.int64, device=pre.device)
-    values = pre.new_empty(total)
+    values = torch.empty(total, device=pre.device)
     _kernels().fill_above[(rows,)](pre, bound, ends - counts, indices, values, width, **settings)
     return counts, indices, values
 

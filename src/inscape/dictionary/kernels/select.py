@@ -1,13 +1,19 @@
 """The k largest positive entries of each row, without sorting the row; or all above a bound.
 
-1. The maximum of every block of 16 entries is taken (vectorised), and the k-th largest of these
-   maxima is found: at least k entries of the row reach it, so nothing below it can be chosen.
-2. Entries of the blocks whose maximum reaches that floor go through a min-heap of the row's k
+1. The maximum of every group of 16 entries is taken (vectorised), and a border is found that the k
+   largest of these maxima reach: at least k entries of the row reach it, so nothing below it can be
+   chosen. Positive floats are ordered as their bits are, which are counted in bins.
+2. Entries of the groups whose maximum reaches that border go through a min-heap of the row's k
    slots. The heap is filled with zeros at the start: only positive values enter, so the ReLU that
    follows a TopK costs nothing.
 3. The heap is unwound into decreasing order. Slots that stay empty have value 0 and index 0.
 
 `select_above` takes all entries above a bound: each row is counted, then filled.
+
+`select_half` is given pre-activations in bf16. What reaches the border of as many maxima as there
+are to be candidates is computed again in fp32, and the k largest of that are the row's code.
+
+`keep_top` leaves the k largest positive entries of each row where they are and clears the others.
 """
 
 from __future__ import annotations
@@ -20,9 +26,12 @@ from jaxtyping import Float, Int
 from numba import prange
 from torch import Tensor
 
+from inscape.dictionary.code import RaggedCode
 from inscape.dictionary.kernels._jit import array, compiled, parallel, runs_here
+from inscape.dictionary.kernels.decode import value_gradients
 
-_BLOCK = 16
+_GROUP = 16
+_BINS = 1024
 
 
 def select_top(
@@ -51,13 +60,13 @@ def select_top(
         indices = torch.empty((rows, k), dtype=torch.int64, device=pre.device)
         values = torch.empty((rows, k), dtype=pre.dtype, device=pre.device)
     if not runs_here(pre, values):
-        if gpu.serves(pre, values):
+        if gpu.serves(indices, values):  # the pre-activations may be in bf16
             found, best = gpu.select_top(pre, k, columns)
         else:
             found, best = select_top_plain(pre, k, columns=columns)
         return indices.copy_(found), values.copy_(best)
     if columns is None:
-        _select(array(pre), array(indices), array(values))
+        _select(array(pre), array(pre.view(torch.int32)), array(indices), array(values))
     else:
         _select_columns(array(pre), array(columns), array(indices), array(values))
     return indices, values
@@ -109,6 +118,63 @@ def select_above_plain(
     chosen = pre > bound
     rows, indices = chosen.nonzero(as_tuple=True)
     return chosen.sum(1), indices, pre[rows, indices]
+
+
+def select_half(
+    pre: Float[Tensor, "batch d_dict"],
+    x: Float[Tensor, "batch d_in"],
+    W_enc: Float[Tensor, "d_dict d_in"],
+    b_enc: Float[Tensor, " d_dict"],
+    candidates: int,
+    indices: Int[Tensor, "batch k"],
+    values: Float[Tensor, "batch k"],
+) -> None:
+    """The k largest positive pre-activations of each row, in decreasing order, in fp32.
+
+    Args:
+        pre: the pre-activations in bf16. x, W_enc, b_enc: what they are made of, in fp32.
+        candidates: how many entries of a row are computed again, at least.
+        indices, values: filled; a slot that found no positive value holds index 0, value 0.
+    """
+    if runs_here(x, W_enc, b_enc, values):
+        keys = array(pre.view(torch.int16))
+        _select_half(
+            keys, array(x.contiguous()), array(W_enc), array(b_enc), candidates,
+            array(indices), array(values),
+        )  # fmt: skip
+        return
+    found, best = select_half_plain(pre, x, W_enc, b_enc, candidates, values.shape[1])
+    indices.copy_(found)
+    values.copy_(best)
+
+
+def select_half_plain(
+    pre: Float[Tensor, "batch d_dict"],
+    x: Float[Tensor, "batch d_in"],
+    W_enc: Float[Tensor, "d_dict d_in"],
+    b_enc: Float[Tensor, " d_dict"],
+    candidates: int,
+    k: int,
+) -> tuple[Int[Tensor, "batch k"], Float[Tensor, "batch k"]]:
+    """`select_half` by the other functions of this package: its reference, and what a graphics card
+    runs."""
+    places, guesses = select_top(pre, min(candidates, pre.shape[1]))
+    indptr = torch.arange(len(pre) + 1, device=pre.device) * places.shape[1]
+    code = RaggedCode(indptr, places.flatten(), guesses.float().flatten())
+    exact = value_gradients(code, W_enc, x.contiguous()).view(places.shape) + b_enc[places]
+    chosen, best = select_top(torch.where(guesses > 0, exact, 0.0), k)
+    return torch.where(best > 0, places.gather(1, chosen), 0), best
+
+
+def keep_top(pre: Float[Tensor, "batch n"], k: int) -> Float[Tensor, "batch n"]:
+    """The k largest positive entries of each row stay, in place; of equal ones the first."""
+    if k >= pre.shape[1]:
+        return pre.relu_()
+    if runs_here(pre):
+        _keep_top(array(pre), array(pre.view(torch.int32)), k)
+        return pre
+    best, found = pre.relu().topk(k, dim=1)
+    return pre.zero_().scatter_(1, found, best)
 
 
 @parallel
@@ -167,47 +233,142 @@ def _unwind(values, indices):
 
 @compiled
 @no_type_check
-def _floor(line, tops, heap, places):
-    """Fills the maxima of whole blocks; returns the k-th largest of them (0 if there are fewer)."""
-    heap[:] = np.float32(0.0)
-    for number in range(len(tops)):
-        block = line[number * _BLOCK : number * _BLOCK + _BLOCK]
-        top = np.float32(0.0)
-        for i in range(_BLOCK):
-            value = block[i]
-            top = value if value > top else top
-        tops[number] = top
-    for number in range(len(tops)):
-        if tops[number] > heap[0]:
-            _replace_minimum(tops[number], number, heap, places, len(heap))
-    return heap[0]
+def _maxima(line, tops):
+    """The greatest key of each group, 0 at least; group g has the entries g, g + groups, ..., so
+    that many groups are compared at a time."""
+    groups = len(tops)
+    tops[:] = 0
+    for number in range(_GROUP):
+        part = line[number * groups : (number + 1) * groups]
+        for group in range(groups):
+            tops[group] = max(tops[group], part[group])
+
+
+@compiled
+@no_type_check
+def _range(keys):
+    """The least positive key, the greatest, and how many are positive."""
+    low, high, number = np.int32(2**31 - 1), np.int32(0), 0
+    for i in range(len(keys)):
+        key = np.int32(keys[i])
+        high = max(high, key)
+        low = min(low, key if key > 0 else np.int32(2**31 - 1))
+        number += key > 0
+    return low, high, number
+
+
+@compiled
+@no_type_check
+def _border(keys, count, bins):
+    """A border that the `count` largest keys reach, and few others: keys are counted in bins. Also
+    how many lie in the bins above it, and the end of the border's bin. 1 where fewer are positive.
+    """
+    low, high, number = _range(keys)
+    if number < count:
+        return np.int32(1), 0, np.int32(1)
+    shift = np.int32(0)
+    while (high - low) >> shift >= _BINS:
+        shift += np.int32(1)
+    last = (high - low) >> shift
+    for place in range(last + 1):
+        bins[place] = 0
+    for i in range(len(keys)):
+        if keys[i] > 0:
+            bins[(keys[i] - low) >> shift] += 1
+    place, above = last, 0
+    while above + bins[place] < count:
+        above += bins[place]
+        place -= 1
+    return np.int32(low + (place << shift)), above, np.int32(low + ((place + 1) << shift))
 
 
 @parallel
 @no_type_check
-def _select(pre, indices, values):
+def _select(pre, keys, indices, values):
     num_rows, width = pre.shape
     k = indices.shape[1]
-    num_blocks = width // _BLOCK
+    groups = width // _GROUP
     for row in prange(num_rows):
         line = pre[row]
         best = values[row]
         where = indices[row]
-        tops = np.empty(num_blocks, np.float32)
-        floor = _floor(line, tops, best, where)
+        tops = np.empty(groups, np.int32)
+        _maxima(keys[row], tops)
+        border = _border(tops, k, np.empty(_BINS, np.int32))[0]
         best[:] = np.float32(0.0)
         where[:] = 0
-        for number in range(num_blocks):
-            if tops[number] >= floor and tops[number] > best[0]:
-                start = number * _BLOCK
-                block = line[start : start + _BLOCK]
-                for i in range(_BLOCK):
-                    if block[i] >= floor and block[i] > best[0]:
-                        _replace_minimum(block[i], start + i, best, where, k)
-        for j in range(num_blocks * _BLOCK, width):
+        for group in range(groups):
+            if tops[group] >= border:
+                for j in range(group, groups * _GROUP, groups):
+                    if line[j] > best[0]:
+                        _replace_minimum(line[j], j, best, where, k)
+        for j in range(groups * _GROUP, width):
             if line[j] > best[0]:
                 _replace_minimum(line[j], j, best, where, k)
         _unwind(best, where)
+
+
+@compiled
+@no_type_check
+def _dot(x, weight):
+    total = np.float32(0.0)
+    for i in range(len(x)):
+        total += x[i] * weight[i]
+    return total
+
+
+@parallel
+@no_type_check
+def _select_half(keys, x, W_enc, b_enc, candidates, indices, values):
+    num_rows, width = keys.shape
+    k = indices.shape[1]
+    groups = width // _GROUP
+    for row in prange(num_rows):
+        line = keys[row]
+        best = values[row]
+        where = indices[row]
+        tops = np.empty(groups, np.int16)
+        _maxima(line, tops)
+        border = _border(tops, candidates, np.empty(_BINS, np.int32))[0]
+        best[:] = np.float32(0.0)
+        where[:] = 0
+        for group in range(groups):
+            if tops[group] >= border:
+                for j in range(group, groups * _GROUP, groups):
+                    if line[j] >= border:
+                        exact = _dot(x[row], W_enc[j]) + b_enc[j]
+                        if exact > best[0]:
+                            _replace_minimum(exact, j, best, where, k)
+        for j in range(groups * _GROUP, width):
+            if line[j] >= border:
+                exact = _dot(x[row], W_enc[j]) + b_enc[j]
+                if exact > best[0]:
+                    _replace_minimum(exact, j, best, where, k)
+        _unwind(best, where)
+
+
+@parallel
+@no_type_check
+def _keep_top(pre, keys, k):
+    for row in prange(pre.shape[0]):
+        line = pre[row]
+        border, above, end = _border(keys[row], k, np.empty(_BINS, np.int32))
+        places = np.empty(k, np.int64)
+        values = np.zeros(max(k - above, 1), np.float32)  # what the border's bin may give
+        if border > 1:
+            for j in range(len(line)):
+                if keys[row, j] >= border and keys[row, j] < end and line[j] > values[0]:
+                    _replace_minimum(line[j], j, values, places, k - above)
+        least = values[0]
+        ties = 0
+        for i in range(len(values)):
+            ties += values[i] == least
+        for j in range(len(line)):
+            value = line[j]
+            line[j] = value if value > least else np.float32(0.0)
+            if value == least and value > 0.0 and ties > 0:
+                line[j] = value
+                ties -= 1
 
 
 @parallel

@@ -11,9 +11,9 @@ import torch
 
 from inscape.dictionary.code import Code
 from inscape.dictionary.kernels.adam import AdamStep, adam
-from inscape.dictionary.kernels.decode import decode, value_gradients
+from inscape.dictionary.kernels.decode import decode, reconstruct, value_gradients
 from inscape.dictionary.kernels.gradients import CodeGradient, weight_gradients
-from inscape.dictionary.kernels.select import select_above, select_top
+from inscape.dictionary.kernels.select import keep_top, select_above, select_half, select_top
 
 
 def compile_kernels() -> None:
@@ -24,7 +24,10 @@ def compile_kernels() -> None:
     code = Code(*select_top(pre, 2)).ragged()
     select_top(pre, 1, columns=torch.arange(3))
     select_above(pre, torch.zeros(1))
+    select_half(pre.bfloat16(), x, weight, weight[:, 0].contiguous(), 2, *select_top(pre, 1))
+    keep_top(pre.clone(), 2)
     out = decode(code, weight)
+    reconstruct(code, weight, weight[0], out)
     given = CodeGradient(code, value_gradients(code, weight, out), out)
     weight_gradients([given], x, weight, project=False)
     adam(weight.clone(), weight, weight.clone(), weight.clone(), AdamStep(step=1, lr=0.1))

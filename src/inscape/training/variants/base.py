@@ -26,8 +26,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inscape.core import Config
-from inscape.dictionary import Above, DictionaryConfig, Encoder, RaggedCode, TopSlots
-from inscape.dictionary.kernels import CodeGradient, RowTerms
+from inscape.dictionary import (
+    Above,
+    Code,
+    DenseCode,
+    DictionaryConfig,
+    Encoder,
+    RaggedCode,
+    TopSlots,
+)
+from inscape.dictionary.kernels import CodeGradient, RowTerms, keep_top
 from inscape.training.ranks import Ranks
 
 Weights = Mapping[str, Tensor]
@@ -59,7 +67,7 @@ class Selected:
     """
 
     code: RaggedCode
-    dead: RaggedCode | None = None
+    dead: RaggedCode | DenseCode | None = None
     own: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -121,6 +129,8 @@ class Variant(ABC):
     beta1: ClassVar[float] = 0.9
     aux_weight: ClassVar[float] = 1 / 32
     """The default weight of the auxiliary loss."""
+    half: ClassVar[bool] = False
+    """Whether it knows an encoder whose product is made in bf16."""
 
     def __init__(self, shape: DictionaryConfig, options: Any, num_steps: int) -> None:
         self.shape, self.options, self.num_steps = shape, options, num_steps
@@ -164,28 +174,62 @@ class Variant(ABC):
         """The kind of the finished dictionary, and its weights (with "threshold" for that kind)."""
 
 
-class Dead:
-    """The largest entries of each row among the dead features, chunk by chunk; none without any."""
+DENSE = 8
+"""The dead features' code is a dense matrix where it has at most so many features for each entry of
+a row that is wanted: matrix products are that much faster than gathered rows."""
 
-    def __init__(self, rows: Rows) -> None:
-        self.ranks = rows.ranks
+
+class Dead:
+    """The largest entries of each row among the dead features, chunk by chunk; none without any.
+
+    With `half` the features' own product is made, in bf16, instead of reading their columns of the
+    chunks.
+    """
+
+    def __init__(self, rows: Rows, *, half: bool = False) -> None:
+        self.rows, self.half = rows, half
         total = int(rows.ranks.over_features(torch.tensor(len(rows.dead))))
-        width = min(rows.aux_k, total)
-        self.slots = TopSlots(rows.x, width, rows.dead) if width else None
+        self.width = min(rows.aux_k, total)
+        dense = rows.ranks.num_features == 1 and self.width > 0 and total <= DENSE * self.width
+        self.values = rows.x.new_empty((len(rows.x), total)) if dense else None
+        self.slots = None
+        if self.width and not dense:
+            self.slots = TopSlots(rows.x, self.width, None if half else rows.dead)
 
     def add(self, part: slice, pre: Float[Tensor, "rows d_dict"]) -> None:
         """Take the next chunk."""
-        if self.slots is not None:
+        if self.values is not None:
+            torch.index_select(pre, 1, self.rows.dead, out=self.values[part])
+        elif self.slots is not None:
             self.slots.add(part, pre)
 
-    def code(self) -> RaggedCode | None:
+    def product(self, weights: Weights) -> None:
+        """Take all rows at once, of a product of the dead features alone."""
+        x, dead = self.rows.x, self.rows.dead
+        if self.values is not None:
+            low = x.bfloat16() @ weights["W_enc"][dead].bfloat16().T
+            torch.add(low, weights["b_enc"][dead], out=self.values)
+        elif self.slots is not None:
+            own = weights["W_enc"][dead], weights["b_enc"][dead]
+            for part, pre in Encoder().chunks(x, *own):
+                self.slots.add(part, pre)
+
+    def code(self) -> RaggedCode | DenseCode | None:
         """What was found, None without dead features."""
-        return None if self.slots is None else self.ranks.top(self.slots.code).ragged()
+        if self.values is not None:
+            return DenseCode(self.rows.dead, keep_top(self.values, self.width))
+        if self.slots is None:
+            return None
+        code = self.slots.code
+        if self.half and len(self.rows.dead):
+            chosen = torch.where(code.values > 0, self.rows.dead[code.indices], 0)
+            code = Code(chosen, code.values)
+        return self.rows.ranks.top(code).ragged()
 
 
 def above(
     encoder: Encoder, rows: Rows, weights: Weights, bound: Float[Tensor, " d_dict_or_one"]
-) -> tuple[RaggedCode, RaggedCode | None]:
+) -> tuple[RaggedCode, RaggedCode | DenseCode | None]:
     """The entries whose pre-activation is above a bound, and those of the dead features."""
     found, dead = Above(bound), Dead(rows)
     for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):

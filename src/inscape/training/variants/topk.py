@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from inscape.dictionary import Encoder, TopSlots
+from inscape.dictionary import Code, Encoder, TopSlots
 from inscape.training.variants.base import Dead, Rows, Selected, Variant, Weights
 
 
@@ -17,14 +17,24 @@ class TopK(Variant):
     """Every row has k slots of its own."""
 
     name: ClassVar[str] = "topk"
+    half: ClassVar[bool] = True
 
     def select(self, encoder: Encoder, rows: Rows, weights: Weights) -> Selected:
         """The k largest positive entries of each row."""
+        if encoder.half:
+            code, dead = self._half(encoder, rows, weights)
+            return Selected(rows.ranks.top(code).ragged(), dead.code())
         top, dead = TopSlots(rows.x, self.target), Dead(rows)
         for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):
             top.add(part, pre)
             dead.add(part, pre)
         return Selected(rows.ranks.top(top.code).ragged(), dead.code())
+
+    def _half(self, encoder: Encoder, rows: Rows, weights: Weights) -> tuple[Code, Dead]:
+        """The same, found by a product in bf16."""
+        dead = Dead(rows, half=True)
+        dead.product(weights)
+        return encoder.top_half(rows.x, weights["W_enc"], weights["b_enc"], self.target), dead
 
     def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:
         """The same, row by row."""
