@@ -26,15 +26,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inscape.core import DataError, InputError
+from inscape.core import DataError
 from inscape.dictionary import DictionaryConfig, Encoder, RaggedCode, kernels
 from inscape.dictionary.kernels import AdamStep, CodeGradient, WeightGradients
 from inscape.training.config import TrainConfig
-from inscape.training.ranks import Ranks
+from inscape.training.ranks import WHOLE, Ranks
 from inscape.training.variants import Penalty, Reconstruction, Rows, Selected, Variant
 
-WHOLE = ("b_dec", "W_skip")
-"""The parameters that belong to no feature."""
 _TINY = 1e-12
 
 
@@ -88,11 +86,7 @@ class Trainer:
         ranks: Ranks | None = None,
     ) -> None:
         self.ranks = ranks or Ranks()
-        if shape.d_dict % self.ranks.num_features:
-            raise InputError(
-                f"{shape.d_dict} features cannot be shared {self.ranks.num_features} ways",
-                expected=f"a multiple of {self.ranks.num_features}",
-            )
+        self.ranks.check(shape.d_dict)
         self.shape = shape
         self.config = config
         self.variant: Variant = config.make_variant(shape)
@@ -118,6 +112,10 @@ class Trainer:
         if self.ranks.num_features == 1 or key in WHOLE:
             return whole.contiguous()
         return whole[self.ranks.shard(self.shape.d_dict)].clone()  # the rest is let go of
+
+    def num_dead(self) -> int:
+        """How many features are dead, over all processes; each of them has to ask."""
+        return int(self.ranks.over_features((self.silent_tokens >= self.config.dead_window).sum()))
 
     @property
     def dead(self) -> Int[Tensor, " num_dead"]:
