@@ -129,7 +129,7 @@ def train_many(
         raise InputError(f"two dictionaries would be written to {twice}", expected="one for each")
     ranks = ranks or Ranks()
     runs = [_Run(store, job, ranks) for job in jobs]
-    ranks.any()  # nobody begins to write while another one looks for what is there
+    ranks.meet()  # nobody begins to write while another one looks for what is there
     groups: dict[tuple[int, int], list[_Run]] = defaultdict(list)
     for run in runs:
         if run.done is None:
@@ -223,7 +223,7 @@ class _Run:
         made = self.now()
         if made is not None:
             made.save(self.job.out, extra_files={LOG: self.partial / LOG})
-        self.ranks.any()
+        self.ranks.meet()
         self.done = made or Dictionary.open(self.job.out)
         del self.trainer, self.view
 
@@ -285,7 +285,7 @@ def _enter(stack: ExitStack, run: _Run) -> None:
         stack.enter_context(lock(run.partial))
         for listener in run.job.listeners:
             stack.callback(listener.end)
-    run.ranks.any()
+    run.ranks.meet()
     if not run.partial.is_dir():
         raise StorageError(
             f"{run.partial} is not to be seen from this process",

@@ -93,6 +93,10 @@ class Ranks:
         """The sum over all processes."""
         return value
 
+    def meet(self) -> None:
+        """Wait until all processes are here."""
+        self.over_all(0.0)
+
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Of each flag, whether one of the processes has it set."""
         return flags

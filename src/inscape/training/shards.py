@@ -47,7 +47,7 @@ def write_shards(
         if ranks.first:
             with disk_errors(path):
                 temporary.mkdir()
-        ranks.any()
+        ranks.meet()
         writer = HuggingFaceStorageWriter(str(temporary), save_distributed=True)
         with disk_errors(path), _failures(path, "write"):
             save(tensors, storage_writer=writer)
@@ -55,7 +55,7 @@ def write_shards(
             with disk_errors(path):
                 write_json(temporary / STATE, {**state, "files": _sizes(temporary)})
                 os.rename(temporary, path)
-        ranks.any()  # nobody goes on before it is there
+        ranks.meet()  # nobody goes on before it is there
     finally:
         if ranks.first:
             shutil.rmtree(temporary, ignore_errors=True)
