@@ -25,7 +25,8 @@ from inscape.training.ranks import Mesh, Ranks
 
 MEETING = timedelta(minutes=30)
 """How long one process waits for another, in the beginning and at any step."""
-GRACE = timedelta(seconds=3)
+GRACE = 3.0
+"""Seconds that the cause of an end has to speak before those who saw its effect."""
 _ENDED = "ended"
 _meetings = itertools.count()
 
@@ -103,8 +104,9 @@ def _end(error: BaseException, store: Any, number: int, world: int) -> None:
     first = own
     with suppress(RuntimeError):  # the store may have ended with the process that held it
         if isinstance(error, PeerError):
-            with suppress(RuntimeError):
-                store.wait([_ENDED], GRACE)
+            until = time.monotonic() + GRACE
+            while time.monotonic() < until and not store.check([_ENDED]):
+                time.sleep(0.05)
         first = store.compare_set(_ENDED, "", own).decode()
     _note(first.partition(" ")[2])
     if known and first != own:

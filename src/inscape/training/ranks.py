@@ -137,7 +137,7 @@ def peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        first = str(error).partition("\n")[0].rpartition("] ")[2]
+        first = str(error).partition("\n")[0].rpartition("] ")[2].partition(". ")[0]
         raise PeerError(
             f"another process has ended, or cannot be reached ({first})",
             next_step="run the same command again: it goes on from the last checkpoint",
