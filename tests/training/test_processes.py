@@ -162,7 +162,7 @@ def test_the_command_goes_on_after_a_full_disk_and_a_killed_process(
 ) -> None:
     """And comes to what one process comes to undisturbed."""
     (tmp_path / "faulty.py").write_text(FAULTY)
-    command = ["train", store, *TINY, "--tokens", "6400", "--json", "--out"]
+    command = ["train", store, *TINY, "--tokens", "3840", "--json", "--out"]
     assert shell.main([*map(str, command), str(tmp_path / "one")]) == 0
     command += [tmp_path / "two", "--feature-shards", 2]
     told = {

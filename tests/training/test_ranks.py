@@ -14,6 +14,7 @@ import torch
 
 from inscape.core import InputError
 from inscape.training.check import CASES
+from inscape.training.initial import _normal
 from inscape.training.ranks import Ranks
 
 WORKER = """
@@ -120,3 +121,13 @@ def test_features_that_cannot_be_shared_are_refused() -> None:
     config = TrainConfig(d_dict=8, k=2, tokens=100, batch_size=10)
     with pytest.raises(InputError, match="8 features cannot be shared 3 ways"):
         Trainer(shape, config, {}, Three())
+
+
+@pytest.mark.parametrize(("rows", "width"), [(5000, 3), (8193, 7), (4096, 16), (2, 20)])
+def test_the_first_weights_are_the_same_for_any_share_of_the_features(
+    rows: int, width: int
+) -> None:
+    whole = torch.randn((rows, width), generator=torch.Generator().manual_seed(3))
+    for part in (slice(0, rows), slice(rows // 2, rows), slice(0, rows // 2)):
+        found = _normal(rows, width, torch.Generator().manual_seed(3), part)
+        assert torch.equal(found, whole[part])

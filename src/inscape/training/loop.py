@@ -174,7 +174,8 @@ class _Run:
     def begin(self) -> None:
         """The state of the start, or of the last checkpoint; its folder is locked already."""
         self.view = View(self.store, self.shape, self.job.config)
-        self.trainer = Trainer(self.shape, self.job.config, self.view.initial(), self.ranks)
+        weights = self.view.initial(self.ranks.shard(self.shape.d_dict))
+        self.trainer = Trainer(self.shape, self.job.config, weights, self.ranks)
         log_bytes = load_checkpoint(self.partial, self.trainer, self.made_from)
         told = self.job.listeners if self.ranks.first else ()
         path = self.partial / LOG if self.ranks.first else None

@@ -108,8 +108,9 @@ class Trainer:
         self._storage: WeightGradients | None = None
 
     def _own(self, key: str, whole: Tensor) -> Tensor:
-        """This process's part of a parameter, or of its moments: its features; all of the rest."""
-        if self.ranks.num_features == 1 or key in WHOLE:
+        """This process's part of a parameter: its features, if it is not that part already; all of
+        what belongs to no feature."""
+        if self.ranks.num_features == 1 or key in WHOLE or len(whole) < self.shape.d_dict:
             return whole.contiguous()
         return whole[self.ranks.shard(self.shape.d_dict)].clone()  # the rest is let go of
 
