@@ -28,7 +28,15 @@ rank, world, features, folder = sys.argv[1:5]
 distributed.init_process_group(
     "gloo", init_method="file://" + folder + "/meeting", rank=int(rank), world_size=int(world)
 )
-found = run(Mesh(int(features)))
+mesh, number = Mesh(int(features)), int(rank)
+assert mesh.any(number == 1, False, True) == (True, False, True)
+assert mesh.least(float(number) - 2) == -2 and mesh.least(float("inf")) == float("inf")
+whole = {"W_enc": torch.arange(16.0).view(8, 2), "b_dec": torch.ones(2)}
+own = {"W_enc": whole["W_enc"][mesh.shard(8)], "b_dec": whole["b_dec"]}
+gathered = mesh.gathered(own)
+assert (gathered is None) == (number > 0)
+assert gathered is None or all(torch.equal(gathered[key], whole[key]) for key in whole)
+found = run(mesh)
 if int(rank) == 0:
     torch.save(found, folder + "/found.pt")
 distributed.barrier()

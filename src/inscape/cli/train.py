@@ -34,6 +34,19 @@ Setting = Annotated[
     typer.Option(metavar="NAME=VALUE", help="Store: a setting of the variant's own, repeatable."),
 ]
 
+Skip = Annotated[
+    bool, typer.Option("--skip", help="Store: a linear skip beside a transcoder's features.")
+]
+
+Whiten = Annotated[
+    bool,
+    typer.Option("--whiten", help="Store: let every direction of the activations count alike."),
+]
+
+FeatureShards = Annotated[
+    int, typer.Option(help="Processes that share the features; the others share the rows.")
+]
+
 
 def command(
     context: typer.Context,
@@ -60,13 +73,8 @@ def command(
     lr: Annotated[float | None, typer.Option(help="Store: peak learning rate.")] = None,
     variant: Variant = "topk",
     option: Setting = None,
-    skip: Annotated[
-        bool, typer.Option("--skip", help="Store: a linear skip beside a transcoder's features.")
-    ] = False,
-    whiten: Annotated[
-        bool,
-        typer.Option("--whiten", help="Store: let every direction of the activations count alike."),
-    ] = False,
+    skip: Skip = False,
+    whiten: Whiten = False,
     held_out: Annotated[
         Path | None,
         typer.Option(help="Store: a text on which the loss that is recovered is measured."),
@@ -85,9 +93,7 @@ def command(
     skip_corrupt: Annotated[
         bool, typer.Option("--skip-corrupt", help="Store: leave broken shards out, and name them.")
     ] = False,
-    feature_shards: Annotated[
-        int, typer.Option(help="Processes that share the features; the others share the rows.")
-    ] = 1,
+    feature_shards: FeatureShards = 1,
     dictionary: OnlyThese = None,
     seed: Annotated[int, typer.Option(help="Store: the seed of everything random.")] = 0,
     json: Json = False,

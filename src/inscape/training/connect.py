@@ -35,6 +35,9 @@ _meetings = itertools.count()
 def connected(num_features: int = 1, *, device: str = "cpu") -> Iterator[Ranks]:
     """What the processes of this training are to each other, for the length of a block.
 
+    After an error SIGTERM is ignored: the process is to end, and the launcher, which stops those
+    that are left, is not to cut its last words short.
+
     Args:
         num_features: processes that share the features; the others share the rows of each batch.
         device: "cpu" (gloo) or "cuda" (NCCL).
@@ -60,7 +63,6 @@ def connected(num_features: int = 1, *, device: str = "cpu") -> Iterator[Ranks]:
         yield Mesh(num_features, device=device)
     except (Exception, KeyboardInterrupt) as error:
         if threading.current_thread() is threading.main_thread():
-            # The launcher stops those that are left; there is nothing more to stop.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _end(error, store, number, world)
         raise
@@ -70,6 +72,7 @@ def connected(num_features: int = 1, *, device: str = "cpu") -> Iterator[Ranks]:
 
 def _meet(device: str) -> Any:
     """The store of the processes, once all are there."""
+    import torch
     from torch import distributed
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
@@ -79,6 +82,8 @@ def _meet(device: str) -> Any:
         met, number, world = next(rendezvous("env://", timeout=MEETING))
         # Trainings may follow each other: what one has left in the store is not the next one's.
         store = PrefixStore(f"inscape-{next(_meetings)}", met)
+        if device.startswith("cuda"):
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         distributed.init_process_group(
             "nccl" if device.startswith("cuda") else "gloo",
             store=store, rank=number, world_size=world, timeout=MEETING,
