@@ -57,6 +57,14 @@ def test_batches_are_the_same_from_any_start(store: ActivationStore, memory: int
     assert not torch.equal(other_seed[SITES[0]], wanted[0][SITES[0]])
 
 
+@pytest.mark.parametrize("memory", [0, 1 << 30])
+def test_a_part_of_each_batch_is_those_rows_of_it(store: ActivationStore, memory: int) -> None:
+    whole = islice(store.batches(SITES, 48, seed=5), 12)  # crosses epochs
+    part = store.batches(SITES, 48, seed=5, memory=memory, part=slice(1, None, 3))
+    for one, other in zip(whole, part, strict=False):
+        assert all(torch.equal(one[site][1::3], other[site]) for site in SITES)
+
+
 def test_unknown_site_is_named(store: ActivationStore) -> None:
     with pytest.raises(SiteError, match=r"resid_post\.2"):
         next(store.batches(["resid_post.2"], 8, seed=0))

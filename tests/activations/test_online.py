@@ -175,3 +175,10 @@ def test_what_cannot_be_read_is_refused(model: Model, corpus: list[list[int]]) -
         next(online(model, [[3], []][1:] * 2).batches(SITES, 8, seed=0))
     with pytest.raises(DataError, match="does not exist"):
         next(OnlineActivations(model, "nowhere.txt", SITES).batches(SITES, 8, seed=0))
+
+
+def test_a_part_of_each_batch_is_those_rows_of_it(model: Model, corpus: list[list[int]]) -> None:
+    whole = islice(online(model, corpus).batches(SITES, 48, seed=5), 12)  # crosses rounds
+    part = online(model, corpus).batches(SITES, 48, seed=5, part=slice(1, None, 3))
+    for one, other in zip(whole, part, strict=False):
+        assert all(torch.equal(one[site][1::3], other[site]) for site in SITES)

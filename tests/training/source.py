@@ -43,6 +43,7 @@ class Source:
         epochs: int | None = None,
         start: int = 0,
         memory: int = 0,
+        part: slice = slice(None),
     ) -> Iterator[dict[str, Tensor]]:
         number = start
         rows = len(next(iter(self.data.values())))
@@ -50,7 +51,7 @@ class Source:
             if self.on_batch is not None and epochs is None:
                 self.on_batch(number)
             generator = torch.Generator().manual_seed((seed + number) % 2**62)
-            chosen = torch.randint(rows, (batch_size,), generator=generator)
+            chosen = torch.randint(rows, (batch_size,), generator=generator)[part]
             yield {site: self.data[site][chosen] for site in sites}
             number += 1
 

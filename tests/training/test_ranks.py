@@ -14,6 +14,7 @@ import torch
 
 from inscape.core import InputError
 from inscape.training.check import CASES
+from inscape.training.initial import _normal
 from inscape.training.ranks import Ranks
 
 WORKER = """
@@ -27,7 +28,15 @@ rank, world, features, folder = sys.argv[1:5]
 distributed.init_process_group(
     "gloo", init_method="file://" + folder + "/meeting", rank=int(rank), world_size=int(world)
 )
-found = run(Mesh(int(features)))
+mesh, number = Mesh(int(features)), int(rank)
+assert mesh.any(number == 1, False, True) == (True, False, True)
+assert mesh.least(float(number) - 2) == -2 and mesh.least(float("inf")) == float("inf")
+whole = {"W_enc": torch.arange(16.0).view(8, 2), "b_dec": torch.ones(2)}
+own = {"W_enc": whole["W_enc"][mesh.shard(8)], "b_dec": whole["b_dec"]}
+gathered = mesh.gathered(own)
+assert (gathered is None) == (number > 0)
+assert gathered is None or all(torch.equal(gathered[key], whole[key]) for key in whole)
+found = run(mesh)
 if int(rank) == 0:
     torch.save(found, folder + "/found.pt")
 distributed.barrier()
@@ -120,3 +129,13 @@ def test_features_that_cannot_be_shared_are_refused() -> None:
     config = TrainConfig(d_dict=8, k=2, tokens=100, batch_size=10)
     with pytest.raises(InputError, match="8 features cannot be shared 3 ways"):
         Trainer(shape, config, {}, Three())
+
+
+@pytest.mark.parametrize(("rows", "width"), [(5000, 3), (8193, 7), (4096, 16), (2, 20)])
+def test_the_first_weights_are_the_same_for_any_share_of_the_features(
+    rows: int, width: int
+) -> None:
+    whole = torch.randn((rows, width), generator=torch.Generator().manual_seed(3))
+    for part in (slice(0, rows), slice(rows // 2, rows), slice(0, rows // 2)):
+        found = _normal(rows, width, torch.Generator().manual_seed(3), part)
+        assert torch.equal(found, whole[part])

@@ -121,9 +121,10 @@ class OnlineActivations:
         epochs: int | None = None,
         start: int = 0,
         memory: int = 0,
+        part: slice = slice(None),
     ) -> Iterator[dict[str, Tensor]]:
         """Shuffled fp32 batches over the tokens that count; see `ActivationStore.batches`.
-        `memory` is the source's own here.
+        `memory` is the source's own here, and with a `part` all rows are read still.
 
         Raises:
             DataError: an activation is not finite: document and position are named.
@@ -140,10 +141,10 @@ class OnlineActivations:
                 missing -= end - begin
                 begin = end
                 if not missing:
-                    yield _joined(parts)
+                    yield _joined(parts, part)
                     parts, missing = [], batch_size
         if parts:
-            yield _joined(parts)
+            yield _joined(parts, part)
 
     def _rounds(
         self, seed: int, epochs: int | None, place: int
@@ -270,7 +271,7 @@ def _permutation(size: int, seed: int, what: str, number: int) -> NDArray[np.int
     return found
 
 
-def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _joined(parts: list[dict[str, Tensor]], rows: slice) -> dict[str, Tensor]:
     if len(parts) == 1:
-        return parts[0]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return {name: x[rows] for name, x in parts[0].items()}
+    return {name: torch.cat([part[name] for part in parts])[rows] for name in parts[0]}

@@ -130,6 +130,7 @@ class ActivationStore:
         epochs: int | None = None,
         start: int = 0,
         memory: int = _MEMORY,
+        part: slice = slice(None),
     ) -> Iterator[dict[str, Tensor]]:
         """Shuffled fp32 batches over the tokens that count.
 
@@ -140,6 +141,7 @@ class ActivationStore:
             epochs: how often each token is seen (the last batch may be short); endless by default.
             start: number of the first batch, to go on after an interruption.
             memory: sites that fit into this many bytes in bf16 are held, others read when needed.
+            part: the rows of each batch that are wanted; the others are not read.
 
         Raises:
             DataError: an activation is not finite: shard and row are named.
@@ -162,10 +164,10 @@ class ActivationStore:
                     epoch = place // len(kept)
                     order = kept[_permutation(len(kept), seed, epoch)]
                 first = place % len(kept)
-                part = order[first : first + end - place]
-                parts.append(part)
-                place += len(part)
-            yield self._batch(names, np.concatenate(parts), held)
+                rows = order[first : first + end - place]
+                parts.append(rows)
+                place += len(rows)
+            yield self._batch(names, np.concatenate(parts)[part], held)
 
     def _batch(
         self, names: list[str], rows: NDArray[Any], held: dict[str, Tensor] | None

@@ -26,7 +26,7 @@ from inscape.features import FeatureIndex, build_index
 from inscape.labels import Labels, label
 from inscape.model import Model
 from inscape.storage import lock
-from inscape.training import TrainConfig, train
+from inscape.training import Ranks, TrainConfig, train
 
 STORE = "corpus"
 Step = Callable[[str], AbstractContextManager[None]]
@@ -145,8 +145,11 @@ def harvest_atlas(atlas: Atlas, text: Path) -> ActivationStore:
     )
 
 
-def train_atlas(atlas: Atlas, names: Iterable[str] | None = None) -> list[Dictionary]:
-    """Step 3: the dictionaries of the atlas, or those named, that are not finished yet."""
+def train_atlas(
+    atlas: Atlas, names: Iterable[str] | None = None, ranks: Ranks | None = None
+) -> list[Dictionary]:
+    """Step 3: the dictionaries of the atlas, or those named, that are not finished yet; `ranks`
+    are the processes that train them together."""
     store = atlas.store()
     config = settings_of(atlas)
     width = int(atlas.record["model"]["d_model"])
@@ -157,7 +160,8 @@ def train_atlas(atlas: Atlas, names: Iterable[str] | None = None) -> list[Dictio
             continue
         settings = train_settings(width, config, name, transcoder=site_in != site_out)
         folder = atlas.place("dictionaries", name)
-        trained.append(train(store, site_in, site_out, folder, settings, name=name))
+        made = train(store, site_in, site_out, folder, settings, name=name, ranks=ranks)
+        trained.append(made)
     return trained
 
 

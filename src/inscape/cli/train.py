@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +17,9 @@ from inscape.cli.common import (
     print_entries,
     refuse_options,
 )
+
+if TYPE_CHECKING:
+    from inscape.training import Ranks
 
 Variant = Annotated[
     str,
@@ -40,6 +44,19 @@ Precision = Annotated[
         help="Store: fp32, bf16 (TopK; its choice is computed in fp32 again), or auto: "
         "bf16 where it is faster."
     ),
+]
+
+Skip = Annotated[
+    bool, typer.Option("--skip", help="Store: a linear skip beside a transcoder's features.")
+]
+
+Whiten = Annotated[
+    bool,
+    typer.Option("--whiten", help="Store: let every direction of the activations count alike."),
+]
+
+FeatureShards = Annotated[
+    int, typer.Option(help="Processes that share the features; the others share the rows.")
 ]
 
 
@@ -68,13 +85,8 @@ def command(
     lr: Annotated[float | None, typer.Option(help="Store: peak learning rate.")] = None,
     variant: Variant = "topk",
     option: Setting = None,
-    skip: Annotated[
-        bool, typer.Option("--skip", help="Store: a linear skip beside a transcoder's features.")
-    ] = False,
-    whiten: Annotated[
-        bool,
-        typer.Option("--whiten", help="Store: let every direction of the activations count alike."),
-    ] = False,
+    skip: Skip = False,
+    whiten: Whiten = False,
     held_out: Annotated[
         Path | None,
         typer.Option(help="Store: a text on which the loss that is recovered is measured."),
@@ -95,46 +107,52 @@ def command(
     ] = False,
     kernels: Kernels = "auto",
     encoder: Precision = "auto",
+    feature_shards: FeatureShards = 1,
     dictionary: OnlyThese = None,
     seed: Annotated[int, typer.Option(help="Store: the seed of everything random.")] = 0,
     json: Json = False,
 ) -> None:
     """Train what an atlas still lacks, or one dictionary from a store of activations.
 
-    Run again after a stop, it goes on from its last checkpoint.
+    Run again after a stop, it goes on from its last checkpoint. With torchrun, several processes
+    train it together.
     """
     from inscape.core import keep_freed_memory
     from inscape.dictionary.kernels import use_kernels
+    from inscape.training import connected
 
     keep_freed_memory()
     context.with_resource(use_kernels(kernels))
-    if is_atlas(source):
-        refuse_options(context, "Store")
-        result = _train_atlas(source, dictionary)
-    else:
-        refuse_options(context, "Atlas")
-        settings = {"d_dict": d_dict, "k": k, "tokens": tokens, "lr": lr, "seed": seed,
-                    "whiten": whiten, "variant": variant, "options": _options(option or []),
-                    "skip": skip, "encoder": encoder}  # fmt: skip
-        told = _listeners(tensorboard, wandb)
-        settings["batch_size"] = batch_size
-        if is_store(source):
-            refuse_options(context, "Text")
-            activations, opened = _store(source, model, held_out is not None, skip_corrupt)
+    with connected(feature_shards) as ranks:
+        if is_atlas(source):
+            refuse_options(context, "Store")
+            result = _train_atlas(source, dictionary, ranks)
         else:
-            activations, opened = _online(source, (site, to), model, memory)
-        result = [_train(activations, (site, to), out, settings, opened, held_out, told)]
-    print_entries(result, json)
+            refuse_options(context, "Atlas")
+            settings = {"d_dict": d_dict, "k": k, "tokens": tokens, "lr": lr, "seed": seed,
+                        "whiten": whiten, "variant": variant, "options": _options(option or []),
+                        "skip": skip, "batch_size": batch_size, "encoder": encoder}  # fmt: skip
+            told = _listeners(tensorboard, wandb) if ranks.first else []
+            if is_store(source):
+                refuse_options(context, "Text")
+                activations, opened = _store(
+                    source, model, held_out is not None, skip_corrupt, ranks
+                )
+            else:
+                activations, opened = _online(source, (site, to), model, memory)
+            result = [_train(activations, (site, to), out, settings, opened, held_out, told, ranks)]
+        if ranks.first:
+            print_entries(result, json)
 
 
-def _train_atlas(source: Path, names: list[str] | None) -> list[dict[str, Any]]:
+def _train_atlas(source: Path, names: list[str] | None, ranks: Ranks) -> list[dict[str, Any]]:
     from inscape.atlas import Atlas, train_atlas
     from inscape.storage import lock
 
     atlas = Atlas.open(source)
-    with lock(source):
+    with lock(source) if ranks.first else nullcontext():
         return [_shown(found, atlas.place("dictionaries", found.name))
-                for found in train_atlas(atlas, names)]  # fmt: skip
+                for found in train_atlas(atlas, names, ranks)]  # fmt: skip
 
 
 def _listeners(tensorboard: Path | None, wandb: str | None) -> list[Any]:
@@ -144,14 +162,16 @@ def _listeners(tensorboard: Path | None, wandb: str | None) -> list[Any]:
     return found if wandb is None else [*found, WandB(wandb)]
 
 
-def _store(source: Path, model: str | None, held_out: bool, skip_corrupt: bool) -> tuple[Any, Any]:
+def _store(
+    source: Path, model: str | None, held_out: bool, skip_corrupt: bool, ranks: Ranks
+) -> tuple[Any, Any]:
     """Stored activations, and the model where there is something held out to read."""
     from inscape.activations import ActivationStore
     from inscape.core import InputError
     from inscape.model import Model
 
     store = ActivationStore.open(source, skip_corrupt=skip_corrupt)
-    if store.skipped:
+    if store.skipped and ranks.first:
         note(f"left out of {source}: {', '.join(store.skipped)}")
     if held_out != (model is not None):
         raise InputError(
@@ -190,6 +210,7 @@ def _train(
     model: Any,
     held_out: Path | None,
     listeners: list[Any],
+    ranks: Ranks,
 ) -> dict[str, Any]:
     from inscape.atlas import loss_watch
     from inscape.core import InputError
@@ -206,9 +227,11 @@ def _train(
     config = TrainConfig(**settings)
     watch = None if held_out is None else loss_watch(model, held_out)
     made = train(
-        source, site, to or site, out, config, name=out.name, watch=watch, listeners=listeners
-    )
-    if told := missed_target(made):
+        source, site, to or site, out, config,
+        name=out.name, watch=watch, listeners=listeners, ranks=ranks,
+    )  # fmt: skip
+    told = missed_target(made)
+    if told and ranks.first:
         note(told)
     return _shown(made, out)
 

@@ -69,3 +69,7 @@ class MissingExtraError(InscapeError):
 
 class Stopped(InscapeError):
     """Work was stopped on request at a place from which it can go on."""
+
+
+class PeerError(InscapeError):
+    """Another process of the same work has ended, or cannot be reached."""

@@ -61,12 +61,20 @@ class progress:
         description: what is being done, in a word or two.
         total: how many units there are; None when it is not known.
         unit: what is counted ("tokens", "steps", ...).
+        shown: False for a process beside the one that tells of the work.
 
     `advance(n, loss=0.12)` counts `n` units and shows the named figures beside the bar.
     """
 
-    def __init__(self, description: str, total: float | None = None, unit: str = "it") -> None:
-        self.description, self.total, self.unit = description, total, unit
+    def __init__(
+        self,
+        description: str,
+        total: float | None = None,
+        unit: str = "it",
+        *,
+        shown: bool = True,
+    ) -> None:
+        self.description, self.total, self.unit, self.shown = description, total, unit, shown
         self.done = 0.0
         self._display: Progress | None = None
         self._owner = False
@@ -75,7 +83,7 @@ class progress:
 
     def __enter__(self) -> progress:
         self._start = time.monotonic()
-        if progress_wanted():
+        if self.shown and progress_wanted():
             outer = _shown[-1]._display if _shown else None
             self._owner = outer is None
             self._display = outer if outer is not None else _new_display()

@@ -89,13 +89,15 @@ CANDIDATES = 2
 """How many times as many entries as are wanted are computed again after a product in bf16."""
 
 
-def half_is_faster(W_enc: Tensor) -> bool:
+def half_is_faster(entries: int, device: torch.device) -> bool:
     """Whether a product in bf16 saves time here: on a graphics card, or on a processor with
-    instructions for it; and where the product is large beside what is computed again."""
-    if W_enc.numel() < _LARGE:
+    instructions for it; and where the encoder, of so many entries, is large beside what is computed
+    again."""
+    if entries < _LARGE:
         return False
     cpu: Any = torch.cpu
-    return bool(W_enc.is_cuda or cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
+    able = cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
+    return bool(device.type == "cuda" or able)
 
 
 class TopSlots:

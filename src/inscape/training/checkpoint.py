@@ -1,23 +1,31 @@
-"""Checkpoints: the whole state of a run in one file, there as a whole or not at all.
+"""Checkpoints: the whole state of a run, there as a whole or not at all.
 
-Every random draw derives from the seed and the number of the step, so that the step is the data
-cursor and the random state in one; with weights, moments and silent counts it is all there is.
+1. Every random draw derives from the seed and the number of the step, so that the step is the data
+   cursor and the random state in one; with weights, moments and silent counts it is all there is.
+2. One process writes one file. Several write a folder `checkpoint-<step>`, each the parts that it
+   holds (see `shards`).
+3. A run goes on from the later of the two, with any number of processes.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from inscape.core import InputError
-from inscape.storage import read_tensors, tensor_metadata, write_tensors
+from inscape.storage import is_temporary, read_json, read_tensors, tensor_metadata, write_tensors
+from inscape.training.ranks import WHOLE
+from inscape.training.shards import STATE, read_shards, write_shards
 from inscape.training.trainer import Trainer
 
 FILE = "checkpoint.safetensors"
+FOLDER = "checkpoint-"
 VERSION = 1
 _GROUPS = ("weights", "mean", "square")
 
@@ -25,7 +33,7 @@ _GROUPS = ("weights", "mean", "square")
 def save_checkpoint(
     folder: Path, trainer: Trainer, request: dict[str, Any], *, log_bytes: int
 ) -> None:
-    """Write the state of `trainer` after its last step.
+    """Write the state of `trainer` after its last step; each of its processes has to.
 
     Args:
         folder: where the checkpoint is.
@@ -34,22 +42,25 @@ def save_checkpoint(
 
     Raises:
         StorageError: the disk is full; the checkpoint before stays.
+        PeerError: another process has ended, or could not write; the checkpoint before stays.
     """
-    arrays = {
-        f"{group}.{key}": getattr(trainer, group)[key].cpu().numpy()
-        for group in _GROUPS
-        for key in trainer.weights
-    }
-    for key, value in trainer.variant.state.items():
-        arrays[f"variant.{key}"] = value.cpu().numpy()
-    arrays["silent_tokens"] = trainer.silent_tokens.cpu().numpy()
     state = {
         "version": VERSION,
         "step": trainer.num_steps,
         "log_bytes": log_bytes,
         "request": request,
     }
-    write_tensors(folder / FILE, arrays, {"state": json.dumps(state)})
+    path = folder / FILE
+    if trainer.ranks.alone:
+        arrays = {name: value.cpu().numpy() for name, value in _tensors(trainer).items()}
+        write_tensors(path, arrays, {"state": json.dumps(state)})
+    else:
+        path = folder / f"{FOLDER}{trainer.num_steps}"
+        write_shards(path, _sharded(trainer), state, trainer.ranks)
+    if trainer.ranks.first:
+        for old in _places(folder):
+            if old != path:
+                _remove(old)
 
 
 def load_checkpoint(folder: Path, trainer: Trainer, request: dict[str, Any]) -> int:
@@ -59,11 +70,10 @@ def load_checkpoint(folder: Path, trainer: Trainer, request: dict[str, Any]) -> 
         InputError: the checkpoint belongs to another run; the first difference is named.
         StorageError: it is corrupt.
     """
-    path = folder / FILE
-    if not path.is_file():
+    path = _last(folder, trainer)
+    if path is None:
         return 0
-    arrays = read_tensors(path)
-    state = json.loads(tensor_metadata(path)["state"])
+    state = _state(path)
     if state["version"] != VERSION:
         raise InputError(
             f"{path}: found version {state['version']} of a checkpoint, "
@@ -71,16 +81,76 @@ def load_checkpoint(folder: Path, trainer: Trainer, request: dict[str, Any]) -> 
             next_step=f"finish that run with the inscape that began it, or remove {folder}",
         )
     refuse_difference(state["request"], request, folder)
-    for group in _GROUPS:
-        for key in trainer.weights:
-            tensor = getattr(trainer, group)[key]
-            tensor.copy_(torch.from_numpy(np.array(arrays[f"{group}.{key}"])))
-    for key in trainer.variant.state:
-        stored = torch.from_numpy(np.array(arrays[f"variant.{key}"]))
-        trainer.variant.state[key] = stored
-    trainer.silent_tokens.copy_(torch.from_numpy(np.array(arrays["silent_tokens"])))
+    if path.name == FILE:
+        arrays, part = read_tensors(path), trainer.ranks.shard(trainer.shape.d_dict)
+        for name, tensor in _tensors(trainer).items():
+            whole = torch.from_numpy(np.array(arrays[name]))
+            tensor.copy_(whole[part] if _by_feature(name) else whole)
+    else:
+        read_shards(path, _sharded(trainer))
     trainer.num_steps = int(state["step"])
     return int(state["log_bytes"])
+
+
+def _tensors(trainer: Trainer) -> dict[str, Tensor]:
+    """The state by name: what this process holds of it."""
+    found = {
+        f"{group}.{key}": getattr(trainer, group)[key]
+        for group in _GROUPS
+        for key in trainer.weights
+    }
+    found |= {f"variant.{key}": value for key, value in trainer.variant.state.items()}
+    return {**found, "silent_tokens": trainer.silent_tokens}
+
+
+def _by_feature(name: str) -> bool:
+    """Whether the first axis of a part of the state is that of the features."""
+    kind, _, key = name.partition(".")
+    return kind != "variant" and key not in WHOLE
+
+
+def _sharded(trainer: Trainer) -> dict[str, Tensor]:
+    """The state as torch.distributed knows it: parts of a whole."""
+    return {
+        name: trainer.ranks.sharded(tensor) if _by_feature(name) else tensor
+        for name, tensor in _tensors(trainer).items()
+    }
+
+
+def _places(folder: Path) -> list[Path]:
+    """The checkpoints in a folder: one but for a moment."""
+    return [path for path in folder.iterdir() if path.name == FILE or path.name.startswith(FOLDER)]
+
+
+def _state(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself."""
+    if path.name == FILE:
+        return dict(json.loads(tensor_metadata(path)["state"]))
+    return dict(read_json(path / STATE))
+
+
+def _last(folder: Path, trainer: Trainer) -> Path | None:
+    """The last checkpoint. The first process decides, and clears away what a stop left."""
+    step = 0  # below zero for that of several processes
+    if trainer.ranks.first:
+        for left in list(folder.iterdir()):
+            if is_temporary(left.name):
+                _remove(left)
+        for path in _places(folder):
+            found = int(_state(path)["step"])
+            if found > abs(step):
+                step = found if path.name == FILE else -found
+    step = int(trainer.ranks.over_all(step))
+    if not step:
+        return None
+    return folder / (FILE if step > 0 else f"{FOLDER}{-step}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def refuse_difference(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:

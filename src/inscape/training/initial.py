@@ -9,6 +9,8 @@ from torch import Tensor
 from inscape.core import seeded
 from inscape.dictionary import DictionaryConfig
 
+_PIECE = 4096
+
 
 def initial_weights(
     shape: DictionaryConfig,
@@ -16,6 +18,7 @@ def initial_weights(
     sample: Float[Tensor, "tokens d_in"],
     target_mean: Float[Tensor, " d_out"],
     seed: int,
+    part: slice | None = None,
 ) -> dict[str, Tensor]:
     """The published starting point, by parameter name.
 
@@ -28,19 +31,39 @@ def initial_weights(
     Args:
         sample: scaled activations that the encoder reads.
         target_mean: mean of the scaled target.
+        part: the features that are wanted, all by default.
     """
     generator = torch.Generator().manual_seed(seeded(seed, "weights") % 2**62)
-    encoder = torch.randn((shape.d_dict, shape.d_in), generator=generator)
+    encoder = _normal(shape.d_dict, shape.d_in, generator, part or slice(0, shape.d_dict))
     encoder /= encoder.norm(dim=1, keepdim=True)
     if shape.transcoder:
-        decoder = torch.zeros((shape.d_dict, shape.d_out))
+        decoder = torch.zeros((len(encoder), shape.d_out))
         offset = target_mean.float().clone()
         biases = -(encoder @ sample.mean(0))
     else:
         decoder = encoder.clone()
         offset = geometric_median(sample)
-        biases = torch.zeros(shape.d_dict)
+        biases = torch.zeros(len(encoder))
     return {"W_enc": encoder, "b_enc": biases, "W_dec": decoder, "b_dec": offset}
+
+
+def _normal(rows: int, width: int, generator: torch.Generator, part: slice) -> Tensor:
+    """Rows `part` of what torch.randn((rows, width)) draws, without room for the others.
+
+    torch draws 16 numbers at a time: pieces of a multiple of 16 are those of the whole.
+    """
+    found = torch.empty((part.stop - part.start, width))
+    start = 0
+    while start < rows:
+        stop = start + _PIECE
+        if (rows - stop) * width < 16:
+            stop = rows
+        drawn = torch.randn((stop - start, width), generator=generator)
+        first, last = max(start, part.start), min(stop, part.stop)
+        if first < last:
+            found[first - part.start : last - part.start] = drawn[first - start : last - start]
+        start = stop
+    return found
 
 
 def geometric_median(

@@ -19,7 +19,8 @@ class TrainingLog:
     """Appends lines to a file that a resumed run cuts back to its checkpoint.
 
     Args:
-        path: the file. size: how much of it counts; the rest is cut off.
+        path: the file, None where another process writes it. size: how much of it counts; the rest
+            is cut off.
 
     Attributes:
         last: the last line written.
@@ -30,19 +31,22 @@ class TrainingLog:
     """
 
     def __init__(
-        self, path: Path, size: int, config: TrainConfig, listeners: Sequence[Listener] = ()
+        self, path: Path | None, size: int, config: TrainConfig, listeners: Sequence[Listener] = ()
     ) -> None:
         self.path = path
         self.listeners = listeners
         self.config = config
         self._pending: list[StepMetrics] = []
         self._since = time.monotonic()
+        self.last: dict[str, Any] = {}
+        if path is None:
+            return
         with disk_errors(path):
             path.touch()
             with open(path, "r+b") as file:
                 file.truncate(size)
-        lines = path.read_text().splitlines()
-        self.last: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+        if lines := path.read_text().splitlines():
+            self.last = json.loads(lines[-1])
 
     def add(
         self,
@@ -51,7 +55,7 @@ class TrainingLog:
         held_out: Mapping[str, float] | None = None,
     ) -> None:
         """Note one step; every `log_every` steps, at the end, and where something was measured on a
-        held-out set, a line is written."""
+        held-out set, a line is written. Each process of a training has to."""
         self._pending.append(metrics)
         step = trainer.num_steps
         if step % self.config.log_every and step != self.config.num_steps and held_out is None:
@@ -59,7 +63,7 @@ class TrainingLog:
         seconds = max(time.monotonic() - self._since, 1e-9)
         tokens = step * self.config.batch_size
         window = self.config.dead_window
-        dead = len(trainer.dead) / trainer.shape.d_dict if tokens >= window else None
+        dead = trainer.num_dead() / trainer.shape.d_dict if tokens >= window else None
         self.last = {
             "step": step,
             "tokens": tokens,
@@ -71,8 +75,9 @@ class TrainingLog:
         }
         if held_out is not None:
             self.last["held_out"] = dict(held_out)
-        with disk_errors(self.path), open(self.path, "a") as file:
-            file.write(json.dumps(self.last) + "\n")
+        if self.path is not None:
+            with disk_errors(self.path), open(self.path, "a") as file:
+                file.write(json.dumps(self.last) + "\n")
         for listener in self.listeners:
             listener.line(self.last)
         self._pending.clear()
@@ -84,4 +89,4 @@ class TrainingLog:
 
     def size(self) -> int:
         """The length of the file in bytes: what a checkpoint records."""
-        return self.path.stat().st_size
+        return 0 if self.path is None else self.path.stat().st_size

@@ -9,6 +9,9 @@
    a checkpoint and stops; after any end, however sudden, the same command goes on from the last
    checkpoint and comes to the same bits.
 5. When one is done, `out` appears as a whole: dictionary.json, weights.safetensors, train.jsonl.
+6. Several processes (see `ranks`, `connect`) take every step together, on their rows and features.
+   The first one logs and writes; all write their part of each checkpoint. Whether to write one, and
+   whether to stop, they tell each other at every step.
 """
 
 from __future__ import annotations
@@ -24,13 +27,14 @@ from typing import Any
 
 from torch import Tensor
 
-from inscape.core import InputError, Stopped, progress, seeded
+from inscape.core import InputError, Stopped, StorageError, progress, seeded
 from inscape.dictionary import Dictionary, DictionaryConfig
 from inscape.storage import lock
 from inscape.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
 from inscape.training.config import TrainConfig
 from inscape.training.listeners import Listener
 from inscape.training.log import TrainingLog
+from inscape.training.ranks import Ranks
 from inscape.training.stopping import interruptible
 from inscape.training.stream import ActivationSource
 from inscape.training.trainer import StepMetrics, Trainer
@@ -85,38 +89,47 @@ def train(
     name: str,
     watch: Watch | None = None,
     listeners: Sequence[Listener] = (),
+    ranks: Ranks | None = None,
 ) -> Dictionary:
     """Train a dictionary and save it at `out`; a finished one is returned.
 
     Args:
         store: where batches come from (an `ActivationStore`).
         site_in, site_out, out, config, name, watch, listeners: see `Job`.
+        ranks: the processes that train it together, each of which makes this call (see
+            `connected`); alone without.
 
     Raises:
         InputError: `out`, or the checkpoint of a stopped run, was made with other settings; a
-            transcoder is to be whitened, or an autoencoder to have a skip.
+            transcoder is to be whitened, or an autoencoder to have a skip; batches or features
+            cannot be shared evenly.
         DataError: an activation, or the loss, is not finite.
         Stopped: Ctrl-C; the same call goes on.
         StorageError: the disk is full; the last checkpoint stays.
+        PeerError: another process has ended; the same call of all of them goes on.
     """
     job = Job(site_in, site_out, Path(out), config, name, watch, tuple(listeners))
-    (dictionary,) = train_many(store, [job])
+    (dictionary,) = train_many(store, [job], ranks)
     return dictionary
 
 
-def train_many(store: ActivationSource, jobs: Sequence[Job]) -> list[Dictionary]:
+def train_many(
+    store: ActivationSource, jobs: Sequence[Job], ranks: Ranks | None = None
+) -> list[Dictionary]:
     """Train several dictionaries, those with the same batches on one pass over them.
 
     Raises:
         InputError: two of them have one folder; and as `train`, for any of them, before any of
             them has begun.
-        DataError, Stopped, StorageError: as `train`.
+        DataError, Stopped, StorageError, PeerError: as `train`.
     """
     folders = [Path(job.out).absolute() for job in jobs]
     if len(set(folders)) < len(folders):
         twice = next(folder for folder in folders if folders.count(folder) > 1)
         raise InputError(f"two dictionaries would be written to {twice}", expected="one for each")
-    runs = [_Run(store, job) for job in jobs]
+    ranks = ranks or Ranks()
+    runs = [_Run(store, job, ranks) for job in jobs]
+    ranks.meet()  # nobody begins to write while another one looks for what is there
     groups: dict[tuple[int, int], list[_Run]] = defaultdict(list)
     for run in runs:
         if run.done is None:
@@ -125,7 +138,7 @@ def train_many(store: ActivationSource, jobs: Sequence[Job]) -> list[Dictionary]
         else:
             run.tidy()
     for (batch_size, seed), members in groups.items():
-        _train_together(store, members, batch_size, seed)
+        _train_together(store, members, batch_size, seed, ranks)
     return [run.finished() for run in runs]
 
 
@@ -146,8 +159,9 @@ def missed_target(dictionary: Dictionary) -> str | None:
 class _Run:
     """One job: what it is made from, and its state while it is trained."""
 
-    def __init__(self, store: ActivationSource, job: Job) -> None:
-        self.store, self.job = store, job
+    def __init__(self, store: ActivationSource, job: Job, ranks: Ranks) -> None:
+        self.store, self.job, self.ranks = store, job, ranks
+        ranks.check(job.config.d_dict, job.config.batch_size)
         self.shape = _shape(store, job)
         self.made_from = _request(store, self.shape, job.config)
         self.partial = job.out.with_name(job.out.name + ".partial")
@@ -160,10 +174,12 @@ class _Run:
     def begin(self) -> None:
         """The state of the start, or of the last checkpoint; its folder is locked already."""
         self.view = View(self.store, self.shape, self.job.config)
-        self.trainer = Trainer(self.shape, self.job.config, self.view.initial())
+        weights = self.view.initial(self.ranks.shard(self.shape.d_dict))
+        self.trainer = Trainer(self.shape, self.job.config, weights, self.ranks)
         log_bytes = load_checkpoint(self.partial, self.trainer, self.made_from)
-        told = self.job.listeners
-        self.log = TrainingLog(self.partial / LOG, log_bytes, self.job.config, told)
+        told = self.job.listeners if self.ranks.first else ()
+        path = self.partial / LOG if self.ranks.first else None
+        self.log = TrainingLog(path, log_bytes, self.job.config, told)
         for listener in told:
             listener.begin(self.job.name, self.trainer.num_steps)
 
@@ -173,16 +189,22 @@ class _Run:
         return self.job.config.num_steps - self.trainer.num_steps
 
     def step(self, batch: dict[str, Tensor]) -> StepMetrics:
-        """The next step."""
+        """The next step, on this process's rows of the batch."""
         metrics = self.trainer.step(*self.view.pair(batch))
         watch, steps = self.job.watch, self.job.config.num_steps
-        due = watch is not None and watch.due(self.trainer.num_steps, steps)
-        self.log.add(self.trainer, metrics, watch.measure(self.now()) if watch and due else None)
+        figures: Mapping[str, float] | None = None
+        if watch is not None and watch.due(self.trainer.num_steps, steps):
+            now = self.now()
+            figures = {} if now is None else watch.measure(now)
+        self.log.add(self.trainer, metrics, figures)
         return metrics
 
-    def now(self) -> Dictionary:
-        """The dictionary as it is."""
-        kind, weights = self.trainer.variant.finish(self.trainer.weights)
+    def now(self) -> Dictionary | None:
+        """The dictionary as it is, on the first process."""
+        whole = self.ranks.gathered(self.trainer.weights)
+        if whole is None:
+            return None
+        kind, weights = self.trainer.variant.finish(whole)
         return Dictionary(
             self.shape.model_copy(update={"kind": kind}),
             self.view.fold(weights, unit_rows=not self.trainer.variant.unit_decoder),
@@ -198,14 +220,18 @@ class _Run:
         save_checkpoint(self.partial, self.trainer, self.made_from, log_bytes=log_bytes)
 
     def end(self) -> None:
-        """Save the dictionary."""
-        self.done = self.now()
-        self.done.save(self.job.out, extra_files={LOG: self.partial / LOG})
+        """Save the dictionary; the other processes read what the first one has written."""
+        made = self.now()
+        if made is not None:
+            made.save(self.job.out, extra_files={LOG: self.partial / LOG})
+        self.ranks.meet()
+        self.done = made or Dictionary.open(self.job.out)
         del self.trainer, self.view
 
     def tidy(self) -> None:
         """Remove what only a run in progress needs."""
-        shutil.rmtree(self.partial, ignore_errors=True)
+        if self.ranks.first:
+            shutil.rmtree(self.partial, ignore_errors=True)
 
     def finished(self) -> Dictionary:
         """The dictionary, once it is done."""
@@ -213,21 +239,21 @@ class _Run:
         return self.done
 
 
-def _train_together(store: ActivationSource, runs: list[_Run], batch_size: int, seed: int) -> None:
+def _train_together(
+    store: ActivationSource, runs: list[_Run], batch_size: int, seed: int, ranks: Ranks
+) -> None:
     """Steps, log lines and checkpoints of runs with the same batches."""
     with ExitStack() as stack:
         for run in runs:
-            stack.enter_context(lock(run.partial))
-            for listener in run.job.listeners:
-                stack.callback(listener.end)
-            run.begin()
+            _enter(stack, run)
         first = min(run.trainer.num_steps for run in runs)
         title = f"train {runs[0].job.name}" + (f" and {len(runs) - 1} more" if runs[1:] else "")
         total = max(run.job.config.num_steps for run in runs) - first
         interrupted = stack.enter_context(interruptible())
-        bar = stack.enter_context(progress(title, total * batch_size, "tokens"))
+        bar = progress(title, total * batch_size, "tokens", shown=ranks.first)
+        stack.enter_context(bar)
         sites = list(dict.fromkeys(site for run in runs for site in run.view.sites))
-        batches = store.batches(sites, batch_size, seed=seed, start=first)
+        batches = store.batches(sites, batch_size, seed=seed, start=first, part=ranks.part)
         saved, number = time.monotonic(), first
         seconds = min(run.job.config.checkpoint_seconds for run in runs)
         open_runs = list(runs)
@@ -238,20 +264,35 @@ def _train_together(store: ActivationSource, runs: list[_Run], batch_size: int, 
                     metrics = run.step(batch)
             number += 1
             bar.advance(batch_size, fvu=metrics.fvu)
-            if interrupted.is_set():
+            due = ranks.first and time.monotonic() - saved >= seconds
+            stop, due = ranks.any(interrupted.is_set(), due)
+            if stop or due:
                 for run in open_runs:
                     run.save()
+                saved = time.monotonic()
+            if stop:
                 steps = max(run.job.config.num_steps for run in runs)
                 raise Stopped(
                     f"training stopped after step {number} of {steps}",
                     next_step="run the same command again: it goes on from there",
                 )
-            if time.monotonic() - saved >= seconds:
-                for run in open_runs:
-                    run.save()
-                saved = time.monotonic()
     for run in runs:
         run.tidy()
+
+
+def _enter(stack: ExitStack, run: _Run) -> None:
+    """Begin, or go on with, a run, whose folder belongs to the first process until the end."""
+    if run.ranks.first:
+        stack.enter_context(lock(run.partial))
+        for listener in run.job.listeners:
+            stack.callback(listener.end)
+    run.ranks.meet()
+    if not run.partial.is_dir():
+        raise StorageError(
+            f"{run.partial} is not to be seen from this process",
+            expected="a folder on a disk that all machines share",
+        )
+    run.begin()
 
 
 def _unfinished(runs: list[_Run]) -> list[_Run]:

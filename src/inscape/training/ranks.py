@@ -13,6 +13,8 @@ One process alone has nothing to say, and computes as if there were no others.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inscape.core import InputError
+from inscape.core import InputError, PeerError
 from inscape.dictionary import Code
+
+WHOLE = ("b_dec", "W_skip")
+"""The parameters that belong to no feature: every process holds all of them."""
 
 
 def nth_largest(values: Float[Tensor, " entries"], count: int) -> float:
@@ -53,9 +58,31 @@ class Ranks:
         """Whether this process speaks and writes for all."""
         return self.data_rank == self.feature_rank == 0
 
-    def rows(self, x: Tensor) -> Tensor:
+    def check(self, d_dict: int, batch_size: int | None = None) -> None:
+        """Refuse what cannot be shared evenly.
+
+        Raises:
+            InputError: features or rows are no multiple of the processes that share them.
+        """
+        if d_dict % self.num_features:
+            raise InputError(
+                f"{d_dict} features cannot be shared {self.num_features} ways",
+                expected=f"a multiple of {self.num_features}",
+            )
+        if batch_size is not None and batch_size % self.num_data:
+            raise InputError(
+                f"a batch of {batch_size} tokens cannot be shared by {self.num_data} processes",
+                expected=f"a multiple of {self.num_data}",
+            )
+
+    @property
+    def part(self) -> slice:
         """The rows of a batch that this process sees."""
-        return x[self.data_rank :: self.num_data]
+        return slice(self.data_rank, None, self.num_data)
+
+    def rows(self, x: Tensor) -> Tensor:
+        """Those rows of a whole batch."""
+        return x[self.part]
 
     def shard(self, d_dict: int) -> slice:
         """The features that this process holds."""
@@ -74,6 +101,27 @@ class Ranks:
         """The sum over all processes."""
         return value
 
+    def meet(self) -> None:
+        """Wait until all processes are here."""
+        self.over_all(0.0)
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Of each flag, whether one of the processes has it set."""
+        return flags
+
+    def least(self, value: float) -> float:
+        """The smallest of the values of all processes."""
+        return value
+
+    def gathered(self, own: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """The whole of each parameter, on the first process; None on the others."""
+        return dict(own)
+
+    def sharded(self, own: Tensor) -> Tensor:
+        """The rows of the own features as torch.distributed knows them, part of a whole: no
+        copy."""
+        return own
+
     def top(self, code: Code) -> Code:
         """Of each row's slots those that are among the largest over all shards; others empty."""
         return code
@@ -81,6 +129,23 @@ class Ranks:
     def border(self, values: Float[Tensor, " entries"], count: int) -> float:
         """The count-th largest of the positive values of all processes; 0 where there are fewer."""
         return max(nth_largest(values, count), 0.0) if len(values) >= count else 0.0
+
+
+@contextmanager
+def peers() -> Iterator[None]:
+    """What goes wrong between processes, told as what it is: mostly, another one has ended.
+
+    Raises:
+        PeerError: in place of torch's own error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        first = str(error).partition("\n")[0].rpartition("] ")[2].partition(". ")[0]
+        raise PeerError(
+            f"another process has ended, or cannot be reached ({first})",
+            next_step="run the same command again: it goes on from the last checkpoint",
+        ) from error
 
 
 class Mesh(Ranks):
@@ -105,9 +170,10 @@ class Mesh(Ranks):
             )
         self._distributed: Any = distributed
         self.device = device
-        self.mesh = init_device_mesh(
-            device, (world // num_features, num_features), mesh_dim_names=("data", "features")
-        )
+        with peers():
+            self.mesh = init_device_mesh(
+                device, (world // num_features, num_features), mesh_dim_names=("data", "features")
+            )
         self.num_data, self.num_features = self.mesh.shape
         self.data_rank, self.feature_rank = self.mesh.get_coordinate() or (0, 0)
         self._data, self._features = (self.mesh.get_group(n) for n in ("data", "features"))
@@ -115,20 +181,58 @@ class Mesh(Ranks):
     def over_data(self, tensor: Tensor) -> Tensor:
         """See the base; in place."""
         if self.num_data > 1:
-            self._distributed.all_reduce(tensor, group=self._data)
+            self._reduce(tensor, group=self._data)
         return tensor
 
     def over_features(self, tensor: Tensor) -> Tensor:
         """See the base; in place."""
         if self.num_features > 1:
-            self._distributed.all_reduce(tensor, group=self._features)
+            self._reduce(tensor, group=self._features)
         return tensor
 
     def over_all(self, value: float) -> float:
         """See the base."""
-        found = torch.tensor(value, dtype=torch.float64, device=self.device)
-        self._distributed.all_reduce(found)
-        return float(found)
+        return float(self._reduce(torch.tensor(value, dtype=torch.float64, device=self.device)))
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """See the base."""
+        found = self._reduce(torch.tensor(flags, dtype=torch.int32, device=self.device))
+        return tuple(bool(number) for number in found)
+
+    def least(self, value: float) -> float:
+        """See the base."""
+        found = torch.tensor(-value, dtype=torch.float64, device=self.device)
+        return -float(self._reduce(found, self._distributed.ReduceOp.MAX))
+
+    def gathered(self, own: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """See the base; one parameter after the other."""
+        if self.data_rank:
+            return None  # others hold the same
+        found = {}
+        for key in sorted(own):
+            shard = own[key].contiguous()
+            if key in WHOLE or self.num_features == 1:
+                found[key] = shard
+                continue
+            count = self.num_features if self.first else 0
+            parts = [torch.empty_like(shard) for _ in range(count)]
+            with peers():
+                self._distributed.gather(shard, parts or None, group=self._features, group_dst=0)
+            if parts:
+                found[key] = torch.cat(parts)
+        return found if self.first else None
+
+    def sharded(self, own: Tensor) -> Tensor:
+        """See the base."""
+        from torch.distributed.tensor import DTensor, Replicate, Shard
+
+        return DTensor.from_local(own, self.mesh, [Replicate(), Shard(0)], run_check=False)
+
+    def _reduce(self, tensor: Tensor, *operation: Any, **group: Any) -> Tensor:
+        """A sum, or another operation, in place."""
+        with peers():
+            self._distributed.all_reduce(tensor, *operation, **group)
+        return tensor
 
     def top(self, code: Code) -> Code:
         """See the base; of equal entries those of the first shard."""
@@ -136,7 +240,8 @@ class Mesh(Ranks):
             return code
         k = code.values.shape[1]
         parts = [torch.empty_like(code.values) for _ in range(self.num_features)]
-        self._distributed.all_gather(parts, code.values.contiguous(), group=self._features)
+        with peers():
+            self._distributed.all_gather(parts, code.values.contiguous(), group=self._features)
         _, order = torch.cat(parts, 1).sort(dim=1, descending=True, stable=True)
         chosen = torch.zeros_like(order, dtype=torch.bool).scatter_(1, order[:, :k], True)
         own = chosen[:, self.feature_rank * k : (self.feature_rank + 1) * k]

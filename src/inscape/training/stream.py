@@ -29,6 +29,7 @@ class ActivationSource(Protocol):
     """Shuffled batches over one or more sites, the same for the same seed from any start.
 
     `identity` says what the activations were made from; it is recorded with what is trained.
+    `part` of `batches`: the rows of each batch that are wanted.
     """
 
     @property
@@ -47,4 +48,5 @@ class ActivationSource(Protocol):
         epochs: int | None = None,
         start: int = 0,
         memory: int = 0,
+        part: slice = ...,
     ) -> Iterator[dict[str, Tensor]]: ...

@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inscape.core import DataError, InputError
+from inscape.core import DataError
 from inscape.dictionary import (
     DenseCode,
     DictionaryConfig,
@@ -37,11 +37,9 @@ from inscape.dictionary import (
 )
 from inscape.dictionary.kernels import AdamStep, CodeGradient, RowBlock, WeightGradients
 from inscape.training.config import TrainConfig
-from inscape.training.ranks import Ranks
+from inscape.training.ranks import WHOLE, Ranks
 from inscape.training.variants import Penalty, Reconstruction, Rows, Selected, Variant
 
-WHOLE = ("b_dec", "W_skip")
-"""The parameters that belong to no feature."""
 _TINY = 1e-12
 
 
@@ -95,11 +93,7 @@ class Trainer:
         ranks: Ranks | None = None,
     ) -> None:
         self.ranks = ranks or Ranks()
-        if shape.d_dict % self.ranks.num_features:
-            raise InputError(
-                f"{shape.d_dict} features cannot be shared {self.ranks.num_features} ways",
-                expected=f"a multiple of {self.ranks.num_features}",
-            )
+        self.ranks.check(shape.d_dict)
         self.shape = shape
         self.config = config
         self.variant: Variant = config.make_variant(shape)
@@ -122,15 +116,22 @@ class Trainer:
 
     def _half(self) -> bool:
         """Whether the encoder's product is made in bf16."""
-        asked = self.config.encoder
-        able = self.variant.half and asked != "fp32"
-        return able and (asked == "bf16" or half_is_faster(self.weights["W_enc"]))
+        asked, shape = self.config.encoder, self.shape
+        if not self.variant.half or asked == "fp32":
+            return False
+        device = self.weights["W_enc"].device
+        return asked == "bf16" or half_is_faster(shape.d_dict * shape.d_in, device)
 
     def _own(self, key: str, whole: Tensor) -> Tensor:
-        """This process's part of a parameter, or of its moments: its features; all of the rest."""
-        if self.ranks.num_features == 1 or key in WHOLE:
+        """This process's part of a parameter: its features, if it is not that part already; all of
+        what belongs to no feature."""
+        if self.ranks.num_features == 1 or key in WHOLE or len(whole) < self.shape.d_dict:
             return whole.contiguous()
         return whole[self.ranks.shard(self.shape.d_dict)].clone()  # the rest is let go of
+
+    def num_dead(self) -> int:
+        """How many features are dead, over all processes; each of them has to ask."""
+        return int(self.ranks.over_features((self.silent_tokens >= self.config.dead_window).sum()))
 
     @property
     def dead(self) -> Int[Tensor, " num_dead"]:

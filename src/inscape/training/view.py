@@ -52,11 +52,13 @@ class View:
         stream = self.store.batches([self.shape.site_in], count, seed=seed, epochs=1, memory=0)
         return next(stream)[self.shape.site_in]
 
-    def initial(self) -> dict[str, Tensor]:
-        """The weights that training begins with."""
+    def initial(self, part: slice | None = None) -> dict[str, Tensor]:
+        """The weights that training begins with, or those of some features."""
         mean = torch.from_numpy(self.store.site_stats(self.shape.site_out).mean * self.scales[1])
         sample = self._seen(self._sample, self.scales[0])
-        return initial_weights(self.shape, sample=sample, target_mean=mean, seed=self.config.seed)
+        return initial_weights(
+            self.shape, sample=sample, target_mean=mean, seed=self.config.seed, part=part
+        )
 
     def pair(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(read, to be predicted) of a batch by site."""

@@ -13,6 +13,7 @@ Bussmann et al. 2024, "BatchTopK sparse autoencoders".
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from inscape.dictionary import Above, DictionaryConfig, Encoder, RaggedCode
-from inscape.training.ranks import nth_largest
+from inscape.training.ranks import Ranks, nth_largest
 from inscape.training.variants.base import Dead, Rows, Selected, Variant, Weights
 
 FLOOR = 0.8
@@ -51,11 +52,15 @@ class BatchTopK(Variant):
             code, _ = self._above(encoder, rows, weights, 0.0, Dead(nothing), estimate=False)
             border = ranks.border(code.values, wanted)
         code = largest(code, border, wanted) if ranks.alone else at_least(code, border)
-        return Selected(code, dead.code(), {"smallest": self._smallest(code, border)})
+        return Selected(code, dead.code(), {"smallest": self._smallest(code, border, ranks)})
 
-    def _smallest(self, code: RaggedCode, border: float) -> float:
-        """The smallest kept entry of the batch; 0 where everything positive was kept."""
-        return border if border > 0 or not len(code.values) else float(code.values.min())
+    def _smallest(self, code: RaggedCode, border: float, ranks: Ranks) -> float:
+        """The smallest kept entry of the batch; 0 where there is none."""
+        if border > 0:
+            return border
+        own = float(code.values.min()) if len(code.values) else math.inf
+        least = ranks.least(own)
+        return least if math.isfinite(least) else 0.0
 
     def _above(
         self, encoder: Encoder, rows: Rows, weights: Weights, floor: float, dead: Dead,

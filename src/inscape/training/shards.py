@@ -1,0 +1,113 @@
+"""The checkpoint of several processes: each writes what it holds, and any number reads it.
+
+1. torch.distributed.checkpoint plans who writes which part (what two processes hold alike is
+   written once), in safetensors files that say where their parts belong. No pickle.
+2. They are written into a hidden folder. When all are on the disk, the first process adds the
+   state and renames it: a checkpoint is there as a whole or not at all.
+3. To read, each process asks for the parts that it holds now, wherever they lie.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, distributed
+
+from inscape.core import PeerError, StorageError
+from inscape.storage import disk_errors, read_json, write_json
+from inscape.training.ranks import Ranks, peers
+
+STATE = "state.json"
+
+
+def write_shards(
+    path: Path, tensors: dict[str, Tensor], state: dict[str, Any], ranks: Ranks
+) -> None:
+    """Write the folder `path`; each process has to.
+
+    Args:
+        tensors: by name; those that are shared out as DTensors, the others alike on all processes.
+        state: what else there is to say, as JSON.
+
+    Raises:
+        StorageError: the disk of this process is full.
+        PeerError: another process has ended, or could not write.
+    """
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
+
+    temporary = path.with_name(f".{path.name}.writing-shards")
+    try:
+        if ranks.first:
+            with disk_errors(path):
+                temporary.mkdir()
+        ranks.meet()
+        writer = HuggingFaceStorageWriter(str(temporary), save_distributed=True)
+        with disk_errors(path), _failures(path, "write"):
+            save(tensors, storage_writer=writer)
+        if ranks.first:
+            with disk_errors(path):
+                write_json(temporary / STATE, {**state, "files": _sizes(temporary)})
+                os.rename(temporary, path)
+        ranks.meet()  # nobody goes on before it is there
+    finally:
+        if ranks.first:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_shards(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Fill tensors, given as to `write_shards`, in place; each process has to.
+
+    Raises:
+        StorageError: a file is missing or corrupt.
+        PeerError: another process has ended, or could not read.
+    """
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
+
+    told = read_json(path / STATE)["files"]
+    found = _sizes(path)
+    for name, size in told.items():
+        if found.get(name) != size:
+            raise _corrupt(path / name, f"{found.get(name, 0)} bytes of {size}")
+    with _failures(path, "read"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that there is one process alone
+        load(tensors, storage_reader=HuggingFaceStorageReader(str(path)))
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_size for file in sorted(folder.glob("*.safetensors"))}
+
+
+def _corrupt(path: Path, why: object) -> StorageError:
+    return StorageError(
+        f"{path} is missing, half-written or corrupt ({why})",
+        next_step=f"remove {path.parent} and train from the start",
+    )
+
+
+@contextmanager
+def _failures(path: Path, verb: str) -> Iterator[None]:
+    """What failed on this process, as an error of its own; on the others, that it did elsewhere."""
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    try:
+        with peers():
+            yield
+    except CheckpointException as error:
+        number = distributed.get_rank() if distributed.is_initialized() else 0
+        if number not in error.failures:
+            raise PeerError(
+                f"process {min(error.failures)} could not {verb} {path}",
+                next_step="look at what it says, and run the same command again",
+            ) from error
+        own = error.failures[number][0]
+        if verb == "write" or not isinstance(own, Exception):
+            raise own from error
+        raise _corrupt(path, own) from error
