@@ -3,7 +3,9 @@
 1. pre = x @ W_enc^T + b_enc, a chunk of rows at a time, written into one reused buffer (fresh
    outputs of that size cost more than the product).
 2. Of each row of the chunk the active entries are kept, and the chunk is overwritten.
-3. Several choices may be made of one chunk: the auxiliary loss needs the largest entries among the
+3. Where W_enc is narrower than a row, features read by layers: each layer's share of the features
+   reads its share of the columns (see `wiring`).
+4. Several choices may be made of one chunk: the auxiliary loss needs the largest entries among the
    dead features, and so no second product is made.
 """
 
@@ -33,7 +35,7 @@ class Encoder:
     def chunks(
         self,
         x: Float[Tensor, "batch d_in"],
-        W_enc: Float[Tensor, "d_dict d_in"],
+        W_enc: Float[Tensor, "d_dict d_read"],
         b_enc: Float[Tensor, " d_dict"],
     ) -> Iterator[tuple[slice, Float[Tensor, "rows d_dict"]]]:
         """(rows, their pre-activations); each chunk is overwritten by the next."""
@@ -41,7 +43,10 @@ class Encoder:
         for start in range(0, len(x), len(buffer)):
             rows = slice(start, min(start + len(buffer), len(x)))
             pre = buffer[: rows.stop - start]
-            torch.addmm(b_enc, x[rows], W_enc.T, out=pre)
+            if W_enc.shape[1] == x.shape[1]:
+                torch.addmm(b_enc, x[rows], W_enc.T, out=pre)
+            else:
+                _by_layers(x[rows], W_enc, b_enc, pre)
             yield rows, pre
 
     def _chunk(self, x: Tensor, d_dict: int) -> Tensor:
@@ -50,6 +55,16 @@ class Encoder:
         if buffer is None or buffer.shape != wanted or buffer.device != x.device:
             buffer = self._buffer = x.new_empty(wanted)
         return buffer
+
+
+def _by_layers(x: Tensor, W_enc: Tensor, b_enc: Tensor, out: Tensor) -> None:
+    width = W_enc.shape[1]
+    num_layers = x.shape[1] // width
+    size = len(W_enc) // num_layers
+    for layer in range(num_layers):
+        own = slice(layer * size, (layer + 1) * size)
+        columns = x[:, layer * width : (layer + 1) * width]
+        torch.addmm(b_enc[own], columns, W_enc[own].T, out=out[:, own])
 
 
 class TopSlots:

@@ -23,19 +23,21 @@ def initial_weights(
     median of the sample, encoder biases zero. Transcoder: encoder rows of unit norm in random
     directions, W_dec = 0, b_dec = the mean target; the encoder biases are such that the mean input
     gives zero (nothing is subtracted from the input, and with zero biases a large mean would decide
-    which features ever fire).
+    which features ever fire). A crosscoder begins as the autoencoder of its sites side by side: rows
+    of unit norm over all of them; a cross-layer transcoder as the transcoder of each layer.
 
     Args:
         sample: scaled activations that the encoder reads.
         target_mean: mean of the scaled target.
     """
     generator = torch.Generator().manual_seed(seeded(seed, "weights") % 2**62)
-    encoder = torch.randn((shape.d_dict, shape.d_in), generator=generator)
+    shapes = shape.shapes()
+    encoder = torch.randn(shapes["W_enc"], generator=generator)
     encoder /= encoder.norm(dim=1, keepdim=True)
     if shape.transcoder:
-        decoder = torch.zeros((shape.d_dict, shape.d_out))
+        decoder = torch.zeros(shapes["W_dec"])
         offset = target_mean.float().clone()
-        biases = -(encoder @ sample.mean(0))
+        biases = -shape.wiring.read(sample.mean(0), encoder)
     else:
         decoder = encoder.clone()
         offset = geometric_median(sample)

@@ -3,7 +3,8 @@
 1. Encode: the variant selects the active entries of the batch, and the aux_k largest entries of
    each row among the dead features.
 2. Loss = |y - y^|^2 / |y - mean y|^2, sums over the batch: the fraction of variance unexplained.
-   Where features have nested groups, the sum of it over the prefixes.
+   Where features have nested groups, the sum of it over the prefixes. Of several sites, whose
+   variances `view` makes alike, it is the mean over the sites; each one's own is told beside it.
 3. Auxiliary loss: the dead features' code decodes (without b_dec: y^ has it already) to e^, which
    should explain the error e = y - y^, held constant: |e - e^|^2 / |e - mean e|^2, zero where there
    is no error.
@@ -20,7 +21,8 @@ et al. 2024; each variant names its own source.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -44,7 +46,8 @@ class StepMetrics:
 
     loss: with penalty and auxiliary part. fvu: |y - y^|^2 / |y - mean y|^2. explained_variance:
     centred, 1 - Var(y - y^) / Var(y). l0: mean number of active features. aux_loss: unweighted, 0
-    without dead features. penalty: what the variant added to the loss.
+    without dead features. penalty: what the variant added to the loss. site_fvu: of several sites,
+    that of each.
     """
 
     loss: float
@@ -53,6 +56,7 @@ class StepMetrics:
     l0: float
     aux_loss: float
     penalty: float = 0.0
+    site_fvu: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,10 +97,16 @@ class Trainer:
                 f"{shape.d_dict} features cannot be shared {self.ranks.num_features} ways",
                 expected=f"a multiple of {self.ranks.num_features}",
             )
+        if shape.cross_layer and self.ranks.num_features > 1:
+            raise InputError(
+                "a cross-layer transcoder's features cannot be shared among processes",
+                expected="processes that share the rows alone",
+            )
         self.shape = shape
         self.config = config
         self.variant: Variant = config.make_variant(shape)
-        scale = math.sqrt(shape.d_in)  # what is read has this mean norm
+        self._wiring = shape.wiring
+        scale = math.sqrt(shape.shapes()["W_enc"][1])  # what a feature reads has this mean norm
         if shape.skip:
             skip = weights["W_dec"].new_zeros((shape.d_out, shape.d_in))
             weights = {"W_skip": skip, **weights}
@@ -159,7 +169,7 @@ class Trainer:
         for number in range(len(d_outs) - 2, -1, -1):
             d_outs[number] += d_outs[number + 1]
         d_out = d_outs[0] if len(d_outs) == 1 else torch.cat(d_outs)
-        d_values = kernels.value_gradients(
+        d_values = self._wiring.value_gradients(
             selected.code, weights["W_dec"], d_out, groups=self._groups
         )
         progress = self.num_steps / self.config.num_steps
@@ -183,6 +193,7 @@ class Trainer:
             l0=l0,
             aux_loss=aux_loss,
             penalty=added,
+            site_fvu=self._by_site(errors[-1], y),
         )
         return metrics, Gradients(of, norm, selected)
 
@@ -228,14 +239,14 @@ class Trainer:
     def _aux_k(self) -> int:
         if not self.config.aux_share:
             return 0
-        return self.config.aux_k or max(1, self.shape.d_out // 2)
+        return self.config.aux_k or max(1, self.shape.d_out // len(self.shape.sites_out) // 2)
 
     def _errors(self, rest: Tensor, code: RaggedCode) -> list[Tensor]:
         """What each prefix leaves of `rest`; one error where there are no groups."""
         weight, whole = self.weights["W_dec"], self.variant.groups
         if whole is None or self._groups is None:
             if self.ranks.num_features == 1:
-                return [rest - kernels.decode(code, weight, self.weights["b_dec"])]
+                return [rest - self._wiring.decode(code, weight, self.weights["b_dec"])]
             return [rest - self._decoded(code) - self.weights["b_dec"]]
         errors: list[Tensor] = []
         rest, member = rest - self.weights["b_dec"], self._groups[code.indices]
@@ -247,7 +258,15 @@ class Trainer:
 
     def _decoded(self, code: RaggedCode) -> Tensor:
         """What a code makes over all shards of the features, without b_dec."""
-        return self.ranks.over_features(kernels.decode(code, self.weights["W_dec"]))
+        return self.ranks.over_features(self._wiring.decode(code, self.weights["W_dec"]))
+
+    def _by_site(self, error: Tensor, y: Tensor) -> dict[str, float]:
+        if not self.shape.several:
+            return {}
+        return {
+            site: self._squares(error[:, part]) / self._spread(y[:, part])
+            for site, part in zip(self.shape.sites_out, self.shape.columns, strict=True)
+        }
 
     def _squares(self, rows: Tensor) -> float:
         """The sum of all squares, over all rows."""
@@ -273,7 +292,7 @@ class Trainer:
         if spread > _TINY:
             loss = self._squares(rest) / spread
             d_out = rest.mul_(-2.0 * self.config.aux_share / spread)
-        d_pre = kernels.value_gradients(extra, self.weights["W_dec"], d_out)
+        d_pre = self._wiring.value_gradients(extra, self.weights["W_dec"], d_out)
         return loss, CodeGradient(extra, d_pre, d_out)
 
     def _gather(
@@ -286,7 +305,7 @@ class Trainer:
     ) -> tuple[dict[str, Tensor], float]:
         """Gradients of all parameters but a skip, and their norm; `d_bias` is the gradient of what
         b_dec is added to."""
-        sparse = kernels.weight_gradients(
+        sparse = self._wiring.weight_gradients(
             codes,
             inner,
             self.weights["W_dec"],

@@ -113,7 +113,7 @@ class Variant(ABC):
 
     Attributes:
         name: what it is called. Options: the class of its settings. beta1: of Adam. state: running
-            figures, part of every checkpoint.
+            figures, part of every checkpoint. wiring: how codes are decoded.
     """
 
     name: ClassVar[str]
@@ -124,6 +124,7 @@ class Variant(ABC):
 
     def __init__(self, shape: DictionaryConfig, options: Any, num_steps: int) -> None:
         self.shape, self.options, self.num_steps = shape, options, num_steps
+        self.wiring = shape.wiring
         self.state: dict[str, Tensor] = {}
 
     @property
@@ -192,17 +193,6 @@ def above(
         found.add(pre)
         dead.add(part, pre)
     return found.code(), dead.code()
-
-
-def norms(weights: Weights) -> Float[Tensor, " d_dict"]:
-    """The norms of the decoder's rows."""
-    found: Tensor = torch.linalg.vector_norm(weights["W_dec"], dim=1)
-    return found
-
-
-def per_norm(amount: Float[Tensor, " d_dict"], norm: Float[Tensor, " d_dict"]) -> Tensor:
-    """amount / norm, 0 where the norm is."""
-    return torch.where(norm > 0, amount / norm.clamp_min(1e-30), 0.0)
 
 
 def by_feature(code: RaggedCode, amount: Float[Tensor, " entries"], weights: Weights) -> Tensor:
