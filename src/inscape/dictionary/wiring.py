@@ -74,7 +74,7 @@ class SideBySide(Wiring):
 
     def site_norms(self, W_dec: Tensor) -> Float[Tensor, "d_dict sites"]:
         """The decoder's norm at each site."""
-        parts = W_dec.split(self.widths, dim=1)
+        parts = torch.split(W_dec, list(self.widths), dim=1)
         return torch.stack([torch.linalg.vector_norm(part, dim=1) for part in parts], 1)
 
     def norms(self, W_dec: Tensor) -> Float[Tensor, " d_dict"]:
@@ -157,11 +157,12 @@ class CrossLayer(Wiring):
         self, x: Float[Tensor, "*batch d_in"], W_enc: Tensor, chosen: Tensor | None = None
     ) -> Float[Tensor, "*batch features"]:
         """Each feature's own layer of x times its row."""
-        layers = x.unflatten(-1, (self.num, -1))
+        layers = x.reshape(*x.shape[:-1], self.num, -1)
         if chosen is None:
             maps = W_enc.view(self.num, self.size, -1)
             return torch.einsum("...ld,lfd->...lf", layers, maps).flatten(-2)
-        return (layers[..., chosen // self.size, :] * W_enc).sum(-1)
+        found: Tensor = (layers[..., chosen // self.size, :] * W_enc).sum(-1)
+        return found
 
     def norms(self, W_dec: Tensor) -> Float[Tensor, " d_dict"]:
         """Of all that a feature writes, as one vector."""
