@@ -92,7 +92,7 @@ def test_decode_and_value_gradients(bias: bool) -> None:
 
 @pytest.mark.parametrize("project", [True, False])
 @pytest.mark.parametrize("num_codes", [1, 2])
-@pytest.mark.parametrize("terms", ["none", "decoder", "both"])
+@pytest.mark.parametrize("terms", ["none", "decoder", "parts", "both"])
 @pytest.mark.parametrize("grouped", [True, False])
 def test_weight_gradients(project: bool, num_codes: int, terms: str, grouped: bool) -> None:
     generator = torch.Generator().manual_seed(6)
@@ -111,6 +111,8 @@ def test_weight_gradients(project: bool, num_codes: int, terms: str, grouped: bo
     if terms != "none":
         both = (torch.randn(90, generator=generator), x.sum(0), 30) if terms == "both" else ()
         added = RowTerms(torch.randn(90, generator=generator), *both)
+    if terms == "parts":
+        added = RowTerms(torch.randn((90, 3), generator=generator), widths=(9, 5, 7))
     found = kernels.weight_gradients(codes, x, weight, project=project, terms=added)
     wanted = kernels.weight_gradients_plain(codes, x, weight, project=project, terms=added)
     for name in ("W_enc", "b_enc", "W_dec", "squared_norm"):

@@ -4,6 +4,7 @@ from inscape.dictionary.code import Code, RaggedCode
 from inscape.dictionary.config import DictionaryConfig, joined, single_sites
 from inscape.dictionary.dictionary import Dictionary
 from inscape.dictionary.encoder import Above, Encoder, TopSlots
+from inscape.dictionary.published import local
 from inscape.dictionary.wiring import CrossLayer
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "RaggedCode",
     "TopSlots",
     "joined",
+    "local",
     "single_sites",
 ]

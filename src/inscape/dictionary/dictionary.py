@@ -16,6 +16,7 @@ from inscape.core import InputError, StorageError
 from inscape.dictionary.code import Code
 from inscape.dictionary.config import DictionaryConfig
 from inscape.dictionary.encoder import encode_above, encode_top
+from inscape.dictionary.published import local
 from inscape.storage import (
     atomic_folder,
     read_manifest,
@@ -261,13 +262,30 @@ class Dictionary:
             write_manifest(new, KIND, version, made_from=self.made_from, extra=extra, name=FILE)
 
     @classmethod
-    def open(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> Dictionary:
-        """Read a folder that `save` wrote.
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        revision: str | None = None,
+    ) -> Dictionary:
+        """Read a folder that `save` wrote, or a published one.
+
+        Args:
+            folder: a path; or `owner/name`, or `owner/name/folder/within`, of a repository on the
+                Hugging Face hub, unless there is such a path.
+            revision: of the repository.
 
         Raises:
-            StorageError: not a dictionary, a newer version, or a file missing or corrupt.
+            StorageError: not a dictionary, a newer version, a file missing or corrupt, or
+                a repository that is neither in the local cache nor to be had.
         """
-        folder = Path(folder)
+        folder = local(folder, revision=revision, files=(FILE, WEIGHTS), there=_whole)
+        if folder.is_dir() and not (folder / FILE).is_file():
+            raise StorageError(
+                f"{folder} is not a dictionary of inscape: it has no {FILE}",
+                next_step="check the path; one of another library: inscape import, with --out",
+            )
         manifest = read_manifest(folder, KIND, VERSION, name=FILE)
         try:
             config = DictionaryConfig(**manifest["config"])
@@ -297,6 +315,10 @@ class Dictionary:
             sites += f" -> {config.site_out}"
         active = f"k {config.k}" if config.kind == "topk" else "by threshold"
         return f"Dictionary({self.name}: {sites}, {config.d_dict} features, {active})"
+
+
+def _whole(folder: Path) -> bool:
+    return (folder / FILE).is_file() and (folder / WEIGHTS).is_file()
 
 
 def _scale(found: Any) -> Scale:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from inscape.core import InputError
-from inscape.dictionary import Dictionary
+from inscape.dictionary import Dictionary, local
 from inscape.exchange.dictionary_learning import DictionaryLearning
 from inscape.exchange.format import Asked, Format
 from inscape.exchange.gemma_scope import GemmaScope
@@ -27,19 +27,24 @@ FORMATS: Mapping[str, Format] = {
 
 
 def import_dictionary(
-    source: str | Path, asked: Asked | None = None, *, form: str | None = None
+    source: str | Path,
+    asked: Asked | None = None,
+    *,
+    form: str | None = None,
+    revision: str | None = None,
 ) -> Dictionary:
     """A dictionary of another library.
 
     Args:
-        source: its folder or file. asked: what the files leave out. form: the format's name; by
+        source: its folder or file; or `owner/name/folder/within` of a repository on the Hugging
+            Face hub, of that revision. asked: what the files leave out. form: the format's name; by
             what lies there if None.
 
     Raises:
         InputError: no format fits, or it refuses a setting; a site is not told.
-        StorageError: a file is missing or corrupt.
+        StorageError: a file is missing or corrupt, or the repository is not to be had.
     """
-    source = Path(source)
+    source = local(source, revision=revision)
     if not source.exists():
         raise InputError(f"{source} does not exist", expected="a folder or file of a dictionary")
     return chosen(form, source).read(source, asked or Asked())
@@ -54,6 +59,11 @@ def export_dictionary(dictionary: Dictionary, folder: str | Path, form: str) -> 
         StorageError: the disk is full or may not be written to.
     """
     known = chosen(form)
+    if dictionary.config.several:
+        raise InputError(
+            f"{dictionary.name} reads {len(dictionary.config.sites_in)} sites",
+            expected="a dictionary of one site: those of several are read, not written",
+        )
     refuse_filled(Path(folder))
     with atomic_folder(Path(folder)) as new:
         known.write(dictionary, new)
