@@ -2,7 +2,8 @@
 
 1. What exists on this machine is taken as it is.
 2. `owner/name`, or `owner/name/folder/within`, is looked for in the local cache of the hub.
-3. It is downloaded: of a repository with many dictionaries the named folder alone.
+3. It is downloaded: the named folder alone, or what lies at the top of the repository. One with
+   many dictionaries is large.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ def local(
     wanted = [f"{within}/{pattern}" if within else pattern for pattern in files]
     try:
         snapshot = huggingface_hub.snapshot_download(
-            repository, revision=revision, allow_patterns=[*wanted, *([within] if within else [])]
+            repository,
+            revision=revision,
+            allow_patterns=[*wanted, *([within] if within else [])],
+            ignore_patterns=None if within else ["*/*"],
         )
     except Exception as error:  # the hub's client and the network below it have many of their own
         reason = str(error).strip().partition("\n")[0] or type(error).__name__

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary, local
+from inscape.exchange.clt_files import CLTFiles
 from inscape.exchange.dictionary_learning import DictionaryLearning
 from inscape.exchange.format import Asked, Format
 from inscape.exchange.gemma_scope import GemmaScope
@@ -21,7 +22,7 @@ FORMATS: Mapping[str, Format] = {
     known.name: known
     for known in (
         SAELens(), DictionaryLearning(), Sparsify(), GemmaScope(), OpenAI(), LlamaScope(),
-        LayerFiles(),
+        LayerFiles(), CLTFiles(),
     )
 }  # fmt: skip
 
@@ -44,10 +45,14 @@ def import_dictionary(
         InputError: no format fits, or it refuses a setting; a site is not told.
         StorageError: a file is missing or corrupt, or the repository is not to be had.
     """
-    source = local(source, revision=revision)
+    source = local(source, revision=revision, there=_recognised)
     if not source.exists():
         raise InputError(f"{source} does not exist", expected="a folder or file of a dictionary")
     return chosen(form, source).read(source, asked or Asked())
+
+
+def _recognised(source: Path) -> bool:
+    return any(known.recognises(source) for known in FORMATS.values())
 
 
 def export_dictionary(dictionary: Dictionary, folder: str | Path, form: str) -> None:
