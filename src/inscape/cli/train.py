@@ -230,9 +230,7 @@ def _train(
     settings["k"] = settings["k"] or max(1, width // 8)
     config = TrainConfig(**settings)
     watch = None if held_out is None else loss_watch(model, held_out)
-    made = train(
-        source, site, to, out, config, name=out.name, watch=watch, listeners=listeners
-    )
+    made = train(source, site, to, out, config, name=out.name, watch=watch, listeners=listeners)
     if told := missed_target(made):
         note(told)
     return _shown(made, out)

@@ -14,7 +14,10 @@ from pathlib import Path
 
 from inscape.core import StorageError
 
-_NAME = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(?P<within>(?:/\w[\w.-]*)*)", re.ASCII)
+_NAME = re.compile(
+    r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(?P<within>(?:/\w[\w.-]*)*)(?:@(?P<revision>[\w./-]+))?",
+    re.ASCII,
+)
 
 
 def local(
@@ -27,7 +30,7 @@ def local(
     """The local place of a dictionary, which is downloaded where it is not there yet.
 
     Args:
-        name: a path, or `owner/name`, or `owner/name/folder/within`.
+        name: a path, or `owner/name`, or `owner/name/folder/within`; @revision may follow.
         revision: of the repository: a branch, a tag or a commit.
         files: what is wanted of the folder; patterns.
         there: whether a place holds what is wanted.
@@ -43,6 +46,7 @@ def local(
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     repository, within = found["repository"], found["within"].removeprefix("/")
+    revision = revision or found["revision"]
     try:
         snapshot = huggingface_hub.snapshot_download(
             repository, revision=revision, local_files_only=True

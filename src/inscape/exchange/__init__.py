@@ -95,9 +95,11 @@ def chosen(form: str | None, source: Path | None = None) -> Format:
         return FORMATS[form]
     fitting = [known for known in FORMATS.values() if source and known.recognises(source)]
     if not fitting:
+        layers = sorted(source.glob("layer_*.safetensors")) if source else []
         raise InputError(
             f"{source} is of no known format",
             expected="; ".join(known.about for known in FORMATS.values()),
+            next_step=f"import its {len(layers)} files one by one" if layers else None,
         )
     return fitting[0]
 

@@ -23,8 +23,8 @@ def initial_weights(
     median of the sample, encoder biases zero. Transcoder: encoder rows of unit norm in random
     directions, W_dec = 0, b_dec = the mean target; the encoder biases are such that the mean input
     gives zero (nothing is subtracted from the input, and with zero biases a large mean would decide
-    which features ever fire). A crosscoder begins as the autoencoder of its sites side by side: rows
-    of unit norm over all of them; a cross-layer transcoder as the transcoder of each layer.
+    which features ever fire). A crosscoder begins as the autoencoder of its sites side by side,
+    with rows of unit norm over all of them; a cross-layer transcoder as each layer's transcoder.
 
     Args:
         sample: scaled activations that the encoder reads.

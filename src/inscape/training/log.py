@@ -26,7 +26,8 @@ class TrainingLog:
 
     Each line: step, tokens, loss, fvu, explained_variance (centred), l0, aux_loss, dead_share
     (features silent for dead_tokens; null while the run is shorter than that), lr,
-    tokens_per_second; site_fvu, of several sites that of each; held_out, where something was measured on a held-out set at that step.
+    tokens_per_second; site_fvu, of several sites that of each; held_out, where something was
+    measured on a held-out set at that step.
     """
 
     def __init__(

@@ -61,10 +61,11 @@ class Watch:
 class Job:
     """One dictionary to train.
 
-    site_in, site_out: equal for an autoencoder; another `site_out` makes a transcoder. Several sites
-    joined by "+" make a crosscoder, or a cross-layer transcoder of as many others (see
-    `DictionaryConfig`); d_dict and k are of all sites then. out: the dictionary's folder; its parents are made. name: as in `name/feature`. watch: what is measured
-    on a held-out set while it is trained. listeners: who hears of each line of its log.
+    site_in, site_out: equal for an autoencoder; another `site_out` makes a transcoder. Several
+    sites joined by "+" make a crosscoder, or a cross-layer transcoder of as many others (see
+    `DictionaryConfig`); d_dict and k are of all of them then. out: the dictionary's folder; its
+    parents are made. name: as in `name/feature`. watch: what is measured on a held-out set while it
+    is trained. listeners: who hears of each line of its log.
     """
 
     site_in: str

@@ -204,8 +204,8 @@ def _feature_major(features, rows, d_out_rows, values, d_pre, num_features):
 @parallel
 @no_type_check
 def _weight_gradients(
-    pointer, rows, d_rows, values, d_pre, x, d_out, W_dec, own, ends, shift, along, num_rows, project,
-    W_enc_g, b_enc_g, W_dec_g, squared,
+    pointer, rows, d_rows, values, d_pre, x, d_out, W_dec, own, ends, shift, along, num_rows,
+    project, W_enc_g, b_enc_g, W_dec_g, squared,
 ):  # fmt: skip
     d_in = x.shape[1]
     width = W_dec.shape[1]
