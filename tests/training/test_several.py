@@ -18,8 +18,8 @@ from tests.training.test_variants import ALL, config
 from torch import Tensor
 
 from inscape.core import InputError, StorageError
-from inscape.dictionary import Dictionary, DictionaryConfig, joined
-from inscape.dictionary.wiring import CrossLayer
+from inscape.dictionary import Code, CrossLayer, Dictionary, DictionaryConfig, RaggedCode, joined
+from inscape.dictionary.kernels import CodeGradient, RowTerms
 from inscape.training import TrainConfig, Trainer, check_gradients, train
 
 WIDTHS = (10, 14, 12)
@@ -247,6 +247,31 @@ def test_the_check_of_gradients_notices_a_wrong_one(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(CrossLayer, "value_gradients", wrong)
     assert check_gradients(0) > 1e-2
+
+
+def test_the_plain_kernels_serve_as_the_fast_ones_do() -> None:
+    """In double precision, and so on a GPU, everything goes by plain torch."""
+    wiring, generator = CrossLayer(3, 20), torch.Generator().manual_seed(2)
+    x = torch.randn((30, 12), generator=generator)
+    decoder = torch.randn((wiring.num_rows, 4), generator=generator)
+    values, indices = torch.randn((30, 60), generator=generator).topk(7)
+    code = Code(indices, values.relu()).ragged()
+    terms = RowTerms(wiring.norm_terms(torch.rand(60), decoder).decoder, torch.rand(60), x.sum(0))
+    found = []
+    for kind in (torch.float32, torch.float64):
+        one = RaggedCode(code.indptr, code.indices, code.values.to(kind))
+        own = RowTerms(*(t.to(kind) for t in (terms.decoder, terms.encoder, terms.along)), 30)
+        W_dec = decoder.to(kind)
+        out = wiring.decode(one, W_dec)
+        d_pre = wiring.value_gradients(one, W_dec, out)
+        given = [CodeGradient(one, d_pre, out), CodeGradient(one, 2 * d_pre, 3 * out)]
+        made = wiring.weight_gradients(given, x.to(kind), W_dec, project=False, terms=own)
+        assert made.squared_norm.sum() == pytest.approx(
+            float(sum(g.square().sum() for g in (made.W_enc, made.b_enc, made.W_dec))), rel=1e-4
+        )
+        found.append((out, d_pre, made.W_enc, made.b_enc, made.W_dec))
+    for fast, plain in zip(*found, strict=True):
+        torch.testing.assert_close(fast, plain.float(), atol=1e-3, rtol=1e-4)
 
 
 def cross_layer(**changes: Any) -> DictionaryConfig:
