@@ -64,8 +64,8 @@ def ours(setting: Setting, variant: str = "topk", **settings: Any) -> Step:
     return step
 
 
-def sparsify(setting: Setting) -> Step:
-    """sparsify: its coder, with the steps of its trainer for Adam."""
+def sparsify(setting: Setting, variant: str = "topk", *, low: bool = False) -> Step:
+    """sparsify: its coder, with the steps of its trainer for Adam; `low`: bf16 autocast."""
     from sparsify import SparseCoder, SparseCoderConfig
 
     coder = SparseCoder(setting.d_model, SparseCoderConfig(num_latents=setting.d_dict, k=setting.k))
@@ -76,7 +76,8 @@ def sparsify(setting: Setting) -> Step:
 
     def step(x: Tensor) -> None:
         coder.set_decoder_norm_to_unit_norm()
-        out = coder(x, dead_mask=dead)
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            out = coder(x, dead_mask=dead)
         torch.autograd.backward(out.fvu + out.auxk_loss / 32)
         coder.remove_gradient_parallel_to_decoder_directions()
         torch.nn.utils.clip_grad_norm_(coder.parameters(), 1.0)
@@ -127,8 +128,8 @@ def saelens(setting: Setting, variant: str = "topk", *, low: bool = False) -> St
     return step
 
 
-def dictionary_learning(setting: Setting, variant: str = "topk") -> Step:
-    """dictionary_learning: its trainer's own update."""
+def dictionary_learning(setting: Setting, variant: str = "topk", *, low: bool = False) -> Step:
+    """dictionary_learning: its trainer's own update; `low`: within bf16 autocast."""
     from dictionary_learning.trainers import batch_top_k, jumprelu, top_k
 
     size: dict[str, Any] = {
@@ -150,7 +151,8 @@ def dictionary_learning(setting: Setting, variant: str = "topk") -> Step:
 
     def step(x: Tensor) -> None:
         trainer.num_tokens_since_fired[: setting.num_dead] = 10**12
-        trainer.update(1, x)
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            trainer.update(1, x)
 
     return step
 

@@ -205,3 +205,41 @@ def test_a_dictionary_is_trained_on_a_text_without_a_store(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["d"]  # nothing else is on disk
     last = json.loads((tmp_path / "d/train.jsonl").read_text().splitlines()[-1])
     assert last["fvu"] < 0.9
+
+
+def test_crosscoders_and_cross_layer_transcoders_are_trained(
+    said: Any, atlas: Path, tiny_model: Path, text: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    store = atlas / "activations" / "corpus"
+    short = ("--k", 8, "--tokens", 12288, "--json")
+    sites = ("--site", "mlp_in.*", "--to", "mlp_out.*")
+    found = json.loads(said("train", store, *sites, "--out", tmp_path / "clt", *short))
+    assert found[0]["reads"] == "mlp_in.0+mlp_in.1+mlp_in.2"
+    assert found[0]["writes"] == "mlp_out.0+mlp_out.1+mlp_out.2"
+    made = Dictionary.open(tmp_path / "clt")
+    assert made.d_dict == 16 * sum(made.config.widths)
+    online = ("train", text, "--model", tiny_model, "--memory", 0.01)
+    sites = ("--site", "resid_post.0+resid_post.2", "--variant", "batch_topk")
+    found = json.loads(said(*online, *sites, "--out", tmp_path / "cross", *short))
+    assert found[0]["writes"] == "resid_post.0+resid_post.2"
+    last = json.loads((tmp_path / "cross/train.jsonl").read_text().splitlines()[-1])
+    assert list(last["site_fvu"]) == ["resid_post.0", "resid_post.2"]
+    assert max(last["site_fvu"].values()) < 1
+    index = ("index", store, "--model", tiny_model, "--out", tmp_path / "index")
+    refusals = {
+        "are several sites": (*index, "--dictionary-folder", tmp_path / "cross"),
+        "reads 2 sites": ("export", tmp_path / "cross", "--out", tmp_path / "theirs"),
+        "--held-out with 3 sites": (
+            *("train", store, "--site", "mlp_in.*", "--out", tmp_path / "d"),
+            *("--held-out", text, "--model", tiny_model),
+        ),
+        "no site is one of mlp_on.*": (
+            *("train", store, "--site", "mlp_on.*", "--out", tmp_path / "d"),
+        ),
+    }
+    for message, command in refusals.items():
+        assert shell.main([str(argument) for argument in command]) == 2
+        shown = capsys.readouterr().err
+        assert message in shown
+        assert shown.count("\n") == 1

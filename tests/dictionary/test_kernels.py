@@ -135,7 +135,7 @@ def test_decode_and_value_gradients(bias: bool) -> None:
 
 @pytest.mark.parametrize("project", [True, False])
 @pytest.mark.parametrize("num_codes", [1, 2])
-@pytest.mark.parametrize("terms", ["none", "decoder", "both"])
+@pytest.mark.parametrize("terms", ["none", "decoder", "parts", "both"])
 @pytest.mark.parametrize(("grouped", "given"), [(True, False), (False, True)])
 def test_weight_gradients(
     project: bool, num_codes: int, terms: str, grouped: bool, given: bool
@@ -156,6 +156,8 @@ def test_weight_gradients(
     if terms != "none":
         both = (torch.randn(90, generator=generator), x.sum(0), 30) if terms == "both" else ()
         added = RowTerms(torch.randn(90, generator=generator), *both)
+    if terms == "parts":
+        added = RowTerms(torch.randn((90, 3), generator=generator), widths=(9, 5, 7))
     block = None
     if given:
         rows = (torch.randn((2, n), generator=generator) for n in (13, 1, 21))

@@ -383,7 +383,8 @@ CASES = {
 
 
 def test_every_format_has_a_case() -> None:
-    assert {case.form for case in CASES.values()} == set(FORMATS)
+    # Cross-layer transcoders have tests of their own.
+    assert {case.form for case in CASES.values()} == set(FORMATS) - {"clt_files"}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -50,17 +50,23 @@ def run(ranks: Ranks) -> dict[str, Any]:
     this process."""
     from tests.training.test_variants import ALL
 
-    from inscape.dictionary import DictionaryConfig
+    from inscape.dictionary import DictionaryConfig, joined
     from inscape.training import TrainConfig, Trainer
 
     found: dict[str, Any] = {}
     for variant, options in ALL:
-        for skip in (False, True):
+        for kind in ("autoencoder", "skip", "crosscoder", "cross-layer"):
+            skip, transcoder = kind == "skip", kind in ("skip", "cross-layer")
+            if kind == "cross-layer" and (variant == "matryoshka" or ranks.num_features > 1):
+                continue
+            several = () if kind in ("autoencoder", "skip") else (6, 6)
+            sites = range(len(several) or 1)
             generator = torch.Generator().manual_seed(5)
             shape = DictionaryConfig(
-                site_in="mlp_in.0" if skip else "resid_post.0",
-                site_out="mlp_out.0" if skip else "resid_post.0",
-                d_in=12, d_out=12, d_dict=64, k=6, subtract_b_dec=not skip, skip=skip,
+                site_in=joined(f"{'mlp_in' if transcoder else 'resid_post'}.{n}" for n in sites),
+                site_out=joined(f"{'mlp_out' if transcoder else 'resid_post'}.{n}" for n in sites),
+                d_in=12, d_out=12, d_dict=64, k=6, subtract_b_dec=not transcoder, skip=skip,
+                widths=several,
             )  # fmt: skip
             config = TrainConfig(
                 d_dict=64, k=6, tokens=STEPS * BATCH, batch_size=BATCH, lr=3e-3, aux_k=5,
@@ -68,10 +74,9 @@ def run(ranks: Ranks) -> dict[str, Any]:
                 skip=skip,
             )  # fmt: skip
             weights = {
-                name: torch.randn(size, generator=generator) / 12**0.5
-                for name, size in
-                {"W_enc": (64, 12), "b_enc": (64,), "W_dec": (64, 12), "b_dec": (12,)}.items()
-            }  # fmt: skip
+                name: torch.randn(shape.shapes()[name], generator=generator) / 12**0.5
+                for name in ("W_enc", "b_enc", "W_dec", "b_dec")
+            }
             weights["W_dec"] /= weights["W_dec"].norm(dim=1, keepdim=True)
             weights["W_enc"][:3] *= 0.02  # too faint to be active: dead after some steps
             weights["W_enc"][40] *= 0.02
@@ -79,10 +84,10 @@ def run(ranks: Ranks) -> dict[str, Any]:
             losses = []
             for _ in range(STEPS):
                 x = torch.randn((BATCH, 12), generator=generator)
-                y = torch.randn((BATCH, 12), generator=generator) if skip else x
+                y = torch.randn((BATCH, 12), generator=generator) if transcoder else x
                 metrics = trainer.step(ranks.rows(x), ranks.rows(y))
                 losses.append((metrics.loss, metrics.fvu, metrics.l0, metrics.explained_variance))
-            name = f"{variant} {json.dumps(options)} {'skip' if skip else 'autoencoder'}"
+            name = f"{variant} {json.dumps(options)} {kind}"
             found[name] = losses, {k: v.clone() for k, v in trainer.weights.items()}
     return found
 
@@ -105,13 +110,20 @@ def test_several_processes_have_the_losses_of_one(
     errors = [process.communicate(timeout=300)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * world, errors[0][-2000:]
     found, alone = torch.load(tmp_path / "found.pt"), run(Ranks())
+    # The features of a cross-layer transcoder are not shared among processes.
+    assert {name for name in alone if name not in found} == (
+        set() if features == 1 else {name for name in alone if name.endswith("cross-layer")}
+    )
     for name, (losses, weights) in alone.items():
+        if name not in found:
+            continue
         theirs, shards = found[name]
         torch.testing.assert_close(
             torch.tensor(theirs), torch.tensor(losses), atol=1e-5, rtol=1e-5, msg=name
         )
         for key, value in weights.items():
-            own = value if key in ("b_dec", "W_skip") else value[: 64 // features]
+            whole = features == 1 or key in ("b_dec", "W_skip")
+            own = value if whole else value[: 64 // features]
             assert shards[key].shape == own.shape
             torch.testing.assert_close(shards[key], own, atol=2e-4, rtol=1e-3, msg=f"{name}: {key}")
 
@@ -129,6 +141,12 @@ def test_features_that_cannot_be_shared_are_refused() -> None:
     config = TrainConfig(d_dict=8, k=2, tokens=100, batch_size=10)
     with pytest.raises(InputError, match="8 features cannot be shared 3 ways"):
         Trainer(shape, config, {}, Three())
+    crossing = DictionaryConfig(
+        site_in="mlp_in.0+mlp_in.1", site_out="mlp_out.0+mlp_out.1", d_in=4, d_out=4, d_dict=12,
+        k=2, subtract_b_dec=False, widths=(2, 2),
+    )  # fmt: skip
+    with pytest.raises(InputError, match="share the rows alone"):
+        Trainer(crossing, config, {}, Three())
 
 
 @pytest.mark.parametrize(("rows", "width"), [(5000, 3), (8193, 7), (4096, 16), (2, 20)])

@@ -2,6 +2,7 @@
 
 from inscape.activations.documents import documents
 from inscape.activations.harvest import harvest
+from inscape.activations.joined import JoinedStores
 from inscape.activations.online import OnlineActivations
 from inscape.activations.shards import TokenTable
 from inscape.activations.statistics import SiteStats
@@ -9,6 +10,7 @@ from inscape.activations.store import ActivationStore
 
 __all__ = [
     "ActivationStore",
+    "JoinedStores",
     "OnlineActivations",
     "SiteStats",
     "TokenTable",

@@ -131,6 +131,7 @@ class ActivationStore:
         start: int = 0,
         memory: int = _MEMORY,
         part: slice = slice(None),
+        only: NDArray[np.bool_] | None = None,
     ) -> Iterator[dict[str, Tensor]]:
         """Shuffled fp32 batches over the tokens that count.
 
@@ -142,12 +143,14 @@ class ActivationStore:
             start: number of the first batch, to go on after an interruption.
             memory: sites that fit into this many bytes in bf16 are held, others read when needed.
             part: the rows of each batch that are wanted; the others are not read.
+            only: of the tokens that count, those that are marked.
 
         Raises:
             DataError: an activation is not finite: shard and row are named.
         """
         names = [self._site(site) for site in sites]
-        kept = np.flatnonzero(self._tokens.kept)
+        marked = self._tokens.kept if only is None else self._tokens.kept & only
+        kept = np.flatnonzero(marked)
         if not len(kept):
             raise DataError(f"{self.path} has no token that counts", next_step="harvest more text")
         width = sum(self.width(name) for name in names)

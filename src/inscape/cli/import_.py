@@ -11,18 +11,23 @@ from inscape.cli.common import Json, print_entries
 
 
 def command(
-    source: Annotated[Path, typer.Argument(help="The folder or file of the dictionary.")],
+    source: Annotated[
+        Path, typer.Argument(help="Its folder or file, or owner/name/folder of the hub.")
+    ],
     out: Annotated[Path, typer.Option(help="The folder of the imported dictionary.")],
     form: Annotated[
         str | None,
         typer.Option(
             "--format",
-            help="saelens, dictionary_learning, sparsify, gemma_scope, openai, llama_scope or "
-            "layer_files; by what lies there by default.",
+            help="saelens, dictionary_learning, sparsify, gemma_scope, openai, llama_scope, "
+            "layer_files or clt_files; by what lies there by default.",
         ),
     ] = None,
     site: Annotated[
-        str | None, typer.Option(help="The site that it reads, where the files do not say it.")
+        str | None,
+        typer.Option(
+            help="The site that it reads, where the files do not say it; mlp_in.* of every layer."
+        ),
     ] = None,
     to: Annotated[
         str | None, typer.Option(help="The site that it writes, for a transcoder.")

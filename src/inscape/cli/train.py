@@ -29,6 +29,21 @@ Variant = Annotated[
     ),
 ]
 
+Read = Annotated[
+    str | None,
+    typer.Option(
+        help="Store: the site to read; several, A+B or mlp_in.*, give a crosscoder.",
+    ),
+]
+
+Written = Annotated[
+    str | None,
+    typer.Option(
+        help="Store: the site to write; another one gives a transcoder, as many others as are "
+        "read a cross-layer transcoder.",
+    ),
+]
+
 Setting = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=VALUE", help="Store: a setting of the variant's own, repeatable."),
@@ -55,6 +70,10 @@ Whiten = Annotated[
     typer.Option("--whiten", help="Store: let every direction of the activations count alike."),
 ]
 
+SkipCorrupt = Annotated[
+    bool, typer.Option("--skip-corrupt", help="Store: leave broken shards out, and name them.")
+]
+
 FeatureShards = Annotated[
     int, typer.Option(help="Processes that share the features; the others share the rows.")
 ]
@@ -69,10 +88,8 @@ def command(
             help="An atlas, a store of activations, or a text whose activations are not stored.",
         ),
     ],
-    site: Annotated[str | None, typer.Option(help="Store: the site to read.")] = None,
-    to: Annotated[
-        str | None, typer.Option(help="Store: the site to write; another one gives a transcoder.")
-    ] = None,
+    site: Read = None,
+    to: Written = None,
     out: Annotated[Path | None, typer.Option(help="Store: the folder of the dictionary.")] = None,
     d_dict: Annotated[
         int | None, typer.Option(help="Store: number of features; default: 16 times the width.")
@@ -102,9 +119,7 @@ def command(
         Path | None, typer.Option(help="Store: a folder for TensorBoard's event files.")
     ] = None,
     wandb: Annotated[str | None, typer.Option(help="Store: a project of Weights & Biases.")] = None,
-    skip_corrupt: Annotated[
-        bool, typer.Option("--skip-corrupt", help="Store: leave broken shards out, and name them.")
-    ] = False,
+    skip_corrupt: SkipCorrupt = False,
     kernels: Kernels = "auto",
     encoder: Precision = "auto",
     feature_shards: FeatureShards = 1,
@@ -190,7 +205,8 @@ def _online(
     """Activations of a text that are not stored, and the model."""
     from inscape.activations import OnlineActivations
     from inscape.core import InputError
-    from inscape.model import Model
+    from inscape.dictionary import single_sites
+    from inscape.model import KINDS, Model
 
     if model is None:
         raise InputError(
@@ -198,8 +214,25 @@ def _online(
             expected="one of them, or a text with --model, the model that reads it",
         )
     opened = Model.open(model)
-    named = [site for site in sites if site is not None]
+    layers = [f"{kind}.{layer}" for kind in KINDS for layer in range(opened.num_layers)]
+    named = [one for site in sites if site for one in single_sites(_sites(site, layers))]
     return OnlineActivations(opened, source, named, memory=int(memory * 1e9)), opened
+
+
+def _sites(given: str, known: list[str]) -> str:
+    """Sites as they are written, with those that mlp_in.* stands for in the order of layers."""
+    from inscape.core import InputError
+    from inscape.dictionary import joined, single_sites
+
+    found: list[str] = []
+    for site in single_sites(given):
+        kind = site.removesuffix("*")
+        layers = [other.removeprefix(kind) for other in known if other.startswith(kind)]
+        if kind != site and not layers:
+            raise InputError(f"no site is one of {site}", expected=", ".join(known))
+        own = sorted(int(layer) for layer in layers if layer.isdecimal())
+        found += [site] if kind == site else [f"{kind}{layer}" for layer in own]
+    return joined(found)
 
 
 def _train(
@@ -214,6 +247,7 @@ def _train(
 ) -> dict[str, Any]:
     from inscape.atlas import loss_watch
     from inscape.core import InputError
+    from inscape.dictionary import single_sites
     from inscape.training import TrainConfig, missed_target, train
 
     site, to = sites
@@ -221,13 +255,22 @@ def _train(
         raise InputError(
             "training needs --site and --out", expected=f"a site: {', '.join(source.sites)}"
         )
-    width = source.width(site)
+    site = _sites(site, source.sites)
+    to = _sites(to, source.sites) if to else site
+    read = single_sites(site)
+    if held_out is not None and len(read) > 1:
+        raise InputError(
+            f"--held-out with {len(read)} sites",
+            expected="one: the loss that several recover together is not measured",
+            next_step="leave it out",
+        )
+    width = sum(map(source.width, read))
     settings["d_dict"] = settings["d_dict"] or 16 * width
     settings["k"] = settings["k"] or max(1, width // 8)
     config = TrainConfig(**settings)
     watch = None if held_out is None else loss_watch(model, held_out)
     made = train(
-        source, site, to or site, out, config,
+        source, site, to, out, config,
         name=out.name, watch=watch, listeners=listeners, ranks=ranks,
     )  # fmt: skip
     told = missed_target(made)

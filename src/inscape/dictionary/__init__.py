@@ -1,13 +1,16 @@
 """Dictionaries of sparse features: encode, decode, store; the kernels are in `kernels/`."""
 
 from inscape.dictionary.code import Code, DenseCode, RaggedCode
-from inscape.dictionary.config import DictionaryConfig
+from inscape.dictionary.config import DictionaryConfig, joined, single_sites
 from inscape.dictionary.dictionary import Dictionary
 from inscape.dictionary.encoder import Above, Encoder, TopSlots, half_is_faster
+from inscape.dictionary.published import local
+from inscape.dictionary.wiring import CrossLayer
 
 __all__ = [
     "Above",
     "Code",
+    "CrossLayer",
     "DenseCode",
     "Dictionary",
     "DictionaryConfig",
@@ -15,4 +18,7 @@ __all__ = [
     "RaggedCode",
     "TopSlots",
     "half_is_faster",
+    "joined",
+    "local",
+    "single_sites",
 ]

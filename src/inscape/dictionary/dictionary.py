@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from inscape.core import InputError, StorageError
-from inscape.dictionary import kernels
 from inscape.dictionary.code import Code
 from inscape.dictionary.config import DictionaryConfig
 from inscape.dictionary.encoder import encode_above, encode_top
+from inscape.dictionary.published import local
 from inscape.storage import (
     atomic_folder,
     read_manifest,
@@ -26,27 +26,33 @@ from inscape.storage import (
 )
 
 KIND = "dictionary"
-VERSION = 2
-"""1: TopK alone. 2: thresholds, a linear skip, normalised tokens too."""
+VERSION = 3
+"""1: TopK alone. 2: thresholds, a linear skip, normalised tokens too. 3: several sites."""
+_PLAIN_VERSION = 2
 LAYER_NORM_EPSILON = 1e-5
 FILE = "dictionary.json"
 WEIGHTS = "weights.safetensors"
 
 
+Scale = float | tuple[float, ...]
+
+
 class Dictionary:
-    """Sparse features over one site, or from one site to another.
+    """Sparse features over one site, from one site to another, or over several at once.
 
     pre = (x - b_dec, where the configuration says so) @ W_enc^T + b_enc; the code is the k largest
     positive entries of it, or those above their feature's threshold; the reconstruction is the code
     times W_dec, plus b_dec, plus x @ W_skip^T where there is a skip. Weights act on activations as
-    the model has them: a scale used in training is folded in already.
+    the model has them: a scale used in training is folded in already. Of several sites the
+    activations lie side by side: `beside` puts them so, `apart` takes them apart.
 
     Attributes:
-        W_enc [d_dict, d_in], b_enc [d_dict], W_dec [d_dict, d_out], b_dec [d_out]: fp32.
+        W_enc [d_dict, d_in], b_enc [d_dict], W_dec [d_dict, d_out], b_dec [d_out]: fp32; of
+            a cross-layer transcoder see `DictionaryConfig.shapes`.
         threshold [d_dict], W_skip [d_out, d_in]: fp32, None where the kind has none.
         name: as in `name/feature`.
-        input_scale, output_scale: what training multiplied activations by (a record; the weights
-            here have it folded in).
+        input_scale, output_scale: what training multiplied activations by, of several sites one
+            for each (a record; the weights here have it folded in).
     """
 
     def __init__(
@@ -55,8 +61,8 @@ class Dictionary:
         weights: Mapping[str, Tensor],
         *,
         name: str = "dictionary",
-        input_scale: float = 1.0,
-        output_scale: float = 1.0,
+        input_scale: Scale = 1.0,
+        output_scale: Scale = 1.0,
         made_from: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config
@@ -170,7 +176,7 @@ class Dictionary:
     @torch.no_grad()
     def decode(self, code: Code, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_out"]:
         """The reconstruction of each row from its code, and from what was encoded."""
-        return kernels.decode(code.ragged(), self.W_dec) + self.base(x)
+        return self.config.wiring.decode(code.ragged(), self.W_dec) + self.base(x)
 
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
@@ -184,9 +190,52 @@ class Dictionary:
         """Pre-activations of chosen features, in units of their values: before the choice of what
         is active, and the ReLU."""
         chosen = torch.as_tensor(features, dtype=torch.int64, device=self.device)
-        found = self.encoder_input(x) @ self.W_enc[chosen].T + self.b_enc[chosen]
+        read = self.config.wiring.read(self.encoder_input(x), self.W_enc[chosen], chosen)
+        found = read + self.b_enc[chosen]
         unit = self._unit(x.to(found))
         return found if unit is None else found * unit
+
+    def beside(self, parts: Mapping[str, Float[Tensor, "*batch width"]]) -> Tensor:
+        """What is read [*batch, d_in]: the activations of its sites side by side.
+
+        Raises:
+            InputError: a site is missing.
+        """
+        sites = self.config.sites_in
+        if missing := [site for site in sites if site not in parts]:
+            raise InputError(
+                f"{self.name} reads {missing[0]} too", expected=f"all of {', '.join(sites)}"
+            )
+        return torch.cat([parts[site] for site in sites], -1)
+
+    def apart(self, y: Float[Tensor, "*batch d_out"]) -> dict[str, Float[Tensor, "*batch width"]]:
+        """What is written, by site."""
+        sites = zip(self.config.sites_out, self.config.columns, strict=True)
+        return {site: y[..., columns] for site, columns in sites}
+
+    @torch.no_grad()
+    def unexplained(
+        self, x: Float[Tensor, "batch d_in"], y: Float[Tensor, "batch d_out"]
+    ) -> dict[str, float]:
+        """The fraction of variance unexplained of each site that is written, |y - y^|^2 /
+        |y - mean y|^2 over the batch; `x` is what is read."""
+        y = y.to(self.W_enc)
+        wanted, error = self.apart(y - y.mean(0)), self.apart(y - self(x.to(y)))
+        return {
+            site: float(error[site].square().sum() / spread.square().sum())
+            for site, spread in wanted.items()
+        }
+
+    def site_norms(self) -> Float[Tensor, "d_dict sites"]:
+        """The norm of what one unit of each feature writes at each site, in the units of training,
+        where sites compare: how much of a crosscoder's feature lies where."""
+        scales = torch.as_tensor(self.output_scale, device=self.device).expand(
+            len(self.config.sites_out)
+        )
+        one = torch.arange(self.d_dict, device=self.device)[:, None]
+        unit = Code(one, torch.ones_like(one, dtype=torch.float32)).ragged()
+        parts = self.apart(self.config.wiring.decode(unit, self.W_dec))
+        return torch.stack([part.norm(dim=1) for part in parts.values()], 1) * scales
 
     def save(self, folder: Path, *, extra_files: Mapping[str, Path] | None = None) -> None:
         """Write the folder, whole or not at all; one that is there is replaced.
@@ -209,20 +258,38 @@ class Dictionary:
                 "input_scale": self.input_scale,
                 "output_scale": self.output_scale,
             }
-            write_manifest(new, KIND, VERSION, made_from=self.made_from, extra=extra, name=FILE)
+            version = VERSION if self.config.several else _PLAIN_VERSION
+            write_manifest(new, KIND, version, made_from=self.made_from, extra=extra, name=FILE)
 
     @classmethod
-    def open(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> Dictionary:
-        """Read a folder that `save` wrote.
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        revision: str | None = None,
+    ) -> Dictionary:
+        """Read a folder that `save` wrote, or a published one.
+
+        Args:
+            folder: a path; or `owner/name`, or `owner/name/folder/within`, of a repository on the
+                Hugging Face hub, unless there is such a path.
+            revision: of the repository.
 
         Raises:
-            StorageError: not a dictionary, a newer version, or a file missing or corrupt.
+            StorageError: not a dictionary, a newer version, a file missing or corrupt, or
+                a repository that is neither in the local cache nor to be had.
         """
-        folder = Path(folder)
+        folder = local(folder, revision=revision, files=(FILE, WEIGHTS), there=_whole)
+        if folder.is_dir() and not (folder / FILE).is_file():
+            raise StorageError(
+                f"{folder} is not a dictionary of inscape: it has no {FILE}",
+                next_step="check the path; one of another library: inscape import, with --out",
+            )
         manifest = read_manifest(folder, KIND, VERSION, name=FILE)
         try:
             config = DictionaryConfig(**manifest["config"])
-            scales = float(manifest["input_scale"]), float(manifest["output_scale"])
+            scales = _scale(manifest["input_scale"]), _scale(manifest["output_scale"])
             name = str(manifest["name"])
         except (KeyError, TypeError, ValueError, ValidationError) as error:
             raise StorageError(
@@ -248,3 +315,11 @@ class Dictionary:
             sites += f" -> {config.site_out}"
         active = f"k {config.k}" if config.kind == "topk" else "by threshold"
         return f"Dictionary({self.name}: {sites}, {config.d_dict} features, {active})"
+
+
+def _whole(folder: Path) -> bool:
+    return (folder / FILE).is_file() and (folder / WEIGHTS).is_file()
+
+
+def _scale(found: Any) -> Scale:
+    return tuple(map(float, found)) if isinstance(found, list) else float(found)

@@ -3,7 +3,9 @@
 1. pre = x @ W_enc^T + b_enc, a chunk of rows at a time, written into one reused buffer (fresh
    outputs of that size cost more than the product).
 2. Of each row of the chunk the active entries are kept, and the chunk is overwritten.
-3. Several choices may be made of one chunk: the auxiliary loss needs the largest entries among the
+3. Where W_enc is narrower than a row, features read by layers: each layer's share of the features
+   reads its share of the columns (see `wiring`).
+4. Several choices may be made of one chunk: the auxiliary loss needs the largest entries among the
    dead features, and so no second product is made.
 
 With `half` the product is made in bf16. It only tells which entries may be among the largest: twice
@@ -44,7 +46,7 @@ class Encoder:
     def chunks(
         self,
         x: Float[Tensor, "batch d_in"],
-        W_enc: Float[Tensor, "d_dict d_in"],
+        W_enc: Float[Tensor, "d_dict d_read"],
         b_enc: Float[Tensor, " d_dict"],
     ) -> Iterator[tuple[slice, Float[Tensor, "rows d_dict"]]]:
         """(rows, their pre-activations); each chunk is overwritten by the next."""
@@ -52,7 +54,10 @@ class Encoder:
         for start in range(0, len(x), len(buffer)):
             rows = slice(start, min(start + len(buffer), len(x)))
             pre = buffer[: rows.stop - start]
-            torch.addmm(b_enc, x[rows], W_enc.T, out=pre)
+            if W_enc.shape[1] == x.shape[1]:
+                torch.addmm(b_enc, x[rows], W_enc.T, out=pre)
+            else:
+                _by_layers(x[rows], W_enc, b_enc, pre)
             yield rows, pre
 
     def top_half(
@@ -98,6 +103,16 @@ def half_is_faster(entries: int, device: torch.device) -> bool:
     cpu: Any = torch.cpu
     able = cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
     return bool(device.type == "cuda" or able)
+
+
+def _by_layers(x: Tensor, W_enc: Tensor, b_enc: Tensor, out: Tensor) -> None:
+    width = W_enc.shape[1]
+    num_layers = x.shape[1] // width
+    size = len(W_enc) // num_layers
+    for layer in range(num_layers):
+        own = slice(layer * size, (layer + 1) * size)
+        columns = x[:, layer * width : (layer + 1) * width]
+        torch.addmm(b_enc[own], columns, W_enc[own].T, out=out[:, own])
 
 
 class TopSlots:

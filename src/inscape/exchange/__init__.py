@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from inscape.core import InputError
-from inscape.dictionary import Dictionary
+from inscape.dictionary import Dictionary, local
+from inscape.exchange.clt_files import CLTFiles
 from inscape.exchange.dictionary_learning import DictionaryLearning
 from inscape.exchange.format import Asked, Format
 from inscape.exchange.gemma_scope import GemmaScope
@@ -21,28 +22,37 @@ FORMATS: Mapping[str, Format] = {
     known.name: known
     for known in (
         SAELens(), DictionaryLearning(), Sparsify(), GemmaScope(), OpenAI(), LlamaScope(),
-        LayerFiles(),
+        LayerFiles(), CLTFiles(),
     )
 }  # fmt: skip
 
 
 def import_dictionary(
-    source: str | Path, asked: Asked | None = None, *, form: str | None = None
+    source: str | Path,
+    asked: Asked | None = None,
+    *,
+    form: str | None = None,
+    revision: str | None = None,
 ) -> Dictionary:
     """A dictionary of another library.
 
     Args:
-        source: its folder or file. asked: what the files leave out. form: the format's name; by
+        source: its folder or file; or `owner/name/folder/within` of a repository on the Hugging
+            Face hub, of that revision. asked: what the files leave out. form: the format's name; by
             what lies there if None.
 
     Raises:
         InputError: no format fits, or it refuses a setting; a site is not told.
-        StorageError: a file is missing or corrupt.
+        StorageError: a file is missing or corrupt, or the repository is not to be had.
     """
-    source = Path(source)
+    source = local(source, revision=revision, there=_recognised)
     if not source.exists():
         raise InputError(f"{source} does not exist", expected="a folder or file of a dictionary")
     return chosen(form, source).read(source, asked or Asked())
+
+
+def _recognised(source: Path) -> bool:
+    return any(known.recognises(source) for known in FORMATS.values())
 
 
 def export_dictionary(dictionary: Dictionary, folder: str | Path, form: str) -> None:
@@ -54,6 +64,11 @@ def export_dictionary(dictionary: Dictionary, folder: str | Path, form: str) -> 
         StorageError: the disk is full or may not be written to.
     """
     known = chosen(form)
+    if dictionary.config.several:
+        raise InputError(
+            f"{dictionary.name} reads {len(dictionary.config.sites_in)} sites",
+            expected="a dictionary of one site: those of several are read, not written",
+        )
     refuse_filled(Path(folder))
     with atomic_folder(Path(folder)) as new:
         known.write(dictionary, new)
@@ -80,9 +95,11 @@ def chosen(form: str | None, source: Path | None = None) -> Format:
         return FORMATS[form]
     fitting = [known for known in FORMATS.values() if source and known.recognises(source)]
     if not fitting:
+        layers = sorted(source.glob("layer_*.safetensors")) if source else []
         raise InputError(
             f"{source} is of no known format",
             expected="; ".join(known.about for known in FORMATS.values()),
+            next_step=f"import its {len(layers)} files one by one" if layers else None,
         )
     return fitting[0]
 

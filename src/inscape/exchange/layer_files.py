@@ -2,7 +2,7 @@
 
 ReLU transcoders from the MLP's input to its output: W_enc [m, d], W_dec [m, d], b_enc, b_dec.
 Nothing is subtracted. With `W_skip` there is a linear skip, with `activation_function.threshold` or
-`threshold` they are JumpReLU.
+`threshold` they are JumpReLU. config.yaml beside them, where there is one, names the hooks.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
+from inscape.exchange.clt_files import CONFIG, hooks
 from inscape.exchange.format import (
     Asked,
     Format,
@@ -58,8 +59,7 @@ class LayerFiles(Format):
             )
         threshold = found.get("threshold", torch.zeros(()))
         found["threshold"] = threshold.expand(found["b_enc"].shape).contiguous()
-        number = _PATTERN.fullmatch(source.name)
-        sites = (f"mlp_in.{number[1]}", f"mlp_out.{number[1]}") if number else (None, None)
+        sites = _sites(source, asked)
         return made(
             found, told(asked, sites, source, f"file {source.name}"), asked, source, self.name,
             subtract=False,
@@ -89,3 +89,15 @@ class LayerFiles(Format):
             {key: value.cpu().contiguous() for key, value in weights.items()},
             folder / f"layer_{layer}.safetensors",
         )
+
+
+def _sites(source: Path, asked: Asked) -> tuple[str | None, str | None]:
+    """(read, written) as config.yaml beside the file says, else those of the layer's MLP."""
+    number = _PATTERN.fullmatch(source.name)
+    if number is None:
+        return None, None
+    kinds: tuple[str | None, str | None] = ("mlp_in", "mlp_out")
+    if (source.parent / CONFIG).is_file():
+        kinds = hooks(source.parent, "transcoder_set", asked)
+    read, written = (kind and f"{kind}.{number[1]}" for kind in kinds)
+    return read, written

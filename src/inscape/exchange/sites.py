@@ -17,6 +17,7 @@ _HOOKS = {
     "hook_resid_pre": "resid_pre", "hook_resid_mid": "resid_mid", "hook_resid_post": "resid_post",
     "hook_attn_out": "attn_out", "hook_mlp_out": "mlp_out",
 }  # fmt: skip
+_MLP_HOOKS = {"mlp.hook_in": "mlp_in", "mlp.hook_out": "mlp_out"}
 _NAMES = {site: hook for hook, site in _HOOKS.items()}
 
 
@@ -26,6 +27,12 @@ def of_hook(hook: str | None) -> str | None:
     if found is None or found[2] not in _HOOKS:
         return None
     return f"{_HOOKS[found[2]]}.{found[1]}"
+
+
+def kind_of_hook(hook: str | None) -> str | None:
+    """The kind of site of a hook in any layer (hook_resid_mid, mlp.hook_in), None where we have
+    none."""
+    return {**_HOOKS, **_MLP_HOOKS}.get(hook or "")
 
 
 def hook_of(site: str) -> str | None:

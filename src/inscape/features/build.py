@@ -111,6 +111,7 @@ def _check(
             f"the activations were harvested from another model than {model.name}",
             next_step="open the model that they were made with, or harvest again",
         )
+    Site.parse(dictionary.config.site_in)  # several are refused
     site, width = dictionary.config.site_in, store.width(dictionary.config.site_in)
     if width != dictionary.config.d_in:
         raise InputError(

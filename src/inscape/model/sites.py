@@ -52,6 +52,12 @@ class Site:
         """
         if isinstance(text, Site):
             return text
+        if "+" in text:
+            raise SiteError(
+                f"{text} are several sites: a crosscoder or a cross-layer transcoder is trained, "
+                "encoded, decoded and measured, and not yet traced, indexed or steered by",
+                expected="one site, or a dictionary of one",
+            )
         kind, dot, layer = text.strip().partition(".")
         if kind not in KINDS:
             raise SiteError(f"site {text!r} is unknown", expected=_EXPECTED)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inscape.dictionary import DictionaryConfig
+from inscape.dictionary import DictionaryConfig, joined
 from inscape.training.config import TrainConfig
 from inscape.training.trainer import Trainer
 
@@ -28,7 +28,7 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("gated", {"coefficient": 0.2}),
 )  # fmt: skip
 """Variants with their settings, such that every term has a part in the gradient."""
-KINDS = ("autoencoder", "transcoder", "skip transcoder")
+KINDS = ("autoencoder", "transcoder", "skip transcoder", "crosscoder", "cross-layer transcoder")
 
 
 def check_gradients(
@@ -42,8 +42,8 @@ def check_gradients(
 ) -> float:
     """Largest relative error of the trainer's gradients, over parameters, variants and kinds.
 
-    Every variant as autoencoder, transcoder and skip transcoder, each without dead features, with
-    fewer of them than aux_k and with more. The error of a parameter is
+    Every variant as every kind that it has, each without dead features, with fewer of them than
+    aux_k and with more. The error of a parameter is
     max |found - wanted| / max |wanted|; the loss is compared in the same way.
     """
     size = {"d_model": d_model, "d_dict": d_dict, "k": k, "aux_k": aux_k}
@@ -51,6 +51,7 @@ def check_gradients(
         _error(trainer, batch_size, num_dead, generator)
         for variant, options in CASES
         for kind in KINDS
+        if (variant, kind) != ("matryoshka", "cross-layer transcoder")
         for num_dead in (0, aux_k // 2, 3 * aux_k)
         for generator in (torch.Generator().manual_seed(seed + num_dead),)
         for trainer in (_trainer(generator, variant, options, kind, **size),)
@@ -61,25 +62,28 @@ def _trainer(
     generator: torch.Generator, variant: str, options: dict[str, Any], kind: str,
     *, d_model: int, d_dict: int, k: int, aux_k: int,
 ) -> Trainer:  # fmt: skip
-    transcoder = kind != "autoencoder"
+    transcoder = kind.endswith("transcoder")
+    layers = range(3 if kind == "cross-layer transcoder" else 2 if kind == "crosscoder" else 1)
+    read, written = ("mlp_in", "mlp_out") if transcoder else ("resid_post", "resid_post")
+    third = d_model // 3
     shape = DictionaryConfig(
-        site_in="mlp_in.0" if transcoder else "resid_post.0",
-        site_out="mlp_out.0" if transcoder else "resid_post.0",
+        site_in=joined(f"{read}.{layer}" for layer in layers),
+        site_out=joined(f"{written}.{layer}" for layer in layers),
         d_in=d_model,
         d_out=d_model,
         d_dict=d_dict,
         k=k,
         subtract_b_dec=not transcoder,
         skip=kind == "skip transcoder",
+        widths=((), (third, d_model - third), (third,) * 3)[len(layers) - 1],
     )
     config = TrainConfig(
         d_dict=d_dict, k=k, tokens=10_000, batch_size=100, aux_k=aux_k, aux_weight=1 / 32,
         variant=variant, options=options, skip=shape.skip,
     )  # fmt: skip
-    sizes = {"W_enc": (d_dict, d_model), "b_enc": (d_dict,), "W_dec": (d_dict, d_model)}
+    sizes = {name: shape.shapes()[name] for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
     weights = {
-        name: torch.randn(size, generator=generator) / d_model**0.5
-        for name, size in {**sizes, "b_dec": (d_model,)}.items()
+        name: torch.randn(size, generator=generator) / d_model**0.5 for name, size in sizes.items()
     }
     trainer = Trainer(shape, config, weights)
     for name, value in trainer.weights.items():
@@ -148,7 +152,9 @@ class _Dense:
     """The loss from the formulas."""
 
     def __init__(self, trainer: Trainer, w: Leaves, x: Tensor, y: Tensor) -> None:
-        self.w, self.x, self.y = w, x, y
+        self.x, self.y = x, y
+        self.w = _dense(w, len(trainer.shape.widths)) if trainer.shape.cross_layer else w
+        w = self.w
         self.trainer, self.config, self.k = trainer, trainer.config, trainer.config.k
         centred = x - w["b_dec"] if trainer.shape.subtract_b_dec else x
         self.read = centred @ w["W_enc"].T
@@ -184,6 +190,9 @@ class _Dense:
         return float(self.config.options["coefficient"]) * amounts.sum() / self.spread
 
     def _norms(self) -> Tensor:
+        if self.trainer.shape.several and not self.trainer.shape.transcoder:
+            parts = torch.split(self.w["W_dec"], list(self.trainer.shape.widths), dim=1)
+            return sum((part.square().sum(1).sqrt() for part in parts), self.y.new_zeros(()))
         return self.w["W_dec"].square().sum(1).sqrt()
 
     def _topk(self) -> tuple[Tensor, Tensor]:
@@ -219,6 +228,20 @@ class _Dense:
             error = error - self.x @ self.w["W_skip"].detach().T
         penalty = self._mean(gate * self._norms()) + (error**2).sum() / self.spread
         return opened.relu(), penalty
+
+
+def _dense(w: Leaves, num: int) -> Leaves:
+    """The weights of a cross-layer transcoder with all their zeros."""
+    size, width = len(w["b_enc"]) // num, len(w["b_dec"]) // num
+    encoder = w["W_enc"].new_zeros((num * size, num * width))
+    decoder, first = encoder.clone(), 0
+    for layer in range(num):
+        own = slice(layer * size, (layer + 1) * size)
+        encoder[own, layer * width : (layer + 1) * width] = w["W_enc"][own]
+        rows = w["W_dec"][first : first + size * (num - layer)]
+        decoder[own, layer * width :] = rows.reshape(size, (num - layer) * width)
+        first += len(rows)
+    return {**w, "W_enc": encoder, "W_dec": decoder}
 
 
 def _jump(pre: Tensor, threshold: Tensor, width: float) -> Tensor:

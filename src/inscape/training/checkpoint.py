@@ -85,7 +85,8 @@ def load_checkpoint(folder: Path, trainer: Trainer, request: dict[str, Any]) -> 
         arrays, part = read_tensors(path), trainer.ranks.shard(trainer.shape.d_dict)
         for name, tensor in _tensors(trainer).items():
             whole = torch.from_numpy(np.array(arrays[name]))
-            tensor.copy_(whole[part] if _by_feature(name) else whole)
+            shared = _by_feature(name) and trainer.ranks.num_features > 1
+            tensor.copy_(whole[part] if shared else whole)
     else:
         read_shards(path, _sharded(trainer))
     trainer.num_steps = int(state["step"])

@@ -30,13 +30,13 @@ class TrainConfig(Config):
             per step. lr: peak learning rate, `default_lr` if None. warmup, decay: shares of the run
             with a rising and a falling learning rate. seed: of everything random; data_seed: of the
             data's order alone, so that several dictionaries share one pass. aux_k: features of the
-            auxiliary loss, half the output width if None; aux_weight: its weight, 0 turns it off,
-            the variant's default if None. dead_tokens: tokens without firing after which a feature
-            is dead, `dead_window` if None. clip: largest gradient norm. whiten: train on whitened
-            activations (autoencoders; see `whitening`). encoder: the type of the product that tells
-            which entries may be active (they are computed in fp32 either way); "auto" is bf16 for
-            large TopK dictionaries where the machine has instructions for it. checkpoint_seconds:
-            between checkpoints. log_every: steps per log line.
+            auxiliary loss, half the width of a written site if None; aux_weight: its weight, 0
+            turns it off, the variant's default if None. dead_tokens: tokens without firing after
+            which a feature is dead, `dead_window` if None. clip: largest gradient norm. whiten:
+            train on whitened activations (autoencoders; see `whitening`). encoder: the type of the
+            product that tells which entries may be active (they are computed in fp32 either way);
+            "auto" is bf16 for large TopK dictionaries where the machine has instructions for it.
+            checkpoint_seconds: between checkpoints. log_every: steps per log line.
 
     Raises:
         InputError: k is larger than d_dict, the run is shorter than one batch, or the variant is

@@ -26,7 +26,8 @@ def initial_weights(
     median of the sample, encoder biases zero. Transcoder: encoder rows of unit norm in random
     directions, W_dec = 0, b_dec = the mean target; the encoder biases are such that the mean input
     gives zero (nothing is subtracted from the input, and with zero biases a large mean would decide
-    which features ever fire).
+    which features ever fire). A crosscoder begins as the autoencoder of its sites side by side,
+    with rows of unit norm over all of them; a cross-layer transcoder as each layer's transcoder.
 
     Args:
         sample: scaled activations that the encoder reads.
@@ -34,12 +35,14 @@ def initial_weights(
         part: the features that are wanted, all by default.
     """
     generator = torch.Generator().manual_seed(seeded(seed, "weights") % 2**62)
-    encoder = _normal(shape.d_dict, shape.d_in, generator, part or slice(0, shape.d_dict))
+    width = shape.shapes()["W_enc"][1]
+    encoder = _normal(shape.d_dict, width, generator, part or slice(0, shape.d_dict))
     encoder /= encoder.norm(dim=1, keepdim=True)
     if shape.transcoder:
-        decoder = torch.zeros((len(encoder), shape.d_out))
+        whole = shape.shapes()["W_dec"]  # a cross-layer transcoder's features are not shared out
+        decoder = torch.zeros(whole if shape.cross_layer else (len(encoder), whole[1]))
         offset = target_mean.float().clone()
-        biases = -(encoder @ sample.mean(0))
+        biases = -shape.wiring.read(sample.mean(0), encoder)
     else:
         decoder = encoder.clone()
         offset = geometric_median(sample)

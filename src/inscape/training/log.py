@@ -27,7 +27,8 @@ class TrainingLog:
 
     Each line: step, tokens, loss, fvu, explained_variance (centred), l0, aux_loss, dead_share
     (features silent for dead_tokens; null while the run is shorter than that), lr,
-    tokens_per_second; held_out, where something was measured on a held-out set at that step.
+    tokens_per_second; site_fvu, of several sites that of each; held_out, where something was
+    measured on a held-out set at that step.
     """
 
     def __init__(
@@ -83,10 +84,21 @@ class TrainingLog:
         self._pending.clear()
         self._since = time.monotonic()
 
-    def _means(self) -> dict[str, float]:
-        rows = [asdict(metrics) for metrics in self._pending]
-        return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+    def _means(self) -> dict[str, Any]:
+        return _means([asdict(metrics) for metrics in self._pending])
 
     def size(self) -> int:
         """The length of the file in bytes: what a checkpoint records."""
         return 0 if self.path is None else self.path.stat().st_size
+
+
+def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean of each figure, those of inner mappings too; empty ones are left out."""
+    found: dict[str, Any] = {}
+    for key, first in rows[0].items():
+        values = [row[key] for row in rows]
+        if not isinstance(first, Mapping):
+            found[key] = sum(values) / len(values)
+        elif first:
+            found[key] = _means(values)
+    return found

@@ -28,7 +28,7 @@ from typing import Any
 from torch import Tensor
 
 from inscape.core import InputError, Stopped, StorageError, progress, seeded
-from inscape.dictionary import Dictionary, DictionaryConfig
+from inscape.dictionary import Dictionary, DictionaryConfig, single_sites
 from inscape.storage import lock
 from inscape.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
 from inscape.training.config import TrainConfig
@@ -65,9 +65,11 @@ class Watch:
 class Job:
     """One dictionary to train.
 
-    site_in, site_out: equal for an autoencoder; another `site_out` makes a transcoder. out: the
-    dictionary's folder; its parents are made. name: as in `name/feature`. watch: what is measured
-    on a held-out set while it is trained. listeners: who hears of each line of its log.
+    site_in, site_out: equal for an autoencoder; another `site_out` makes a transcoder. Several
+    sites joined by "+" make a crosscoder, or a cross-layer transcoder of as many others (see
+    `DictionaryConfig`); d_dict and k are of all of them then. out: the dictionary's folder; its
+    parents are made. name: as in `name/feature`. watch: what is measured on a held-out set while it
+    is trained. listeners: who hears of each line of its log.
     """
 
     site_in: str
@@ -305,6 +307,12 @@ def _unfinished(runs: list[_Run]) -> list[_Run]:
 
 def _shape(store: ActivationSource, job: Job) -> DictionaryConfig:
     config, autoencoder = job.config, job.site_in == job.site_out
+    reads, writes = single_sites(job.site_in), single_sites(job.site_out)
+    if config.whiten and len(reads) > 1:
+        raise InputError(
+            f"{job.name} would read {len(reads)} sites whitened", expected="a single site",
+            next_step="train without whitening: each site gets a scale of its own",
+        )  # fmt: skip
     if config.whiten and not autoencoder:
         raise InputError(
             f"{job.name} would read {job.site_in} and write {job.site_out} whitened",
@@ -320,12 +328,13 @@ def _shape(store: ActivationSource, job: Job) -> DictionaryConfig:
     return DictionaryConfig(
         site_in=job.site_in,
         site_out=job.site_out,
-        d_in=store.width(job.site_in),
-        d_out=store.width(job.site_out),
+        d_in=sum(map(store.width, reads)),
+        d_out=sum(map(store.width, writes)),
         d_dict=config.d_dict,
         k=config.k,
         subtract_b_dec=autoencoder,
         skip=config.skip,
+        widths=tuple(map(store.width, reads)) if len(reads) > 1 else (),
     )
 
 

@@ -3,7 +3,8 @@
 1. Encode: the variant selects the active entries of the batch, and the aux_k largest entries of
    each row among the dead features.
 2. Loss = |y - y^|^2 / |y - mean y|^2, sums over the batch: the fraction of variance unexplained.
-   Where features have nested groups, the sum of it over the prefixes.
+   Where features have nested groups, the sum of it over the prefixes. Of several sites, whose
+   variances `view` makes alike, it is the mean over the sites; each one's own is told beside it.
 3. Auxiliary loss: the dead features' code decodes (without b_dec: y^ has it already) to e^, which
    should explain the error e = y - y^, held constant: |e - e^|^2 / |e - mean e|^2, zero where there
    is no error.
@@ -20,13 +21,14 @@ et al. 2024; each variant names its own source.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inscape.core import DataError
+from inscape.core import DataError, InputError
 from inscape.dictionary import (
     DenseCode,
     DictionaryConfig,
@@ -49,7 +51,8 @@ class StepMetrics:
 
     loss: with penalty and auxiliary part. fvu: |y - y^|^2 / |y - mean y|^2. explained_variance:
     centred, 1 - Var(y - y^) / Var(y). l0: mean number of active features. aux_loss: unweighted, 0
-    without dead features. penalty: what the variant added to the loss.
+    without dead features. penalty: what the variant added to the loss. site_fvu: of several sites,
+    that of each.
     """
 
     loss: float
@@ -58,6 +61,7 @@ class StepMetrics:
     l0: float
     aux_loss: float
     penalty: float = 0.0
+    site_fvu: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,10 +98,16 @@ class Trainer:
     ) -> None:
         self.ranks = ranks or Ranks()
         self.ranks.check(shape.d_dict)
+        if shape.cross_layer and self.ranks.num_features > 1:
+            raise InputError(
+                "a cross-layer transcoder's features cannot be shared among processes",
+                expected="processes that share the rows alone",
+            )
         self.shape = shape
         self.config = config
         self.variant: Variant = config.make_variant(shape)
-        scale = math.sqrt(shape.d_in)  # what is read has this mean norm
+        self._wiring = shape.wiring
+        scale = math.sqrt(shape.shapes()["W_enc"][1])  # what a feature reads has this mean norm
         if shape.skip:
             skip = weights["W_dec"].new_zeros((shape.d_out, shape.d_in))
             weights = {"W_skip": skip, **weights}
@@ -117,7 +127,7 @@ class Trainer:
     def _half(self) -> bool:
         """Whether the encoder's product is made in bf16."""
         asked, shape = self.config.encoder, self.shape
-        if not self.variant.half or asked == "fp32":
+        if not self.variant.half or asked == "fp32" or shape.cross_layer:
             return False
         device = self.weights["W_enc"].device
         return asked == "bf16" or half_is_faster(shape.d_dict * shape.d_in, device)
@@ -160,7 +170,7 @@ class Trainer:
         weights, ranks = self.weights, self.ranks
         inner = x - weights["b_dec"] if self.shape.subtract_b_dec else x
         dead = self.dead if dead is None else dead
-        rows = Rows(inner, dead, self._aux_k, ranks)
+        rows = Rows(inner, dead, self._aux_k, ranks, dense=not self.shape.cross_layer)
         selected = self.variant.select(self._encoder, rows, weights)
         batch = len(x) * ranks.num_data
         l0 = ranks.over_all(float((selected.code.values > 0).sum())) / batch
@@ -194,6 +204,7 @@ class Trainer:
             l0=l0,
             aux_loss=aux_loss,
             penalty=added,
+            site_fvu=self._by_site(errors[-1], y),
         )
         return metrics, Gradients(of, norm, selected)
 
@@ -239,7 +250,7 @@ class Trainer:
     def _aux_k(self) -> int:
         if not self.config.aux_share:
             return 0
-        return self.config.aux_k or max(1, self.shape.d_out // 2)
+        return self.config.aux_k or max(1, self.shape.d_out // len(self.shape.sites_out) // 2)
 
     def _reconstruct(
         self, rest: Tensor, code: RaggedCode, spread: float
@@ -248,7 +259,7 @@ class Trainer:
         features' output; and the gradient for every entry."""
         weight, scale = self.weights["W_dec"], -2.0 / spread
         if self.variant.groups is None and self.ranks.num_features == 1:
-            error, dots = kernels.reconstruct(code, weight, self.weights["b_dec"], rest)
+            error, dots = self._wiring.reconstruct(code, weight, self.weights["b_dec"], rest)
             return [error], [error * scale], dots.mul_(scale)
         errors = self._errors(rest, code)
         # A feature takes part in its own prefix and in all that follow.
@@ -256,7 +267,11 @@ class Trainer:
         for number in range(len(d_outs) - 2, -1, -1):
             d_outs[number] += d_outs[number + 1]
         joined = d_outs[0] if len(d_outs) == 1 else torch.cat(d_outs)
-        return errors, d_outs, kernels.value_gradients(code, weight, joined, groups=self._groups)
+        return (
+            errors,
+            d_outs,
+            self._wiring.value_gradients(code, weight, joined, groups=self._groups),
+        )
 
     def _errors(self, rest: Tensor, code: RaggedCode) -> list[Tensor]:
         """What each prefix leaves of `rest`; one error where there are no groups."""
@@ -273,7 +288,15 @@ class Trainer:
 
     def _decoded(self, code: RaggedCode) -> Tensor:
         """What a code makes over all shards of the features, without b_dec."""
-        return self.ranks.over_features(kernels.decode(code, self.weights["W_dec"]))
+        return self.ranks.over_features(self._wiring.decode(code, self.weights["W_dec"]))
+
+    def _by_site(self, error: Tensor, y: Tensor) -> dict[str, float]:
+        if not self.shape.several:
+            return {}
+        return {
+            site: self._squares(error[:, part]) / self._spread(y[:, part])
+            for site, part in zip(self.shape.sites_out, self.shape.columns, strict=True)
+        }
 
     def _squares(self, rows: Tensor) -> float:
         """The sum of all squares, over all rows."""
@@ -307,7 +330,7 @@ class Trainer:
             loss = self._squares(rest) / spread
             d_out = rest.mul_(-2.0 * self.config.aux_share / spread)
         if isinstance(extra, RaggedCode):
-            d_pre = kernels.value_gradients(extra, weight, d_out)
+            d_pre = self._wiring.value_gradients(extra, weight, d_out)
             return loss, CodeGradient(extra, d_pre, d_out)
         low = self._low(d_out)
         d_pre = (low @ weight.T).mul_(extra.values > 0)
@@ -331,7 +354,7 @@ class Trainer:
     ) -> tuple[dict[str, Tensor], float]:
         """Gradients of all parameters but a skip, and their norm; `d_bias` is the gradient of what
         b_dec is added to."""
-        sparse = kernels.weight_gradients(
+        sparse = self._wiring.weight_gradients(
             codes,
             inner,
             self.weights["W_dec"],

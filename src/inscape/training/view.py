@@ -1,9 +1,11 @@
 """Activations as training sees them, and the way back.
 
-1. A site is scaled so that E||x|| = sqrt(width), or whitened (see `whitening`).
+1. A site is scaled so that E||x|| = sqrt(width), or whitened (see `whitening`). What a dictionary
+   of several sites predicts is scaled so that E||y - mean||^2 = width at each, and none of them
+   outweighs the others by what its mean or its size is.
 2. What was trained is folded, so that it acts on activations as the model has them. An autoencoder
    keeps its decoder rows: its values take the scale, so that they are in units of the activations.
-   A transcoder keeps its values, and its maps take the scales.
+   A transcoder or a crosscoder keeps its values, and its maps take the scales.
 """
 
 from __future__ import annotations
@@ -11,16 +13,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from inscape.core import DataError, seeded
-from inscape.dictionary import DictionaryConfig
+from inscape.dictionary import CrossLayer, DictionaryConfig
 from inscape.training.config import TrainConfig
 from inscape.training.initial import initial_weights
 from inscape.training.stream import ActivationSource
 from inscape.training.whitening import Whitening
 
+Scale = float | tuple[float, ...]
 _SAMPLE = 8192
 _TOKENS_PER_DIMENSION = 32
 
@@ -29,59 +33,98 @@ class View:
     """What one training makes of a source of activations.
 
     Attributes:
-        sites: those that it reads, without repetition. scales: of input and output; 1 where they
-            are whitened.
+        sites: those that it reads, without repetition. scales: of input and output, of several
+            sites one for each; 1 where they are whitened.
     """
 
     def __init__(
         self, store: ActivationSource, shape: DictionaryConfig, config: TrainConfig
     ) -> None:
         self.store, self.shape, self.config = store, shape, config
-        self.sites = list(dict.fromkeys((shape.site_in, shape.site_out)))
+        self.sites = list(dict.fromkeys((*shape.sites_in, *shape.sites_out)))
         self._sample = self._first()
         self.whitening = Whitening.of(self._sample) if config.whiten else None
-        self.scales = (1.0, 1.0)
-        if self.whitening is None:
+        self.scales: tuple[Scale, Scale] = (1.0, 1.0)
+        if shape.several:
+            wanted = tuple(_scale(store, site, centred=True) for site in shape.sites_out)
+            read = tuple(_scale(store, site) for site in shape.sites_in)
+            self.scales = (read if shape.transcoder else wanted), wanted
+        elif self.whitening is None:
             self.scales = _scale(store, shape.site_in), _scale(store, shape.site_out)
+        self._read, self._written = (self._columns(scale) for scale in self.scales)
+
+    def _columns(self, scale: Scale) -> float | Tensor:
+        """A scale as the activations are multiplied by it: a number, or one for each column."""
+        if isinstance(scale, float):
+            return scale
+        return torch.tensor(scale).repeat_interleave(torch.tensor(self.shape.widths))
 
     def _first(self) -> Tensor:
         """Tokens of the input's site; enough of them for a covariance, where one is needed."""
         width = self.shape.d_in
         count = max(_SAMPLE, _TOKENS_PER_DIMENSION * width) if self.config.whiten else _SAMPLE
         seed = seeded(self.config.seed, "sample")
-        stream = self.store.batches([self.shape.site_in], count, seed=seed, epochs=1, memory=0)
-        return next(stream)[self.shape.site_in]
+        sites = self.shape.sites_in
+        stream = self.store.batches(sites, count, seed=seed, epochs=1, memory=0)
+        return _beside(next(stream), sites)
 
     def initial(self, part: slice | None = None) -> dict[str, Tensor]:
         """The weights that training begins with, or those of some features."""
-        mean = torch.from_numpy(self.store.site_stats(self.shape.site_out).mean * self.scales[1])
-        sample = self._seen(self._sample, self.scales[0])
+        means = [self.store.site_stats(site).mean for site in self.shape.sites_out]
+        mean = torch.from_numpy(np.concatenate(means)) * self._written
+        sample = self._seen(self._sample)
         return initial_weights(
             self.shape, sample=sample, target_mean=mean, seed=self.config.seed, part=part
         )
 
     def pair(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(read, to be predicted) of a batch by site."""
-        x = self._seen(batch[self.shape.site_in], self.scales[0])
-        return x, batch[self.shape.site_out] * self.scales[1] if self.shape.transcoder else x
+        x = self._seen(_beside(batch, self.shape.sites_in))
+        if not self.shape.transcoder:
+            return x, x
+        return x, _beside(batch, self.shape.sites_out) * self._written
 
-    def _seen(self, x: Tensor, scale: float) -> Tensor:
-        return x * scale if self.whitening is None else self.whitening(x)
+    def _seen(self, x: Tensor) -> Tensor:
+        return x * self._read if self.whitening is None else self.whitening(x)
 
     def fold(self, weights: dict[str, Tensor], *, unit_rows: bool) -> dict[str, Tensor]:
         """Weights that act on activations as the model has them; with `unit_rows`, those of an
         autoencoder whose decoder rows are brought to unit norm."""
         if self.whitening is not None:
             return self.whitening.fold(weights)
-        folded = _fold(weights, self.shape, *self.scales)
+        if self.shape.several:
+            return self._fold_several(weights)
+        folded = _fold(weights, self.shape, *self.scales)  # type: ignore[arg-type]
         return _with_unit_rows(folded) if unit_rows and not self.shape.transcoder else folded
 
+    def _fold_several(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The maps take the scales, of a cross-layer transcoder those of each row's layer."""
+        read, written = (torch.tensor(scale) for scale in self.scales)
+        into, out = self._read, self._written
+        wiring = self.shape.wiring
+        if isinstance(wiring, CrossLayer):
+            into = read.repeat_interleave(wiring.size)[:, None]
+            out = written[wiring.targets()][:, None]
+        return {
+            **weights,
+            "W_enc": weights["W_enc"] * into,
+            "W_dec": weights["W_dec"] / out,
+            "b_dec": weights["b_dec"] / self._written,
+        }
 
-def _scale(store: ActivationSource, site: str) -> float:
-    norm = store.site_stats(site).mean_norm
+
+def _beside(batch: Mapping[str, Tensor], sites: tuple[str, ...]) -> Tensor:
+    return batch[sites[0]] if len(sites) == 1 else torch.cat([batch[site] for site in sites], 1)
+
+
+def _scale(store: ActivationSource, site: str, *, centred: bool = False) -> float:
+    """By what a site is multiplied, so that its mean norm, or its distance from its mean, is that
+    of its width."""
+    found = store.site_stats(site)
+    norm = math.sqrt(found.variance) if centred else found.mean_norm
     if not (math.isfinite(norm) and norm > 0):
         raise DataError(
-            f"the activations at {site} have mean norm {norm}",
+            f"the activations at {site} have {'variance' if centred else 'mean norm'} {norm}",
             expected="a positive number",
             next_step="harvest a site that is not constant zero",
         )

@@ -48,14 +48,16 @@ class CodeGradient:
 
 @dataclass(frozen=True)
 class RowTerms:
-    """What a penalty adds to whole rows: `decoder` [d_dict] times the decoder's own row; to the
+    """What a penalty adds to whole rows: `decoder` [d_dict] times the decoder's own row, or
+    [d_dict, parts], a multiple for each of the row's parts of those `widths`; to the
     pre-activations of all `rows` rows `encoder` [d_dict], that is `encoder` times `along`, the sum
     of the inputs [d_in], to the encoder, and `rows` times it to the bias."""
 
-    decoder: Float[Tensor, " d_dict"]
+    decoder: Float[Tensor, "*d_dict"]
     encoder: Float[Tensor, " d_dict"] | None = None
     along: Float[Tensor, " d_in"] | None = None
     rows: int = 0
+    widths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,13 @@ class RowBlock:
 
 @dataclass(frozen=True)
 class WeightGradients:
-    """Gradients for the weights, and the squared norm of each feature's share of them."""
+    """Gradients for the weights, and the squared norm of each feature's share of them (in parts,
+    where encoder and decoder have different rows)."""
 
     W_enc: Float[Tensor, "d_dict d_in"]
-    b_enc: Float[Tensor, " d_dict"]
-    W_dec: Float[Tensor, "d_dict d_out"]
-    squared_norm: Float[Tensor, " d_dict"]
+    b_enc: Float[Tensor, " features"]
+    W_dec: Float[Tensor, "rows d_out"]
+    squared_norm: Float[Tensor, " parts"]
 
 
 def weight_gradients(
@@ -101,7 +104,7 @@ def weight_gradients(
     """
     from inscape.dictionary.kernels import gpu  # late: it calls on this file
 
-    if gpu.serves(x, W_dec):
+    if gpu.serves(x, W_dec) and not (terms is not None and terms.widths):
         return gpu.weight_gradients(codes, x, W_dec, project, terms, block, out)
     if not runs_here(x, W_dec):
         return weight_gradients_plain(codes, x, W_dec, project=project, terms=terms, block=block)
@@ -116,7 +119,7 @@ def weight_gradients(
         array(x.contiguous()),
         array(d_out.contiguous()),
         array(W_dec),
-        *_term_arrays(terms, x.shape[1]),
+        *_term_arrays(terms, *x.shape[1:], *W_dec.shape[1:]),
         *_block_arrays(block, x, W_dec),
         np.float32(0 if terms is None else terms.rows),
         project,
@@ -145,7 +148,9 @@ def weight_gradients_plain(
         W_enc.index_add_(0, features, given.d_pre[:, None] * x[rows])
         b_enc.index_add_(0, features, given.d_pre)
     if terms is not None:
-        decoder += terms.decoder[:, None] * W_dec
+        own = terms.decoder.view(len(W_dec), -1)
+        widths = torch.tensor(terms.widths or W_dec.shape[1:], device=W_dec.device)
+        decoder += own.repeat_interleave(widths, 1) * W_dec
         if terms.encoder is not None and terms.along is not None:
             W_enc += terms.encoder[:, None] * terms.along
             b_enc += terms.encoder * terms.rows
@@ -185,13 +190,16 @@ def joined(codes: Sequence[CodeGradient]) -> tuple[Tensor, ...]:
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 
-def _term_arrays(terms: RowTerms | None, d_in: int) -> tuple[np.ndarray, ...]:
-    nothing = np.zeros(0, np.float32)
+def _term_arrays(terms: RowTerms | None, d_in: int, d_out: int) -> tuple[np.ndarray, ...]:
+    """By feature and part, where parts end, by feature, and what it multiplies."""
+    nothing, along = np.zeros(0, np.float32), np.zeros(d_in, np.float32)
     if terms is None:
-        return nothing, nothing, np.zeros(d_in, np.float32)
+        return np.zeros((0, 1), np.float32), np.array([d_out]), nothing, along
+    decoder = array(terms.decoder.view(len(terms.decoder), -1).contiguous())
+    ends = np.cumsum(terms.widths or [d_out])
     if terms.encoder is None or terms.along is None:
-        return array(terms.decoder.contiguous()), nothing, np.zeros(d_in, np.float32)
-    return tuple(array(t.contiguous()) for t in (terms.decoder, terms.encoder, terms.along))
+        return decoder, ends, nothing, along
+    return decoder, ends, *(array(t.contiguous()) for t in (terms.encoder, terms.along))
 
 
 def _block_arrays(block: RowBlock | None, x: Tensor, W_dec: Tensor) -> tuple[np.ndarray, ...]:
@@ -238,7 +246,7 @@ def _feature_major(features, rows, d_out_rows, values, d_pre, num_features):
 @parallel
 @no_type_check
 def _weight_gradients(
-    pointer, rows, d_rows, values, d_pre, x, d_out, W_dec, own, shift, along,
+    pointer, rows, d_rows, values, d_pre, x, d_out, W_dec, own, ends, shift, along,
     places, block_enc, block_bias, block_dec, num_rows, project,
     W_enc_g, b_enc_g, W_dec_g, squared,
 ):  # fmt: skip
@@ -248,14 +256,17 @@ def _weight_gradients(
         enc = W_enc_g[feature]
         dec = W_dec_g[feature]
         shifted = shift[feature] if len(shift) else np.float32(0.0)
-        scaled = own[feature] if len(own) else np.float32(0.0)
         for i in range(d_in):
             enc[i] = shifted * along[i]
-        if scaled != 0.0:
-            for i in range(width):
-                dec[i] = scaled * W_dec[feature, i]
-        else:
-            dec[:] = np.float32(0.0)
+        dec[:] = np.float32(0.0)
+        if len(own):
+            start = 0
+            for part in range(len(ends)):
+                scaled = own[feature, part]
+                if scaled != 0.0:
+                    for i in range(start, ends[part]):
+                        dec[i] = scaled * W_dec[feature, i]
+                start = ends[part]
         bias = shifted * num_rows
         if len(places) and places[feature] >= 0:
             given = places[feature]

@@ -49,12 +49,14 @@ class Options(Config):
 class Rows:
     """A batch as the encoder sees it: `x` [batch, d_in] after any subtraction; `dead` features, of
     which the `aux_k` largest entries of each row are wanted too; `ranks`: the processes that share
-    the work, of which this one holds some rows and some features."""
+    the work, of which this one holds some rows and some features; `dense`: whether the dead
+    features' code may be a dense matrix."""
 
     x: Float[Tensor, "batch d_in"]
     dead: Int[Tensor, " num_dead"]
     aux_k: int
     ranks: Ranks = field(default_factory=Ranks)
+    dense: bool = True
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Variant(ABC):
 
     Attributes:
         name: what it is called. Options: the class of its settings. beta1: of Adam. state: running
-            figures, part of every checkpoint.
+            figures, part of every checkpoint. wiring: how codes are decoded.
     """
 
     name: ClassVar[str]
@@ -134,6 +136,7 @@ class Variant(ABC):
 
     def __init__(self, shape: DictionaryConfig, options: Any, num_steps: int) -> None:
         self.shape, self.options, self.num_steps = shape, options, num_steps
+        self.wiring = shape.wiring
         self.state: dict[str, Tensor] = {}
 
     @property
@@ -190,7 +193,8 @@ class Dead:
         self.rows, self.half = rows, half
         total = int(rows.ranks.over_features(torch.tensor(len(rows.dead))))
         self.width = min(rows.aux_k, total)
-        dense = rows.ranks.num_features == 1 and self.width > 0 and total <= DENSE * self.width
+        dense = rows.dense and rows.ranks.num_features == 1
+        dense = dense and 0 < total <= DENSE * self.width
         self.values = rows.x.new_empty((len(rows.x), total)) if dense else None
         self.slots = None
         if self.width and not dense:
@@ -236,17 +240,6 @@ def above(
         found.add(pre)
         dead.add(part, pre)
     return found.code(), dead.code()
-
-
-def norms(weights: Weights) -> Float[Tensor, " d_dict"]:
-    """The norms of the decoder's rows."""
-    found: Tensor = torch.linalg.vector_norm(weights["W_dec"], dim=1)
-    return found
-
-
-def per_norm(amount: Float[Tensor, " d_dict"], norm: Float[Tensor, " d_dict"]) -> Tensor:
-    """amount / norm, 0 where the norm is."""
-    return torch.where(norm > 0, amount / norm.clamp_min(1e-30), 0.0)
 
 
 def by_feature(code: RaggedCode, amount: Float[Tensor, " entries"], weights: Weights) -> Tensor:

@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from inscape.dictionary import Encoder
-from inscape.dictionary.kernels import CodeGradient, RowTerms, decode, value_gradients
+from inscape.dictionary.kernels import CodeGradient
 from inscape.training.variants.base import (
     Penalty,
     Reconstruction,
@@ -28,8 +28,6 @@ from inscape.training.variants.base import (
     Weights,
     above,
     by_feature,
-    norms,
-    per_norm,
 )
 from inscape.training.variants.relu import Penalised
 
@@ -58,19 +56,21 @@ class Gated(Penalised):
     def penalise(self, selected: Selected, found: Reconstruction, weights: Weights) -> Penalty:
         """The L1 term of the gate, and what the gate reconstructs."""
         gate, read = selected.own["gate"], selected.own["read"]
-        code, norm = selected.code, norms(weights)
+        code, norm = selected.code, self.wiring.norms(weights["W_dec"])
         spread = found.variance * found.batch
         weight = self.coefficient.value(found.progress) / spread
-        guess = found.ranks.over_features(decode(gate, weights["W_dec"]))
+        guess = found.ranks.over_features(self.wiring.decode(gate, weights["W_dec"]))
         error = found.y - weights["b_dec"] - guess
-        d_gate = value_gradients(gate, weights["W_dec"], error * (-2.0 / spread))
+        d_gate = self.wiring.value_gradients(gate, weights["W_dec"], error * (-2.0 / spread))
         d_gate = d_gate + weight * norm[gate.indices]
         d_read = found.d_values * weights["r_mag"].exp()[gate.indices]
         return Penalty(
             [CodeGradient(code, d_read + d_gate, found.d_out)],
             loss=weight * float((gate.values * norm[gate.indices]).sum()),
             row_loss=float(error.square().sum()) / spread,
-            terms=RowTerms(per_norm(weight * by_feature(gate, gate.values, weights), norm)),
+            terms=self.wiring.norm_terms(
+                weight * by_feature(gate, gate.values, weights), weights["W_dec"]
+            ),
             gradients={
                 "b_mag": by_feature(gate, found.d_values, weights),
                 "r_mag": by_feature(gate, d_read * read, weights),

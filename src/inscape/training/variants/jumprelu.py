@@ -19,6 +19,7 @@ autoencoders"; the quadratic penalty from the same group's Gemma Scope 2; tanh: 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from inscape.core import Config
 from inscape.dictionary import DictionaryConfig, Encoder
-from inscape.dictionary.kernels import CodeGradient, RowTerms, value_gradients
+from inscape.dictionary.kernels import CodeGradient, RowTerms
 from inscape.training.variants.base import (
     Options,
     Penalty,
@@ -38,8 +39,6 @@ from inscape.training.variants.base import (
     Weights,
     above,
     by_feature,
-    norms,
-    per_norm,
 )
 from inscape.training.variants.coefficient import Coefficient
 
@@ -108,7 +107,7 @@ class JumpReLU(Variant):
         """The penalty, and how the loss changes with the thresholds."""
         code = selected.code
         active = code.values > 0
-        d_f = value_gradients(code, weights["W_dec"], found.d_out, everywhere=True)
+        d_f = self.wiring.value_gradients(code, weights["W_dec"], found.d_out, everywhere=True)
         penalty = self._tanh if self.tanh else self._l0
         losses, added, d_active, terms, d_threshold = penalty(selected, found, weights)
         d_f = d_f + added
@@ -139,7 +138,7 @@ class JumpReLU(Variant):
     def _tanh(
         self, selected: Selected, found: Reconstruction, weights: Weights
     ) -> tuple[tuple[float, float], Tensor, float, RowTerms | None, Tensor]:
-        code, norm, rows = selected.code, norms(weights), len(selected.code)
+        code, norm, rows = selected.code, self.wiring.norms(weights["W_dec"]), len(selected.code)
         threshold, spread = weights["threshold"], found.variance * found.batch
         weight = self.coefficient.value(found.progress) / spread
         squashed = torch.tanh(SLOPE * code.values * norm[code.indices])
@@ -150,14 +149,15 @@ class JumpReLU(Variant):
         price = self.options.wake / spread
         beyond = selected.own["pre"] > threshold[code.indices]
         total = selected.own["x"].sum(0)
-        sums = weights["W_enc"] @ total + rows * weights["b_enc"]
+        sums = self.wiring.read(total, weights["W_enc"]) + rows * weights["b_enc"]
         sums = sums - by_feature(code, selected.own["pre"] * beyond, weights)
         count = rows - by_feature(code, beyond.to(norm), weights)
         below = (count * threshold - sums).clamp_min(0.0)
         loss += price * float((below * norm).sum())
-        terms = RowTerms(
-            per_norm(own + price * below, norm), encoder=-price * norm, along=total, rows=rows
-        )
+        terms = replace(
+            self.wiring.norm_terms(own + price * below, weights["W_dec"]),
+            encoder=-price * norm, along=total, rows=rows,
+        )  # fmt: skip
         return (loss, 0.0), slope * norm[code.indices], 0.0, terms, price * count * norm
 
     def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:

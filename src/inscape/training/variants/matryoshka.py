@@ -39,6 +39,11 @@ class Matryoshka(BatchTopK):
 
     def __init__(self, shape: DictionaryConfig, options: Any, num_steps: int) -> None:
         super().__init__(shape, options, num_steps)
+        if shape.cross_layer:
+            raise InputError(
+                "a cross-layer transcoder has no prefixes: its features are sorted by layer",
+                expected="another variant than matryoshka",
+            )
         shares = list(options.prefixes)
         sizes = [round(share * shape.d_dict) for share in shares]
         if not shares or shares[-1] != 1 or min(sizes) < 1 or sorted(set(sizes)) != sizes:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from inscape.core import Config
 from inscape.dictionary import DictionaryConfig, Encoder
-from inscape.dictionary.kernels import CodeGradient, RowTerms
+from inscape.dictionary.kernels import CodeGradient
 from inscape.training.variants.base import (
     Options,
     Penalty,
@@ -28,8 +28,6 @@ from inscape.training.variants.base import (
     Weights,
     above,
     by_feature,
-    norms,
-    per_norm,
 )
 from inscape.training.variants.coefficient import Coefficient
 
@@ -85,14 +83,14 @@ class ReLU(Penalised):
 
     def penalise(self, selected: Selected, found: Reconstruction, weights: Weights) -> Penalty:
         """The L1 term."""
-        code, norm = selected.code, norms(weights)
+        code, norm = selected.code, self.wiring.norms(weights["W_dec"])
         weight = self.coefficient.value(found.progress) / (found.variance * found.batch)
         d_pre = found.d_values + weight * norm[code.indices]
         own = weight * by_feature(code, code.values, weights)
         return Penalty(
             [CodeGradient(code, d_pre, found.d_out)],
             loss=weight * float((code.values * norm[code.indices]).sum()),
-            terms=RowTerms(per_norm(own, norm)),
+            terms=self.wiring.norm_terms(own, weights["W_dec"]),
         )
 
     def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:
