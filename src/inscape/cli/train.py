@@ -16,6 +16,7 @@ from inscape.cli.common import (
     print_entries,
     refuse_options,
 )
+from inscape.cli.sources import online, stored
 
 Variant = Annotated[
     str,
@@ -104,9 +105,9 @@ def command(
         settings["batch_size"] = batch_size
         if is_store(source):
             refuse_options(context, "Text")
-            activations, opened = _store(source, model, held_out is not None, skip_corrupt)
+            activations, opened = stored(source, model, held_out is not None, skip_corrupt)
         else:
-            activations, opened = _online(source, (site, to), model, memory)
+            activations, opened = online(source, (site, to), model, memory)
         result = [_train(activations, (site, to), out, settings, opened, held_out, told)]
     print_entries(result, json)
 
@@ -126,44 +127,6 @@ def _listeners(tensorboard: Path | None, wandb: str | None) -> list[Any]:
 
     found: list[Any] = [] if tensorboard is None else [TensorBoard(tensorboard)]
     return found if wandb is None else [*found, WandB(wandb)]
-
-
-def _store(source: Path, model: str | None, held_out: bool, skip_corrupt: bool) -> tuple[Any, Any]:
-    """Stored activations, and the model where there is something held out to read."""
-    from inscape.activations import ActivationStore
-    from inscape.core import InputError
-    from inscape.model import Model
-
-    store = ActivationStore.open(source, skip_corrupt=skip_corrupt)
-    if store.skipped:
-        note(f"left out of {source}: {', '.join(store.skipped)}")
-    if held_out != (model is not None):
-        raise InputError(
-            "--held-out and --model go together", expected="a text, and the model that reads it"
-        )
-    opened = None if model is None else Model.open(model)
-    if opened is not None and opened.hash != store.model_hash:
-        made_with = store.manifest["made_from"]["model"]
-        raise InputError(f"{source} was not made with {model}", expected=made_with)
-    return store, opened
-
-
-def _online(
-    source: Path, sites: tuple[str | None, str | None], model: str | None, memory: float
-) -> tuple[Any, Any]:
-    """Activations of a text that are not stored, and the model."""
-    from inscape.activations import OnlineActivations
-    from inscape.core import InputError
-    from inscape.model import Model
-
-    if model is None:
-        raise InputError(
-            f"{source} is no atlas and no store of activations",
-            expected="one of them, or a text with --model, the model that reads it",
-        )
-    opened = Model.open(model)
-    named = [site for site in sites if site is not None]
-    return OnlineActivations(opened, source, named, memory=int(memory * 1e9)), opened
 
 
 def _train(

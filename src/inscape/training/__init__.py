@@ -4,27 +4,35 @@ from inscape.training.check import check_gradients
 from inscape.training.config import TrainConfig, default_lr
 from inscape.training.initial import geometric_median, initial_weights
 from inscape.training.listeners import Listener
-from inscape.training.loop import Job, Watch, missed_target, train, train_many
+from inscape.training.loop import MISSED, Job, Watch, missed_target, train, train_many
 from inscape.training.stream import ActivationSource
+from inscape.training.sweep import Front, Setting, SweepConfig, Trained, front_of, sweep
 from inscape.training.trainer import Gradients, StepMetrics, Trainer
 from inscape.training.variants import Variant, known
 
 __all__ = [
+    "MISSED",
     "ActivationSource",
+    "Front",
     "Gradients",
     "Job",
     "Listener",
+    "Setting",
     "StepMetrics",
+    "SweepConfig",
     "TrainConfig",
+    "Trained",
     "Trainer",
     "Variant",
     "Watch",
     "check_gradients",
     "default_lr",
+    "front_of",
     "geometric_median",
     "initial_weights",
     "known",
     "missed_target",
+    "sweep",
     "train",
     "train_many",
 ]
