@@ -99,7 +99,7 @@ def command(
     else:
         refuse_options(context, "Atlas")
         settings = {"d_dict": d_dict, "k": k, "tokens": tokens, "lr": lr, "seed": seed,
-                    "whiten": whiten, "variant": variant, "options": _options(option or []),
+                    "whiten": whiten, "variant": variant, "options": named_values(option or []),
                     "skip": skip}  # fmt: skip
         told = _listeners(tensorboard, wandb)
         settings["batch_size"] = batch_size
@@ -160,7 +160,7 @@ def _train(
     return _shown(made, out)
 
 
-def _options(given: list[str]) -> dict[str, Any]:
+def named_values(given: list[str]) -> dict[str, Any]:
     """NAME=VALUE as settings; a value with commas is a list."""
     from inscape.core import InputError
 

@@ -3,6 +3,15 @@
 from inscape.dictionary.code import Code, RaggedCode
 from inscape.dictionary.config import DictionaryConfig
 from inscape.dictionary.dictionary import Dictionary
-from inscape.dictionary.encoder import Above, Encoder, TopSlots
+from inscape.dictionary.encoder import Above, Encoder, TopSlots, chunk_rows
 
-__all__ = ["Above", "Code", "Dictionary", "DictionaryConfig", "Encoder", "RaggedCode", "TopSlots"]
+__all__ = [
+    "Above",
+    "Code",
+    "Dictionary",
+    "DictionaryConfig",
+    "Encoder",
+    "RaggedCode",
+    "TopSlots",
+    "chunk_rows",
+]

@@ -21,13 +21,22 @@ from inscape.dictionary.kernels import select_above, select_top
 _BUFFER_ENTRIES = 1 << 19  # 2 MB of fp32: the chunk stays in the cache between product and scan
 
 
+def chunk_rows(d_dict: int) -> int:
+    """Rows of a chunk of pre-activations."""
+    return max(1, _BUFFER_ENTRIES // d_dict)
+
+
 class Encoder:
     """Pre-activations in chunks; holds the buffer that they share.
 
     Not for use from several threads at once: make one encoder per thread.
+
+    Args:
+        d_dict: features for which the chunk has its number of rows; by default those it is given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, d_dict: int | None = None) -> None:
+        self._d_dict = d_dict
         self._buffer: Tensor | None = None
 
     def chunks(
@@ -45,7 +54,7 @@ class Encoder:
             yield rows, pre
 
     def _chunk(self, x: Tensor, d_dict: int) -> Tensor:
-        wanted = (max(1, _BUFFER_ENTRIES // d_dict), d_dict)
+        wanted = (chunk_rows(self._d_dict or d_dict), d_dict)
         buffer = self._buffer
         if buffer is None or buffer.shape != wanted or buffer.device != x.device:
             buffer = self._buffer = x.new_empty(wanted)

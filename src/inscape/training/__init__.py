@@ -5,6 +5,8 @@ from inscape.training.config import TrainConfig, default_lr
 from inscape.training.initial import geometric_median, initial_weights
 from inscape.training.listeners import Listener
 from inscape.training.loop import MISSED, Job, Watch, missed_target, train, train_many
+from inscape.training.plan import Plan, Processes, plan, sharings, workload
+from inscape.training.rates import Rates, Workload, measure
 from inscape.training.stream import ActivationSource
 from inscape.training.sweep import Front, Setting, SweepConfig, Trained, front_of, sweep
 from inscape.training.trainer import Gradients, StepMetrics, Trainer
@@ -17,6 +19,9 @@ __all__ = [
     "Gradients",
     "Job",
     "Listener",
+    "Plan",
+    "Processes",
+    "Rates",
     "Setting",
     "StepMetrics",
     "SweepConfig",
@@ -25,14 +30,19 @@ __all__ = [
     "Trainer",
     "Variant",
     "Watch",
+    "Workload",
     "check_gradients",
     "default_lr",
     "front_of",
     "geometric_median",
     "initial_weights",
     "known",
+    "measure",
     "missed_target",
+    "plan",
+    "sharings",
     "sweep",
     "train",
     "train_many",
+    "workload",
 ]
