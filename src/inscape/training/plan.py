@@ -462,6 +462,7 @@ def _assumed(costs: Costs, mean: Activity, exchange: float | None) -> tuple[str,
             f"{costs._fall():.0%} of the run, {mean.active:.0f} in the mean"
         )
     found.append("each token is seen once: the activations on disk are those of all tokens")
+    found.append("what the allocator keeps of freed memory is not in the memory")
     if exchange is None:
         found.append(NETWORK)
     return tuple(found)

@@ -4,8 +4,8 @@
    random numbers of the asked widths. None of them is taken from a training run.
 2. Sizes are cut where a part's cost grows in proportion (rows, features beyond any cache): what is
    timed takes tenths of a second.
-3. A part that is woven into another one (the choice of entries, done while their chunk is in the
-   cache) is the difference of two timings.
+3. What is done while a chunk is in the cache is timed on one chunk, again and again. What entries
+   cost beyond that which is done without any is the difference of two timings.
 4. Of three timings the median is taken, after one that warms up.
 
 Rates of a network are not measured here: they stay unknown, and what depends on them is said not to
@@ -52,7 +52,7 @@ UNITS = {
 }
 _ROWS, _FEATURES, _ENTRIES = 1 << 24, 1 << 25, 1 << 27
 _FLOPS = 3e9
-_ADAM = 1 << 24
+_ADAM, _TAKEN = 1 << 24, 1 << 22
 _CACHE = 1 << 27  # bytes that no cache holds: a batch has been driven out when it is read again
 _LEAST_SECONDS, _REPEATS = 0.02, 3
 
@@ -181,46 +181,39 @@ class _Bench:
             torch.cuda.synchronize(self.device)
 
     def encoder(self) -> dict[str, float]:
-        """The product, and what is looked for in its chunks."""
+        """The product, chunk by chunk, and what is looked for in a chunk."""
         at, width = self.at, self.features
-        rows = max(1, min(self.rows, round(_FLOPS / (2 * at.d_in * width))))
-        encoder, x = Encoder(at.d_dict), self.x[:rows]
+        encoder = Encoder(at.d_dict)
+        x = self.x[: max(1, min(self.rows, round(_FLOPS / (2 * at.d_in * width))))]
+
+        def product() -> None:
+            for _ in encoder.chunks(x, self.encoder_weight, self.bias):
+                pass
+
+        seconds = self._seconds(product)
+        part, pre = next(encoder.chunks(x, self.encoder_weight, self.bias))
         dead = torch.randperm(width, generator=self.generator)
         dead = dead[: max(1, round(at.num_dead * self.share))].sort().values.to(self.device)
+        top = TopSlots(pre, self.active)
+        among = TopSlots(pre, min(max(1, at.aux_k), len(dead)), dead)
+        none, half = self.bias.new_full((1,), float("inf")), self.bias.new_zeros(1)
+        times = max(1, _TAKEN // pre.numel())
 
-        def chunks(take: Callable[[slice, Tensor], None]) -> float:
-            def work() -> None:
-                for part, pre in encoder.chunks(x, self.encoder_weight, self.bias):
-                    take(part, pre)
+        def collect() -> None:
+            above = Above(half)
+            for _ in range(times):
+                above.add(pre)
+            above.code()
 
-            return self._seconds(work)
-
-        product = chunks(lambda part, pre: None)
-        top, slots = TopSlots(x, self.active), min(max(1, at.aux_k), len(dead))
-        among = TopSlots(x, slots, dead)
-        few = self.bias.new_full((1,), 4.0)
-        total = rows * width
-        extra = {
-            "scan_top": (total, chunks(top.add)),
-            "scan_dead": (rows * len(dead), chunks(among.add)),
-            "scan_above": (total, chunks(lambda part, pre: Above(few).add(pre))),
+        looked = self._seconds(lambda: Above(none).add(pre))
+        taken = max(self._seconds(collect) - times * looked, 0.01 * times * looked)
+        return {
+            "product": 2 * len(x) * width * at.d_in / seconds,
+            "scan_top": pre.numel() / self._seconds(lambda: top.add(part, pre)),
+            "scan_dead": len(pre) * len(dead) / self._seconds(lambda: among.add(part, pre)),
+            "scan_above": pre.numel() / looked,
+            "collect": times * pre.numel() / 2 / taken,
         }
-        rates = {"product": 2 * total * at.d_in / product}
-        for name, (amount, seconds) in extra.items():
-            rates[name] = amount / max(seconds - product, 0.01 * product)
-        half = self.bias.new_zeros(1)
-        held: list[Above] = []
-
-        def collect(part: slice, pre: Tensor) -> None:
-            if part.start == 0:
-                held[:] = [Above(half)]
-            held[0].add(pre)
-            if part.stop == rows:
-                held[0].code()
-
-        taken = chunks(collect) - extra["scan_above"][1]
-        rates["collect"] = total / 2 / max(taken, 0.01 * product)
-        return rates
 
     def codes(self) -> dict[str, float]:
         """Decoding, and the gradient of values."""
@@ -298,10 +291,10 @@ class _Bench:
             lambda: kernels.adam(weight, gradient, mean, square, step, unit_rows=True)
         )
         shift = self.d_out[0].clone()
-        size = self.d_out.numel() * self.d_out.element_size()
-        batches = [self.d_out.clone() for _ in range(max(2, _CACHE // size))]
+        held = self.d_out.nbytes
+        batches = [self.d_out.clone() for _ in range(max(2, _CACHE // held))]
         dense = self._seconds(lambda: [batch - shift for batch in batches]) / len(batches)
-        return {"adam": weight.numel() / adam, "dense": 2 * size / dense}
+        return {"adam": weight.numel() / adam, "dense": 2 * held / dense}
 
 
 def _processor() -> str:
