@@ -199,4 +199,7 @@ def test_the_page_shows_every_dictionary_and_runs_no_script(tmp_path: Path) -> N
             assert f"<title>{trained.name}: " in chart
     assert chart.count('class="ring"') == sum(s.optimal for s in front.settings)
     assert chart.count("<polyline") == 2
+    places = [float(n) for pair in re.findall(r'points="([^"]+)"', chart) for n in
+              re.split("[ ,]", pair)]  # fmt: skip
+    assert all(0 < place < 380 for place in places), "all of it is inside the picture"
     assert json.loads((tmp_path / "front.json").read_text())["kind"] == "front"
