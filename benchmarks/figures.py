@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from benchmarks import dictionaries, microworld, retraining, table, training
+from benchmarks import dictionaries, microworld, plan, retraining, table, training
 from benchmarks.measurement import Measured, Measurement, Run
 from inscape.core import InputError, InscapeError
 from inscape.report.demo import RECORD
@@ -30,6 +30,7 @@ FIGURES: Mapping[str, Measurement] = {
     **dictionaries.FIGURES,
     **retraining.FIGURES,
     **training.FIGURES,
+    **plan.FIGURES,
 }
 SEEDS = (1, 2, 3)
 

@@ -12,7 +12,7 @@ from inscape.atlas.build import (
     wanted_dictionaries,
 )
 from inscape.atlas.config import BuildConfig
-from inscape.atlas.quality import Quality, loss_watch, quality
+from inscape.atlas.quality import Quality, held_out_identity, loss_watch, quality
 
 __all__ = [
     "Atlas",
@@ -21,6 +21,7 @@ __all__ = [
     "build",
     "default_sites",
     "harvest_atlas",
+    "held_out_identity",
     "index_atlas",
     "label_atlas",
     "loss_watch",

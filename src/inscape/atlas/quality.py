@@ -8,9 +8,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -110,6 +112,15 @@ def loss_watch(model: Model, text: Path, *, max_tokens: int = 10_000, times: int
         }  # fmt: skip
 
     return Watch(measure, times)
+
+
+def held_out_identity(model: Model, text: Path, *, max_tokens: int = 10_000) -> dict[str, Any]:
+    """What identifies that which `loss_watch` measures on: the model, and the rows of token ids."""
+    digest, total = hashlib.sha256(), 0
+    for ids, _ in _of_text(model, text, max_tokens):
+        digest.update(np.asarray([len(ids), *ids], np.int64).tobytes())
+        total += len(ids)
+    return {"model_hash": model.hash, "tokens": total, "sha256": digest.hexdigest()}
 
 
 def _of_text(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:

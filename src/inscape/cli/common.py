@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,6 +73,15 @@ def print_entries(entries: Iterable[Mapping[str, Any]], json: bool) -> None:
         if number:
             typer.echo("")
         rows(entry)
+
+
+def print_table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    """Prints columns under their heads; the first one to the left, the others to the right."""
+    table = [list(heads), *map(list, lines)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for first, *others in table:
+        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
+        typer.echo("  ".join([f"{first:<{widths[0]}}", *cells]).rstrip())
 
 
 def refuse_options(context: typer.Context, other: str) -> None:

@@ -24,6 +24,8 @@ VERBS = {
     "build": "Make an atlas of a model: harvest to label.",
     "harvest": "Store a model's activations over a text.",
     "train": "Train dictionaries on stored activations.",
+    "sweep": "Train a front of dictionaries on one pass.",
+    "plan": "Memory, traffic and time of a training.",
     "index": "Index what each feature of a dictionary does.",
     "label": "Name features, and score the names.",
     "trace": "Trace which concepts led to the next token.",

@@ -17,6 +17,7 @@ from inscape.cli.common import (
     print_entries,
     refuse_options,
 )
+from inscape.cli.sources import all_sites, online, stored
 
 if TYPE_CHECKING:
     from inscape.training import Ranks
@@ -145,16 +146,16 @@ def command(
         else:
             refuse_options(context, "Atlas")
             settings = {"d_dict": d_dict, "k": k, "tokens": tokens, "lr": lr, "seed": seed,
-                        "whiten": whiten, "variant": variant, "options": _options(option or []),
+                        "whiten": whiten, "variant": variant, "options": named_values(option or []),
                         "skip": skip, "batch_size": batch_size, "encoder": encoder}  # fmt: skip
             told = _listeners(tensorboard, wandb) if ranks.first else []
             if is_store(source):
                 refuse_options(context, "Text")
-                activations, opened = _store(
-                    source, model, held_out is not None, skip_corrupt, ranks
+                activations, opened = stored(
+                    source, model, held_out is not None, skip_corrupt, told=ranks.first
                 )
             else:
-                activations, opened = _online(source, (site, to), model, memory)
+                activations, opened = online(source, (site, to), model, memory)
             result = [_train(activations, (site, to), out, settings, opened, held_out, told, ranks)]
         if ranks.first:
             print_entries(result, json)
@@ -177,64 +178,6 @@ def _listeners(tensorboard: Path | None, wandb: str | None) -> list[Any]:
     return found if wandb is None else [*found, WandB(wandb)]
 
 
-def _store(
-    source: Path, model: str | None, held_out: bool, skip_corrupt: bool, ranks: Ranks
-) -> tuple[Any, Any]:
-    """Stored activations, and the model where there is something held out to read."""
-    from inscape.activations import ActivationStore
-    from inscape.core import InputError
-    from inscape.model import Model
-
-    store = ActivationStore.open(source, skip_corrupt=skip_corrupt)
-    if store.skipped and ranks.first:
-        note(f"left out of {source}: {', '.join(store.skipped)}")
-    if held_out != (model is not None):
-        raise InputError(
-            "--held-out and --model go together", expected="a text, and the model that reads it"
-        )
-    opened = None if model is None else Model.open(model)
-    if opened is not None and opened.hash != store.model_hash:
-        made_with = store.manifest["made_from"]["model"]
-        raise InputError(f"{source} was not made with {model}", expected=made_with)
-    return store, opened
-
-
-def _online(
-    source: Path, sites: tuple[str | None, str | None], model: str | None, memory: float
-) -> tuple[Any, Any]:
-    """Activations of a text that are not stored, and the model."""
-    from inscape.activations import OnlineActivations
-    from inscape.core import InputError
-    from inscape.dictionary import single_sites
-    from inscape.model import KINDS, Model
-
-    if model is None:
-        raise InputError(
-            f"{source} is no atlas and no store of activations",
-            expected="one of them, or a text with --model, the model that reads it",
-        )
-    opened = Model.open(model)
-    layers = [f"{kind}.{layer}" for kind in KINDS for layer in range(opened.num_layers)]
-    named = [one for site in sites if site for one in single_sites(_sites(site, layers))]
-    return OnlineActivations(opened, source, named, memory=int(memory * 1e9)), opened
-
-
-def _sites(given: str, known: list[str]) -> str:
-    """Sites as they are written, with those that mlp_in.* stands for in the order of layers."""
-    from inscape.core import InputError
-    from inscape.dictionary import joined, single_sites
-
-    found: list[str] = []
-    for site in single_sites(given):
-        kind = site.removesuffix("*")
-        layers = [other.removeprefix(kind) for other in known if other.startswith(kind)]
-        if kind != site and not layers:
-            raise InputError(f"no site is one of {site}", expected=", ".join(known))
-        own = sorted(int(layer) for layer in layers if layer.isdecimal())
-        found += [site] if kind == site else [f"{kind}{layer}" for layer in own]
-    return joined(found)
-
-
 def _train(
     source: Any,
     sites: tuple[str | None, str | None],
@@ -247,7 +190,6 @@ def _train(
 ) -> dict[str, Any]:
     from inscape.atlas import loss_watch
     from inscape.core import InputError
-    from inscape.dictionary import single_sites
     from inscape.training import TrainConfig, missed_target, train
 
     site, to = sites
@@ -255,8 +197,8 @@ def _train(
         raise InputError(
             "training needs --site and --out", expected=f"a site: {', '.join(source.sites)}"
         )
-    site = _sites(site, source.sites)
-    to = _sites(to, source.sites) if to else site
+    site = all_sites(site, source.sites)
+    to = all_sites(to, source.sites) if to else site
     read = single_sites(site)
     if held_out is not None and len(read) > 1:
         raise InputError(
@@ -279,7 +221,7 @@ def _train(
     return _shown(made, out)
 
 
-def _options(given: list[str]) -> dict[str, Any]:
+def named_values(given: list[str]) -> dict[str, Any]:
     """NAME=VALUE as settings; a value with commas is a list."""
     from inscape.core import InputError
 

@@ -3,7 +3,7 @@
 from inscape.dictionary.code import Code, DenseCode, RaggedCode
 from inscape.dictionary.config import DictionaryConfig, joined, single_sites
 from inscape.dictionary.dictionary import Dictionary
-from inscape.dictionary.encoder import Above, Encoder, TopSlots, half_is_faster
+from inscape.dictionary.encoder import Above, Encoder, TopSlots, chunk_rows, half_is_faster
 from inscape.dictionary.published import local
 from inscape.dictionary.wiring import CrossLayer
 
@@ -17,6 +17,7 @@ __all__ = [
     "Encoder",
     "RaggedCode",
     "TopSlots",
+    "chunk_rows",
     "half_is_faster",
     "joined",
     "local",

@@ -30,17 +30,23 @@ _LARGE = 1 << 21  # entries of the encoder
 _CARD_ENTRIES = 1 << 28  # 1 GB on a graphics card, whose product wants many rows at a time
 
 
+def chunk_rows(d_dict: int, dtype: torch.dtype = torch.float32) -> int:
+    """Rows of a chunk of pre-activations on a processor."""
+    return max(1, min(_ROWS * 4 // dtype.itemsize, _BUFFER_ENTRIES // d_dict))
+
+
 class Encoder:
     """Pre-activations in chunks; holds the buffer that they share.
 
     Not for use from several threads at once: make one encoder per thread.
 
     Args:
-        half: whether `top` makes the product in bf16.
+        d_dict: features for which the chunk has its number of rows; by default those it is given.
+        half: whether `top_half` serves, which makes the product in bf16.
     """
 
-    def __init__(self, *, half: bool = False) -> None:
-        self.half = half
+    def __init__(self, d_dict: int | None = None, *, half: bool = False) -> None:
+        self._d_dict, self.half = d_dict, half
         self._buffer: Tensor | None = None
 
     def chunks(
@@ -77,9 +83,10 @@ class Encoder:
         return code
 
     def _chunk(self, x: Tensor, d_dict: int) -> Tensor:
-        most = len(x) if x.is_cuda else _ROWS * 4 // x.element_size()
-        entries = _CARD_ENTRIES if x.is_cuda else _BUFFER_ENTRIES
-        wanted = (max(1, min(most, len(x), entries // d_dict)), d_dict)
+        most = chunk_rows(self._d_dict or d_dict, x.dtype)
+        if x.is_cuda:
+            most = max(1, _CARD_ENTRIES // d_dict)
+        wanted = (max(1, min(most, len(x))), d_dict)
         buffer = self._buffer
         if buffer is None or (buffer.shape, buffer.device, buffer.dtype) != (
             wanted,

@@ -3,6 +3,7 @@
 from inscape.report.diagnosis import diagnosis_html
 from inscape.report.figures import Bar, Check, Figure, Measure, at_least, at_most
 from inscape.report.filling import diagnosis_view, dose_line, sample, snippets, token_effects
+from inscape.report.front import front_html, write_front
 from inscape.report.graph_picture import picture
 from inscape.report.graph_svg import graph_svg
 from inscape.report.page import fragment, read_report, render, write_report
@@ -68,6 +69,7 @@ __all__ = [
     "diagnosis_view",
     "dose_line",
     "fragment",
+    "front_html",
     "graph_svg",
     "picture",
     "picture_html",
@@ -77,5 +79,6 @@ __all__ = [
     "sample",
     "snippets",
     "token_effects",
+    "write_front",
     "write_report",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from inscape.report.figures import Unit, show
@@ -28,7 +28,9 @@ class Series:
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
+    """From values to places of a picture."""
+
     low: float
     high: float
     start: float
@@ -45,12 +47,12 @@ def line_chart(series: Sequence[Series], *, title: str, x: str, y: str, unit: Un
     ys = [v for s in series for p in s.points for v in p[1:] if v is not None]
     x_ticks, y_ticks = ticks(min(xs), max(xs), 6), ticks(*_span(ys, unit), 5)
     curves = [s for s in series if not s.level]
-    across = _Scale(x_ticks[0], x_ticks[-1], LEFT, WIDTH - RIGHT)
-    up = _Scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
+    across = Scale(x_ticks[0], x_ticks[-1], LEFT, WIDTH - RIGHT)
+    up = Scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
     return tag(
         "svg",
         tag("title", title),
-        _axes(across, up, x_ticks, y_ticks, x, unit),
+        axes(across, up, x_ticks, y_ticks, x, unit),
         [_level(s, up, unit) for s in series if s.level],
         [
             _line(s, across, up, unit, DODGE * (i - (len(curves) - 1) / 2))
@@ -85,9 +87,15 @@ def ticks(low: float, high: float, count: int) -> list[float]:
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
-def _axes(
-    across: _Scale, up: _Scale, x_ticks: list[float], y_ticks: list[float], x: str, unit: Unit
+def axes(
+    across: Callable[[float], float],
+    up: Scale,
+    x_ticks: list[float],
+    y_ticks: list[float],
+    x: str,
+    unit: Unit,
 ) -> Markup:
+    """Grid lines with what they stand for, and the name of what runs from left to right."""
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = []
     for value in y_ticks:
@@ -112,14 +120,14 @@ def _tick(value: float, unit: Unit) -> str:
     return f"{value:g}".replace("-", "−")
 
 
-def _level(series: Series, up: _Scale, unit: Unit) -> Markup:
+def _level(series: Series, up: Scale, unit: Unit) -> Markup:
     height = f"{up(series.points[0][1]):.1f}"
     told = f"{series.name}: {show(series.points[0][1], unit)}"
     line = tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=height, y2=height, class_="level")
     return tag("g", tag("title", told), line, class_=f"series s{series.style % NUM_STYLES}")
 
 
-def _line(series: Series, across: _Scale, up: _Scale, unit: Unit, aside: float) -> Markup:
+def _line(series: Series, across: Scale, up: Scale, unit: Unit, aside: float) -> Markup:
     style = f"series s{series.style % NUM_STYLES}"
     points = [(across(x) + aside, x, y, low, high) for x, y, low, high in sorted(series.points)]
     path = " ".join(f"{place:.1f},{up(y):.1f}" for place, _, y, _, _ in points)

@@ -42,14 +42,20 @@ def render(report: Report) -> str:
         [section(anchor, title, content) for anchor, title, content in parts],
         class_="page",
     )
+    title = f"{report.header.title}: {report.header.model}"
+    return document(title, body, version=report.header.version)
+
+
+def document(title: str, body: Markup, *, version: str) -> str:
+    """A page that asks for nothing from outside and runs no script."""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="generator", content=f"inscape {report.header.version}"),
-        tag("title", f"{report.header.title}: {report.header.model}"),
+        tag("meta", name="generator", content=f"inscape {version}"),
+        tag("title", title),
         style(),
     )
     page = tag("html", head, tag("body", body, class_="inscape"), lang="en")

@@ -5,31 +5,49 @@ from inscape.training.config import TrainConfig, default_lr
 from inscape.training.connect import connected
 from inscape.training.initial import geometric_median, initial_weights
 from inscape.training.listeners import Listener
-from inscape.training.loop import Job, Watch, missed_target, train, train_many
+from inscape.training.loop import MISSED, Job, Watch, missed_target, train, train_many
+from inscape.training.plan import Plan, Processes, plan, sharings, workload
 from inscape.training.ranks import Mesh, Ranks
+from inscape.training.rates import Rates, Workload, measure
 from inscape.training.stream import ActivationSource
+from inscape.training.sweep import Front, Setting, SweepConfig, Trained, front_of, sweep
 from inscape.training.trainer import Gradients, StepMetrics, Trainer
 from inscape.training.variants import Variant, known
 
 __all__ = [
+    "MISSED",
     "ActivationSource",
+    "Front",
     "Gradients",
     "Job",
     "Listener",
     "Mesh",
+    "Plan",
+    "Processes",
     "Ranks",
+    "Rates",
+    "Setting",
     "StepMetrics",
+    "SweepConfig",
     "TrainConfig",
+    "Trained",
     "Trainer",
     "Variant",
     "Watch",
+    "Workload",
     "check_gradients",
     "connected",
     "default_lr",
+    "front_of",
     "geometric_median",
     "initial_weights",
     "known",
+    "measure",
     "missed_target",
+    "plan",
+    "sharings",
+    "sweep",
     "train",
     "train_many",
+    "workload",
 ]

@@ -1,0 +1,67 @@
+"""Where a verb that trains takes activations from: a store, or a text that a model reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from inscape.cli.common import note
+
+
+def stored(
+    source: Path, model: str | None, held_out: bool, skip_corrupt: bool, *, told: bool = True
+) -> tuple[Any, Any]:
+    """Stored activations, and the model where there is something held out to read; `told`: whether
+    this process says what is left out."""
+    from inscape.activations import ActivationStore
+    from inscape.core import InputError
+    from inscape.model import Model
+
+    store = ActivationStore.open(source, skip_corrupt=skip_corrupt)
+    if store.skipped and told:
+        note(f"left out of {source}: {', '.join(store.skipped)}")
+    if held_out != (model is not None):
+        raise InputError(
+            "--held-out and --model go together", expected="a text, and the model that reads it"
+        )
+    opened = None if model is None else Model.open(model)
+    if opened is not None and opened.hash != store.model_hash:
+        made_with = store.manifest["made_from"]["model"]
+        raise InputError(f"{source} was not made with {model}", expected=made_with)
+    return store, opened
+
+
+def online(
+    source: Path, sites: tuple[str | None, str | None], model: str | None, memory: float
+) -> tuple[Any, Any]:
+    """Activations of a text that are not stored, and the model."""
+    from inscape.activations import OnlineActivations
+    from inscape.core import InputError
+    from inscape.dictionary import single_sites
+    from inscape.model import KINDS, Model
+
+    if model is None:
+        raise InputError(
+            f"{source} is no atlas and no store of activations",
+            expected="one of them, or a text with --model, the model that reads it",
+        )
+    opened = Model.open(model)
+    layers = [f"{kind}.{layer}" for kind in KINDS for layer in range(opened.num_layers)]
+    named = [one for site in sites if site for one in single_sites(all_sites(site, layers))]
+    return OnlineActivations(opened, source, named, memory=int(memory * 1e9)), opened
+
+
+def all_sites(given: str, known: list[str]) -> str:
+    """Sites as they are written, with those that mlp_in.* stands for in the order of layers."""
+    from inscape.core import InputError
+    from inscape.dictionary import joined, single_sites
+
+    found: list[str] = []
+    for site in single_sites(given):
+        kind = site.removesuffix("*")
+        layers = [other.removeprefix(kind) for other in known if other.startswith(kind)]
+        if kind != site and not layers:
+            raise InputError(f"no site is one of {site}", expected=", ".join(known))
+        own = sorted(int(layer) for layer in layers if layer.isdecimal())
+        found += [site] if kind == site else [f"{kind}{layer}" for layer in own]
+    return joined(found)

@@ -1,0 +1,189 @@
+"""`inscape sweep`: a Pareto front of dictionaries, trained on one pass over the activations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from inscape.cli.common import (
+    Json,
+    is_atlas,
+    is_store,
+    note,
+    print_json,
+    print_table,
+    refuse_options,
+)
+from inscape.cli.sources import online, stored
+
+
+def _list_option(about: str) -> Any:
+    return typer.Option(metavar="LIST", help=about)
+
+
+def command(
+    context: typer.Context,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ATLAS|STORE|TEXT",
+            help="An atlas, a store of activations, or a text whose activations are not stored.",
+        ),
+    ],
+    site: Annotated[str, typer.Option(help="The site to read.")],
+    out: Annotated[Path, typer.Option(help="The folder of the sweep.")],
+    k: Annotated[str, _list_option("Active features per token, as in 8,16,32.")],
+    held_out: Annotated[
+        Path, typer.Option(help="A text not trained on, to measure the dictionaries on.")
+    ],
+    to: Annotated[
+        str | None, typer.Option(help="The site to write; another one gives transcoders.")
+    ] = None,
+    variant: Annotated[str, _list_option("Variants (see `train`), as in topk,jumprelu.")] = "topk",
+    d_dict: Annotated[
+        str | None, _list_option("Numbers of features; default: 16 times the width.")
+    ] = None,
+    seed: Annotated[str, _list_option("Seeds, each a dictionary of every setting.")] = "0",
+    tokens: Annotated[int, typer.Option(help="Tokens that each one sees.")] = 2_000_000,
+    batch_size: Annotated[int, typer.Option(help="Tokens per step.")] = 1024,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VARIANT.NAME=VALUE", help="A setting of a variant's own, repeatable."
+        ),
+    ] = None,
+    skip: Annotated[
+        bool, typer.Option("--skip", help="A linear skip beside the transcoders' features.")
+    ] = False,
+    whiten: Annotated[
+        bool, typer.Option("--whiten", help="Let every direction of the activations count alike.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Store: its model. Of a text, the model that reads it.")
+    ] = None,
+    memory: Annotated[
+        float, typer.Option(help="Text: GB of activations that are shuffled at a time.")
+    ] = 1.0,
+    skip_corrupt: Annotated[
+        bool, typer.Option("--skip-corrupt", help="Store: leave broken shards out, and name them.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train variants, widths, sparsities and seeds on one pass, and draw the front.
+
+    Run again after a stop, it goes on; with longer lists, it trains what is new.
+    """
+    from inscape.core import keep_freed_memory
+    from inscape.training import SweepConfig
+
+    keep_freed_memory()
+    activations, opened = _open(context, source, (site, to), model, memory, skip_corrupt)
+    asked = SweepConfig(
+        variants=_list(variant),
+        d_dict=_numbers("--d-dict", d_dict or str(16 * activations.width(site))),
+        k=_numbers("--k", k),
+        seeds=_numbers("--seed", seed),
+        options=_options(option or []),
+        tokens=tokens,
+        batch_size=batch_size,
+        lr=lr,
+        skip=skip,
+        whiten=whiten,
+    )
+    found = _sweep(activations, (site, to or site), out, asked, opened, held_out)
+    if json:
+        print_json(found)
+        return
+    heads = ("variant", "features", "k", "active", "loss recovered", "FVU", "front")
+    print_table(heads, [_row(setting) for setting in found["settings"]])
+    typer.echo(f"{out / 'front.json'}, {out / 'front.html'}")
+
+
+def _open(
+    context: typer.Context,
+    source: Path,
+    sites: tuple[str, str | None],
+    model: str | None,
+    memory: float,
+    skip_corrupt: bool,
+) -> tuple[Any, Any]:
+    """The activations, and the model that made them."""
+    from inscape.core import InputError
+
+    if is_atlas(source):
+        from inscape.atlas import Atlas
+
+        for other in ("Store", "Text"):
+            refuse_options(context, other)
+        atlas = Atlas.open(source)
+        return atlas.store(), atlas.model
+    if not is_store(source):
+        return online(source, sites, model, memory)
+    refuse_options(context, "Text")
+    if model is None:
+        raise InputError(
+            f"{source} does not hold the model that the loss is measured with",
+            expected="--model, the model it was made with",
+        )
+    return stored(source, model, True, skip_corrupt)
+
+
+def _sweep(
+    activations: Any, sites: tuple[str, str], out: Path, asked: Any, model: Any, held_out: Path
+) -> dict[str, Any]:
+    from inscape.atlas import held_out_identity, loss_watch
+    from inscape.report import write_front
+    from inscape.training import MISSED, sweep
+
+    measure = loss_watch(model, held_out).measure
+    of = held_out_identity(model, held_out)
+    front = sweep(activations, *sites, out, asked, measure, held_out=of)
+    write_front(front, out)
+    for setting in front.settings:
+        if setting.variant != "topk" and abs(setting.l0 / setting.k - 1) > MISSED:
+            note(
+                f"{setting.variant}, {setting.d_dict} features, ends with {setting.l0:.3g} active "
+                f"features per token instead of {setting.k}"
+            )
+    return front.to_json()
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _numbers(name: str, text: str) -> tuple[int, ...]:
+    """Whole numbers, with commas between them."""
+    from inscape.core import InputError
+
+    try:
+        return tuple(int(part) for part in _list(text))
+    except ValueError as error:
+        raise InputError(
+            f"{name} {text!r}", expected="whole numbers with commas between them, as in 8,16,32"
+        ) from error
+
+
+def _options(given: list[str]) -> dict[str, dict[str, Any]]:
+    """VARIANT.NAME=VALUE by variant; a value with commas is a list."""
+    from inscape.core import InputError
+
+    found: dict[str, dict[str, Any]] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        variant, dot, setting = name.partition(".")
+        if not (sign and dot and variant and setting):
+            raise InputError(
+                f"--option {text!r}", expected="VARIANT.NAME=VALUE, as in jumprelu.penalty=tanh"
+            )
+        found.setdefault(variant, {})[setting] = value.split(",") if "," in value else value
+    return found
+
+
+def _row(setting: dict[str, Any]) -> tuple[str, ...]:
+    figures = (f"{setting[name]:.4g}" for name in ("l0", "loss_recovered", "fvu"))
+    size = (setting["variant"], str(setting["d_dict"]), str(setting["k"]))
+    return *size, *figures, "*" if setting["optimal"] else ""

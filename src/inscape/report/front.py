@@ -1,0 +1,150 @@
+"""The front of a sweep as a page: active features against the loss that is recovered.
+
+1. One line for each variant (and width) through the means of its settings, a mark for each seed.
+2. A ring around the settings that no other one beats.
+3. The number of active features grows by doubling from left to right: what it costs to recover a
+   little more is a factor, not a number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import inscape
+from inscape.report.charts import (
+    BOTTOM,
+    FONT,
+    HEIGHT,
+    LEFT,
+    NUM_STYLES,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Scale,
+    Series,
+    axes,
+    legend,
+    mark,
+    ticks,
+)
+from inscape.report.figures import show
+from inscape.report.markup import Markup, join, tag
+from inscape.report.page import document
+from inscape.report.parts import number, table
+from inscape.storage import atomic_write
+from inscape.training import Front, Setting
+
+PAGE = "front.html"
+_LEAST = 1 / 16  # active features; fewer are drawn there, since a doubling never ends at zero
+_RING = 8.0
+
+
+def write_front(front: Front, folder: Path) -> Path:
+    """Write the page of a front into a folder; returns its path.
+
+    Raises:
+        StorageError: the disk is full or may not be written to.
+    """
+    path = Path(folder) / PAGE
+    atomic_write(path, front_html(front).encode())
+    return path
+
+
+def front_html(front: Front) -> str:
+    """The page."""
+    lines = _lines(front.settings)
+    held_out = front.made_from["held_out"]
+    read, written = front.made_from["sites"]
+    site = read if read == written else f"{read} to {written}"
+    num_seeds = max(len(s.dictionaries) for s in front.settings)
+    body = tag(
+        "main",
+        tag("h1", f"Dictionaries of {site}"),
+        tag("p", number(sum(len(s.dictionaries) for s in front.settings)),
+            " dictionaries trained on one pass over the activations, ", number(num_seeds),
+            " for each setting, measured on ", number(held_out["tokens"]),
+            " held-out tokens. A ring: no other setting recovers as much of the model's loss with "
+            "as few active features (means over seeds).", class_="lead"),
+        legend([Series(name, (), style) for style, name in enumerate(lines)]),
+        tag("figure", tag("figcaption", "loss recovered by active features per token"),
+            front_chart(front.settings)),
+        table(
+            ["variant", "features", "k", "active", "loss recovered", "FVU", "front"],
+            [
+                (s.variant, number(s.d_dict), number(s.k), number(s.l0),
+                 number(s.loss_recovered, "share"), number(s.fvu), "✓" if s.optimal else "")
+                for s in front.settings
+            ],
+            what="settings",
+            numeric=[1, 2, 3, 4, 5],
+        ),
+        class_="page",
+    )  # fmt: skip
+    return document(f"Dictionaries of {site}", body, version=inscape.__version__)
+
+
+def front_chart(settings: Sequence[Setting]) -> Markup:
+    """The chart alone, as SVG."""
+    trained = [t.figures for s in settings for t in s.dictionaries]
+    active = [max(f["l0"], _LEAST) for f in trained]
+    recovered = [f["loss_recovered"] for f in trained]
+    first, last = math.floor(math.log2(min(active))), math.ceil(math.log2(max(active)))
+    powers = range(first, max(last, first + 1) + 1)
+    place = Scale(powers[0], powers[-1], LEFT, WIDTH - RIGHT)
+    y_ticks = ticks(min(recovered), max(recovered), 5)
+    up = Scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
+
+    def across(value: float) -> float:
+        return place(math.log2(max(value, _LEAST)))
+
+    title = "loss recovered against active features per token"
+    return tag(
+        "svg",
+        tag("title", title),
+        axes(across, up, [2.0**p for p in powers], y_ticks, "active features per token", "share"),
+        [
+            _line(style, members, across, up)
+            for style, members in enumerate(_lines(settings).values())
+        ],
+        class_="chart",
+        role="img",
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",
+        font_size=FONT,
+        aria_label=title,
+    )
+
+
+def _lines(settings: Sequence[Setting]) -> dict[str, list[Setting]]:
+    """Settings by the line that they belong to: the variant, and the width where several are."""
+    widths = {s.d_dict for s in settings}
+    lines: dict[str, list[Setting]] = {}
+    for s in settings:
+        name = s.variant if len(widths) == 1 else f"{s.variant}, {s.d_dict} features"
+        lines.setdefault(name, []).append(s)
+    return lines
+
+
+def _line(
+    style: int, members: Sequence[Setting], across: Callable[[float], float], up: Scale
+) -> Markup:
+    ordered = sorted(members, key=lambda s: s.l0)
+    path = " ".join(f"{across(s.l0):.1f},{up(s.loss_recovered):.1f}" for s in ordered)
+    rings = [
+        tag("circle", cx=f"{across(s.l0):.1f}", cy=f"{up(s.loss_recovered):.1f}", r=_RING,
+            class_="ring")
+        for s in ordered
+        if s.optimal
+    ]  # fmt: skip
+    marks = [
+        tag("g",
+            tag("title", f"{t.name}: {show(t.figures['loss_recovered'], 'share')} at "
+                         f"{show(t.figures['l0'])}"),
+            mark(style, across(t.figures["l0"]), up(t.figures["loss_recovered"])))
+        for s in ordered
+        for t in s.dictionaries
+    ]  # fmt: skip
+    drawn = join(rings, tag("polyline", points=path), marks)
+    return tag("g", drawn, class_=f"series s{style % NUM_STYLES}")

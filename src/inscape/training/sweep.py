@@ -1,0 +1,269 @@
+"""A sweep: many dictionaries on one pass over the activations, and which of them are worth having.
+
+1. Variants, widths, sparsities and seeds make a grid; all of its dictionaries see the same batches
+   in the same order, so that each batch is read once.
+2. Each finished dictionary is measured on what was held out; its figures are noted at once, with
+   what they are of, so that a sweep that was stopped, or has grown, measures no dictionary twice.
+3. A setting (variant, width, sparsity) is worth the mean over its seeds: one lucky seed makes no
+   setting better. It is on the front if no other one has as few active features and recovers as
+   much of the loss, and is better in one of the two.
+4. `front.json` appears once all are measured.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+import inscape
+from inscape.core import Config, DataError, InputError, StorageError, track
+from inscape.dictionary import Dictionary
+from inscape.storage import lock, plain, read_json, write_json
+from inscape.training.config import TrainConfig
+from inscape.training.loop import Job, train_many
+from inscape.training.stream import ActivationSource
+
+FRONT = "front.json"
+MEASURED = "measured.json"
+VERSION = 1
+
+Measure = Callable[[Dictionary], Mapping[str, float]]
+
+
+class SweepConfig(Config):
+    """The grid of a sweep, and what its trainings share.
+
+    Attributes:
+        variants, d_dict, k, seeds: one dictionary for each combination; k is the number of active
+            features per token that is aimed at. options: settings of a variant's own, by variant.
+        tokens, batch_size, lr, skip, whiten: of every training (see `TrainConfig`). data_seed: of
+            the order of the data, which all of them share.
+
+    Raises:
+        InputError: a list is empty or names a value twice, options are for a variant that is not
+            swept, or a training refuses its settings.
+    """
+
+    variants: tuple[str, ...] = ("topk",)
+    d_dict: tuple[int, ...]
+    k: tuple[int, ...]
+    seeds: tuple[int, ...] = (0,)
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    tokens: int
+    batch_size: int = 1024
+    lr: float | None = None
+    skip: bool = False
+    whiten: bool = False
+    data_seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> SweepConfig:
+        for name in ("variants", "d_dict", "k", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) < max(len(values), 1):
+                told = " ".join(map(str, values)) or "nothing"
+                raise InputError(f"a sweep over {name} {told}", expected="different values")
+        for variant in self.options.keys() - set(self.variants):
+            raise InputError(
+                f"a setting of {variant}, which is not swept",
+                expected=f"one of {', '.join(self.variants)}",
+            )
+        self.trainings()
+        return self
+
+    def trainings(self) -> dict[str, TrainConfig]:
+        """The training of each dictionary, by its name."""
+        return {
+            f"{variant}-{d_dict}-k{k}-s{seed}": TrainConfig(
+                d_dict=d_dict,
+                k=k,
+                variant=variant,
+                options=self.options.get(variant, {}),
+                tokens=self.tokens,
+                batch_size=self.batch_size,
+                lr=self.lr,
+                skip=self.skip,
+                whiten=self.whiten,
+                seed=seed,
+                data_seed=self.data_seed,
+            )
+            for variant, d_dict, k, seed in product(self.variants, self.d_dict, self.k, self.seeds)
+        }
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One dictionary of a sweep; figures: measured on what was held out, by name."""
+
+    name: str
+    seed: int
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One combination of variant, width and sparsity.
+
+    l0, fvu, loss_recovered: means over the seeds. optimal: whether it is on the front.
+    """
+
+    variant: str
+    d_dict: int
+    k: int
+    l0: float
+    fvu: float
+    loss_recovered: float
+    dictionaries: tuple[Trained, ...]
+    optimal: bool = False
+
+
+@dataclass(frozen=True)
+class Front:
+    """A finished sweep: what it was made from, and its settings in the order of the grid."""
+
+    made_from: Mapping[str, Any]
+    settings: tuple[Setting, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; keys are the fields' names."""
+        head = {"kind": "front", "version": VERSION, "inscape": inscape.__version__}
+        found: dict[str, Any] = plain({**head, **asdict(self)})
+        return found
+
+    @classmethod
+    def read(cls, path: Path) -> Front:
+        """What `sweep` wrote.
+
+        Raises:
+            StorageError: it is not there, no front, or of a newer version.
+        """
+        found = read_json(path)
+        if not isinstance(found, dict) or found.get("kind") != "front":
+            raise StorageError(f"{path} is not the front of a sweep", expected=FRONT)
+        if found["version"] > VERSION:
+            raise StorageError(
+                f"{path}: found version {found['version']}, this inscape reads up to {VERSION}",
+                next_step="upgrade inscape",
+            )
+        settings = []
+        for setting in found["settings"]:
+            trained = tuple(Trained(**one) for one in setting.pop("dictionaries"))
+            settings.append(Setting(**setting, dictionaries=trained))
+        return cls(found["made_from"], tuple(settings))
+
+
+def sweep(
+    store: ActivationSource,
+    site_in: str,
+    site_out: str,
+    out: Path,
+    config: SweepConfig,
+    measure: Measure,
+    *,
+    held_out: Mapping[str, Any],
+) -> Front:
+    """Train and measure a grid of dictionaries in the folder `out`; a finished sweep is returned.
+
+    Each is a folder of its own below `out`. A grid that has grown trains and measures only what is
+    new.
+
+    Args:
+        store, site_in, site_out: as `train`. config: the grid.
+        measure: at least l0, fvu and loss_recovered of a dictionary, on what was held out.
+        held_out: what identifies that.
+
+    Raises:
+        InputError: a dictionary that is there was trained otherwise.
+        SiteError: there are no activations at a site.
+        DataError: a figure that was measured is not finite.
+        Stopped, DataError, StorageError: as `train`; the same call goes on.
+    """
+    out = Path(out)
+    asked = {"activations": dict(store.identity), "sites": [site_in, site_out],
+             "settings": config.model_dump(), "held_out": dict(held_out)}  # fmt: skip
+    asked = json.loads(json.dumps(plain(asked)))  # as it is once it has been written
+    trainings = config.trainings()
+    for site in (site_in, site_out):
+        store.width(site)  # what is not there is refused before a folder is made
+    with lock(out):
+        if (former := _finished(out, trainings)) is not None and former.made_from == asked:
+            return former
+        jobs = [Job(site_in, site_out, out / name, one, name) for name, one in trainings.items()]
+        made = train_many(store, jobs)
+        figures = _measured(out / MEASURED, made, measure, asked["held_out"])
+        front = Front(asked, front_of(_settings(trainings, figures)))
+        write_json(out / FRONT, front.to_json())
+    return front
+
+
+def _finished(out: Path, names: Mapping[str, Any]) -> Front | None:
+    """The front that is there, if its dictionaries are too."""
+    there = all((out / name / "dictionary.json").is_file() for name in names)
+    return Front.read(out / FRONT) if there and (out / FRONT).is_file() else None
+
+
+def _measured(
+    path: Path, made: Sequence[Dictionary], measure: Measure, held_out: Any
+) -> dict[str, dict[str, float]]:
+    """Figures of each dictionary by name; each is noted as soon as it is there."""
+    noted = read_json(path) if path.is_file() else {}
+    found = {}
+    for dictionary in track(made, "measure", unit="dictionaries"):
+        of = {"held_out": held_out, "made_from": plain(dictionary.made_from)}
+        entry = noted.get(dictionary.name, {})
+        if {key: entry.get(key) for key in of} != json.loads(json.dumps(of)):
+            figures = {key: float(value) for key, value in measure(dictionary).items()}
+            for key, value in figures.items():
+                if not math.isfinite(value):
+                    raise DataError(
+                        f"{key} of {dictionary.name} is {value} on the held-out text",
+                        expected="a finite number",
+                        next_step="take a longer text, on which the site matters for the loss",
+                    )
+            noted[dictionary.name] = entry = {**of, "figures": figures}
+            write_json(path, noted)
+        found[dictionary.name] = entry["figures"]
+    return found
+
+
+def _settings(
+    trainings: Mapping[str, TrainConfig], figures: Mapping[str, Mapping[str, float]]
+) -> list[Setting]:
+    """The dictionaries of each setting together."""
+    groups: dict[tuple[str, int, int], list[Trained]] = {}
+    for name, one in trainings.items():
+        group = groups.setdefault((one.variant, one.d_dict, one.k), [])
+        group.append(Trained(name, one.seed, figures[name]))
+    return [
+        Setting(
+            variant,
+            d_dict,
+            k,
+            l0=_mean(group, "l0"),
+            fvu=_mean(group, "fvu"),
+            loss_recovered=_mean(group, "loss_recovered"),
+            dictionaries=tuple(group),
+        )
+        for (variant, d_dict, k), group in groups.items()
+    ]
+
+
+def front_of(settings: Sequence[Setting]) -> tuple[Setting, ...]:
+    """The same settings, those on the front marked."""
+    return tuple(replace(s, optimal=not any(_beats(o, s) for o in settings)) for s in settings)
+
+
+def _beats(one: Setting, other: Setting) -> bool:
+    no_worse = one.l0 <= other.l0 and one.loss_recovered >= other.loss_recovered
+    return no_worse and (one.l0, one.loss_recovered) != (other.l0, other.loss_recovered)
+
+
+def _mean(group: Sequence[Trained], figure: str) -> float:
+    return sum(trained.figures[figure] for trained in group) / len(group)
