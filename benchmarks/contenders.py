@@ -42,8 +42,8 @@ class Setting:
 Step = Callable[[Tensor], None]
 
 
-def ours(setting: Setting, variant: str = "topk", **settings: Any) -> Step:
-    """inscape."""
+def ours(setting: Setting, variant: str = "topk", *, start: bool = False, **settings: Any) -> Step:
+    """inscape; a JumpReLU dictionary as it is at `start`, or where it fires as is aimed at."""
     shape = DictionaryConfig(
         site_in="resid_post.0", site_out="resid_post.0", d_in=setting.d_model,
         d_out=setting.d_model, d_dict=setting.d_dict, k=setting.k, subtract_b_dec=True,
@@ -56,6 +56,11 @@ def ours(setting: Setting, variant: str = "topk", **settings: Any) -> Step:
     weights = initial_weights(shape, sample=sample, target_mean=sample.mean(0), seed=0)
     weights["W_enc"][: setting.num_dead] *= FAINT
     trainer = Trainer(shape, config, weights)
+    if variant == "jumprelu" and not start:
+        # As many features fire as are aimed at: as in most of a run, whose start is a tenth of it.
+        pre = sample @ weights["W_enc"].T
+        trainer.weights["threshold"].fill_(float(pre.flatten().kthvalue(
+            pre.numel() - setting.k * len(sample)).values))  # fmt: skip
 
     def step(x: Tensor) -> None:
         trainer.silent_tokens[: setting.num_dead] = 10**12

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from benchmarks import dictionaries, microworld, plan, retraining, table, training
+from benchmarks import dictionaries, microworld, plan, quality, retraining, table, training
 from benchmarks.measurement import Measured, Measurement, Run
 from inscape.core import InputError, InscapeError
 from inscape.report.demo import RECORD
@@ -31,6 +31,7 @@ FIGURES: Mapping[str, Measurement] = {
     **retraining.FIGURES,
     **training.FIGURES,
     **plan.FIGURES,
+    **quality.FIGURES,
 }
 SEEDS = (1, 2, 3)
 

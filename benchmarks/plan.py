@@ -34,7 +34,7 @@ from inscape.benchmark import Check, Row
 from inscape.core import keep_freed_memory
 from inscape.dictionary import DictionaryConfig
 from inscape.training import TrainConfig, Trainer, initial_weights, measure
-from inscape.training.plan import Costs
+from inscape.training.costs import Costs
 
 D_MODEL, K = 512, 32
 ROUNDS, STEPS = 5, 3

@@ -78,11 +78,14 @@ def against(setting: Setting, bars: Mapping[str, str], run: Run, *, variant: str
     A peer's figure is that of the faster of its two ways, fp32 and bf16 autocast, in each round.
     """
     there = [name for name in bars if name in contenders.installed()]
-    half = variant == "topk"
     made: dict[str, Callable[[], Step]] = {
         f"inscape {encoder}": partial(contenders.ours, setting, variant, encoder=encoder)
-        for encoder in (("bf16", "fp32") if half else ("fp32",))
+        for encoder in ("bf16", "fp32")
     }
+    if variant == "jumprelu":
+        made["inscape, at the start of a run"] = partial(
+            contenders.ours, setting, variant, start=True
+        )
     for name in there:
         for low in (False, True):
             key = name + " autocast" * low
@@ -95,10 +98,9 @@ def against(setting: Setting, bars: Mapping[str, str], run: Run, *, variant: str
         best = np.minimum(found[name], found[f"{name} autocast"])
         figure, interval = ratio(best, found[first], run.seed)
         checks.append(Check(f"{name} / {first}", figure, bars[name], interval))
-        if half:
-            figure, interval = ratio(found[name], found["inscape fp32"], run.seed)
-            bar = "≥ 1.5" if name == "sparsify" else ""
-            checks.append(Check(f"{name} fp32 / inscape fp32", figure, bar, interval))
+        figure, interval = ratio(found[name], found["inscape fp32"], run.seed)
+        bar = "≥ 1.5" if name == "sparsify" else ""
+        checks.append(Check(f"{name} fp32 / inscape fp32", figure, bar, interval))
     return Row(
         f"train-{variant}-{setting.d_dict}",
         f"seconds of a step, {variant}, d {setting.d_model}, {setting.d_dict} features",

@@ -112,6 +112,21 @@ def test_select_above_takes_what_is_strictly_above(bound: str) -> None:
     assert int(found[0].sum()) == len(found[1]) == int((pre > edge).sum())
 
 
+@pytest.mark.parametrize("bound", [0.0, 0.3, 1.01, -0.5])
+def test_select_above_of_bf16(bound: float) -> None:
+    pre = torch.randn((19, 150), generator=torch.Generator().manual_seed(1)).bfloat16()
+    found = kernels.select_above(pre, torch.tensor([bound]))
+    for ours, wanted in zip(
+        found, kernels.select_above_plain(pre, torch.tensor([bound])), strict=True
+    ):
+        assert torch.equal(ours, wanted)
+    assert found[2].dtype == torch.float32
+    if bound >= 0:
+        low = torch.tensor(bound).bfloat16().float() * (1 - 2**-7)
+        assert int(found[0].sum()) >= int((pre.float() > bound).sum())
+        assert bool((found[2] > low).all())
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_decode_and_value_gradients(bias: bool) -> None:
     code = random_code(2, 30, 6, 90)

@@ -10,7 +10,7 @@ from tests.training.source import Source, sparse_world
 from tests.training.test_train import RESID, fvu
 
 from inscape.core import InputError
-from inscape.dictionary import DictionaryConfig, Encoder, half_is_faster
+from inscape.dictionary import Above, DictionaryConfig, Encoder, half_is_faster
 from inscape.dictionary.encoder import encode_top
 from inscape.training import TrainConfig, Trainer, initial_weights, train
 
@@ -54,19 +54,41 @@ def test_gradients_are_those_of_fp32_to_the_precision_of_the_dead_features_produ
         assert float((grads.of[key] - gradient).norm() / gradient.norm()) < 0.03
 
 
-def test_a_dictionary_trained_so_is_as_good(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", ["topk", "batch_topk", "matryoshka", "jumprelu"])
+def test_a_dictionary_trained_so_is_as_good(variant: str, tmp_path: Path) -> None:
     data = sparse_world(rows=5000)
     seen = Source({site: x[:4000] for site, x in data.items()})
     fresh = data["resid_post.1"][4000:]
     left = {}
     for encoder in ("fp32", "bf16"):
         config = TrainConfig(
-            d_dict=64, k=5, tokens=150_000, batch_size=200, lr=3e-3, encoder=encoder
+            d_dict=64,
+            k=5,
+            tokens=150_000,
+            batch_size=200,
+            lr=3e-3,
+            encoder=encoder,
+            variant=variant,
         )
         made = train(seen, *RESID, tmp_path / encoder, config, name="it")
         left[encoder] = fvu(made, fresh, fresh)
         assert made.made_from["training"]["encoder"] == encoder
     assert left["bf16"] == pytest.approx(left["fp32"], rel=0.1)
+
+
+def test_what_lies_above_a_floor_is_computed_in_fp32() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn((n, 96), generator=generator) for n in (50, 700))
+    bias = 0.1 * torch.randn(700, generator=generator)
+    pre = torch.addmm(bias, x, weight.T)
+    above = Above(torch.tensor([12.0]), (x, weight, bias))
+    for _, part in Encoder(half=True).halves(x, weight, bias):
+        above.add(part)
+    code = above.code()
+    torch.testing.assert_close(code.values, pre[code.rows, code.indices])
+    assert 0 < len(code.values) < 0.2 * pre.numel()
+    assert bool((code.values > 12.0).all())
+    assert len(code.values) == int((pre > 12.0).sum())
 
 
 def test_only_large_dictionaries_take_it_by_themselves() -> None:
@@ -77,5 +99,5 @@ def test_only_large_dictionaries_take_it_by_themselves() -> None:
 
 
 def test_other_variants_refuse_it() -> None:
-    with pytest.raises(InputError, match="'jumprelu' knows no encoder in bf16"):
-        TrainConfig(d_dict=8, k=2, tokens=2000, variant="jumprelu", encoder="bf16")
+    with pytest.raises(InputError, match="'gated' knows no encoder in bf16"):
+        TrainConfig(d_dict=8, k=2, tokens=2000, variant="gated", encoder="bf16")

@@ -27,10 +27,9 @@ from inscape.training import (
     plan,
     sharings,
 )
-from inscape.training.plan import Activity, Costs
+from inscape.training.costs import Activity, Costs
 from inscape.training.ranks import Ranks
 from inscape.training.rates import UNITS
-from inscape.training.variants import jumprelu
 
 D_MODEL, D_DICT, K, BATCH, AUX = 32, 512, 8, 64, 16
 DEAD = 51  # a tenth of the features
@@ -140,9 +139,8 @@ def test_the_work_is_what_the_kernels_are_given(
 
         return run
 
-    for name in ("decode", "value_gradients", "weight_gradients"):
+    for name in ("decode", "reconstruct", "value_gradients", "weight_gradients"):
         monkeypatch.setattr(kernels, name, noted(name))
-    monkeypatch.setattr(jumprelu, "value_gradients", kernels.value_gradients)
     activity = at_start(costs, trainer)
     trainer.step(rows(), rows())
     # With all other rates infinite, the time of a part is the work of one kernel.
@@ -171,7 +169,7 @@ import gc, re, sys, torch
 from pathlib import Path
 from inscape.dictionary import DictionaryConfig
 from inscape.training import TrainConfig, Trainer, initial_weights
-from inscape.training.plan import Costs
+from inscape.training.costs import Costs
 
 def held(key):
     status = Path("/proc/self/status").read_text()

@@ -57,8 +57,8 @@ Kernels = Annotated[
 Precision = Annotated[
     str,
     typer.Option(
-        help="Store: fp32, bf16 (TopK; its choice is computed in fp32 again), or auto: "
-        "bf16 where it is faster."
+        help="Store: fp32, bf16 (topk kinds, jumprelu; what is chosen is computed in fp32), or "
+        "auto: bf16 where it is faster."
     ),
 ]
 
@@ -190,6 +190,7 @@ def _train(
 ) -> dict[str, Any]:
     from inscape.atlas import loss_watch
     from inscape.core import InputError
+    from inscape.dictionary import single_sites
     from inscape.training import TrainConfig, missed_target, train
 
     site, to = sites

@@ -91,6 +91,14 @@ class RaggedCode:
         """Other values at the same entries."""
         return RaggedCode(self.indptr, self.indices, values)
 
+    def only(self, kept: Bool[Tensor, " entries"]) -> RaggedCode:
+        """Those entries that are marked."""
+        if bool(kept.all()):
+            return self
+        counts = torch.bincount(self.rows[kept], minlength=len(self))
+        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return RaggedCode(indptr, self.indices[kept], self.values[kept])
+
     def padded(self) -> Code:
         """As many slots in every row as the fullest row has entries (at least one)."""
         counts = self.indptr.diff()

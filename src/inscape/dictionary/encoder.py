@@ -22,7 +22,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inscape.dictionary.code import Code, RaggedCode
-from inscape.dictionary.kernels import select_above, select_half, select_top
+from inscape.dictionary.kernels import (
+    select_above,
+    select_half,
+    select_top,
+    value_gradients,
+)
 
 _ROWS = 512  # a product of fewer rows at a time is slower by up to a half
 _BUFFER_ENTRIES = 1 << 24  # 64 MB of fp32
@@ -66,6 +71,15 @@ class Encoder:
                 _by_layers(x[rows], W_enc, b_enc, pre)
             yield rows, pre
 
+    def halves(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        W_enc: Float[Tensor, "d_dict d_in"],
+        b_enc: Float[Tensor, " d_dict"],
+    ) -> Iterator[tuple[slice, Float[Tensor, "rows d_dict"]]]:
+        """As `chunks`, of a product in bf16."""
+        return self.chunks(x.bfloat16(), W_enc.bfloat16(), b_enc.bfloat16())
+
     def top_half(
         self,
         x: Float[Tensor, "batch d_in"],
@@ -75,8 +89,7 @@ class Encoder:
     ) -> Code:
         """The k largest positive pre-activations of each row, found by a product in bf16."""
         code = TopSlots(x, k).code
-        low_x, low_W, low_b = (t.bfloat16() for t in (x, W_enc, b_enc))
-        for rows, pre in self.chunks(low_x, low_W, low_b):
+        for rows, pre in self.halves(x, W_enc, b_enc):
             select_half(
                 pre, x[rows], W_enc, b_enc, CANDIDATES * k, code.indices[rows], code.values[rows]
             )
@@ -97,6 +110,8 @@ class Encoder:
         return buffer
 
 
+MARGIN = 2**-6
+"""How far below a bound entries of a product in bf16 are taken for a while, as a share of it."""
 CANDIDATES = 2
 """How many times as many entries as are wanted are computed again after a product in bf16."""
 
@@ -147,21 +162,39 @@ class TopSlots:
 
 
 class Above:
-    """Collects the entries above a bound, chunk by chunk; the bound is one number or [d_dict]."""
+    """Collects the entries above a bound, chunk by chunk; the bound is one number or [d_dict].
 
-    def __init__(self, bound: Float[Tensor, " d_dict"]) -> None:
-        self.bound = bound
+    Args:
+        exact: x, W_enc and b_enc in fp32, where the chunks come from a product in bf16: then what
+            lies a little below the bound is collected too, its values are computed again, and what
+            is above the bound stays. No bound may be negative then.
+    """
+
+    def __init__(
+        self,
+        bound: Float[Tensor, " d_dict_or_one"],
+        exact: tuple[Tensor, Tensor, Tensor] | None = None,
+    ) -> None:
+        self.bound, self.exact = bound, exact
+        self._floor = bound if exact is None else bound * (1 - MARGIN)
         self._parts: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def add(self, pre: Float[Tensor, "rows d_dict"]) -> None:
         """Take the next chunk."""
-        self._parts.append(select_above(pre, self.bound))
+        self._parts.append(select_above(pre, self._floor))
 
     def code(self) -> RaggedCode:
         """All entries so far; values are pre-activations, and may be negative."""
         counts, indices, values = (torch.cat(part) for part in zip(*self._parts, strict=True))
         indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        return RaggedCode(indptr, indices, values)
+        code = RaggedCode(indptr, indices, values)
+        if self.exact is None:
+            return code
+        x, W_enc, b_enc = self.exact
+        exact = value_gradients(code, W_enc, x.contiguous(), everywhere=True)
+        exact.add_(b_enc[indices])
+        bound = self.bound if len(self.bound) == 1 else self.bound[indices]
+        return code.with_values(exact).only(exact > bound)
 
 
 def encode_top(

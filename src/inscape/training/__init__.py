@@ -3,10 +3,11 @@
 from inscape.training.check import check_gradients
 from inscape.training.config import TrainConfig, default_lr
 from inscape.training.connect import connected
+from inscape.training.costs import Processes
 from inscape.training.initial import geometric_median, initial_weights
 from inscape.training.listeners import Listener
 from inscape.training.loop import MISSED, Job, Watch, missed_target, train, train_many
-from inscape.training.plan import Plan, Processes, plan, sharings, workload
+from inscape.training.plan import Plan, plan, sharings, workload
 from inscape.training.ranks import Mesh, Ranks
 from inscape.training.rates import Rates, Workload, measure
 from inscape.training.stream import ActivationSource

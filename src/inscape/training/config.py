@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+import torch
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from inscape.core import Config, InputError
-from inscape.dictionary import DictionaryConfig
+from inscape.dictionary import DictionaryConfig, half_is_faster
 from inscape.training.variants import Variant, variant_class
 
 _PAPER_WARMUP = 1000
@@ -35,8 +36,9 @@ class TrainConfig(Config):
             which a feature is dead, `dead_window` if None. clip: largest gradient norm. whiten:
             train on whitened activations (autoencoders; see `whitening`). encoder: the type of the
             product that tells which entries may be active (they are computed in fp32 either way);
-            "auto" is bf16 for large TopK dictionaries where the machine has instructions for it.
-            checkpoint_seconds: between checkpoints. log_every: steps per log line.
+            "auto" is bf16 for large dictionaries of topk kinds and JumpReLU where the machine has
+            instructions for it. checkpoint_seconds: between checkpoints. log_every: steps per log
+            line.
 
     Raises:
         InputError: k is larger than d_dict, the run is shorter than one batch, or the variant is
@@ -82,7 +84,7 @@ class TrainConfig(Config):
         if self.encoder == "bf16" and not variant_class(self.variant).half:
             raise InputError(
                 f"variant {self.variant!r} knows no encoder in bf16",
-                expected="topk, or another encoder: fp32 or auto",
+                expected="topk, batch_topk, matryoshka or jumprelu; or encoder fp32 or auto",
             )
         if self.tokens < self.batch_size:
             raise InputError(
@@ -132,6 +134,13 @@ class TrainConfig(Config):
         if fall:
             factor = min(factor, (self.num_steps - step) / fall)
         return self.peak_lr * max(factor, 0.0)
+
+
+def uses_half(config: TrainConfig, shape: DictionaryConfig, device: torch.device) -> bool:
+    """Whether the encoder's product is made in bf16 (see `TrainConfig.encoder`)."""
+    if not variant_class(config.variant).half or config.encoder == "fp32" or shape.cross_layer:
+        return False
+    return config.encoder == "bf16" or half_is_faster(shape.d_dict * shape.d_in, device)
 
 
 def default_lr(d_dict: int, num_steps: int) -> float:

@@ -27,7 +27,8 @@ from torch import Tensor
 
 from inscape.core import InputError, StorageError, track
 from inscape.dictionary import Above, Encoder, RaggedCode, TopSlots, kernels
-from inscape.dictionary.kernels import AdamStep, CodeGradient
+from inscape.dictionary.encoder import CANDIDATES
+from inscape.dictionary.kernels import AdamStep, CodeGradient, keep_top, select_half
 from inscape.storage import read_json, write_json
 from inscape.training.ranks import Ranks
 from inscape.training.variants.batch_topk import largest
@@ -37,11 +38,13 @@ UNITS = {
     "product": "FLOP/s of the encoder's product",
     "scan_top": "pre-activations/s looked through for the k largest of a row",
     "scan_above": "pre-activations/s looked through for those above a bound",
+    "dead_product": "FLOP/s of the products of the dead features' dense code",
     "scan_dead": "pre-activations/s of dead features looked through",
     "collect": "entries/s taken that are above a bound",
     "border": "entries/s from which the largest of a batch are taken",
     "sort": "entries/s sorted, row by row",
     "decode": "numbers/s of decoder rows summed up",
+    "reconstruct": "numbers/s of decoder rows summed up and multiplied with the error",
     "value_gradients": "numbers/s of decoder rows multiplied with a gradient",
     "weight_gradients": "numbers/s added to weight gradients",
     "weight_rows": "numbers/s of weight gradients written",
@@ -62,8 +65,9 @@ class Workload:
     """What rates are measured at.
 
     d_in, d_out, d_dict, batch_size: those of one process. active: entries of a row; slots: whether
-    each row has as many (TopK). num_dead, aux_k: features of the auxiliary loss. num_shards:
-    processes that share the features.
+    each row has as many (TopK). num_dead, aux_k: features of the auxiliary loss; dense: whether
+    their code is a dense matrix. num_shards: processes that share the features. half: whether the
+    encoder's product is in bf16.
     """
 
     d_in: int
@@ -75,6 +79,8 @@ class Workload:
     num_dead: int = 0
     aux_k: int = 0
     num_shards: int = 1
+    dense: bool = False
+    half: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,35 +190,65 @@ class _Bench:
         """The product, chunk by chunk, and what is looked for in a chunk."""
         at, width = self.at, self.features
         encoder = Encoder(at.d_dict)
-        x = self.x[: max(1, min(self.rows, round(_FLOPS / (2 * at.d_in * width))))]
+        rows = max(1, min(self.rows, round(_FLOPS / (2 * at.d_in * width))))
+        dtype = torch.bfloat16 if at.half else torch.float32
+        x, weight, bias = (t.to(dtype) for t in (self.x[:rows], self.encoder_weight, self.bias))
 
         def product() -> None:
-            for _ in encoder.chunks(x, self.encoder_weight, self.bias):
+            for _ in encoder.chunks(x, weight, bias):
                 pass
 
         seconds = self._seconds(product)
-        part, pre = next(encoder.chunks(x, self.encoder_weight, self.bias))
-        dead = torch.randperm(width, generator=self.generator)
-        dead = dead[: max(1, round(at.num_dead * self.share))].sort().values.to(self.device)
-        top = TopSlots(pre, self.active)
-        among = TopSlots(pre, min(max(1, at.aux_k), len(dead)), dead)
-        none, half = self.bias.new_full((1,), float("inf")), self.bias.new_zeros(1)
+        part, pre = next(encoder.chunks(x, weight, bias))
+        none, low = self.bias.new_full((1,), float("inf")), self.bias.new_zeros(1)
+        found = {"product": 2 * len(x) * width * at.d_in / seconds}
+        if at.half:
+            top = TopSlots(self.x[: len(pre)], self.active)
+            code, exact = top.code, self.x[: len(pre)]
+            looked = self._seconds(
+                lambda: select_half(
+                    pre, exact, self.encoder_weight, self.bias, CANDIDATES * self.active,
+                    code.indices, code.values,
+                )
+            )  # fmt: skip
+            found["scan_top"] = pre.numel() / looked
+        else:
+            top = TopSlots(pre, self.active)
+            found["scan_top"] = pre.numel() / self._seconds(lambda: top.add(part, pre))
         times = max(1, _TAKEN // pre.numel())
 
         def collect() -> None:
-            above = Above(half)
+            above = Above(low)
             for _ in range(times):
                 above.add(pre)
             above.code()
 
         looked = self._seconds(lambda: Above(none).add(pre))
         taken = max(self._seconds(collect) - times * looked, 0.01 * times * looked)
-        return {
-            "product": 2 * len(x) * width * at.d_in / seconds,
-            "scan_top": pre.numel() / self._seconds(lambda: top.add(part, pre)),
-            "scan_dead": len(pre) * len(dead) / self._seconds(lambda: among.add(part, pre)),
+        found |= {
             "scan_above": pre.numel() / looked,
             "collect": times * pre.numel() / 2 / taken,
+        }
+        return {**found, **self._dead(part, pre.float())}
+
+    def _dead(self, part: slice, pre: Tensor) -> dict[str, float]:
+        """What is done for the dead features of a chunk."""
+        at, width = self.at, self.features
+        dead = torch.randperm(width, generator=self.generator)
+        dead = dead[: max(1, round(at.num_dead * self.share))].sort().values.to(self.device)
+        k = min(max(1, at.aux_k), len(dead))
+        if at.dense:
+            values = pre[:, dead]
+            scan = self._seconds(lambda: keep_top(values.copy_(pre[:, dead]), k))
+        else:
+            among = TopSlots(pre, k, dead)
+            scan = self._seconds(lambda: among.add(part, pre))
+        dtype = torch.bfloat16 if at.half else torch.float32
+        code, rows = pre[:, dead].to(dtype), self.decoder[dead].to(dtype)
+        product = self._seconds(lambda: code @ rows)
+        return {
+            "scan_dead": len(pre) * len(dead) / scan,
+            "dead_product": 2 * len(pre) * rows.numel() / product,
         }
 
     def codes(self) -> dict[str, float]:
@@ -222,7 +258,14 @@ class _Bench:
         grad = self.d_out
         decode = self._seconds(lambda: kernels.decode(self.code, self.decoder))
         value = self._seconds(lambda: kernels.value_gradients(self.code, self.decoder, grad))
-        return {"decode": numbers / decode, "value_gradients": numbers / value}
+        both = self._seconds(
+            lambda: kernels.reconstruct(self.code, self.decoder, grad[0], self.d_out)
+        )
+        return {
+            "decode": numbers / decode,
+            "reconstruct": numbers / both,
+            "value_gradients": numbers / value,
+        }
 
     def _code(self) -> RaggedCode:
         """Positive values at random features; ascending in each row where rows have no slots."""

@@ -34,11 +34,10 @@ from inscape.dictionary import (
     DictionaryConfig,
     Encoder,
     RaggedCode,
-    half_is_faster,
     kernels,
 )
 from inscape.dictionary.kernels import AdamStep, CodeGradient, RowBlock, WeightGradients
-from inscape.training.config import TrainConfig
+from inscape.training.config import TrainConfig, uses_half
 from inscape.training.ranks import WHOLE, Ranks
 from inscape.training.variants import Penalty, Reconstruction, Rows, Selected, Variant
 
@@ -121,16 +120,8 @@ class Trainer:
         groups = self.variant.groups
         self._groups = None if groups is None else groups[self.ranks.shard(shape.d_dict)]
         self.num_steps = 0
-        self._encoder = Encoder(half=self._half())
+        self._encoder = Encoder(half=uses_half(config, shape, self.silent_tokens.device))
         self._storage: WeightGradients | None = None
-
-    def _half(self) -> bool:
-        """Whether the encoder's product is made in bf16."""
-        asked, shape = self.config.encoder, self.shape
-        if not self.variant.half or asked == "fp32" or shape.cross_layer:
-            return False
-        device = self.weights["W_enc"].device
-        return asked == "bf16" or half_is_faster(shape.d_dict * shape.d_in, device)
 
     def _own(self, key: str, whole: Tensor) -> Tensor:
         """This process's part of a parameter: its features, if it is not that part already; all of

@@ -32,6 +32,7 @@ from inscape.dictionary.kernels.decode import value_gradients
 
 _GROUP = 16
 _BINS = 1024
+_STRIP = 64
 
 
 def select_top(
@@ -89,32 +90,40 @@ def select_top_plain(
 def select_above(
     pre: Float[Tensor, "batch d_dict"], bound: Float[Tensor, " d_dict_or_one"]
 ) -> tuple[Int[Tensor, " batch"], Int[Tensor, " entries"], Float[Tensor, " entries"]]:
-    """The entries above a bound (strictly), one for all features or one for each.
+    """The entries above a bound (strictly), one for all features or one for each. Pre-activations
+    may be in bf16: then the bound counts as the bf16 number next below it.
 
     Returns:
         How many each row has, and row after row their features (ascending) and values.
     """
     from inscape.dictionary.kernels import gpu  # late: it calls on this file
 
+    half = pre.dtype == torch.bfloat16
     bound = bound.expand(pre.shape[1]).contiguous()
-    if gpu.serves(pre, bound):
+    if gpu.serves(bound):
         return gpu.select_above(pre, bound)
-    if not runs_here(pre, bound):
+    if not runs_here(bound) or (half and bool((bound < 0).any())):
         return select_above_plain(pre, bound)
+    keys, edge = array(pre.view(torch.int16) if half else pre), array(bound)
+    if half:  # of what is not negative the bits are ordered as the values are; rounded down
+        edge = array((bound.view(torch.int32) >> 16).to(torch.int16))
     counts = torch.empty(len(pre), dtype=torch.int64)
-    _count_above(array(pre), array(bound), array(counts))
+    _count_above(keys, edge, array(counts))
     ends = counts.cumsum(0)
     total = int(ends[-1]) if len(ends) else 0
     indices = torch.empty(total, dtype=torch.int64)
-    values = torch.empty(total, dtype=pre.dtype)
-    _fill_above(array(pre), array(bound), array(ends - counts), array(indices), array(values))
-    return counts, indices, values
+    values = torch.empty(total, dtype=torch.int16 if half else torch.float32)
+    _fill_above(keys, edge, array(ends - counts), array(indices), array(values))
+    return counts, indices, values.view(torch.bfloat16).float() if half else values
 
 
 def select_above_plain(
     pre: Float[Tensor, "batch d_dict"], bound: Float[Tensor, " d_dict_or_one"]
 ) -> tuple[Int[Tensor, " batch"], Int[Tensor, " entries"], Float[Tensor, " entries"]]:
     """Reference of `select_above` in plain torch."""
+    if pre.dtype == torch.bfloat16:
+        bound = (bound.view(torch.int32) >> 16 << 16).view(torch.float32)
+        pre = pre.float()
     chosen = pre > bound
     rows, indices = chosen.nonzero(as_tuple=True)
     return chosen.sum(1), indices, pre[rows, indices]
@@ -191,14 +200,21 @@ def _count_above(pre, bound, counts):
 @parallel
 @no_type_check
 def _fill_above(pre, bound, starts, indices, values):
+    width = pre.shape[1]
     for row in prange(pre.shape[0]):
         line = pre[row]
         place = starts[row]
-        for j in range(pre.shape[1]):
-            if line[j] > bound[j]:
-                indices[place] = j
-                values[place] = line[j]
-                place += 1
+        for start in range(0, width, _STRIP):
+            end = min(start + _STRIP, width)
+            number = 0  # most strips have none: they are passed over many entries at a time
+            for j in range(start, end):
+                number += line[j] > bound[j]
+            if number:
+                for j in range(start, end):
+                    if line[j] > bound[j]:
+                        indices[place] = j
+                        values[place] = line[j]
+                        place += 1
 
 
 @compiled

@@ -232,13 +232,23 @@ class Dead:
 
 
 def above(
-    encoder: Encoder, rows: Rows, weights: Weights, bound: Float[Tensor, " d_dict_or_one"]
+    encoder: Encoder,
+    rows: Rows,
+    weights: Weights,
+    bound: Float[Tensor, " d_dict_or_one"],
+    *,
+    half: bool = False,
 ) -> tuple[RaggedCode, RaggedCode | DenseCode | None]:
-    """The entries whose pre-activation is above a bound, and those of the dead features."""
-    found, dead = Above(bound), Dead(rows)
-    for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):
+    """The entries whose pre-activation is above a bound, and those of the dead features; `half`:
+    found by a product in bf16 (no bound is negative then)."""
+    read = rows.x, weights["W_enc"], weights["b_enc"]
+    found, dead = Above(bound, read if half else None), Dead(rows, half=half)
+    for part, pre in encoder.halves(*read) if half else encoder.chunks(*read):
         found.add(pre)
-        dead.add(part, pre)
+        if not half:
+            dead.add(part, pre)
+    if half:
+        dead.product(weights)
     return found.code(), dead.code()
 
 

@@ -32,6 +32,7 @@ class BatchTopK(Variant):
     """Rows share their slots: one that needs more takes them from one that needs fewer."""
 
     name: ClassVar[str] = "batch_topk"
+    half: ClassVar[bool] = True
 
     def __init__(self, shape: DictionaryConfig, options: Any, num_steps: int) -> None:
         super().__init__(shape, options, num_steps)
@@ -43,7 +44,7 @@ class BatchTopK(Variant):
         """The largest positive entries of the batch."""
         ranks = rows.ranks
         wanted = len(rows.x) * ranks.num_data * self.target
-        dead = Dead(rows)
+        dead = Dead(rows, half=encoder.half)
         floor = FLOOR * float(self.state["smallest"])
         code, lowest = self._above(encoder, rows, weights, floor, dead)
         border = ranks.border(code.values, wanted)
@@ -68,13 +69,18 @@ class BatchTopK(Variant):
     ) -> tuple[RaggedCode, float]:  # fmt: skip
         """What lies above the floor, and the floor; without one it is estimated from a chunk."""
         above: Above | None = None
-        for part, pre in encoder.chunks(rows.x, weights["W_enc"], weights["b_enc"]):
+        read = rows.x, weights["W_enc"], weights["b_enc"]
+        for part, pre in encoder.halves(*read) if encoder.half else encoder.chunks(*read):
             if above is None:
                 if not floor and estimate:
-                    floor = _estimate(pre, self.target)
-                above = Above(pre.new_full((1,), floor))
+                    floor = _estimate(pre.float(), self.target)
+                bound = rows.x.new_full((1,), floor)
+                above = Above(bound, read if encoder.half else None)
             above.add(pre)
-            dead.add(part, pre)
+            if not encoder.half:
+                dead.add(part, pre)
+        if encoder.half:
+            dead.product(weights)
         assert above is not None  # a batch has rows
         return above.code(), floor
 
@@ -104,17 +110,9 @@ def largest(code: RaggedCode, border: float, count: int) -> RaggedCode:
     kept = code.values > border
     ties = (code.values == border).nonzero().flatten()[: count - int(kept.sum())]
     kept[ties] = True
-    return _only(code, kept)
+    return code.only(kept)
 
 
 def at_least(code: RaggedCode, border: float) -> RaggedCode:
     """The entries that reach a border."""
-    return _only(code, code.values >= border)
-
-
-def _only(code: RaggedCode, kept: Tensor) -> RaggedCode:
-    if bool(kept.all()):
-        return code
-    counts = torch.bincount(code.rows[kept], minlength=len(code))
-    indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    return RaggedCode(indptr, code.indices[kept], code.values[kept])
+    return code.only(code.values >= border)

@@ -46,6 +46,10 @@ START = 0.1
 SLOPE = 4.0
 
 
+FEW = 4
+"""Up to how many times the target may fire for the encoder's product to be made in bf16."""
+
+
 class JumpReLUOptions(Options):
     """penalty: "l0" or "tanh". coefficient: its weight; of "l0" 1 by default, of "tanh" led to the
     target L0. ramp: share of the run over which it rises (of "l0" 0.1, of a given "tanh" all of it
@@ -65,6 +69,7 @@ class JumpReLU(Variant):
     """Active above the feature's own threshold."""
 
     name: ClassVar[str] = "jumprelu"
+    half: ClassVar[bool] = True
     Options: ClassVar[type[Config]] = JumpReLUOptions  # type: ignore[assignment]
     beta1: ClassVar[float] = 0.0
 
@@ -81,6 +86,7 @@ class JumpReLU(Variant):
             self.state, given, start=START, ramp=ramp, target=self.target, num_steps=num_steps
         )
         self.state["bandwidth"] = torch.zeros((), dtype=torch.float64)
+        self.state["l0"] = torch.full((), torch.inf, dtype=torch.float64)
 
     @property
     def unit_decoder(self) -> bool:
@@ -97,7 +103,11 @@ class JumpReLU(Variant):
         """Entries above the window's lower end; those above the threshold are active."""
         width = float(self.state["bandwidth"])
         threshold = weights["threshold"]
-        code, dead = above(encoder, rows, weights, threshold - width / 2)
+        bound = threshold - width / 2
+        # What is computed again costs more than it saves while very many features fire.
+        half = encoder.half and float(self.state["l0"]) <= FEW * self.target
+        half = half and bool((bound >= 0).all())
+        code, dead = above(encoder, rows, weights, bound, half=half)
         edge = threshold[code.indices]
         own = {"pre": code.values, "window": code.values < edge + width / 2, "x": rows.x}
         values = torch.where(code.values > edge, code.values, 0.0).clamp_min_(0.0)
@@ -163,6 +173,7 @@ class JumpReLU(Variant):
     def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
         """Lead the penalty's weight; no threshold below 0."""
         self.coefficient.advance(l0, progress)
+        self.state["l0"] = torch.tensor(l0, dtype=torch.float64)
         weights["threshold"].clamp_min_(0.0)
 
     def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:
