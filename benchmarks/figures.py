@@ -20,7 +20,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from benchmarks import dictionaries, microworld, plan, quality, retraining, table, training
+from benchmarks import (
+    dictionaries,
+    harvesting,
+    microworld,
+    plan,
+    quality,
+    retraining,
+    table,
+    training,
+)
 from benchmarks.measurement import Measured, Measurement, Run
 from inscape.core import InputError, InscapeError
 from inscape.report.demo import RECORD
@@ -32,6 +41,7 @@ FIGURES: Mapping[str, Measurement] = {
     **training.FIGURES,
     **plan.FIGURES,
     **quality.FIGURES,
+    **harvesting.FIGURES,
 }
 SEEDS = (1, 2, 3)
 
