@@ -73,7 +73,7 @@ def microworld(folder: Path) -> World:
     if not text.is_file():
         write_corpus(text, corpus(20_000))
         write_corpus(held_out, corpus(600, seed=77))
-    return World(open_model(), text, held_out, 2048, 16, 800_000)
+    return World(open_model(), text, held_out, 2048, 16, 300_000)
 
 
 def stories(folder: Path) -> World:
@@ -88,7 +88,7 @@ def stories(folder: Path) -> World:
         folder.mkdir(parents=True, exist_ok=True)
         text.write_text(whole[:cut])
         held_out.write_text(whole[cut:])
-    return World(Model.open(str(SHARED / "stories260k")), text, held_out, 1024, 8, 600_000)
+    return World(Model.open(str(SHARED / "stories260k")), text, held_out, 1024, 8, 300_000)
 
 
 WORLDS: Mapping[str, Callable[[Path], World]] = {"microworld": microworld, "stories": stories}
