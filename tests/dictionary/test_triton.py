@@ -105,10 +105,23 @@ def test_adam_of_a_bias() -> None:
         torch.testing.assert_close(mine, theirs)
 
 
-@pytest.mark.parametrize("variant", ["topk", "batch_topk", "matryoshka", "jumprelu", "gated"])
-def test_a_training_step_by_them(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("variant", "encoder"),
+    [("topk", "fp32"), ("topk", "bf16"), ("batch_topk", "fp32"), ("batch_topk", "bf16"),
+     ("matryoshka", "fp32"), ("jumprelu", "fp32"), ("gated", "fp32")],
+)  # fmt: skip
+def test_a_training_step_by_them(
+    variant: str, encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whole steps, auxiliary loss included: by the Triton kernels, and by plain torch."""
-    config = TrainConfig(d_dict=20, k=3, tokens=24 * 20, batch_size=24, variant=variant)
+    config = TrainConfig(
+        d_dict=20,
+        k=3,
+        tokens=24 * 20,
+        batch_size=24,
+        variant=variant,
+        encoder=encoder,
+    )
     shape = DictionaryConfig(
         site_in="final", site_out="final", d_in=12, d_out=12, d_dict=20, k=3, subtract_b_dec=True
     )

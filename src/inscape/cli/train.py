@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inscape.cli.common import (
+    Device,
     Json,
     OnlyThese,
     is_atlas,
@@ -124,6 +125,7 @@ def command(
     kernels: Kernels = "auto",
     encoder: Precision = "auto",
     feature_shards: FeatureShards = 1,
+    device: Device = None,
     dictionary: OnlyThese = None,
     seed: Annotated[int, typer.Option(help="Store: the seed of everything random.")] = 0,
     json: Json = False,
@@ -133,13 +135,13 @@ def command(
     Run again after a stop, it goes on from its last checkpoint. With torchrun, several processes
     train it together.
     """
-    from inscape.core import keep_freed_memory
+    from inscape.core import keep_freed_memory, pick_device
     from inscape.dictionary.kernels import use_kernels
     from inscape.training import connected
 
     keep_freed_memory()
     context.with_resource(use_kernels(kernels))
-    with connected(feature_shards) as ranks:
+    with connected(feature_shards, device=str(pick_device(device))) as ranks:
         if is_atlas(source):
             refuse_options(context, "Store")
             result = _train_atlas(source, dictionary, ranks)

@@ -40,7 +40,8 @@ def connected(num_features: int = 1, *, device: str = "cpu") -> Iterator[Ranks]:
 
     Args:
         num_features: processes that share the features; the others share the rows of each batch.
-        device: "cpu" (gloo) or "cuda" (NCCL).
+        device: where each process trains: "cpu" (gloo), or "cuda" (NCCL; each takes the card of its
+            local number).
 
     Raises:
         InputError: they cannot share the features so many ways, or do not find each other.
@@ -54,10 +55,11 @@ def connected(num_features: int = 1, *, device: str = "cpu") -> Iterator[Ranks]:
                 expected=f"a multiple of {num_features} processes",
                 next_step=f"torchrun --nproc-per-node {max(num_features, 2)} -m inscape ...",
             )
-        yield Ranks()
+        yield Ranks(device)
         return
     from torch import distributed
 
+    device = device.partition(":")[0]
     store = _meet(device)
     try:
         yield Mesh(num_features, device=device)

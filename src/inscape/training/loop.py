@@ -176,7 +176,8 @@ class _Run:
     def begin(self) -> None:
         """The state of the start, or of the last checkpoint; its folder is locked already."""
         self.view = View(self.store, self.shape, self.job.config)
-        weights = self.view.initial(self.ranks.shard(self.shape.d_dict))
+        initial = self.view.initial(self.ranks.shard(self.shape.d_dict))
+        weights = {key: value.to(self.ranks.device) for key, value in initial.items()}
         self.trainer = Trainer(self.shape, self.job.config, weights, self.ranks)
         log_bytes = load_checkpoint(self.partial, self.trainer, self.made_from)
         told = self.job.listeners if self.ranks.first else ()
@@ -192,7 +193,9 @@ class _Run:
 
     def step(self, batch: dict[str, Tensor]) -> StepMetrics:
         """The next step, on this process's rows of the batch."""
-        metrics = self.trainer.step(*self.view.pair(batch))
+        read, wanted = self.view.pair(batch)
+        x = read.to(self.ranks.device)
+        metrics = self.trainer.step(x, x if wanted is read else wanted.to(self.ranks.device))
         watch, steps = self.job.watch, self.job.config.num_steps
         figures: Mapping[str, float] | None = None
         if watch is not None and watch.due(self.trainer.num_steps, steps):
@@ -206,7 +209,9 @@ class _Run:
         whole = self.ranks.gathered(self.trainer.weights)
         if whole is None:
             return None
-        kind, weights = self.trainer.variant.finish(whole)
+        kind, weights = self.trainer.variant.finish(
+            {key: value.cpu() for key, value in whole.items()}
+        )
         return Dictionary(
             self.shape.model_copy(update={"kind": kind}),
             self.view.fold(weights, unit_rows=not self.trainer.variant.unit_decoder),

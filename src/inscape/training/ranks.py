@@ -42,11 +42,14 @@ class Ranks:
 
     Attributes:
         num_data, num_features: processes along each axis. data_rank, feature_rank: which of them
-            this one is.
+            this one is. device: where it trains.
     """
 
     num_data = num_features = 1
     data_rank = feature_rank = 0
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
 
     @property
     def alone(self) -> bool:
@@ -169,7 +172,7 @@ class Mesh(Ranks):
                 expected=f"a number that {world} is a multiple of",
             )
         self._distributed: Any = distributed
-        self.device = device
+        super().__init__(device)
         with peers():
             self.mesh = init_device_mesh(
                 device, (world // num_features, num_features), mesh_dim_names=("data", "features")

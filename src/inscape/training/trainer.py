@@ -118,7 +118,9 @@ class Trainer:
             len(self.weights["b_enc"]), dtype=torch.int64, device=self.weights["W_enc"].device
         )
         groups = self.variant.groups
-        self._groups = None if groups is None else groups[self.ranks.shard(shape.d_dict)]
+        self._groups = None
+        if groups is not None:
+            self._groups = groups[self.ranks.shard(shape.d_dict)].to(self.ranks.device)
         self.num_steps = 0
         self._encoder = Encoder(half=uses_half(config, shape, self.silent_tokens.device))
         self._storage: WeightGradients | None = None
@@ -302,7 +304,7 @@ class Trainer:
 
     def _added(self, penalty: Penalty) -> float:
         """What the variant adds to the loss, over all processes."""
-        rows = float(self.ranks.over_data(torch.tensor(penalty.row_loss)))
+        rows = float(self.ranks.over_data(torch.tensor(penalty.row_loss, device=self.ranks.device)))
         return self.ranks.over_all(penalty.loss) + rows + penalty.whole_loss
 
     def _auxiliary(

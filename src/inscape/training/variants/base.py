@@ -191,7 +191,7 @@ class Dead:
 
     def __init__(self, rows: Rows, *, half: bool = False) -> None:
         self.rows, self.half = rows, half
-        total = int(rows.ranks.over_features(torch.tensor(len(rows.dead))))
+        total = int(rows.ranks.over_features(torch.tensor(len(rows.dead), device=rows.dead.device)))
         self.width = min(rows.aux_k, total)
         dense = rows.dense and rows.ranks.num_features == 1
         dense = dense and 0 < total <= DENSE * self.width
