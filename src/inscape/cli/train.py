@@ -72,6 +72,14 @@ Whiten = Annotated[
     typer.Option("--whiten", help="Store: let every direction of the activations count alike."),
 ]
 
+Features = Annotated[
+    int | None, typer.Option(help="Store: number of features; default: 16 times the width.")
+]
+
+Resample = Annotated[
+    int, typer.Option(help="Store: how often dead features begin anew, in the run's first half.")
+]
+
 SkipCorrupt = Annotated[
     bool, typer.Option("--skip-corrupt", help="Store: leave broken shards out, and name them.")
 ]
@@ -93,9 +101,7 @@ def command(
     site: Read = None,
     to: Written = None,
     out: Annotated[Path | None, typer.Option(help="Store: the folder of the dictionary.")] = None,
-    d_dict: Annotated[
-        int | None, typer.Option(help="Store: number of features; default: 16 times the width.")
-    ] = None,
+    d_dict: Features = None,
     k: Annotated[
         int | None, typer.Option(help="Store: active features per token; default: width / 8.")
     ] = None,
@@ -124,6 +130,7 @@ def command(
     skip_corrupt: SkipCorrupt = False,
     kernels: Kernels = "auto",
     encoder: Precision = "auto",
+    resample: Resample = 0,
     feature_shards: FeatureShards = 1,
     device: Device = None,
     dictionary: OnlyThese = None,
@@ -149,7 +156,8 @@ def command(
             refuse_options(context, "Atlas")
             settings = {"d_dict": d_dict, "k": k, "tokens": tokens, "lr": lr, "seed": seed,
                         "whiten": whiten, "variant": variant, "options": named_values(option or []),
-                        "skip": skip, "batch_size": batch_size, "encoder": encoder}  # fmt: skip
+                        "skip": skip, "batch_size": batch_size, "encoder": encoder,
+                        "resample": resample}  # fmt: skip
             told = _listeners(tensorboard, wandb) if ranks.first else []
             if is_store(source):
                 refuse_options(context, "Text")

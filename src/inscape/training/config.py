@@ -34,8 +34,10 @@ class TrainConfig(Config):
             auxiliary loss, half the width of a written site if None; aux_weight: its weight, 0
             turns it off, the variant's default if None. dead_tokens: tokens without firing after
             which a feature is dead, `dead_window` if None. clip: largest gradient norm. whiten:
-            train on whitened activations (autoencoders; see `whitening`). encoder: the type of the
-            product that tells which entries may be active (they are computed in fp32 either way);
+            train on whitened activations (autoencoders; see `whitening`). resample: how often
+            dead features begin anew, evenly over the first half of the run (see `resampling`).
+            encoder: the type of the product that tells which entries may be active (they are
+            computed in fp32 either way);
             "auto" is bf16 for large dictionaries of topk kinds and JumpReLU where the machine has
             instructions for it. checkpoint_seconds: between checkpoints. log_every: steps per log
             line.
@@ -62,6 +64,7 @@ class TrainConfig(Config):
     dead_tokens: int | None = Field(default=None, gt=0)
     clip: float = Field(default=1.0, gt=0)
     whiten: bool = False
+    resample: int = Field(default=0, ge=0)
     encoder: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     log_every: int = Field(default=20, gt=0)

@@ -349,7 +349,7 @@ def _request(
     """What decides the result; how often checkpoints and log lines are written does not."""
     # Runs from before there was a choice go on: what is as it was then is not told.
     later = {"whiten": False, "variant": "topk", "options": {}, "skip": False, "data_seed": None,
-             "encoder": "auto"}  # fmt: skip
+             "encoder": "auto", "resample": 0}  # fmt: skip
     unsaid = {key for key, default in later.items() if getattr(config, key) == default}
     settings = config.model_dump(exclude={"checkpoint_seconds", "log_every", *unsaid})
     settings["aux_weight"] = config.aux_share

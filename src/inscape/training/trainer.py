@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inscape.core import DataError, InputError
+from inscape.core import DataError, InputError, seeded
 from inscape.dictionary import (
     DenseCode,
     DictionaryConfig,
@@ -37,6 +37,7 @@ from inscape.dictionary import (
     kernels,
 )
 from inscape.dictionary.kernels import AdamStep, CodeGradient, RowBlock, WeightGradients
+from inscape.training import resampling
 from inscape.training.config import TrainConfig, uses_half
 from inscape.training.ranks import WHOLE, Ranks
 from inscape.training.variants import Penalty, Reconstruction, Rows, Selected, Variant
@@ -102,6 +103,7 @@ class Trainer:
                 "a cross-layer transcoder's features cannot be shared among processes",
                 expected="processes that share the rows alone",
             )
+        resampling.check(config, shape, self.ranks)
         self.shape = shape
         self.config = config
         self.variant: Variant = config.make_variant(shape)
@@ -237,7 +239,22 @@ class Trainer:
         progress = self.num_steps / self.config.num_steps
         self.variant.advance(grads.selected, self.weights, progress, metrics.l0)
         self.num_steps += 1
+        if resampling.due(self.num_steps, self.config):
+            self._resample(x, y)
         return metrics
+
+    def _resample(self, x: Tensor, y: Tensor) -> None:
+        """Dead features begin anew."""
+        dead, weights = self.dead, self.weights
+        inner = x - weights["b_dec"] if self.shape.subtract_b_dec else x
+        selected = self.variant.select(self._encoder, Rows(inner, dead, 0, self.ranks), weights)
+        resampling.resample(
+            weights, (self.mean, self.square), dead, inner,
+            y - self._decoded(selected.code) - weights["b_dec"],
+            share=resampling.PUBLISHED if self.variant.name == "relu" else resampling.TOPK,
+            seed=seeded(self.config.seed, str(self.num_steps)),
+        )  # fmt: skip
+        self.silent_tokens[dead] = 0
 
     @property
     def _aux_k(self) -> int:
