@@ -11,9 +11,11 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ import torch
 from benchmarks import contenders
 from benchmarks.contenders import Setting, Step
 from benchmarks.measurement import Measurement, Run
-from inscape.activations import harvest
+from inscape.activations import ActivationStore, harvest
 from inscape.benchmark import Check, Row
 from inscape.core import seeded
 from inscape.dictionary import Encoder
@@ -175,13 +177,8 @@ def _samples(setting: Setting) -> str:
 def half(run: Run) -> Row:
     """What a product in bf16 chooses, and what it leads to, beside fp32: the microworld's
     activations of the middle layer, 8,192 features, k 32, the encoder asked for either way."""
-    model = open_model()
-    site = f"resid_post.{model.num_layers // 2 - 1}"
     folder = run.folder.parent / "half"
-    text = folder / "corpus.jsonl"
-    if not text.is_file():
-        write_corpus(text, corpus(20_000))
-    store = harvest(model, text, [site], folder / "activations")
+    store, site = stored(folder)
     made = {}
     for encoder in ("fp32", "bf16"):
         config = TrainConfig(
@@ -210,6 +207,67 @@ def half(run: Run) -> Row:
     )  # fmt: skip
 
 
+def sizes(run: Run) -> Row:
+    """Tokens per second, and a step over the product alone, over widths and numbers of features."""
+    checks = []
+    for setting in SIZES:
+        made: Made = {
+            "inscape": partial(contenders.ours, setting, encoder="bf16"),
+            "product": partial(floor, setting),
+        }
+        found = times(made, setting, rounds=3, seed=run.seed)
+        figure, interval = ratio(found["inscape"], found["product"], run.seed)
+        name = f"d {setting.d_model}, {setting.d_dict} features"
+        checks += [
+            Check(f"{name}, tokens per second",
+                  setting.batch / float(np.median(found["inscape"])), ""),
+            Check(f"{name}, step / product", figure, "", interval),
+        ]  # fmt: skip
+    batches = ", ".join(str(setting.batch) for setting in SIZES)
+    return Row(
+        "train-sizes", "a TopK step with the encoder's product in bf16, by size", tuple(checks),
+        samples=f"3 rounds after {WARM}; batches {batches}; k 32, 5 % dead features; "
+        f"{torch.get_num_threads()} threads", seed=run.seed,
+    )  # fmt: skip
+
+
+def end_to_end(run: Run) -> Row:
+    """Whole trainings from a store: reading, steps, log and checkpoints."""
+    store, site = stored(run.folder.parent / "half")
+    tokens, batch = 200_000, 4096
+    with tempfile.TemporaryDirectory() as place:
+        found = []
+        for number in range(4):
+            config = TrainConfig(
+                d_dict=8192, k=32, tokens=tokens, batch_size=batch, seed=number, encoder="bf16"
+            )
+            began = time.perf_counter()
+            train(store, site, site, Path(place) / str(number), config, name="timed")
+            found.append(config.num_steps * batch / (time.perf_counter() - began))
+    setting = Setting(store.width(site), 8192, 32, batch)
+    steps = times({"inscape": partial(contenders.ours, setting, encoder="bf16")}, setting)
+    alone = batch / float(np.median(steps["inscape"]))
+    return Row(
+        "train-end-to-end", "tokens per second of a whole training from a store",
+        (
+            Check("tokens per second", float(np.median(found[1:])), ""),
+            Check("of those of the steps alone", float(np.median(found[1:])) / alone, ""),
+        ),
+        samples=f"3 trainings after 1, of {tokens} tokens of the microworld, d "
+        f"{setting.d_model}, 8,192 features; steps with 5 % dead features", seed=run.seed,
+    )  # fmt: skip
+
+
+def stored(folder: Path) -> tuple[ActivationStore, str]:
+    """The microworld's activations of the middle layer, and the site."""
+    model = open_model()
+    site = f"resid_post.{model.num_layers // 2 - 1}"
+    text = folder / "corpus.jsonl"
+    if not text.is_file():
+        write_corpus(text, corpus(20_000))
+    return harvest(model, text, [site], folder / "activations"), site
+
+
 def share(x: torch.Tensor, W_enc: torch.Tensor, b_enc: torch.Tensor, k: int) -> float:
     """Of the active features of fp32, how many the product in bf16 finds."""
     wanted = encode_top(x, W_enc, b_enc, k)
@@ -218,7 +276,13 @@ def share(x: torch.Tensor, W_enc: torch.Tensor, b_enc: torch.Tensor, k: int) -> 
     return float((alike & wanted.active[:, None, :]).sum() / wanted.active.sum())
 
 
-HALF_TOKENS = 2_000_000
+HALF_TOKENS = 1_000_000
+SIZES = (
+    Setting(512, 131072, 32, 1024),
+    Setting(1024, 65536, 32, 1024),
+    Setting(2048, 32768, 32, 1024),
+    Setting(4096, 16384, 32, 1024),
+)
 MUCH = {"SAELens": "≥ 8", "dictionary_learning": "≥ 8"}
 SOME = dict.fromkeys(MUCH, "≥ 5")
 FIGURES: Mapping[str, Measurement] = {
@@ -230,6 +294,8 @@ FIGURES: Mapping[str, Measurement] = {
     "train-floor-32768": Measurement(partial(over_floor, LARGE)),
     "train-memory-8192": Measurement(partial(memory, SMALL)),
     "train-half": Measurement(half),
+    "train-sizes": Measurement(sizes),
+    "train-end-to-end": Measurement(end_to_end),
 }
 
 if __name__ == "__main__":
