@@ -30,6 +30,7 @@ from torch import Tensor
 from inscape.core import InputError, Stopped, StorageError, progress, seeded
 from inscape.dictionary import Dictionary, DictionaryConfig, single_sites
 from inscape.storage import lock
+from inscape.training.ahead import drawn
 from inscape.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
 from inscape.training.config import TrainConfig
 from inscape.training.listeners import Listener
@@ -260,7 +261,8 @@ def _train_together(
         bar = progress(title, total * batch_size, "tokens", shown=ranks.first)
         stack.enter_context(bar)
         sites = list(dict.fromkeys(site for run in runs for site in run.view.sites))
-        batches = store.batches(sites, batch_size, seed=seed, start=first, part=ranks.part)
+        stream = store.batches(sites, batch_size, seed=seed, start=first, part=ranks.part)
+        batches = stack.enter_context(drawn(stream, ranks.device))
         saved, number = time.monotonic(), first
         seconds = min(run.job.config.checkpoint_seconds for run in runs)
         open_runs = list(runs)

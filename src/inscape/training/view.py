@@ -82,10 +82,10 @@ class View:
         x = self._seen(_beside(batch, self.shape.sites_in))
         if not self.shape.transcoder:
             return x, x
-        return x, _beside(batch, self.shape.sites_out) * self._written
+        return x, _times(_beside(batch, self.shape.sites_out), self._written)
 
     def _seen(self, x: Tensor) -> Tensor:
-        return x * self._read if self.whitening is None else self.whitening(x)
+        return _times(x, self._read) if self.whitening is None else self.whitening(x)
 
     def fold(self, weights: dict[str, Tensor], *, unit_rows: bool) -> dict[str, Tensor]:
         """Weights that act on activations as the model has them; with `unit_rows`, those of an
@@ -153,3 +153,8 @@ def _with_unit_rows(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     rows = norm[:, None]
     maps = {"W_enc": weights["W_enc"] * rows, "W_dec": weights["W_dec"] / rows}
     return {**weights, **longer, **maps}
+
+
+def _times(x: Tensor, scale: float | Tensor) -> Tensor:
+    """Scaled, where it lies."""
+    return x * (scale.to(x) if isinstance(scale, Tensor) else scale)

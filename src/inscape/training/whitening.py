@@ -55,7 +55,7 @@ class Whitening:
 
     def __call__(self, x: Float[Tensor, "tokens width"]) -> Float[Tensor, "tokens width"]:
         """Activations, whitened."""
-        return (x - self.mean) @ self.matrix
+        return (x - self.mean.to(x)) @ self.matrix.to(x)
 
     def fold(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """The weights of an autoencoder of whitened activations, for activations as they are."""

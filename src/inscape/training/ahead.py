@@ -1,0 +1,71 @@
+"""The next batch is made while a step runs, where a graphics card does the steps.
+
+1. One thread draws the next batch: it reads the disk, or runs the model, and copies the batch to
+   the card, on a stream of its own, so that neither waits for the step that is running.
+2. The step's stream waits for that copy, not the processor.
+3. Batches come one after the other from one thread: in the same order, with the same bits.
+
+On a processor the steps take all cores, and nothing is drawn ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Batch = dict[str, Tensor]
+T = TypeVar("T")
+
+
+@contextmanager
+def drawn(batches: Iterator[Batch], device: str) -> Iterator[Iterator[Batch]]:
+    """The batches; on a card one of them ahead, and moved there."""
+    if not device.startswith("cuda"):
+        yield batches
+        return
+    side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def draw() -> tuple[Batch, torch.cuda.Event]:
+        with torch.cuda.stream(side):
+            batch = {
+                site: (x if x.is_cuda else x.pin_memory()).to(device, non_blocking=True)
+                for site, x in next(batches).items()
+            }
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record(side)
+        return batch, event
+
+    def wait(found: tuple[Batch, torch.cuda.Event]) -> Batch:
+        batch, event = found
+        stream = torch.cuda.current_stream(device)
+        event.wait(stream)
+        for x in batch.values():
+            x.record_stream(stream)  # its memory is not to be used again before the step is over
+        return batch
+
+    with one_ahead(draw) as found:
+        yield (wait(one) for one in found)
+
+
+@contextmanager
+def one_ahead(draw: Callable[[], T]) -> Iterator[Iterator[T]]:
+    """What `draw` gives, call after call, each made while what came before is used; what it raises
+    is raised when its turn comes."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+
+        def found() -> Iterator[T]:
+            pending = thread.submit(draw)
+            while True:
+                try:
+                    value = pending.result()
+                except StopIteration:
+                    return
+                pending = thread.submit(draw)
+                yield value
+
+        yield found()

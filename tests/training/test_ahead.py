@@ -1,0 +1,50 @@
+"""One batch ahead: order, overlap, errors, and the end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from inscape.core import DataError
+from inscape.training.ahead import drawn, one_ahead
+
+
+def test_values_come_in_order_and_one_is_drawn_while_the_last_is_used() -> None:
+    calls: list[int] = []
+    started = [threading.Event() for _ in range(6)]
+
+    def draw() -> int:
+        calls.append(len(calls))
+        started[len(calls) - 1].set()
+        return calls[-1]
+
+    with one_ahead(draw) as values:
+        for wanted in range(4):
+            assert next(values) == wanted
+            assert started[wanted + 1].wait(10)  # the next one is drawn without being asked for
+    assert len(calls) <= 6
+
+
+def test_the_end_and_errors_come_when_their_turn_comes() -> None:
+    def given() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise DataError("row 7 is not finite")
+
+    source = given()
+    with one_ahead(lambda: next(source)) as values:
+        assert [next(values), next(values)] == [1, 2]
+        with pytest.raises(DataError, match="row 7"):
+            next(values)
+    short = iter([1, 2])
+    with one_ahead(lambda: next(short)) as values:
+        assert list(values) == [1, 2]
+
+
+def test_on_a_processor_batches_are_as_they_come() -> None:
+    batches = iter([{"final": torch.ones(2, 3)}])
+    with drawn(batches, "cpu") as found:
+        assert found is batches
