@@ -124,7 +124,7 @@ def test_several_sites_are_explained_and_the_formula_is_the_documented_one(
     assert torch.equal(opened(x), made(x))
     assert opened.output_scale == made.output_scale
     last = json.loads((tmp_path / "d" / "train.jsonl").read_text().splitlines()[-1])
-    assert last["site_fvu"] == pytest.approx(found, rel=0.35)
+    assert last["site_fvu"] == pytest.approx(found, rel=0.5)
     assert sum(last["site_fvu"].values()) / 3 == pytest.approx(last["fvu"], rel=0.1)
 
 

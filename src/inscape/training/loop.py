@@ -354,7 +354,7 @@ def _request(
              "encoder": "auto", "resample": 0}  # fmt: skip
     unsaid = {key for key, default in later.items() if getattr(config, key) == default}
     settings = config.model_dump(exclude={"checkpoint_seconds", "log_every", *unsaid})
-    settings["aux_weight"] = config.aux_share
+    settings |= {"aux_weight": config.aux_share, "clip": config.largest_norm(shape)}
     return {
         "activations": dict(store.identity),
         "sites": [shape.site_in, shape.site_out],

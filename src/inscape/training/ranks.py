@@ -47,6 +47,7 @@ class Ranks:
 
     num_data = num_features = 1
     data_rank = feature_rank = 0
+    device = "cpu"
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device

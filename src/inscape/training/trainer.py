@@ -220,7 +220,7 @@ class Trainer:
         update = AdamStep(
             step=self.num_steps + 1,
             lr=self.config.learning_rate(self.num_steps),
-            scale=min(1.0, self.config.clip / (grads.norm + 1e-6)),
+            scale=min(1.0, self.config.largest_norm(self.shape) / (grads.norm + 1e-6)),
             beta1=self.variant.beta1,
         )
         for key, weight in self.weights.items():
