@@ -31,7 +31,7 @@ from inscape.dictionary.kernels import (
 
 _ROWS = 512  # a product of fewer rows at a time is slower by up to a half
 _BUFFER_ENTRIES = 1 << 24  # 64 MB of fp32
-_LARGE = 1 << 21  # entries of the encoder
+_LARGE = 1 << 21  # entries of the encoder; half of the smallest that was timed, and faster so
 _CARD_ENTRIES = 1 << 28  # 1 GB on a graphics card, whose product wants many rows at a time
 
 

@@ -47,7 +47,8 @@ SLOPE = 4.0
 
 
 FEW = 4
-"""Up to how many times the target may fire for the encoder's product to be made in bf16."""
+"""Up to how many times the target may fire for the encoder's product to be made in bf16: well below
+where computing again costs what it saves; the border itself was not looked for by timings."""
 
 
 class JumpReLUOptions(Options):
