@@ -1,4 +1,5 @@
-"""Where a verb that trains takes activations from: a store, or a text that a model reads."""
+"""Where a verb that trains takes activations from: a store, several stores of one text, or a text
+that a model reads."""
 
 from __future__ import annotations
 
@@ -29,6 +30,39 @@ def stored(
         made_with = store.manifest["made_from"]["model"]
         raise InputError(f"{source} was not made with {model}", expected=made_with)
     return store, opened
+
+
+def beside_each_other(
+    stores: list[Path], skip_corrupt: bool, refused: dict[str, Any], *, told: bool = True
+) -> Any:
+    """Stores of one text as one source; a store's name is that of its folder.
+
+    Args:
+        refused: options that several stores do not go with, and what was given.
+    """
+    from inscape.activations import JoinedStores
+    from inscape.core import InputError
+
+    for option, given in refused.items():
+        if given is not None:
+            raise InputError(
+                f"{option} with --beside",
+                expected="one store: the loss that several recover together is not measured",
+                next_step="leave it out",
+            )
+    named: dict[str, Path] = {}
+    for folder in stores:
+        name = folder.resolve().name
+        if name in named:
+            raise InputError(
+                f"{named[name]} and {folder} are both called {name!r}",
+                expected="a name of its own for each store: that of its folder",
+                next_step="rename one of the folders",
+            )
+        named[name] = folder
+    return JoinedStores(
+        {name: stored(one, None, False, skip_corrupt, told=told)[0] for name, one in named.items()}
+    )
 
 
 def online(

@@ -18,7 +18,7 @@ from inscape.cli.common import (
     print_entries,
     refuse_options,
 )
-from inscape.cli.sources import all_sites, online, stored
+from inscape.cli.sources import all_sites, beside_each_other, online, stored
 
 if TYPE_CHECKING:
     from inscape.training import Ranks
@@ -28,6 +28,15 @@ Variant = Annotated[
     typer.Option(
         help="Store: topk, batch_topk, matryoshka, jumprelu, relu, gated, or one of an "
         "installed package."
+    ),
+]
+
+Beside = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="STORE",
+        help="Store: another one, of the same text by another model, repeatable; sites are written "
+        "with the folder's name, as in base:resid_post.3+chat:resid_post.3.",
     ),
 ]
 
@@ -98,6 +107,7 @@ def command(
             help="An atlas, a store of activations, or a text whose activations are not stored.",
         ),
     ],
+    beside: Beside = None,
     site: Read = None,
     to: Written = None,
     out: Annotated[Path | None, typer.Option(help="Store: the folder of the dictionary.")] = None,
@@ -159,16 +169,40 @@ def command(
                         "skip": skip, "batch_size": batch_size, "encoder": encoder,
                         "resample": resample}  # fmt: skip
             told = _listeners(tensorboard, wandb) if ranks.first else []
-            if is_store(source):
-                refuse_options(context, "Text")
-                activations, opened = stored(
-                    source, model, held_out is not None, skip_corrupt, told=ranks.first
-                )
-            else:
-                activations, opened = online(source, (site, to), model, memory)
+            activations, opened = _open(
+                context, [source, *(beside or [])], (site, to), (model, held_out), memory,
+                skip_corrupt, told=ranks.first,
+            )  # fmt: skip
             result = [_train(activations, (site, to), out, settings, opened, held_out, told, ranks)]
         if ranks.first:
             print_entries(result, json)
+
+
+def _open(
+    context: typer.Context,
+    sources: list[Path],
+    sites: tuple[str | None, str | None],
+    measured: tuple[str | None, Path | None],
+    memory: float,
+    skip_corrupt: bool,
+    *,
+    told: bool,
+) -> tuple[Any, Any]:
+    """The activations, and the model that reads what they are measured on, or that makes them."""
+    from inscape.core import InputError
+
+    model, held_out = measured
+    if not is_store(sources[0]):
+        if len(sources) > 1:
+            raise InputError(
+                f"--beside does not apply to {sources[0]}", expected="a store to use it with"
+            )
+        return online(sources[0], sites, model, memory)
+    refuse_options(context, "Text")
+    if len(sources) > 1:
+        refused = {"--held-out": held_out, "--model": model}
+        return beside_each_other(sources, skip_corrupt, refused, told=told), None
+    return stored(sources[0], model, held_out is not None, skip_corrupt, told=told)
 
 
 def _train_atlas(source: Path, names: list[str] | None, ranks: Ranks) -> list[dict[str, Any]]:
