@@ -1,4 +1,4 @@
-"""Forward parity with the libraries themselves, where they are installed (requirements-peers)."""
+"""Forward parity with the libraries themselves, where they are installed (the extra `parity`)."""
 
 from __future__ import annotations
 
