@@ -4,6 +4,8 @@
    one goes on. Remove the folder to measure anew.
 2. Measure row after row, each for every seed. Progress is told on standard error.
 3. As soon as a row is there, print it as a line of JSON on standard output and put it in the table.
+   A row that cannot be measured on this machine (it needs a card, or data beside the checkout) is
+   left out in a line, and its figures in the table stay.
 
 Seed 0 served to settle settings, so the figures are of other seeds. The exit code is 0 whether or
 not the bars are held, 2 for a mistake in what was asked.
@@ -21,6 +23,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from benchmarks import (
+    card,
     dictionaries,
     harvesting,
     microworld,
@@ -30,7 +33,8 @@ from benchmarks import (
     table,
     training,
 )
-from benchmarks.measurement import Measured, Measurement, Run
+from benchmarks.measurement import Absent, Measured, Measurement, Run
+from inscape.benchmark import Row
 from inscape.core import InputError, InscapeError
 from inscape.report.demo import RECORD
 
@@ -39,6 +43,7 @@ FIGURES: Mapping[str, Measurement] = {
     **dictionaries.FIGURES,
     **retraining.FIGURES,
     **training.FIGURES,
+    **card.FIGURES,
     **plan.FIGURES,
     **quality.FIGURES,
     **harvesting.FIGURES,
@@ -97,13 +102,21 @@ def measure(chosen: Mapping[str, Measurement], runs: Sequence[Run]) -> Iterator[
         for run in runs:
             make_demo(run)
     for name, measurement in chosen.items():
-        rows = {}
-        for run in runs if measurement.seeded else runs[:1]:
-            seed = run.seed if measurement.seeded else None
-            _tell(name if seed is None else f"{name}, seed {seed}")
-            rows[seed] = measurement.measure(run)
-            print(rows[seed].text(), file=sys.stderr, flush=True)
-        yield Measured(name, rows)
+        try:
+            yield Measured(name, dict(_rows(name, measurement, runs)))
+        except Absent as error:
+            _tell(f"{name} is left out: {error}")
+
+
+def _rows(
+    name: str, measurement: Measurement, runs: Sequence[Run]
+) -> Iterator[tuple[int | None, Row]]:
+    for run in runs if measurement.seeded else runs[:1]:
+        seed = run.seed if measurement.seeded else None
+        _tell(f"{name} …" if seed is None else f"{name}, seed {seed} …")
+        row = measurement.measure(run)
+        print(row.text(), file=sys.stderr, flush=True)
+        yield seed, row
 
 
 def make_demo(run: Run) -> None:
@@ -114,13 +127,13 @@ def make_demo(run: Run) -> None:
     """
     if (run.folder / RECORD).is_file():
         return
-    _tell(f"demo, seed {run.seed}")
+    _tell(f"demo, seed {run.seed} …")
     command = ["demo", "--seed", str(run.seed), "--out", str(run.folder)]
     subprocess.run([sys.executable, "-m", "inscape", *command], stdout=sys.stderr, check=True)
 
 
 def _tell(what: str) -> None:
-    print(f"{what} …", file=sys.stderr, flush=True)
+    print(what, file=sys.stderr, flush=True)
 
 
 def _origin(measured: Measured) -> table.Origin:

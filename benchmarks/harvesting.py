@@ -20,7 +20,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 import inscape
 from benchmarks.measurement import Measurement, Run
-from benchmarks.training import ratio
+from benchmarks.turns import ratio
 from inscape.activations import harvest
 from inscape.benchmark import Check, Row
 from inscape.core import seeded
@@ -75,16 +75,21 @@ def against_transformers(run: Run) -> Row:
 
 def _module(folder: Path, seed: int) -> Any:
     """The model, saved in a folder with a tokenizer, which nothing here asks for words."""
-    torch.manual_seed(seed)
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(TOKENIZER))
-    config = GPT2Config(
-        n_layer=LAYERS, n_embd=WIDTH, n_head=12, n_positions=CONTEXT, vocab_size=8192,
-        bos_token_id=0, eos_token_id=1,
-    )  # fmt: skip
-    module = GPT2LMHeadModel(config).eval()
+    module = gpt2(WIDTH, layers=LAYERS, seed=seed)
     module.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return module
+
+
+def gpt2(width: int, *, layers: int, seed: int) -> Any:
+    """A model of GPT-2's shape with random weights, that reads CONTEXT tokens."""
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        n_layer=layers, n_embd=width, n_head=max(1, width // 64), n_positions=CONTEXT,
+        vocab_size=8192, bos_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    return GPT2LMHeadModel(config).eval()
 
 
 @torch.inference_mode()

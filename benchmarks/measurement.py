@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from inscape.benchmark import Row
+from inscape.core import InscapeError
 from inscape.storage import plain
+
+
+class Absent(InscapeError):
+    """What a row is measured with is not there: it is left out, and the others are measured."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,8 @@ class Run:
 class Measurement:
     """A row to measure.
 
-    measure: the row of one run; its checks carry their bars.
+    measure: the row of one run; its checks carry their bars. It raises Absent where it cannot be
+    measured here.
     needs_demo: whether it reads the finished demo of the run's seed.
     seeded: whether it depends on the seed; otherwise it is measured once.
     """

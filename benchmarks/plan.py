@@ -15,13 +15,11 @@ from __future__ import annotations
 import gc
 import json
 import os
-import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +27,7 @@ import torch
 
 from benchmarks.contenders import DEAD_SHARE, FAINT
 from benchmarks.measurement import Measurement, Run
-from benchmarks.training import ratio
+from benchmarks.turns import held, ratio
 from inscape.benchmark import Check, Row
 from inscape.core import keep_freed_memory
 from inscape.dictionary import DictionaryConfig
@@ -93,30 +91,24 @@ def memory(variant: str, d_dict: int, batch: int, seed: int) -> dict[str, float]
     """Bytes beyond what the process held before, planned and measured."""
     stepping(*asked(variant, 256, 64), seed)()  # what is compiled and loaded is not the training's
     gc.collect()
-    before = _held("VmRSS")
+    before = held("VmRSS")
     shape, config = asked(variant, d_dict, batch)
     step = stepping(shape, config, seed)
     for _ in range(STEPS):
         step()
     costs = Costs(shape, config)
     planned = sum(costs.memory(costs.activity(0.0, DEAD_SHARE)).values())
-    return {"planned": planned, "measured": float(_held("VmHWM") - before)}
-
-
-def _held(what: str) -> int:
-    """Bytes of memory of this process, as Linux tells it."""
-    status = Path("/proc/self/status").read_text()
-    return int(re.findall(rf"{what}:\s+(\d+)", status)[0]) * 1024
+    return {"planned": planned, "measured": float(held("VmHWM") - before)}
 
 
 def beside(variant: str, d_dict: int, batch: int, run: Run) -> Row:
     """The row of one size."""
     size = (variant, d_dict, batch, run.seed)
-    spent, held = _alone("times", *size), _alone("memory", *size)
+    spent, space = _alone("times", *size), _alone("memory", *size)
     kept = _alone("memory", *size, "kept")
     planned, measured = (np.array(spent[name]) for name in ("planned", "measured"))
     figure, interval = ratio(planned, measured, run.seed)
-    share = held["planned"] / held["measured"]
+    share = space["planned"] / space["measured"]
     return Row(
         f"plan-{variant}-{d_dict}",
         f"planned beside measured, {variant}, d {D_MODEL}, {d_dict} features",
@@ -136,7 +128,7 @@ def beside(variant: str, d_dict: int, batch: int, run: Run) -> Row:
                 "planned": float(np.median(planned)),
                 "measured": float(np.median(measured)),
             },
-            "GB": {name: value / 1e9 for name, value in held.items()},
+            "GB": {name: value / 1e9 for name, value in space.items()},
             "GB, kept": kept["measured"] / 1e9,
         },
     )  # fmt: skip

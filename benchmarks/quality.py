@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 
 from benchmarks import contenders
-from benchmarks.measurement import Measurement, Run
+from benchmarks.measurement import Absent, Measurement, Run
 from inscape.activations import ActivationStore, harvest
 from inscape.atlas import loss_watch
 from inscape.benchmark import Check, Row
-from inscape.core import InputError, track
+from inscape.core import track
 from inscape.dictionary import Dictionary, DictionaryConfig
 from inscape.microworld import corpus, open_model, write_corpus
 from inscape.model import Model
@@ -80,7 +80,7 @@ def stories(folder: Path) -> World:
     """The story model on its stories; the last tenth is held out."""
     source = SHARED / "text" / "stories.txt"
     if not source.is_file():
-        raise InputError(f"{source} is not there", expected="the shared data beside the checkout")
+        raise Absent(f"{source} is not there", expected="the shared data beside the checkout")
     text, held_out = folder / "stories.txt", folder / "held-out.txt"
     if not text.is_file():
         whole = source.read_text()

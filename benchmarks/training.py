@@ -1,77 +1,43 @@
 """Training dictionaries: a step beside other libraries', and beside the floor of any step.
 
-Contenders take turns, one step each a round, on the same batch: a machine that slows down slows all
-of them. A figure is the median over rounds of the ratio within a round, with the interval of a
-bootstrap over rounds.
+Contenders take turns; see `turns`.
 """
 
 from __future__ import annotations
 
 import os
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks import contenders
 from benchmarks.contenders import Setting, Step
+from benchmarks.harvesting import CONTEXT, gpt2
 from benchmarks.measurement import Measurement, Run
+from benchmarks.turns import ROUNDS, WARM, Made, floor, own_type, peak, ratio, times
 from inscape.activations import ActivationStore, harvest
 from inscape.benchmark import Check, Row
-from inscape.core import seeded
 from inscape.dictionary import Encoder
 from inscape.dictionary.encoder import encode_top
 from inscape.microworld import corpus, open_model, write_corpus
+from inscape.model import Model
 from inscape.training import TrainConfig, train
 
-ROUNDS, WARM = 7, 2
 SMALL = Setting(d_model=512, d_dict=8192, k=32, batch=4096)
 LARGE = Setting(d_model=512, d_dict=32768, k=32, batch=4096)
-Made = Mapping[str, Callable[[], Step]]
-
-
-def times(made: Made, setting: Setting, *, rounds: int = ROUNDS, seed: int = 0) -> dict[str, Any]:
-    """Seconds of a step by contender, [rounds] each, taken in turn on the same batches."""
-    generator = torch.Generator().manual_seed(seeded(seed, "batches") % 2**62)
-    steps = {name: make() for name, make in made.items()}
-    found: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(WARM + rounds):
-        x = torch.randn((setting.batch, setting.d_model), generator=generator)
-        for name, step in steps.items():
-            began = time.perf_counter()
-            step(x)
-            if number >= WARM:
-                found[name].append(time.perf_counter() - began)
-    return {name: np.array(seconds) for name, seconds in found.items()}
-
-
-def ratio(above: np.ndarray, below: np.ndarray, seed: int = 0) -> tuple[float, tuple[float, float]]:
-    """Median over rounds of above / below, with a 95 % bootstrap interval over rounds."""
-    ratios = above / below
-    draws = np.random.default_rng(seeded(seed, "rounds")).integers(
-        len(ratios), size=(1000, len(ratios))
-    )
-    low, high = np.quantile(np.median(ratios[draws], axis=1), [0.025, 0.975])
-    return float(np.median(ratios)), (float(low), float(high))
-
-
-def floor(setting: Setting) -> Step:
-    """The encoder's matrix product alone, in bf16."""
-    weight = torch.randn(setting.d_dict, setting.d_model).bfloat16()
-    out = torch.empty((setting.batch, setting.d_dict), dtype=torch.bfloat16)
-
-    def step(x: torch.Tensor) -> None:
-        torch.mm(x.bfloat16(), weight.T, out=out)
-
-    return step
+HALF_TOKENS = 1_000_000
+STEPS, HELD = 8, 4
+SIZES = (
+    Setting(512, 131072, 32, 1024),
+    Setting(1024, 65536, 32, 1024),
+    Setting(2048, 32768, 32, 1024),
+    Setting(4096, 16384, 32, 1024),
+)
 
 
 def against(setting: Setting, bars: Mapping[str, str], run: Run, *, variant: str = "topk") -> Row:
@@ -91,7 +57,7 @@ def against(setting: Setting, bars: Mapping[str, str], run: Run, *, variant: str
     for name in there:
         for low in (False, True):
             key = name + " autocast" * low
-            made[key] = partial(contenders.PEERS[name][1], setting, variant, low=low)
+            made[key] = partial(contenders.named, key, setting, variant)
     found = times(made, setting, seed=run.seed)
     first = next(iter(found))
     checks = [Check(f"{key}, seconds", float(np.median(found[key])), "")
@@ -131,7 +97,7 @@ def over_floor(setting: Setting, run: Run) -> Row:
 def memory(setting: Setting, run: Run) -> Row:
     """Peak memory of a process that takes three steps, less that of one that takes none."""
     names = ["inscape", *contenders.installed()]
-    found = {name: _peak(name, setting, 3) - _peak(name, setting, 0) for name in names}
+    found = {name: peak(name, setting, 3) - peak(name, setting, 0) for name in names}
     leanest = min((n for n in names if n != "inscape"), key=lambda n: found[n], default=None)
     checks = [Check(f"{name}, GB", found[name] / 1e9, "") for name in names]
     if leanest is not None:
@@ -142,28 +108,6 @@ def memory(setting: Setting, run: Run) -> Row:
         f"peak memory of TopK training, d {setting.d_model}, {setting.d_dict} features",
         tuple(checks), samples=_samples(setting), seed=run.seed,
     )  # fmt: skip
-
-
-def _peak(name: str, setting: Setting, steps: int) -> int:
-    """Bytes that a fresh process held at most."""
-    command = [sys.executable, "-m", "benchmarks.training", name, str(steps)]
-    size = (setting.d_model, setting.d_dict, setting.k, setting.batch)
-    made = subprocess.run(
-        [*command, *map(str, size)], capture_output=True, text=True, check=True, env=os.environ
-    )
-    return int(made.stdout.split()[-1])
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Take some steps and print the peak memory: what `memory` runs in a process of its own."""
-    name, count, *size = arguments
-    setting = Setting(*map(int, size))
-    make = contenders.ours if name == "inscape" else contenders.PEERS[name][1]
-    if int(count):
-        step = make(setting)
-        for _ in range(int(count)):
-            step(torch.randn(setting.batch, setting.d_model))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def _samples(setting: Setting) -> str:
@@ -207,28 +151,56 @@ def half(run: Run) -> Row:
     )  # fmt: skip
 
 
-def sizes(run: Run) -> Row:
-    """Tokens per second, and a step over the product alone, over widths and numbers of features."""
-    checks = []
-    for setting in SIZES:
+def sizes(run: Run, settings: Sequence[Setting] = SIZES) -> Row:
+    """Tokens per second, of steps and of whole trainings, and a step over the product alone, over
+    widths and numbers of features; the product in the type that inscape chooses here."""
+    checks, types = [], []
+    for setting in settings:
+        dtype = own_type(setting)
         made: Made = {
-            "inscape": partial(contenders.ours, setting, encoder="bf16"),
-            "product": partial(floor, setting),
+            "inscape": partial(contenders.ours, setting, encoder="auto"),
+            "product": partial(floor, setting, dtype),
         }
-        found = times(made, setting, rounds=3, seed=run.seed)
+        found = times(made, setting, rounds=3, warm=1, seed=run.seed)
         figure, interval = ratio(found["inscape"], found["product"], run.seed)
         name = f"d {setting.d_model}, {setting.d_dict} features"
+        types.append(str(dtype).removeprefix("torch."))
         checks += [
             Check(f"{name}, tokens per second",
                   setting.batch / float(np.median(found["inscape"])), ""),
             Check(f"{name}, step / product", figure, "", interval),
+            Check(f"{name}, whole training, tokens per second", _whole(setting, run.seed), ""),
         ]  # fmt: skip
-    batches = ", ".join(str(setting.batch) for setting in SIZES)
+    batches = ", ".join(str(setting.batch) for setting in settings)
+    k = ", ".join(str(k) for k in dict.fromkeys(setting.k for setting in settings))
     return Row(
-        "train-sizes", "a TopK step with the encoder's product in bf16, by size", tuple(checks),
-        samples=f"3 rounds after {WARM}; batches {batches}; k 32, 5 % dead features; "
+        "train-sizes", "a TopK step beside the encoder's product, and whole trainings, by size",
+        tuple(checks),
+        samples=f"product in {', '.join(dict.fromkeys(types))}; 3 rounds after 1; batches "
+        f"{batches}; k {k}, 5 % dead features; whole trainings: {STEPS} steps from a store of "
+        f"{HELD} batches of a random GPT-2-shaped model of that width, start and end included; "
         f"{torch.get_num_threads()} threads", seed=run.seed,
     )  # fmt: skip
+
+
+def _whole(setting: Setting, seed: int) -> float:
+    """Tokens per second of a whole training from a store: first weights, reading, steps, log, and
+    writing the dictionary."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = -(-HELD * setting.batch // (CONTEXT - 2))  # beginning of text and a sink do not count
+    documents = torch.randint(2, 1000, (rows, CONTEXT - 1), generator=generator).tolist()
+    site = "resid_post.0"
+    tokens = STEPS * setting.batch
+    config = TrainConfig(
+        d_dict=setting.d_dict, k=setting.k, tokens=tokens, batch_size=setting.batch, seed=seed
+    )
+    with tempfile.TemporaryDirectory() as place:
+        model = Model.wrap(gpt2(setting.d_model, layers=2, seed=seed))
+        store = harvest(model, documents, [site], Path(place) / "store", context=CONTEXT)
+        del model
+        began = time.perf_counter()
+        train(store, site, site, Path(place) / "made", config, name="timed")
+        return tokens / (time.perf_counter() - began)
 
 
 def end_to_end(run: Run) -> Row:
@@ -276,13 +248,6 @@ def share(x: torch.Tensor, W_enc: torch.Tensor, b_enc: torch.Tensor, k: int) -> 
     return float((alike & wanted.active[:, None, :]).sum() / wanted.active.sum())
 
 
-HALF_TOKENS = 1_000_000
-SIZES = (
-    Setting(512, 131072, 32, 1024),
-    Setting(1024, 65536, 32, 1024),
-    Setting(2048, 32768, 32, 1024),
-    Setting(4096, 16384, 32, 1024),
-)
 MUCH = {"SAELens": "≥ 8", "dictionary_learning": "≥ 8"}
 SOME = dict.fromkeys(MUCH, "≥ 5")
 FIGURES: Mapping[str, Measurement] = {
@@ -297,6 +262,3 @@ FIGURES: Mapping[str, Measurement] = {
     "train-sizes": Measurement(sizes),
     "train-end-to-end": Measurement(end_to_end),
 }
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

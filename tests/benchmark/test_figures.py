@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from benchmarks import figures, table
-from benchmarks.measurement import Measured, Measurement, Run
+from benchmarks.measurement import Absent, Measured, Measurement, Run
 
 from inscape.benchmark import ROWS, Check, Row
 
@@ -128,6 +128,27 @@ def test_what_cannot_be_done_is_said_in_a_line(
         assert (out, err.count("\n")) == ("", 1)
         assert told in err
     assert docs.read_text() == "no markers"
+
+
+def test_a_row_that_cannot_be_measured_here_is_left_out_in_a_line(
+    rows: dict[str, Measurement], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(run: Run) -> Row:
+        if run.seed == 2:
+            raise Absent("there is no card", expected="one")
+        return row("depth", Check("x", 1.0, ""))
+
+    docs = tmp_path / "figures.md"
+    elder = "| depth: kept | ≥ 1 | 2 | holds | `x` | 1 | then | there |"
+    docs.write_text(f"{table.BEGIN}\n{elder}\n{table.END}\n")
+    rows["depth"] = Measurement(measure)
+    assert figures.main(["--docs", str(docs)]) == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["name"] for line in out.splitlines()] == ["speed"]
+    told = [line for line in err.splitlines() if "left out" in line]
+    assert told == ["depth is left out: there is no card; expected one"]
+    assert elder in docs.read_text()
+    assert "| depth: x" not in docs.read_text()
 
 
 def test_demos_are_made_first_and_only_for_rows_that_read_them(
