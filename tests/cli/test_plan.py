@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.training.test_processes import said, torchrun
 
 from inscape.cli import main as shell
 from inscape.training import Rates
@@ -66,6 +67,37 @@ def test_processes_send_what_no_network_was_measured_for(
     shared[shared.index(rates)] = path
     found = json.loads(planned(capsys, *shared, "--json")[0])
     assert found["exchange_seconds"] == pytest.approx(sum(found["sent"].values()) / 1e6)
+
+
+def test_the_network_between_processes_is_measured(
+    rates: Path, tmp_path: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And told by the first of them."""
+    path = tmp_path / "mine.json"
+    command = ["-m", "inscape", "plan", *SIZE, "--rates", rates]
+    result = torchrun(2, [*command, "--json"], repository)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)  # one of them alone
+    assert found["processes"] == {"data": 2, "features": 1}
+    assert found["rates"]["machine"] == {"processor": "one of the tests", "processes": 2}
+    network = found["rates"]["network"]
+    assert 1e6 < network < 1e12
+    assert found["exchange_seconds"] == pytest.approx(sum(found["sent"].values()) / network)
+    command = ["-m", "inscape", "plan", *SIZE, "--processes", 8, "--feature-shards", 4]
+    result = torchrun(2, [*command, "--measure", path], repository)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("step: exchange") == 1
+    assert "not measured" not in result.stdout
+    assert "assumed: exchange takes the time of its bytes" in result.stdout
+    written = Rates.read(path)
+    assert written.network is not None
+    assert written.at["d_dict"] == 1024
+    again = json.loads(planned(capsys, *SIZE, "--rates", path, "--processes", 2, "--json")[0])
+    assert again["exchange_seconds"] == pytest.approx(sum(again["sent"].values()) / written.network)
+    result = torchrun(2, [*command[:-1], 3, "--rates", path], repository)
+    assert result.returncode != 0
+    (line,) = said(result)
+    assert "of 2: 8 processes cannot share the features 3 ways" in line
 
 
 def test_whether_it_fits_and_how_it_would(rates: Path, capsys: pytest.CaptureFixture[str]) -> None:

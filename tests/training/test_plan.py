@@ -27,9 +27,10 @@ from inscape.training import (
     plan,
     sharings,
 )
+from inscape.training import rates as rates_module
 from inscape.training.costs import Activity, Costs
 from inscape.training.ranks import Ranks
-from inscape.training.rates import UNITS
+from inscape.training.rates import UNITS, measure_network
 
 D_MODEL, D_DICT, K, BATCH, AUX = 32, 512, 8, 64, 16
 DEAD = 51  # a tenth of the features
@@ -282,6 +283,31 @@ def test_every_rate_is_measured_and_comes_back_from_its_file(slots: bool, tmp_pa
     again = Rates.read(tmp_path / "rates.json")
     assert again == rates
     assert again.network is None
+
+
+def test_the_network_is_what_the_slowest_process_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, summed = [0.0], []
+
+    class Four(Ranks):
+        num_data = 4
+
+        def over_data(self, tensor: Tensor) -> Tensor:
+            clock[0] += 0.004
+            summed.append(tensor.nbytes)
+            return tensor
+
+        def least(self, value: float) -> float:
+            return min(value, 2 * value)  # another one takes twice as long
+
+    monkeypatch.setattr(rates_module.time, "perf_counter", lambda: clock[0])
+    assert measure_network(Ranks()) is None
+    found = measure_network(Four())
+    assert found == pytest.approx(2 * 3 / 4 * summed[0] / 0.008)
+    assert len(summed) == 2 + 3 * round(0.02 / 0.008)  # to warm up, to count, three series
+    rates = even_rates()
+    assert rates.with_network(Ranks()) is rates
+    fast = rates.with_network(Four())
+    assert (fast.network, fast.machine["processes"]) == (pytest.approx(found), 4)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,11 @@ from inscape.cli.train import Setting, named_values
 
 _GB = 1e9
 
+Together = Annotated[
+    int | None,
+    typer.Option(help="Processes that share the work; default: those of torchrun, or one."),
+]
+
 
 def command(
     d_dict: Annotated[int, typer.Option(help="Number of features.")],
@@ -30,7 +35,7 @@ def command(
     skip: Annotated[
         bool, typer.Option("--skip", help="A linear skip beside a transcoder's features.")
     ] = False,
-    processes: Annotated[int, typer.Option(help="Processes that share the work.")] = 1,
+    processes: Together = None,
     feature_shards: Annotated[
         int, typer.Option(help="How many of them share the features; the others share the rows.")
     ] = 1,
@@ -62,23 +67,28 @@ def command(
 ) -> None:
     """Memory, traffic and time of a training, from rates measured on this machine.
 
-    Whatever was not measured is said not to be.
+    With torchrun the network between its processes is measured too. Whatever was not measured is
+    said not to be.
     """
     from inscape.core import InputError, pick_device
-    from inscape.training import Processes, plan, sharings
+    from inscape.training import Processes, connected, plan, sharings
 
     if rates is not None and measure is not None:
         raise InputError("--rates and --measure", expected="one of them: read rates, or write them")
-    reader = None if model is None else _model(model, site, device)
-    width = _width(d_model, reader)
-    chosen = {"d_dict": d_dict, "k": k, "batch_size": batch_size, "variant": variant,
-              "options": named_values(option or []), "skip": skip}  # fmt: skip
-    shape, config = _asked(width, tokens, transcoder, chosen)
-    shared = Processes.of(processes, feature_shards)
-    found = _rates(shape, config, shared, dead_share, rates, measure, pick_device(device))
-    given = {"dead_share": dead_share, "buffer": memory * _GB}
-    made = plan(shape, config, found, processes=shared, **given)
-    ways = sharings(shape, config, processes, **given) if limit is not None else {}
+    with connected(device=str(pick_device(device))) as ranks:
+        reader = None if model is None else _model(model, site, ranks.device)
+        width = _width(d_model, reader)
+        chosen = {"d_dict": d_dict, "k": k, "batch_size": batch_size, "variant": variant,
+                  "options": named_values(option or []), "skip": skip}  # fmt: skip
+        shape, config = _asked(width, tokens, transcoder, chosen)
+        total = ranks.num_data if processes is None else processes
+        shared = Processes.of(total, feature_shards)
+        found = _rates(shape, config, shared, dead_share, rates, measure, ranks)
+        given = {"dead_share": dead_share, "buffer": memory * _GB}
+        made = plan(shape, config, found, processes=shared, **given)
+        ways = sharings(shape, config, total, **given) if limit is not None else {}
+    if not ranks.first:
+        return
     fits = None if limit is None else _fits(made, ways, limit * _GB)
     if json:
         told = {**made.to_json(), "model": reader, "fits": fits, "rates": found}
@@ -129,24 +139,25 @@ def _width(d_model: int | None, reader: Any) -> int:
 
 def _rates(
     shape: Any, config: Any, processes: Any, dead_share: float, given: Path | None,
-    written: Path | None, device: Any,
+    written: Path | None, ranks: Any,
 ) -> Any:  # fmt: skip
-    """The rates of the file, or of this machine."""
+    """The rates of the file, or of this machine, and of the network that there is between several
+    processes, unless the file has it."""
     from inscape.training import Rates, workload
     from inscape.training import measure as measure_rates
 
     wanted = workload(shape, config, processes, dead_share)
     if given is None:
-        found = measure_rates(wanted, device=device)
-        if written is not None:
+        found = measure_rates(wanted, device=ranks.device, shown=ranks.first).with_network(ranks)
+        if written is not None and ranks.first:
             found.write(written)
         return found
     found = Rates.read(given)
     for name in ("d_in", "d_out", "d_dict"):
         had, now = found.at.get(name), getattr(wanted, name)
-        if had != now:
+        if had != now and ranks.first:
             note(f"the rates of {given} were measured at {name} {had}, not {now}")
-    return found
+    return found if found.network is not None else found.with_network(ranks)
 
 
 def _model(name: str, site: str | None, device: str) -> Any:

@@ -128,15 +128,16 @@ class progress:
 
 
 def track(
-    items: Iterable[T], description: str, *, total: int | None = None, unit: str = "it"
-) -> Iterator[T]:
-    """Yields `items` under a progress bar on standard error.
+    items: Iterable[T], description: str, *, total: int | None = None, unit: str = "it",
+    shown: bool = True,
+) -> Iterator[T]:  # fmt: skip
+    """Yields `items` under a progress bar on standard error, if it is to be shown.
 
     `total` is taken from `len(items)` when it is not given and `items` has a length.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    with progress(description, total, unit) as bar:
+    with progress(description, total, unit, shown=shown) as bar:
         for item in items:
             yield item
             bar.advance()

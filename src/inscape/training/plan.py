@@ -26,6 +26,7 @@ from inscape.training.costs import ALONE, FP32, Activity, Costs, Processes
 from inscape.training.rates import Rates, Workload
 
 NETWORK = "the network's rate is not measured: the time for exchange is not in it"
+DELAYS = "exchange takes the time of its bytes: the delay of each message is not in it"
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,8 @@ def _assumed(costs: Costs, mean: Activity, exchange: float | None) -> tuple[str,
     found.append("what the allocator keeps of freed memory is not in the memory")
     if exchange is None:
         found.append(NETWORK)
+    elif exchange:
+        found.append(DELAYS)
     return tuple(found)
 
 

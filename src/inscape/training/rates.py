@@ -7,9 +7,9 @@
 3. What is done while a chunk is in the cache is timed on one chunk, again and again. What entries
    cost beyond that which is done without any is the difference of two timings.
 4. Of three timings the median is taken, after one that warms up.
-
-Rates of a network are not measured here: they stay unknown, and what depends on them is said not to
-be known.
+5. Several processes measure at the same time, as they train, and sum up a tensor over all of them:
+   of P processes each sends 2 (P - 1) / P times its size. The slowest counts. One process alone has
+   no network: its rate stays unknown, and what depends on it is said not to be known.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ UNITS = {
 _ROWS, _FEATURES, _ENTRIES = 1 << 24, 1 << 25, 1 << 27
 _FLOPS = 3e9
 _ADAM, _TAKEN = 1 << 24, 1 << 22
+_SENT = 1 << 24  # numbers: 64 MB, beside which the delay of a message is small
 _CACHE = 1 << 27  # bytes that no cache holds: a batch has been driven out when it is read again
 _LEAST_SECONDS, _REPEATS = 0.02, 3
 
@@ -87,7 +88,8 @@ class Workload:
 class Rates:
     """Units by second, named in `UNITS`; network: bytes/s that a process sends, None if unknown.
 
-    at: the workload that they were measured at. machine: what they were measured on.
+    at: the workload that they were measured at. machine: what they were measured on; its processes:
+    those between which the network was measured.
     """
 
     per_second: Mapping[str, float]
@@ -97,6 +99,14 @@ class Rates:
 
     def __getitem__(self, name: str) -> float:
         return self.per_second[name]
+
+    def with_network(self, ranks: Ranks) -> Rates:
+        """With the network's rate between the processes, where there are others."""
+        found = measure_network(ranks)
+        if found is None:
+            return self
+        machine = {**self.machine, "processes": ranks.num_data}
+        return replace(self, network=found, machine=machine)
 
     def write(self, path: Path) -> None:
         """As a JSON file that `read` takes."""
@@ -132,12 +142,13 @@ class Rates:
         return cls(wanted, found.get("at", {}), found.get("machine", {}), network)
 
 
-def measure(at: Workload, *, device: torch.device | str = "cpu") -> Rates:
-    """The rates of this machine for a workload, with as many threads as torch uses."""
+def measure(at: Workload, *, device: torch.device | str = "cpu", shown: bool = True) -> Rates:
+    """The rates of this machine for a workload, with as many threads as torch uses; shown: whether
+    there is to be a progress bar."""
     bench = _Bench(at, torch.device(device))
     found: dict[str, float] = {}
     parts = (bench.encoder, bench.codes, bench.selection, bench.gradients, bench.streams)
-    for part in track(parts, "measure rates", unit="parts"):
+    for part in track(parts, "measure rates", unit="parts", shown=shown):
         found |= part()
     machine = {
         "processor": _processor() if bench.device.type == "cpu" else str(bench.device),
@@ -145,6 +156,34 @@ def measure(at: Workload, *, device: torch.device | str = "cpu") -> Rates:
         "torch": torch.__version__,
     }
     return Rates(found, asdict(at), machine)
+
+
+def measure_network(ranks: Ranks) -> float | None:
+    """Bytes/s that a process sends while all of them sum up one tensor; None for one alone.
+
+    Args:
+        ranks: processes that share the rows alone.
+    """
+    if ranks.alone:
+        return None
+    tensor = torch.zeros(_SENT, device=ranks.device)
+    _summed(ranks, tensor, 1)  # warms up
+    once = -ranks.least(-_summed(ranks, tensor, 1))  # the slowest one's: all count alike
+    count = max(1, round(_LEAST_SECONDS / max(once, 1e-7)))
+    own = statistics.median(_summed(ranks, tensor, count) for _ in range(_REPEATS)) / count
+    share = 2 * (ranks.num_data - 1) / ranks.num_data
+    return share * tensor.nbytes / -ranks.least(-own)
+
+
+def _summed(ranks: Ranks, tensor: Tensor, count: int) -> float:
+    """Seconds that so many sums take."""
+    ranks.meet()
+    began = time.perf_counter()
+    for _ in range(count):
+        ranks.over_data(tensor)
+    if tensor.is_cuda:
+        torch.cuda.synchronize(tensor.device)
+    return time.perf_counter() - began
 
 
 class _Bench:
