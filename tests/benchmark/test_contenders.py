@@ -37,6 +37,21 @@ def test_one_that_a_card_does_not_hold_is_left_out() -> None:
     assert list(found) == ["b"]
 
 
+def test_peers_products_are_in_tf32_on_a_card_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, bool, str]] = []
+
+    def peer(setting: Setting, variant: str, *, low: bool, device: str) -> Step:
+        return lambda x: seen.append((device, low, torch.get_float32_matmul_precision()))
+
+    monkeypatch.setitem(contenders.PEERS, "peer", ("none", peer))
+    x = torch.zeros(1)
+    contenders.named("peer autocast", TINY, device="cuda")(x)
+    contenders.named("peer", TINY, device="cuda")(x)
+    contenders.named("peer", TINY)(x)
+    assert seen == [("cuda", True, "high"), ("cuda", False, "high"), ("cpu", False, "highest")]
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 def test_the_product_is_in_the_type_that_inscape_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     for able, dtype in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(turns, "half_is_faster", lambda entries, device, able=able: able)
@@ -91,8 +106,14 @@ def test_the_row_of_sizes(tmp_path: Path) -> None:
     assert [check.name for check in row.checks] == [
         f"{size}, {what}"
         for size in ("d 32, 256 features", "d 64, 128 features")
-        for what in ("tokens per second", "step / product", "whole training, tokens per second")
+        for what in (
+            "tokens per second",
+            "step / product",
+            "from a store, tokens per second",
+            "whole training, tokens per second",
+        )
     ]
     assert all(check.figure > 0 for check in row.checks)
+    assert row.checks[3].figure < row.checks[2].figure  # a whole training is more than its steps
     assert "product in float32" in row.samples
     assert "batches 64, 32; k 4," in row.samples
