@@ -165,7 +165,7 @@ def command(
                     source, model, held_out is not None, skip_corrupt, told=ranks.first
                 )
             else:
-                activations, opened = online(source, (site, to), model, memory)
+                activations, opened = online(source, (site, to), model, memory, ranks)
             result = [_train(activations, (site, to), out, settings, opened, held_out, told, ranks)]
         if ranks.first:
             print_entries(result, json)
