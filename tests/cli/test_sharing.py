@@ -14,32 +14,33 @@ import os, signal, sys
 from pathlib import Path
 from inscape.cli import main as shell
 from inscape.model import Model
-plain, killed, passes = Model.run, sys.argv[1] == "killed", Path(sys.argv[2])
+plain, fault, passes, log = Model.run, sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 def run(self, tokens, **options):
-    if killed and os.environ["RANK"] == "1":
+    if fault == "killed" and os.environ["RANK"] == "1" and log.exists():  # amid the steps
         os.kill(os.getpid(), signal.SIGKILL)
     with open(passes / os.environ["RANK"], "a") as file:
         print(tokens.numel(), file=file)
     return plain(self, tokens, **options)
 Model.run = run
-sys.exit(shell.main(sys.argv[3:]))
+sys.exit(shell.main(sys.argv[4:]))
 """
 
 
 def test_several_processes_share_the_reading(
     tiny_model: Path, tmp_path: Path, repository: Path
 ) -> None:
-    (tmp_path / "text.txt").write_text(sentences(0, 500))
+    (tmp_path / "text.txt").write_text(sentences(0, 800))
     (tmp_path / "counted.py").write_text(COUNTED)
     passes = tmp_path / "passes"
     passes.mkdir()
     command = [
         *("train", tmp_path / "text.txt", "--model", tiny_model, "--site", "resid_post.1"),
-        *("--memory", 0.01, "--d-dict", 64, "--k", 8, "--tokens", 12288, "--device", "cpu"),
+        *("--memory", 0.0025, "--d-dict", 64, "--k", 8, "--tokens", 12288, "--device", "cpu"),
     ]
     assert shell.main([*map(str, command), "--out", str(tmp_path / "one")]) == 0
     command += ["--out", tmp_path / "two"]
-    run = [tmp_path / "counted.py", "killed", passes, *command]
+    log = tmp_path / "two.partial" / "train.jsonl"
+    run = [tmp_path / "counted.py", "killed", passes, log, *command]
     result = torchrun(2, run, repository)
     assert result.returncode != 0
     (line,) = said(result)

@@ -65,7 +65,10 @@ def command(
         str | None, typer.Option(help="Store: its model. Of a text, the model that reads it.")
     ] = None,
     memory: Annotated[
-        float, typer.Option(help="Text: GB of activations that are shuffled at a time.")
+        float,
+        typer.Option(
+            help="Text: GB of activations that are shuffled at a time, on the model's device."
+        ),
     ] = 1.0,
     skip_corrupt: Annotated[
         bool, typer.Option("--skip-corrupt", help="Store: leave broken shards out, and name them.")

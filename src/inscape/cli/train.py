@@ -121,7 +121,10 @@ def command(
         typer.Option(help="Store: its model, for --held-out. Of a text, the model that reads it."),
     ] = None,
     memory: Annotated[
-        float, typer.Option(help="Text: GB of activations that are shuffled at a time.")
+        float,
+        typer.Option(
+            help="Text: GB of activations that are shuffled at a time, on the model's device."
+        ),
     ] = 1.0,
     tensorboard: Annotated[
         Path | None, typer.Option(help="Store: a folder for TensorBoard's event files.")
