@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 from tests.cli.conftest import sentences
 from tests.training.test_processes import assert_alike, said, torchrun
 
 from inscape.cli import main as shell
+from inscape.cli.sources import online
+from inscape.model import Model
+from inscape.training import Ranks
 
 COUNTED = """
 import os, signal, sys
@@ -54,3 +59,19 @@ def test_several_processes_share_the_reading(
     first, second = (len((passes / rank).read_text().splitlines()) for rank in "01")
     assert second > 0
     assert 0 <= first - second <= 1
+
+
+def test_the_model_opens_where_training_is(
+    tiny_model: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, asked = Model.open, []
+
+    def opened(path: str, **options: Any) -> Model:
+        asked.append(options["device"])
+        return plain(path, device="cpu")
+
+    monkeypatch.setattr(Model, "open", opened)
+    ranks = Ranks("cuda:1")
+    source, _ = online(text, ("resid_post.1", None), str(tiny_model), 0.01, ranks)
+    assert asked == ["cuda:1"]
+    assert source._reader.sharing is ranks

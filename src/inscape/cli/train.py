@@ -11,6 +11,7 @@ import typer
 from inscape.cli.common import (
     Device,
     Json,
+    Memory,
     OnlyThese,
     is_atlas,
     is_store,
@@ -120,12 +121,7 @@ def command(
         str | None,
         typer.Option(help="Store: its model, for --held-out. Of a text, the model that reads it."),
     ] = None,
-    memory: Annotated[
-        float,
-        typer.Option(
-            help="Text: GB of activations that are shuffled at a time, on the model's device."
-        ),
-    ] = 1.0,
+    memory: Memory = 1.0,
     tensorboard: Annotated[
         Path | None, typer.Option(help="Store: a folder for TensorBoard's event files.")
     ] = None,
