@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from inscape.core import DataError
-from inscape.training.ahead import drawn, one_ahead
+from inscape.training.ahead import drawn, from_first, one_ahead
 
 
 def test_values_come_in_order_and_one_is_drawn_while_the_last_is_used() -> None:
@@ -48,3 +48,27 @@ def test_on_a_processor_batches_are_as_they_come() -> None:
     batches = iter([{"final": torch.ones(2, 3)}])
     with drawn(batches, "cpu") as found:
         assert found is batches
+
+
+def test_what_is_made_on_the_device_is_not_drawn_ahead() -> None:
+    drawn_so_far: list[int] = []
+
+    def given() -> Iterator[dict[str, torch.Tensor]]:
+        for number in range(4):
+            drawn_so_far.append(number)
+            yield {"final": torch.full((2, 3), number)}
+
+    def ahead() -> Iterator[dict[str, torch.Tensor]]:
+        yield {"final": torch.zeros(7)}
+
+    for number, batch in enumerate(from_first(given(), ahead(), "cpu")):
+        assert int(batch["final"][0, 0]) == number
+        assert drawn_so_far == list(range(number + 1))
+    assert number == 3
+    drawn_so_far.clear()
+    moved, other = from_first(given(), ahead(), "meta")
+    assert moved["final"].device.type == "meta"
+    assert moved["final"].shape == (2, 3)
+    assert other["final"].shape == (7,)
+    assert drawn_so_far == [0]
+    assert list(from_first(iter([]), ahead(), "meta")) == []

@@ -1,7 +1,8 @@
 """Activations that are made as training asks for them, and never stored.
 
 1. The corpus is cut into blocks of rows (the pools of `corpus`), again from its beginning once it
-   has ended. Two blocks are held at a time, in memory that is taken once: `memory` bounds both.
+   has ended. Two blocks are held at a time, on the model's device, in memory that is taken once:
+   `memory` bounds both. Batches are gathered there, and stay there.
 2. Every block's tokens are split in halves by a seeded permutation. Round r gives the first half of
    block r and the second half of block r - 1, shuffled together: every token comes once an epoch,
    tokens of one document come far apart, and a batch costs what its rows cost.
@@ -9,6 +10,8 @@
    block takes: so places follow from the text alone, and batch n is the same wherever the drawing
    starts. To start there, the text before it is tokenised, and two blocks are read.
 4. Statistics are those of the first block.
+5. Processes that train together share the forward passes of every block (see `reader`), and all
+   hold the same blocks: batch n is the same for any number of them.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inscape.activations.corpus import Corpus, Pool, Text, row_length
-from inscape.activations.reader import Reader
+from inscape.activations.reader import Reader, Sharing
 from inscape.activations.shards import BOS
 from inscape.activations.statistics import Moments, SiteStats, row_norms
 from inscape.core import DataError, InputError, SiteError, seeded
@@ -42,10 +45,13 @@ class OnlineActivations:
         text: a path (see `documents`), texts, or documents as token ids.
         sites: where to read; batches may be of some of them.
         context, max_tokens, batch_tokens: as `harvest`.
-        memory: bytes that the two blocks may take, in bf16.
+        memory: bytes that the two blocks may take, in bf16, on the model's device.
+        sharing: the processes that share the forward passes (`Ranks` of `training.connected`): each
+            has such a source of the same text, and asks it for the same things in the same order.
 
     Raises:
-        InputError: no site, a context longer than the model's, or memory for less than a row.
+        InputError: no site, a context longer than the model's, memory for less than a row, or
+            processes that cannot exchange what lies on the model's device.
         SiteError: a site is unknown.
         DataError: the corpus is not there.
     """
@@ -60,6 +66,7 @@ class OnlineActivations:
         max_tokens: int | None = None,
         batch_tokens: int = 8192,
         memory: int = MEMORY,
+        sharing: Sharing | None = None,
     ) -> None:
         self.sites = list(dict.fromkeys(str(model.site(site)) for site in sites))
         if not self.sites:
@@ -74,15 +81,20 @@ class OnlineActivations:
                 expected=f"at least {least}, for rows of {self._context} tokens",
                 next_step="give more memory, or a shorter context",
             )
+        if sharing is not None and sharing.count > 1:
+            _check_device(model, sharing)
         self._model, self._max_tokens = model, max_tokens
         self._corpus = Corpus(model, text)
-        self._reader = Reader(model, self.sites, batch_tokens)
+        self._reader = Reader(model, self.sites, batch_tokens, sharing)
         self._held: dict[int, _Block] = {}  # by number; what was used last goes last
-        size = self.block_tokens + self._context, model.d_model
-        self._free = [
-            {site: torch.empty(size, dtype=torch.bfloat16) for site in self.sites}
-            for _ in range(_BLOCKS)
-        ]
+        room = self.block_tokens + self._context  # tokens of a block, at most
+        self._room = {
+            site: torch.empty(
+                (_BLOCKS * room, model.d_model), dtype=torch.bfloat16, device=model.device
+            )
+            for site in self.sites
+        }
+        self._free = [number * room for number in range(_BLOCKS)]
         self._slots: list[int] = []  # how many each block has, of those taken so far
         self._num_blocks: int | None = None  # known once the text has ended
         self._pool: Pool | None = None
@@ -123,8 +135,9 @@ class OnlineActivations:
         memory: int = 0,
         part: slice = slice(None),
     ) -> Iterator[dict[str, Tensor]]:
-        """Shuffled fp32 batches over the tokens that count; see `ActivationStore.batches`.
-        `memory` is the source's own here, and with a `part` all rows are read still.
+        """Shuffled fp32 batches over the tokens that count, on the model's device; see
+        `ActivationStore.batches`. `memory` is the source's own here, and with a `part` all rows are
+        read still.
 
         Raises:
             DataError: an activation is not finite: document and position are named.
@@ -132,11 +145,11 @@ class OnlineActivations:
         names = [self._site(site) for site in sites]
         parts: list[dict[str, Tensor]] = []
         missing = batch_size
-        for number, rows, owner in self._rounds(seed, epochs, start * batch_size):
+        for rows, owner in self._rounds(seed, epochs, start * batch_size):
             begin = 0
             while begin < len(rows):
                 end = min(begin + missing, len(rows))
-                values = self._gather(names, number, rows[begin:end], owner[begin:end])
+                values = self._gather(names, rows[begin:end], owner[begin:end])
                 parts.append(values)
                 missing -= end - begin
                 begin = end
@@ -148,8 +161,8 @@ class OnlineActivations:
 
     def _rounds(
         self, seed: int, epochs: int | None, place: int
-    ) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
-        """(number, rows, block of each row) of every round, from `place` on."""
+    ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """(rows, block of each row) of every round, from `place` on."""
         number = 0
         while True:
             halves = [(number, 0)] if self._exists(number, epochs) else []
@@ -159,24 +172,22 @@ class OnlineActivations:
                 rows = [self._block(n).half(seed, n, half) for n, half in reversed(halves)]
                 owner = np.repeat([n for n, _ in reversed(halves)], [len(r) for r in rows])
                 order = _permutation(size, seed, "round", number)[place:]
-                yield number, np.concatenate(rows)[order], owner[order]
+                yield np.concatenate(rows)[order], owner[order]
             if not self._exists(number, epochs):
                 return
             place = max(0, place - size)
             number += 1
 
     def _gather(
-        self, names: list[str], number: int, rows: NDArray[Any], owner: NDArray[Any]
+        self, names: list[str], rows: NDArray[Any], owner: NDArray[Any]
     ) -> dict[str, Tensor]:
-        """fp32 rows of the blocks of round `number`."""
-        found = {name: torch.empty(len(rows), self.width(name)) for name in names}
-        for n in np.unique(owner).tolist():  # the earlier one first: it is held already
-            # Asked for by every batch: another drawing may have had its place in between.
-            block, here = self._block(n), owner == n
-            for name in names:
-                values = block.acts[name][torch.from_numpy(rows[here])]
-                found[name][torch.from_numpy(here)] = values.float()
-        return found
+        """fp32 rows of their blocks."""
+        # The earlier block first: it is held already. They are asked for by every batch: another
+        # drawing may have had their places in between.
+        blocks, which = np.unique(owner, return_inverse=True)
+        starts = np.array([self._block(number).start for number in blocks.tolist()])
+        index = torch.from_numpy(rows + starts[which]).to(self._model.device)
+        return {name: self._room[name].index_select(0, index).float() for name in names}
 
     def _exists(self, number: int, epochs: int | None) -> bool:
         """Whether there is a block of this number within the epochs."""
@@ -221,11 +232,11 @@ class OnlineActivations:
             if pool is None:
                 return self._block(number)  # the text has ended: the row begins again
             if not self._free:
-                self._free.append(self._held.pop(next(iter(self._held))).room)
-            room = self._free.pop()
-            acts = self._reader.read(pool, room)
+                self._free.append(self._held.pop(next(iter(self._held))).start)
+            start = self._free.pop()
+            acts = self._reader.read(pool, {site: x[start:] for site, x in self._room.items()})
             flags = self._reader.flags(pool, {site: row_norms(x) for site, x in acts.items()})
-            self._held[number] = _Block(room, acts, flags)
+            self._held[number] = _Block(start, acts, flags)
         self._held[number] = self._held.pop(number)
         return self._held[number]
 
@@ -239,10 +250,10 @@ class OnlineActivations:
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """acts: bf16 [tokens, width] by site, the front of `room`; flags [tokens]: as in `shards`, 0
-    where a token counts."""
+    """start: where it begins in the room of all blocks; acts: bf16 [tokens, width] by site, there;
+    flags [tokens]: as in `shards`, 0 where a token counts."""
 
-    room: dict[str, Tensor]
+    start: int
     acts: dict[str, Tensor]
     flags: NDArray[np.uint8]
 
@@ -264,6 +275,16 @@ class _Block:
         slots = slots[_permutation(len(slots), seed, "halves", number)]
         middle = (len(slots) + 1) // 2
         return slots[middle:] if half else slots[:middle]
+
+
+def _check_device(model: Model, sharing: Sharing) -> None:
+    if torch.device(sharing.device).type != model.device.type:
+        raise InputError(
+            f"{model.name} is on {model.device}, and the processes that share it on "
+            f"{sharing.device}",
+            expected="one kind of device",
+            next_step=f"open the model with device={sharing.device!r}",
+        )
 
 
 def _permutation(size: int, seed: int, what: str, number: int) -> NDArray[np.int64]:

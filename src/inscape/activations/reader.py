@@ -3,14 +3,16 @@
 1. Rows of similar length are read together, so that there is little padding. The model is causal
    and padding is on the right: padded positions are dropped and no mask is needed. The forward pass
    stops at the last site that is wanted.
-2. Beginning-of-text tokens and attention sinks do not count. What a massive norm is follows from
+2. Processes that share the reading run every so many-th of these batches. Then the owner of each
+   batch sends its activations to the others, a batch and site at a time: all come to the same.
+3. Beginning-of-text tokens and attention sinks do not count. What a massive norm is follows from
    the medians of the first pool.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,40 +26,73 @@ from inscape.core import DataError
 from inscape.model import Model
 
 
-class Reader:
-    """Reads pools at some sites. medians: median norm by site, from the first pool."""
+class Sharing(Protocol):
+    """Processes that read a text together: each of them reads the same pools in the same order.
 
-    def __init__(self, model: Model, sites: list[str], batch_tokens: int) -> None:
+    count, number: how many there are, and which of them this one is. device: the kind of device on
+    which they exchange tensors.
+    """
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def device(self) -> str: ...
+
+    def broadcast(self, tensor: Tensor, owner: int) -> Tensor:
+        """What process `owner` has in this tensor, in place, in all of them."""
+        ...
+
+
+class Reader:
+    """Reads pools at some sites, `sharing` the forward passes with other processes.
+
+    medians: median norm by site, from the first pool.
+    """
+
+    def __init__(
+        self, model: Model, sites: list[str], batch_tokens: int, sharing: Sharing | None = None
+    ) -> None:
         self.model, self.sites, self.batch_tokens = model, sites, batch_tokens
+        self.sharing = sharing
         self.medians: dict[str, float] = {}
 
     def read(self, pool: Pool, into: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """bf16 activations [tokens, width] of every site, in the pool's order; written into
-        the front of longer tensors where those are given."""
-        acts = {site: x[: len(pool.ids)] for site, x in (into or {}).items()}
-        order = np.argsort(pool.lengths, kind="stable")
-        ids = torch.from_numpy(pool.ids.astype(np.int64))
-        start = 0
-        while start < len(order):
-            rows = order[start:]
-            # Lengths ascend: the batch takes rows while their number times the longest fits.
-            fits = np.arange(1, len(rows) + 1) * pool.lengths[rows] <= self.batch_tokens
-            rows = rows[: max(1, int(fits.sum()))]
-            start += len(rows)
-            lengths = pool.lengths[rows]
-            columns = np.arange(lengths.max())
-            real = torch.from_numpy(columns[None, :] < lengths[:, None])
-            places = torch.from_numpy(pool.starts[rows][:, None] + columns)[real]
-            tokens = torch.zeros(real.shape, dtype=torch.int64)
-            tokens[real] = ids[places]
-            run = self.model.run(tokens.to(self.model.device), read=self.sites)
-            for site in self.sites:
-                part = run[site].to(dtype=torch.bfloat16, device="cpu")
-                if site not in acts:
-                    size = len(ids), part.shape[-1]
-                    acts[site] = torch.empty(size, dtype=torch.bfloat16)
-                acts[site][places] = part[real]
+        the front of longer tensors where those are given, on their device, else on the CPU."""
+        if into is None:
+            size = len(pool.ids), self.model.d_model
+            into = {site: torch.empty(size, dtype=torch.bfloat16) for site in self.sites}
+        acts = {site: x[: len(pool.ids)] for site, x in into.items()}
+        batches = _batches(pool, self.batch_tokens)
+        if self.sharing is None or self.sharing.count == 1:
+            for rows in batches:
+                self._run(pool, rows, acts)
+            return acts
+        for rows in batches[self.sharing.number :: self.sharing.count]:
+            self._run(pool, rows, acts)
+        for number, rows in enumerate(batches):
+            places, _ = _places(pool, rows)
+            for x in acts.values():
+                at = places.to(x.device)
+                piece = x.index_select(0, at)
+                self.sharing.broadcast(piece, number % self.sharing.count)
+                x.index_copy_(0, at, piece)
         return acts
+
+    def _run(self, pool: Pool, rows: NDArray[np.int64], acts: dict[str, Tensor]) -> None:
+        """The activations of some rows, by one forward pass, to where they belong."""
+        places, real = _places(pool, rows)
+        tokens = torch.zeros(real.shape, dtype=torch.int64)
+        tokens[real] = torch.from_numpy(pool.ids)[places].long()
+        run = self.model.run(tokens, read=self.sites)
+        slots = real.flatten().nonzero().flatten()
+        for site, x in acts.items():
+            part = run[site].to(dtype=x.dtype, device=x.device).flatten(0, 1)
+            x.index_copy_(0, places.to(x.device), part.index_select(0, slots.to(x.device)))
 
     def flags(self, pool: Pool, norms: dict[str, Tensor]) -> NDArray[Any]:
         """Which tokens do not count, and why: uint8 [tokens]; 0 where they do.
@@ -84,3 +119,27 @@ class Reader:
             self.medians = {site: float(v[~bos].median()) for site, v in judged.items()}
         sinks = find_sinks(judged, self.medians) & ~bos
         return (bos * BOS + sinks * SINK).to(torch.uint8).numpy()
+
+
+def _batches(pool: Pool, batch_tokens: int) -> list[NDArray[np.int64]]:
+    """The rows of each forward pass."""
+    order = np.argsort(pool.lengths, kind="stable")
+    found: list[NDArray[np.int64]] = []
+    start = 0
+    while start < len(order):
+        rows = order[start:]
+        # Lengths ascend: the batch takes rows while their number times the longest fits.
+        fits = np.arange(1, len(rows) + 1) * pool.lengths[rows] <= batch_tokens
+        found.append(rows[: max(1, int(fits.sum()))])
+        start += len(found[-1])
+    return found
+
+
+def _places(pool: Pool, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Where the tokens of some rows lie in the pool [tokens], and where in the batch of these rows,
+    padded on the right, there is one [rows, positions]."""
+    lengths = pool.lengths[rows]
+    columns = np.arange(lengths.max())
+    real = columns[None, :] < lengths[:, None]
+    places = (pool.starts[rows][:, None] + columns)[real]
+    return torch.from_numpy(places), torch.from_numpy(real)

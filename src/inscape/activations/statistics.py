@@ -56,7 +56,7 @@ class Moments:
         kept: Bool[Tensor, " tokens"],
         norms: Float[Tensor, " tokens"],
     ) -> Moments:
-        """The moments of the rows that are kept, given every row's norm.
+        """The moments of the rows that are kept, given every row's norm; `x` lies on any device.
 
         One pass in chunks that stay in the cache: sums of differences from a row near the mean
         are taken in fp32 within a chunk and added up in float64.
@@ -67,17 +67,18 @@ class Moments:
         if not count:
             return cls(0, total, squares, 0.0)
         reference: Tensor | None = None
+        where = kept.to(x.device)
         for start in range(0, len(x), _CHUNK):
-            rows = x[start : start + _CHUNK][kept[start : start + _CHUNK]].float()
+            rows = x[start : start + _CHUNK][where[start : start + _CHUNK]].float()
             if not len(rows):
                 continue
             if reference is None:
                 reference = rows.mean(0)
             rows -= reference
-            total += rows.sum(0).double().numpy()
-            squares += rows.square().sum(0).double().numpy()
+            total += rows.sum(0).cpu().double().numpy()
+            squares += rows.square().sum(0).cpu().double().numpy()
         shift = total / count
-        near = np.zeros(width) if reference is None else reference.double().numpy()
+        near = np.zeros(width) if reference is None else reference.cpu().double().numpy()
         m2 = np.maximum(squares - count * shift**2, 0.0)
         return cls(count, near + shift, m2, float(norms[kept].double().sum()))
 
@@ -113,9 +114,9 @@ def find_sinks(
 
 
 def row_norms(x: Shaped[Tensor, "tokens width"]) -> Float[Tensor, " tokens"]:
-    """The norm of every row in fp32, a chunk at a time."""
-    norms = torch.empty(len(x))
+    """The norm of every row in fp32, a chunk at a time where they lie; on the CPU."""
+    norms = torch.empty(len(x), device=x.device)
     for start in range(0, len(x), _CHUNK):
         rows = x[start : start + _CHUNK].float()
         torch.linalg.vector_norm(rows, dim=1, out=norms[start : start + _CHUNK])
-    return norms
+    return norms.cpu()

@@ -23,6 +23,12 @@ ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A Hugging Face model folder or id.")
 ]
 Text = Annotated[Path, typer.Option(help="A .txt or .jsonl file, or a folder of such.")]
+Memory = Annotated[
+    float,
+    typer.Option(
+        help="Text: GB of activations that are shuffled at a time, on the model's device."
+    ),
+]
 RowTokens = Annotated[int | None, typer.Option("--context", help="Tokens per row of text.")]
 OnlyThese = Annotated[
     list[str] | None,

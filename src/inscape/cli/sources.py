@@ -66,9 +66,14 @@ def beside_each_other(
 
 
 def online(
-    source: Path, sites: tuple[str | None, str | None], model: str | None, memory: float
+    source: Path,
+    sites: tuple[str | None, str | None],
+    model: str | None,
+    memory: float,
+    ranks: Any = None,
 ) -> tuple[Any, Any]:
-    """Activations of a text that are not stored, and the model."""
+    """Activations of a text that are not stored, and the model, on the device of the processes
+    (`ranks`) that share its forward passes."""
     from inscape.activations import OnlineActivations
     from inscape.core import InputError
     from inscape.dictionary import single_sites
@@ -79,10 +84,11 @@ def online(
             f"{source} is no atlas and no store of activations",
             expected="one of them, or a text with --model, the model that reads it",
         )
-    opened = Model.open(model)
+    opened = Model.open(model, device=None if ranks is None else ranks.device)
     layers = [f"{kind}.{layer}" for kind in KINDS for layer in range(opened.num_layers)]
     named = [one for site in sites if site for one in single_sites(all_sites(site, layers))]
-    return OnlineActivations(opened, source, named, memory=int(memory * 1e9)), opened
+    made = OnlineActivations(opened, source, named, memory=int(memory * 1e9), sharing=ranks)
+    return made, opened
 
 
 def all_sites(given: str, known: list[str]) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from inscape.cli.common import (
     Json,
+    Memory,
     is_atlas,
     is_store,
     note,
@@ -64,9 +65,7 @@ def command(
     model: Annotated[
         str | None, typer.Option(help="Store: its model. Of a text, the model that reads it.")
     ] = None,
-    memory: Annotated[
-        float, typer.Option(help="Text: GB of activations that are shuffled at a time.")
-    ] = 1.0,
+    memory: Memory = 1.0,
     skip_corrupt: Annotated[
         bool, typer.Option("--skip-corrupt", help="Store: leave broken shards out, and name them.")
     ] = False,

@@ -11,6 +11,7 @@ import typer
 from inscape.cli.common import (
     Device,
     Json,
+    Memory,
     OnlyThese,
     is_atlas,
     is_store,
@@ -130,9 +131,7 @@ def command(
         str | None,
         typer.Option(help="Store: its model, for --held-out. Of a text, the model that reads it."),
     ] = None,
-    memory: Annotated[
-        float, typer.Option(help="Text: GB of activations that are shuffled at a time.")
-    ] = 1.0,
+    memory: Memory = 1.0,
     tensorboard: Annotated[
         Path | None, typer.Option(help="Store: a folder for TensorBoard's event files.")
     ] = None,
@@ -171,7 +170,7 @@ def command(
             told = _listeners(tensorboard, wandb) if ranks.first else []
             activations, opened = _open(
                 context, [source, *(beside or [])], (site, to), (model, held_out), memory,
-                skip_corrupt, told=ranks.first,
+                skip_corrupt, ranks,
             )  # fmt: skip
             result = [_train(activations, (site, to), out, settings, opened, held_out, told, ranks)]
         if ranks.first:
@@ -185,8 +184,7 @@ def _open(
     measured: tuple[str | None, Path | None],
     memory: float,
     skip_corrupt: bool,
-    *,
-    told: bool,
+    ranks: Ranks,
 ) -> tuple[Any, Any]:
     """The activations, and the model that reads what they are measured on, or that makes them."""
     from inscape.core import InputError
@@ -197,12 +195,12 @@ def _open(
             raise InputError(
                 f"--beside does not apply to {sources[0]}", expected="a store to use it with"
             )
-        return online(sources[0], sites, model, memory)
+        return online(sources[0], sites, model, memory, ranks)
     refuse_options(context, "Text")
     if len(sources) > 1:
         refused = {"--held-out": held_out, "--model": model}
-        return beside_each_other(sources, skip_corrupt, refused, told=told), None
-    return stored(sources[0], model, held_out is not None, skip_corrupt, told=told)
+        return beside_each_other(sources, skip_corrupt, refused, told=ranks.first), None
+    return stored(sources[0], model, held_out is not None, skip_corrupt, told=ranks.first)
 
 
 def _train_atlas(source: Path, names: list[str] | None, ranks: Ranks) -> list[dict[str, Any]]:

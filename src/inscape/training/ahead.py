@@ -1,9 +1,12 @@
 """The next batch is made while a step runs, where a graphics card does the steps.
 
-1. One thread draws the next batch: it reads the disk, or runs the model, and copies the batch to
-   the card, on a stream of its own, so that neither waits for the step that is running.
+1. One thread draws the next batch: it reads the disk, and copies the batch to the card, on a stream
+   of its own, so that neither waits for the step that is running.
 2. The step's stream waits for that copy, not the processor.
 3. Batches come one after the other from one thread: in the same order, with the same bits.
+4. A source whose first batch lies on the card already makes them there. These are drawn when they
+   are asked for, by the thread and on the stream of the steps: two of them would share one card,
+   and processes that make batches together would say things in two orders (NCCL may hang then).
 
 On a processor the steps take all cores, and nothing is drawn ahead.
 """
@@ -24,7 +27,7 @@ T = TypeVar("T")
 
 @contextmanager
 def drawn(batches: Iterator[Batch], device: str) -> Iterator[Iterator[Batch]]:
-    """The batches; on a card one of them ahead, and moved there."""
+    """The batches; on a card one of them ahead, and moved there, unless they are made there."""
     if not device.startswith("cuda"):
         yield batches
         return
@@ -33,7 +36,7 @@ def drawn(batches: Iterator[Batch], device: str) -> Iterator[Iterator[Batch]]:
     def draw() -> tuple[Batch, torch.cuda.Event]:
         with torch.cuda.stream(side):
             batch = {
-                site: (x if x.is_cuda else x.pin_memory()).to(device, non_blocking=True)
+                site: x.pin_memory().to(device, non_blocking=True)
                 for site, x in next(batches).items()
             }
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -49,7 +52,18 @@ def drawn(batches: Iterator[Batch], device: str) -> Iterator[Iterator[Batch]]:
         return batch
 
     with one_ahead(draw) as found:
-        yield (wait(one) for one in found)
+        yield from_first(batches, (wait(one) for one in found), device)
+
+
+def from_first(batches: Iterator[Batch], ahead: Iterator[Batch], device: str) -> Iterator[Batch]:
+    """The first batch as it comes, which tells where the others are made: on the device, and they
+    come likewise, or not, and they come by `ahead`."""
+    first = next(batches, None)
+    if first is None:
+        return
+    yield {site: x.to(device) for site, x in first.items()}
+    there = all(x.device.type == torch.device(device).type for x in first.values())
+    yield from batches if there else ahead
 
 
 @contextmanager

@@ -7,8 +7,11 @@
 3. Which entries are active is exact across shards: the k largest of a row are chosen among the k
    largest of each shard; the count largest of a batch by bisection over the bits of the border
    (positive floats are ordered as their bits are), with one sum of counts a bit.
+4. A source of activations that runs a model may share the forward passes among all processes: what
+   one of them has made it sends to the others.
 
-One process alone has nothing to say, and computes as if there were no others.
+All messages of a process are of one thread, in an order that is the same in all of them. One
+process alone has nothing to say, and computes as if there were no others.
 """
 
 from __future__ import annotations
@@ -55,7 +58,17 @@ class Ranks:
     @property
     def alone(self) -> bool:
         """Whether there is no other process."""
-        return self.num_data * self.num_features == 1
+        return self.count == 1
+
+    @property
+    def count(self) -> int:
+        """How many processes there are."""
+        return self.num_data * self.num_features
+
+    @property
+    def number(self) -> int:
+        """Which of all processes this one is."""
+        return self.data_rank * self.num_features + self.feature_rank
 
     @property
     def first(self) -> bool:
@@ -104,6 +117,10 @@ class Ranks:
     def over_all(self, value: float) -> float:
         """The sum over all processes."""
         return value
+
+    def broadcast(self, tensor: Tensor, owner: int) -> Tensor:
+        """What process `owner` has in this tensor, in place, in all processes."""
+        return tensor
 
     def meet(self) -> None:
         """Wait until all processes are here."""
@@ -197,6 +214,12 @@ class Mesh(Ranks):
     def over_all(self, value: float) -> float:
         """See the base."""
         return float(self._reduce(torch.tensor(value, dtype=torch.float64, device=self.device)))
+
+    def broadcast(self, tensor: Tensor, owner: int) -> Tensor:
+        """See the base."""
+        with peers():
+            self._distributed.broadcast(tensor, src=owner)
+        return tensor
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """See the base."""

@@ -60,13 +60,14 @@ class View:
         return torch.tensor(scale).repeat_interleave(torch.tensor(self.shape.widths))
 
     def _first(self) -> Tensor:
-        """Tokens of the input's site; enough of them for a covariance, where one is needed."""
+        """Tokens of the input's site, on the CPU as the first weights are; enough of them for a
+        covariance, where one is needed."""
         width = self.shape.d_in
         count = max(_SAMPLE, _TOKENS_PER_DIMENSION * width) if self.config.whiten else _SAMPLE
         seed = seeded(self.config.seed, "sample")
         sites = self.shape.sites_in
         stream = self.store.batches(sites, count, seed=seed, epochs=1, memory=0)
-        return _beside(next(stream), sites)
+        return _beside(next(stream), sites).cpu()
 
     def initial(self, part: slice | None = None) -> dict[str, Tensor]:
         """The weights that training begins with, or those of some features."""
