@@ -1,16 +1,19 @@
 """Activations that are made as training asks for them, and never stored.
 
 1. The corpus is cut into blocks of rows (the pools of `corpus`), again from its beginning once it
-   has ended. Two blocks are held at a time, on the model's device, in memory that is taken once:
-   `memory` bounds both. Batches are gathered there, and stay there.
+   has ended. Two blocks are held at a time, on a card three, on the model's device, in memory that
+   is taken once: `memory` bounds all. Batches are gathered there, and stay there.
 2. Every block's tokens are split in halves by a seeded permutation. Round r gives the first half of
    block r and the second half of block r - 1, shuffled together: every token comes once an epoch,
    tokens of one document come far apart, and a batch costs what its rows cost.
 3. A beginning-of-text token has no place. An attention sink has one, which another token of its
    block takes: so places follow from the text alone, and batch n is the same wherever the drawing
    starts. To start there, the text before it is tokenised, and two blocks are read.
-4. Statistics are those of the first block.
-5. Processes that train together share the forward passes of every block (see `reader`), and all
+4. On a card, block r + 1 is read into the third room while the batches of round r are drawn: each
+   of them asks for its share of the forward passes, in a queue beside the steps (see `aside`). On a
+   processor the steps take all cores, and a block is read whole when its round begins.
+5. Statistics are those of the first block.
+6. Processes that train together share the forward passes of every block (see `reader`), and all
    hold the same blocks: batch n is the same for any number of them.
 """
 
@@ -26,26 +29,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inscape.activations.aside import beside, sent
 from inscape.activations.corpus import Corpus, Pool, Text, row_length
-from inscape.activations.reader import Reader, Sharing
+from inscape.activations.reader import Reader, Reading, Sharing
 from inscape.activations.shards import BOS
 from inscape.activations.statistics import Moments, SiteStats, row_norms
 from inscape.core import DataError, InputError, SiteError, seeded
 from inscape.model import Model, Site
 
 MEMORY = 1 << 30
-_BLOCKS = 2
 
 
 class OnlineActivations:
-    """A source of activations for training that keeps two blocks of them, and nothing on disk.
+    """A source of activations for training that keeps a few blocks of them, and nothing on disk.
 
     Args:
         model: the model to read.
         text: a path (see `documents`), texts, or documents as token ids.
         sites: where to read; batches may be of some of them.
         context, max_tokens, batch_tokens: as `harvest`.
-        memory: bytes that the two blocks may take, in bf16, on the model's device.
+        memory: bytes that all blocks may take, in bf16, on the model's device.
         sharing: the processes that share the forward passes (`Ranks` of `training.connected`): each
             has such a source of the same text, and asks it for the same things in the same order.
 
@@ -73,9 +76,11 @@ class OnlineActivations:
             raise InputError("no site to read", expected="at least one, such as resid_post.2")
         self._context = row_length(model, context)
         token_bytes = 2 * model.d_model * len(self.sites)
-        self.block_tokens = memory // (_BLOCKS * token_bytes) - self._context
+        self._queue = beside(model.device)
+        blocks = 3 if self._queue.apart else 2
+        self.block_tokens = memory // (blocks * token_bytes) - self._context
         if self.block_tokens < self._context:
-            least = 2 * _BLOCKS * token_bytes * self._context
+            least = 2 * blocks * token_bytes * self._context
             raise InputError(
                 f"{memory} bytes hold too few activations of {len(self.sites)} sites",
                 expected=f"at least {least}, for rows of {self._context} tokens",
@@ -90,11 +95,13 @@ class OnlineActivations:
         room = self.block_tokens + self._context  # tokens of a block, at most
         self._room = {
             site: torch.empty(
-                (_BLOCKS * room, model.d_model), dtype=torch.bfloat16, device=model.device
+                (blocks * room, model.d_model), dtype=torch.bfloat16, device=model.device
             )
             for site in self.sites
         }
-        self._free = [number * room for number in range(_BLOCKS)]
+        for x in self._room.values():
+            self._queue.uses(x)
+        self._free = [number * room for number in range(blocks)]
         self._slots: list[int] = []  # how many each block has, of those taken so far
         self._num_blocks: int | None = None  # known once the text has ended
         self._pool: Pool | None = None
@@ -145,12 +152,15 @@ class OnlineActivations:
         names = [self._site(site) for site in sites]
         parts: list[dict[str, Tensor]] = []
         missing = batch_size
-        for rows, owner in self._rounds(seed, epochs, start * batch_size):
+        for number, rows, owner in self._rounds(seed, epochs, start * batch_size):
+            following = self._following(number, epochs)
             begin = 0
             while begin < len(rows):
                 end = min(begin + missing, len(rows))
                 values = self._gather(names, rows[begin:end], owner[begin:end])
                 parts.append(values)
+                if following is not None:
+                    self._advance(following, end, len(rows))
                 missing -= end - begin
                 begin = end
                 if not missing:
@@ -161,8 +171,8 @@ class OnlineActivations:
 
     def _rounds(
         self, seed: int, epochs: int | None, place: int
-    ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        """(rows, block of each row) of every round, from `place` on."""
+    ) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
+        """(number, rows, block of each row) of every round, from `place` on."""
         number = 0
         while True:
             halves = [(number, 0)] if self._exists(number, epochs) else []
@@ -172,7 +182,7 @@ class OnlineActivations:
                 rows = [self._block(n).half(seed, n, half) for n, half in reversed(halves)]
                 owner = np.repeat([n for n, _ in reversed(halves)], [len(r) for r in rows])
                 order = _permutation(size, seed, "round", number)[place:]
-                yield np.concatenate(rows)[order], owner[order]
+                yield number, np.concatenate(rows)[order], owner[order]
             if not self._exists(number, epochs):
                 return
             place = max(0, place - size)
@@ -186,7 +196,7 @@ class OnlineActivations:
         # drawing may have had their places in between.
         blocks, which = np.unique(owner, return_inverse=True)
         starts = np.array([self._block(number).start for number in blocks.tolist()])
-        index = torch.from_numpy(rows + starts[which]).to(self._model.device)
+        index = sent(torch.from_numpy(rows + starts[which]), self._model.device)
         return {name: self._room[name].index_select(0, index).float() for name in names}
 
     def _exists(self, number: int, epochs: int | None) -> bool:
@@ -223,22 +233,47 @@ class OnlineActivations:
                 self._slots.append(len(pool.ids) - begins)
         return self._pool
 
+    def _following(self, number: int, epochs: int | None) -> int | None:
+        """The block that is read while the batches of round `number` are drawn, begun; None where
+        there is none."""
+        if not self._queue.apart or not self._exists(number + 1, epochs):
+            return None
+        self._begun(number + 1)
+        return number + 1
+
+    def _advance(self, number: int, done: int, of: int) -> None:
+        """Read `done` of `of` shares of a block that is begun; none of it where another drawing has
+        had its room since: then it is read when its round begins."""
+        block = self._held.get(self._wrapped(number))
+        if block is not None:
+            block.reading.advance(done, of)
+
     def _block(self, number: int) -> _Block:
-        """Block `number` of the endless row, read unless it is held."""
-        if self._num_blocks is not None:
-            number %= self._num_blocks
+        """Block `number` of the endless row, whole: what is missing is read."""
+        block = self._begun(number)
+        if block.flags is None:
+            block.flags = block.reading.finish()
+        return block
+
+    def _begun(self, number: int) -> _Block:
+        """Block `number` of the endless row, begun unless it is held."""
+        number = self._wrapped(number)
         if number not in self._held:
             pool = self._take(number)
             if pool is None:
-                return self._block(number)  # the text has ended: the row begins again
+                return self._begun(number)  # the text has ended: the row begins again
             if not self._free:
                 self._free.append(self._held.pop(next(iter(self._held))).start)
             start = self._free.pop()
-            acts = self._reader.read(pool, {site: x[start:] for site, x in self._room.items()})
-            flags = self._reader.flags(pool, {site: row_norms(x) for site, x in acts.items()})
-            self._held[number] = _Block(start, acts, flags)
+            end = start + len(pool.ids)
+            acts = {site: x[start:end] for site, x in self._room.items()}
+            reading = Reading(self._reader, pool, acts, self._queue)
+            self._held[number] = _Block(start, acts, reading)
         self._held[number] = self._held.pop(number)
         return self._held[number]
+
+    def _wrapped(self, number: int) -> int:
+        return number if self._num_blocks is None else number % self._num_blocks
 
     def _site(self, site: str | Site) -> str:
         if str(site) not in self.sites:
@@ -248,23 +283,26 @@ class OnlineActivations:
         return str(site)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Block:
     """start: where it begins in the room of all blocks; acts: bf16 [tokens, width] by site, there;
-    flags [tokens]: as in `shards`, 0 where a token counts."""
+    flags [tokens]: as in `shards`, 0 where a token counts, once it is read whole."""
 
     start: int
     acts: dict[str, Tensor]
-    flags: NDArray[np.uint8]
+    reading: Reading
+    flags: NDArray[np.uint8] | None = None
 
     @property
     def kept(self) -> NDArray[np.bool_]:
         """The tokens that count."""
+        assert self.flags is not None
         found: NDArray[np.bool_] = self.flags == 0
         return found
 
     def half(self, seed: int, number: int, half: int) -> NDArray[np.int64]:
         """Rows of the first (0) or second (1) half of the slots; see steps 2 and 3."""
+        assert self.flags is not None
         slots = np.flatnonzero(self.flags & BOS == 0)
         counted = np.flatnonzero(self.kept)
         if not len(counted):

@@ -5,23 +5,26 @@
    stops at the last site that is wanted.
 2. Processes that share the reading run every so many-th of these batches. Then the owner of each
    batch sends its activations to the others, a batch and site at a time: all come to the same.
-3. Beginning-of-text tokens and attention sinks do not count. What a massive norm is follows from
+3. A `Reading` runs the passes piece by piece; what needs the host, or the other processes, comes at
+   its end.
+4. Beginning-of-text tokens and attention sinks do not count. What a massive norm is follows from
    the medians of the first pool.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inscape.activations.aside import InTurn, pinned, sent
 from inscape.activations.corpus import Pool
 from inscape.activations.shards import BOS, SINK
-from inscape.activations.statistics import find_sinks
+from inscape.activations.statistics import find_sinks, row_norms
 from inscape.core import DataError
 from inscape.model import Model
 
@@ -60,41 +63,51 @@ class Reader:
         self.sharing = sharing
         self.medians: dict[str, float] = {}
 
-    def read(self, pool: Pool, into: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """bf16 activations [tokens, width] of every site, in the pool's order; written into
-        the front of longer tensors where those are given, on their device, else on the CPU."""
-        if into is None:
-            size = len(pool.ids), self.model.d_model
-            into = {site: torch.empty(size, dtype=torch.bfloat16) for site in self.sites}
-        acts = {site: x[: len(pool.ids)] for site, x in into.items()}
-        batches = _batches(pool, self.batch_tokens)
-        if self.sharing is None or self.sharing.count == 1:
-            for rows in batches:
-                self._run(pool, rows, acts)
-            return acts
-        for rows in batches[self.sharing.number :: self.sharing.count]:
-            self._run(pool, rows, acts)
-        for number, rows in enumerate(batches):
-            places, _ = _places(pool, rows)
-            for x in acts.values():
-                at = places.to(x.device)
-                piece = x.index_select(0, at)
-                self.sharing.broadcast(piece, number % self.sharing.count)
-                x.index_copy_(0, at, piece)
+    def read(self, pool: Pool) -> dict[str, Tensor]:
+        """bf16 activations [tokens, width] of every site, in the pool's order, on the CPU."""
+        size = len(pool.ids), self.model.d_model
+        acts = {site: torch.empty(size, dtype=torch.bfloat16) for site in self.sites}
+        for rows in self.passes(pool):
+            self.run(pool, rows, acts)
+        self.exchange(pool, acts)
         return acts
 
-    def _run(self, pool: Pool, rows: NDArray[np.int64], acts: dict[str, Tensor]) -> None:
-        """The activations of some rows, by one forward pass, to where they belong."""
+    def passes(self, pool: Pool) -> list[NDArray[np.int64]]:
+        """The rows of each forward pass that this process runs."""
+        batches = _batches(pool, self.batch_tokens)
+        return batches if self.sharing is None else batches[self.sharing.number :: self._count]
+
+    def run(self, pool: Pool, rows: NDArray[np.int64], acts: Mapping[str, Tensor]) -> None:
+        """The activations of some rows, by one forward pass, to where they belong in `acts`. The
+        host waits for no card here, unless `acts` lie elsewhere than on the model's."""
         places, real = _places(pool, rows)
         tokens = torch.zeros(real.shape, dtype=torch.int64)
         tokens[real] = torch.from_numpy(pool.ids)[places].long()
-        run = self.model.run(tokens, read=self.sites)
-        slots = real.flatten().nonzero().flatten()
+        run = self.model.run(pinned(tokens, self.model.device), read=self.sites)
+        (device,) = {x.device for x in acts.values()}
+        slots = sent(real.flatten().nonzero().flatten(), device)
+        places = sent(places, device)
         for site, x in acts.items():
-            part = run[site].to(dtype=x.dtype, device=x.device).flatten(0, 1)
-            x.index_copy_(0, places.to(x.device), part.index_select(0, slots.to(x.device)))
+            part = run[site].to(dtype=x.dtype, device=device).flatten(0, 1)
+            x.index_copy_(0, places, part.index_select(0, slots))
 
-    def flags(self, pool: Pool, norms: dict[str, Tensor]) -> NDArray[Any]:
+    def exchange(self, pool: Pool, acts: Mapping[str, Tensor]) -> None:
+        """What each process has read of a pool, to all others."""
+        if self.sharing is None or self._count == 1:
+            return
+        for number, rows in enumerate(_batches(pool, self.batch_tokens)):
+            places, _ = _places(pool, rows)
+            for x in acts.values():
+                at = sent(places, x.device)
+                piece = x.index_select(0, at)
+                self.sharing.broadcast(piece, number % self._count)
+                x.index_copy_(0, at, piece)
+
+    @property
+    def _count(self) -> int:
+        return 1 if self.sharing is None else self.sharing.count
+
+    def flags(self, pool: Pool, norms: dict[str, Tensor]) -> NDArray[np.uint8]:
         """Which tokens do not count, and why: uint8 [tokens]; 0 where they do.
 
         Raises:
@@ -118,7 +131,41 @@ class Reader:
         if not self.medians:
             self.medians = {site: float(v[~bos].median()) for site, v in judged.items()}
         sinks = find_sinks(judged, self.medians) & ~bos
-        return (bos * BOS + sinks * SINK).to(torch.uint8).numpy()
+        found: NDArray[np.uint8] = (bos * BOS + sinks * SINK).to(torch.uint8).numpy()
+        return found
+
+
+class Reading:
+    """A pool that is read pass by pass, in the `queue` beside the steps.
+
+    acts: bf16 [tokens, width] by site, to be filled; what was asked for before may still use them.
+    """
+
+    def __init__(
+        self, reader: Reader, pool: Pool, acts: Mapping[str, Tensor], queue: InTurn
+    ) -> None:
+        self._reader, self._pool, self._acts, self._queue = reader, pool, acts, queue
+        self._passes, self._done = reader.passes(pool), 0
+        queue.begin()
+
+    def advance(self, done: int, of: int) -> None:
+        """At least `done` of `of` equal shares of the passes are run, or asked for."""
+        while self._done * of < len(self._passes) * done:
+            with self._queue.within():
+                self._reader.run(self._pool, self._passes[self._done], self._acts)
+            self._done += 1
+
+    def finish(self) -> NDArray[np.uint8]:
+        """The rest of it: then `acts` are whole. The flags of `Reader.flags`.
+
+        Raises:
+            DataError: an activation is not finite.
+        """
+        self.advance(1, 1)
+        self._queue.end()
+        self._reader.exchange(self._pool, self._acts)
+        norms = {site: row_norms(x) for site, x in self._acts.items()}
+        return self._reader.flags(self._pool, norms)
 
 
 def _batches(pool: Pool, batch_tokens: int) -> list[NDArray[np.int64]]:

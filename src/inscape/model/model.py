@@ -397,7 +397,8 @@ class Model:
             self._images.check(tokens, pixels)
         elif pixels is not None:
             raise InputError(f"{self.name} reads no pictures", expected="an image-text model")
-        return tokens.to(device=self.device, dtype=torch.long), pixels
+        later = tokens.is_pinned()  # the copy need not be waited for
+        return tokens.to(device=self.device, dtype=torch.long, non_blocking=later), pixels
 
     def _check_tokens(self, tokens: Tensor, room: int) -> None:
         if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
