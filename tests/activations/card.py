@@ -4,7 +4,8 @@
    holds a tensor on the CPU that does the work.
 2. As on a card, an operation on tensors of the card and of the CPU together is refused, single
    numbers apart; also where a card would take an index from the CPU, and wait for it.
-3. What is copied between the two is noted, by its number of bytes.
+3. What is copied between the two is noted, by its number of bytes; and operations whose result
+   needs values of the card, for which a processor would wait.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ from inscape.model import Model
 from inscape.model.model import Run
 
 CARD = torch.device("meta")
+_WAITS = (
+    torch.ops.aten._local_scalar_dense.default,
+    torch.ops.aten.nonzero.default,
+    torch.ops.aten.masked_select.default,
+    torch.ops.aten.equal.default,
+)
 
 
 class _There(Tensor):
@@ -42,12 +49,14 @@ class _There(Tensor):
 
 
 class Card(TorchDispatchMode):
-    """The card, while it is entered. to_cpu, to_card: bytes of each copy."""
+    """The card, while it is entered. to_cpu, to_card: bytes of each copy; waits: names of
+    operations."""
 
     def __init__(self) -> None:
         super().__init__()
         self.to_cpu: list[int] = []
         self.to_card: list[int] = []
+        self.waits: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -66,6 +75,9 @@ class Card(TorchDispatchMode):
         stays = bool(there) if wanted is None else torch.device(wanted) == CARD
         if func is torch.ops.aten.copy_.default:
             stays = isinstance(given[0], _There)
+        masks = func is torch.ops.aten.index.Tensor and any(x.dtype == torch.bool for x in there)
+        if there and (masks or func in _WAITS):
+            self.waits.append(str(func))
         wrappers = {id(x.held): x for x in there}
         inner = tree_map(lambda x: x.held if isinstance(x, _There) else x, (args, kwargs))
         found = func(*inner[0], **inner[1])
