@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 from tests.activations.card import CARD, Card, OnCard
+from tests.activations.queues import Pieces, reading_with
 from tests.families import VOCAB_SIZE, tiny
 from tests.training.test_processes import torchrun
 
 from inscape.activations import OnlineActivations
+from inscape.activations.aside import InTurn
 from inscape.activations.statistics import row_norms
 from inscape.core import InputError
 from inscape.model import Model
@@ -30,18 +32,19 @@ from pathlib import Path
 from tests.activations.test_sharing import read_together
 from inscape.training import connected
 with connected(int(sys.argv[1])) as ranks:
-    read_together(ranks, Path(sys.argv[2]))
+    read_together(ranks, Path(sys.argv[2]), pieces=sys.argv[3] == "pieces")
 """
 
 
-def source(model: Any, ranks: Ranks | None = None) -> OnlineActivations:
-    """Blocks of several forward batches each."""
+def source(model: Any, ranks: Ranks | None = None, *, pieces: bool = False) -> OnlineActivations:
+    """Blocks of several forward batches each; with `pieces`, read as on a card."""
     rng = np.random.default_rng(1)
     corpus = [rng.integers(3, VOCAB_SIZE, size=int(n)).tolist() for n in rng.integers(5, 40, 40)]
-    memory = 2 * (BLOCK + CONTEXT) * 2 * model.d_model * len(SITES)
-    return OnlineActivations(
-        model, corpus, SITES, context=CONTEXT, batch_tokens=42, memory=memory, sharing=ranks
-    )
+    memory = (3 if pieces else 2) * (BLOCK + CONTEXT) * 2 * model.d_model * len(SITES)
+    with reading_with(Pieces() if pieces else InTurn()):
+        return OnlineActivations(
+            model, corpus, SITES, context=CONTEXT, batch_tokens=42, memory=memory, sharing=ranks
+        )
 
 
 def counted(model: Model) -> list[int]:
@@ -56,8 +59,9 @@ def counted(model: Model) -> list[int]:
     return found
 
 
-def read_together(ranks: Ranks, out: Path) -> None:
-    """Hold what is read together against what is read alone; note the passes of this process."""
+def read_together(ranks: Ranks, out: Path, pieces: bool) -> None:
+    """Hold what is read together against what is read whole and alone, twice over; note the passes
+    of this process."""
     torch.set_num_threads(1)
     passes = []
     sources = []
@@ -65,30 +69,34 @@ def read_together(ranks: Ranks, out: Path) -> None:
         torch.manual_seed(0)
         model = Model.wrap(tiny("llama"), name="tiny")
         passes.append(counted(model))
-        sources.append(source(model, given))
+        sources.append(source(model, given, pieces=pieces and given is not None))
     alone, together = sources
     for site in SITES:
         one, other = (s.site_stats(site) for s in sources)
         assert np.array_equal(one.mean, other.mean)
         assert (one.mean_norm, one.variance) == (other.mean_norm, other.variance)
     for start in (0, 37):  # over several epochs; and from a place in the middle
-        drawn = [islice(s.batches(SITES, 48, seed=5, start=start), 40) for s in sources]
+        drawn = [s.batches(SITES, 48, seed=5, start=start, epochs=9) for s in sources]
         for one, other in zip(*drawn, strict=True):
             assert all(torch.equal(one[site], other[site]) for site in SITES)
-    assert alone._held.keys() == together._held.keys()
-    for number, block in alone._held.items():
+    held = alone._held.keys() & together._held.keys()
+    assert len(held) == 2
+    for number in held:
+        block = alone._held[number]
         assert np.array_equal(block.flags, together._held[number].flags)
         for site in SITES:
             assert torch.equal(block.acts[site], together._held[number].acts[site])
     (out / f"{ranks.number}.json").write_text(json.dumps([passes[0], passes[1]]))
 
 
-@pytest.mark.parametrize(("world", "features"), [(2, 1), (4, 2)])
+@pytest.mark.parametrize(
+    ("world", "features", "how"), [(2, 1, "whole"), (4, 2, "whole"), (2, 1, "pieces")]
+)
 def test_processes_share_the_passes_and_hold_the_same(
-    world: int, features: int, tmp_path: Path, repository: Path
+    world: int, features: int, how: str, tmp_path: Path, repository: Path
 ) -> None:
     (tmp_path / "run.py").write_text(RUN)
-    result = torchrun(world, [tmp_path / "run.py", features, tmp_path], repository)
+    result = torchrun(world, [tmp_path / "run.py", features, tmp_path, how], repository)
     assert result.returncode == 0, result.stderr
     found = [json.loads((tmp_path / f"{number}.json").read_text()) for number in range(world)]
     (alone, *others), own = zip(*found, strict=True)
@@ -106,13 +114,14 @@ def test_a_model_elsewhere_than_the_processes_is_refused() -> None:
     assert "device='cuda'" in str(error.value)
 
 
-def test_activations_stay_on_the_card() -> None:
+@pytest.mark.parametrize("pieces", [False, True])
+def test_activations_stay_on_the_card(pieces: bool) -> None:
     """What comes back are norms, means and single numbers; what goes there are places."""
     model = Model.wrap(tiny("llama"), name="tiny")
     wanted = source(model)
     tokens = BLOCK + CONTEXT
     with Card() as card:
-        found = source(OnCard(model))
+        found = source(OnCard(model), pieces=pieces)
         for site in SITES:
             one, other = wanted.site_stats(site), found.site_stats(site)
             assert np.array_equal(one.mean, other.mean)

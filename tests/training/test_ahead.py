@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -71,4 +72,24 @@ def test_what_is_made_on_the_device_is_not_drawn_ahead() -> None:
     assert moved["final"].shape == (2, 3)
     assert other["final"].shape == (7,)
     assert drawn_so_far == [0]
-    assert list(from_first(iter([]), ahead(), "meta")) == []
+
+
+class There:
+    """What there is to know of a tensor on a card."""
+
+    def __init__(self, device: str) -> None:
+        self.device = torch.device(device)
+
+    def to(self, device: str) -> There:
+        return There(device)
+
+
+def test_what_is_made_on_another_card_is_not_drawn_ahead() -> None:
+    given: Any = ({"final": There("cuda:1")} for _ in range(3))
+    batches = list(from_first(given, iter([{"final": torch.zeros(7)}]), "cuda:0"))
+    assert [str(batch["final"].device) for batch in batches] == ["cuda:0", "cuda:1", "cuda:1"]
+
+
+def test_where_there_are_no_batches_none_is_drawn() -> None:
+    ahead = iter([{"final": torch.zeros(7)}])
+    assert list(from_first(iter([]), ahead, "meta")) == []

@@ -4,9 +4,11 @@
    of its own, so that neither waits for the step that is running.
 2. The step's stream waits for that copy, not the processor.
 3. Batches come one after the other from one thread: in the same order, with the same bits.
-4. A source whose first batch lies on the card already makes them there. These are drawn when they
-   are asked for, by the thread and on the stream of the steps: two of them would share one card,
-   and processes that make batches together would say things in two orders (NCCL may hang then).
+4. A source whose first batch lies on a card already, this one or another, makes them there. These
+   are drawn when they are asked for, by the thread and on the stream of the steps: processes that
+   make batches together would say things in two orders otherwise (NCCL may hang then). Such a
+   source itself sees to what can be done beside the steps (`activations.aside`), and the step moves
+   what comes from another card.
 
 On a processor the steps take all cores, and nothing is drawn ahead.
 """
@@ -56,8 +58,8 @@ def drawn(batches: Iterator[Batch], device: str) -> Iterator[Iterator[Batch]]:
 
 
 def from_first(batches: Iterator[Batch], ahead: Iterator[Batch], device: str) -> Iterator[Batch]:
-    """The first batch as it comes, which tells where the others are made: on the device, and they
-    come likewise, or not, and they come by `ahead`."""
+    """The first batch as it comes, which tells where the others are made: on a device of this
+    kind, and they come as they are, or not, and they come by `ahead`."""
     first = next(batches, None)
     if first is None:
         return
