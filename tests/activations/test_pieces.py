@@ -14,7 +14,7 @@ from tests.activations.queues import Pieces, Queues, reading_with
 from tests.families import VOCAB_SIZE, tiny
 
 from inscape.activations import OnlineActivations
-from inscape.activations.aside import InTurn
+from inscape.activations.aside import InTurn, beside
 from inscape.core import DataError, InputError
 from inscape.model import Model
 
@@ -220,3 +220,33 @@ def test_what_is_not_finite_is_told_when_its_round_begins(model: Model) -> None:
         told.append((str(error.value), count))
     assert told[0] == told[1]
     assert told[0][1] > 15
+
+
+def test_on_a_card_the_queue_is_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which stream waits for which; there is no card here to see them wait."""
+    said: list[tuple[object, ...]] = []
+
+    class Stream:
+        def __init__(self, device: torch.device, name: str = "aside") -> None:
+            self.name = f"{name} on {device}"
+
+        def wait_stream(self, other: Stream) -> None:
+            said.append((self.name, "waits for", other.name))
+
+    class Room:
+        def record_stream(self, stream: Stream) -> None:
+            said.append(("kept for", stream.name))
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream(device, "steps"))
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: ("within", stream.name))
+    assert not beside(torch.device("cpu")).apart
+    queue = beside(torch.device("cuda:1"))
+    assert queue.apart
+    queue.begin()
+    queue.end()
+    queue.uses(Room())  # type: ignore[arg-type]
+    ours, theirs = "aside on cuda:1", "steps on cuda:1"
+    assert queue.within() == ("within", ours)
+    waits = "waits for"
+    assert said == [(ours, waits, theirs), (theirs, waits, ours), ("kept for", ours)]
