@@ -78,8 +78,11 @@ class Reader:
         return batches if self.sharing is None else batches[self.sharing.number :: self._count]
 
     def run(self, pool: Pool, rows: NDArray[np.int64], acts: Mapping[str, Tensor]) -> None:
-        """The activations of some rows, by one forward pass, to where they belong in `acts`. The
-        host waits for no card here, unless `acts` lie elsewhere than on the model's."""
+        """The activations of some rows, by one forward pass, to where they belong in `acts`.
+
+        Nothing here waits for the card, unless `acts` lie elsewhere than on the model's. Some
+        models of transformers do: their check for packed rows waits for the passes before.
+        """
         places, real = _places(pool, rows)
         tokens = torch.zeros(real.shape, dtype=torch.int64)
         tokens[real] = torch.from_numpy(pool.ids)[places].long()
