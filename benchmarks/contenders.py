@@ -62,11 +62,12 @@ def ours(
     weights["W_enc"][: setting.num_dead] *= FAINT
     there = {key: value.to(device) for key, value in weights.items()}
     trainer = Trainer(shape, config, there, Ranks(device))
-    if variant == "jumprelu" and not start:
-        # As many features fire as are aimed at: as in most of a run, whose start is a tenth of it.
+    if variant == "jumprelu":
         pre = sample @ weights["W_enc"].T
-        trainer.weights["threshold"].fill_(float(pre.flatten().kthvalue(
-            pre.numel() - setting.k * len(sample)).values))  # fmt: skip
+        # As many features fire as are aimed at: as in most of a run, whose start is a tenth of it.
+        few = float(pre.flatten().kthvalue(pre.numel() - setting.k * len(sample)).values)
+        first = trainer.variant.started(pre)["threshold"]
+        trainer.weights["threshold"].fill_(first if start else few)
 
     def step(x: Tensor) -> None:
         trainer.silent_tokens[: setting.num_dead] = 10**12

@@ -7,7 +7,7 @@
 
 The plan knows the size of the training and the share of dead features, and nothing of its steps.
 Dead features are spread over the dictionary, as they are in trainings. JumpReLU is at its start,
-where half of the features are active.
+where very many features are active.
 """
 
 from __future__ import annotations
@@ -60,6 +60,9 @@ def stepping(shape: DictionaryConfig, config: TrainConfig, seed: int) -> Callabl
     weights = initial_weights(shape, sample=sample, target_mean=sample.mean(0), seed=seed)
     weights["W_enc"][::EVERY] *= FAINT
     trainer = Trainer(shape, config, weights)
+    pre = (sample - weights["b_dec"]) @ weights["W_enc"].T
+    for key, value in trainer.variant.started(pre).items():
+        trainer.weights[key].fill_(value)
 
     def step() -> None:
         trainer.silent_tokens[::EVERY] = 10**12

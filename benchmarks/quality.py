@@ -1,13 +1,16 @@
 """Dictionaries of the same size, sparsity and tokens, trained by inscape and by other libraries.
 
 1. Activations are harvested once; every contender sees the same batches in the same order, scaled
-   alike (the mean norm is the root of the width: what each of them does by itself, too).
+   as it expects them: the mean norm is the root of the width, for dictionary_learning's JumpReLU 1.
 2. A peer is trained by its own step and loss with warm-up and decay over the same shares of the
-   run, at its own default learning rate and at ours; the better one on the held-out text counts.
-   Windows after which a feature counts as dead are shares of the run for all, since the published
-   absolute ones are longer than these runs.
-3. Each finished dictionary is spliced into the model: the share of the loss that it recovers on a
-   held-out text, and its mean number of active features.
+   run, at our learning rate: at their defaults, made for long runs, both lose several times as much
+   (`docs/figures.md`). Windows after which a feature counts as dead, and the rise of JumpReLU's
+   penalty, are shares of the run for all, since the published absolute ones are longer than these
+   runs.
+3. Equal sparsity: the thresholds of each finished dictionary that has some are multiplied by one
+   number, so that k features are active on tokens of the training text. TopK needs none of that.
+4. Each is spliced into the model: the share of the loss that it recovers on a held-out text, and
+   its mean number of active features there.
 """
 
 from __future__ import annotations
@@ -30,11 +33,12 @@ from inscape.core import track
 from inscape.dictionary import Dictionary, DictionaryConfig
 from inscape.microworld import corpus, open_model, write_corpus
 from inscape.model import Model
-from inscape.training import TrainConfig, default_lr, train
+from inscape.training import TrainConfig, train
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-VARIANTS = ("topk", "batch_topk")
-WARMUP, DECAY, DEAD = 0.05, 0.2, 0.1
+VARIANTS = ("topk", "batch_topk", "jumprelu")
+WARMUP, DECAY, DEAD, RAMP = 0.05, 0.2, 0.1, 0.1
+HELD_OUT, CALIBRATION = 60_000, 8192
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def microworld(folder: Path) -> World:
     text, held_out = folder / "corpus.jsonl", folder / "held-out.jsonl"
     if not text.is_file():
         write_corpus(text, corpus(20_000))
-        write_corpus(held_out, corpus(600, seed=77))
+        write_corpus(held_out, corpus(3_000, seed=77))
     return World(open_model(), text, held_out, 2048, 16, 300_000)
 
 
@@ -99,30 +103,26 @@ def beside(name: str, variant: str, run: Run) -> Row:
     folder = run.folder.parent / f"quality-{name}"
     world = WORLDS[name](folder)
     store = harvest(world.model, world.text, [world.site], folder / "activations")
-    measure = loss_watch(world.model, world.held_out).measure
-    config = world.asked(variant, run.seed)
+    watch = loss_watch(world.model, world.held_out, max_tokens=HELD_OUT)
+    sample = next(store.batches([world.site], CALIBRATION, seed=run.seed + 1))[world.site]
     place = folder / f"{variant}-{run.seed}"
-    ours = measure(train(store, world.site, world.site, place, config, name="ours"))
-    checks = [Check("inscape, loss recovered", ours["loss_recovered"], ""),
-              Check("inscape, L0", ours["l0"], "")]  # fmt: skip
-    detail: dict[str, Any] = {"inscape": ours}
-    for peer in (name for name in ("SAELens", "dictionary_learning") if name in there()):
-        tried = {}
-        for rate in (DEFAULT_RATE[peer](world), config.peak_lr):
-            made = PEERS[peer](store, world, variant, run.seed, rate)
-            tried[rate] = measure(made)
-        best = max(tried.values(), key=lambda found: found["loss_recovered"])
-        detail[peer] = {f"lr {rate:.2g}": found for rate, found in tried.items()}
-        checks += [
-            Check(f"{peer}, loss recovered", best["loss_recovered"], ""),
-            Check(f"{peer}, L0", best["l0"], ""),
-            Check(f"inscape less {peer}", ours["loss_recovered"] - best["loss_recovered"], "≥ 0"),
-        ]
+    made = {"inscape": train(store, world.site, world.site, place,
+                             world.asked(variant, run.seed), name="ours")}  # fmt: skip
+    for peer in (one for one in PEERS if one in there()):
+        made[peer] = PEERS[peer](store, world, variant, run.seed)
+    detail = {who: watch.measure(at_l0(found, sample, world.k)) for who, found in made.items()}
+    checks = []
+    for who, found in detail.items():
+        checks += [Check(f"{who}, loss recovered", found["loss_recovered"], ""),
+                   Check(f"{who}, L0", found["l0"], "")]  # fmt: skip
+        if who != "inscape":
+            less = detail["inscape"]["loss_recovered"] - found["loss_recovered"]
+            checks.append(Check(f"inscape less {who}", less, "≥ 0"))
     return Row(
         f"quality-{name}-{variant}",
         f"loss recovered on held-out text, {variant}, {world.d_dict} features, k {world.k}",
         tuple(checks), samples=f"{world.tokens} tokens of training at {world.site} of {name}, "
-        "10,000 held out", seed=run.seed, detail=detail,
+        f"up to {HELD_OUT} held out", seed=run.seed, detail=detail,
     )  # fmt: skip
 
 
@@ -131,26 +131,41 @@ def there() -> list[str]:
     return contenders.installed()
 
 
-DEFAULT_RATE: Mapping[str, Callable[[World], float]] = {
-    "SAELens": lambda world: 3e-4,
-    "dictionary_learning": lambda world: default_lr(world.d_dict, 10**9),  # the published rule
-}
+def at_l0(dictionary: Dictionary, sample: Tensor, k: int) -> Dictionary:
+    """With its thresholds multiplied by one number, so that k features are active on average over
+    the rows of `sample`; one without thresholds as it is."""
+    threshold = dictionary.weights.get("threshold")
+    if threshold is None:
+        return dictionary
+    pre = dictionary.encoder_input(sample) @ dictionary.W_enc.T + dictionary.b_enc
+    low, high = 1 / 64, 64.0
+    for _ in range(40):
+        middle = (low * high) ** 0.5
+        active = int(((pre > threshold * middle) & (pre > 0)).sum()) / len(sample)
+        low, high = (middle, high) if active > k else (low, middle)
+    return Dictionary(dictionary.config, {**dictionary.weights, "threshold": threshold * high})
 
 
-def saelens(
-    store: ActivationStore, world: World, variant: str, seed: int, rate: float
-) -> Dictionary:
+def saelens(store: ActivationStore, world: World, variant: str, seed: int) -> Dictionary:
     """SAELens' training autoencoder, by the steps of its trainer."""
-    from sae_lens.saes import batchtopk_sae, topk_sae
+    from sae_lens.saes import batchtopk_sae, jumprelu_sae, topk_sae
     from sae_lens.saes.sae import TrainStepInput
 
     torch.manual_seed(seed)
-    size: dict[str, Any] = {"d_in": world.model.d_model, "d_sae": world.d_dict, "k": world.k}
+    size: dict[str, Any] = {"d_in": world.model.d_model, "d_sae": world.d_dict}
+    rate = world.asked(variant, seed).peak_lr
     sae: Any
     if variant == "topk":
-        sae = topk_sae.TopKTrainingSAE(topk_sae.TopKTrainingSAEConfig(**size))
+        sae = topk_sae.TopKTrainingSAE(topk_sae.TopKTrainingSAEConfig(**size, k=world.k))
+    elif variant == "batch_topk":
+        asked = batchtopk_sae.BatchTopKTrainingSAEConfig(**size, k=world.k)
+        sae = batchtopk_sae.BatchTopKTrainingSAE(asked)
     else:
-        sae = batchtopk_sae.BatchTopKTrainingSAE(batchtopk_sae.BatchTopKTrainingSAEConfig(**size))
+        sae = jumprelu_sae.JumpReLUTrainingSAE(
+            jumprelu_sae.JumpReLUTrainingSAEConfig(
+                **size, jumprelu_sparsity_loss_mode="quadratic", target_l0=world.k
+            )
+        )
     adam = torch.optim.Adam(sae.parameters(), lr=rate)
     silent = torch.zeros(world.d_dict, dtype=torch.int64)
     scale, batches = _batches(store, world, seed)
@@ -160,7 +175,8 @@ def saelens(
             group["lr"] = rate * _schedule(step, world.steps)
         given = TrainStepInput(
             sae_in=x, dead_neuron_mask=silent >= DEAD * world.tokens,
-            coefficients=dict.fromkeys(sae.get_coefficients(), 1.0), n_training_steps=step,
+            coefficients=dict.fromkeys(sae.get_coefficients(), _risen(step, world.steps)),
+            n_training_steps=step,
             is_logging_step=False,
         )  # fmt: skip
         out = sae.training_forward_pass(step_input=given)
@@ -170,7 +186,8 @@ def saelens(
         adam.step()
         fired = _dense(out.feature_acts).abs().sum(0) > 0
         silent = torch.where(fired, 0, silent + len(x))
-    threshold = getattr(sae, "topk_threshold", None) if variant != "topk" else None
+    threshold = {"topk": None, "batch_topk": getattr(sae, "topk_threshold", None),
+                 "jumprelu": getattr(sae, "threshold", None)}[variant]  # fmt: skip
     norm = sae.W_dec.norm(dim=1)
     if not getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):
         norm = torch.ones_like(norm)
@@ -182,29 +199,40 @@ def saelens(
 
 
 def dictionary_learning(
-    store: ActivationStore, world: World, variant: str, seed: int, rate: float
+    store: ActivationStore, world: World, variant: str, seed: int
 ) -> Dictionary:
     """dictionary_learning's trainer."""
-    from dictionary_learning.trainers import batch_top_k, top_k
+    from dictionary_learning.trainers import batch_top_k, jumprelu, top_k
 
-    made = top_k.TopKTrainer if variant == "topk" else batch_top_k.BatchTopKTrainer
-    trainer: Any = made(
-        steps=world.steps, activation_dim=world.model.d_model, dict_size=world.d_dict, k=world.k,
-        layer=0, lm_name="none", lr=rate, warmup_steps=round(WARMUP * world.steps),
-        decay_start=round((1 - DECAY) * world.steps), threshold_start_step=world.steps // 4,
-        seed=seed, device="cpu",
-    )  # fmt: skip
+    asked: dict[str, Any] = {
+        "steps": world.steps, "activation_dim": world.model.d_model, "dict_size": world.d_dict,
+        "layer": 0, "lm_name": "none", "lr": world.asked(variant, seed).peak_lr,
+        "warmup_steps": round(WARMUP * world.steps), "seed": seed, "device": "cpu",
+        "decay_start": round((1 - DECAY) * world.steps),
+    }  # fmt: skip
+    trainer: Any
+    norm = world.model.d_model**0.5
+    if variant == "jumprelu":
+        norm = 1.0  # what its bandwidth and the weight of its penalty are made for
+        torch.manual_seed(seed)  # it does not take its own
+        rise = round(RAMP * world.steps)
+        trainer = jumprelu.JumpReluTrainer(**asked, target_l0=world.k, sparsity_warmup_steps=rise)
+    else:
+        kind = top_k.TopKTrainer if variant == "topk" else batch_top_k.BatchTopKTrainer
+        trainer = kind(**asked, k=world.k, threshold_start_step=world.steps // 4)
     trainer.dead_feature_threshold = DEAD * world.tokens
-    scale, batches = _batches(store, world, seed)
+    scale, batches = _batches(store, world, seed, norm)
     for step in track(range(world.steps), f"dictionary_learning {variant}", unit="steps"):
         trainer.update(step, next(batches))
     ae = trainer.ae
-    threshold = ae.threshold if variant != "topk" else None
+    if variant == "jumprelu":
+        weights = {"W_enc": ae.W_enc.T, "b_enc": ae.b_enc, "W_dec": ae.W_dec, "b_dec": ae.b_dec}
+        return _finished(world, weights, ae.threshold, scale, subtract=ae.apply_b_dec_to_input)
     weights = {
         "W_enc": ae.encoder.weight, "b_enc": ae.encoder.bias, "W_dec": ae.decoder.weight.T,
         "b_dec": ae.b_dec,
     }  # fmt: skip
-    return _finished(world, weights, threshold, scale)
+    return _finished(world, weights, ae.threshold if variant != "topk" else None, scale)
 
 
 PEERS: Mapping[str, Callable[..., Dictionary]] = {
@@ -219,10 +247,18 @@ def _schedule(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / rise, (steps - step) / fall)
 
 
-def _batches(store: ActivationStore, world: World, seed: int) -> tuple[float, Any]:
-    """The scale, and the scaled batches."""
+def _risen(step: int, steps: int) -> float:
+    """The share of its weight that a penalty has; those that are always there are told 1."""
+    return min(1.0, step / (RAMP * steps))
+
+
+def _batches(
+    store: ActivationStore, world: World, seed: int, norm: float | None = None
+) -> tuple[float, Any]:
+    """The scale, and the scaled batches, of this mean norm; by default the root of the width."""
     site = world.site
-    scale = world.model.d_model**0.5 / store.site_stats(site).mean_norm
+    norm = world.model.d_model**0.5 if norm is None else norm
+    scale = norm / store.site_stats(site).mean_norm
     batches = store.batches([site], world.batch, seed=seed)
     return scale, (batch[site] * scale for batch in batches)
 
@@ -233,18 +269,20 @@ def _dense(acts: Any) -> Tensor:
 
 
 def _finished(
-    world: World, weights: Mapping[str, Tensor], threshold: Any, scale: float
-) -> Dictionary:
+    world: World, weights: Mapping[str, Tensor], threshold: Any, scale: float,
+    *, subtract: bool = True,
+) -> Dictionary:  # fmt: skip
     """As a dictionary that reads activations as they are."""
     own = {key: value.detach().float().contiguous().clone() for key, value in weights.items()}
     own["W_enc"] *= scale
     own["W_dec"] /= scale
     own["b_dec"] /= scale
     if threshold is not None:
-        own["threshold"] = torch.full((world.d_dict,), float(threshold))
+        level = torch.as_tensor(threshold).detach().float()
+        own["threshold"] = level.expand(world.d_dict).clone()
     config = DictionaryConfig(
         site_in=world.site, site_out=world.site, d_in=world.model.d_model,
-        d_out=world.model.d_model, d_dict=world.d_dict, k=world.k, subtract_b_dec=True,
+        d_out=world.model.d_model, d_dict=world.d_dict, k=world.k, subtract_b_dec=subtract,
         kind="topk" if threshold is None else "threshold",
     )  # fmt: skip
     return Dictionary(config, own)

@@ -185,6 +185,9 @@ def planned(variant, d_model, d_dict, k, batch):
     weights = initial_weights(shape, sample=sample, target_mean=sample.mean(0), seed=0)
     weights["W_enc"][::20] *= 0.05
     trainer = Trainer(shape, config, weights)
+    pre = (sample - weights["b_dec"]) @ weights["W_enc"].T
+    for key, value in trainer.variant.started(pre).items():
+        trainer.weights[key].fill_(value)
     for _ in range(3):
         trainer.silent_tokens[::20] = 10**12
         x = torch.randn(batch, d_model)
@@ -208,7 +211,8 @@ print(wanted, held("VmHWM") - before)
         ("topk", (256, 32768, 32, 1024)),
         ("batch_topk", (256, 32768, 32, 1024)),
         ("matryoshka", (256, 32768, 32, 1024)),
-        ("jumprelu", (32, 8192, 32, 4096)),
+        # Arrays that are handed back when they are freed: smaller ones the allocator may keep.
+        ("jumprelu", (32, 8192, 64, 4096)),
         ("gated", (32, 8192, 32, 4096)),
     ],
 )

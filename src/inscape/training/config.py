@@ -16,6 +16,7 @@ _PAPER_WARMUP = 1000
 _PAPER_DEAD_TOKENS = 10_000_000
 _LONG_RUN = 100_000
 _ADAM_MEMORY, _ALWAYS = 1000, 1e-3
+_TOWARDS = 0.5
 _MOST_HASTE = 10.0
 
 
@@ -143,6 +144,15 @@ class TrainConfig(Config):
             return self.clip
         long = self.num_steps >= _ADAM_MEMORY
         return 1.0 if long or (self.variant == "gated" and shape.transcoder) else _ALWAYS
+
+    def from_data(self, shape: DictionaryConfig) -> float:
+        """How far the first directions are led towards tokens (see `initial_weights`): half way
+        for autoencoders in runs of fewer than 1,000 steps, which have little time to turn.
+
+        Measured on seeds 10 and 11, 300,000 tokens of two models: 2 to 9 % less unexplained, but
+        for TopK of one of the models, with 0 to 2 % more.
+        """
+        return _TOWARDS if self.num_steps < _ADAM_MEMORY and not shape.transcoder else 0.0
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of step 0, 1, ...: linear rise, constant, linear fall to zero."""

@@ -14,6 +14,7 @@ from inscape.training.config import TrainConfig, uses_half
 from inscape.training.rates import Rates, Workload
 from inscape.training.variants.base import DENSE
 from inscape.training.variants.batch_topk import FLOOR
+from inscape.training.variants.jumprelu import FIRST_L0
 
 FP32 = 4
 PACKED = 16e6
@@ -182,13 +183,16 @@ class Costs:
 
     def _first(self) -> float:
         """Active entries of a row at the start, where nothing limits them."""
-        bound = 0.0
+        bound, most = 0.0, math.inf
         if self.config.variant == "jumprelu":
             options = self.config.options
-            threshold = float(options.get("threshold", 0.001))
+            threshold = float(options.get("threshold") or 0.001)
             width = float(options.get("bandwidth", 0.001))
             bound = (threshold - width / 2) * math.sqrt(self.shape.d_in)
-        return max(float(self.config.k), (1 - NormalDist().cdf(bound)) * self.shape.d_dict)
+            if options.get("threshold") is None and options.get("penalty", "l0") == "l0":
+                most = float(FIRST_L0 * self.config.k)
+        free = (1 - NormalDist().cdf(bound)) * self.shape.d_dict
+        return max(float(self.config.k), min(free, most))
 
     def _fall(self) -> float:
         """The share of the run over which the active entries fall to the target."""

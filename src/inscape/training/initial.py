@@ -10,6 +10,7 @@ from inscape.core import seeded
 from inscape.dictionary import DictionaryConfig
 
 _PIECE = 4096
+_TINY = 1e-12
 
 
 def initial_weights(
@@ -19,6 +20,7 @@ def initial_weights(
     target_mean: Float[Tensor, " d_out"],
     seed: int,
     part: slice | None = None,
+    from_data: float = 0.0,
 ) -> dict[str, Tensor]:
     """The published starting point, by parameter name.
 
@@ -33,21 +35,32 @@ def initial_weights(
         sample: scaled activations that the encoder reads.
         target_mean: mean of the scaled target.
         part: the features that are wanted, all by default.
+        from_data: how far an autoencoder's rows are led from their random directions towards those
+            of single tokens of the sample (less b_dec): 0 not at all, 1 all the way.
     """
     generator = torch.Generator().manual_seed(seeded(seed, "weights") % 2**62)
     width = shape.shapes()["W_enc"][1]
-    encoder = _normal(shape.d_dict, width, generator, part or slice(0, shape.d_dict))
-    encoder /= encoder.norm(dim=1, keepdim=True)
+    own = part or slice(0, shape.d_dict)
+    encoder = _unit(_normal(shape.d_dict, width, generator, own))
     if shape.transcoder:
         whole = shape.shapes()["W_dec"]  # a cross-layer transcoder's features are not shared out
         decoder = torch.zeros(whole if shape.cross_layer else (len(encoder), whole[1]))
         offset = target_mean.float().clone()
         biases = -shape.wiring.read(sample.mean(0), encoder)
     else:
-        decoder = encoder.clone()
         offset = geometric_median(sample)
+        if from_data:
+            chosen = torch.Generator().manual_seed(seeded(seed, "tokens") % 2**62)
+            tokens = torch.randint(len(sample), (shape.d_dict,), generator=chosen)[own]
+            encoder = _unit(encoder.lerp(_unit(sample[tokens] - offset), from_data))
+        decoder = encoder.clone()
         biases = torch.zeros(len(encoder))
     return {"W_enc": encoder, "b_enc": biases, "W_dec": decoder, "b_dec": offset}
+
+
+def _unit(rows: Tensor) -> Tensor:
+    found: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(_TINY)
+    return found
 
 
 def _normal(rows: int, width: int, generator: torch.Generator, part: slice) -> Tensor:
@@ -57,7 +70,7 @@ def _normal(rows: int, width: int, generator: torch.Generator, part: slice) -> T
     """
     found = torch.empty((part.stop - part.start, width))
     start = 0
-    while start < rows:
+    while start < part.stop:
         stop = start + _PIECE
         if (rows - stop) * width < 16:
             stop = rows

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from inscape.training.whitening import Whitening
 Scale = float | tuple[float, ...]
 _SAMPLE = 8192
 _TOKENS_PER_DIMENSION = 32
+_ROWS, _FEATURES = 1024, 4096  # what tells how many features fire at the start
 
 
 class View:
@@ -73,10 +75,31 @@ class View:
         """The weights that training begins with, or those of some features."""
         means = [self.store.site_stats(site).mean for site in self.shape.sites_out]
         mean = torch.from_numpy(np.concatenate(means)) * self._written
-        sample = self._seen(self._sample)
-        return initial_weights(
-            self.shape, sample=sample, target_mean=mean, seed=self.config.seed, part=part
-        )
+        sample, config = self._seen(self._sample), self.config
+        given: dict[str, Any] = {
+            "sample": sample, "target_mean": mean, "seed": config.seed,
+            "from_data": config.from_data(self.shape),
+        }  # fmt: skip
+        weights = initial_weights(self.shape, **given, part=part)
+        some = weights
+        if part is not None and part != slice(0, self.shape.d_dict):  # on every process the same
+            some = initial_weights(
+                self.shape, **given, part=slice(0, min(_FEATURES, self.shape.d_dict))
+            )
+        started = config.make_variant(self.shape).started(self._pre(some, sample))
+        own = {key: torch.full_like(weights["b_enc"], value) for key, value in started.items()}
+        return {**weights, **own}
+
+    def _pre(self, weights: Mapping[str, Tensor], sample: Tensor) -> Tensor:
+        """Pre-activations [rows, features] of some tokens and the first features, of a cross-layer
+        transcoder fewer tokens and all features."""
+        features, rows = _FEATURES, sample[:_ROWS]
+        if self.shape.cross_layer:
+            features = self.shape.d_dict
+            rows = rows[: max(1, _ROWS * _FEATURES // features)]
+        inner = rows - weights["b_dec"] if self.shape.subtract_b_dec else rows
+        encoder, bias = weights["W_enc"][:features], weights["b_enc"][:features]
+        return self.shape.wiring.read(inner, encoder) + bias
 
     def pair(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(read, to be predicted) of a batch by site."""

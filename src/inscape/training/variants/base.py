@@ -159,6 +159,11 @@ class Variant(ABC):
         """The variant's own parameters at the start; `scale` is the mean norm of what is read."""
         return {}
 
+    def started(self, pre: Float[Tensor, "rows features"]) -> dict[str, float]:
+        """What those of them that follow from the data begin with, alike for all features, given
+        pre-activations of some tokens and features at the start."""
+        return {}
+
     @abstractmethod
     def select(self, encoder: Encoder, rows: Rows, weights: Weights) -> Selected:
         """The active entries of a batch."""
