@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from inscape.core import InputError, StorageError, track
-from inscape.dictionary import Above, Encoder, RaggedCode, TopSlots, kernels
+from inscape.dictionary import Above, Encoder, RaggedCode, TopSlots, chunk_rows, kernels
 from inscape.dictionary.encoder import CANDIDATES
 from inscape.dictionary.kernels import AdamStep, CodeGradient, keep_top, select_half
 from inscape.storage import read_json, write_json
@@ -54,7 +54,6 @@ UNITS = {
     "scatter": "entries/s summed up by feature",
 }
 _ROWS, _FEATURES, _ENTRIES = 1 << 24, 1 << 25, 1 << 27
-_FLOPS = 3e9
 _ADAM, _TAKEN = 1 << 24, 1 << 22
 _SENT = 1 << 24  # numbers: 64 MB, beside which the delay of a message is small
 _CACHE = 1 << 27  # bytes that no cache holds: a batch has been driven out when it is read again
@@ -229,8 +228,10 @@ class _Bench:
         """The product, chunk by chunk, and what is looked for in a chunk."""
         at, width = self.at, self.features
         encoder = Encoder(at.d_dict)
-        rows = max(1, min(self.rows, round(_FLOPS / (2 * at.d_in * width))))
         dtype = torch.bfloat16 if at.half else torch.float32
+        # A whole chunk, as in a step: of fewer rows the product is slower.
+        most = self.rows if self.device.type == "cuda" else chunk_rows(at.d_dict, dtype)
+        rows = min(self.rows, most)
         x, weight, bias = (t.to(dtype) for t in (self.x[:rows], self.encoder_weight, self.bias))
 
         def product() -> None:
