@@ -28,7 +28,7 @@ def view(sites: tuple[str, str], settings: TrainConfig) -> View:
 
 def nearness(sites: tuple[str, str], **changes: Any) -> float:
     """The mean cosine of a feature's direction and the token that is nearest to it."""
-    found = view(sites, config(d_dict=500, **changes))
+    found = view(sites, config(**{"d_dict": 500, "variant": "batch_topk", **changes}))
     weights = found.initial()
     x = found.pair(next(SOURCE.batches([*sites], 2000, seed=1)))[0]
     inner = x - weights["b_dec"] if sites[0] == sites[1] else x - x.mean(0)
@@ -42,10 +42,12 @@ def test_only_short_runs_of_autoencoders_begin_near_tokens() -> None:
     short, long = 60_000, 200_000
     assert nearness(RESID, tokens=short) > nearness(RESID, tokens=long) + 0.03
     assert nearness(MLP, tokens=short) == pytest.approx(nearness(MLP, tokens=long))
+    topk = nearness(RESID, tokens=short, variant="topk")
+    assert topk == pytest.approx(nearness(RESID, tokens=long))
 
 
 def test_the_directions_have_unit_norm_and_those_of_a_shard_are_those_of_the_whole() -> None:
-    found = view(RESID, config(d_dict=500))
+    found = view(RESID, config(d_dict=500, variant="batch_topk"))
     whole, part = found.initial(), found.initial(slice(250, 500))
     torch.testing.assert_close(whole["W_enc"].norm(dim=1), torch.ones(500))
     assert torch.equal(whole["W_enc"], whole["W_dec"])

@@ -133,6 +133,8 @@ class Variant(ABC):
     """The default weight of the auxiliary loss."""
     half: ClassVar[bool] = False
     """Whether it knows an encoder whose product is made in bf16."""
+    near_tokens: ClassVar[bool] = False
+    """Whether short trainings of autoencoders begin near tokens (`TrainConfig.from_data`)."""
 
     def __init__(self, shape: DictionaryConfig, options: Any, num_steps: int) -> None:
         self.shape, self.options, self.num_steps = shape, options, num_steps

@@ -32,6 +32,7 @@ class BatchTopK(Variant):
     """Rows share their slots: one that needs more takes them from one that needs fewer."""
 
     name: ClassVar[str] = "batch_topk"
+    near_tokens: ClassVar[bool] = True
     half: ClassVar[bool] = True
 
     def __init__(self, shape: DictionaryConfig, options: Any, num_steps: int) -> None:

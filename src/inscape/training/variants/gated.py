@@ -36,6 +36,7 @@ class Gated(Penalised):
     """The penalty on the gate does not shrink the magnitudes."""
 
     name: ClassVar[str] = "gated"
+    near_tokens: ClassVar[bool] = True
 
     def initial(self, weights: Weights, scale: float) -> dict[str, Tensor]:
         """Gate and magnitude alike."""

@@ -77,6 +77,7 @@ class JumpReLU(Variant):
     """Active above the feature's own threshold."""
 
     name: ClassVar[str] = "jumprelu"
+    near_tokens: ClassVar[bool] = True
     half: ClassVar[bool] = True
     Options: ClassVar[type[Config]] = JumpReLUOptions  # type: ignore[assignment]
     beta1: ClassVar[float] = 0.0

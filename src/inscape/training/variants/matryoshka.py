@@ -35,6 +35,7 @@ class Matryoshka(BatchTopK):
     """General features come first, and special ones do not take their place."""
 
     name: ClassVar[str] = "matryoshka"
+    near_tokens: ClassVar[bool] = False  # not measured
     Options: ClassVar[type[Config]] = MatryoshkaOptions  # type: ignore[assignment]
 
     def __init__(self, shape: DictionaryConfig, options: Any, num_steps: int) -> None:

@@ -75,6 +75,7 @@ class ReLU(Penalised):
     """Every positive pre-activation is active."""
 
     name: ClassVar[str] = "relu"
+    near_tokens: ClassVar[bool] = True
 
     @property
     def unit_decoder(self) -> bool:
