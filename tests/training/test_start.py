@@ -42,6 +42,8 @@ def test_only_short_runs_of_autoencoders_begin_near_tokens() -> None:
     short, long = 60_000, 200_000
     assert nearness(RESID, tokens=short) > nearness(RESID, tokens=long) + 0.03
     assert nearness(MLP, tokens=short) == pytest.approx(nearness(MLP, tokens=long))
+    tiny = nearness(RESID, tokens=10_000)
+    assert tiny == pytest.approx(nearness(RESID, tokens=long))
     topk = nearness(RESID, tokens=short, variant="topk")
     assert topk == pytest.approx(nearness(RESID, tokens=long))
 
