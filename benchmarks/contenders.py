@@ -66,8 +66,9 @@ def ours(
         pre = sample @ weights["W_enc"].T
         # As many features fire as are aimed at: as in most of a run, whose start is a tenth of it.
         few = float(pre.flatten().kthvalue(pre.numel() - setting.k * len(sample)).values)
-        first = trainer.variant.started(pre)["threshold"]
-        trainer.weights["threshold"].fill_(first if start else few)
+        first = trainer.variant.started(pre)  # nothing where few features are asked for
+        if not start or first:
+            trainer.weights["threshold"].fill_(first["threshold"] if start else few)
 
     def step(x: Tensor) -> None:
         trainer.silent_tokens[: setting.num_dead] = 10**12
