@@ -264,6 +264,9 @@ def test_a_half_written_shard_is_named_and_made_again(
     train = ("train", shard.parent, "--site", "resid_post.1", "--out", tmp_path / "d")
     assert "shard-00000.safetensors" in refused(*train)
     assert "every shard is broken" in refused(*train, "--skip-corrupt")
+    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # as long as it was
+    assert "shard-00000.safetensors differs from its checksum" in refused(*train)
+    shard.write_bytes(whole[: len(whole) // 2])
     build = ["build", str(tiny_model), "--text", str(text), "--out", str(copy), *SMALL]
     assert shell.main(build) == 0
     assert shard.read_bytes() == whole

@@ -18,7 +18,8 @@ def stored(
     from inscape.core import InputError
     from inscape.model import Model
 
-    store = ActivationStore.open(source, skip_corrupt=skip_corrupt)
+    # What differs from its checksum is named, not trained on: one process reads for that.
+    store = ActivationStore.open(source, verify=told, skip_corrupt=skip_corrupt)
     if store.skipped and told:
         note(f"left out of {source}: {', '.join(store.skipped)}")
     if held_out != (model is not None):
