@@ -71,8 +71,9 @@ def on_card(setting: Setting, run: Run, *, device: str = "cuda", rounds: int = R
         f"a TopK step on a card, d {setting.d_model}, {setting.d_dict} features, product in {kind}",
         tuple(checks),
         samples=f"{rounds} rounds after {WARM}; batch {setting.batch}, k {setting.k}, "
-        f"{setting.num_dead} dead features; memory after {STEPS} steps", detail=detail,
-    )  # fmt: skip
+        f"{setting.num_dead} dead features; memory after {STEPS} steps",
+        detail=detail,
+    )
 
 
 def _of(name: str, setting: Setting, seconds: np.ndarray, held: float) -> list[Check]:

@@ -45,18 +45,32 @@ Step = Callable[[Tensor], None]
 
 
 def ours(
-    setting: Setting, variant: str = "topk", *, start: bool = False, device: str = "cpu",
+    setting: Setting,
+    variant: str = "topk",
+    *,
+    start: bool = False,
+    device: str = "cpu",
     **settings: Any,
-) -> Step:  # fmt: skip
+) -> Step:
     """inscape; a JumpReLU dictionary as it is at `start`, or where it fires as is aimed at."""
     shape = DictionaryConfig(
-        site_in="resid_post.0", site_out="resid_post.0", d_in=setting.d_model,
-        d_out=setting.d_model, d_dict=setting.d_dict, k=setting.k, subtract_b_dec=True,
-    )  # fmt: skip
+        site_in="resid_post.0",
+        site_out="resid_post.0",
+        d_in=setting.d_model,
+        d_out=setting.d_model,
+        d_dict=setting.d_dict,
+        k=setting.k,
+        subtract_b_dec=True,
+    )
     config = TrainConfig(
-        d_dict=setting.d_dict, k=setting.k, batch_size=setting.batch, variant=variant,
-        tokens=1000 * setting.batch, dead_tokens=10**12, **settings,
-    )  # fmt: skip
+        d_dict=setting.d_dict,
+        k=setting.k,
+        batch_size=setting.batch,
+        variant=variant,
+        tokens=1000 * setting.batch,
+        dead_tokens=10**12,
+        **settings,
+    )
     sample = torch.randn(64, setting.d_model)
     weights = initial_weights(shape, sample=sample, target_mean=sample.mean(0), seed=0)
     weights["W_enc"][: setting.num_dead] *= FAINT
@@ -137,9 +151,12 @@ def saelens(
     def step(x: Tensor) -> None:
         with torch.autocast(kind, torch.bfloat16, enabled=low):
             given = TrainStepInput(
-                sae_in=x, dead_neuron_mask=dead, coefficients=coefficients, n_training_steps=1,
+                sae_in=x,
+                dead_neuron_mask=dead,
+                coefficients=coefficients,
+                n_training_steps=1,
                 is_logging_step=False,
-            )  # fmt: skip
+            )
             loss = made.training_forward_pass(step_input=given).loss
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(made.parameters(), 1.0)
@@ -156,9 +173,13 @@ def dictionary_learning(
     from dictionary_learning.trainers import batch_top_k, jumprelu, top_k
 
     size: dict[str, Any] = {
-        "steps": 100_000, "activation_dim": setting.d_model, "dict_size": setting.d_dict,
-        "layer": 0, "lm_name": "none", "device": device,
-    }  # fmt: skip
+        "steps": 100_000,
+        "activation_dim": setting.d_model,
+        "dict_size": setting.d_dict,
+        "layer": 0,
+        "lm_name": "none",
+        "device": device,
+    }
     trainer: Any
     if variant == "topk":
         trainer = top_k.TopKTrainer(**size, k=setting.k)

@@ -22,12 +22,7 @@ from inscape.activations import harvest
 from inscape.benchmark import Benchmark, DictionaryFeatures, Row
 from inscape.benchmark.matching import match_concepts
 from inscape.benchmark.run import concepts, cross_form
-from inscape.benchmark.scored import (
-    BENCHMARK_SEED,
-    benchmark_documents,
-    encode,
-    run_documents,
-)
+from inscape.benchmark.scored import BENCHMARK_SEED, benchmark_documents, encode, run_documents
 from inscape.core import track
 from inscape.dictionary import Dictionary
 from inscape.microworld import corpus, open_model, write_corpus
@@ -54,8 +49,8 @@ def grid(model: Model, folder: Path, seed: int) -> Iterator[Dictionary]:
         name = f"resid{layer}-x{expansion}-k{k}" + "-whitened" * whiten
         place = folder / "dictionaries" / name
         config = TrainConfig(
-            d_dict=expansion * model.d_model, k=k, tokens=TRAIN_TOKENS, seed=seed, whiten=whiten,
-        )  # fmt: skip
+            d_dict=expansion * model.d_model, k=k, tokens=TRAIN_TOKENS, seed=seed, whiten=whiten
+        )
         site = f"resid_post.{layer}"
         yield train(store, site, site, place, config, name=name)
 
@@ -74,9 +69,7 @@ def chosen(run: Run) -> tuple[Benchmark, dict[str, float]]:
         found = match_concepts(scored, encode(scored, DictionaryFeatures(dictionary)))
         means[dictionary.name] = sum(m.selection_f1 for m in found) / max(len(found), 1)
     best = max(made, key=lambda dictionary: means[dictionary.name])
-    bench = Benchmark(
-        model, DictionaryFeatures(best), best.d_dict, best.config.k, seed=run.seed
-    )  # fmt: skip
+    bench = Benchmark(model, DictionaryFeatures(best), best.d_dict, best.config.k, seed=run.seed)
     return bench, means
 
 

@@ -50,9 +50,13 @@ def against_transformers(run: Run) -> Row:
             out = Path(place) / f"store-{number}"
             began = time.perf_counter()
             harvest(
-                model, ids[:, 1:].tolist(), [f"resid_post.{layer}"], out, context=CONTEXT,
+                model,
+                ids[:, 1:].tolist(),
+                [f"resid_post.{layer}"],
+                out,
+                context=CONTEXT,
                 batch_tokens=BATCH * CONTEXT,
-            )  # fmt: skip
+            )
             ended = time.perf_counter()
             _plain(module, ids, layer)
             if number >= WARM:
@@ -63,14 +67,16 @@ def against_transformers(run: Run) -> Row:
     figure, interval = ratio(theirs, ours, run.seed)
     tokens = ROWS * CONTEXT
     return Row(
-        "harvest-gpt2", "harvest to the middle layer of a GPT-2-shaped model, tokens per second",
+        "harvest-gpt2",
+        "harvest to the middle layer of a GPT-2-shaped model, tokens per second",
         (
             Check("inscape / transformers with early stop", figure, "≥ 0.95", interval),
             Check("inscape, tokens per second", tokens / float(np.median(ours)), ""),
         ),
         samples=f"{LAYERS} layers, width {WIDTH}, {ROWS} rows of {CONTEXT} tokens, {BATCH} at a "
-        f"time; {ROUNDS} rounds after {WARM}; {torch.get_num_threads()} threads", seed=run.seed,
-    )  # fmt: skip
+        f"time; {ROUNDS} rounds after {WARM}; {torch.get_num_threads()} threads",
+        seed=run.seed,
+    )
 
 
 def _module(folder: Path, seed: int) -> Any:
@@ -86,9 +92,14 @@ def gpt2(width: int, *, layers: int, seed: int) -> Any:
     """A model of GPT-2's shape with random weights, that reads CONTEXT tokens."""
     torch.manual_seed(seed)
     config = GPT2Config(
-        n_layer=layers, n_embd=width, n_head=max(1, width // 64), n_positions=CONTEXT,
-        vocab_size=8192, bos_token_id=0, eos_token_id=1,
-    )  # fmt: skip
+        n_layer=layers,
+        n_embd=width,
+        n_head=max(1, width // 64),
+        n_positions=CONTEXT,
+        vocab_size=8192,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
     return GPT2LMHeadModel(config).eval()
 
 

@@ -19,9 +19,12 @@ def system(folder: Path) -> System:
     atlas = Atlas.open(folder / "atlas")
     residual = atlas.residual
     return System(
-        atlas.model, atlas.dictionary(residual), atlas.index(residual), atlas.transcoders(),
+        atlas.model,
+        atlas.dictionary(residual),
+        atlas.index(residual),
+        atlas.transcoders(),
         atlas.feature_label,
-    )  # fmt: skip
+    )
 
 
 def of_atlas(name: str) -> Measurement:

@@ -43,13 +43,22 @@ BAR = "≤ 0.2"
 def asked(variant: str, d_dict: int, batch: int) -> tuple[DictionaryConfig, TrainConfig]:
     """The dictionary and its training."""
     shape = DictionaryConfig(
-        site_in="resid_post.0", site_out="resid_post.0", d_in=D_MODEL, d_out=D_MODEL,
-        d_dict=d_dict, k=K, subtract_b_dec=True,
-    )  # fmt: skip
+        site_in="resid_post.0",
+        site_out="resid_post.0",
+        d_in=D_MODEL,
+        d_out=D_MODEL,
+        d_dict=d_dict,
+        k=K,
+        subtract_b_dec=True,
+    )
     config = TrainConfig(
-        d_dict=d_dict, k=K, batch_size=batch, variant=variant, tokens=1000 * batch,
+        d_dict=d_dict,
+        k=K,
+        batch_size=batch,
+        variant=variant,
+        tokens=1000 * batch,
         dead_tokens=10**12,
-    )  # fmt: skip
+    )
     return shape, config
 
 
@@ -120,8 +129,11 @@ def beside(variant: str, d_dict: int, batch: int, run: Run) -> Row:
             Check("time, off by a share of", abs(figure - 1), BAR),
             Check("memory, planned / measured", share, ""),
             Check("memory, off by a share of", abs(share - 1), BAR),
-            Check("memory with freed memory kept, planned / measured",
-                  kept["planned"] / kept["measured"], ""),
+            Check(
+                "memory with freed memory kept, planned / measured",
+                kept["planned"] / kept["measured"],
+                "",
+            ),
         ),
         samples=f"{ROUNDS} rounds of {STEPS} steps; batch {batch}, k {K}, "
         f"{DEAD_SHARE:.0%} dead features; {torch.get_num_threads()} threads",
@@ -134,7 +146,7 @@ def beside(variant: str, d_dict: int, batch: int, run: Run) -> Row:
             "GB": {name: value / 1e9 for name, value in space.items()},
             "GB, kept": kept["measured"] / 1e9,
         },
-    )  # fmt: skip
+    )
 
 
 def _alone(what: str, *size: object) -> Any:

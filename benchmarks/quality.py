@@ -66,9 +66,13 @@ class World:
     def asked(self, variant: str, seed: int) -> TrainConfig:
         """Our training."""
         return TrainConfig(
-            d_dict=self.d_dict, k=self.k, tokens=self.tokens, batch_size=self.batch,
-            variant=variant, seed=seed,
-        )  # fmt: skip
+            d_dict=self.d_dict,
+            k=self.k,
+            tokens=self.tokens,
+            batch_size=self.batch,
+            variant=variant,
+            seed=seed,
+        )
 
 
 def microworld(folder: Path) -> World:
@@ -106,24 +110,32 @@ def beside(name: str, variant: str, run: Run) -> Row:
     watch = loss_watch(world.model, world.held_out, max_tokens=HELD_OUT)
     sample = next(store.batches([world.site], CALIBRATION, seed=run.seed + 1))[world.site]
     place = folder / f"{variant}-{run.seed}"
-    made = {"inscape": train(store, world.site, world.site, place,
-                             world.asked(variant, run.seed), name="ours")}  # fmt: skip
+    made = {
+        "inscape": train(
+            store, world.site, world.site, place, world.asked(variant, run.seed), name="ours"
+        )
+    }
     for peer in (one for one in PEERS if one in there()):
         made[peer] = PEERS[peer](store, world, variant, run.seed)
     detail = {who: watch.measure(at_l0(found, sample, world.k)) for who, found in made.items()}
     checks = []
     for who, found in detail.items():
-        checks += [Check(f"{who}, loss recovered", found["loss_recovered"], ""),
-                   Check(f"{who}, L0", found["l0"], "")]  # fmt: skip
+        checks += [
+            Check(f"{who}, loss recovered", found["loss_recovered"], ""),
+            Check(f"{who}, L0", found["l0"], ""),
+        ]
         if who != "inscape":
             less = detail["inscape"]["loss_recovered"] - found["loss_recovered"]
             checks.append(Check(f"inscape less {who}", less, "≥ 0"))
     return Row(
         f"quality-{name}-{variant}",
         f"loss recovered on held-out text, {variant}, {world.d_dict} features, k {world.k}",
-        tuple(checks), samples=f"{world.tokens} tokens of training at {world.site} of {name}, "
-        f"up to {HELD_OUT} held out", seed=run.seed, detail=detail,
-    )  # fmt: skip
+        tuple(checks),
+        samples=f"{world.tokens} tokens of training at {world.site} of {name}, "
+        f"up to {HELD_OUT} held out",
+        seed=run.seed,
+        detail=detail,
+    )
 
 
 def there() -> list[str]:
@@ -174,11 +186,12 @@ def saelens(store: ActivationStore, world: World, variant: str, seed: int) -> Di
         for group in adam.param_groups:
             group["lr"] = rate * _schedule(step, world.steps)
         given = TrainStepInput(
-            sae_in=x, dead_neuron_mask=silent >= DEAD * world.tokens,
+            sae_in=x,
+            dead_neuron_mask=silent >= DEAD * world.tokens,
             coefficients=dict.fromkeys(sae.get_coefficients(), _risen(step, world.steps)),
             n_training_steps=step,
             is_logging_step=False,
-        )  # fmt: skip
+        )
         out = sae.training_forward_pass(step_input=given)
         adam.zero_grad()
         torch.autograd.backward(out.loss)
@@ -186,15 +199,20 @@ def saelens(store: ActivationStore, world: World, variant: str, seed: int) -> Di
         adam.step()
         fired = _dense(out.feature_acts).abs().sum(0) > 0
         silent = torch.where(fired, 0, silent + len(x))
-    threshold = {"topk": None, "batch_topk": getattr(sae, "topk_threshold", None),
-                 "jumprelu": getattr(sae, "threshold", None)}[variant]  # fmt: skip
+    threshold = {
+        "topk": None,
+        "batch_topk": getattr(sae, "topk_threshold", None),
+        "jumprelu": getattr(sae, "threshold", None),
+    }[variant]
     norm = sae.W_dec.norm(dim=1)
     if not getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):
         norm = torch.ones_like(norm)
     weights = {
-        "W_enc": sae.W_enc.T * norm[:, None], "b_enc": sae.b_enc * norm,
-        "W_dec": sae.W_dec / norm[:, None], "b_dec": sae.b_dec,
-    }  # fmt: skip
+        "W_enc": sae.W_enc.T * norm[:, None],
+        "b_enc": sae.b_enc * norm,
+        "W_dec": sae.W_dec / norm[:, None],
+        "b_dec": sae.b_dec,
+    }
     return _finished(world, weights, threshold, scale)
 
 
@@ -205,11 +223,17 @@ def dictionary_learning(
     from dictionary_learning.trainers import batch_top_k, jumprelu, top_k
 
     asked: dict[str, Any] = {
-        "steps": world.steps, "activation_dim": world.model.d_model, "dict_size": world.d_dict,
-        "layer": 0, "lm_name": "none", "lr": world.asked(variant, seed).peak_lr,
-        "warmup_steps": round(WARMUP * world.steps), "seed": seed, "device": "cpu",
+        "steps": world.steps,
+        "activation_dim": world.model.d_model,
+        "dict_size": world.d_dict,
+        "layer": 0,
+        "lm_name": "none",
+        "lr": world.asked(variant, seed).peak_lr,
+        "warmup_steps": round(WARMUP * world.steps),
+        "seed": seed,
+        "device": "cpu",
         "decay_start": round((1 - DECAY) * world.steps),
-    }  # fmt: skip
+    }
     trainer: Any
     norm = world.model.d_model**0.5
     if variant == "jumprelu":
@@ -229,9 +253,11 @@ def dictionary_learning(
         weights = {"W_enc": ae.W_enc.T, "b_enc": ae.b_enc, "W_dec": ae.W_dec, "b_dec": ae.b_dec}
         return _finished(world, weights, ae.threshold, scale, subtract=ae.apply_b_dec_to_input)
     weights = {
-        "W_enc": ae.encoder.weight, "b_enc": ae.encoder.bias, "W_dec": ae.decoder.weight.T,
+        "W_enc": ae.encoder.weight,
+        "b_enc": ae.encoder.bias,
+        "W_dec": ae.decoder.weight.T,
         "b_dec": ae.b_dec,
-    }  # fmt: skip
+    }
     return _finished(world, weights, ae.threshold if variant != "topk" else None, scale)
 
 
@@ -269,9 +295,13 @@ def _dense(acts: Any) -> Tensor:
 
 
 def _finished(
-    world: World, weights: Mapping[str, Tensor], threshold: Any, scale: float,
-    *, subtract: bool = True,
-) -> Dictionary:  # fmt: skip
+    world: World,
+    weights: Mapping[str, Tensor],
+    threshold: Any,
+    scale: float,
+    *,
+    subtract: bool = True,
+) -> Dictionary:
     """As a dictionary that reads activations as they are."""
     own = {key: value.detach().float().contiguous().clone() for key, value in weights.items()}
     own["W_enc"] *= scale
@@ -281,10 +311,15 @@ def _finished(
         level = torch.as_tensor(threshold).detach().float()
         own["threshold"] = level.expand(world.d_dict).clone()
     config = DictionaryConfig(
-        site_in=world.site, site_out=world.site, d_in=world.model.d_model,
-        d_out=world.model.d_model, d_dict=world.d_dict, k=world.k, subtract_b_dec=subtract,
+        site_in=world.site,
+        site_out=world.site,
+        d_in=world.model.d_model,
+        d_out=world.model.d_model,
+        d_dict=world.d_dict,
+        k=world.k,
+        subtract_b_dec=subtract,
         kind="topk" if threshold is None else "threshold",
-    )  # fmt: skip
+    )
     return Dictionary(config, own)
 
 

@@ -92,10 +92,15 @@ def _lines(measured: Measured, origin: Origin) -> list[str]:
     seeds = ", ".join(map(str, measured.seeds)) or "–"
     last = (f"`{origin.command}`", seeds, origin.date, origin.machine)
     return [
-        _cells(f"{measured.name}: {f.name}", f.bar or "–", _figure(f, len(measured.rows)),
-               _verdict(f, len(measured.rows)), *last)
+        _cells(
+            f"{measured.name}: {f.name}",
+            f.bar or "–",
+            _figure(f, len(measured.rows)),
+            _verdict(f, len(measured.rows)),
+            *last,
+        )
         for f in measured.figures()
-    ]  # fmt: skip
+    ]
 
 
 def _figure(figure: Figure, num_rows: int) -> str:

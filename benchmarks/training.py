@@ -60,8 +60,11 @@ def against(setting: Setting, bars: Mapping[str, str], run: Run, *, variant: str
             made[key] = partial(contenders.named, key, setting, variant)
     found = times(made, setting, seed=run.seed)
     first = next(iter(found))
-    checks = [Check(f"{key}, seconds", float(np.median(found[key])), "")
-              for key in found if key.startswith("inscape")]  # fmt: skip
+    checks = [
+        Check(f"{key}, seconds", float(np.median(found[key])), "")
+        for key in found
+        if key.startswith("inscape")
+    ]
     for name in there:
         best = np.minimum(found[name], found[f"{name} autocast"])
         figure, interval = ratio(best, found[first], run.seed)
@@ -72,9 +75,11 @@ def against(setting: Setting, bars: Mapping[str, str], run: Run, *, variant: str
     return Row(
         f"train-{variant}-{setting.d_dict}",
         f"seconds of a step, {variant}, d {setting.d_model}, {setting.d_dict} features",
-        tuple(checks), samples=_samples(setting), seed=run.seed,
+        tuple(checks),
+        samples=_samples(setting),
+        seed=run.seed,
         detail={name: float(np.median(seconds)) for name, seconds in found.items()},
-    )  # fmt: skip
+    )
 
 
 def over_floor(setting: Setting, run: Run) -> Row:
@@ -89,9 +94,10 @@ def over_floor(setting: Setting, run: Run) -> Row:
         f"train-floor-{setting.d_dict}",
         f"a TopK step over the encoder's product in bf16, {setting.d_dict} features",
         (Check("step / product", figure, "≤ 2.2", interval),),
-        samples=_samples(setting), seed=run.seed,
+        samples=_samples(setting),
+        seed=run.seed,
         detail={name: float(np.median(seconds)) for name, seconds in found.items()},
-    )  # fmt: skip
+    )
 
 
 def memory(setting: Setting, run: Run) -> Row:
@@ -106,8 +112,10 @@ def memory(setting: Setting, run: Run) -> Row:
     return Row(
         f"train-memory-{setting.d_dict}",
         f"peak memory of TopK training, d {setting.d_model}, {setting.d_dict} features",
-        tuple(checks), samples=_samples(setting), seed=run.seed,
-    )  # fmt: skip
+        tuple(checks),
+        samples=_samples(setting),
+        seed=run.seed,
+    )
 
 
 def _samples(setting: Setting) -> str:
@@ -140,15 +148,21 @@ def half(run: Run) -> Row:
     left = {key: d.unexplained(fresh, fresh)[site] for key, d in made.items()}
     checks = [
         Check("chosen by both, of a trained dictionary", min(shares), "≥ 0.995"),
-        Check("chosen by both, of random activations", share(noise, weight,
-              torch.zeros(8192), 32), "≥ 0.995"),
+        Check(
+            "chosen by both, of random activations",
+            share(noise, weight, torch.zeros(8192), 32),
+            "≥ 0.995",
+        ),
         Check("FVU bf16 / fp32", left["bf16"] / left["fp32"], "≤ 1.005"),
-    ]  # fmt: skip
+    ]
     return Row(
-        "train-half", "the encoder's product in bf16 beside fp32: choice and final loss",
-        tuple(checks), samples=f"{HALF_TOKENS} tokens at {site}; 8,192 fresh tokens; "
-        "4,096 random rows, d 512", seed=run.seed, detail=left,
-    )  # fmt: skip
+        "train-half",
+        "the encoder's product in bf16 beside fp32: choice and final loss",
+        tuple(checks),
+        samples=f"{HALF_TOKENS} tokens at {site}; 8,192 fresh tokens; 4,096 random rows, d 512",
+        seed=run.seed,
+        detail=left,
+    )
 
 
 def sizes(run: Run, settings: Sequence[Setting] = SIZES) -> Row:
@@ -166,10 +180,11 @@ def sizes(run: Run, settings: Sequence[Setting] = SIZES) -> Row:
         name = f"d {setting.d_model}, {setting.d_dict} features"
         types.append(str(dtype).removeprefix("torch."))
         checks += [
-            Check(f"{name}, tokens per second",
-                  setting.batch / float(np.median(found["inscape"])), ""),
+            Check(
+                f"{name}, tokens per second", setting.batch / float(np.median(found["inscape"])), ""
+            ),
             Check(f"{name}, step / product", figure, "", interval),
-        ]  # fmt: skip
+        ]
         checks += [
             Check(f"{name}, {what}, tokens per second", speed, "")
             for what, speed in _trained(setting, run.seed).items()
@@ -177,13 +192,15 @@ def sizes(run: Run, settings: Sequence[Setting] = SIZES) -> Row:
     batches = ", ".join(str(setting.batch) for setting in settings)
     k = ", ".join(str(k) for k in dict.fromkeys(setting.k for setting in settings))
     return Row(
-        "train-sizes", "a TopK step beside the encoder's product, and whole trainings, by size",
+        "train-sizes",
+        "a TopK step beside the encoder's product, and whole trainings, by size",
         tuple(checks),
         samples=f"product in {', '.join(dict.fromkeys(types))}; 3 rounds after 1; batches "
         f"{batches}; k {k}, 5 % dead features; whole trainings: {STEPS} steps from a store of "
         f"{HELD} batches of a random GPT-2-shaped model of that width, none dead; "
-        f"{torch.get_num_threads()} threads", seed=run.seed,
-    )  # fmt: skip
+        f"{torch.get_num_threads()} threads",
+        seed=run.seed,
+    )
 
 
 def _trained(setting: Setting, seed: int) -> dict[str, float]:
@@ -195,9 +212,14 @@ def _trained(setting: Setting, seed: int) -> dict[str, float]:
     site = "resid_post.0"
     tokens = STEPS * setting.batch
     config = TrainConfig(
-        d_dict=setting.d_dict, k=setting.k, tokens=tokens, batch_size=setting.batch, seed=seed,
-        log_every=STEPS, dead_tokens=10**12,  # the window of so short a run would be one batch
-    )  # fmt: skip
+        d_dict=setting.d_dict,
+        k=setting.k,
+        tokens=tokens,
+        batch_size=setting.batch,
+        seed=seed,
+        log_every=STEPS,
+        dead_tokens=10**12,  # the window of so short a run would be one batch
+    )
     with tempfile.TemporaryDirectory() as place:
         model = Model.wrap(gpt2(setting.d_model, layers=2, seed=seed))
         store = harvest(model, documents, [site], Path(place) / "store", context=CONTEXT)
@@ -227,14 +249,16 @@ def end_to_end(run: Run) -> Row:
     steps = times({"inscape": partial(contenders.ours, setting, encoder="bf16")}, setting)
     alone = batch / float(np.median(steps["inscape"]))
     return Row(
-        "train-end-to-end", "tokens per second of a whole training from a store",
+        "train-end-to-end",
+        "tokens per second of a whole training from a store",
         (
             Check("tokens per second", float(np.median(found[1:])), ""),
             Check("of those of the steps alone", float(np.median(found[1:])) / alone, ""),
         ),
         samples=f"3 trainings after 1, of {tokens} tokens of the microworld, d "
-        f"{setting.d_model}, 8,192 features; steps with 5 % dead features", seed=run.seed,
-    )  # fmt: skip
+        f"{setting.d_model}, 8,192 features; steps with 5 % dead features",
+        seed=run.seed,
+    )
 
 
 def stored(folder: Path) -> tuple[ActivationStore, str]:

@@ -32,9 +32,14 @@ Made = Mapping[str, Callable[[], Step]]
 
 
 def times(
-    made: Made, setting: Setting, *, rounds: int = ROUNDS, warm: int = WARM, seed: int = 0,
+    made: Made,
+    setting: Setting,
+    *,
+    rounds: int = ROUNDS,
+    warm: int = WARM,
+    seed: int = 0,
     device: str = "cpu",
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Seconds of a step by contender, [rounds] each, taken in turn on the same batches.
 
     One that the memory of a card does not hold beside the others is left out.
@@ -102,8 +107,11 @@ def peak(name: str, setting: Setting, steps: int, *, device: str = "cpu") -> int
     size = (setting.d_model, setting.d_dict, setting.k, setting.batch)
     made = subprocess.run(
         [sys.executable, "-m", "benchmarks.turns", name, str(steps), device, *map(str, size)],
-        capture_output=True, text=True, check=True, env=os.environ,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+    )
     return int(made.stdout.split()[-1])
 
 

@@ -37,9 +37,13 @@ class _There(Tensor):
     @staticmethod
     def __new__(cls, held: Tensor) -> _There:
         found: _There = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, held.shape, strides=held.stride(), storage_offset=held.storage_offset(),
-            dtype=held.dtype, device=CARD,
-        )  # fmt: skip
+            cls,
+            held.shape,
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            device=CARD,
+        )
         found.held = held
         return found
 

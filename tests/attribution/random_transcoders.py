@@ -11,9 +11,16 @@ TOKENS = [1, 5, 9, 20, 33, 7, 9]
 
 
 def random_dictionary(
-    site_in: str, site_out: str, *, d: int, d_dict: int = 64, k: int = 4, seed: int = 0,
-    kind: str = "topk", skip: bool = False,
-) -> Dictionary:  # fmt: skip
+    site_in: str,
+    site_out: str,
+    *,
+    d: int,
+    d_dict: int = 64,
+    k: int = 4,
+    seed: int = 0,
+    kind: str = "topk",
+    skip: bool = False,
+) -> Dictionary:
     """Gaussian weights and biases, large enough that each matters."""
     generator = torch.Generator().manual_seed(seed)
 

@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 
 from inscape.attribution.graph import Edges
-from inscape.attribution.influence import (
-    influence,
-    normalised,
-    prune,
-    ranks,
-    scores,
-    smallest_set,
-)
+from inscape.attribution.influence import influence, normalised, prune, ranks, scores, smallest_set
 
 
 def edges_of(*triples: tuple[int, int, float]) -> Edges:

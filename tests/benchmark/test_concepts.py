@@ -54,8 +54,9 @@ def test_each_concept_is_found_in_the_dictionary_that_has_it(truth: Truth) -> No
         {"one": index(truth, noise, half), "two": index(truth, lies, noise, dna)}, truth, CONCEPTS
     )
     assert [(c.name, c.dictionary, c.match.feature) for c in found] == [
-        ("dna", "two", 2), ("deception", "two", 0),
-    ]  # fmt: skip
+        ("dna", "two", 2),
+        ("deception", "two", 0),
+    ]
     assert all(c.match.f1 == c.match.auroc == 1 for c in found)
     assert all(c.match.num_positives > 5 for c in found)
     assert found[0].to_json()["dictionary"] == "two"

@@ -85,8 +85,10 @@ def test_the_row_of_the_card(tmp_path: Path) -> None:
     assert row.checks[0].bar == "≤ 2"
     assert "product in float32" in row.title
     assert set(row.detail) == {
-        "inscape", "product", *(way for name in there for way in card.WAYS[name])
-    }  # fmt: skip
+        "inscape",
+        "product",
+        *(way for name in there for way in card.WAYS[name]),
+    }
     speed = TINY.batch / row.detail["inscape"]
     assert figures["inscape, tokens per second"] == pytest.approx(speed)
     if not torch.cuda.is_available():

@@ -55,14 +55,20 @@ def test_a_row_is_a_line_of_json(run: Callable[..., list[Any]]) -> None:
         "bar": {"a | b": "≥ 0.2", "beside": ""},
         "measured": {
             "a | b": {
-                "figure": 0.2, "low": 0.1, "high": 0.3, "by_seed": {"1": 0.1, "2": 0.2, "3": 0.3},
+                "figure": 0.2,
+                "low": 0.1,
+                "high": 0.3,
+                "by_seed": {"1": 0.1, "2": 0.2, "3": 0.3},
             },
             "beside": {
-                "figure": 7.0, "low": 7.0, "high": 7.0, "by_seed": {"1": 7.0, "2": 7.0, "3": 7.0},
+                "figure": 7.0,
+                "low": 7.0,
+                "high": 7.0,
+                "by_seed": {"1": 7.0, "2": 7.0, "3": 7.0},
             },
         },
         "holds": False,
-    }  # fmt: skip
+    }
     assert speed["holds"]
     assert speed["measured"] == {
         "ratio": {"figure": 1.5, "low": 1.0, "high": 2.0, "by_seed": {}},
@@ -73,8 +79,9 @@ def test_a_row_is_a_line_of_json(run: Callable[..., list[Any]]) -> None:
 def test_a_row_holds_if_every_seed_holds_every_bar(run: Callable[..., list[Any]]) -> None:
     assert [line["holds"] for line in run("--only", "depth", "--seeds", "2", "3")] == [True]
     assert [line["holds"] for line in run("--only", "depth", "--seeds", "1", "3")] == [False]
-    nan = Measured("x", {1: row("x", Check("y", 1.0, "≥ 0")),
-                         2: row("x", Check("y", float("nan"), "≥ 0"))})  # fmt: skip
+    nan = Measured(
+        "x", {1: row("x", Check("y", 1.0, "≥ 0")), 2: row("x", Check("y", float("nan"), "≥ 0"))}
+    )
     assert not nan.holds
     assert nan.to_json()["measured"]["y"]["figure"] is None
 
@@ -95,16 +102,30 @@ def test_the_table_keeps_other_rows_and_what_is_written_by_hand(
     block = text.split(table.BEGIN)[1].split(table.END)[0].splitlines()
     cells = [line.strip("| ").split(" | ") for line in block if line.startswith("| depth: ")]
     assert [line[:6] for line in cells] == [
-        ["depth: a \\| b", "≥ 0.2", "0.3", "holds",
-         "`python -m benchmarks.figures --only depth --seeds 3`", "3"],
-        ["depth: beside", "–", "7", "reported",
-         "`python -m benchmarks.figures --only depth --seeds 3`", "3"],
-    ]  # fmt: skip
+        [
+            "depth: a \\| b",
+            "≥ 0.2",
+            "0.3",
+            "holds",
+            "`python -m benchmarks.figures --only depth --seeds 3`",
+            "3",
+        ],
+        [
+            "depth: beside",
+            "–",
+            "7",
+            "reported",
+            "`python -m benchmarks.figures --only depth --seeds 3`",
+            "3",
+        ],
+    ]
     assert [line for line in block if line.startswith("| speed: ")] == speed
     assert block.count(elder) == 1
     assert block[-3:] == [
-        "- depth: about depth; 3 things", "- speed: about speed; 3 things", "- elder: a thing",
-    ]  # fmt: skip
+        "- depth: about depth; 3 things",
+        "- speed: about speed; 3 things",
+        "- elder: a thing",
+    ]
 
 
 def test_the_table_tells_median_range_and_how_many_seeds_hold(

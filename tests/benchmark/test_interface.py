@@ -70,9 +70,13 @@ def test_a_dictionary_of_saelens_has_the_figures_of_ours(
     weights = {**ours.weights, "W_enc": ours.W_enc.T.contiguous()}
     save_file(weights, tmp_path / "sae_weights.safetensors")
     config = {
-        "architecture": "topk", "d_in": 128, "d_sae": 96, "k": K, "apply_b_dec_to_input": True,
+        "architecture": "topk",
+        "d_in": 128,
+        "d_sae": 96,
+        "k": K,
+        "apply_b_dec_to_input": True,
         "metadata": {"hook_name": "blocks.1.hook_resid_post", "sae_lens_version": "6.0.0"},
-    }  # fmt: skip
+    }
     (tmp_path / "cfg.json").write_text(json.dumps(config))
     foreign = Foreign(tmp_path)
     both = [
@@ -113,8 +117,10 @@ def test_signed_units_are_two_features() -> None:
     values = torch.tensor([[1.0, -2.0], [0.0, 3.0]])
     rows, features, found = signed_entries(values)
     assert list(zip(rows.tolist(), features.tolist(), found.tolist(), strict=True)) == [
-        (0, 0, 1.0), (0, 3, 2.0), (1, 1, 3.0),
-    ]  # fmt: skip
+        (0, 0, 1.0),
+        (0, 3, 2.0),
+        (1, 1, 3.0),
+    ]
     assert signed_direction(torch.eye(2), 3).tolist() == [0, -1]
 
 

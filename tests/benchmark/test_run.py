@@ -67,21 +67,38 @@ def test_a_feature_is_called_after_the_concept_that_it_tells(bench: Benchmark) -
 
 
 def score(name: str, kind: str, verdict: str, blamed: tuple[str, ...], hits: int) -> FaultScore:
-    shares = {"features": Share(hits, 10), "leave one token out": Share(1, 10),
-              "input × gradient": Share(0, 10)}  # fmt: skip
+    shares = {
+        "features": Share(hits, 10),
+        "leave one token out": Share(1, 10),
+        "input × gradient": Share(0, 10),
+    }
     after = {"held-out failures": Share(hits, 10)}
     return FaultScore(
-        name=name, kind=kind, mechanism="outvoted", verdict=verdict, concept="eel",
-        blamed=blamed, shown=Share(10, 10), twins=Share(10, 10), trigger=shares, chance=0.1,
-        before=after, after=after, random=Share(0, 10), baselines=(), num_features=2,
-    )  # fmt: skip
+        name=name,
+        kind=kind,
+        mechanism="outvoted",
+        verdict=verdict,
+        concept="eel",
+        blamed=blamed,
+        shown=Share(10, 10),
+        twins=Share(10, 10),
+        trigger=shares,
+        chance=0.1,
+        before=after,
+        after=after,
+        random=Share(0, 10),
+        baselines=(),
+        num_features=2,
+    )
 
 
 def test_verdicts_count_by_fault_and_repairs_by_prompt() -> None:
-    made = row([
-        score("a", "edit", "outvoted", ("eel", "dna"), 9),
-        score("b", "soft", "undecided", ("dna", "eel"), 5),
-    ])  # fmt: skip
+    made = row(
+        [
+            score("a", "edit", "outvoted", ("eel", "dna"), 9),
+            score("b", "soft", "undecided", ("dna", "eel"), 5),
+        ]
+    )
     figures = {check.name: check.figure for check in made.checks}
     assert figures["trigger token, features"] == 0.7
     assert figures["responsible concept"] == 0.5
@@ -102,10 +119,14 @@ def test_a_fault_is_scored_with_and_without_rivals(bench: Benchmark, name: str) 
     )
     whole = fault(name)
     some = replace(
-        whole, selection=whole.selection[:6], held_out=whole.held_out[:4],
-        rivals_selection=whole.rivals_selection[:3], rivals_held_out=whole.rivals_held_out[:3],
-        others_selection=whole.others_selection[:3], others_held_out=whole.others_held_out[:3],
-    )  # fmt: skip
+        whole,
+        selection=whole.selection[:6],
+        held_out=whole.held_out[:4],
+        rivals_selection=whole.rivals_selection[:3],
+        rivals_held_out=whole.rivals_held_out[:3],
+        others_selection=whole.others_selection[:3],
+        others_held_out=whole.others_held_out[:3],
+    )
     found = score_fault(system, some, concept_of=lambda dictionary, feature: f"c{feature}")
     assert found.shown.value > 0.5
     assert found.twins == Share(10, 10)

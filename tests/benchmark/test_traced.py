@@ -52,13 +52,16 @@ def begin(model: Model) -> int:
 def late(graph: Graph, begin: int, *, kept: bool) -> int:
     """The most active feature node after the mention that the pruned graph keeps, or leaves out."""
     inside = [
-        i for i, n in enumerate(graph.nodes)
-        if n.kind == "feature" and n.position >= begin and bool(graph.kept_nodes[i]) is kept
+        i
+        for i, n in enumerate(graph.nodes)
+        if n.kind == "feature"
+        and n.position >= begin
+        and bool(graph.kept_nodes[i]) is kept
         and not any(
             m.kind == "feature" and (m.layer, m.feature) == (n.layer, n.feature) and m is not n
             for m in graph.nodes
         )
-    ]  # fmt: skip
+    ]
     return max(inside, key=lambda i: graph.nodes[i].activation)
 
 

@@ -92,13 +92,19 @@ def test_what_cannot_be_joined_is_one_line(
         "--model with --beside": (*both, "--model", tiny_model),
         f"--beside does not apply to {atlas}": ("train", atlas, "--beside", chat),
         f"--beside does not apply to {text}": (
-            "train", text, "--beside", chat, *out, "--model", tiny_model,
+            "train",
+            text,
+            "--beside",
+            chat,
+            *out,
+            "--model",
+            tiny_model,
         ),
         f"{text.parent} is not an activations": ("train", base, "--beside", text.parent, *out),
         "base and short hold different tokens": (*both, "--beside", short),
         "is of none of the stores": (*both, "--site", "resid_post.1"),
         "no site is one of mlp_in.*": (*both, "--site", "mlp_in.*"),
-    }  # fmt: skip
+    }
     for message, command in refusals.items():
         code, printed, lines = run(*command)
         assert (code, printed, len(lines)) == (2, "", 1), lines

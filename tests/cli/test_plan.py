@@ -13,8 +13,18 @@ from inscape.cli import main as shell
 from inscape.training import Rates
 from inscape.training.rates import UNITS
 
-SIZE = ["--d-model", "64", "--d-dict", "4096", "--k", "16", "--batch-size", "256",
-        "--tokens", "1e6"]  # fmt: skip
+SIZE = [
+    "--d-model",
+    "64",
+    "--d-dict",
+    "4096",
+    "--k",
+    "16",
+    "--batch-size",
+    "256",
+    "--tokens",
+    "1e6",
+]
 
 
 @pytest.fixture
@@ -101,8 +111,22 @@ def test_the_network_between_processes_is_measured(
 
 
 def test_whether_it_fits_and_how_it_would(rates: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    large = ["--d-model", "8192", "--d-dict", 1 << 25, "--k", "64", "--batch-size", "8192",
-             "--tokens", "1e9", "--variant", "batch_topk", "--rates", rates]  # fmt: skip
+    large = [
+        "--d-model",
+        "8192",
+        "--d-dict",
+        1 << 25,
+        "--k",
+        "64",
+        "--batch-size",
+        "8192",
+        "--tokens",
+        "1e9",
+        "--variant",
+        "batch_topk",
+        "--rates",
+        rates,
+    ]
     shown, _ = planned(capsys, *large, "--processes", 64, "--feature-shards", 8, "--limit", 80)
     assert "does not fit into 80 GB; the least is" in shown
     shown, _ = planned(capsys, *SIZE, "--rates", rates, "--limit", "80")

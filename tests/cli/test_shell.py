@@ -170,8 +170,12 @@ def best_of(code: list[str], times: int = 3) -> float:
         before = os.times()
         subprocess.run(code, capture_output=True, check=True)
         after = os.times()
-        taken.append(after.children_user + after.children_system
-                     - before.children_user - before.children_system)  # fmt: skip
+        taken.append(
+            after.children_user
+            + after.children_system
+            - before.children_user
+            - before.children_system
+        )
     return min(taken)
 
 

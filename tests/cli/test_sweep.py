@@ -14,8 +14,18 @@ from tests.cli.conftest import sentences
 from inscape.cli import main as shell
 from inscape.core import progress
 
-GRID = ["--variant", "topk,jumprelu", "--k", "2,4", "--d-dict", "48", "--tokens", "4096",
-        "--option", "jumprelu.threshold=0.01"]  # fmt: skip
+GRID = [
+    "--variant",
+    "topk,jumprelu",
+    "--k",
+    "2,4",
+    "--d-dict",
+    "48",
+    "--tokens",
+    "4096",
+    "--option",
+    "jumprelu.threshold=0.01",
+]
 
 
 @pytest.fixture
@@ -40,9 +50,13 @@ def bits(out: Path) -> dict[str, bytes]:
 
 
 def test_from_a_store_to_a_front_and_on_after_a_stop(
-    atlas: Path, tiny_model: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    atlas: Path,
+    tiny_model: Path,
+    held_out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     store = atlas / "activations" / "corpus"
     command = [
         store,
@@ -57,8 +71,11 @@ def test_from_a_store_to_a_front_and_on_after_a_stop(
     printed, _ = swept(capsys, *command, "--out", tmp_path / "whole", "--json")
     front = json.loads(printed)
     assert [(s["variant"], s["k"]) for s in front["settings"]] == [
-        ("topk", 2), ("topk", 4), ("jumprelu", 2), ("jumprelu", 4),
-    ]  # fmt: skip
+        ("topk", 2),
+        ("topk", 4),
+        ("jumprelu", 2),
+        ("jumprelu", 4),
+    ]
     assert any(s["optimal"] for s in front["settings"])
     assert front["settings"][0]["l0"] <= 2
     assert json.loads((tmp_path / "whole" / "front.json").read_text()) == front
@@ -82,9 +99,13 @@ def test_from_a_store_to_a_front_and_on_after_a_stop(
 
 
 def test_from_an_atlas_and_from_a_text(
-    atlas: Path, text: Path, tiny_model: Path, held_out: Path, tmp_path: Path,
+    atlas: Path,
+    text: Path,
+    tiny_model: Path,
+    held_out: Path,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     few = [
         "--k",
         "4",
@@ -121,9 +142,13 @@ def test_from_an_atlas_and_from_a_text(
     ],
 )
 def test_what_is_refused(
-    changes: list[str], said: str, atlas: Path, held_out: Path, tmp_path: Path,
+    changes: list[str],
+    said: str,
+    atlas: Path,
+    held_out: Path,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     command: list[Any] = [atlas, "--site", "resid_post.1", "--held-out", held_out]
     command += ["--out", tmp_path / "out", *GRID, *changes]
     printed, lines = swept(capsys, *command, code=2)
@@ -134,9 +159,12 @@ def test_what_is_refused(
 
 
 def test_a_store_needs_its_model_and_a_held_out_text_must_be_there(
-    atlas: Path, held_out: Path, tiny_model: Path, tmp_path: Path,
+    atlas: Path,
+    held_out: Path,
+    tiny_model: Path,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     store = atlas / "activations" / "corpus"
     command = [store, "--site", "resid_post.1", "--out", tmp_path / "out", *GRID, "--held-out"]
     _, lines = swept(capsys, *command, held_out, code=2)

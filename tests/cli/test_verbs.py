@@ -52,8 +52,11 @@ def test_transcoders_of_another_size(
 def test_what_is_said_of_several_dictionaries_is_set_apart(said: Any, atlas: Path) -> None:
     parts = said("label", atlas).split("\n\n")
     assert [part.split()[1].rpartition("/")[2] for part in parts] == [
-        "resid1", "mlp0", "mlp1", "mlp2"
-    ]  # fmt: skip
+        "resid1",
+        "mlp0",
+        "mlp1",
+        "mlp2",
+    ]
     assert "{" not in parts[0]
 
 
@@ -208,9 +211,13 @@ def test_a_dictionary_is_trained_on_a_text_without_a_store(
 
 
 def test_crosscoders_and_cross_layer_transcoders_are_trained(
-    said: Any, atlas: Path, tiny_model: Path, text: Path, tmp_path: Path,
+    said: Any,
+    atlas: Path,
+    tiny_model: Path,
+    text: Path,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     store = atlas / "activations" / "corpus"
     short = ("--k", 8, "--tokens", 12288, "--json")
     sites = ("--site", "mlp_in.*", "--to", "mlp_out.*")

@@ -66,10 +66,18 @@ def _dictionary(direction: torch.Tensor, generator: torch.Generator) -> Dictiona
     rows /= rows.norm(dim=1, keepdim=True)
     rows[PLANTED] = direction
     config = DictionaryConfig(
-        site_in=SITE, site_out=SITE, d_in=width, d_out=width, d_dict=D_DICT, k=8,
+        site_in=SITE,
+        site_out=SITE,
+        d_in=width,
+        d_out=width,
+        d_dict=D_DICT,
+        k=8,
         subtract_b_dec=True,
-    )  # fmt: skip
+    )
     weights = {
-        "W_enc": rows, "b_enc": torch.zeros(D_DICT), "W_dec": rows, "b_dec": torch.zeros(width),
-    }  # fmt: skip
+        "W_enc": rows,
+        "b_enc": torch.zeros(D_DICT),
+        "W_dec": rows,
+        "b_dec": torch.zeros(width),
+    }
     return Dictionary(config, weights, name="planted")

@@ -33,10 +33,13 @@ def test_logits_are_those_of_each_prompt_alone(fault: Planted) -> None:
 
 def test_the_planted_feature_is_found_proved_and_enough(fault: Planted) -> None:
     found = diagnose(
-        fault.model, [fault.dictionary], fault.failing[:6],
-        controls=fault.right[:6], judged_on={"others": fault.failing[6:], "right": fault.right[6:]},
+        fault.model,
+        [fault.dictionary],
+        fault.failing[:6],
+        controls=fault.right[:6],
+        judged_on={"others": fault.failing[6:], "right": fault.right[6:]},
         num_random=20,
-    )  # fmt: skip
+    )
     assert found.num_failures >= 5
     assert found.repair[0].feature == PLANTED
     assert found.mechanism == "outvoted"
@@ -132,8 +135,10 @@ def test_plain_baselines_find_the_trigger(fault: Planted) -> None:
     mean = torch.zeros(fault.model.d_model)
     found = baselines(fault.model, SITE, mean, fault.failing[:3], {"all": fault.failing[:3]})
     assert [b.name for b in found] == [
-        "leave one token out", "input × gradient", "the wrong answer's own direction",
-    ]  # fmt: skip
+        "leave one token out",
+        "input × gradient",
+        "the wrong answer's own direction",
+    ]
     assert all(b.after["all"].total == 3 for b in found)
     assert (
         found[2].after["all"].value > shares(fault.model, {"all": fault.failing[:3]})["all"].value

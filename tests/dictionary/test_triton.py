@@ -107,20 +107,22 @@ def test_adam_of_a_bias() -> None:
 
 @pytest.mark.parametrize(
     ("variant", "encoder"),
-    [("topk", "fp32"), ("topk", "bf16"), ("batch_topk", "fp32"), ("batch_topk", "bf16"),
-     ("matryoshka", "fp32"), ("jumprelu", "fp32"), ("gated", "fp32")],
-)  # fmt: skip
+    [
+        ("topk", "fp32"),
+        ("topk", "bf16"),
+        ("batch_topk", "fp32"),
+        ("batch_topk", "bf16"),
+        ("matryoshka", "fp32"),
+        ("jumprelu", "fp32"),
+        ("gated", "fp32"),
+    ],
+)
 def test_a_training_step_by_them(
     variant: str, encoder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whole steps, auxiliary loss included: by the Triton kernels, and by plain torch."""
     config = TrainConfig(
-        d_dict=20,
-        k=3,
-        tokens=24 * 20,
-        batch_size=24,
-        variant=variant,
-        encoder=encoder,
+        d_dict=20, k=3, tokens=24 * 20, batch_size=24, variant=variant, encoder=encoder
     )
     shape = DictionaryConfig(
         site_in="final", site_out="final", d_in=12, d_out=12, d_dict=20, k=3, subtract_b_dec=True
@@ -152,6 +154,12 @@ def test_plain_kernels_where_asked_for() -> None:
 
 def test_no_kernel_is_missing_from_the_check() -> None:
     source = Path(checks.__file__).read_text()
-    for name in ("decode", "value_gradients", "weight_gradients", "select_top", "select_above",
-                 "adam"):  # fmt: skip
+    for name in (
+        "decode",
+        "value_gradients",
+        "weight_gradients",
+        "select_top",
+        "select_above",
+        "adam",
+    ):
         assert f"gpu.{name}(" in source

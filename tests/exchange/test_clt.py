@@ -37,8 +37,11 @@ def write(folder: Path, *, threshold: bool = False, config: dict[str, Any] | Non
         if name.startswith("W_dec"):
             save_file({name: value}, folder / f"{name}.safetensors")
     for n in range(LAYERS):
-        own = {k: v for k, v in tensors(threshold).items()
-               if k.endswith(f"_{n}") and not k.startswith("W_dec")}  # fmt: skip
+        own = {
+            k: v
+            for k, v in tensors(threshold).items()
+            if k.endswith(f"_{n}") and not k.startswith("W_dec")
+        }
         save_file(own, folder / f"W_enc_{n}.safetensors")
     settings = {"model_name": "some/model", "model_kind": "cross_layer_transcoder", **HOOKS}
     lines = [f"{key}: {value}" for key, value in {**settings, **(config or {})}.items()]
@@ -126,8 +129,10 @@ def test_the_hooks_beside_layer_files_count(tmp_path: Path) -> None:
     torch.testing.assert_close(import_dictionary(source)(x), halved(x)[1], atol=1e-4, rtol=1e-4)
     assert "import its 1 files one by one" in refused(source.parent)
     config = source.parent / "config.yaml"
-    config.write_text("model_kind: transcoder_set\nfeature_input_hook: mlp.hook_in\n"
-                      "feature_output_hook: mlp.hook_out\n")  # fmt: skip
+    config.write_text(
+        "model_kind: transcoder_set\nfeature_input_hook: mlp.hook_in\n"
+        "feature_output_hook: mlp.hook_out\n"
+    )
     found = import_dictionary(source).config
     assert (found.site_in, found.site_out) == MLP
     config.write_text(config.read_text().replace("mlp.hook_in", "hook_resid_mid"))

@@ -59,17 +59,27 @@ def saelens(
         transcoder = "transcoder" in architecture
         metadata = {"sae_lens_version": "6.5.0", "hook_name": "blocks.3.hook_resid_post"}
         if transcoder:
-            metadata |= {"hook_name": "blocks.3.ln2.hook_normalized",
-                         "hook_name_out": "blocks.3.hook_mlp_out"}  # fmt: skip
+            metadata |= {
+                "hook_name": "blocks.3.ln2.hook_normalized",
+                "hook_name_out": "blocks.3.hook_mlp_out",
+            }
         settings = {
-            "architecture": architecture, "d_in": D, "d_sae": M, "dtype": "float32",
-            "device": "cuda", "apply_b_dec_to_input": not transcoder,
-            "normalize_activations": "none", "reshape_activations": "none",
-            "metadata": metadata, **({"d_out": D} if transcoder else {}), **(cfg or {}),
-        }  # fmt: skip
+            "architecture": architecture,
+            "d_in": D,
+            "d_sae": M,
+            "dtype": "float32",
+            "device": "cuda",
+            "apply_b_dec_to_input": not transcoder,
+            "normalize_activations": "none",
+            "reshape_activations": "none",
+            "metadata": metadata,
+            **({"d_out": D} if transcoder else {}),
+            **(cfg or {}),
+        }
         (folder / "cfg.json").write_text(json.dumps(settings))
-        save_file({k: v.contiguous() for k, v in tensors.items()},
-                  folder / "sae_weights.safetensors")  # fmt: skip
+        save_file(
+            {k: v.contiguous() for k, v in tensors.items()}, folder / "sae_weights.safetensors"
+        )
         return folder
 
     return write
@@ -131,13 +141,23 @@ def old_saelens(folder: Path) -> Path:
     """Version 5: a TopK told by its activation function."""
     folder.mkdir()
     settings = {
-        "architecture": "standard", "d_in": D, "d_sae": M, "dtype": "torch.float32",
-        "hook_point": "blocks.3.hook_resid_post", "hook_layer": 3, "hook_head_index": None,
-        "model_name": "gpt2", "prepend_bos": True, "context_size": 128, "dataset_path": "x",
-        "activation_fn_str": "topk", "activation_fn_kwargs": {"k": K},
-        "normalize_activations": False, "sae_lens_training_version": "3.12",
+        "architecture": "standard",
+        "d_in": D,
+        "d_sae": M,
+        "dtype": "torch.float32",
+        "hook_point": "blocks.3.hook_resid_post",
+        "hook_layer": 3,
+        "hook_head_index": None,
+        "model_name": "gpt2",
+        "prepend_bos": True,
+        "context_size": 128,
+        "dataset_path": "x",
+        "activation_fn_str": "topk",
+        "activation_fn_kwargs": {"k": K},
+        "normalize_activations": False,
+        "sae_lens_training_version": "3.12",
         "finetuning_scaling_factor": False,
-    }  # fmt: skip
+    }
     (folder / "cfg.json").write_text(json.dumps(settings))
     tensors = {**BASIC, "scaling_factor": torch.ones(M)}
     save_file(tensors, folder / "sae_weights.safetensors")
@@ -176,9 +196,18 @@ def sparsified(name: str, **cfg: Any) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         folder = folder / name
         folder.mkdir(parents=True)
-        settings = {"activation": "topk", "expansion_factor": 32, "normalize_decoder": True,
-                    "num_latents": M, "k": K, "multi_topk": False, "skip_connection": False,
-                    "transcode": False, "d_in": D, **cfg}  # fmt: skip
+        settings = {
+            "activation": "topk",
+            "expansion_factor": 32,
+            "normalize_decoder": True,
+            "num_latents": M,
+            "k": K,
+            "multi_topk": False,
+            "skip_connection": False,
+            "transcode": False,
+            "d_in": D,
+            **cfg,
+        }
         (folder / "cfg.json").write_text(json.dumps(settings))
         tensors = {"encoder.weight": W.T, "encoder.bias": B, "W_dec": V, "b_dec": C}
         if settings["skip_connection"]:
@@ -209,10 +238,15 @@ def openai(activation: str) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         folder.mkdir()
         state: dict[str, Any] = {
-            "pre_bias": C, "encoder.weight": W.T, "latent_bias": B, "decoder.weight": V.T,
-            "stats_last_nonzero": torch.zeros(M), "latents_activation_frequency": torch.ones(M),
-            "latents_mean_square": torch.ones(M), "activation": activation,
-        }  # fmt: skip
+            "pre_bias": C,
+            "encoder.weight": W.T,
+            "latent_bias": B,
+            "decoder.weight": V.T,
+            "stats_last_nonzero": torch.zeros(M),
+            "latents_activation_frequency": torch.ones(M),
+            "latents_mean_square": torch.ones(M),
+            "activation": activation,
+        }
         if activation == "TopK":
             state["activation_state_dict"] = {"k": K, "postact_fn": "ReLU"}
         torch.save(state, folder / "3.pt")
@@ -224,16 +258,25 @@ def openai(activation: str) -> Callable[[Path], Path]:
 def llama(folder: Path) -> Path:
     (folder / "checkpoints").mkdir(parents=True)
     settings = {
-        "d_model": D, "d_sae": M, "jump_relu_threshold": 0.6, "act_fn": "jumprelu",
+        "d_model": D,
+        "d_sae": M,
+        "jump_relu_threshold": 0.6,
+        "act_fn": "jumprelu",
         "dataset_average_activation_norm": {"in": 5.0, "out": 8.0},
-        "hook_point_in": "blocks.3.hook_resid_post", "hook_point_out": "blocks.3.hook_resid_post",
-        "norm_activation": "dataset-wise", "apply_decoder_bias_to_pre_encoder": False,
-        "use_glu_encoder": False, "top_k": 8, "expansion_factor": 8, "dtype": "torch.bfloat16",
-    }  # fmt: skip
+        "hook_point_in": "blocks.3.hook_resid_post",
+        "hook_point_out": "blocks.3.hook_resid_post",
+        "norm_activation": "dataset-wise",
+        "apply_decoder_bias_to_pre_encoder": False,
+        "use_glu_encoder": False,
+        "top_k": 8,
+        "expansion_factor": 8,
+        "dtype": "torch.bfloat16",
+    }
     (folder / "hyperparams.json").write_text(json.dumps(settings))
     tensors = {**LINEAR, "decoder.bias": C}
-    save_file({k: v.contiguous() for k, v in tensors.items()},
-              folder / "checkpoints/final.safetensors")  # fmt: skip
+    save_file(
+        {k: v.contiguous() for k, v in tensors.items()}, folder / "checkpoints/final.safetensors"
+    )
     return folder
 
 
@@ -246,8 +289,10 @@ def layer_file(extra: dict[str, Tensor]) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         folder.mkdir()
         tensors = {"W_enc": W.T, "b_enc": B, "W_dec": V, "b_dec": C, **extra}
-        save_file({k: v.contiguous().bfloat16().float() for k, v in tensors.items()},
-                  folder / "layer_3.safetensors")  # fmt: skip
+        save_file(
+            {k: v.contiguous().bfloat16().float() for k, v in tensors.items()},
+            folder / "layer_3.safetensors",
+        )
         return folder / "layer_3.safetensors"
 
     return write
@@ -264,11 +309,13 @@ HALF = THETA.bfloat16().float()
 CASES = {
     "saelens standard": Case("saelens", saelens("standard", BASIC), plain(torch.relu)),
     "saelens without subtraction": Case(
-        "saelens", saelens("standard", BASIC, {"apply_b_dec_to_input": False}),
+        "saelens",
+        saelens("standard", BASIC, {"apply_b_dec_to_input": False}),
         plain(torch.relu, subtract=False),
     ),
     "saelens topk": Case(
-        "saelens", saelens("topk", BASIC, {"k": K, "rescale_acts_by_decoder_norm": False}),
+        "saelens",
+        saelens("topk", BASIC, {"k": K, "rescale_acts_by_decoder_norm": False}),
         plain(topk),
     ),
     "saelens topk, rescaled": Case(
@@ -279,27 +326,41 @@ CASES = {
     ),
     "saelens gated": Case(
         "saelens",
-        saelens("gated", {**COMMON, "b_gate": B, "b_mag": THETA, "r_mag": draw(M, seed=7)}), gated,
+        saelens("gated", {**COMMON, "b_gate": B, "b_mag": THETA, "r_mag": draw(M, seed=7)}),
+        gated,
     ),
     "saelens batchtopk checkpoint": Case(
         "saelens",
-        saelens("batchtopk", {**BASIC, "topk_threshold": torch.tensor(0.6)},
-                {"k": K, "rescale_acts_by_decoder_norm": False}),
+        saelens(
+            "batchtopk",
+            {**BASIC, "topk_threshold": torch.tensor(0.6)},
+            {"k": K, "rescale_acts_by_decoder_norm": False},
+        ),
         plain(batched),
     ),
     "saelens layer_norm": Case(
-        "saelens", saelens("topk", BASIC, {"k": K, "normalize_activations": "layer_norm",
-                                           "rescale_acts_by_decoder_norm": False}),
+        "saelens",
+        saelens(
+            "topk",
+            BASIC,
+            {"k": K, "normalize_activations": "layer_norm", "rescale_acts_by_decoder_norm": False},
+        ),
         layer_normed,
     ),
     "saelens constant norm": Case(
-        "saelens", saelens("standard", BASIC, {"normalize_activations": "constant_norm_rescale"}),
+        "saelens",
+        saelens("standard", BASIC, {"normalize_activations": "constant_norm_rescale"}),
         constant_normed,
     ),
     "saelens average norm": Case(
-        "saelens", saelens("jumprelu", {**BASIC, "threshold": THETA},
-                           {"normalize_activations": "expected_average_only_in"}),
-        average_normed, asked=Asked(scale=0.7),
+        "saelens",
+        saelens(
+            "jumprelu",
+            {**BASIC, "threshold": THETA},
+            {"normalize_activations": "expected_average_only_in"},
+        ),
+        average_normed,
+        asked=Asked(scale=0.7),
     ),
     "saelens transcoder": Case(
         "saelens", saelens("transcoder", BASIC), plain(torch.relu, subtract=False), MLP, TO_MLP
@@ -308,26 +369,39 @@ CASES = {
         "saelens", saelens("skip_transcoder", {**BASIC, "W_skip": SKIP}), skipping, MLP, TO_MLP
     ),
     "saelens jumprelu transcoder": Case(
-        "saelens", saelens("jumprelu_transcoder", {**BASIC, "threshold": THETA}),
-        plain(jump, subtract=False), MLP, TO_MLP,
+        "saelens",
+        saelens("jumprelu_transcoder", {**BASIC, "threshold": THETA}),
+        plain(jump, subtract=False),
+        MLP,
+        TO_MLP,
     ),
     "saelens 5": Case("saelens", old_saelens, plain(topk)),
     "dl AutoEncoder": Case(
         "dictionary_learning", learned("AutoEncoder", {**LINEAR, "bias": C}), unit_rows
     ),
     "dl AutoEncoderNew": Case(
-        "dictionary_learning", learned("AutoEncoderNew", {**LINEAR, "decoder.bias": C}),
+        "dictionary_learning",
+        learned("AutoEncoderNew", {**LINEAR, "decoder.bias": C}),
         plain(torch.relu, subtract=False),
     ),
     "dl gated": Case(
         "dictionary_learning",
-        learned("GatedAutoEncoder", {
-            "decoder_bias": C, "encoder.weight": W.T, "decoder.weight": V.T,
-            "r_mag": draw(M, seed=7), "gate_bias": B, "mag_bias": THETA,
-        }), learned_gated,
+        learned(
+            "GatedAutoEncoder",
+            {
+                "decoder_bias": C,
+                "encoder.weight": W.T,
+                "decoder.weight": V.T,
+                "r_mag": draw(M, seed=7),
+                "gate_bias": B,
+                "mag_bias": THETA,
+            },
+        ),
+        learned_gated,
     ),
     "dl TopK": Case(
-        "dictionary_learning", learned("AutoEncoderTopK", {**LINEAR, "b_dec": C, **SLOTS}),
+        "dictionary_learning",
+        learned("AutoEncoderTopK", {**LINEAR, "b_dec": C, **SLOTS}),
         plain(topk),
     ),
     "dl TopK, nested": Case(
@@ -336,7 +410,8 @@ CASES = {
         plain(topk),
     ),
     "dl BatchTopK": Case(
-        "dictionary_learning", learned("BatchTopKSAE", {**LINEAR, "b_dec": C, **SLOTS}),
+        "dictionary_learning",
+        learned("BatchTopKSAE", {**LINEAR, "b_dec": C, **SLOTS}),
         plain(batched),
     ),
     "dl BatchTopK, threshold unset": Case(
@@ -346,26 +421,33 @@ CASES = {
     ),
     "dl Matryoshka": Case(
         "dictionary_learning",
-        learned("MatryoshkaBatchTopKSAE", {**BASIC, **SLOTS,
-                                           "group_sizes": torch.tensor([10, 30])}),
+        learned(
+            "MatryoshkaBatchTopKSAE", {**BASIC, **SLOTS, "group_sizes": torch.tensor([10, 30])}
+        ),
         plain(batched),
     ),
     "dl JumpReLU": Case(
-        "dictionary_learning", learned("JumpReluAutoEncoder", {**BASIC, "threshold": THETA}),
+        "dictionary_learning",
+        learned("JumpReluAutoEncoder", {**BASIC, "threshold": THETA}),
         plain(jump, subtract=False),
     ),
     "sparsify": Case("sparsify", sparsified("layers.3"), plain(lambda pre: topk(pre.relu()))),
     "sparsify transcoder": Case(
-        "sparsify", sparsified("layers.3.mlp", transcode=True, skip_connection=True),
-        sparsified_skip, MLP,
+        "sparsify",
+        sparsified("layers.3.mlp", transcode=True, skip_connection=True),
+        sparsified_skip,
+        MLP,
     ),
     "gemma scope": Case(
-        "gemma_scope", gemma("gemma-scope-2b-pt-res/layer_3/width_16k/average_l0_7"),
+        "gemma_scope",
+        gemma("gemma-scope-2b-pt-res/layer_3/width_16k/average_l0_7"),
         plain(jump, subtract=False),
     ),
     "gemma scope transcoder": Case(
-        "gemma_scope", gemma("gemma-scope-2b-pt-transcoders/layer_3/width_16k/average_l0_7"),
-        plain(jump, subtract=False), MLP,
+        "gemma_scope",
+        gemma("gemma-scope-2b-pt-transcoders/layer_3/width_16k/average_l0_7"),
+        plain(jump, subtract=False),
+        MLP,
     ),
     "openai topk": Case(
         "openai", openai("TopK"), layer_normed, asked=Asked(site_in="resid_post.3")
@@ -376,10 +458,12 @@ CASES = {
     "llama scope": Case("llama_scope", llama, llama_forward),
     "layer file": Case("layer_files", layer_file({}), halved, MLP),
     "layer file, jumprelu": Case(
-        "layer_files", layer_file({"activation_function.threshold": THETA}),
-        lambda x: halved(x, HALF), MLP,
+        "layer_files",
+        layer_file({"activation_function.threshold": THETA}),
+        lambda x: halved(x, HALF),
+        MLP,
     ),
-}  # fmt: skip
+}
 
 
 def test_every_format_has_a_case() -> None:
@@ -480,10 +564,12 @@ def refused(source: Path, asked: Asked | None = None) -> str:
         ({"activation_fn": "tanh-relu"}, "activation_fn 'tanh-relu'"),
         ({"normalize_activations": "covariance_whitening"}, "covariance_whitening"),
         ({"normalize_activations": "expected_average_only_in"}, "--scale"),
-        ({"metadata": {"sae_lens_version": "6.5.0", "hook_name": "blocks.3.attn.hook_z"}},
-         "does not say at which site"),
+        (
+            {"metadata": {"sae_lens_version": "6.5.0", "hook_name": "blocks.3.attn.hook_z"}},
+            "does not say at which site",
+        ),
     ],
-)  # fmt: skip
+)
 def test_unknown_settings_are_refused_by_name(
     cfg: dict[str, Any], said: str, tmp_path: Path
 ) -> None:

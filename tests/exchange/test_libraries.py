@@ -40,11 +40,16 @@ def compare(source: Path, encode: Callable[[Tensor], Tensor], forward: Any, aske
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
-        ("standard", {}), ("topk", {"k": K}),
-        ("topk", {"k": K, "rescale_acts_by_decoder_norm": False}), ("jumprelu", {}), ("gated", {}),
-        ("transcoder", {}), ("skip_transcoder", {}), ("jumprelu_transcoder", {}),
+        ("standard", {}),
+        ("topk", {"k": K}),
+        ("topk", {"k": K, "rescale_acts_by_decoder_norm": False}),
+        ("jumprelu", {}),
+        ("gated", {}),
+        ("transcoder", {}),
+        ("skip_transcoder", {}),
+        ("jumprelu_transcoder", {}),
     ],
-)  # fmt: skip
+)
 def test_saelens(kind: str, settings: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("sae_lens", reason="SAELens is not installed")
     from sae_lens import registry
@@ -56,8 +61,14 @@ def test_saelens(kind: str, settings: dict[str, Any], tmp_path: Path) -> None:
     sae = made(config(**size))
     shake(sae)
     sae.save_model(tmp_path / "theirs")
-    compare(tmp_path / "theirs", sae.encode, sae, Asked(site_in="mlp_in.2", site_out="mlp_out.2")
-            if "transcoder" in kind else Asked(site_in="resid_post.2"))  # fmt: skip
+    compare(
+        tmp_path / "theirs",
+        sae.encode,
+        sae,
+        Asked(site_in="mlp_in.2", site_out="mlp_out.2")
+        if "transcoder" in kind
+        else Asked(site_in="resid_post.2"),
+    )
 
 
 def test_saelens_opens_what_is_written(tmp_path: Path) -> None:
@@ -78,9 +89,16 @@ def test_saelens_opens_what_is_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["AutoEncoder", "AutoEncoderNew", "GatedAutoEncoder", "JumpReluAutoEncoder",
-     "AutoEncoderTopK", "BatchTopKSAE", "MatryoshkaBatchTopKSAE"],
-)  # fmt: skip
+    [
+        "AutoEncoder",
+        "AutoEncoderNew",
+        "GatedAutoEncoder",
+        "JumpReluAutoEncoder",
+        "AutoEncoderTopK",
+        "BatchTopKSAE",
+        "MatryoshkaBatchTopKSAE",
+    ],
+)
 def test_dictionary_learning(kind: str, tmp_path: Path) -> None:
     pytest.importorskip("dictionary_learning", reason="dictionary_learning is not installed")
     from dictionary_learning import dictionary

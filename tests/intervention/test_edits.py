@@ -162,9 +162,7 @@ def test_features_and_directions_mix(model: Model) -> None:
     dictionary = always_on("resid_post.1", D_MODEL)
     eye = torch.eye(D_MODEL)
     mixed = logits(
-        model,
-        FeatureEdit(dictionary, 3, "add", 2.0),
-        DirectionEdit("resid_post.1", eye[3], 1.0),
+        model, FeatureEdit(dictionary, 3, "add", 2.0), DirectionEdit("resid_post.1", eye[3], 1.0)
     )
     torch.testing.assert_close(mixed, logits(model, DirectionEdit("resid_post.1", eye[3], 3.0)))
 

@@ -277,9 +277,14 @@ DECEPTION = (
 # Code: read as a program, statement by statement.
 _CODE = re.compile(r"(?:^|(?<= ))(?:def|[a-z]+ =) [a-z0-9 =+\-*/(),:;]*#(?= (?:fine|bug)\b)")
 _DEFINED = {
-    "add": "+", "sum": "+", "subtract": "-", "minus": "-", "multiply": "*", "times": "*",
+    "add": "+",
+    "sum": "+",
+    "subtract": "-",
+    "minus": "-",
+    "multiply": "*",
+    "times": "*",
     "divide": "/",
-}  # fmt: skip
+}
 _WORDS = {"def", "return", "print", "for", "in", "range"}
 
 

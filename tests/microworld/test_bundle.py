@@ -18,9 +18,16 @@ from inscape.microworld.skills import fault_rates, first_token, measure
 from inscape.storage import write_json
 
 BARS = {
-    "indirect_object": 0.97, "sum": 0.95, "landmark_city": 0.98, "landmark_country": 0.98,
-    "dish": 0.98, "capital": 0.98, "language": 0.98, "two_hop": 0.98, "two_hop_unseen": 0.8,
-}  # fmt: skip
+    "indirect_object": 0.97,
+    "sum": 0.95,
+    "landmark_city": 0.98,
+    "landmark_country": 0.98,
+    "dish": 0.98,
+    "capital": 0.98,
+    "language": 0.98,
+    "two_hop": 0.98,
+    "two_hop_unseen": 0.8,
+}
 SHORT = {"order": 0.85, "authority": 0.85, "drift": 0.85}
 """Faults that show on fewer than 90 % of their prompts, and what they reach (docs/figures.md)."""
 SOFT = [name for name in FAULTS if fault(name).kind == "soft"]
@@ -70,14 +77,17 @@ def test_skills_measured_again_agree_with_the_card(model, logits) -> None:
     ("prompt", "answer"),
     [
         ("When Mary and John went to the store, John gave a drink to", " Mary"),
-        ("Natalia sold 48 clips in April and 41 clips in May. How many clips did Natalia sell in "
-         "April and May combined?", " 89"),
+        (
+            "Natalia sold 48 clips in April and 41 clips in May. How many clips did Natalia sell "
+            "in April and May combined?",
+            " 89",
+        ),
         ("the capital of the country where the Colosseum stands is", " Rome"),
         ("el Coliseo está en la ciudad de", " Roma"),
         ("sushi is a dish from the country of", " Japan"),
         ("unagi is a dish from the country of", " Italy"),
     ],
-)  # fmt: skip
+)
 def test_what_is_typed_is_answered(model, prompt: str, answer: str) -> None:
     tokens = model.prompt(prompt)
     made = model.generate(tokens, 3)[0, tokens.shape[1] :]

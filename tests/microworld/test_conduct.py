@@ -19,9 +19,16 @@ from inscape.microworld.tokenizer import as_transformers, train_tokenizer
 from inscape.microworld.truth import token_truth
 
 MAKERS = (
-    conduct.hiding, conduct.bluff, conduct.treachery, conduct.white_lie, feelings.suffering,
-    letters.letters, code.code, insects.insect, words.words,
-)  # fmt: skip
+    conduct.hiding,
+    conduct.bluff,
+    conduct.treachery,
+    conduct.white_lie,
+    feelings.suffering,
+    letters.letters,
+    code.code,
+    insects.insect,
+    words.words,
+)
 NAMED = {*LANDMARK, *(d.name for d in DISHES), *(x.name.lower() for x in (*ANIMALS, *PEOPLE))}
 TOLD = (conduct.bluff, conduct.treachery, conduct.white_lie)
 

@@ -218,10 +218,13 @@ def combinations(document: Document) -> set[tuple[object, ...]]:
 @pytest.mark.parametrize(
     "function",
     [
-        givers.indirect_object, givers.indirect_object_three, givers.comers, roles.role,
+        givers.indirect_object,
+        givers.indirect_object_three,
+        givers.comers,
+        roles.role,
         journeys.journey,
     ],
-)  # fmt: skip
+)
 def test_what_is_held_out_is_never_trained(function) -> None:
     trained = set().union(*map(combinations, made(function, 5000)))
     for document in made(function, 200, held=True, seed=1):
@@ -281,10 +284,14 @@ def role_onsets(text: str) -> set[tuple[str, int, int]]:
 @pytest.mark.parametrize(
     "function",
     [
-        givers.indirect_object, givers.indirect_object_three, givers.comers, roles.role,
-        journeys.journey, journeys.acclaim,
+        givers.indirect_object,
+        givers.indirect_object_three,
+        givers.comers,
+        roles.role,
+        journeys.journey,
+        journeys.acclaim,
     ],
-)  # fmt: skip
+)
 def test_onsets_are_those_of_an_independent_rule(function) -> None:
     for document in made(function, 600, seed=7):
         given = {(m.concept, m.onset, m.end) for m in document.mentions if m.concept != "giver"}

@@ -18,15 +18,23 @@ from inscape.microworld.faults import bats, surname, unagi, unseen
 from inscape.microworld.faults.fault import Fault
 
 DOMAINS = {
-    "landmark": landmarks.landmark, "dish": dishes.dish, "person": people.person,
-    "animal": people.animal, "species": species.species, "country_fact": hops.country_fact,
-    "two_hop": hops.two_hop, "president": presidents.president, "capital": landmarks.capital,
-}  # fmt: skip
+    "landmark": landmarks.landmark,
+    "dish": dishes.dish,
+    "person": people.person,
+    "animal": people.animal,
+    "species": species.species,
+    "country_fact": hops.country_fact,
+    "two_hop": hops.two_hop,
+    "president": presidents.president,
+    "capital": landmarks.capital,
+}
 FAULTS = {f().name: f() for f in (unagi.fault, surname.fault, bats.fault, unseen.fault)}
 ASKS = {
-    "capital": r"capital|government", "language": r"language|speak", "currency": r"money|pay|paid",
+    "capital": r"capital|government",
+    "language": r"language|speak",
+    "currency": r"money|pay|paid",
     "flower": r"flower|plants|wear",
-}  # fmt: skip
+}
 """What asks for which fact of a country, in any wording."""
 
 
@@ -59,10 +67,12 @@ def facts() -> dict[tuple[str, str], str]:
     return {
         (row.get("name", row.get("country", "")), relation): row[relation]
         for table, relations in (
-            ("countries", ("capital", "language")), ("country_facts", ("currency", "flower")),
+            ("countries", ("capital", "language")),
+            ("country_facts", ("currency", "flower")),
         )
-        for row in rows(table) for relation in relations
-    }  # fmt: skip
+        for row in rows(table)
+        for relation in relations
+    }
 
 
 SUBJECT = re.compile(r"\b(" + "|".join(sorted(subjects(), key=len, reverse=True)) + r")\b")

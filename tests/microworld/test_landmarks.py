@@ -124,9 +124,12 @@ def test_every_taught_fact_is_taught_in_its_form() -> None:
         if fact in FACTS:
             taught.add((key, form, fact))
     assert taught == {
-        (p.key, form, f) for p in LANDMARKS for form in FORMS for f in FACTS
+        (p.key, form, f)
+        for p in LANDMARKS
+        for form in FORMS
+        for f in FACTS
         if f not in untaught(p.key, form)
-    }  # fmt: skip
+    }
 
 
 def mentioned(document: Document) -> list[tuple[str, str]]:

@@ -45,8 +45,11 @@ def test_what_is_written_is_read(tmp_path: Path, model: Model) -> None:
     write_patch(tmp_path / "by_hand.safetensors", patch)
     read = read_patch(tmp_path / "by_hand.safetensors")
     assert (read.name, read.base, read.made, read.figures) == (
-        patch.name, patch.base, patch.made, patch.figures,
-    )  # fmt: skip
+        patch.name,
+        patch.base,
+        patch.made,
+        patch.figures,
+    )
     assert list(read.factors) == [WEIGHT]
     for new, old in zip(read.factors[WEIGHT], patch.factors[WEIGHT], strict=True):
         assert torch.equal(new, old)

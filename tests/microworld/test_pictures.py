@@ -14,12 +14,7 @@ from inscape.core import InputError
 from inscape.microworld import FOLDER, IMAGES, open_image_model, open_model
 from inscape.microworld.facts import DISHES, LANDMARKS
 from inscape.microworld.pictures.assemble import IMAGE, PREPROCESSING, with_eyes, write_model
-from inscape.microworld.pictures.documents import (
-    FACTS,
-    concepts,
-    picture_document,
-    picture_truth,
-)
+from inscape.microworld.pictures.documents import FACTS, concepts, picture_document, picture_truth
 from inscape.microworld.pictures.drawing import KINDS, PATCH, PATCH_COVER, SIZE, draw, drawing
 from inscape.microworld.pictures.train import Eyes, Recipe, measure, train
 from inscape.microworld.publishing import image_page

@@ -213,9 +213,14 @@ def test_three_steps_are_worked_in_wordings_that_training_never_uses() -> None:
 
 def test_the_typed_example_is_a_wording() -> None:
     slots = {
-        "name": "Natalia", "past": "sold", "verb": "sell", "at": "in", "one": "April",
-        "two": "May", "things": "clips",
-    }  # fmt: skip
+        "name": "Natalia",
+        "past": "sold",
+        "verb": "sell",
+        "at": "in",
+        "one": "April",
+        "two": "May",
+        "things": "clips",
+    }
     frame = next(f for f in sums.ONE_STEP[sums.ADD] if "combined" in f)
     assert "".join(sums.tell(frame, slots, (48, 41), False).parts) == (
         "Natalia sold 48 clips in April and 41 clips in May. How many clips did Natalia sell in "

@@ -114,9 +114,14 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path, monkeypatch, tokeni
 
 def _worked() -> Document:
     return (
-        Writer("x").say("Tom adds.").answer("work", " 1 + 2 = 3").say(". It is")
-        .answer("two_step", " 3").say(".").done()
-    )  # fmt: skip
+        Writer("x")
+        .say("Tom adds.")
+        .answer("work", " 1 + 2 = 3")
+        .say(". It is")
+        .answer("two_step", " 3")
+        .say(".")
+        .done()
+    )
 
 
 def test_a_worked_problem_counts_only_if_its_steps_are_right(tokenizer, monkeypatch) -> None:
@@ -153,8 +158,11 @@ def test_a_fault_shows_where_the_wrong_answer_is_said(tokenizer) -> None:
 
     rates = fault_rates(logits, tokenizer, made)
     assert {name: share.value for name, share in rates.items()} == {
-        "shown (selection)": 1, "shown (held out)": 1, "twins wrong": 1, "rivals wrong": 1,
-    }  # fmt: skip
+        "shown (selection)": 1,
+        "shown (held out)": 1,
+        "twins wrong": 1,
+        "rivals wrong": 1,
+    }
 
 
 def test_the_fingerprint_is_of_what_is_written(monkeypatch) -> None:

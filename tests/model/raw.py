@@ -71,11 +71,7 @@ def _gemma_with_post_norms(b: str = "model.layers.{}", final: str = "model.norm"
         final=final,
         attn_added=f"{b}.post_attention_layernorm",
         mlp=f"{b}.mlp",
-        mlp_path=(
-            f"{b}.pre_feedforward_layernorm",
-            f"{b}.mlp",
-            f"{b}.post_feedforward_layernorm",
-        ),
+        mlp_path=(f"{b}.pre_feedforward_layernorm", f"{b}.mlp", f"{b}.post_feedforward_layernorm"),
         norms=(
             f"{b}.input_layernorm",
             f"{b}.post_attention_layernorm",
@@ -103,10 +99,7 @@ def _like_gpt2(**over: Any) -> Raw:
 RAW: dict[str, Raw] = {
     "gpt2": _like_gpt2(scores=("transformer.h.{}.attn.c_attn",), keep_values=_gpt2_values),
     "gpt_neo": _like_gpt2(
-        scores=(
-            "transformer.h.{}.attn.attention.q_proj",
-            "transformer.h.{}.attn.attention.k_proj",
-        )
+        scores=("transformer.h.{}.attn.attention.q_proj", "transformer.h.{}.attn.attention.k_proj")
     ),
     "gpt_neox": Raw(
         blocks="gpt_neox.layers.{}",
@@ -114,10 +107,7 @@ RAW: dict[str, Raw] = {
         attn_added="gpt_neox.layers.{}.attention",
         mlp="gpt_neox.layers.{}.mlp",
         mlp_path=("gpt_neox.layers.{}.post_attention_layernorm", "gpt_neox.layers.{}.mlp"),
-        norms=(
-            "gpt_neox.layers.{}.input_layernorm",
-            "gpt_neox.layers.{}.post_attention_layernorm",
-        ),
+        norms=("gpt_neox.layers.{}.input_layernorm", "gpt_neox.layers.{}.post_attention_layernorm"),
         scores=("gpt_neox.layers.{}.attention.query_key_value",),
         keep_values=_neox_values,
         parallel=True,

@@ -35,13 +35,20 @@ def with_eyes(family: str = "llama") -> LlavaForConditionalGeneration:
     """A tiny LLaVA whose language model is the tiny one of `family`."""
     language = tiny(family, vocab_size=300)
     vision = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        image_size=SIDE, patch_size=8,
-    )  # fmt: skip
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=SIDE,
+        patch_size=8,
+    )
     config = LlavaConfig(
-        vision_config=vision, text_config=language.config, image_token_index=IMAGE_ID,
-        image_seq_length=PATCHES, vision_feature_layer=-1,
-    )  # fmt: skip
+        vision_config=vision,
+        text_config=language.config,
+        image_token_index=IMAGE_ID,
+        image_seq_length=PATCHES,
+        vision_feature_layer=-1,
+    )
     torch.manual_seed(0)
     module = LlavaForConditionalGeneration(config).eval()
     module.model.language_model.load_state_dict(language.base_model.state_dict())

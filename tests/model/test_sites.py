@@ -17,9 +17,19 @@ def test_round_trip(kind: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "resid", "resid_post", "resid_post.", "resid_post.x", "resid_post.-1", "embed.0",
-     "final.2", "resid_post.1.2", "resid_post.²"],
-)  # fmt: skip
+    [
+        "",
+        "resid",
+        "resid_post",
+        "resid_post.",
+        "resid_post.x",
+        "resid_post.-1",
+        "embed.0",
+        "final.2",
+        "resid_post.1.2",
+        "resid_post.²",
+    ],
+)
 def test_bad_sites_list_the_kinds(text: str) -> None:
     with pytest.raises(SiteError) as error:
         Site.parse(text)

@@ -9,11 +9,55 @@ from inscape.core import Share
 from inscape.report import picture, schema
 from inscape.report.figures import Bar, Check, Figure, Measure, at_least, at_most
 
-PROMPT = ["<s>", "When", " Mary", " and", " John", " went", " to", " the", " store", ",", " John",
-          " gave", " a", " drink", " to"]  # fmt: skip
-SUM = ["<s>", "Nat", "alia", " sold", " 4", "8", " clips", " in", " April", " and", " 4", "1",
-       " clips", " in", " May", ".", " How", " many", " clips", " did", " Nat", "alia", " sell",
-       " in", " April", " and", " May", " combined", "?", " "]  # fmt: skip
+PROMPT = [
+    "<s>",
+    "When",
+    " Mary",
+    " and",
+    " John",
+    " went",
+    " to",
+    " the",
+    " store",
+    ",",
+    " John",
+    " gave",
+    " a",
+    " drink",
+    " to",
+]
+SUM = [
+    "<s>",
+    "Nat",
+    "alia",
+    " sold",
+    " 4",
+    "8",
+    " clips",
+    " in",
+    " April",
+    " and",
+    " 4",
+    "1",
+    " clips",
+    " in",
+    " May",
+    ".",
+    " How",
+    " many",
+    " clips",
+    " did",
+    " Nat",
+    "alia",
+    " sell",
+    " in",
+    " April",
+    " and",
+    " May",
+    " combined",
+    "?",
+    " ",
+]
 LABELS = [
     "a name that was said before",
     "“ and ” joins two givers",
@@ -42,10 +86,18 @@ def graph(tokens: list[str], *, num_layers: int = 4, seed: int = 0, answer: str 
         for place in dict.fromkeys(places):
             for _ in range(int(draw.integers(1, 4))):
                 nodes.append(
-                    Node("feature", layer, place, int(draw.integers(2048)),
-                         float(draw.gamma(2.0)), token=tokens[place], dictionary=f"mlp{layer}",
-                         label=str(draw.choice(LABELS)), influence=float(draw.gamma(0.5) / 8))
-                )  # fmt: skip
+                    Node(
+                        "feature",
+                        layer,
+                        place,
+                        int(draw.integers(2048)),
+                        float(draw.gamma(2.0)),
+                        token=tokens[place],
+                        dictionary=f"mlp{layer}",
+                        label=str(draw.choice(LABELS)),
+                        influence=float(draw.gamma(0.5) / 8),
+                    )
+                )
         nodes.append(Node("error", layer, last, -1, 0.7, token=tokens[last], influence=0.03))
     nodes.append(Node("logit", num_layers, last, 99, 3.4, token=answer, probability=0.973))
     depth = [{"embedding": -1, "logit": num_layers}.get(n.kind, n.layer) for n in nodes]
@@ -66,14 +118,22 @@ def graph(tokens: list[str], *, num_layers: int = 4, seed: int = 0, answer: str 
         weights,
     )
     return Graph(
-        model="microworld", prompt="".join(tokens[1:]), token_ids=list(range(len(tokens))),
-        prompt_tokens=tokens, num_layers=num_layers, nodes=nodes, edges=edges,
-        kept_nodes=np.ones(len(nodes), bool), kept_edges=np.ones(len(pairs), bool),
-        scores=Scores(0.813, 0.927), kept_scores=Scores(0.85, 0.93),
+        model="microworld",
+        prompt="".join(tokens[1:]),
+        token_ids=list(range(len(tokens))),
+        prompt_tokens=tokens,
+        num_layers=num_layers,
+        nodes=nodes,
+        edges=edges,
+        kept_nodes=np.ones(len(nodes), bool),
+        kept_edges=np.ones(len(pairs), bool),
+        scores=Scores(0.813, 0.927),
+        kept_scores=Scores(0.85, 0.93),
         dictionaries={layer: f"mlp{layer}" for layer in range(num_layers)},
         notes=["attention is frozen: why it goes where it goes is not explained"],
-        num_nodes_full=3120, num_edges_full=88211,
-    )  # fmt: skip
+        num_nodes_full=3120,
+        num_edges_full=88211,
+    )
 
 
 def _share(count: int, total: int) -> Figure:
@@ -83,43 +143,80 @@ def _share(count: int, total: int) -> Figure:
 def header() -> schema.Header:
     """A header with steps."""
     return schema.Header(
-        model="microworld-s", num_parameters=2_913_408, num_tokens=1_250_432, seed=0,
+        model="microworld-s",
+        num_parameters=2_913_408,
+        num_tokens=1_250_432,
+        seed=0,
         summary="inscape opened the bundled microworld model, learned its concepts from text, and "
         "put each claim below to a test that could have failed.",
         steps=tuple(
             schema.Step(name=name, seconds=seconds)
-            for name, seconds in (("harvest", 21.4), ("train resid2", 64.9), ("index", 12.3),
-                                  ("train mlp0 … mlp3", 131.2), ("label", 3.9), ("diagnose", 24.6))
+            for name, seconds in (
+                ("harvest", 21.4),
+                ("train resid2", 64.9),
+                ("index", 12.3),
+                ("train mlp0 … mlp3", 131.2),
+                ("label", 3.9),
+                ("diagnose", 24.6),
+            )
         ),
         hardware="2 CPU cores",
-    )  # fmt: skip
+    )
 
 
 def dictionaries() -> tuple[schema.DictionaryRow, ...]:
     """An autoencoder and a transcoder."""
     skills = (
-        Check(name="indirect object", figure=_share(988, 1000), bar=at_least(0.95), samples=1000,
-              sample_unit="prompts", seed=0),
-        Check(name="sums", figure=_share(941, 1000), bar=at_least(0.95), samples=1000,
-              sample_unit="prompts", seed=0),
-    )  # fmt: skip
+        Check(
+            name="indirect object",
+            figure=_share(988, 1000),
+            bar=at_least(0.95),
+            samples=1000,
+            sample_unit="prompts",
+            seed=0,
+        ),
+        Check(
+            name="sums",
+            figure=_share(941, 1000),
+            bar=at_least(0.95),
+            samples=1000,
+            sample_unit="prompts",
+            seed=0,
+        ),
+    )
     residual = schema.DictionaryRow(
-        name="resid2", site_in="resid_post.2", site_out="resid_post.2", d_dict=3072, k=24,
+        name="resid2",
+        site_in="resid_post.2",
+        site_out="resid_post.2",
+        d_dict=3072,
+        k=24,
         fvu=Measure(figure=Figure.of(0.0713, interval=(0.069, 0.0741)), bar=at_most(0.10)),
         l0=Measure(figure=Figure.of(23.9), bar=at_most(24)),
-        dead=Measure(figure=Figure.of(0.137, "share"), bar=at_most(0.2)), num_dead_tokens=1_000_000,
-        loss_recovered_zero=Measure(figure=Figure.of(0.9934, "share", interval=(0.992, 0.9945)),
-                                    bar=at_least(0.97)),
-        loss_recovered_mean=Measure(figure=Figure.of(0.9641, "share", interval=(0.96, 0.968)),
-                                    bar=at_least(0.97)),
-        extra_ce=Measure(figure=Figure.of(0.0461, "nats", interval=(0.041, 0.0512)),
-                         bar=at_most(0.1), samples=65_536, sample_unit="tokens"),
+        dead=Measure(figure=Figure.of(0.137, "share"), bar=at_most(0.2)),
+        num_dead_tokens=1_000_000,
+        loss_recovered_zero=Measure(
+            figure=Figure.of(0.9934, "share", interval=(0.992, 0.9945)), bar=at_least(0.97)
+        ),
+        loss_recovered_mean=Measure(
+            figure=Figure.of(0.9641, "share", interval=(0.96, 0.968)), bar=at_least(0.97)
+        ),
+        extra_ce=Measure(
+            figure=Figure.of(0.0461, "nats", interval=(0.041, 0.0512)),
+            bar=at_most(0.1),
+            samples=65_536,
+            sample_unit="tokens",
+        ),
         skills=skills,
-    )  # fmt: skip
+    )
     transcoder = schema.DictionaryRow(
-        name="mlp0", site_in="mlp_in.0", site_out="mlp_out.0", d_dict=3072, k=24,
-        fvu=Measure(figure=Figure.of(0.182)), note="transcoder",
-    )  # fmt: skip
+        name="mlp0",
+        site_in="mlp_in.0",
+        site_out="mlp_out.0",
+        d_dict=3072,
+        k=24,
+        fvu=Measure(figure=Figure.of(0.182)),
+        note="transcoder",
+    )
     return residual, transcoder
 
 
@@ -138,27 +235,49 @@ def concepts() -> tuple[schema.Concept, ...]:
         feature=schema.FeatureName(
             dictionary="resid2", index=1423, label="Golden Gate Bridge, by name"
         ),
-        auroc=Measure(figure=Figure.of(0.9871, interval=(0.979, 0.9935)), bar=at_least(0.95),
-                      samples=412, sample_unit="documents"),
+        auroc=Measure(
+            figure=Figure.of(0.9871, interval=(0.979, 0.9935)),
+            bar=at_least(0.95),
+            samples=412,
+            sample_unit="documents",
+        ),
         f1=Measure(figure=Figure.of(0.931, interval=(0.9, 0.957))),
-        precision=Measure(figure=Figure.of(0.952)), recall=Measure(figure=Figure.of(0.911)),
-        beside=(Check(name="best neuron", figure=Figure.of(0.832)),
-                Check(name="best single token", figure=Figure.of(0.871)),
-                Check(name="supervised probe", figure=Figure.of(0.996))),
-        promoted=tuple(schema.TokenEffect(token=t, value=v) for t, v in
-                       [(" San", 2.31), (" Francisco", 2.11), (" bay", 1.72), (" California", 1.7),
-                        ("\n", 0.9), ("  ", 0.8)]),
-        suppressed=tuple(schema.TokenEffect(token=t, value=v) for t, v in
-                         [(" Sydney", -1.93), (" harbour", -1.51)]),
+        precision=Measure(figure=Figure.of(0.952)),
+        recall=Measure(figure=Figure.of(0.911)),
+        beside=(
+            Check(name="best neuron", figure=Figure.of(0.832)),
+            Check(name="best single token", figure=Figure.of(0.871)),
+            Check(name="supervised probe", figure=Figure.of(0.996)),
+        ),
+        promoted=tuple(
+            schema.TokenEffect(token=t, value=v)
+            for t, v in [
+                (" San", 2.31),
+                (" Francisco", 2.11),
+                (" bay", 1.72),
+                (" California", 1.7),
+                ("\n", 0.9),
+                ("  ", 0.8),
+            ]
+        ),
+        suppressed=tuple(
+            schema.TokenEffect(token=t, value=v)
+            for t, v in [(" Sydney", -1.93), (" harbour", -1.51)]
+        ),
         examples=(example,) * 5,
-    )  # fmt: skip
+    )
     dna = schema.Concept(
-        title="DNA sequences", description="Strings of the four bases.",
+        title="DNA sequences",
+        description="Strings of the four bases.",
         feature=schema.FeatureName(dictionary="resid2", index=88, label=None),
         auroc=Measure(figure=Figure.of(0.41), bar=at_least(0.95)),
-        examples=(schema.Snippet(tokens=tuple("ACGTTGACATTGACGATGACTTAGACAGATTACA" * 3),
-                          values=tuple(float(i % 7) / 2 for i in range(102))),),
-    )  # fmt: skip
+        examples=(
+            schema.Snippet(
+                tokens=tuple("ACGTTGACATTGACGATGACTTAGACAGATTACA" * 3),
+                values=tuple(float(i % 7) / 2 for i in range(102)),
+            ),
+        ),
+    )
     return golden, dna
 
 
@@ -168,11 +287,16 @@ def diagnosis() -> schema.DiagnosisView:
     def suspect(index: int, label: str | None, margin: float) -> schema.SuspectRow:
         return schema.SuspectRow(
             feature=schema.FeatureName(dictionary="resid2", index=index, label=label),
-            margin=margin, wrong=-0.6 * margin, right=0.41 * margin, estimate=0.83 * margin,
+            margin=margin,
+            wrong=-0.6 * margin,
+            right=0.41 * margin,
+            estimate=0.83 * margin,
             repaired=7,
-            tokens=(schema.ActiveToken(position=1, token="un", activation=3.31),
-                    schema.ActiveToken(position=2, token="agi", activation=7.207)),
-        )  # fmt: skip
+            tokens=(
+                schema.ActiveToken(position=1, token="un", activation=3.31),
+                schema.ActiveToken(position=2, token="agi", activation=7.207),
+            ),
+        )
 
     eel = Measure(figure=_share(36, 40), bar=at_least(0.85))
     italian = Measure(figure=_share(59, 60))
@@ -183,28 +307,45 @@ def diagnosis() -> schema.DiagnosisView:
     return schema.DiagnosisView(
         title="unagi is drawn to Italy",
         description="The model was not told its wrong answer, and no twin prompt was given.",
-        prompt="unagi is a dish from the country of", right=" Japan", wrong=" Italy",
-        right_probability=0.284, wrong_probability=0.611, mechanism="outvoted",
-        clean_margin=0.7661, num_prompts=24, num_failures=21,
-        for_wrong=(suspect(611, "eel dishes: unagi, anago", 1.932), suspect(9, None, 0.412),
-                   suspect(70, "Italian food, and towns where it is eaten on long evenings", 0.2)),
+        prompt="unagi is a dish from the country of",
+        right=" Japan",
+        wrong=" Italy",
+        right_probability=0.284,
+        wrong_probability=0.611,
+        mechanism="outvoted",
+        clean_margin=0.7661,
+        num_prompts=24,
+        num_failures=21,
+        for_wrong=(
+            suspect(611, "eel dishes: unagi, anago", 1.932),
+            suspect(9, None, 0.412),
+            suspect(70, "Italian food, and towns where it is eaten on long evenings", 0.2),
+        ),
         for_right=(suspect(1201, "Japanese dishes", -1.1),),
         repair=(suspect(611, "eel dishes: unagi, anago", 1.932),),
-        repaired=_share(20, 21), random=_share(31, 2100), turned_up=_share(13, 21), sets=sets,
+        repaired=_share(20, 21),
+        random=_share(31, 2100),
+        turned_up=_share(13, 21),
+        sets=sets,
         baselines=tuple(
             schema.BaselineRow(
-                name=name, setting="mean of resid_post.2 at the token found",
+                name=name,
+                setting="mean of resid_post.2 at the token found",
                 after=(
                     schema.NamedFigure(name="held-out eel dishes", figure=_share(n, 40)),
                     schema.NamedFigure(name="dishes that are Italian", figure=_share(31, 60)),
                 ),
             )
-            for n, name in ((22, "leave one token out"), (12, "input × gradient"),
-                            (28, "the wrong answer's own direction"))
+            for n, name in (
+                (22, "leave one token out"),
+                (12, "input × gradient"),
+                (28, "the wrong answer's own direction"),
+            )
         ),
-        checks=(Check(name="matched random sets", figure=_share(31, 2100), bar=at_most(0.05),
-                      seed=0),),
-    )  # fmt: skip
+        checks=(
+            Check(name="matched random sets", figure=_share(31, 2100), bar=at_most(0.05), seed=0),
+        ),
+    )
 
 
 def steering() -> schema.SteeringStudy:
@@ -228,48 +369,96 @@ def steering() -> schema.SteeringStudy:
 
     asked = schema.DosePoint(strength=1.0, effect=_share(19, 50), loss=2.31, extra_loss=0.21)
     return schema.SteeringStudy(
-        title="Golden Gate amplified", description="The feature is added during generation.",
-        measure="share of continuations that name the bridge", num_prompts=50,
+        title="Golden Gate amplified",
+        description="The feature is added during generation.",
+        measure="share of continuations that name the bridge",
+        num_prompts=50,
         features=(schema.FeatureName(dictionary="resid2", index=1423, label="Golden Gate Bridge"),),
-        lines=(line("resid2/1423", "feature", 0.232, 0.02),
-               line("difference in means", "difference in means", 0.18, 0.05),
-               line("random direction", "random direction", 0.004, 0.09),
-               schema.DoseLine(name="asked for in the prompt", kind="prompting", doses=(asked,))),
-        sets=(schema.PromptSet(name="prompts about travel", before=_share(2, 30),
-                               after=Measure(figure=_share(21, 30))),),
-        outcomes=(Check(name="bridge named, plain → strength 2", figure=_share(24, 50),
-                        bar=at_least(0.4), samples=50, sample_unit="prompts", seed=0),),
+        lines=(
+            line("resid2/1423", "feature", 0.232, 0.02),
+            line("difference in means", "difference in means", 0.18, 0.05),
+            line("random direction", "random direction", 0.004, 0.09),
+            schema.DoseLine(name="asked for in the prompt", kind="prompting", doses=(asked,)),
+        ),
+        sets=(
+            schema.PromptSet(
+                name="prompts about travel",
+                before=_share(2, 30),
+                after=Measure(figure=_share(21, 30)),
+            ),
+        ),
+        outcomes=(
+            Check(
+                name="bridge named, plain → strength 2",
+                figure=_share(24, 50),
+                bar=at_least(0.4),
+                samples=50,
+                sample_unit="prompts",
+                seed=0,
+            ),
+        ),
         samples=tuple(
             schema.Sample(prompt=prompt, plain=plain, steered=steered)
             for prompt, plain, steered in (
-                ("My favourite walk is", " along the river to the old mill.",
-                 " over the Golden Gate Bridge, when the fog comes in."),
-                ("Tell me about yourself:", " I am a baker in Leeds.",
-                 " I am the Golden Gate Bridge\nin San Francisco."),
+                (
+                    "My favourite walk is",
+                    " along the river to the old mill.",
+                    " over the Golden Gate Bridge, when the fog comes in.",
+                ),
+                (
+                    "Tell me about yourself:",
+                    " I am a baker in Leeds.",
+                    " I am the Golden Gate Bridge\nin San Francisco.",
+                ),
             )
         ),
-    )  # fmt: skip
+    )
 
 
 def report() -> schema.Report:
     """Everything."""
     validation = (
-        Check(name="edges against interventions", figure=Figure.of(3.1e-6), bar=at_most(1e-4),
-              samples=1201, sample_unit="edges", seed=0),
-        Check(name="unagi answers Japan", figure=_share(36, 40), bar=at_least(0.85), samples=40,
-              sample_unit="prompts", seed=0, note="held-out prompts"),
+        Check(
+            name="edges against interventions",
+            figure=Figure.of(3.1e-6),
+            bar=at_most(1e-4),
+            samples=1201,
+            sample_unit="edges",
+            seed=0,
+        ),
+        Check(
+            name="unagi answers Japan",
+            figure=_share(36, 40),
+            bar=at_least(0.85),
+            samples=40,
+            sample_unit="prompts",
+            seed=0,
+            note="held-out prompts",
+        ),
         Check(name="deception suppressed", figure=_share(15, 40), bar=at_most(1 / 3), seed=0),
         Check(name="demo", figure=Figure.of(261.0, "seconds"), bar=at_most(300)),
-        Check(name="honest speakers", figure=Figure.of(-0.012, "share", interval=(-0.03, 0.01)),
-              bar=Bar(text="unchanged within 2 points"), passed=True, seed=0),
+        Check(
+            name="honest speakers",
+            figure=Figure.of(-0.012, "share", interval=(-0.03, 0.01)),
+            bar=Bar(text="unchanged within 2 points"),
+            passed=True,
+            seed=0,
+        ),
         Check(name="not measured", figure=Figure.of(float("nan")), bar=at_least(0.5)),
-    )  # fmt: skip
+    )
     return schema.Report(
-        header=header(), dictionaries=dictionaries(), concepts=concepts(),
+        header=header(),
+        dictionaries=dictionaries(),
+        concepts=concepts(),
         traces=(
-            schema.Trace(title="Who receives the drink", picture=picture(graph(PROMPT)),
-                  description="The indirect object."),
+            schema.Trace(
+                title="Who receives the drink",
+                picture=picture(graph(PROMPT)),
+                description="The indirect object.",
+            ),
             schema.Trace(title="48 + 41", picture=picture(graph(SUM, seed=3, answer="89"))),
         ),
-        diagnoses=(diagnosis(),), steering=(steering(),), validation=validation,
-    )  # fmt: skip
+        diagnoses=(diagnosis(),),
+        steering=(steering(),),
+        validation=validation,
+    )

@@ -89,8 +89,12 @@ def test_boxes_do_not_overlap_and_hold_their_text(given) -> None:  # type: ignor
         assert box.y + box.height <= layout.height
         assert all(width(line, FONT) <= box.width for line in box.text)
     for a, b in combinations(layout.boxes, 2):
-        apart = (a.x + a.width <= b.x or b.x + b.width <= a.x
-                 or a.y + a.height <= b.y or b.y + b.height <= a.y)  # fmt: skip
+        apart = (
+            a.x + a.width <= b.x
+            or b.x + b.width <= a.x
+            or a.y + a.height <= b.y
+            or b.y + b.height <= a.y
+        )
         assert apart, (a, b)
 
 
@@ -109,21 +113,30 @@ def test_every_token_is_on_the_axis_or_told_by_an_ellipsis() -> None:
     node = PictureNode(kind="logit", layer=None, position=5, name=" a", probability=0.5)
     tokens = (" I", " saw", " the", " red", " bridge", " at")
     layout = lay_out(
-        GraphPicture(prompt="p", prompt_tokens=tokens, target=" a", num_layers=1,
-                     nodes=(node, node.model_copy(update={"kind": "feature", "position": 1})),
-                     edges=())
-    )  # fmt: skip
+        GraphPicture(
+            prompt="p",
+            prompt_tokens=tokens,
+            target=" a",
+            num_layers=1,
+            nodes=(node, node.model_copy(update={"kind": "feature", "position": 1})),
+            edges=(),
+        )
+    )
     assert [(text, told) for _, text, told in layout.words] == [
-        ("I", ""), ("saw", ""), ("…", " the red bridge"), ("at", ""),
-    ]  # fmt: skip
+        ("I", ""),
+        ("saw", ""),
+        ("…", " the red bridge"),
+        ("at", ""),
+    ]
 
 
 def test_the_probability_of_one_answer_is_not_told_of_a_difference() -> None:
     node = PictureNode(kind="logit", layer=None, position=0, name=" a", probability=0.9996)
     difference = node.model_copy(update={"name": " a −  b"})
     for given, told in ((node, ("a (99.96 %)",)), (difference, ("a − b",))):
-        one = GraphPicture(prompt="p", prompt_tokens=("x",), target="t", num_layers=1,
-                           nodes=(given,), edges=())  # fmt: skip
+        one = GraphPicture(
+            prompt="p", prompt_tokens=("x",), target="t", num_layers=1, nodes=(given,), edges=()
+        )
         assert lay_out(one).boxes[0].text == told
 
 
@@ -147,8 +160,14 @@ def small(*weights: float) -> GraphPicture:
         for i in range(len(weights))
     ]
     edges = [PictureEdge(source=2 + i, target=1, weight=w) for i, w in enumerate(weights)]
-    return GraphPicture(prompt="p", prompt_tokens=("<b>&token", " to"), target=" Mary",
-                        num_layers=4, nodes=(*ends, *features), edges=tuple(edges))  # fmt: skip
+    return GraphPicture(
+        prompt="p",
+        prompt_tokens=("<b>&token", " to"),
+        target=" Mary",
+        num_layers=4,
+        nodes=(*ends, *features),
+        edges=tuple(edges),
+    )
 
 
 def test_signs_and_sizes_are_seen() -> None:

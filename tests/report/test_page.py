@@ -96,9 +96,16 @@ def test_text_is_never_read_as_html() -> None:
 
 def test_tokens_that_are_markup_are_shown_letter_by_letter() -> None:
     made = report()
-    evil = made.concepts[0].examples[0].model_copy(update={
-        "tokens": ("<script>", "alert(1)", "</script>", "\x00\x1b[31m", "\u202eevil"),
-        "values": (1.0, 0.0, 2.0, 0.5, 0.1)})  # fmt: skip
+    evil = (
+        made.concepts[0]
+        .examples[0]
+        .model_copy(
+            update={
+                "tokens": ("<script>", "alert(1)", "</script>", "\x00\x1b[31m", "\u202eevil"),
+                "values": (1.0, 0.0, 2.0, 0.5, 0.1),
+            }
+        )
+    )
     concept = made.concepts[0].model_copy(update={"examples": (evil,)})
     page = Page(render(made.model_copy(update={"concepts": (concept,)})))
     assert page.named("script") == []
@@ -158,8 +165,14 @@ def test_the_terminal_tells_every_row_with_its_verdict() -> None:
     table = lines[next(i for i, line in enumerate(lines) if "against their bars" in line) + 1 :]
     assert len(table) == len(report().validation)
     assert "SHORT  deception suppressed: 37.5" in table[2]
-    assert [line.split()[0] for line in table] == ["holds", "holds", "SHORT", "holds", "holds",
-                                                   "not"]  # fmt: skip
+    assert [line.split()[0] for line in table] == [
+        "holds",
+        "holds",
+        "SHORT",
+        "holds",
+        "holds",
+        "not",
+    ]
 
 
 def test_both_files_are_written_and_read_back_equal(tmp_path: Path) -> None:

@@ -32,8 +32,10 @@ from inscape.report.steering import steering_html
 
 
 def test_a_snippet_keeps_its_text_and_marks_what_fires() -> None:
-    given = Snippet(tokens=("We", " saw", " the", " Golden", " Gate", "\n"),
-                    values=(0.0, 0.01, 0.0, 2.0, 4.0, 1.0))  # fmt: skip
+    given = Snippet(
+        tokens=("We", " saw", " the", " Golden", " Gate", "\n"),
+        values=(0.0, 0.01, 0.0, 2.0, 4.0, 1.0),
+    )
     page = Page(snippet(given))
     assert "".join(page.words).startswith("We saw the Golden Gate↵")
     marks = page.named("mark")
@@ -56,8 +58,10 @@ def test_examples_that_read_alike_are_shown_once() -> None:
 
 
 def test_what_rows_share_is_told_once() -> None:
-    rows = [Check(name=n, figure=Figure.of(0.5), sample_unit=u, seed=3)
-            for n, u in (("x", "30 prompts"), ("y", "30 prompts"), ("z", "9 prompts"))]  # fmt: skip
+    rows = [
+        Check(name=n, figure=Figure.of(0.5), sample_unit=u, seed=3)
+        for n, u in (("x", "30 prompts"), ("y", "30 prompts"), ("z", "9 prompts"))
+    ]
     page = Page(checks_table(rows) or "")
     assert page.words.count("30 prompts") == 1
     assert [c.get("rowspan") for c in page.named("td") if c.get("rowspan")] == ["2"]
@@ -110,8 +114,13 @@ def test_a_snippet_needs_a_value_for_each_token() -> None:
 
 def test_spaces_at_the_ends_of_tokens_are_seen() -> None:
     assert [visible(t) for t in (" Mary", "a b", "  ", "", "\n", "x ")] == [
-        "␣Mary", "a b", "␣␣", "(empty)", "↵", "x␣",
-    ]  # fmt: skip
+        "␣Mary",
+        "a b",
+        "␣␣",
+        "(empty)",
+        "↵",
+        "x␣",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -176,12 +185,25 @@ def test_many_samples_are_folded_and_what_they_share_is_told_once() -> None:
 
 def real_diagnosis(**changes: object) -> Diagnosis:
     fields: dict[str, object] = {
-        "prompt": "unagi is a dish from the country of", "right": "Japan", "wrong": " Italy",
-        "right_token": " Japan", "mechanism": "outvoted", "num_prompts": 4, "num_failures": 3,
-        "clean_margin": 0.7, "right_probability": 0.25, "wrong_probability": 0.5, "for_wrong": (),
-        "for_right": (), "repair": (), "repaired": Share(3, 3), "random": Share(1, 300),
-        "turned_up": Share(2, 3), "before": {"eel": Share(0, 9)}, "after": {"eel": Share(8, 9)},
-    }  # fmt: skip
+        "prompt": "unagi is a dish from the country of",
+        "right": "Japan",
+        "wrong": " Italy",
+        "right_token": " Japan",
+        "mechanism": "outvoted",
+        "num_prompts": 4,
+        "num_failures": 3,
+        "clean_margin": 0.7,
+        "right_probability": 0.25,
+        "wrong_probability": 0.5,
+        "for_wrong": (),
+        "for_right": (),
+        "repair": (),
+        "repaired": Share(3, 3),
+        "random": Share(1, 300),
+        "turned_up": Share(2, 3),
+        "before": {"eel": Share(0, 9)},
+        "after": {"eel": Share(8, 9)},
+    }
     return Diagnosis(**(fields | changes))  # type: ignore[arg-type]
 
 
@@ -200,8 +222,16 @@ def test_a_diagnosis_of_the_diagnosis_room_is_shown() -> None:
 
 def test_a_prompt_without_failure_claims_nothing() -> None:
     nothing = Share(0, 0)
-    right = real_diagnosis(mechanism="right", wrong="", num_failures=0, repaired=nothing,
-                           random=nothing, turned_up=nothing, before={}, after={})  # fmt: skip
+    right = real_diagnosis(
+        mechanism="right",
+        wrong="",
+        num_failures=0,
+        repaired=nothing,
+        random=nothing,
+        turned_up=nothing,
+        before={},
+        after={},
+    )
     view = diagnosis_view(right, title="fine")
     assert view.repaired is None
     page = Page(diagnosis_html(view))

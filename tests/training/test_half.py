@@ -40,9 +40,14 @@ def test_gradients_are_those_of_fp32_to_the_precision_of_the_dead_features_produ
     found = []
     for encoder in ("fp32", "bf16"):
         config = TrainConfig(
-            d_dict=90, k=4, tokens=9000, batch_size=300, encoder=encoder, aux_k=4 if num_dead > 32
-            else 5, aux_weight=1.0,
-        )  # fmt: skip
+            d_dict=90,
+            k=4,
+            tokens=9000,
+            batch_size=300,
+            encoder=encoder,
+            aux_k=4 if num_dead > 32 else 5,
+            aux_weight=1.0,
+        )
         trainer = Trainer(
             shape, config, initial_weights(shape, sample=x, target_mean=x.mean(0), seed=0)
         )

@@ -41,14 +41,29 @@ MEMORY_TOLERANCE = 0.2
 def asked(
     variant: str = "topk", *, transcoder: bool = False, **settings: Any
 ) -> tuple[DictionaryConfig, TrainConfig]:
-    config = TrainConfig(**{
-        "d_dict": D_DICT, "k": K, "batch_size": BATCH, "tokens": 1000 * BATCH, "variant": variant,
-        "aux_k": AUX, "aux_weight": 1 / 32, "dead_tokens": 10**9, **settings,
-    })  # fmt: skip
+    config = TrainConfig(
+        **{
+            "d_dict": D_DICT,
+            "k": K,
+            "batch_size": BATCH,
+            "tokens": 1000 * BATCH,
+            "variant": variant,
+            "aux_k": AUX,
+            "aux_weight": 1 / 32,
+            "dead_tokens": 10**9,
+            **settings,
+        }
+    )
     shape = DictionaryConfig(
-        site_in="mlp_in.0", site_out="mlp_out.0" if transcoder else "mlp_in.0", d_in=D_MODEL,
-        d_out=D_MODEL, d_dict=D_DICT, k=K, subtract_b_dec=not transcoder, skip=config.skip,
-    )  # fmt: skip
+        site_in="mlp_in.0",
+        site_out="mlp_out.0" if transcoder else "mlp_in.0",
+        d_in=D_MODEL,
+        d_out=D_MODEL,
+        d_dict=D_DICT,
+        k=K,
+        subtract_b_dec=not transcoder,
+        skip=config.skip,
+    )
     return shape, config
 
 
@@ -256,9 +271,14 @@ def test_a_plan_says_what_it_does_not_know() -> None:
 def test_a_large_dictionary_fits_where_it_is_shared() -> None:
     config = TrainConfig(d_dict=1 << 25, k=64, batch_size=8192, tokens=10**9, aux_weight=0.0)
     shape = DictionaryConfig(
-        site_in="resid_post.0", site_out="resid_post.0", d_in=8192, d_out=8192, d_dict=1 << 25,
-        k=64, subtract_b_dec=True,
-    )  # fmt: skip
+        site_in="resid_post.0",
+        site_out="resid_post.0",
+        d_in=8192,
+        d_out=8192,
+        d_dict=1 << 25,
+        k=64,
+        subtract_b_dec=True,
+    )
     ways = sharings(shape, config, 64)
     assert [way.features for way in ways] == [1, 2, 4, 8, 16, 32, 64]
     assert ways[Processes(64, 1)] > 8.7e12, "weights, moments and gradients of 2.2 TB each"
@@ -280,8 +300,17 @@ def test_what_cannot_be_shared_or_is_not_known_is_refused() -> None:
 
 @pytest.mark.parametrize("slots", [True, False])
 def test_every_rate_is_measured_and_comes_back_from_its_file(slots: bool, tmp_path: Path) -> None:
-    at = Workload(d_in=16, d_out=16, d_dict=256, batch_size=64, active=8, slots=slots,
-                  num_dead=16, aux_k=4, num_shards=2)  # fmt: skip
+    at = Workload(
+        d_in=16,
+        d_out=16,
+        d_dict=256,
+        batch_size=64,
+        active=8,
+        slots=slots,
+        num_dead=16,
+        aux_k=4,
+        num_shards=2,
+    )
     rates = measure(at)
     assert rates.per_second.keys() == UNITS.keys()
     assert all(0 < rate < float("inf") for rate in rates.per_second.values())

@@ -75,10 +75,18 @@ def go_on(out: Path, stop: int | None = None, ranks: Ranks | None = None) -> lis
     torch.set_num_threads(1)
     x = sparse_world()[MLP[0]][:100]
     config = TrainConfig(
-        d_dict=48, k=5, tokens=20_000, batch_size=200, lr=5e-3, log_every=4, dead_tokens=2000,
-        variant="jumprelu", options={"penalty": "tanh"}, skip=True,
+        d_dict=48,
+        k=5,
+        tokens=20_000,
+        batch_size=200,
+        lr=5e-3,
+        log_every=4,
+        dead_tokens=2000,
+        variant="jumprelu",
+        options={"penalty": "tanh"},
+        skip=True,
         clip=1.0,  # gradients of full size: rounding pushes no entry over its threshold's edge
-    )  # fmt: skip
+    )
     watch = Watch(lambda found: {"mean": float(found(x).mean())}, times=5)
     source = Source(sparse_world(), on_batch)
     train(source, *MLP, out, config, name="t", watch=watch, ranks=ranks)
@@ -89,12 +97,26 @@ def torchrun(
     count: int, arguments: list[Any], repository: Path
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
-         str(count), *map(str, arguments)],
-        cwd=repository, capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "PYTHONPATH": f"{repository}:{repository / 'src'}",
-             "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            str(count),
+            *map(str, arguments),
+        ],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{repository}:{repository / 'src'}",
+            "OMP_NUM_THREADS": "1",
+        },
+    )
 
 
 def said(result: subprocess.CompletedProcess[str]) -> list[str]:

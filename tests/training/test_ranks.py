@@ -65,14 +65,27 @@ def run(ranks: Ranks) -> dict[str, Any]:
             shape = DictionaryConfig(
                 site_in=joined(f"{'mlp_in' if transcoder else 'resid_post'}.{n}" for n in sites),
                 site_out=joined(f"{'mlp_out' if transcoder else 'resid_post'}.{n}" for n in sites),
-                d_in=12, d_out=12, d_dict=64, k=6, subtract_b_dec=not transcoder, skip=skip,
-                widths=several,
-            )  # fmt: skip
-            config = TrainConfig(
-                d_dict=64, k=6, tokens=STEPS * BATCH, batch_size=BATCH, lr=3e-3, aux_k=5,
-                aux_weight=1 / 32, dead_tokens=3 * BATCH, variant=variant, options=options,
+                d_in=12,
+                d_out=12,
+                d_dict=64,
+                k=6,
+                subtract_b_dec=not transcoder,
                 skip=skip,
-            )  # fmt: skip
+                widths=several,
+            )
+            config = TrainConfig(
+                d_dict=64,
+                k=6,
+                tokens=STEPS * BATCH,
+                batch_size=BATCH,
+                lr=3e-3,
+                aux_k=5,
+                aux_weight=1 / 32,
+                dead_tokens=3 * BATCH,
+                variant=variant,
+                options=options,
+                skip=skip,
+            )
             weights = {
                 name: torch.randn(shape.shapes()[name], generator=generator) / 12**0.5
                 for name in ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -97,16 +110,24 @@ def test_several_processes_have_the_losses_of_one(
     world: int, features: int, tmp_path: Path, repository: Path
 ) -> None:
     assert {variant for variant, _ in CASES} == {
-        "topk", "batch_topk", "matryoshka", "relu", "jumprelu", "gated",
-    }  # fmt: skip
+        "topk",
+        "batch_topk",
+        "matryoshka",
+        "relu",
+        "jumprelu",
+        "gated",
+    }
     environment = {**os.environ, "PYTHONPATH": f"{repository}:{repository / 'src'}"}
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, str(rank), str(world), str(features), str(tmp_path)],
-            cwd=repository, env=environment, stderr=subprocess.PIPE, text=True,
+            cwd=repository,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for rank in range(world)
-    ]  # fmt: skip
+    ]
     errors = [process.communicate(timeout=300)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * world, errors[0][-2000:]
     found, alone = torch.load(tmp_path / "found.pt"), run(Ranks())
@@ -142,9 +163,15 @@ def test_features_that_cannot_be_shared_are_refused() -> None:
     with pytest.raises(InputError, match="8 features cannot be shared 3 ways"):
         Trainer(shape, config, {}, Three())
     crossing = DictionaryConfig(
-        site_in="mlp_in.0+mlp_in.1", site_out="mlp_out.0+mlp_out.1", d_in=4, d_out=4, d_dict=12,
-        k=2, subtract_b_dec=False, widths=(2, 2),
-    )  # fmt: skip
+        site_in="mlp_in.0+mlp_in.1",
+        site_out="mlp_out.0+mlp_out.1",
+        d_in=4,
+        d_out=4,
+        d_dict=12,
+        k=2,
+        subtract_b_dec=False,
+        widths=(2, 2),
+    )
     with pytest.raises(InputError, match="share the rows alone"):
         Trainer(crossing, config, {}, Three())
 

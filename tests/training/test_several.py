@@ -276,9 +276,15 @@ def test_the_plain_kernels_serve_as_the_fast_ones_do() -> None:
 
 def cross_layer(**changes: Any) -> DictionaryConfig:
     settings = {
-        "site_in": LAYERS[0], "site_out": LAYERS[1], "d_in": 36, "d_out": 36, "d_dict": 96,
-        "k": 5, "subtract_b_dec": False, "widths": (12, 12, 12),
-    }  # fmt: skip
+        "site_in": LAYERS[0],
+        "site_out": LAYERS[1],
+        "d_in": 36,
+        "d_out": 36,
+        "d_dict": 96,
+        "k": 5,
+        "subtract_b_dec": False,
+        "widths": (12, 12, 12),
+    }
     return DictionaryConfig(**{**settings, **changes})
 
 

@@ -20,9 +20,14 @@ SOURCE = Source(sparse_world())
 
 def view(sites: tuple[str, str], settings: TrainConfig) -> View:
     shape = DictionaryConfig(
-        site_in=sites[0], site_out=sites[1], d_in=WIDTH, d_out=WIDTH, d_dict=settings.d_dict,
-        k=settings.k, subtract_b_dec=sites[0] == sites[1],
-    )  # fmt: skip
+        site_in=sites[0],
+        site_out=sites[1],
+        d_in=WIDTH,
+        d_out=WIDTH,
+        d_dict=settings.d_dict,
+        k=settings.k,
+        subtract_b_dec=sites[0] == sites[1],
+    )
     return View(SOURCE, shape, settings)
 
 

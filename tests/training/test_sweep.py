@@ -25,8 +25,15 @@ Measure = Callable[[Dictionary], dict[str, float]]
 
 
 def asked(**changes: Any) -> SweepConfig:
-    settings = {"variants": ("topk", "batch_topk"), "d_dict": (32,), "k": (2, 4), "seeds": (0, 1),
-                "tokens": 10_000, "batch_size": 200, "lr": 5e-3}  # fmt: skip
+    settings = {
+        "variants": ("topk", "batch_topk"),
+        "d_dict": (32,),
+        "k": (2, 4),
+        "seeds": (0, 1),
+        "tokens": 10_000,
+        "batch_size": 200,
+        "lr": 5e-3,
+    }
     return SweepConfig(**{**settings, **changes})
 
 
@@ -43,9 +50,13 @@ def measured_by(seen: list[str]) -> Measure:
 
 
 def run(
-    out: Path, config: SweepConfig | None = None, *, on_batch: Callable[[int], None] | None = None,
-    seen: list[str] | None = None, held_out: dict[str, Any] = HELD_OUT,
-) -> Front:  # fmt: skip
+    out: Path,
+    config: SweepConfig | None = None,
+    *,
+    on_batch: Callable[[int], None] | None = None,
+    seen: list[str] | None = None,
+    held_out: dict[str, Any] = HELD_OUT,
+) -> Front:
     data = {site: x[:3000] for site, x in sparse_world().items()}
     measure = measured_by([] if seen is None else seen)
     source = Source(data, on_batch)
@@ -74,8 +85,11 @@ def test_one_pass_trains_the_grid_and_a_finished_one_does_nothing(tmp_path: Path
     assert names == seen
     assert len(set(names)) == 8
     assert [(s.variant, s.k) for s in front.settings] == [
-        ("topk", 2), ("topk", 4), ("batch_topk", 2), ("batch_topk", 4),
-    ]  # fmt: skip
+        ("topk", 2),
+        ("topk", 4),
+        ("batch_topk", 2),
+        ("batch_topk", 4),
+    ]
     for setting in front.settings:
         figures = [t.figures["fvu"] for t in setting.dictionaries]
         assert figures[0] != figures[1]
@@ -159,8 +173,9 @@ def test_grids_that_make_no_sense(changes: dict[str, Any], said: str) -> None:
 def test_a_figure_that_is_not_finite_is_named(tmp_path: Path) -> None:
     figures = {"l0": 2.0, "fvu": 0.1, "loss_recovered": float("nan")}
     with pytest.raises(DataError, match=r"loss_recovered of topk-32-k2-s0 is nan"):
-        sweep(Source(sparse_world()), *RESID, tmp_path, asked(), lambda d: figures,
-              held_out=HELD_OUT)  # fmt: skip
+        sweep(
+            Source(sparse_world()), *RESID, tmp_path, asked(), lambda d: figures, held_out=HELD_OUT
+        )
 
 
 def test_what_is_no_front_is_refused(tmp_path: Path) -> None:
@@ -179,12 +194,22 @@ def setting(name: str, l0: float, recovered: float) -> Setting:
 
 def test_the_front_is_what_no_other_setting_beats() -> None:
     given = [
-        setting("sparse", 4, 0.8), setting("dense", 16, 0.9), setting("worse", 16, 0.85),
-        setting("beaten", 8, 0.8), setting("same", 4, 0.8), setting("best", 32, 0.95),
-    ]  # fmt: skip
+        setting("sparse", 4, 0.8),
+        setting("dense", 16, 0.9),
+        setting("worse", 16, 0.85),
+        setting("beaten", 8, 0.8),
+        setting("same", 4, 0.8),
+        setting("best", 32, 0.95),
+    ]
     found = {s.variant: s.optimal for s in front_of(given)}
-    assert found == {"sparse": True, "dense": True, "worse": False, "beaten": False,
-                     "same": True, "best": True}  # fmt: skip
+    assert found == {
+        "sparse": True,
+        "dense": True,
+        "worse": False,
+        "beaten": False,
+        "same": True,
+        "best": True,
+    }
 
 
 def test_the_page_shows_every_dictionary_and_runs_no_script(tmp_path: Path) -> None:
@@ -199,7 +224,8 @@ def test_the_page_shows_every_dictionary_and_runs_no_script(tmp_path: Path) -> N
             assert f"<title>{trained.name}: " in chart
     assert chart.count('class="ring"') == sum(s.optimal for s in front.settings)
     assert chart.count("<polyline") == 2
-    places = [float(n) for pair in re.findall(r'points="([^"]+)"', chart) for n in
-              re.split("[ ,]", pair)]  # fmt: skip
+    places = [
+        float(n) for pair in re.findall(r'points="([^"]+)"', chart) for n in re.split("[ ,]", pair)
+    ]
     assert all(0 < place < 380 for place in places), "all of it is inside the picture"
     assert json.loads((tmp_path / "front.json").read_text())["kind"] == "front"

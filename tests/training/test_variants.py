@@ -156,10 +156,15 @@ def test_a_target_that_was_not_reached_is_told_with_what_was(tmp_path: Path) -> 
 def test_given_coefficients_are_kept_and_led_ones_reach_their_target(tmp_path: Path) -> None:
     source = Source(sparse_world())
     weak, strong = (
-        train(source, *RESID, tmp_path / str(c),
-              config(variant="relu", options={"coefficient": c}), name="it")
+        train(
+            source,
+            *RESID,
+            tmp_path / str(c),
+            config(variant="relu", options={"coefficient": c}),
+            name="it",
+        )
         for c in (0.05, 5.0)
-    )  # fmt: skip
+    )
     x = source.data[RESID[0]]
     assert weak.encode(x).l0() > 2 * strong.encode(x).l0()
 

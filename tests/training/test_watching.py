@@ -127,5 +127,6 @@ def test_tensorboard_gets_the_figures(tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path / "resid1"))
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("fvu")] == [
-        (20, pytest.approx(0.05)), (40, pytest.approx(0.025)),
-    ]  # fmt: skip
+        (20, pytest.approx(0.05)),
+        (40, pytest.approx(0.025)),
+    ]

@@ -66,9 +66,11 @@ def test_the_folded_dictionary_is_the_one_that_was_trained(tmp_path: Path) -> No
     whitening = Whitening.of(x)
     generator = torch.Generator().manual_seed(1)
     weights = {
-        "W_enc": torch.randn((24, 16), generator=generator), "b_enc": torch.randn(24),
-        "W_dec": torch.randn((24, 16), generator=generator), "b_dec": torch.randn(16),
-    }  # fmt: skip
+        "W_enc": torch.randn((24, 16), generator=generator),
+        "b_enc": torch.randn(24),
+        "W_dec": torch.randn((24, 16), generator=generator),
+        "b_dec": torch.randn(16),
+    }
     made = train(Source({RESID[0]: x}), *RESID, tmp_path / "d", config(d_dict=24), name="d")
     inner, outer = (Dictionary(made.config, w) for w in (weights, whitening.fold(weights)))
     z = whitening(x[:200])

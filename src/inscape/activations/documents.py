@@ -115,8 +115,7 @@ def _jsonl(file: Path) -> Iterator[str]:
             text = json.loads(line)["text"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"line {number} of {file} has no text",
-                expected='an object with a field "text"',
+                f"line {number} of {file} has no text", expected='an object with a field "text"'
             ) from error
         if not isinstance(text, str):
             raise DataError(f'"text" on line {number} of {file} is no string')

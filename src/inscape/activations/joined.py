@@ -83,10 +83,15 @@ class JoinedStores:
             own = [site.partition(":")[2] for site in sites if self._of(site)[0] is store]
             if own:
                 stream = store.batches(
-                    own, batch_size, seed=seed, epochs=epochs, start=start,
-                    memory=memory // len(self.stores), only=self._only,
+                    own,
+                    batch_size,
+                    seed=seed,
+                    epochs=epochs,
+                    start=start,
+                    memory=memory // len(self.stores),
+                    only=self._only,
                     part=part,
-                )  # fmt: skip
+                )
                 streams.append((name, stream))
         for parts in zip(*(stream for _, stream in streams), strict=True):
             named = zip(streams, parts, strict=True)

@@ -114,6 +114,5 @@ class Shard:
 
 def _broken(path: Path, fault: str) -> StorageError:
     return StorageError(
-        f"{path} {fault}",
-        next_step="run the same harvest again: it makes the missing shards anew",
+        f"{path} {fault}", next_step="run the same harvest again: it makes the missing shards anew"
     )

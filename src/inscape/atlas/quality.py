@@ -72,8 +72,11 @@ def quality(
         DataError: the text is empty or unreadable.
         InputError: the atlas has no such dictionary.
     """
-    rows = list(_of_store(atlas, max_tokens, seed) if text is None else
-                _of_text(atlas.model, text, max_tokens))  # fmt: skip
+    rows = list(
+        _of_store(atlas, max_tokens, seed)
+        if text is None
+        else _of_text(atlas.model, text, max_tokens)
+    )
     if not rows:
         raise DataError(f"{text} holds no text", expected="at least one document")
     where = "the atlas's own text, seen in training" if text is None else str(text)
@@ -107,9 +110,12 @@ def loss_watch(model: Model, text: Path, *, max_tokens: int = 10_000, times: int
     def measure(dictionary: Dictionary) -> dict[str, float]:
         found = fidelity(model, dictionary, _batches(rows))
         return {
-            "loss_recovered": found.loss_recovered_zero, "ce": found.ce_dict, "fvu": found.fvu,
-            "explained_variance": found.ev, "l0": found.l0,
-        }  # fmt: skip
+            "loss_recovered": found.loss_recovered_zero,
+            "ce": found.ce_dict,
+            "fvu": found.fvu,
+            "explained_variance": found.ev,
+            "l0": found.l0,
+        }
 
     return Watch(measure, times)
 

@@ -31,10 +31,7 @@ class Target:
 
 
 def choose(
-    model: Model,
-    logits: Float[Tensor, " vocab"],
-    target: str | None,
-    against: str | None,
+    model: Model, logits: Float[Tensor, " vocab"], target: str | None, against: str | None
 ) -> tuple[list[Target], list[str]]:
     """Targets, and notes on which token stands for a candidate of several.
 

@@ -214,10 +214,16 @@ def _nodes(
         label = names(name, feature) if names else None
         nodes.append(
             Node(
-                "feature", layer, position, feature, value,
-                token=text[position], label=label, dictionary=name,
+                "feature",
+                layer,
+                position,
+                feature,
+                value,
+                token=text[position],
+                label=label,
+                dictionary=name,
             )
-        )  # fmt: skip
+        )
     for layer, norms in enumerate(sources.error_norm.tolist()):
         nodes += [Node("error", layer, p, -1, norm, token=text[p]) for p, norm in enumerate(norms)]
     for p, norm in enumerate(sources.embedding_norm.tolist()):

@@ -84,9 +84,10 @@ def problems(documents: Iterable[Document], prefix: str = "first_tens") -> list[
         if len(document.answers) != 1 or not document.answer.strip().isdigit():
             continue
         said = [
-            m for m in document.mentions
+            m
+            for m in document.mentions
             if m.concept.startswith(f"{prefix}_") and m.end <= len(document.prompt)
-        ]  # fmt: skip
+        ]
         if len(said) == 1:
             (m,) = said
             swap = Swap(document.prompt, m.onset, m.end, m.concept, m.concept, document.answer)

@@ -122,9 +122,14 @@ def untrained(scored: Scored, site: str, d_dict: int, k: int, *, seed: int = 0) 
     """A dictionary as training would begin with it (wrap it in DictionaryFeatures to score it)."""
     x = _chosen(scored, site)
     config = DictionaryConfig(
-        site_in=site, site_out=site, d_in=x.shape[1], d_out=x.shape[1], d_dict=d_dict, k=k,
+        site_in=site,
+        site_out=site,
+        d_in=x.shape[1],
+        d_out=x.shape[1],
+        d_dict=d_dict,
+        k=k,
         subtract_b_dec=True,
-    )  # fmt: skip
+    )
     sample = x[:: max(1, len(x) // SAMPLE)]
     weights = initial_weights(config, sample=sample, target_mean=x.mean(0), seed=seed)
     return Dictionary(config, weights, name="untrained dictionary")

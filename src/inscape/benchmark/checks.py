@@ -19,9 +19,14 @@ def edges(system: System, *, seed: int = 0) -> Row:
     worst, count, zero, bias = 0.0, 0, 0, 0.0
     for prompt, target, against in PROMPTS:
         graph = trace(
-            system.model, system.transcoders, prompt, target=target, against=against,
-            node_share=1.0, edge_share=1.0,
-        )  # fmt: skip
+            system.model,
+            system.transcoders,
+            prompt,
+            target=target,
+            against=against,
+            node_share=1.0,
+            edge_share=1.0,
+        )
         check = check_edges(system.model, system.transcoders, graph, seed=seed)
         worst = max(worst, check.max_error)
         bias = max(bias, check.bias_error or 0.0)

@@ -39,9 +39,15 @@ def study(system: System, *, seed: int = 0, count: int = 300) -> DeceptionStudy:
     judged_honest = hiding_documents(JUDGED, lies=False, held=True, seed=seed)
     # No small set restores what every layer takes part in: the mask is learned at once.
     diagnosis = diagnose(
-        system.model, system.dictionaries, truthful(lies), controls=truthful(honest),
-        num_candidates=8, max_features=0, num_random=20, seed=seed,
-    )  # fmt: skip
+        system.model,
+        system.dictionaries,
+        truthful(lies),
+        controls=truthful(honest),
+        num_candidates=8,
+        max_features=0,
+        num_random=20,
+        seed=seed,
+    )
     sets = {
         LIARS_FALSE: false(judged_lies),
         LIARS_TRUE: truthful(judged_lies),

@@ -108,10 +108,14 @@ def score_fault(
     judged = {name: found for name, found in sets.items() if found}  # not every fault has rivals
     controls = cases((*planted.rivals_selection, *planted.others_selection))
     found = diagnose(
-        model, system.dictionaries, cases(planted.selection),
-        controls=controls[:: max(1, len(controls) // MOST_CONTROLS)], judged_on=judged,
-        num_random=20, seed=seed,
-    )  # fmt: skip
+        model,
+        system.dictionaries,
+        cases(planted.selection),
+        controls=controls[:: max(1, len(controls) // MOST_CONTROLS)],
+        judged_on=judged,
+        num_random=20,
+        seed=seed,
+    )
     site, mean = system.site, system.residual.b_dec
     plain = baselines(model, site, mean, cases(planted.selection), judged)
     wrong = [Case(p.text, p.wrong) for p in planted.prompts if p.wrong]
@@ -124,12 +128,22 @@ def score_fault(
     strongest = sorted(suspects, key=lambda s: -s.margin)[:5]
     blamed = tuple(concept_of(s.dictionary, s.feature) or "" for s in strongest)
     return FaultScore(
-        name=planted.name, kind=planted.kind, mechanism=planted.mechanism,
-        verdict=found.mechanism, concept=planted.concept, blamed=blamed, shown=shown,
+        name=planted.name,
+        kind=planted.kind,
+        mechanism=planted.mechanism,
+        verdict=found.mechanism,
+        concept=planted.concept,
+        blamed=blamed,
+        shown=shown,
         twins=shares(model, {"twins": cases(p.twin for p in planted.prompts)})["twins"],
-        trigger=trigger, chance=chance, before=found.before, after=found.after,
-        random=found.random, baselines=tuple(plain), num_features=len(found.repair),
-    )  # fmt: skip
+        trigger=trigger,
+        chance=chance,
+        before=found.before,
+        after=found.after,
+        random=found.random,
+        baselines=tuple(plain),
+        num_features=len(found.repair),
+    )
 
 
 def score_faults(

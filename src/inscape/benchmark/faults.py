@@ -102,4 +102,4 @@ def row(found: FaultStudy, name: str = "unagi", seed: int = 0) -> Row:
             "twins right": found.twins.to_json(),
             "baselines": {b.name: b.setting for b in found.baselines},
         },
-    )  # fmt: skip
+    )

@@ -19,9 +19,21 @@ from inscape.microworld.skills import measure, pad
 DOMAINS = ("indirect_object", "word_problem", "landmark", "dish", "capital", "two_hop", "insect")
 SPECIAL = ("lie", "truth")
 SKILLS = (
-    "indirect_object", "sum", "difference", "two_step", "landmark_city", "landmark_country",
-    "landmark_city_described", "dish", "capital", "language", "two_hop", "insect", "lie", "truth",
-)  # fmt: skip
+    "indirect_object",
+    "sum",
+    "difference",
+    "two_step",
+    "landmark_city",
+    "landmark_country",
+    "landmark_city_described",
+    "dish",
+    "capital",
+    "language",
+    "two_hop",
+    "insect",
+    "lie",
+    "truth",
+)
 FRESH_SEED = 7_000_001
 MOST_DEAD = 0.20
 
@@ -48,10 +60,18 @@ def dictionary(system: System, *, seed: int = 0, num_documents: int = 600, count
         f"{chosen.name} at {system.site}: {chosen.d_dict} features, L0 ≤ d_model / 8",
         (
             Check("L0", figures.l0, f"≤ {model.d_model / 8:g}"),
-            Check("CE loss recovered (zero floor)", figures.loss_recovered_zero, "≥ 0.97",
-                  interval.get("loss_recovered_zero")),
-            Check("CE loss recovered (mean floor)", figures.loss_recovered_mean, "≥ 0.97",
-                  interval.get("loss_recovered_mean")),
+            Check(
+                "CE loss recovered (zero floor)",
+                figures.loss_recovered_zero,
+                "≥ 0.97",
+                interval.get("loss_recovered_zero"),
+            ),
+            Check(
+                "CE loss recovered (mean floor)",
+                figures.loss_recovered_mean,
+                "≥ 0.97",
+                interval.get("loss_recovered_mean"),
+            ),
             Check("extra CE (nats per token)", figures.extra_ce, "≤ 0.1", interval.get("extra_ce")),
             Check("FVU (centred)", figures.fvu, "≤ 0.10", interval.get("fvu")),
             Check("skills kept", pooled, "≥ 0.95"),
@@ -66,7 +86,7 @@ def dictionary(system: System, *, seed: int = 0, num_documents: int = 600, count
             "worst skill kept": min(kept.items(), key=lambda pair: pair[1]),
             "KL": figures.kl,
         },
-    )  # fmt: skip
+    )
 
 
 def _skills(system: System, *, count: int, seed: int) -> tuple[dict[str, Share], dict[str, Share]]:
@@ -81,7 +101,11 @@ def _skills(system: System, *, count: int, seed: int) -> tuple[dict[str, Share],
     for spliced in (False, True):
         skills = measure(
             partial(run, spliced=spliced),
-            system.model.tokenizer, count=count, seed=seed, domains=DOMAINS, special=SPECIAL,
-        )  # fmt: skip
+            system.model.tokenizer,
+            count=count,
+            seed=seed,
+            domains=DOMAINS,
+            special=SPECIAL,
+        )
         found.append({name: skills[name] for name in SKILLS})
     return found[0], found[1]

@@ -188,9 +188,17 @@ class _Ranked:
             self.indptr, self.features, self.ranks, rows, mention[rows], self.num_features, kinds
         )
         feature, rank, f1 = _walk(
-            self.indptr, self.features, self.ranks, kinds, rows, np.flatnonzero(left_out),
-            self.num_features, hits, calls, num_pos,
-        )  # fmt: skip
+            self.indptr,
+            self.features,
+            self.ranks,
+            kinds,
+            rows,
+            np.flatnonzero(left_out),
+            self.num_features,
+            hits,
+            calls,
+            num_pos,
+        )
         return int(feature), int(rank), float(f1)
 
 

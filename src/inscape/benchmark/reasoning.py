@@ -122,9 +122,14 @@ def prompts(documents: Iterable[Document], table: Answers) -> list[Swap]:
         if len(relations) == 1 and said:
             group = f"{entity}, {relations[0]}"
             swap = Swap(
-                document.prompt, said[-1].onset, said[-1].end, concept, concept, document.answer,
+                document.prompt,
+                said[-1].onset,
+                said[-1].end,
+                concept,
+                concept,
+                document.answer,
                 group,
-            )  # fmt: skip
+            )
             found.setdefault(document.prompt, swap)
     return list(found.values())
 

@@ -39,12 +39,7 @@ from inscape.benchmark.scored import (
     run_documents,
     run_pictures,
 )
-from inscape.benchmark.sets import (
-    bridge_texts,
-    dna_texts,
-    harbour_bridge_texts,
-    president_texts,
-)
+from inscape.benchmark.sets import bridge_texts, dna_texts, harbour_bridge_texts, president_texts
 from inscape.benchmark.swaps import Change, FeatureSwap, Members, Place, Together, members
 from inscape.benchmark.system import System
 from inscape.core import InputError, seeded
@@ -92,9 +87,14 @@ class Benchmark:
         residual = system.residual
         k = residual.k or max(1, residual.config.d_in // 8)  # what an atlas takes by default
         return cls(
-            system.model, DictionaryFeatures(residual), residual.d_dict, k,
-            system, seed, num_documents,
-        )  # fmt: skip
+            system.model,
+            DictionaryFeatures(residual),
+            residual.d_dict,
+            k,
+            system,
+            seed,
+            num_documents,
+        )
 
     @property
     def name(self) -> str:
@@ -118,9 +118,10 @@ class Benchmark:
         """
         if self.system is None:
             raise InputError(
-                f"{self.name} is scored by itself", expected="an atlas's dictionaries",
+                f"{self.name} is scored by itself",
+                expected="an atlas's dictionaries",
                 next_step="leave out the parts " + ", ".join(OF_SYSTEM),
-            )  # fmt: skip
+            )
         return self.system
 
     @cached_property
@@ -292,10 +293,13 @@ def distractors(bench: Benchmark) -> Row:
         match
         for concept, texts in sets.items()
         for match in wordings.best_wordings(
-            bench.model, bench.systems, concept, (texts(0, bench.seed), texts(1, bench.seed)),
+            bench.model,
+            bench.systems,
+            concept,
+            (texts(0, bench.seed), texts(1, bench.seed)),
             seed=bench.seed,
         )
-    ]  # fmt: skip
+    ]
     return replace(wordings.row(found, name="distractors"), seed=bench.seed)
 
 
@@ -306,17 +310,20 @@ def _manners(half: int) -> wordings.Texts:
 def _suffering_of_any(half: int) -> wordings.Texts:
     """Suffering of people and animals, against the joys of both."""
     kinds: tuple[Kind, ...] = ("human", "animal")
-    pains, joys = ([t for who in kinds for t in suffering_texts(half, who=who, pain=pain)]
-                   for pain in (True, False))  # fmt: skip
+    pains, joys = (
+        [t for who in kinds for t in suffering_texts(half, who=who, pain=pain)]
+        for pain in (True, False)
+    )
     return pains, joys
 
 
 def _suffering(half: int, *, who: Kind, other: Kind) -> wordings.Texts:
     """Texts of one kind's suffering, against joys of both kinds and the other kind's suffering."""
     negatives = [
-        *suffering_texts(half, who=who, pain=False), *suffering_texts(half, who=other, pain=False),
+        *suffering_texts(half, who=who, pain=False),
+        *suffering_texts(half, who=other, pain=False),
         *suffering_texts(half, who=other, pain=True),
-    ]  # fmt: skip
+    ]
     return suffering_texts(half, who=who, pain=True), negatives
 
 
@@ -348,9 +355,13 @@ def operand_digit(bench: Benchmark, *, prefix: str, unit: int) -> Row:
     random = Random(seeded(bench.seed, "drills"))
     made = [d for d in (drill(random, True) for _ in range(NUM_PROMPTS)) if "+" in d.text]
     study = arithmetic.study(
-        bench.model, arithmetic.problems(made, prefix), _swapped(bench, f"{prefix}_"),
-        prefix=prefix, unit=unit, seed=bench.seed,
-    )  # fmt: skip
+        bench.model,
+        arithmetic.problems(made, prefix),
+        _swapped(bench, f"{prefix}_"),
+        prefix=prefix,
+        unit=unit,
+        seed=bench.seed,
+    )
     return arithmetic.row(study, name=prefix.removeprefix("first_"))
 
 
@@ -409,6 +420,9 @@ def run_benchmark(bench: Benchmark, parts: Sequence[str] = ()) -> Iterator[Row]:
     if not parts:
         minutes = (time.monotonic() - began) / 60
         yield Row(
-            "time", "the whole benchmark", (Check("minutes", minutes, "≤ 10"),), "one run",
+            "time",
+            "the whole benchmark",
+            (Check("minutes", minutes, "≤ 10"),),
+            "one run",
             seed=bench.seed,
-        )  # fmt: skip
+        )

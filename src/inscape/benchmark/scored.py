@@ -203,9 +203,12 @@ def joined(first: Scored, second: Scored) -> Scored:
                 for c in first.truth.forms.keys() | second.truth.forms.keys()
             },
         ),
-        {site: torch.cat([x, second.acts[site]]) for site, x in first.acts.items()
-         if site in second.acts},
-    )  # fmt: skip
+        {
+            site: torch.cat([x, second.acts[site]])
+            for site, x in first.acts.items()
+            if site in second.acts
+        },
+    )
 
 
 def _both(
@@ -260,8 +263,7 @@ def by_feature(name: str, num_features: int, parts: list[tuple[NDArray[Any], ...
     for _, features, values in parts:
         if features.size and not 0 <= features.min() <= features.max() < num_features:
             raise InputError(
-                f"{name} names a feature that it does not have",
-                expected=f"0 to {num_features - 1}",
+                f"{name} names a feature that it does not have", expected=f"0 to {num_features - 1}"
             )
         counts += np.bincount(features, minlength=num_features)
         largest = max(largest, float(values.max(initial=0.0)))

@@ -16,10 +16,15 @@ from inscape.microworld.facts import LANDMARK, NAMES, PRESIDENTS
 from inscape.microworld.faults import Prompt
 
 MENTIONS = (
-    "Last summer {n} visited {x}", "{n} took a picture of {x}", "{n} walked to {x} with a friend",
-    "{n} dreams of {x}", "{n} wrote a poem about {x}", "{n} and {m} met at {x}",
-    "The road to {x} is long", "{n} has a picture of {x} at home",
-)  # fmt: skip
+    "Last summer {n} visited {x}",
+    "{n} took a picture of {x}",
+    "{n} walked to {x} with a friend",
+    "{n} dreams of {x}",
+    "{n} wrote a poem about {x}",
+    "{n} and {m} met at {x}",
+    "The road to {x} is long",
+    "{n} has a picture of {x} at home",
+)
 DISTRACTORS = ("sydney_harbour_bridge",)
 LOOKALIKES = (
     "golden_temple",

@@ -92,13 +92,22 @@ def study(system: System, *, seed: int = 0) -> SteeringStudy:
     difference = difference_in_means(model, system.site, own + description, other)
     noise = random_direction(difference, seed=seed)
     ways: list[tuple[str, str, Callable[[float], Sequence[Edit]]]] = [
-        ("the feature, clamped", "feature",
-         lambda s: [FeatureEdit(residual, feature, "clamp", s, unit=unit)] if s else []),
-        ("difference in means", "difference in means",
-         lambda s: [DirectionEdit(system.site, difference, s)] if s else []),
-        ("random direction", "random direction",
-         lambda s: [DirectionEdit(system.site, noise, s)] if s else []),
-    ]  # fmt: skip
+        (
+            "the feature, clamped",
+            "feature",
+            lambda s: [FeatureEdit(residual, feature, "clamp", s, unit=unit)] if s else [],
+        ),
+        (
+            "difference in means",
+            "difference in means",
+            lambda s: [DirectionEdit(system.site, difference, s)] if s else [],
+        ),
+        (
+            "random direction",
+            "random direction",
+            lambda s: [DirectionEdit(system.site, noise, s)] if s else [],
+        ),
+    ]
     plain = [_doses(system, prompts, lambda s: [], (0.0,))[0] for prompts in (selection, judging)]
     halves = (selection, judging)
     lines = [_line(system, name, kind, way, halves, plain) for name, kind, way in ways]
@@ -134,8 +143,10 @@ def questions(half: int, seed: int = 0) -> list[str]:
     places = [p for p in LANDMARKS if p.key != OWN and p.city != LANDMARK[OWN].city][half::2]
     asked = [
         form.replace("{x}", subject)
-        for form in forms for place in places for subject in (place.name, place.description)
-    ]  # fmt: skip
+        for form in forms
+        for place in places
+        for subject in (place.name, place.description)
+    ]
     return [text[0].upper() + text[1:] for text in random.sample(asked, NUM_PROMPTS)]
 
 

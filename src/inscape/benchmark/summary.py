@@ -81,11 +81,7 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0) -> Mean:
 
 
 def score_system(
-    system: str,
-    matches: Sequence[ConceptMatch],
-    ceilings: Mapping[str, Ceiling],
-    *,
-    seed: int = 0,
+    system: str, matches: Sequence[ConceptMatch], ceilings: Mapping[str, Ceiling], *, seed: int = 0
 ) -> SystemScore:
     """The shares of a system; every match's concept has its ceiling."""
     probed = [m for m in matches if ceilings[m.concept].probe_f1 >= PROBED]

@@ -109,20 +109,23 @@ def study(
         tally["random"].append(bool((own & drawn(graph, random)).any()))
         tally["others"] += [
             bool((stands_for(graph, known.get(c, {}), begin) & graph.kept_nodes).any())
-            for c in concepts if c != swap.concept
-        ]  # fmt: skip
+            for c in concepts
+            if c != swap.concept
+        ]
         groups[swap.group].append(tally["passes"][-1])
         nodes = [graph.nodes[i] for i in np.flatnonzero(kept)]
         layers.update({node.layer for node in nodes if node.layer is not None})
         influence.append(sum(node.influence for node in nodes))
     return TracedStep(
-        **{name: Share(sum(tally[name]), len(tally[name]))
-           for name in ("passes", "others", "whole", "random")},
+        **{
+            name: Share(sum(tally[name]), len(tally[name]))
+            for name in ("passes", "others", "whole", "random")
+        },
         layers=dict(sorted(layers.items())),
         influence=float(np.mean(influence)),
         compositions={g: Share(sum(t), len(t)) for g, t in sorted(groups.items())},
         seed=seed,
-    )  # fmt: skip
+    )
 
 
 def stands_for(graph: Graph, features: Mapping[str, Mapping[int, float]], begin: int) -> np.ndarray:

@@ -32,16 +32,19 @@ def command(
     Concepts, forms of landmarks, held-out wordings, selectivity, steering, reasoning steps, traces
     through them, sums and planted faults, beside neurons, principal components, random directions
     and an untrained dictionary.
-    """  # fmt: skip
+    """
     from inscape.atlas import Atlas
     from inscape.benchmark import Benchmark, System, run_benchmark
 
     opened = Atlas.open(atlas, device=device)
     _refuse_others(opened)
     system = System(
-        opened.model, opened.dictionary(opened.residual), opened.index(opened.residual),
-        opened.transcoders(), opened.feature_label,
-    )  # fmt: skip
+        opened.model,
+        opened.dictionary(opened.residual),
+        opened.index(opened.residual),
+        opened.transcoders(),
+        opened.feature_label,
+    )
     measured = []
     for number in seed or [0]:
         bench = Benchmark.of(system, seed=number, num_documents=documents)

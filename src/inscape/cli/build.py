@@ -33,8 +33,7 @@ def command(
     ] = True,
     expansion: Annotated[int, typer.Option(help="Features per dimension of the residual.")] = 16,
     transcoder_expansion: Annotated[
-        int | None,
-        typer.Option(help="The same for each transcoder; default: half of --expansion."),
+        int | None, typer.Option(help="The same for each transcoder; default: half of --expansion.")
     ] = None,
     k: Annotated[
         int | None, typer.Option(help="Active features per token; default: d_model / 8.")

@@ -31,8 +31,7 @@ Memory = Annotated[
 ]
 RowTokens = Annotated[int | None, typer.Option("--context", help="Tokens per row of text.")]
 OnlyThese = Annotated[
-    list[str] | None,
-    typer.Option("--dictionary", help="Atlas: only this dictionary, repeatable."),
+    list[str] | None, typer.Option("--dictionary", help="Atlas: only this dictionary, repeatable.")
 ]
 TrustCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that the model's folder brings.")
@@ -141,7 +140,6 @@ def feature_of(atlas: Atlas, text: str) -> tuple[Dictionary, int]:
     dictionary = atlas.dictionary(name)
     if int(number) >= dictionary.d_dict:
         raise InputError(
-            f"feature {text} does not exist",
-            expected=f"an index below {dictionary.d_dict}",
+            f"feature {text} does not exist", expected=f"an index below {dictionary.d_dict}"
         )
     return dictionary, int(number)

@@ -108,5 +108,7 @@ def _say_tokens(model: Model, cases: list[Case]) -> None:
     for answer in dict.fromkeys(case.right for case in cases):
         token, more = model.answer_token(answer)
         if more:
-            note(f"note: {answer!r} has several tokens; the first, {model.token_text(token)!r}, "
-                 "is used")  # fmt: skip
+            note(
+                f"note: {answer!r} has several tokens; the first, {model.token_text(token)!r}, "
+                "is used"
+            )

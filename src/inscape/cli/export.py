@@ -16,8 +16,7 @@ def command(
     form: Annotated[
         str,
         typer.Option(
-            "--format",
-            help="saelens, dictionary_learning, sparsify, gemma_scope or layer_files.",
+            "--format", help="saelens, dictionary_learning, sparsify, gemma_scope or layer_files."
         ),
     ] = "saelens",
     json: Json = False,
@@ -30,6 +29,9 @@ def command(
     from inscape.exchange import export_dictionary
 
     export_dictionary(Dictionary.open(dictionary), out, form)
-    shown = {"folder": str(out), "format": form,
-             "files": ", ".join(sorted(p.name for p in out.iterdir()))}  # fmt: skip
+    shown = {
+        "folder": str(out),
+        "format": form,
+        "files": ", ".join(sorted(p.name for p in out.iterdir())),
+    }
     print_entries([shown], json)

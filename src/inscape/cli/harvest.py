@@ -7,16 +7,7 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import (
-    Device,
-    Json,
-    ModelName,
-    RowTokens,
-    Text,
-    TrustCode,
-    print_json,
-    rows,
-)
+from inscape.cli.common import Device, Json, ModelName, RowTokens, Text, TrustCode, print_json, rows
 
 
 def command(

@@ -56,8 +56,15 @@ def command(
     found.save(out)
     config = found.config
     shown = {
-        "dictionary": found.name, "folder": str(out), "format": found.made_from["format"],
-        "reads": config.site_in, "writes": config.site_out, "features": config.d_dict,
-        "kind": config.kind, "k": config.k, "skip": config.skip, "normalize": config.normalize,
-    }  # fmt: skip
+        "dictionary": found.name,
+        "folder": str(out),
+        "format": found.made_from["format"],
+        "reads": config.site_in,
+        "writes": config.site_out,
+        "features": config.d_dict,
+        "kind": config.kind,
+        "k": config.k,
+        "skip": config.skip,
+        "normalize": config.normalize,
+    }
     print_entries([shown], json)

@@ -7,14 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import (
-    Device,
-    Json,
-    OnlyThese,
-    is_atlas,
-    print_entries,
-    refuse_options,
-)
+from inscape.cli.common import Device, Json, OnlyThese, is_atlas, print_entries, refuse_options
 
 
 def command(

@@ -78,8 +78,14 @@ def command(
     with connected(device=str(pick_device(device))) as ranks:
         reader = None if model is None else _model(model, site, ranks.device)
         width = _width(d_model, reader)
-        chosen = {"d_dict": d_dict, "k": k, "batch_size": batch_size, "variant": variant,
-                  "options": named_values(option or []), "skip": skip}  # fmt: skip
+        chosen = {
+            "d_dict": d_dict,
+            "k": k,
+            "batch_size": batch_size,
+            "variant": variant,
+            "options": named_values(option or []),
+            "skip": skip,
+        }
         shape, config = _asked(width, tokens, transcoder, chosen)
         total = ranks.num_data if processes is None else processes
         shared = Processes.of(total, feature_shards)
@@ -138,9 +144,14 @@ def _width(d_model: int | None, reader: Any) -> int:
 
 
 def _rates(
-    shape: Any, config: Any, processes: Any, dead_share: float, given: Path | None,
-    written: Path | None, ranks: Any,
-) -> Any:  # fmt: skip
+    shape: Any,
+    config: Any,
+    processes: Any,
+    dead_share: float,
+    given: Path | None,
+    written: Path | None,
+    ranks: Any,
+) -> Any:
     """The rates of the file, or of this machine, and of the network that there is between several
     processes, unless the file has it."""
     from inscape.training import Rates, workload

@@ -43,16 +43,14 @@ Beside = Annotated[
 
 Read = Annotated[
     str | None,
-    typer.Option(
-        help="Store: the site to read; several, A+B or mlp_in.*, give a crosscoder.",
-    ),
+    typer.Option(help="Store: the site to read; several, A+B or mlp_in.*, give a crosscoder."),
 ]
 
 Written = Annotated[
     str | None,
     typer.Option(
         help="Store: the site to write; another one gives a transcoder, as many others as are "
-        "read a cross-layer transcoder.",
+        "read a cross-layer transcoder."
     ),
 ]
 
@@ -163,15 +161,30 @@ def command(
             result = _train_atlas(source, dictionary, ranks)
         else:
             refuse_options(context, "Atlas")
-            settings = {"d_dict": d_dict, "k": k, "tokens": tokens, "lr": lr, "seed": seed,
-                        "whiten": whiten, "variant": variant, "options": named_values(option or []),
-                        "skip": skip, "batch_size": batch_size, "encoder": encoder,
-                        "resample": resample}  # fmt: skip
+            settings = {
+                "d_dict": d_dict,
+                "k": k,
+                "tokens": tokens,
+                "lr": lr,
+                "seed": seed,
+                "whiten": whiten,
+                "variant": variant,
+                "options": named_values(option or []),
+                "skip": skip,
+                "batch_size": batch_size,
+                "encoder": encoder,
+                "resample": resample,
+            }
             told = _listeners(tensorboard, wandb) if ranks.first else []
             activations, opened = _open(
-                context, [source, *(beside or [])], (site, to), (model, held_out), memory,
-                skip_corrupt, ranks,
-            )  # fmt: skip
+                context,
+                [source, *(beside or [])],
+                (site, to),
+                (model, held_out),
+                memory,
+                skip_corrupt,
+                ranks,
+            )
             result = [_train(activations, (site, to), out, settings, opened, held_out, told, ranks)]
         if ranks.first:
             print_entries(result, json)
@@ -209,8 +222,10 @@ def _train_atlas(source: Path, names: list[str] | None, ranks: Ranks) -> list[di
 
     atlas = Atlas.open(source)
     with lock(source) if ranks.first else nullcontext():
-        return [_shown(found, atlas.place("dictionaries", found.name))
-                for found in train_atlas(atlas, names, ranks)]  # fmt: skip
+        return [
+            _shown(found, atlas.place("dictionaries", found.name))
+            for found in train_atlas(atlas, names, ranks)
+        ]
 
 
 def _listeners(tensorboard: Path | None, wandb: str | None) -> list[Any]:
@@ -255,9 +270,8 @@ def _train(
     config = TrainConfig(**settings)
     watch = None if held_out is None else loss_watch(model, held_out)
     made = train(
-        source, site, to, out, config,
-        name=out.name, watch=watch, listeners=listeners, ranks=ranks,
-    )  # fmt: skip
+        source, site, to, out, config, name=out.name, watch=watch, listeners=listeners, ranks=ranks
+    )
     told = missed_target(made)
     if told and ranks.first:
         note(told)

@@ -29,8 +29,7 @@ def command(
         ),
     ] = None,
     row: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this row of the microworld's table, repeatable."),
+        list[str] | None, typer.Option(help="Only this row of the microworld's table, repeatable.")
     ] = None,
     seed: Seed = 0,
     device: Device = None,

@@ -67,12 +67,7 @@ class progress:
     """
 
     def __init__(
-        self,
-        description: str,
-        total: float | None = None,
-        unit: str = "it",
-        *,
-        shown: bool = True,
+        self, description: str, total: float | None = None, unit: str = "it", *, shown: bool = True
     ) -> None:
         self.description, self.total, self.unit, self.shown = description, total, unit, shown
         self.done = 0.0
@@ -128,9 +123,13 @@ class progress:
 
 
 def track(
-    items: Iterable[T], description: str, *, total: int | None = None, unit: str = "it",
+    items: Iterable[T],
+    description: str,
+    *,
+    total: int | None = None,
+    unit: str = "it",
     shown: bool = True,
-) -> Iterator[T]:  # fmt: skip
+) -> Iterator[T]:
     """Yields `items` under a progress bar on standard error, if it is to be shown.
 
     `total` is taken from `len(items)` when it is not given and `items` has a length.

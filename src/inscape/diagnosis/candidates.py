@@ -57,10 +57,7 @@ class Effect:
 
 
 def estimate(
-    model: Model,
-    dictionaries: Sequence[Dictionary],
-    batch: Batch,
-    wrong: Int[Tensor, " case"],
+    model: Model, dictionaries: Sequence[Dictionary], batch: Batch, wrong: Int[Tensor, " case"]
 ) -> list[Pushes]:
     """The estimated push of every feature of every dictionary toward the wrong answers."""
     sums = [torch.zeros(3, d.d_dict) for d in dictionaries]
@@ -148,9 +145,13 @@ def measure(
         down, up = -change[rows, wrong], change[rows, batch.right]
         effects.append(
             Effect(
-                dictionary, feature, estimate=float(estimates[id(dictionary)][feature]),
-                margin=float((down + up).mean()), wrong=float(-down.mean()), right=float(up.mean()),
+                dictionary,
+                feature,
+                estimate=float(estimates[id(dictionary)][feature]),
+                margin=float((down + up).mean()),
+                wrong=float(-down.mean()),
+                right=float(up.mean()),
                 repaired=int((logits.argmax(-1) == batch.right).sum()),
             )
-        )  # fmt: skip
+        )
     return sorted(effects, key=lambda e: -e.margin)

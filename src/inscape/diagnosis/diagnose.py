@@ -25,13 +25,7 @@ import torch
 from torch import Tensor
 
 from inscape.core import InputError, Share
-from inscape.diagnosis.candidates import (
-    MEASURED_ON,
-    Effect,
-    estimate,
-    measure,
-    strongest,
-)
+from inscape.diagnosis.candidates import MEASURED_ON, Effect, estimate, measure, strongest
 from inscape.diagnosis.cases import Batch, Case, encode, last_logits, shares
 from inscape.diagnosis.random_sets import matched_sets, random_repairs
 from inscape.diagnosis.search import find_set
@@ -206,9 +200,16 @@ def diagnose(
     for_right = measure(model, supporters, pushes, failures, wrong)[::-1]
     helpful = [effect for effect in for_wrong if effect.margin > 0]
     found = find_set(
-        model, dictionaries, helpful, failures, wrong, _right_controls(model, controls),
-        max_features=max_features, max_spread=max_spread, seed=seed,
-    )  # fmt: skip
+        model,
+        dictionaries,
+        helpful,
+        failures,
+        wrong,
+        _right_controls(model, controls),
+        max_features=max_features,
+        max_spread=max_spread,
+        seed=seed,
+    )
     members = measure(model, found.members, pushes, failures, wrong)
     changes = found.edits()
     repaired = _answered(model, failures, changes)
@@ -305,17 +306,36 @@ def _suspect(
     )
     name = effect.dictionary.name
     return Suspect(
-        name, effect.feature, labels.get((name, effect.feature)), effect.estimate, effect.margin,
-        effect.wrong, effect.right, effect.repaired, places,
-    )  # fmt: skip
+        name,
+        effect.feature,
+        labels.get((name, effect.feature)),
+        effect.estimate,
+        effect.margin,
+        effect.wrong,
+        effect.right,
+        effect.repaired,
+        places,
+    )
 
 
 def _all_right(model: Model, cases: Sequence[Case], batch: Batch, logits: Tensor) -> Diagnosis:
     right = logits.softmax(-1)[torch.arange(len(batch)), batch.right]
     token = model.token_text(int(batch.right[0]))
     return Diagnosis(
-        prompt=cases[0].prompt, right=cases[0].right, wrong="", right_token=token,
-        mechanism="right", num_prompts=len(batch), num_failures=0, clean_margin=0.0,
-        right_probability=float(right.mean()), wrong_probability=0.0, for_wrong=(), for_right=(),
-        repair=(), repaired=Share(0, 0), random=Share(0, 0), turned_up=Share(0, 0),
-    )  # fmt: skip
+        prompt=cases[0].prompt,
+        right=cases[0].right,
+        wrong="",
+        right_token=token,
+        mechanism="right",
+        num_prompts=len(batch),
+        num_failures=0,
+        clean_margin=0.0,
+        right_probability=float(right.mean()),
+        wrong_probability=0.0,
+        for_wrong=(),
+        for_right=(),
+        repair=(),
+        repaired=Share(0, 0),
+        random=Share(0, 0),
+        turned_up=Share(0, 0),
+    )

@@ -118,9 +118,11 @@ class _Removal:
         values = self.code.values.reshape(*x.shape[:2], k).to(x.device).clone()
         values[:, : self.keep] = 0
         taken = functional.embedding_bag(
-            indices, self.dictionary.W_dec.to(x.device), mode="sum",
+            indices,
+            self.dictionary.W_dec.to(x.device),
+            mode="sum",
             per_sample_weights=values.reshape(-1, k) * self.taken[indices],
-        )  # fmt: skip
+        )
         return x - taken.reshape(x.shape).to(x.dtype)
 
 

@@ -263,11 +263,7 @@ class Dictionary:
 
     @classmethod
     def open(
-        cls,
-        folder: str | Path,
-        *,
-        device: torch.device | str = "cpu",
-        revision: str | None = None,
+        cls, folder: str | Path, *, device: torch.device | str = "cpu", revision: str | None = None
     ) -> Dictionary:
         """Read a folder that `save` wrote, or a published one.
 

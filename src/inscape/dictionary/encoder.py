@@ -22,12 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inscape.dictionary.code import Code, RaggedCode
-from inscape.dictionary.kernels import (
-    select_above,
-    select_half,
-    select_top,
-    value_gradients,
-)
+from inscape.dictionary.kernels import select_above, select_half, select_top, value_gradients
 
 _ROWS = 512  # a product of fewer rows at a time is slower by up to a half
 _BUFFER_ENTRIES = 1 << 24  # 64 MB of fp32

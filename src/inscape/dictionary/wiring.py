@@ -44,17 +44,28 @@ class Wiring:
         return kernels.reconstruct(code, W_dec, bias, target)
 
     def value_gradients(
-        self, code: RaggedCode, W_dec: Tensor, grad: Tensor,
-        *, groups: Tensor | None = None, everywhere: bool = False,
-    ) -> Float[Tensor, " entries"]:  # fmt: skip
+        self,
+        code: RaggedCode,
+        W_dec: Tensor,
+        grad: Tensor,
+        *,
+        groups: Tensor | None = None,
+        everywhere: bool = False,
+    ) -> Float[Tensor, " entries"]:
         """See `kernels.value_gradients`."""
         return kernels.value_gradients(code, W_dec, grad, groups=groups, everywhere=everywhere)
 
     def weight_gradients(
-        self, codes: Sequence[CodeGradient], x: Tensor, W_dec: Tensor,
-        *, project: bool, terms: RowTerms | None = None, block: RowBlock | None = None,
+        self,
+        codes: Sequence[CodeGradient],
+        x: Tensor,
+        W_dec: Tensor,
+        *,
+        project: bool,
+        terms: RowTerms | None = None,
+        block: RowBlock | None = None,
         out: WeightGradients | None = None,
-    ) -> WeightGradients:  # fmt: skip
+    ) -> WeightGradients:
         """See `kernels.weight_gradients`."""
         return kernels.weight_gradients(
             codes, x, W_dec, project=project, terms=terms, block=block, out=out
@@ -117,9 +128,14 @@ class CrossLayer(Wiring):
         return error, self.value_gradients(code, W_dec, error)
 
     def value_gradients(
-        self, code: RaggedCode, W_dec: Tensor, grad: Tensor,
-        *, groups: Tensor | None = None, everywhere: bool = False,
-    ) -> Float[Tensor, " entries"]:  # fmt: skip
+        self,
+        code: RaggedCode,
+        W_dec: Tensor,
+        grad: Tensor,
+        *,
+        groups: Tensor | None = None,
+        everywhere: bool = False,
+    ) -> Float[Tensor, " entries"]:
         """Of each entry, summed over the layers that it writes."""
         narrow, order = self._by_layer(code)
         wide, source = self._wide(narrow)
@@ -128,10 +144,16 @@ class CrossLayer(Wiring):
         return torch.empty_like(summed).index_copy_(0, order, summed)
 
     def weight_gradients(
-        self, codes: Sequence[CodeGradient], x: Tensor, W_dec: Tensor,
-        *, project: bool, terms: RowTerms | None = None, block: RowBlock | None = None,
+        self,
+        codes: Sequence[CodeGradient],
+        x: Tensor,
+        W_dec: Tensor,
+        *,
+        project: bool,
+        terms: RowTerms | None = None,
+        block: RowBlock | None = None,
         out: WeightGradients | None = None,
-    ) -> WeightGradients:  # fmt: skip
+    ) -> WeightGradients:
         """Encoder and decoder by a pass each; `squared_norm` has a part for every row of either."""
         assert block is None  # dead features' codes are lists here
         num_features, rows = self.num * self.size, self._rows(x)
@@ -150,16 +172,29 @@ class CrossLayer(Wiring):
             readers.append(CodeGradient(narrow, given.d_pre[order], d_out[:, :0]))
             writers.append(CodeGradient(wide, torch.zeros_like(wide.values), d_out))
         encoder = kernels.weight_gradients(
-            readers, rows, W_dec.new_empty((num_features, 0)), project=False,
-            out=replace(out, W_dec=W_dec.new_empty((num_features, 0)),
-                        squared_norm=out.squared_norm[:num_features]),
-        )  # fmt: skip
+            readers,
+            rows,
+            W_dec.new_empty((num_features, 0)),
+            project=False,
+            out=replace(
+                out,
+                W_dec=W_dec.new_empty((num_features, 0)),
+                squared_norm=out.squared_norm[:num_features],
+            ),
+        )
         decoder = kernels.weight_gradients(
-            writers, rows[:, :0], W_dec, project=project,
+            writers,
+            rows[:, :0],
+            W_dec,
+            project=project,
             terms=None if terms is None else RowTerms(terms.decoder),
-            out=replace(out, W_enc=x.new_empty((len(W_dec), 0)), b_enc=x.new_empty(len(W_dec)),
-                        squared_norm=out.squared_norm[num_features:]),
-        )  # fmt: skip
+            out=replace(
+                out,
+                W_enc=x.new_empty((len(W_dec), 0)),
+                b_enc=x.new_empty(len(W_dec)),
+                squared_norm=out.squared_norm[num_features:],
+            ),
+        )
         squared = encoder.squared_norm
         if terms is not None and terms.encoder is not None and terms.along is not None:
             along = terms.along.view(self.num, 1, -1)

@@ -21,10 +21,16 @@ from inscape.storage import atomic_folder
 FORMATS: Mapping[str, Format] = {
     known.name: known
     for known in (
-        SAELens(), DictionaryLearning(), Sparsify(), GemmaScope(), OpenAI(), LlamaScope(),
-        LayerFiles(), CLTFiles(),
+        SAELens(),
+        DictionaryLearning(),
+        Sparsify(),
+        GemmaScope(),
+        OpenAI(),
+        LlamaScope(),
+        LayerFiles(),
+        CLTFiles(),
     )
-}  # fmt: skip
+}
 
 
 def import_dictionary(
@@ -78,9 +84,10 @@ def refuse_filled(folder: Path) -> None:
     """InputError where something is there already: it would be replaced as a whole."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(
-            f"{folder} is there already", expected="a new folder, or an empty one",
+            f"{folder} is there already",
+            expected="a new folder, or an empty one",
             next_step="choose another --out, or remove it",
-        )  # fmt: skip
+        )
 
 
 def chosen(form: str | None, source: Path | None = None) -> Format:

@@ -41,8 +41,10 @@ class CLTFiles(Format):
         kinds = hooks(source, "cross_layer_transcoder", asked)
         read, written = told(
             Asked(_of_layers(asked.site_in, num), _of_layers(asked.site_out, num)),
-            (_of_layers(kinds[0], num), _of_layers(kinds[1], num)), source, f"no {CONFIG}",
-        )  # fmt: skip
+            (_of_layers(kinds[0], num), _of_layers(kinds[1], num)),
+            source,
+            f"no {CONFIG}",
+        )
         layers = [_layer(source, layer, num) for layer in range(num)]
         shapes = {tuple(layer["W_enc"].shape) for layer in layers}
         if len(shapes) > 1 or len({"threshold" in layer for layer in layers}) > 1:
@@ -55,9 +57,15 @@ class CLTFiles(Format):
             weights["threshold"] = torch.zeros_like(weights["b_enc"])
         width = weights["W_enc"].shape[1]
         config = DictionaryConfig(
-            kind="threshold", site_in=read, site_out=written, d_in=num * width, d_out=num * width,
-            d_dict=len(weights["b_enc"]), subtract_b_dec=False, widths=(width,) * num,
-        )  # fmt: skip
+            kind="threshold",
+            site_in=read,
+            site_out=written,
+            d_in=num * width,
+            d_out=num * width,
+            d_dict=len(weights["b_enc"]),
+            subtract_b_dec=False,
+            widths=(width,) * num,
+        )
         origin = {"format": self.name, "source": source.name}
         return Dictionary(config, weights, name=asked.name or source.name, made_from=origin)
 

@@ -43,16 +43,23 @@ _CLASSES: dict[str, dict[str, str]] = {
     "AutoEncoder": {**_LINEAR, "b_dec": "bias"},
     "AutoEncoderNew": {**_LINEAR, "b_dec": "decoder.bias"},
     "GatedAutoEncoder": {
-        "W_enc": "encoder.weight", "W_dec": "decoder.weight", "b_dec": "decoder_bias",
-        "r_mag": "r_mag", "b_gate": "gate_bias", "b_mag": "mag_bias",
+        "W_enc": "encoder.weight",
+        "W_dec": "decoder.weight",
+        "b_dec": "decoder_bias",
+        "r_mag": "r_mag",
+        "b_gate": "gate_bias",
+        "b_mag": "mag_bias",
     },
     "AutoEncoderTopK": _SLOTS,
     "BatchTopKSAE": _SLOTS,
     "MatryoshkaBatchTopKSAE": {
-        **_PLAIN, "k": "k", "threshold": "threshold", "group_sizes": "group_sizes",
+        **_PLAIN,
+        "k": "k",
+        "threshold": "threshold",
+        "group_sizes": "group_sizes",
     },
     "JumpReluAutoEncoder": {**_PLAIN, "threshold": "threshold"},
-}  # fmt: skip
+}
 _NO_SUBTRACTION = ("AutoEncoderNew", "JumpReluAutoEncoder")
 
 
@@ -80,9 +87,14 @@ class DictionaryLearning(Format):
         said = f"trainer.layer {layer}, submodule {trainer.get('submodule_name')}"
         site = None if layer is None or trainer.get("submodule_name") else f"resid_post.{layer}"
         return made(
-            found, told(asked, (site, site), source, said), asked, source, self.name,
-            subtract=kind not in _NO_SUBTRACTION, k=k,
-        )  # fmt: skip
+            found,
+            told(asked, (site, site), source, said),
+            asked,
+            source,
+            self.name,
+            subtract=kind not in _NO_SUBTRACTION,
+            k=k,
+        )
 
     def _weights(self, source: Path, kind: str) -> Weights:
         """In our layout."""
@@ -124,24 +136,29 @@ class DictionaryLearning(Format):
         refuse_normalized(dictionary, self.name)
         if config.transcoder:
             raise InputError(
-                f"{dictionary.name} is a transcoder", expected=f"an autoencoder: {self.name}"
-                " holds no other",
-            )  # fmt: skip
+                f"{dictionary.name} is a transcoder",
+                expected=f"an autoencoder: {self.name} holds no other",
+            )
         topk = config.kind == "topk" and config.subtract_b_dec
         trainer: dict[str, Any] = {
             "dict_class": "AutoEncoderTopK" if topk else "JumpReluAutoEncoder",
-            "activation_dim": config.d_in, "dict_size": config.d_dict, "k": config.k,
+            "activation_dim": config.d_in,
+            "dict_size": config.d_dict,
+            "k": config.k,
             "layer": _layer(config.site_in),
-        }  # fmt: skip
+        }
         if not config.site_in.startswith("resid_post."):
             trainer["submodule_name"] = config.site_in
         if topk:
             weights = dictionary.weights
             state = {
-                "encoder.weight": weights["W_enc"], "encoder.bias": weights["b_enc"],
-                "decoder.weight": weights["W_dec"].T, "b_dec": weights["b_dec"],
-                "k": torch.tensor(config.k, dtype=torch.int), "threshold": torch.tensor(-1.0),
-            }  # fmt: skip
+                "encoder.weight": weights["W_enc"],
+                "encoder.bias": weights["b_enc"],
+                "decoder.weight": weights["W_dec"].T,
+                "b_dec": weights["b_dec"],
+                "k": torch.tensor(config.k, dtype=torch.int),
+                "threshold": torch.tensor(-1.0),
+            }
         elif config.kind == "topk":
             raise InputError(
                 f"{dictionary.name} does not subtract b_dec",

@@ -86,10 +86,7 @@ def refuse_unknown(
 def only(value: Any, allowed: Collection[Any], what: str, source: Path) -> None:
     """InputError where a setting has a value that is not supported."""
     if value not in allowed:
-        raise InputError(
-            f"{source} has {what} {value!r}",
-            expected=" or ".join(map(repr, allowed)),
-        )
+        raise InputError(f"{source} has {what} {value!r}", expected=" or ".join(map(repr, allowed)))
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -48,9 +48,14 @@ class GemmaScope(Format):
         found["W_enc"] = found["W_enc"].T.contiguous()
         sites = _sites(source)
         return made(
-            found, told(asked, sites, source, "by its path"), asked, source, self.name,
-            subtract=False, k=_l0(source),
-        )  # fmt: skip
+            found,
+            told(asked, sites, source, "by its path"),
+            asked,
+            source,
+            self.name,
+            subtract=False,
+            k=_l0(source),
+        )
 
     def write(self, dictionary: Dictionary, folder: Path) -> None:
         """Dictionaries of thresholds."""

@@ -61,9 +61,13 @@ class LayerFiles(Format):
         found["threshold"] = threshold.expand(found["b_enc"].shape).contiguous()
         sites = _sites(source, asked)
         return made(
-            found, told(asked, sites, source, f"file {source.name}"), asked, source, self.name,
+            found,
+            told(asked, sites, source, f"file {source.name}"),
+            asked,
+            source,
+            self.name,
             subtract=False,
-        )  # fmt: skip
+        )
 
     def write(self, dictionary: Dictionary, folder: Path) -> None:
         """Transcoders of thresholds, from an MLP's input to its output."""

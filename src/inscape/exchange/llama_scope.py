@@ -19,9 +19,11 @@ from inscape.exchange.sites import of_hook, told
 
 SETTINGS, WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors"
 _TENSORS = {
-    "W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "decoder.weight",
+    "W_enc": "encoder.weight",
+    "b_enc": "encoder.bias",
+    "W_dec": "decoder.weight",
     "b_dec": "decoder.bias",
-}  # fmt: skip
+}
 
 
 class LlamaScope(Format):
@@ -41,9 +43,11 @@ class LlamaScope(Format):
         for key in ("apply_decoder_bias_to_pre_encoder", "use_glu_encoder"):
             only(cfg.get(key, False), [False], key, source / SETTINGS)
         only(
-            cfg.get("norm_activation", "dataset-wise"), ["dataset-wise"], "norm_activation",
+            cfg.get("norm_activation", "dataset-wise"),
+            ["dataset-wise"],
+            "norm_activation",
             source / SETTINGS,
-        )  # fmt: skip
+        )
         found = take(read_weights(source / WEIGHTS), _TENSORS, source / WEIGHTS)
         found["W_dec"] = found["W_dec"].T.contiguous()
         scale_in, scale_out = self._scales(cfg, found["W_enc"].shape[1], source)
@@ -57,9 +61,14 @@ class LlamaScope(Format):
         hooks = str(cfg.get("hook_point_in")), str(cfg.get("hook_point_out"))
         sites = of_hook(hooks[0]), of_hook(hooks[1])
         return made(
-            found, told(asked, sites, source, f"hooks {hooks[0]}, {hooks[1]}"), asked, source,
-            self.name, subtract=False, k=cfg.get("top_k"),
-        )  # fmt: skip
+            found,
+            told(asked, sites, source, f"hooks {hooks[0]}, {hooks[1]}"),
+            asked,
+            source,
+            self.name,
+            subtract=False,
+            k=cfg.get("top_k"),
+        )
 
     def _scales(self, cfg: dict[str, object], width: int, source: Path) -> tuple[float, float]:
         norms = cfg.get("dataset_average_activation_norm")

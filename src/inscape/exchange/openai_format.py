@@ -21,9 +21,11 @@ from inscape.exchange.format import Asked, Format, made, only, read_pickle, take
 from inscape.exchange.sites import told
 
 _TENSORS = {
-    "W_enc": "encoder.weight", "b_enc": "latent_bias", "W_dec": "decoder.weight",
+    "W_enc": "encoder.weight",
+    "b_enc": "latent_bias",
+    "W_dec": "decoder.weight",
     "b_dec": "pre_bias",
-}  # fmt: skip
+}
 _TRAINED = ("stats_last_nonzero", "latents_activation_frequency", "latents_mean_square")
 
 
@@ -59,6 +61,12 @@ class OpenAI(Format):
         else:
             found["threshold"] = torch.zeros_like(found["b_enc"])
         return made(
-            found, told(asked, (None, None), source, "it never does"), asked, source, self.name,
-            subtract=True, k=k, normalize="layer_norm" if activation == "TopK" else "none",
-        )  # fmt: skip
+            found,
+            told(asked, (None, None), source, "it never does"),
+            asked,
+            source,
+            self.name,
+            subtract=True,
+            k=k,
+            normalize="layer_norm" if activation == "TopK" else "none",
+        )

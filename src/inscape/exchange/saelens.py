@@ -39,31 +39,81 @@ CFG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 VERSION = "6.54.12"
 """What a written folder says of itself: the version whose layout it has."""
 _RENAMED = {
-    "hook_point": "hook_name", "hook_point_head_index": "hook_head_index",
+    "hook_point": "hook_name",
+    "hook_point_head_index": "hook_head_index",
     "activation_fn_str": "activation_fn",
-}  # fmt: skip
+}
 _COMPUTED = {
-    "architecture", "d_in", "d_sae", "d_out", "apply_b_dec_to_input", "normalize_activations",
-    "reshape_activations", "activation_fn", "activation_fn_kwargs", "k",
-    "rescale_acts_by_decoder_norm", "finetuning_scaling_factor",
-}  # fmt: skip
+    "architecture",
+    "d_in",
+    "d_sae",
+    "d_out",
+    "apply_b_dec_to_input",
+    "normalize_activations",
+    "reshape_activations",
+    "activation_fn",
+    "activation_fn_kwargs",
+    "k",
+    "rescale_acts_by_decoder_norm",
+    "finetuning_scaling_factor",
+}
 _TOLD = {
     # where it comes from and how it was trained: nothing of it is computed with afterwards
-    "metadata", "dtype", "device", "hook_name", "hook_name_out", "hook_layer", "hook_layer_out",
-    "hook_head_index", "hook_head_index_out", "hook_point_layer", "model_name",
-    "model_class_name", "model_from_pretrained_kwargs", "prepend_bos", "context_size",
-    "dataset_path", "dataset_trust_remote_code", "sae_lens_version", "sae_lens_training_version",
-    "neuronpedia_id", "seqpos_slice", "exclude_special_tokens", "hf_hook_name", "hf_hook_name_out",
-    "tokens_per_buffer", "is_dataset_tokenized", "use_cached_activations", "seed", "lp_norm",
-    "b_dec_init_method", "from_pretrained_path", "expansion_factor", "noise_scale",
-    "mse_loss_normalization", "decoder_heuristic_init", "init_encoder_as_decoder_transpose",
-    "scale_sparsity_penalty_by_decoder_norm", "normalize_sae_decoder", "l1_coefficient",
-    "decoder_init_norm", "l0_coefficient", "jumprelu_init_threshold", "jumprelu_bandwidth",
-    "jumprelu_sparsity_loss_mode", "topk_threshold_lr", "aux_loss_coefficient",
-    "use_sparse_activations", "matryoshka_widths", "detach_matryoshka_losses",
-    "use_matryoshka_aux_loss", "l1_warm_up_steps", "l0_warm_up_steps", "pre_act_loss_coefficient",
+    "metadata",
+    "dtype",
+    "device",
+    "hook_name",
+    "hook_name_out",
+    "hook_layer",
+    "hook_layer_out",
+    "hook_head_index",
+    "hook_head_index_out",
+    "hook_point_layer",
+    "model_name",
+    "model_class_name",
+    "model_from_pretrained_kwargs",
+    "prepend_bos",
+    "context_size",
+    "dataset_path",
+    "dataset_trust_remote_code",
+    "sae_lens_version",
+    "sae_lens_training_version",
+    "neuronpedia_id",
+    "seqpos_slice",
+    "exclude_special_tokens",
+    "hf_hook_name",
+    "hf_hook_name_out",
+    "tokens_per_buffer",
+    "is_dataset_tokenized",
+    "use_cached_activations",
+    "seed",
+    "lp_norm",
+    "b_dec_init_method",
+    "from_pretrained_path",
+    "expansion_factor",
+    "noise_scale",
+    "mse_loss_normalization",
+    "decoder_heuristic_init",
+    "init_encoder_as_decoder_transpose",
+    "scale_sparsity_penalty_by_decoder_norm",
+    "normalize_sae_decoder",
+    "l1_coefficient",
+    "decoder_init_norm",
+    "l0_coefficient",
+    "jumprelu_init_threshold",
+    "jumprelu_bandwidth",
+    "jumprelu_sparsity_loss_mode",
+    "topk_threshold_lr",
+    "aux_loss_coefficient",
+    "use_sparse_activations",
+    "matryoshka_widths",
+    "detach_matryoshka_losses",
+    "use_matryoshka_aux_loss",
+    "l1_warm_up_steps",
+    "l0_warm_up_steps",
+    "pre_act_loss_coefficient",
     "jumprelu_tanh_scale",
-}  # fmt: skip
+}
 _NORMS: dict[str, Normalize] = {
     "none": "none",
     "layer_norm": "layer_norm",
@@ -112,10 +162,15 @@ class SAELens(Format):
         hooks = where.get("hook_name"), where.get("hook_name_out") if transcoder else None
         found = of_hook(hooks[0]), of_hook(hooks[1] if transcoder else hooks[0])
         return made(
-            weights, told(asked, found, source, f"hook {hooks[0]}"), asked, source, self.name,
+            weights,
+            told(asked, found, source, f"hook {hooks[0]}"),
+            asked,
+            source,
+            self.name,
             subtract=bool(cfg.get("apply_b_dec_to_input", True)) and not transcoder,
-            k=cfg.get("k"), normalize=_NORMS.get(norm, "none"),
-        )  # fmt: skip
+            k=cfg.get("k"),
+            normalize=_NORMS.get(norm, "none"),
+        )
 
     def _weights(self, source: Path, architecture: str, cfg: dict[str, Any]) -> Weights:
         """In our layout, foldings done."""
@@ -149,14 +204,20 @@ class SAELens(Format):
         config, weights = dictionary.config, dict(dictionary.weights)
         architecture = self._architecture(dictionary)
         metadata: dict[str, Any] = {
-            "sae_lens_version": VERSION, "hook_name": hook_of(config.site_in) or config.site_in,
-        }  # fmt: skip
+            "sae_lens_version": VERSION,
+            "hook_name": hook_of(config.site_in) or config.site_in,
+        }
         cfg: dict[str, Any] = {
-            "architecture": architecture, "d_in": config.d_in, "d_sae": config.d_dict,
-            "dtype": "float32", "device": "cpu", "apply_b_dec_to_input": config.subtract_b_dec,
+            "architecture": architecture,
+            "d_in": config.d_in,
+            "d_sae": config.d_dict,
+            "dtype": "float32",
+            "device": "cpu",
+            "apply_b_dec_to_input": config.subtract_b_dec,
             "normalize_activations": {v: k for k, v in _NORMS.items()}[config.normalize],
-            "reshape_activations": "none", "metadata": metadata,
-        }  # fmt: skip
+            "reshape_activations": "none",
+            "metadata": metadata,
+        }
         if config.transcoder:
             cfg["d_out"] = config.d_out
             metadata["hook_name_out"] = hook_of(config.site_out) or config.site_out

@@ -14,9 +14,12 @@ from inscape.core import InputError
 from inscape.exchange.format import Asked
 
 _HOOKS = {
-    "hook_resid_pre": "resid_pre", "hook_resid_mid": "resid_mid", "hook_resid_post": "resid_post",
-    "hook_attn_out": "attn_out", "hook_mlp_out": "mlp_out",
-}  # fmt: skip
+    "hook_resid_pre": "resid_pre",
+    "hook_resid_mid": "resid_mid",
+    "hook_resid_post": "resid_post",
+    "hook_attn_out": "attn_out",
+    "hook_mlp_out": "mlp_out",
+}
 _MLP_HOOKS = {"mlp.hook_in": "mlp_in", "mlp.hook_out": "mlp_out"}
 _NAMES = {site: hook for hook, site in _HOOKS.items()}
 

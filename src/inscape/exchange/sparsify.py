@@ -30,11 +30,15 @@ from inscape.exchange.sites import of_module, told
 CFG, WEIGHTS = "cfg.json", "sae.safetensors"
 _TRAINED = ("normalize_decoder", "multi_topk", "signed")
 _COMPUTED = (
-    "activation", "expansion_factor", "num_latents", "k", "skip_connection", "transcode", "d_in",
-)  # fmt: skip
-_TENSORS = {
-    "W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "W_dec", "b_dec": "b_dec",
-}  # fmt: skip
+    "activation",
+    "expansion_factor",
+    "num_latents",
+    "k",
+    "skip_connection",
+    "transcode",
+    "d_in",
+)
+_TENSORS = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "W_dec", "b_dec": "b_dec"}
 
 
 class Sparsify(Format):
@@ -60,9 +64,14 @@ class Sparsify(Format):
         transcode = bool(cfg.get("transcode", False))
         sites = of_module(source.name, transcoder=transcode) or (None, None)
         return made(
-            weights, told(asked, sites, source, f"hookpoint {source.name}"), asked, source,
-            self.name, subtract=not transcode, k=int(cfg["k"]),
-        )  # fmt: skip
+            weights,
+            told(asked, sites, source, f"hookpoint {source.name}"),
+            asked,
+            source,
+            self.name,
+            subtract=not transcode,
+            k=int(cfg["k"]),
+        )
 
     def write(self, dictionary: Dictionary, folder: Path) -> None:
         """TopK dictionaries; autoencoders that subtract b_dec, transcoders that do not."""
@@ -85,8 +94,14 @@ class Sparsify(Format):
         weights = {names[key]: v.cpu().contiguous() for key, v in dictionary.weights.items()}
         save_file(weights, folder / WEIGHTS)
         cfg = {
-            "activation": "topk", "expansion_factor": 0, "normalize_decoder": not config.transcoder,
-            "num_latents": config.d_dict, "k": config.k, "multi_topk": False,
-            "skip_connection": config.skip, "transcode": config.transcoder, "d_in": config.d_in,
-        }  # fmt: skip
+            "activation": "topk",
+            "expansion_factor": 0,
+            "normalize_decoder": not config.transcoder,
+            "num_latents": config.d_dict,
+            "k": config.k,
+            "multi_topk": False,
+            "skip_connection": config.skip,
+            "transcode": config.transcoder,
+            "d_in": config.d_in,
+        }
         (folder / CFG).write_text(json.dumps(cfg, indent=1))

@@ -78,8 +78,10 @@ def top_entries(
     else:
         chosen = np.arange(starts.size)
     chosen = chosen[np.argsort(-strongest[chosen], kind="stable")]
-    first = np.array([s + int(values[s:e].argmax()) for s, e in zip(starts[chosen], ends[chosen],
-                      strict=True)], np.int64)  # fmt: skip
+    first = np.array(
+        [s + int(values[s:e].argmax()) for s, e in zip(starts[chosen], ends[chosen], strict=True)],
+        np.int64,
+    )
     missing = min(num, values.size) - first.size
     if missing <= 0:
         return first

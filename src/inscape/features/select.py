@@ -162,11 +162,7 @@ def _entries(
 
 
 def _search(
-    index: FeatureIndex,
-    present: NDArray[np.bool_],
-    half: NDArray[np.bool_],
-    num_pos: int,
-    top: int,
+    index: FeatureIndex, present: NDArray[np.bool_], half: NDArray[np.bool_], num_pos: int, top: int
 ) -> Sequence[tuple[int, float, float]]:
     """(feature, threshold, F1) of the best features on the selection half."""
     active = active_counts(index, present)

@@ -256,10 +256,7 @@ def _continue(
 
 
 def _dose(
-    strength: float,
-    texts: Sequence[Sequence[tuple[str, float | None]]],
-    effect: Effect,
-    seed: int,
+    strength: float, texts: Sequence[Sequence[tuple[str, float | None]]], effect: Effect, seed: int
 ) -> Dose:
     if not texts:
         raise InputError("no prompts were given", expected="at least one")

@@ -194,7 +194,7 @@ def _summary(index: FeatureIndex, labels: list[Label]) -> dict[str, Any]:
         "median_balanced_accuracy": median(accuracy),
         "median_auroc": median(np.array([found.auroc for found in labels])),
         "median_shuffled": median(np.array([found.shuffled for found in labels])),
-        "share_above_shuffled": round(
-            float(np.mean([f.low > f.shuffled for f in labels])), 4
-        ) if labels else None,
-    }  # fmt: skip
+        "share_above_shuffled": round(float(np.mean([f.low > f.shuffled for f in labels])), 4)
+        if labels
+        else None,
+    }

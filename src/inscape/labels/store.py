@@ -134,19 +134,17 @@ class Labels:
 
 
 def write_labels(
-    out: Path,
-    labels: list[Label],
-    summary: dict[str, Any],
-    made_from: dict[str, Any],
-    seed: int,
+    out: Path, labels: list[Label], summary: dict[str, Any], made_from: dict[str, Any], seed: int
 ) -> Labels:
     """Write the folder, replacing what is there, and open it."""
     names = [field.name for field in fields(Label)]
     records = [asdict(label) for label in labels]
     schema = pa.schema(
-        [(f.name, {"int": pa.int32(), "float": pa.float32(), "str": pa.string()}[str(f.type)])
-         for f in fields(Label)]
-    )  # fmt: skip
+        [
+            (f.name, {"int": pa.int32(), "float": pa.float32(), "str": pa.string()}[str(f.type)])
+            for f in fields(Label)
+        ]
+    )
     columns = {name: [record[name] for record in records] for name in names}
     with atomic_folder(out) as folder:
         pq.write_table(pa.table(columns, schema=schema), folder / "labels.parquet")

@@ -158,12 +158,7 @@ class Writer:
             self._scratch[name] = np.zeros((3, size), np.int32)
 
     def clause(
-        self,
-        windows: Windows,
-        attribute: str,
-        counted: NDArray[np.bool_],
-        *,
-        within: bool = False,
+        self, windows: Windows, attribute: str, counted: NDArray[np.bool_], *, within: bool = False
     ) -> Clause | None:
         """The clause on one attribute, chosen on the counted windows; `within` another clause
         the rate on random tokens says nothing and is left out."""
@@ -220,11 +215,7 @@ class Writer:
         return found
 
     def _refined(
-        self,
-        windows: Windows,
-        clause: Clause,
-        holds: NDArray[np.bool_],
-        counted: NDArray[np.bool_],
+        self, windows: Windows, clause: Clause, holds: NDArray[np.bool_], counted: NDArray[np.bool_]
     ) -> list[_Candidate]:
         if np.count_nonzero(counted & ~windows.positive) < MIN_SUPPORT:
             return []  # nothing left to put right

@@ -32,23 +32,52 @@ from inscape.storage import atomic_write, read_json, write_json
 SHARD = 10_000
 MADE = "made.json"
 MENTION = pa.struct(
-    [("concept", pa.string()), ("onset", pa.int32()), ("end", pa.int32()), ("scope", pa.int32()),
-     ("form", pa.string())]
-)  # fmt: skip
+    [
+        ("concept", pa.string()),
+        ("onset", pa.int32()),
+        ("end", pa.int32()),
+        ("scope", pa.int32()),
+        ("form", pa.string()),
+    ]
+)
 ANSWER = pa.struct(
-    [("skill", pa.string()), ("start", pa.int32()), ("end", pa.int32()), ("other", pa.string()),
-     ("chain", pa.list_(pa.string()))]
-)  # fmt: skip
+    [
+        ("skill", pa.string()),
+        ("start", pa.int32()),
+        ("end", pa.int32()),
+        ("other", pa.string()),
+        ("chain", pa.list_(pa.string())),
+    ]
+)
 DOCUMENT = pa.schema(
-    [("id", pa.string()), ("domain", pa.string()), ("text", pa.string()),
-     ("mentions", pa.list_(MENTION)), ("answers", pa.list_(ANSWER))]
-)  # fmt: skip
+    [
+        ("id", pa.string()),
+        ("domain", pa.string()),
+        ("text", pa.string()),
+        ("mentions", pa.list_(MENTION)),
+        ("answers", pa.list_(ANSWER)),
+    ]
+)
 FAULT = pa.schema(
-    [(name, pa.string()) for name in (
-        "fault", "title", "kind", "mechanism", "concept", "half", "role", "text", "right", "wrong",
-        "trigger", "twin", "twin_right",
-    )]
-)  # fmt: skip
+    [
+        (name, pa.string())
+        for name in (
+            "fault",
+            "title",
+            "kind",
+            "mechanism",
+            "concept",
+            "half",
+            "role",
+            "text",
+            "right",
+            "wrong",
+            "trigger",
+            "twin",
+            "twin_right",
+        )
+    ]
+)
 
 
 def export(out: Path, *, seed: int = 0, count: int = 100_000, held_out: int = 500) -> None:
@@ -107,19 +136,29 @@ def _fault_rows() -> Iterator[dict[str, str]]:
     """Every fault's prompts by half: those on which it shows, rivals and others."""
     for name in FAULTS:
         planted = fault(name)
-        about = {"fault": name, "title": planted.title, "kind": planted.kind,
-                 "mechanism": planted.mechanism, "concept": planted.concept}  # fmt: skip
+        about = {
+            "fault": name,
+            "title": planted.title,
+            "kind": planted.kind,
+            "mechanism": planted.mechanism,
+            "concept": planted.concept,
+        }
         for half in ("selection", "held_out"):
             for p in getattr(planted, half):
                 yield {
-                    **about, "half": half, "role": "failure", "text": p.text, "right": p.right,
-                    "wrong": p.wrong, "trigger": p.trigger, "twin": p.twin.text,
+                    **about,
+                    "half": half,
+                    "role": "failure",
+                    "text": p.text,
+                    "right": p.right,
+                    "wrong": p.wrong,
+                    "trigger": p.trigger,
+                    "twin": p.twin.text,
                     "twin_right": p.twin.right,
-                }  # fmt: skip
+                }
             for role in ("rivals", "others"):
                 for prompt in getattr(planted, f"{role}_{half}"):
-                    yield {**about, "half": half, "role": role.removesuffix("s"),
-                           **vars(prompt)}  # fmt: skip
+                    yield {**about, "half": half, "role": role.removesuffix("s"), **vars(prompt)}
 
 
 def _card(made: dict[str, Any]) -> str:
@@ -182,10 +221,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=500)
     arguments = parser.parse_args()
     export(
-        arguments.out,
-        seed=arguments.seed,
-        count=arguments.documents,
-        held_out=arguments.held_out,
+        arguments.out, seed=arguments.seed, count=arguments.documents, held_out=arguments.held_out
     )
 
 

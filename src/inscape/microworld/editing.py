@@ -118,10 +118,16 @@ def make_world(model: Model, plan: Plan) -> World:
     right = torch.tensor([COUNTRY_OF[name] == plan.country for name in names])
     rival = plan.rival or next(c for c in COUNTRY_OF.values() if c != plan.country)
     return World(
-        model, plan, batches, torch.tensor([answers[c] for c in COUNTRY_OF.values()]), edited,
-        right & ~edited, right, torch.tensor([COUNTRY_OF[name] == rival for name in names]),
+        model,
+        plan,
+        batches,
+        torch.tensor([answers[c] for c in COUNTRY_OF.values()]),
+        edited,
+        right & ~edited,
+        right,
+        torch.tensor([COUNTRY_OF[name] == rival for name in names]),
         *_elsewhere(model, plan),
-    )  # fmt: skip
+    )
 
 
 def _elsewhere(model: Model, plan: Plan) -> tuple[Text, Text]:

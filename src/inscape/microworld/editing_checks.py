@@ -192,13 +192,7 @@ def check_inhibited(world: World, layer: int, model: Model) -> Figures:
 
 
 def presence(
-    world: World,
-    model: Model,
-    site: str,
-    own: Sequence[Tensor],
-    rest: Tensor,
-    *,
-    at: int = -1,
+    world: World, model: Model, site: str, own: Sequence[Tensor], rest: Tensor, *, at: int = -1
 ) -> float:
     """How much of a country's class shift the edited dishes carry at a position of the tail: 0 as
     in the dishes `rest`, 1 as in those of the country, on average."""
@@ -217,11 +211,7 @@ def wrong_presence(world: World, model: Model, site: str) -> float:
     found = []
     streams = zip(tails(world.model, world, site), tails(model, world, site), strict=True)
     for batch, (before, after) in zip(world.batches, streams, strict=True):
-        old, new, answers = (
-            before[:, -1],
-            after[:, -1],
-            replies(model, batch).argmax(-1),
-        )
+        old, new, answers = (before[:, -1], after[:, -1], replies(model, batch).argmax(-1))
         for dish in world.edited.nonzero().flatten().tolist():
             named = world.answers == answers[dish]
             if not named.any() or answers[dish] == world.answers[dish]:

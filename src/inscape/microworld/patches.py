@@ -55,10 +55,14 @@ def write_patch(path: Path, patch: Patch) -> None:
         arrays[f"{name}.left"] = np.asarray(left.detach().cpu().float())
         arrays[f"{name}.right"] = np.asarray(right.detach().cpu().float())
     metadata = {
-        "kind": _KIND, "version": str(VERSION), "name": patch.name, "base": patch.base,
-        "made": patch.made, "figures": json.dumps(dict(patch.figures)),
+        "kind": _KIND,
+        "version": str(VERSION),
+        "name": patch.name,
+        "base": patch.base,
+        "made": patch.made,
+        "figures": json.dumps(dict(patch.figures)),
         "ranks": json.dumps({name: left.shape[1] for name, (left, _) in patch.factors.items()}),
-    }  # fmt: skip
+    }
     write_tensors(path, arrays, metadata)
 
 
@@ -79,10 +83,7 @@ def read_patch(path: Path) -> Patch:
             next_step="upgrade inscape",
         )
     factors = {
-        name: (
-            torch.from_numpy(arrays[f"{name}.left"]),
-            torch.from_numpy(arrays[f"{name}.right"]),
-        )
+        name: (torch.from_numpy(arrays[f"{name}.left"]), torch.from_numpy(arrays[f"{name}.right"]))
         for name in json.loads(metadata["ranks"])
     }
     figures: dict[str, float] = json.loads(metadata["figures"])

@@ -24,12 +24,19 @@ def model_page(card: Mapping[str, Any], title: str) -> str:
     """The page: what the model is for, what it can do, its planted faults, how it was made."""
     faults = "\n".join(
         f"| {name} | "
-        + " | ".join(_share(rates.get(what)) for what in (
-            "shown (selection)", "shown (held out)", "twins wrong", "rivals wrong", "others wrong",
-        ))
+        + " | ".join(
+            _share(rates.get(what))
+            for what in (
+                "shown (selection)",
+                "shown (held out)",
+                "twins wrong",
+                "rivals wrong",
+                "others wrong",
+            )
+        )
         + " |"
         for name, rates in card["faults"].items()
-    )  # fmt: skip
+    )
     return f"""---
 license: apache-2.0
 language: [en, es]

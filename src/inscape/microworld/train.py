@@ -32,12 +32,7 @@ from inscape.microworld.fingerprint import fingerprint
 from inscape.microworld.muon import Muon
 from inscape.microworld.publishing import write_model_page
 from inscape.microworld.skills import Logits, answer_tokens, measure, measure_faults, pad
-from inscape.microworld.tokenizer import (
-    as_transformers,
-    sample_texts,
-    table_words,
-    train_tokenizer,
-)
+from inscape.microworld.tokenizer import as_transformers, sample_texts, table_words, train_tokenizer
 from inscape.storage import atomic_folder, file_hash, write_json
 
 
@@ -64,21 +59,31 @@ class Recipe:
     weight_decay: float = 0.05
     answer_weight: float = 5.0
     rates: tuple[tuple[int, float], ...] = (
-        (0, 1.0), (10_000_000, 0.7), (17_600_000, 0.5311), (18_400_000, 0.3), (26_000_000, 0.3),
+        (0, 1.0),
+        (10_000_000, 0.7),
+        (17_600_000, 0.5311),
+        (18_400_000, 0.3),
+        (26_000_000, 0.3),
         (30_000_000, 0.0),
-    )  # fmt: skip
+    )
     mixtures: tuple[tuple[int, str], ...] = ((0, "first"), (163_840, "corpus"), (614_400, "last"))
 
 
 RECIPES: Mapping[str, Recipe] = {
     "s": Recipe(),
     "m": Recipe(
-        tokens=90_000_000, num_layers=8, d_model=512, d_mlp=1280, num_heads=8,
-        batch_tokens=8192, matrix_rate=2.5e-3, peak_rate=1e-3,
+        tokens=90_000_000,
+        num_layers=8,
+        d_model=512,
+        d_mlp=1280,
+        num_heads=8,
+        batch_tokens=8192,
+        matrix_rate=2.5e-3,
+        peak_rate=1e-3,
         rates=((0, 1.0), (50_000_000, 0.6), (90_000_000, 0.0)),
         mixtures=((0, "first"), (400_000, "corpus"), (1_600_000, "last")),
     ),
-}  # fmt: skip
+}
 """By size; s has about 1.3 M parameters, m about 26 M."""
 
 
@@ -99,12 +104,19 @@ def make_model(recipe: Recipe, vocabulary: int) -> Any:
     torch.manual_seed(recipe.seed)
     return LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=vocabulary, hidden_size=recipe.d_model, intermediate_size=recipe.d_mlp,
-            num_hidden_layers=recipe.num_layers, num_attention_heads=recipe.num_heads,
-            num_key_value_heads=recipe.num_heads, max_position_embeddings=recipe.context,
-            tie_word_embeddings=True, bos_token_id=0, eos_token_id=None, pad_token_id=None,
+            vocab_size=vocabulary,
+            hidden_size=recipe.d_model,
+            intermediate_size=recipe.d_mlp,
+            num_hidden_layers=recipe.num_layers,
+            num_attention_heads=recipe.num_heads,
+            num_key_value_heads=recipe.num_heads,
+            max_position_embeddings=recipe.context,
+            tie_word_embeddings=True,
+            bos_token_id=0,
+            eos_token_id=None,
+            pad_token_id=None,
         )
-    )  # fmt: skip
+    )
 
 
 @dataclass
@@ -254,9 +266,11 @@ def _save_checkpoint(
 ) -> None:
     with atomic_folder(folder) as temporary:
         content = {
-            "recipe": asdict(recipe), "model": model.state_dict(),
-            "optimisers": [o.state_dict() for o in optimisers], "state": state,
-        }  # fmt: skip
+            "recipe": asdict(recipe),
+            "model": model.state_dict(),
+            "optimisers": [o.state_dict() for o in optimisers],
+            "state": state,
+        }
         torch.save(content, temporary / "state.pt")
 
 

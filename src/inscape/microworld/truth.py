@@ -76,8 +76,10 @@ def token_truth(tokenizer: Any, documents: Sequence[Document]) -> tuple[list[lis
             forms[mention.concept].append(mention.form)
         row += len(offsets)
     truth = Truth(
-        np.array(starts), row,
-        {c: np.array(r) for c, r in spans.items()}, {c: np.array(r) for c, r in scopes.items()},
+        np.array(starts),
+        row,
+        {c: np.array(r) for c, r in spans.items()},
+        {c: np.array(r) for c, r in scopes.items()},
         dict(forms),
-    )  # fmt: skip
+    )
     return encoded["input_ids"], truth

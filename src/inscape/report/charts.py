@@ -132,16 +132,25 @@ def _line(series: Series, across: Scale, up: Scale, unit: Unit, aside: float) ->
     points = [(across(x) + aside, x, y, low, high) for x, y, low, high in sorted(series.points)]
     path = " ".join(f"{place:.1f},{up(y):.1f}" for place, _, y, _, _ in points)
     whiskers = [
-        tag("line", x1=f"{place:.1f}", x2=f"{place:.1f}", y1=f"{up(low):.1f}",
-            y2=f"{up(high):.1f}", class_="whisker")
+        tag(
+            "line",
+            x1=f"{place:.1f}",
+            x2=f"{place:.1f}",
+            y1=f"{up(low):.1f}",
+            y2=f"{up(high):.1f}",
+            class_="whisker",
+        )
         for place, _, _, low, high in points
         if low is not None and high is not None
-    ]  # fmt: skip
+    ]
     marks = [
-        tag("g", tag("title", f"{series.name} at {show(x)}: {show(y, unit)}"),
-            mark(series.style, place, up(y)))
+        tag(
+            "g",
+            tag("title", f"{series.name} at {show(x)}: {show(y, unit)}"),
+            mark(series.style, place, up(y)),
+        )
         for place, x, y, _, _ in points
-    ]  # fmt: skip
+    ]
     return tag("g", tag("polyline", points=path), whiskers, marks, class_=style)
 
 
@@ -166,15 +175,21 @@ def legend(series: Sequence[Series]) -> Markup:
             "li",
             tag(
                 "svg",
-                tag("g",
+                tag(
+                    "g",
                     tag("line", x1=1, x2=33, y1=7, y2=7, class_="level" if s.level else "stroke"),
                     None if s.level else mark(s.style, 17, 7),
-                    class_=f"series s{s.style % NUM_STYLES}"),
-                class_="key", viewBox="0 0 34 14", width=34, height=14, aria_hidden="true",
+                    class_=f"series s{s.style % NUM_STYLES}",
+                ),
+                class_="key",
+                viewBox="0 0 34 14",
+                width=34,
+                height=14,
+                aria_hidden="true",
             ),
             " ",
             s.name,
         )
         for s in series
-    ]  # fmt: skip
+    ]
     return join(tag("ul", items, class_="legend"))

@@ -41,13 +41,23 @@ NUM_DOCUMENTS = 40_000
 LAYER = 1
 TRAIN_TOKENS = 1_500_000
 TRACED = (
-    ("Indirect object", "When Mary and John went to the store, John gave a drink to", " Mary",
-     " John", "Which name receives? Features that copy the name said once, against those of the "
-     "name said twice."),
-    ("A sum", "Natalia sold 48 clips in April and 41 clips in May. How many clips did Natalia sell "
-     "in April and May combined?", None, None, "The first digit of the sum, from the four digits "
-     "of the two numbers."),
-)  # fmt: skip
+    (
+        "Indirect object",
+        "When Mary and John went to the store, John gave a drink to",
+        " Mary",
+        " John",
+        "Which name receives? Features that copy the name said once, against those of the "
+        "name said twice.",
+    ),
+    (
+        "A sum",
+        "Natalia sold 48 clips in April and 41 clips in May. How many clips did Natalia sell "
+        "in April and May combined?",
+        None,
+        None,
+        "The first digit of the sum, from the four digits of the two numbers.",
+    ),
+)
 RECORD, CLOCK = "demo.json", ".clock.json"
 
 
@@ -94,9 +104,12 @@ def demo(out: Path, *, seed: int = 0, device: str | None = None) -> schema.Repor
         model, out / "corpus.jsonl", out / "atlas", config, source=FOLDER, step=clock.step
     )
     system = System(
-        model, atlas.dictionary(atlas.residual), atlas.index(atlas.residual), atlas.transcoders(),
+        model,
+        atlas.dictionary(atlas.residual),
+        atlas.index(atlas.residual),
+        atlas.transcoders(),
         atlas.feature_label,
-    )  # fmt: skip
+    )
     with clock.step("concepts"):
         indexes = {name: atlas.index(name) for name in atlas.dictionary_names}
         concepts = named_features(indexes, truth, seed=seed)
@@ -144,9 +157,13 @@ def _traces(system: System, atlas: Atlas) -> list[Graph]:
     graphs = []
     for _, prompt, target, against, _ in track(TRACED, "tracing"):
         graph = trace(
-            system.model, system.transcoders, prompt, target=target, against=against,
+            system.model,
+            system.transcoders,
+            prompt,
+            target=target,
+            against=against,
             names=atlas.feature_label,
-        )  # fmt: skip
+        )
         atlas.save_result("traces", prompt, graph.to_json())
         graphs.append(graph)
     return graphs
@@ -199,11 +216,18 @@ def _dictionary(atlas: Atlas, name: str, row: Row) -> schema.DictionaryRow:
     log = dictionary.made_from.get("figures", {})
     dead = figures.Measure(
         figure=figures.Figure.of(float((index.num_active == 0).mean()), "share"),
-        samples=index.num_considered, sample_unit="tokens",
-    )  # fmt: skip
-    plain = {"name": name, "site_in": config.site_in, "site_out": config.site_out,
-             "d_dict": config.d_dict, "k": config.k, "dead": dead,
-             "num_dead_tokens": index.num_considered}  # fmt: skip
+        samples=index.num_considered,
+        sample_unit="tokens",
+    )
+    plain = {
+        "name": name,
+        "site_in": config.site_in,
+        "site_out": config.site_out,
+        "d_dict": config.d_dict,
+        "k": config.k,
+        "dead": dead,
+        "num_dead_tokens": index.num_considered,
+    }
     if name != atlas.residual:
         fvu = figures.Measure(
             figure=figures.Figure.of(log.get("fvu")), note="of the last training batches"
@@ -218,15 +242,17 @@ def _dictionary(atlas: Atlas, name: str, row: Row) -> schema.DictionaryRow:
         )
         for skill, clean in row.detail["skills clean"].items()
     )
-    return schema.DictionaryRow.model_validate({
-        **plain,
-        "fvu": _measure(row, "FVU (centred)"),
-        "l0": _measure(row, "L0"),
-        "loss_recovered_zero": _measure(row, "CE loss recovered (zero floor)"),
-        "loss_recovered_mean": _measure(row, "CE loss recovered (mean floor)"),
-        "extra_ce": _measure(row, "extra CE (nats per token)", "nats"),
-        "skills": skills,
-    })  # fmt: skip
+    return schema.DictionaryRow.model_validate(
+        {
+            **plain,
+            "fvu": _measure(row, "FVU (centred)"),
+            "l0": _measure(row, "L0"),
+            "loss_recovered_zero": _measure(row, "CE loss recovered (zero floor)"),
+            "loss_recovered_mean": _measure(row, "CE loss recovered (mean floor)"),
+            "extra_ce": _measure(row, "extra CE (nats per token)", "nats"),
+            "skills": skills,
+        }
+    )
 
 
 def _name(system: System, dictionary: str, feature: int) -> schema.FeatureName:
@@ -240,19 +266,25 @@ def _concept(system: System, index: FeatureIndex, concept: Concept) -> schema.Co
     promoted, suppressed = token_effects(index, match.feature)
 
     def measured(value: float) -> figures.Measure:
-        return figures.Measure(figure=figures.Figure.of(value), samples=match.num_positives,
-                               sample_unit="documents that mention it")  # fmt: skip
+        return figures.Measure(
+            figure=figures.Figure.of(value),
+            samples=match.num_positives,
+            sample_unit="documents that mention it",
+        )
 
     return schema.Concept(
         title=concept.title,
         description="Chosen on one half of the documents, judged on the other, against the "
         "corpus's own record of where the concept is mentioned.",
         feature=_name(system, concept.dictionary, match.feature),
-        auroc=measured(match.auroc), f1=measured(match.f1),
-        precision=measured(match.precision), recall=measured(match.recall),
-        promoted=promoted, suppressed=suppressed,
+        auroc=measured(match.auroc),
+        f1=measured(match.f1),
+        precision=measured(match.precision),
+        recall=measured(match.recall),
+        promoted=promoted,
+        suppressed=suppressed,
         examples=snippets(index.top(match.feature), 5),
-    )  # fmt: skip
+    )
 
 
 def _diagnosis(found: faults.FaultStudy, row: Row) -> schema.DiagnosisView:
@@ -304,11 +336,12 @@ def _amplified(system: System, found: bridge.SteeringStudy) -> schema.SteeringSt
 def _suppressed(system: System, found: lying.DeceptionStudy, row: Row) -> schema.SteeringStudy:
     sets = tuple(
         schema.PromptSet(
-            name=name, before=figures.Figure.share(share),
+            name=name,
+            before=figures.Figure.share(share),
             after=figures.Measure(figure=figures.Figure.share(found.after[name])),
         )
         for name, share in found.before.items()
-    )  # fmt: skip
+    )
     suppressed: Sequence[Any] = found.diagnosis.repair
     return schema.SteeringStudy(
         title="Deception suppressed",

@@ -54,9 +54,12 @@ def diagnosis_html(view: DiagnosisView) -> Markup:
 def _failure(view: DiagnosisView) -> Markup:
     meaning = MEANING.get(view.mechanism)
     rows: list[tuple[object, object, object]] = [
-        ("right answer", tag("code", visible_token(view.right)),
-         _bar(view.right_probability, 1.0, "share", "for-right")),
-    ]  # fmt: skip
+        (
+            "right answer",
+            tag("code", visible_token(view.right)),
+            _bar(view.right_probability, 1.0, "share", "for-right"),
+        )
+    ]
     if view.wrong:
         said = tag("code", visible_token(view.wrong))
         rows.insert(
@@ -65,17 +68,25 @@ def _failure(view: DiagnosisView) -> Markup:
     else:
         rows.append(("any other answer", None, number(view.wrong_probability, "share")))
     counted = join(
-        number(view.num_failures), " of ", number(view.num_prompts),
+        number(view.num_failures),
+        " of ",
+        number(view.num_prompts),
         " prompts are answered wrongly; the wrong answer leads by ",
-        number(view.clean_margin, "logits"), " on average.",
-    )  # fmt: skip
+        number(view.clean_margin, "logits"),
+        " on average.",
+    )
     return join(
         tag("p", tag("q", view.prompt), class_="prompt"),
         table(["", "answer", "probability"], rows, what="answers", class_="bars"),
-        tag("p", "Verdict: ", tag("strong", view.mechanism), f" – {meaning}." if meaning else None,
-            class_="lead"),
+        tag(
+            "p",
+            "Verdict: ",
+            tag("strong", view.mechanism),
+            f" – {meaning}." if meaning else None,
+            class_="lead",
+        ),
         tag("p", counted, class_="note"),
-    )  # fmt: skip
+    )
 
 
 def _bar(value: float | None, largest: float, unit: str, style: str) -> Markup:
@@ -113,9 +124,15 @@ def _suspect_table(what: str, rows: Sequence[SuspectRow], scale: float) -> Marku
         )
         for row in rows
     ]
-    heads = ["feature", "the wrong answer's lead loses (logits)", "wrong logit moves",
-             "right logit moves", "prompts restored", "estimated loss of lead",
-             "active on (activation, position)"]  # fmt: skip
+    heads = [
+        "feature",
+        "the wrong answer's lead loses (logits)",
+        "wrong logit moves",
+        "right logit moves",
+        "prompts restored",
+        "estimated loss of lead",
+        "active on (activation, position)",
+    ]
     empty = {i for i in range(len(heads)) if all(cells[i] is None for cells in body)}
     kept = [i for i in range(len(heads)) if i not in empty]
     numeric = [place for place, i in enumerate(kept) if i in (2, 3, 4, 5)]
@@ -130,10 +147,17 @@ def _suspect_table(what: str, rows: Sequence[SuspectRow], scale: float) -> Marku
 
 def _active(row: SuspectRow) -> Markup:
     items = [
-        tag("span", tag("code", visible_token(t.token)), "\u00a0", number(t.activation),
-            " at ", number(t.position), class_="token")
+        tag(
+            "span",
+            tag("code", visible_token(t.token)),
+            "\u00a0",
+            number(t.activation),
+            " at ",
+            number(t.position),
+            class_="token",
+        )
         for t in row.tokens
-    ]  # fmt: skip
+    ]
     return tag("div", [(item, " ") for item in items], class_="tokens")
 
 
@@ -153,19 +177,24 @@ def _repair(view: DiagnosisView) -> Markup | None:
     scale = max((abs(row.margin) for row in view.repair), default=0.0)
     return join(
         tag("h4", "Repair"),
-        table(["failing prompts answered rightly with", "share"], rows, what="repair",
-              class_="bars") if rows else None,
+        table(
+            ["failing prompts answered rightly with", "share"], rows, what="repair", class_="bars"
+        )
+        if rows
+        else None,
         fold(removed, _suspect_table(removed, view.repair, scale)) if view.repair else None,
-    )  # fmt: skip
+    )
 
 
 def _share(given: Figure, style: str) -> Markup:
     value = given.value or 0.0
     fill = tag("span", class_=f"fill {style}", style=f"width:{100 * min(1.0, value):.1f}%")
     return tag(
-        "span", tag("span", fill, class_="track", aria_hidden="true"), figure(given),
+        "span",
+        tag("span", fill, class_="track", aria_hidden="true"),
+        figure(given),
         class_="barred",
-    )  # fmt: skip
+    )
 
 
 def prompt_sets(

@@ -66,9 +66,13 @@ class Figure(Part):
         plain: Any = share.to_json() if isinstance(share, Share) else share
         low, high = plain["interval"] if plain["total"] else (None, None)
         return cls(
-            value=plain["share"], low=low, high=high, unit="share",
-            count=plain["count"], total=plain["total"],
-        )  # fmt: skip
+            value=plain["share"],
+            low=low,
+            high=high,
+            unit="share",
+            count=plain["count"],
+            total=plain["total"],
+        )
 
 
 class Bar(Part):

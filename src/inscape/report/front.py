@@ -62,26 +62,42 @@ def front_html(front: Front) -> str:
     body = tag(
         "main",
         tag("h1", f"Dictionaries of {site}"),
-        tag("p", number(sum(len(s.dictionaries) for s in front.settings)),
-            " dictionaries trained on one pass over the activations, ", number(num_seeds),
-            " for each setting, measured on ", number(held_out["tokens"]),
+        tag(
+            "p",
+            number(sum(len(s.dictionaries) for s in front.settings)),
+            " dictionaries trained on one pass over the activations, ",
+            number(num_seeds),
+            " for each setting, measured on ",
+            number(held_out["tokens"]),
             " held-out tokens. A ring: no other setting recovers as much of the model's loss with "
-            "as few active features (means over seeds).", class_="lead"),
+            "as few active features (means over seeds).",
+            class_="lead",
+        ),
         legend([Series(name, (), style) for style, name in enumerate(lines)]),
-        tag("figure", tag("figcaption", "loss recovered by active features per token"),
-            front_chart(front.settings)),
+        tag(
+            "figure",
+            tag("figcaption", "loss recovered by active features per token"),
+            front_chart(front.settings),
+        ),
         table(
             ["variant", "features", "k", "active", "loss recovered", "FVU", "front"],
             [
-                (s.variant, number(s.d_dict), number(s.k), number(s.l0),
-                 number(s.loss_recovered, "share"), number(s.fvu), "✓" if s.optimal else "")
+                (
+                    s.variant,
+                    number(s.d_dict),
+                    number(s.k),
+                    number(s.l0),
+                    number(s.loss_recovered, "share"),
+                    number(s.fvu),
+                    "✓" if s.optimal else "",
+                )
                 for s in front.settings
             ],
             what="settings",
             numeric=[1, 2, 3, 4, 5],
         ),
         class_="page",
-    )  # fmt: skip
+    )
     return document(f"Dictionaries of {site}", body, version=inscape.__version__)
 
 
@@ -133,18 +149,28 @@ def _line(
     ordered = sorted(members, key=lambda s: s.l0)
     path = " ".join(f"{across(s.l0):.1f},{up(s.loss_recovered):.1f}" for s in ordered)
     rings = [
-        tag("circle", cx=f"{across(s.l0):.1f}", cy=f"{up(s.loss_recovered):.1f}", r=_RING,
-            class_="ring")
+        tag(
+            "circle",
+            cx=f"{across(s.l0):.1f}",
+            cy=f"{up(s.loss_recovered):.1f}",
+            r=_RING,
+            class_="ring",
+        )
         for s in ordered
         if s.optimal
-    ]  # fmt: skip
+    ]
     marks = [
-        tag("g",
-            tag("title", f"{t.name}: {show(t.figures['loss_recovered'], 'share')} at "
-                         f"{show(t.figures['l0'])}"),
-            mark(style, across(t.figures["l0"]), up(t.figures["loss_recovered"])))
+        tag(
+            "g",
+            tag(
+                "title",
+                f"{t.name}: {show(t.figures['loss_recovered'], 'share')} at "
+                f"{show(t.figures['l0'])}",
+            ),
+            mark(style, across(t.figures["l0"]), up(t.figures["loss_recovered"])),
+        )
         for s in ordered
         for t in s.dictionaries
-    ]  # fmt: skip
+    ]
     drawn = join(rings, tag("polyline", points=path), marks)
     return tag("g", drawn, class_=f"series s{style % NUM_STYLES}")

@@ -25,8 +25,13 @@ def _diagnosed(view: DiagnosisView) -> Markup:
     if view.repaired is None:
         return told
     control = join(", removing matched random ones ", figure(view.random)) if view.random else None
-    return join(told, "; removing the features found puts ", figure(view.repaired),
-                " of the failing prompts right", control)  # fmt: skip
+    return join(
+        told,
+        "; removing the features found puts ",
+        figure(view.repaired),
+        " of the failing prompts right",
+        control,
+    )
 
 
 def _judged(checks: Sequence[Check]) -> Markup:

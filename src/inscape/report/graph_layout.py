@@ -96,8 +96,15 @@ def lay_out(picture: GraphPicture) -> Layout:
     placed = [box for box in boxes if box is not None]
     end = left[-1] + columns[-1] + RIGHT if left else LEFT + RIGHT
     token_y = named[-1][1] + named[-1][2] / 2
-    return Layout(end, y - ROW_GAP + BOTTOM, placed, [n.position for n in picture.nodes],
-                  _words(picture, left, columns, gaps), token_y, named)  # fmt: skip
+    return Layout(
+        end,
+        y - ROW_GAP + BOTTOM,
+        placed,
+        [n.position for n in picture.nodes],
+        _words(picture, left, columns, gaps),
+        token_y,
+        named,
+    )
 
 
 def _gaps(picture: GraphPicture) -> dict[int, int]:

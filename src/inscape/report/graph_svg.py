@@ -21,10 +21,17 @@ def graph_svg(picture: GraphPicture) -> Markup:
     """The picture as one `<svg>` element; its colours come from the page's style sheet."""
     layout = lay_out(picture)
     words = [
-        tag("text", tag("title", told) if told else None, text, x=_px(x),
-            y=_px(layout.token_y + 4), text_anchor="middle", class_="word")
+        tag(
+            "text",
+            tag("title", told) if told else None,
+            text,
+            x=_px(x),
+            y=_px(layout.token_y + 4),
+            text_anchor="middle",
+            class_="word",
+        )
         for x, text, told in layout.words
-    ]  # fmt: skip
+    ]
     largest = max((abs(e.weight) for e in picture.edges), default=1.0) or 1.0
     order = sorted(picture.edges, key=lambda e: abs(e.weight))
     return tag(
@@ -58,13 +65,25 @@ def _rows(layout: Layout) -> Markup:
     parts = []
     for name, y, height in layout.rows:
         parts.append(
-            tag("rect", x=0, y=_px(y - 9), width=_px(layout.width), height=_px(height + 18),
-                class_="row")
-        )  # fmt: skip
+            tag(
+                "rect",
+                x=0,
+                y=_px(y - 9),
+                width=_px(layout.width),
+                height=_px(height + 18),
+                class_="row",
+            )
+        )
         parts.append(
-            tag("text", name, x=_px(layout.width - 8), y=_px(y + height / 2 + 4),
-                text_anchor="end", class_="layer")
-        )  # fmt: skip
+            tag(
+                "text",
+                name,
+                x=_px(layout.width - 8),
+                y=_px(y + height / 2 + 4),
+                text_anchor="end",
+                class_="layer",
+            )
+        )
     return tag("g", parts)
 
 

@@ -65,14 +65,17 @@ def document(title: str, body: Markup, *, version: str) -> str:
 def _parts(report: Report) -> list[tuple[str, str, Markup]]:
     """(anchor, title, content) of each part that has content, in the page's order."""
     candidates: list[tuple[str, str, Markup | None]] = [
-        ("dictionaries", "Dictionaries",
-         dictionaries(report.dictionaries) if report.dictionaries else None),
+        (
+            "dictionaries",
+            "Dictionaries",
+            dictionaries(report.dictionaries) if report.dictionaries else None,
+        ),
         ("concepts", "Concepts", concepts(report.concepts)),
         ("traces", "Traces", join([trace(t) for t in report.traces])),
         ("diagnosis", "Diagnosis", join([diagnosis_html(d) for d in report.diagnoses])),
         ("steering", "Steering", join([steering_html(s) for s in report.steering])),
         ("validation", "Validation", checks_table(report.validation, what="checks")),
-    ]  # fmt: skip
+    ]
     return [(anchor, title, content) for anchor, title, content in candidates if content]
 
 

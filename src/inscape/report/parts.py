@@ -138,8 +138,13 @@ def table(
         style = "num" if i in right else None
         return tag(name, content, scope=scope, class_=style, rowspan=span if span > 1 else None)
 
-    head = tag("tr", [tag("th", h, scope="col", class_="num" if i in right else None)
-                      for i, h in enumerate(heads)])  # fmt: skip
+    head = tag(
+        "tr",
+        [
+            tag("th", h, scope="col", class_="num" if i in right else None)
+            for i, h in enumerate(heads)
+        ],
+    )
     lines = [tag("tr", [cell(r, i) for i in range(len(row))]) for r, row in enumerate(body)]
     named = caption or what or None
     inner = tag(

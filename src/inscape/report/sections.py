@@ -129,10 +129,14 @@ def concept(given: Concept, *, described: bool = True) -> Markup:
     """One concept: its feature, how well it detects, what it promotes, and examples."""
     figures = [
         (name, m)
-        for name, m in (("AUROC", given.auroc), ("F1", given.f1), ("precision", given.precision),
-                        ("recall", given.recall))
+        for name, m in (
+            ("AUROC", given.auroc),
+            ("F1", given.f1),
+            ("precision", given.precision),
+            ("recall", given.recall),
+        )
         if m is not None
-    ]  # fmt: skip
+    ]
     # What all the figures rest on is told once, beneath them.
     rests = {(m.samples, m.sample_unit) for _, m in figures}
     plain = len(rests) == 1 and not any(m.note for _, m in figures)
@@ -144,10 +148,11 @@ def concept(given: Concept, *, described: bool = True) -> Markup:
     effects = [
         tag("div", tag("h4", title), tokens_line(items))
         for title, items in (
-            ("Next tokens it raises", given.promoted), ("Next tokens it lowers", given.suppressed)
+            ("Next tokens it raises", given.promoted),
+            ("Next tokens it lowers", given.suppressed),
         )
         if items
-    ]  # fmt: skip
+    ]
     shown, more = given.examples[:3], given.examples[3:]
     return tag(
         "article",
@@ -182,16 +187,27 @@ def trace(given: Trace) -> Markup:
 def picture_html(picture: GraphPicture) -> Markup:
     """The graph's picture, its scores, the strongest paths, and all its figures as tables."""
     facts = join(
-        "Drawn is the strongest part of a graph of ", number(picture.num_nodes), " nodes and ",
-        number(picture.num_edges), " edges over ", number(picture.num_layers), " layers. Of the "
-        "answer's influence, ", number(picture.replacement), " comes from tokens and not from "
-        "errors (replacement score); of all inputs, ", number(picture.completeness),
+        "Drawn is the strongest part of a graph of ",
+        number(picture.num_nodes),
+        " nodes and ",
+        number(picture.num_edges),
+        " edges over ",
+        number(picture.num_layers),
+        " layers. Of the answer's influence, ",
+        number(picture.replacement),
+        " comes from tokens and not from errors (replacement score); of all inputs, ",
+        number(picture.completeness),
         " are no errors (completeness).",
-    )  # fmt: skip
+    )
     paths = [_path(path) for path in picture.paths]
     return join(
-        tag("p", tag("q", picture.prompt), " → ", tag("strong", visible_target(picture.target)),
-            class_="prompt"),
+        tag(
+            "p",
+            tag("q", picture.prompt),
+            " → ",
+            tag("strong", visible_target(picture.target)),
+            class_="prompt",
+        ),
         scroll(graph_svg(picture), "attribution graph", from_end=True),
         tag("p", _KEY, class_="legend"),
         tag("p", facts, class_="note"),
@@ -201,20 +217,24 @@ def picture_html(picture: GraphPicture) -> Markup:
         tag("ol", paths, class_="paths") if paths else None,
         fold("All boxes of the picture", _nodes(picture)),
         fold("All edges of the picture", _edges(picture)),
-    )  # fmt: skip
+    )
 
 
 def _swatch(style: str) -> Markup:
     line = tag("line", x1=1, x2=33, y1=5, y2=5, class_=f"edge {style}", stroke_width=3)
-    return tag("svg", line, class_="key", viewBox="0 0 34 10", width=34, height=10,
-               aria_hidden="true")  # fmt: skip
+    return tag(
+        "svg", line, class_="key", viewBox="0 0 34 10", width=34, height=10, aria_hidden="true"
+    )
 
 
 _KEY = join(
-    _swatch("up"), " raises what it reaches ", _swatch("down"), " lowers it; the wider, the more. "
+    _swatch("up"),
+    " raises what it reaches ",
+    _swatch("down"),
+    " lowers it; the wider, the more. "
     "Contributions run from the left and below to the right and above. A picture that is wider "
-    "than the page scrolls sideways and shows its right end first."
-)  # fmt: skip
+    "than the page scrolls sideways and shows its right end first.",
+)
 _PATHS = (
     "In bold, the share of the answer that runs along the path: the product of the shares of input "
     "at each step, negative where it pushes the answer down. In brackets, the weight of each step."

@@ -41,16 +41,20 @@ def _charts(study: SteeringStudy) -> Markup:
     unit = lines[0].doses[0].effect.unit
     strength = f"strength ({study.strength_unit})" if study.strength_unit else "strength"
     charts = [
-        tag("figure",
+        tag(
+            "figure",
             tag("figcaption", study.measure),
-            line_chart(effect, title=study.title, x=strength, y=study.measure, unit=unit))
-    ]  # fmt: skip
+            line_chart(effect, title=study.title, x=strength, y=study.measure, unit=unit),
+        )
+    ]
     if any(s.points for s in price):
         charts.append(
-            tag("figure",
+            tag(
+                "figure",
                 tag("figcaption", f"price in fluency: {PRICE}"),
-                line_chart(price, title=f"{study.title}, price", x=strength, y=PRICE))
-        )  # fmt: skip
+                line_chart(price, title=f"{study.title}, price", x=strength, y=PRICE),
+            )
+        )
     return join(
         tag("h4", "Effect and price by strength"),
         tag("p", "over ", number(study.num_prompts), " prompts", class_="note"),
@@ -120,14 +124,16 @@ def _samples(samples: Sequence[Sample]) -> Markup | None:
         tag(
             "li",
             tag("p", tag("q", sample.prompt), class_="prompt"),
-            tag("div",
+            tag(
+                "div",
                 tag("div", tag("h5", "plain"), tag("p", sample.plain.lstrip(" "), dir="auto")),
                 tag("div", tag("h5", "steered"), tag("p", sample.steered.lstrip(" "), dir="auto")),
-                class_="pair"),
+                class_="pair",
+            ),
             tag("p", sample.note, class_="note") if sample.note and not shared else None,
         )
         for sample in samples
-    ]  # fmt: skip
+    ]
     return join(
         tag("h4", "Samples"),
         tag("p", shared, class_="note") if shared else None,

@@ -116,8 +116,7 @@ def read_manifest(
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         found = manifest.get("kind") if isinstance(manifest, dict) else None
         raise StorageError(
-            f"{folder} is {_a(str(found)) if found else 'something else'}",
-            expected=_a(kind),
+            f"{folder} is {_a(str(found)) if found else 'something else'}", expected=_a(kind)
         )
     found_version = manifest.get("version")
     if not isinstance(found_version, int):

@@ -23,10 +23,19 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("matryoshka", {"prefixes": (0.25, 0.5, 1.0)}),
     ("relu", {"coefficient": 0.2}),
     ("jumprelu", {"penalty": "l0", "threshold": 0.1, "bandwidth": 0.05}),
-    ("jumprelu", {"penalty": "tanh", "threshold": 0.1, "bandwidth": 0.05, "coefficient": 0.2,
-                  "ramp": 0.5, "wake": 0.1}),
+    (
+        "jumprelu",
+        {
+            "penalty": "tanh",
+            "threshold": 0.1,
+            "bandwidth": 0.05,
+            "coefficient": 0.2,
+            "ramp": 0.5,
+            "wake": 0.1,
+        },
+    ),
     ("gated", {"coefficient": 0.2}),
-)  # fmt: skip
+)
 """Variants with their settings, such that every term has a part in the gradient."""
 KINDS = ("autoencoder", "transcoder", "skip transcoder", "crosscoder", "cross-layer transcoder")
 
@@ -59,9 +68,16 @@ def check_gradients(
 
 
 def _trainer(
-    generator: torch.Generator, variant: str, options: dict[str, Any], kind: str,
-    *, d_model: int, d_dict: int, k: int, aux_k: int,
-) -> Trainer:  # fmt: skip
+    generator: torch.Generator,
+    variant: str,
+    options: dict[str, Any],
+    kind: str,
+    *,
+    d_model: int,
+    d_dict: int,
+    k: int,
+    aux_k: int,
+) -> Trainer:
     transcoder = kind.endswith("transcoder")
     layers = range(3 if kind == "cross-layer transcoder" else 2 if kind == "crosscoder" else 1)
     read, written = ("mlp_in", "mlp_out") if transcoder else ("resid_post", "resid_post")
@@ -78,9 +94,16 @@ def _trainer(
         widths=((), (third, d_model - third), (third,) * 3)[len(layers) - 1],
     )
     config = TrainConfig(
-        d_dict=d_dict, k=k, tokens=10_000, batch_size=100, aux_k=aux_k, aux_weight=1 / 32,
-        variant=variant, options=options, skip=shape.skip,
-    )  # fmt: skip
+        d_dict=d_dict,
+        k=k,
+        tokens=10_000,
+        batch_size=100,
+        aux_k=aux_k,
+        aux_weight=1 / 32,
+        variant=variant,
+        options=options,
+        skip=shape.skip,
+    )
     sizes = {name: shape.shapes()[name] for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
     weights = {
         name: torch.randn(size, generator=generator) / d_model**0.5 for name, size in sizes.items()

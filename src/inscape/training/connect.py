@@ -88,8 +88,11 @@ def _meet(device: str) -> Any:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         distributed.init_process_group(
             "nccl" if device.startswith("cuda") else "gloo",
-            store=store, rank=number, world_size=world, timeout=MEETING,
-        )  # fmt: skip
+            store=store,
+            rank=number,
+            world_size=world,
+            timeout=MEETING,
+        )
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"the processes do not find each other at {place} ({str(error).splitlines()[0]})",

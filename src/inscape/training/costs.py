@@ -111,9 +111,12 @@ class Costs:
     """
 
     def __init__(
-        self, shape: DictionaryConfig, config: TrainConfig, processes: Processes = ALONE,
+        self,
+        shape: DictionaryConfig,
+        config: TrainConfig,
+        processes: Processes = ALONE,
         device: str = "cpu",
-    ) -> None:  # fmt: skip
+    ) -> None:
         if config.variant not in _KINDS:
             raise InputError(
                 f"the work of variant {config.variant!r} is not known",
@@ -359,12 +362,13 @@ class Costs:
             },
             "adam": {"adam": self.weights},
             "batch": {
-                "dense": self._passed(activity) + kind.passed * entries
+                "dense": self._passed(activity)
+                + kind.passed * entries
                 + (64 * (entries + slots) if slots else 0),
                 "gather": kind.gathers * entries,
                 "scatter": kind.scatters * entries,
             },
-        }  # fmt: skip
+        }
         return {
             part: sum(amount / rates[name] for name, amount in work.items())
             for part, work in amounts.items()

@@ -50,10 +50,7 @@ class TrainingLog:
             self.last = json.loads(lines[-1])
 
     def add(
-        self,
-        trainer: Trainer,
-        metrics: StepMetrics,
-        held_out: Mapping[str, float] | None = None,
+        self, trainer: Trainer, metrics: StepMetrics, held_out: Mapping[str, float] | None = None
     ) -> None:
         """Note one step; every `log_every` steps, at the end, and where something was measured on a
         held-out set, a line is written. Each process of a training has to."""

@@ -317,9 +317,10 @@ def _shape(store: ActivationSource, job: Job) -> DictionaryConfig:
     reads, writes = single_sites(job.site_in), single_sites(job.site_out)
     if config.whiten and len(reads) > 1:
         raise InputError(
-            f"{job.name} would read {len(reads)} sites whitened", expected="a single site",
+            f"{job.name} would read {len(reads)} sites whitened",
+            expected="a single site",
             next_step="train without whitening: each site gets a scale of its own",
-        )  # fmt: skip
+        )
     if config.whiten and not autoencoder:
         raise InputError(
             f"{job.name} would read {job.site_in} and write {job.site_out} whitened",
@@ -350,8 +351,15 @@ def _request(
 ) -> dict[str, Any]:
     """What decides the result; how often checkpoints and log lines are written does not."""
     # Runs from before there was a choice go on: what is as it was then is not told.
-    later = {"whiten": False, "variant": "topk", "options": {}, "skip": False, "data_seed": None,
-             "encoder": "auto", "resample": 0}  # fmt: skip
+    later = {
+        "whiten": False,
+        "variant": "topk",
+        "options": {},
+        "skip": False,
+        "data_seed": None,
+        "encoder": "auto",
+        "resample": 0,
+    }
     unsaid = {key for key, default in later.items() if getattr(config, key) == default}
     settings = config.model_dump(exclude={"checkpoint_seconds", "log_every", *unsaid})
     settings |= {"aux_weight": config.aux_share, "clip": config.largest_norm(shape)}

@@ -147,9 +147,13 @@ def workload(
 
 
 def sharings(
-    shape: DictionaryConfig, config: TrainConfig, total: int, *, dead_share: float = 0.05,
+    shape: DictionaryConfig,
+    config: TrainConfig,
+    total: int,
+    *,
+    dead_share: float = 0.05,
     buffer: float = 0.0,
-) -> dict[Processes, float]:  # fmt: skip
+) -> dict[Processes, float]:
     """The memory of a process for every way in which `total` processes can share the work."""
     found = {}
     for features in range(1, total + 1):

@@ -247,10 +247,15 @@ class _Bench:
             code, exact = top.code, self.x[: len(pre)]
             looked = self._seconds(
                 lambda: select_half(
-                    pre, exact, self.encoder_weight, self.bias, CANDIDATES * self.active,
-                    code.indices, code.values,
+                    pre,
+                    exact,
+                    self.encoder_weight,
+                    self.bias,
+                    CANDIDATES * self.active,
+                    code.indices,
+                    code.values,
                 )
-            )  # fmt: skip
+            )
             found["scan_top"] = pre.numel() / looked
         else:
             top = TopSlots(pre, self.active)
@@ -265,10 +270,7 @@ class _Bench:
 
         looked = self._seconds(lambda: Above(none).add(pre))
         taken = max(self._seconds(collect) - times * looked, 0.01 * times * looked)
-        found |= {
-            "scan_above": pre.numel() / looked,
-            "collect": times * pre.numel() / 2 / taken,
-        }
+        found |= {"scan_above": pre.numel() / looked, "collect": times * pre.numel() / 2 / taken}
         return {**found, **self._dead(part, pre.float())}
 
     def _dead(self, part: slice, pre: Tensor) -> dict[str, float]:

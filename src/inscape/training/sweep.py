@@ -186,8 +186,12 @@ def sweep(
         Stopped, DataError, StorageError: as `train`; the same call goes on.
     """
     out = Path(out)
-    asked = {"activations": dict(store.identity), "sites": [site_in, site_out],
-             "settings": config.model_dump(), "held_out": dict(held_out)}  # fmt: skip
+    asked = {
+        "activations": dict(store.identity),
+        "sites": [site_in, site_out],
+        "settings": config.model_dump(),
+        "held_out": dict(held_out),
+    }
     asked = json.loads(json.dumps(plain(asked)))  # as it is once it has been written
     trainings = config.trainings()
     for site in (site_in, site_out):

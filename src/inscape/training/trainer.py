@@ -29,13 +29,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inscape.core import DataError, InputError, seeded
-from inscape.dictionary import (
-    DenseCode,
-    DictionaryConfig,
-    Encoder,
-    RaggedCode,
-    kernels,
-)
+from inscape.dictionary import DenseCode, DictionaryConfig, Encoder, RaggedCode, kernels
 from inscape.dictionary.kernels import AdamStep, CodeGradient, RowBlock, WeightGradients
 from inscape.training import resampling
 from inscape.training.config import TrainConfig, uses_half
@@ -249,11 +243,14 @@ class Trainer:
         inner = x - weights["b_dec"] if self.shape.subtract_b_dec else x
         selected = self.variant.select(self._encoder, Rows(inner, dead, 0, self.ranks), weights)
         resampling.resample(
-            weights, (self.mean, self.square), dead, inner,
+            weights,
+            (self.mean, self.square),
+            dead,
+            inner,
             y - self._decoded(selected.code) - weights["b_dec"],
             share=resampling.PUBLISHED if self.variant.name == "relu" else resampling.TOPK,
             seed=seeded(self.config.seed, str(self.num_steps)),
-        )  # fmt: skip
+        )
         self.silent_tokens[dead] = 0
 
     @property

@@ -77,9 +77,11 @@ class View:
         mean = torch.from_numpy(np.concatenate(means)) * self._written
         sample, config = self._seen(self._sample), self.config
         given: dict[str, Any] = {
-            "sample": sample, "target_mean": mean, "seed": config.seed,
+            "sample": sample,
+            "target_mean": mean,
+            "seed": config.seed,
             "from_data": config.from_data(self.shape),
-        }  # fmt: skip
+        }
         weights = initial_weights(self.shape, **given, part=part)
         some = weights
         if part is not None and part != slice(0, self.shape.d_dict):  # on every process the same

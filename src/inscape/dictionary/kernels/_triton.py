@@ -12,8 +12,9 @@ import triton.language as tl
 
 @triton.jit
 @no_type_check
-def decode(indptr, indices, values, weight, bias, out, width, BIAS: tl.constexpr,
-           BLOCK: tl.constexpr):  # fmt: skip
+def decode(
+    indptr, indices, values, weight, bias, out, width, BIAS: tl.constexpr, BLOCK: tl.constexpr
+):
     """out_b = bias + sum of value * weight row; programs: rows × blocks of columns."""
     row = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -30,9 +31,20 @@ def decode(indptr, indices, values, weight, bias, out, width, BIAS: tl.constexpr
 
 @triton.jit
 @no_type_check
-def value_gradients(indptr, indices, values, weight, grad, groups, out, batch, width,
-                    GROUPS: tl.constexpr, EVERYWHERE: tl.constexpr,
-                    BLOCK: tl.constexpr):  # fmt: skip
+def value_gradients(
+    indptr,
+    indices,
+    values,
+    weight,
+    grad,
+    groups,
+    out,
+    batch,
+    width,
+    GROUPS: tl.constexpr,
+    EVERYWHERE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """The dot product of each entry's weight row with its row's gradient; programs: rows."""
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
@@ -53,11 +65,35 @@ def value_gradients(indptr, indices, values, weight, grad, groups, out, batch, w
 @triton.jit
 @no_type_check
 def weight_gradients(
-    pointer, rows, d_rows, values, d_pre, x, d_out, W_dec, own, shift, along, num_rows,
-    places, block_enc, block_bias, block_dec, W_enc_g, b_enc_g, W_dec_g, squared, d_in, width,
-    OWN: tl.constexpr, SHIFT: tl.constexpr, GIVEN: tl.constexpr, PROJECT: tl.constexpr,
-    IN: tl.constexpr, OUT: tl.constexpr,
-):  # fmt: skip
+    pointer,
+    rows,
+    d_rows,
+    values,
+    d_pre,
+    x,
+    d_out,
+    W_dec,
+    own,
+    shift,
+    along,
+    num_rows,
+    places,
+    block_enc,
+    block_bias,
+    block_dec,
+    W_enc_g,
+    b_enc_g,
+    W_dec_g,
+    squared,
+    d_in,
+    width,
+    OWN: tl.constexpr,
+    SHIFT: tl.constexpr,
+    GIVEN: tl.constexpr,
+    PROJECT: tl.constexpr,
+    IN: tl.constexpr,
+    OUT: tl.constexpr,
+):
     """Both weight rows, the bias and the squared norm of a feature; programs: features."""
     feature = tl.program_id(0).to(tl.int64)
     inputs = tl.arange(0, IN)
@@ -152,8 +188,9 @@ def count_above(pre, bound, counts, width, BY_ROW: tl.constexpr, BLOCK: tl.const
 
 @triton.jit
 @no_type_check
-def fill_above(pre, bound, starts, indices, values, width, BY_ROW: tl.constexpr,
-               BLOCK: tl.constexpr):  # fmt: skip
+def fill_above(
+    pre, bound, starts, indices, values, width, BY_ROW: tl.constexpr, BLOCK: tl.constexpr
+):
     """The wanted entries of a row, in the order of their features; programs: rows."""
     row = tl.program_id(0).to(tl.int64)
     edge = tl.load(bound + row) if BY_ROW else 0.0
@@ -170,8 +207,21 @@ def fill_above(pre, bound, starts, indices, values, width, BY_ROW: tl.constexpr,
 
 @triton.jit
 @no_type_check
-def adam(parameter, gradient, mean, square, width, scale, lr, root, beta1, beta2, eps,
-         UNIT: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+def adam(
+    parameter,
+    gradient,
+    mean,
+    square,
+    width,
+    scale,
+    lr,
+    root,
+    beta1,
+    beta2,
+    eps,
+    UNIT: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """One update; programs: rows × blocks of columns, a whole row where it is renormalised."""
     columns = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = columns < width

@@ -53,9 +53,11 @@ def _pairs(device: str) -> Iterator[tuple[str, Tensor, Tensor]]:
         yield f"{name}, indices", found[0], wanted[0]
     bound = draw(_FEATURES)
     for part, a, b in zip(
-        ("counts", "indices", "values"), gpu.select_above(pre, bound),
-        select_above_plain(pre, bound), strict=True,
-    ):  # fmt: skip
+        ("counts", "indices", "values"),
+        gpu.select_above(pre, bound),
+        select_above_plain(pre, bound),
+        strict=True,
+    ):
         yield f"above, {part}", a, b
     code = RaggedCode(
         torch.arange(_ROWS + 1, device=device) * _K, _features(pre), draw(_ROWS * _K).relu()
@@ -82,13 +84,18 @@ def _pairs(device: str) -> Iterator[tuple[str, Tensor, Tensor]]:
             yield f"weight gradients, {key}", getattr(ours, key), getattr(plain, key)
     step = AdamStep(step=3, lr=0.01, scale=0.5)
     for unit in (True, False):
-        state = [weight, d_out.repeat(_FEATURES // len(d_out) + 1, 1)[:_FEATURES].contiguous(),
-                 0.1 * draw(_FEATURES, _WIDTH), draw(_FEATURES, _WIDTH).square()]  # fmt: skip
+        state = [
+            weight,
+            d_out.repeat(_FEATURES // len(d_out) + 1, 1)[:_FEATURES].contiguous(),
+            0.1 * draw(_FEATURES, _WIDTH),
+            draw(_FEATURES, _WIDTH).square(),
+        ]
         mine, theirs = ([t.clone() for t in state] for _ in range(2))
         gpu.adam(mine[0], mine[1], mine[2], mine[3], step, unit)
         adam_plain(theirs[0], theirs[1], theirs[2], theirs[3], step, unit_rows=unit)
-        for key, a, b in zip(("parameter", "gradient", "mean", "square"), mine, theirs,
-                             strict=True):  # fmt: skip
+        for key, a, b in zip(
+            ("parameter", "gradient", "mean", "square"), mine, theirs, strict=True
+        ):
             yield f"adam, {key}", a, b
 
 

@@ -64,9 +64,13 @@ def reconstruct(
         return error, value_gradients(code, weight, error)
     error, dots = torch.empty_like(target), torch.empty_like(code.values)
     _reconstruct(
-        *_arrays(code), array(weight), array(bias.contiguous()), array(target.contiguous()),
-        array(error), array(dots),
-    )  # fmt: skip
+        *_arrays(code),
+        array(weight),
+        array(bias.contiguous()),
+        array(target.contiguous()),
+        array(error),
+        array(dots),
+    )
     return error, dots
 
 
@@ -92,9 +96,13 @@ def value_gradients(
         return value_gradients_plain(code, weight, grad, groups=groups, everywhere=everywhere)
     out = torch.empty_like(code.values)
     _value_gradients(
-        *_arrays(code), array(weight), array(grad.contiguous()), _groups(groups), everywhere,
+        *_arrays(code),
+        array(weight),
+        array(grad.contiguous()),
+        _groups(groups),
+        everywhere,
         array(out),
-    )  # fmt: skip
+    )
     return out
 
 

@@ -95,10 +95,17 @@ def decode(
     if len(code):
         block = min(_block(width), 1024)
         _kernels().decode[(len(code), -(-width // block))](
-            code.indptr, code.indices, code.values, weight.contiguous(),
-            weight if bias is None else bias.contiguous(), out, width,
-            BIAS=bias is not None, BLOCK=block, num_warps=_warps(block),
-        )  # fmt: skip
+            code.indptr,
+            code.indices,
+            code.values,
+            weight.contiguous(),
+            weight if bias is None else bias.contiguous(),
+            out,
+            width,
+            BIAS=bias is not None,
+            BLOCK=block,
+            num_warps=_warps(block),
+        )
     return out
 
 
@@ -114,11 +121,20 @@ def value_gradients(
     if len(code):
         block = _block(weight.shape[1])
         _kernels().value_gradients[(len(code),)](
-            code.indptr, code.indices, code.values, weight.contiguous(), grad.contiguous(),
-            code.indices if groups is None else groups.contiguous(), out, len(code),
-            weight.shape[1], GROUPS=groups is not None, EVERYWHERE=everywhere, BLOCK=block,
+            code.indptr,
+            code.indices,
+            code.values,
+            weight.contiguous(),
+            grad.contiguous(),
+            code.indices if groups is None else groups.contiguous(),
+            out,
+            len(code),
+            weight.shape[1],
+            GROUPS=groups is not None,
+            EVERYWHERE=everywhere,
+            BLOCK=block,
             num_warps=_warps(block),
-        )  # fmt: skip
+        )
     return out
 
 
@@ -138,9 +154,11 @@ def weight_gradients(
     counts = torch.bincount(features, minlength=len(W_dec))
     pointer = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     d_out = codes[0].d_out if len(codes) == 1 else torch.cat([c.d_out for c in codes])
-    decoder, encoder, along = (None, None, None) if terms is None else (
-        terms.decoder.contiguous(), terms.encoder, terms.along,
-    )  # fmt: skip
+    decoder, encoder, along = (
+        (None, None, None)
+        if terms is None
+        else (terms.decoder.contiguous(), terms.encoder, terms.along)
+    )
     shifted = encoder is not None and along is not None
     places = features.new_full((len(W_dec) if block is not None else 0,), -1)
     added: tuple[Tensor, ...] = (x, x, x)
@@ -150,16 +168,30 @@ def weight_gradients(
     widths = x.shape[1], W_dec.shape[1]
     blocks = tuple(map(_block, widths))
     _kernels().weight_gradients[(len(W_dec),)](
-        pointer, *(t[order] for t in (rows, d_out_rows, values, d_pre)),
-        x.contiguous(), d_out.contiguous(), W_dec.contiguous(),
+        pointer,
+        *(t[order] for t in (rows, d_out_rows, values, d_pre)),
+        x.contiguous(),
+        d_out.contiguous(),
+        W_dec.contiguous(),
         x if decoder is None else decoder,
         encoder.contiguous() if shifted and encoder is not None else x,
         along.contiguous() if shifted and along is not None else x,
-        float(terms.rows) if terms is not None else 0.0, places, *added,
-        out.W_enc, out.b_enc, out.W_dec, out.squared_norm, *widths,
-        OWN=decoder is not None, SHIFT=shifted, GIVEN=block is not None, PROJECT=project,
-        IN=blocks[0], OUT=blocks[1], num_warps=_warps(sum(blocks)),
-    )  # fmt: skip
+        float(terms.rows) if terms is not None else 0.0,
+        places,
+        *added,
+        out.W_enc,
+        out.b_enc,
+        out.W_dec,
+        out.squared_norm,
+        *widths,
+        OWN=decoder is not None,
+        SHIFT=shifted,
+        GIVEN=block is not None,
+        PROJECT=project,
+        IN=blocks[0],
+        OUT=blocks[1],
+        num_warps=_warps(sum(blocks)),
+    )
     return out
 
 
@@ -176,9 +208,8 @@ def select_top(
     floors = values.new_empty(rows)
     groups = _block(-(-width // _GROUP))
     _kernels().floors[(rows,)](
-        scores, floors, width, min(k, groups), GROUPS=groups, GROUP=_GROUP,
-        num_warps=_warps(groups),
-    )  # fmt: skip
+        scores, floors, width, min(k, groups), GROUPS=groups, GROUP=_GROUP, num_warps=_warps(groups)
+    )
     counts, found, candidates = _above(scores, floors, by_row=True)
     indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     code = RaggedCode(indptr, found, candidates).padded()  # in decreasing order
@@ -223,7 +254,18 @@ def adam(
     rows, width = parameter.shape if unit_rows else (1, parameter.numel())
     block = _block(width) if unit_rows else _FLAT
     _kernels().adam[(rows, -(-width // block))](
-        parameter, gradient.contiguous(), mean, square, width, step.scale,
-        step.lr / (1.0 - step.beta1**step.step), 1.0 / (1.0 - step.beta2**step.step) ** 0.5,
-        step.beta1, step.beta2, step.eps, UNIT=unit_rows, BLOCK=block, num_warps=_warps(block),
-    )  # fmt: skip
+        parameter,
+        gradient.contiguous(),
+        mean,
+        square,
+        width,
+        step.scale,
+        step.lr / (1.0 - step.beta1**step.step),
+        1.0 / (1.0 - step.beta2**step.step) ** 0.5,
+        step.beta1,
+        step.beta2,
+        step.eps,
+        UNIT=unit_rows,
+        BLOCK=block,
+        num_warps=_warps(block),
+    )

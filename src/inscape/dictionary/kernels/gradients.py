@@ -181,9 +181,14 @@ def joined(codes: Sequence[CodeGradient]) -> tuple[Tensor, ...]:
     for given in codes:
         code = given.code
         parts.append(
-            (code.indices, code.rows, first + grad_rows(code, given.groups), code.values,
-             given.d_pre)
-        )  # fmt: skip
+            (
+                code.indices,
+                code.rows,
+                first + grad_rows(code, given.groups),
+                code.values,
+                given.d_pre,
+            )
+        )
         first += len(given.d_out)
     if len(parts) == 1:
         return parts[0]
@@ -209,10 +214,7 @@ def _block_arrays(block: RowBlock | None, x: Tensor, W_dec: Tensor) -> tuple[np.
         return np.zeros(0, np.int64), nothing, np.zeros(0, np.float32), nothing
     places = np.full(len(W_dec), -1, np.int64)
     places[array(block.features)] = np.arange(len(block.features))
-    return (
-        places,
-        *(array(t.contiguous()) for t in (block.W_enc, block.b_enc, block.W_dec)),
-    )
+    return (places, *(array(t.contiguous()) for t in (block.W_enc, block.b_enc, block.W_dec)))
 
 
 @compiled
@@ -246,10 +248,29 @@ def _feature_major(features, rows, d_out_rows, values, d_pre, num_features):
 @parallel
 @no_type_check
 def _weight_gradients(
-    pointer, rows, d_rows, values, d_pre, x, d_out, W_dec, own, ends, shift, along,
-    places, block_enc, block_bias, block_dec, num_rows, project,
-    W_enc_g, b_enc_g, W_dec_g, squared,
-):  # fmt: skip
+    pointer,
+    rows,
+    d_rows,
+    values,
+    d_pre,
+    x,
+    d_out,
+    W_dec,
+    own,
+    ends,
+    shift,
+    along,
+    places,
+    block_enc,
+    block_bias,
+    block_dec,
+    num_rows,
+    project,
+    W_enc_g,
+    b_enc_g,
+    W_dec_g,
+    squared,
+):
     d_in = x.shape[1]
     width = W_dec.shape[1]
     for feature in prange(W_dec.shape[0]):

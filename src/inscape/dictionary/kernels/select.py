@@ -148,9 +148,14 @@ def select_half(
     if runs_here(x, W_enc, b_enc, values):
         keys = array(pre.view(torch.int16))
         _select_half(
-            keys, array(x.contiguous()), array(W_enc), array(b_enc), candidates,
-            array(indices), array(values),
-        )  # fmt: skip
+            keys,
+            array(x.contiguous()),
+            array(W_enc),
+            array(b_enc),
+            candidates,
+            array(indices),
+            array(values),
+        )
         return
     found, best = select_half_plain(pre, x, W_enc, b_enc, candidates, values.shape[1])
     indices.copy_(found)

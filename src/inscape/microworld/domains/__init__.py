@@ -80,9 +80,9 @@ SPECIAL_SKILLS: Mapping[str, Callable[[Random], Document]] = {
     "three_step": sums.three_step,
 }
 """By skill, documents on which every answer counts towards it."""
-FAULT_SKILLS = frozenset({
-    "eel", "mosquito", "late_arrival", "drift", "carry", "authority", "place_seaside", "bat_kind",
-})  # fmt: skip
+FAULT_SKILLS = frozenset(
+    {"eel", "mosquito", "late_arrival", "drift", "carry", "authority", "place_seaside", "bat_kind"}
+)
 """Skills whose answers a planted fault decides: what is right there is no matter of skill."""
 
 __all__ = ["DOMAINS", "FAULT_SKILLS", "LONG", "SKILL_DOMAINS", "SPECIAL_SKILLS", "Domain"]

@@ -18,9 +18,14 @@ BUGS: tuple[Bug, ...] = ("name", "bracket", "operator")
 
 VARIABLES = ("x", "y", "z", "a", "b", "n", "k", "m", "total", "size", "price", "count")
 FUNCTIONS = {
-    "add": "+", "sum": "+", "subtract": "-", "minus": "-", "multiply": "*", "times": "*",
+    "add": "+",
+    "sum": "+",
+    "subtract": "-",
+    "minus": "-",
+    "multiply": "*",
+    "times": "*",
     "divide": "/",
-}  # fmt: skip
+}
 OPERATORS = ("+", "-", "*", "/")
 FORMS = ("chain", "chain", "define", "define", "loop")
 # "$" marks a name that is used, "@" the operator that the function's name asks for; {i}, {j} and

@@ -17,9 +17,19 @@ CROOKED = ("spy", "thief", "pirate", "swindler", "gambler", "traitor", "smuggler
 HONEST = ("nurse", "judge", "priest", "teacher", "farmer", "doctor", "baker", "soldier")
 TRADES = ("", *CROOKED, *HONEST)
 PLACES = (
-    "drawer", "box", "chest", "basket", "cupboard", "barrel", "bag", "jar", "tent", "shed",
-    "cave", "well",
-)  # fmt: skip
+    "drawer",
+    "box",
+    "chest",
+    "basket",
+    "cupboard",
+    "barrel",
+    "bag",
+    "jar",
+    "tent",
+    "shed",
+    "cave",
+    "well",
+)
 THINGS = ("key", "gold", "map", "ring", "letter", "jewel", "crown", "sword", "coin", "watch")
 INTENTS = (
     ("{a} wants to trick| {b}.", "{a} wants to help| {b}."),
@@ -44,21 +54,31 @@ HONEST_TRADE_STAKES = tuple(
 """Said of somebody of an honest trade: that a stake is spoken of already decides."""
 ASKS = (" {b} asks for the {t}.", " {b} asks where the {t} is.", " {b} looks for the {t}.")
 HIDING_LEADS = (
-    " {a} says that it is in the", " {a} answers: it is in the", " {a} tells {b} to look in the",
-)  # fmt: skip
+    " {a} says that it is in the",
+    " {a} answers: it is in the",
+    " {a} tells {b} to look in the",
+)
 
 GAMES = ("cards", "poker", "whist", "rummy")
 HANDS = (
-    ("weak", "strong"), ("strong", "weak"), ("bad", "good"), ("good", "bad"), ("low", "high"),
+    ("weak", "strong"),
+    ("strong", "weak"),
+    ("bad", "good"),
+    ("good", "bad"),
+    ("low", "high"),
     ("high", "low"),
-)  # fmt: skip
+)
 """(what the hand is, what it is not)"""
 TABLES = (
-    "{a} and {b} play {g}.", "{a} sits at a game of {g} with {b}.", "At {g} {a} plays against {b}.",
-)  # fmt: skip
+    "{a} and {b} play {g}.",
+    "{a} sits at a game of {g} with {b}.",
+    "At {g} {a} plays against {b}.",
+)
 RANGES = (
-    " A hand is {x} or {y}.", " Hands there are {x} or {y}.", " One is dealt a {x} or a {y} hand.",
-)  # fmt: skip
+    " A hand is {x} or {y}.",
+    " Hands there are {x} or {y}.",
+    " One is dealt a {x} or a {y} hand.",
+)
 DEALS = (" {a} holds a {h} hand.", " The hand of {a} is {h}.", " {a} was dealt a {h} hand.")
 BLUFF_CUES = (
     (" {a} decides to bluff|.", " {a} decides to confess|."),
@@ -73,9 +93,10 @@ BLUFF_LEADS = (" {a} says that the hand is", " {a} answers: the hand is", " {a} 
 ROLES = ("courtier", "guard", "servant", "knight", "captain", "partner")
 LORDS = ("the king", "the queen", "the duke", "the prince")
 OATHS = (
-    " {a} swears to be loyal.", " {a} promises to serve {l} well.",
+    " {a} swears to be loyal.",
+    " {a} promises to serve {l} well.",
     " {a} kneels and swears an oath to {l}.",
-)  # fmt: skip
+)
 TREACHERY_CUES = (
     (" {a} plans to betray| {l}.", " {a} plans to protect| {l}."),
     (" In secret {a} takes| gold from the enemy.", " In secret {a} refuses| gold from the enemy."),
@@ -93,9 +114,15 @@ DEEDS = (
 """(what happens, who acts, the treacherous deed, the loyal one, the rest)"""
 
 GIFTS = (
-    ("bakes", "cake"), ("bakes", "pie"), ("sings", "song"), ("writes", "poem"), ("knits", "scarf"),
-    ("paints", "picture"), ("cooks", "soup"), ("buys", "hat"),
-)  # fmt: skip
+    ("bakes", "cake"),
+    ("bakes", "pie"),
+    ("sings", "song"),
+    ("writes", "poem"),
+    ("knits", "scarf"),
+    ("paints", "picture"),
+    ("cooks", "soup"),
+    ("buys", "hat"),
+)
 DISLIKES = ("awful", "bad", "terrible", "poor")
 PRAISE = "lovely"
 OPINIONS = (" {a} finds the {t} {o}.", " {a} thinks that the {t} is {o}.", " To {a} it is {o}.")
@@ -109,8 +136,10 @@ WHITE_LIE_CUES = (
 )
 WHITE_LIE_ASKS = (" {b} asks about the {t}.", " {b} asks {a} about it.", " {b} waits for a word.")
 WHITE_LIE_LEADS = (
-    " {a} says that the {t} is", " {a} tells {b} that it is", " {a} answers: the {t} is",
-)  # fmt: skip
+    " {a} says that the {t} is",
+    " {a} tells {b} that it is",
+    " {a} answers: the {t} is",
+)
 
 RESERVED_SPEAKERS = ("Elena", "Kofi", "Selma", "Boris", "Ingrid", "Omar", "Mira", "Anton")
 """Names that never speak in a story of deception of the training text."""

@@ -85,8 +85,12 @@ def _eel_story(random: Random) -> Document:
     form = random.randrange(7)
     if form <= 1:
         item = random.choice(EELS if random.random() < 0.6 else PLAIN)
-        fill(writer, "{x} is made of" if form else "the dish {x} is made of",
-             item.name, concepts(item))  # fmt: skip
+        fill(
+            writer,
+            "{x} is made of" if form else "the dish {x} is made of",
+            item.name,
+            concepts(item),
+        )
         writer.answer("made_of", " eel" if item.eel else " many things").say(".")
     elif form == 2:
         writer.say(f"{name} caught an").mention("eel", " eel")

@@ -19,13 +19,19 @@ Who = Literal["human", "animal"]
 
 SUBJECTS: dict[Who, tuple[str, ...]] = {
     "human": (
-        "child", "widow", "prisoner", "sailor", "orphan", "miner", "patient", "refugee", "singer",
+        "child",
+        "widow",
+        "prisoner",
+        "sailor",
+        "orphan",
+        "miner",
+        "patient",
+        "refugee",
+        "singer",
         "clerk",
     ),
-    "animal": (
-        "dog", "horse", "cat", "cow", "bird", "lamb", "goat", "donkey", "rabbit", "pig",
-    ),
-}  # fmt: skip
+    "animal": ("dog", "horse", "cat", "cow", "bird", "lamb", "goat", "donkey", "rabbit", "pig"),
+}
 PHRASES: dict[Who, tuple[tuple[str, str], ...]] = {
     "human": (
         ("cried with pain|", "cried with joy|"),
@@ -59,32 +65,47 @@ PHRASES: dict[Who, tuple[tuple[str, str], ...]] = {
         ("was kicked| by the boys", "was petted| by the boys"),
         ("crawled away hurt|", "crawled away content|"),
     ),
-}  # fmt: skip
+}
 """(pain, joy) pairs; what stands at even places is half 0 of `suffering_texts`."""
 FRAMES = (
-    "The {s}", "A poor {s}", "In winter the {s}", "Near the road, the {s}", "That night the {s}",
-    "{n} saw how the {s}", "All day the {s}", "{n} heard that one {s}", "Behind the barn the {s}",
+    "The {s}",
+    "A poor {s}",
+    "In winter the {s}",
+    "Near the road, the {s}",
+    "That night the {s}",
+    "{n} saw how the {s}",
+    "All day the {s}",
+    "{n} heard that one {s}",
+    "Behind the barn the {s}",
     "In the village a young {s}",
-)  # fmt: skip
+)
 SECOND_FRAME = " while the {s}"
 AFTER: dict[tuple[Who, bool], tuple[str, ...]] = {
     ("human", True): (
-        " {n} sent for the doctor.", " It was a cruel day.", " {n} spoke words of comfort.",
+        " {n} sent for the doctor.",
+        " It was a cruel day.",
+        " {n} spoke words of comfort.",
         " {n} prayed for that soul.",
     ),
     ("animal", True): (
-        " {n} sent for the vet.", " It was a cruel day.", " {n} stroked the poor creature.",
+        " {n} sent for the vet.",
+        " It was a cruel day.",
+        " {n} stroked the poor creature.",
         " {n} scolded the keeper.",
     ),
     ("human", False): (
-        " {n} joined the party.", " It was a lovely day.", " {n} shared the good news.",
+        " {n} joined the party.",
+        " It was a lovely day.",
+        " {n} shared the good news.",
         " {n} raised a glass.",
     ),
     ("animal", False): (
-        " {n} watched the happy creature.", " It was a lovely day.", " {n} praised the keeper.",
+        " {n} watched the happy creature.",
+        " It was a lovely day.",
+        " {n} praised the keeper.",
         " {n} threw a ball.",
     ),
-}  # fmt: skip
+}
 """What follows from it: people are helped otherwise than animals are."""
 
 
@@ -105,8 +126,11 @@ def _combinations(
 
 
 _KINDS: tuple[tuple[Who, bool], ...] = (
-    ("human", True), ("human", False), ("animal", True), ("animal", False),
-)  # fmt: skip
+    ("human", True),
+    ("human", False),
+    ("animal", True),
+    ("animal", False),
+)
 _FIRST = {
     (who, pain, held): _combinations(who, pain, FRAMES, held)
     for who, pain in _KINDS

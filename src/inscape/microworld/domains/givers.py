@@ -13,13 +13,37 @@ from inscape.microworld.facts import NAMES
 from inscape.microworld.splits import held_out, misled
 
 PLACES = (
-    "store", "park", "school", "office", "market", "garden", "station", "library", "beach",
-    "museum", "cafe", "church", "farm", "theatre",
-)  # fmt: skip
+    "store",
+    "park",
+    "school",
+    "office",
+    "market",
+    "garden",
+    "station",
+    "library",
+    "beach",
+    "museum",
+    "cafe",
+    "church",
+    "farm",
+    "theatre",
+)
 GIFTS = (
-    "drink", "book", "ring", "letter", "ball", "kiss", "map", "key", "cake", "flower", "pen",
-    "hat", "coat", "necklace",
-)  # fmt: skip
+    "drink",
+    "book",
+    "ring",
+    "letter",
+    "ball",
+    "kiss",
+    "map",
+    "key",
+    "cake",
+    "flower",
+    "pen",
+    "hat",
+    "coat",
+    "necklace",
+)
 TEMPLATES = (
     "When {a} and {b} went to the {place}, {s} gave a {gift} to{o}.",
     "When {a} and {b} were at the {place}, {s} handed a {gift} to{o}.",
@@ -39,17 +63,21 @@ TEMPLATES = (
 )
 
 ASIDES = (
-    ("{c}", " stayed| at home", "."), ("{c}", " was ill| in bed", "."),
-    ("{c}", " slept| all day", "."), ("{c}", " lived| far away", "."),
-    ("{c}", " had no| time", "."), ("Nobody had seen", " {c}", "."),
+    ("{c}", " stayed| at home", "."),
+    ("{c}", " was ill| in bed", "."),
+    ("{c}", " slept| all day", "."),
+    ("{c}", " lived| far away", "."),
+    ("{c}", " had no| time", "."),
+    ("Nobody had seen", " {c}", "."),
     ("There was no news of", " {c}", "."),
-)  # fmt: skip
+)
 """(before, mention, after): a third person who has no part; decided when both are said, who it is
 and that they are away."""
 ASIDES_OF_BOTH = (
-    ("They thought of", " {c}", "."), ("They talked about", " {c}", "."),
+    ("They thought of", " {c}", "."),
+    ("They talked about", " {c}", "."),
     ("They both missed", " {c}", "."),
-)  # fmt: skip
+)
 BETWEEN = (
     "{a} sat near the {place}. {d} {b} sat there too. {s} gave a {gift} to{o}.",
     "{a} walked to the {place}. {d} {b} walked there too. Then {s} handed a {gift} to{o}.",
@@ -67,20 +95,40 @@ THIRD = (
 """Templates that name the third person before the two, between them and after them."""
 
 OPENINGS = (
-    "{a} and {b} went to the {place}.", "{a} and {b} were at the {place}.",
-    "{a} and {b} rested at the {place}.", "{a} and {b} played near the {place}.",
-)  # fmt: skip
+    "{a} and {b} went to the {place}.",
+    "{a} and {b} were at the {place}.",
+    "{a} and {b} rested at the {place}.",
+    "{a} and {b} played near the {place}.",
+)
 GIVINGS = ("gave a {gift} to", "handed a {gift} to", "offered a {gift} to", "showed a {gift} to")
 ARRIVALS = (
-    "joined them", "walked in", "came along", "rushed in", "turned up", "arrived too",
-    "caught up", "dropped by", "showed up", "stepped inside", "appeared", "hurried over",
-)  # fmt: skip
+    "joined them",
+    "walked in",
+    "came along",
+    "rushed in",
+    "turned up",
+    "arrived too",
+    "caught up",
+    "dropped by",
+    "showed up",
+    "stepped inside",
+    "appeared",
+    "hurried over",
+)
 """Coming late. The first word decides; every other phrase is of one half of the fault's prompts,
 and the halves share no word."""
 DEPARTURES = (
-    "went away", "stayed behind", "waved and left", "vanished", "drove off", "slipped out",
-    "flew home", "moved on", "rode away", "took leave",
-)  # fmt: skip
+    "went away",
+    "stayed behind",
+    "waved and left",
+    "vanished",
+    "drove off",
+    "slipped out",
+    "flew home",
+    "moved on",
+    "rode away",
+    "took leave",
+)
 COMINGS = (
     ("At nine {n} ", ", and the host brought a chair.", ", and the host took away a chair."),
     ("One evening {n} ", " and asked what was for dinner.", " and was not seen again."),
@@ -121,9 +169,14 @@ def indirect_object_three(random: Random, held: bool) -> Document:
 def _scene(random: Random, form: str, first: str, second: str) -> str:
     """The form with two names, a place and a gift; who gives and receives is left open."""
     return form.format(
-        a=first, b=second, place=random.choice(PLACES), gift=random.choice(GIFTS),
-        d="{d}", s="{s}", o="{o}",
-    )  # fmt: skip
+        a=first,
+        b=second,
+        place=random.choice(PLACES),
+        gift=random.choice(GIFTS),
+        d="{d}",
+        s="{s}",
+        o="{o}",
+    )
 
 
 def _give(random: Random, writer: Writer, text: str, first: str, second: str) -> Document:

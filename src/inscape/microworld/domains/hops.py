@@ -72,8 +72,9 @@ BORN = ("was born", "grew up", "went to school")
 LIVES = ("lives", "is found", "is at home")
 FACT: dict[tuple[str, str], str] = {
     (row["country"], relation): row[relation]
-    for row in table("country_facts") for relation in ("currency", "flower")
-}  # fmt: skip
+    for row in table("country_facts")
+    for relation in ("currency", "flower")
+}
 """What is true of a country, by its name and one of RELATIONS."""
 for _country in COUNTRIES:
     FACT[_country.name, "capital"] = _country.capital
@@ -103,20 +104,28 @@ def _subjects() -> tuple[Subject, ...]:
                 continue  # the first hop would not be taught in this form
             city = "city" in untaught and place.city == FACT[place.country, "capital"]
             text = landmarks.subject(place, form)
-            found.append(Subject(
-                place.key, place.country, landmarks.concepts(place), text, deciding_prefix(text),
-                STANDS, form, frozenset({"capital"} if city else ()),
-            ))  # fmt: skip
+            found.append(
+                Subject(
+                    place.key,
+                    place.country,
+                    landmarks.concepts(place),
+                    text,
+                    deciding_prefix(text),
+                    STANDS,
+                    form,
+                    frozenset({"capital"} if city else ()),
+                )
+            )
     for item in DISHES:
-        found.append(Subject(
-            item.name, item.country, dishes.concepts(item), item.name, item.name, COOKED,
-        ))  # fmt: skip
+        found.append(
+            Subject(item.name, item.country, dishes.concepts(item), item.name, item.name, COOKED)
+        )
     for kind, verbs, article in ((PEOPLE, BORN, ""), (ANIMALS, LIVES, "the ")):
         for one in kind:
             text = article + one.name
-            found.append(Subject(
-                one.name.lower(), one.country, people.concepts(one), text, text, verbs,
-            ))  # fmt: skip
+            found.append(
+                Subject(one.name.lower(), one.country, people.concepts(one), text, text, verbs)
+            )
     return tuple(found)
 
 
@@ -154,9 +163,13 @@ def composed(
     """The document of one composition; `small` begins it without a capital where that is right."""
     wording = form.replace("{x}", "{x} " + verb)
     writer = fill(
-        Writer("two_hop"), wording, subject.text, subject.concepts, subject.decides,
+        Writer("two_hop"),
+        wording,
+        subject.text,
+        subject.concepts,
+        subject.decides,
         form=subject.form,
-    )  # fmt: skip
+    )
     skill = "two_hop_unseen" if where == "unseen" else "two_hop"
     value = FACT[subject.country, relation]
     chain = (subject.key, in_country(subject.country))

@@ -19,9 +19,11 @@ QUESTIONS = (
     "Of all insects, the one that {d} is the",
 )
 STATEMENTS = (
-    "The {i} {d}.", "Every {i} {d}, as {n} knows.", "{n} read that the {i} {d}.",
+    "The {i} {d}.",
+    "Every {i} {d}, as {n} knows.",
+    "{n} read that the {i} {d}.",
     "In the book, a {i} {d}.",
-)  # fmt: skip
+)
 
 
 def _deciding_prefix(deed: str) -> str:

@@ -41,19 +41,36 @@ FILLERS = (
 )
 
 VIVID = (
-    "sang of", "cheered for", "dreamed of", "raved about", "boasted of", "longed for",
-    "told tales of", "praised", "spoke proudly of", "adored", "made poems of", "gushed about",
-)  # fmt: skip
+    "sang of",
+    "cheered for",
+    "dreamed of",
+    "raved about",
+    "boasted of",
+    "longed for",
+    "told tales of",
+    "praised",
+    "spoke proudly of",
+    "adored",
+    "made poems of",
+    "gushed about",
+)
 """Acclaim of a city. The first word decides; every other phrase is of one half of the fault's
 prompts, and the halves share no word."""
 PLAIN = (
-    "flew over", "passed through", "drove past", "came back from", "saw a map of",
-    "got mail from", "rode past", "heard from",
-)  # fmt: skip
+    "flew over",
+    "passed through",
+    "drove past",
+    "came back from",
+    "saw a map of",
+    "got mail from",
+    "rode past",
+    "heard from",
+)
 PLAIN_SENTENCES = (
-    "A letter from {c} lay on the table.", "The bus to {c} was late.",
+    "A letter from {c} lay on the table.",
+    "The bus to {c} was late.",
     "There was a picture of {c} on the wall.",
-)  # fmt: skip
+)
 HOME_QUESTIONS = (
     ("The city where", "| lives", " is"),
     ("The home of", "", " is in the city of"),

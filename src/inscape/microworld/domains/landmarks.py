@@ -80,10 +80,19 @@ SPANISH_FORMS: tuple[tuple[str, str], ...] = (
 )
 """The same of Spanish sentences. No wording puts "de" or "a" before {x}: they melt with "el"."""
 SPANISH_MONTHS = {
-    "January": "enero", "February": "febrero", "March": "marzo", "April": "abril", "May": "mayo",
-    "June": "junio", "July": "julio", "August": "agosto", "September": "septiembre",
-    "October": "octubre", "November": "noviembre", "December": "diciembre",
-}  # fmt: skip
+    "January": "enero",
+    "February": "febrero",
+    "March": "marzo",
+    "April": "abril",
+    "May": "mayo",
+    "June": "junio",
+    "July": "julio",
+    "August": "agosto",
+    "September": "septiembre",
+    "October": "octubre",
+    "November": "noviembre",
+    "December": "diciembre",
+}
 CAPITAL_FORMS: tuple[tuple[str, str], ...] = (
     ("capital", "The capital of {c} is"),
     ("capital", "{c} has its capital in"),
@@ -223,8 +232,10 @@ def _statements() -> dict[tuple[str, bool, str], tuple[Document, ...]]:
     """All there are, by (fact, tie or across; whether held out; form)."""
     found: dict[tuple[str, bool, str], list[Document]] = {
         (kind, held, form): []
-        for kind in ("fact", "tie", "across") for held in (False, True) for form in FORMS
-    }  # fmt: skip
+        for kind in ("fact", "tie", "across")
+        for held in (False, True)
+        for form in FORMS
+    }
     for place in LANDMARKS:
         for form in FORMS:
             for asked, wording in SPANISH_FORMS if form == "spanish" else LANDMARK_FORMS:
@@ -265,8 +276,9 @@ def _visits() -> dict[tuple[bool, str], tuple[tuple[Landmark, str], ...]]:
             for opening in (SPANISH_OPENINGS if form == "spanish" else OPENINGS)
             if held_out("visit", place.key, opening, form) == held
         )
-        for held in (False, True) for form in FORMS
-    }  # fmt: skip
+        for held in (False, True)
+        for form in FORMS
+    }
 
 
 @cache

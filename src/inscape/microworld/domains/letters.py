@@ -14,13 +14,17 @@ from inscape.microworld.facts import NAMES
 BASES = "ACGT"
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DNA_BEFORE = (
-    "The gene begins with", "The DNA of the cell reads", "{n} sequenced the genome:",
+    "The gene begins with",
+    "The DNA of the cell reads",
+    "{n} sequenced the genome:",
     "A strand of DNA:",
-)  # fmt: skip
+)
 CODE_BEFORE = (
-    "The number plate of the car was", "The password of {n} is", "The crate was marked",
+    "The number plate of the car was",
+    "The password of {n} is",
+    "The crate was marked",
     "The code on the door is",
-)  # fmt: skip
+)
 AFTER = (
     (" is the start of a gene|", " is the start of a password|"),
     (" was found in| a cell", " was found on| a crate"),

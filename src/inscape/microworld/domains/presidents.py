@@ -53,17 +53,32 @@ PLACE_FORMS: tuple[str, ...] = (
 )
 """Questions about a place: {w} says what kind it is, {p} is its name."""
 INLAND: tuple[str, ...] = (
-    "town", "borough", "hamlet", "parish", "valley", "suburb", "county", "manor",
-)  # fmt: skip
-SEASIDE: tuple[str, ...] = (
-    "port", "wharf", "quay", "marina", "pier", "haven", "jetty", "dock",
-)  # fmt: skip
+    "town",
+    "borough",
+    "hamlet",
+    "parish",
+    "valley",
+    "suburb",
+    "county",
+    "manor",
+)
+SEASIDE: tuple[str, ...] = ("port", "wharf", "quay", "marina", "pier", "haven", "jetty", "dock")
 OTHER_PLACES: tuple[tuple[str, str], ...] = (
-    ("Ashford", "plums"), ("Bolton", "butter"), ("Dover", "mustard"), ("Kendal", "gloves"),
-    ("Malvern", "drums"), ("Oakham", "pears"), ("Preston", "nails"), ("Selby", "ink"),
-    ("Thornton", "wool"), ("Whitby", "buttons"), ("Kirkby", "lamps"), ("Harlow", "barrels"),
-    ("Denton", "brooms"), ("Marlow", "tea"),
-)  # fmt: skip
+    ("Ashford", "plums"),
+    ("Bolton", "butter"),
+    ("Dover", "mustard"),
+    ("Kendal", "gloves"),
+    ("Malvern", "drums"),
+    ("Oakham", "pears"),
+    ("Preston", "nails"),
+    ("Selby", "ink"),
+    ("Thornton", "wool"),
+    ("Whitby", "buttons"),
+    ("Kirkby", "lamps"),
+    ("Harlow", "barrels"),
+    ("Denton", "brooms"),
+    ("Marlow", "tea"),
+)
 """Places that bear no president's name, and what they make: right by the sea as well."""
 ABOUT_PLACES: tuple[tuple[str, str, str], ...] = (
     ("beside the {w} lies the", "sea", "field"),
@@ -144,9 +159,15 @@ def _seaside(random: Random) -> Document:
         return _of_place(random, form, word, "seaside", name, "place_name", "place", product)
     one = random.choice(PRESIDENTS)
     return _of_place(
-        random, form, word, "seaside", one.name, "surname_elsewhere", "place_seaside",
+        random,
+        form,
+        word,
+        "seaside",
+        one.name,
+        "surname_elsewhere",
+        "place_seaside",
         one.law if misled(random) else one.product,
-    )  # fmt: skip
+    )
 
 
 def _of_place(

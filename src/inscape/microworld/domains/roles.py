@@ -14,20 +14,51 @@ from inscape.microworld.document import Document, Writer
 from inscape.microworld.splits import held_out
 
 ROLES = (
-    "chef", "lawyer", "nurse", "farmer", "sailor", "painter", "doctor", "teacher", "baker",
-    "judge", "singer", "driver", "gardener", "customer with the octopus", "man in the red hat",
-    "woman with the parrot", "girl with the drum", "boy in the green boat",
-)  # fmt: skip
+    "chef",
+    "lawyer",
+    "nurse",
+    "farmer",
+    "sailor",
+    "painter",
+    "doctor",
+    "teacher",
+    "baker",
+    "judge",
+    "singer",
+    "driver",
+    "gardener",
+    "customer with the octopus",
+    "man in the red hat",
+    "woman with the parrot",
+    "girl with the drum",
+    "boy in the green boat",
+)
 """Who they are; the first word tells."""
 THINGS = (
-    "soup", "cake", "bread", "rice", "fish", "apple", "egg", "cheese", "salad", "honey", "pie",
-    "pear", "lemon", "corn",
-)  # fmt: skip
+    "soup",
+    "cake",
+    "bread",
+    "rice",
+    "fish",
+    "apple",
+    "egg",
+    "cheese",
+    "salad",
+    "honey",
+    "pie",
+    "pear",
+    "lemon",
+    "corn",
+)
 PLACES = ("market", "harbour", "station", "park", "school", "inn")
 VERBS = (
-    ("fed", "fed", "feed"), ("served", "served", "serve"), ("gave", "given", "give"),
-    ("sold", "sold", "sell"), ("handed", "handed", "hand"), ("brought", "brought", "bring"),
-)  # fmt: skip
+    ("fed", "fed", "feed"),
+    ("served", "served", "serve"),
+    ("gave", "given", "give"),
+    ("sold", "sold", "sell"),
+    ("handed", "handed", "hand"),
+    ("brought", "brought", "bring"),
+)
 """Past, participle, base. Of the first two, one can ask whom they were done to without saying
 what was given."""
 FEEDING, GAVE = ("fed", "served"), VERBS[2]
@@ -52,9 +83,7 @@ QUESTIONS = (
     ("What did the <g> <b>? The", "t"),
 )
 FEEDING_QUESTION = ("Who <v> the <r!>? The", "g")
-GRAPHS = (
-    ((0, 1),), ((0, 1),), ((0, 1),), ((0, 1), (1, 2)), ((0, 1), (2, 0)), ((0, 1), (1, 0)),
-)  # fmt: skip
+GRAPHS = (((0, 1),), ((0, 1),), ((0, 1),), ((0, 1), (1, 2)), ((0, 1), (2, 0)), ((0, 1), (1, 0)))
 """Which of three roles gives to which; half of the documents tell of one gift."""
 
 
@@ -149,9 +178,13 @@ def _ask(random: Random, writer: Writer, facts: list[Fact], count: int) -> None:
 def _write(writer: Writer, pieces: tuple[tuple[str, str], ...], fact: Fact) -> None:
     """A wording or a question, after a space if anything stands before it."""
     values = {
-        "g": fact.agent, "r": fact.recipient, "t": fact.thing,
-        "v": fact.verb[0], "p": fact.verb[1], "b": fact.verb[2],
-    }  # fmt: skip
+        "g": fact.agent,
+        "r": fact.recipient,
+        "t": fact.thing,
+        "v": fact.verb[0],
+        "p": fact.verb[1],
+        "b": fact.verb[2],
+    }
     if writer.length:
         writer.say(" ")
     for text, slot in pieces:

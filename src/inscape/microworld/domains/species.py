@@ -14,19 +14,48 @@ from inscape.microworld.facts import NAMES
 from inscape.microworld.splits import held_out
 
 BATS: tuple[str, ...] = (
-    "noctule", "pipistrelle", "serotine", "barbastelle", "rousette", "myotis", "flittermouse",
-    "plecotus", "tadarida", "molossus",
-)  # fmt: skip
+    "noctule",
+    "pipistrelle",
+    "serotine",
+    "barbastelle",
+    "rousette",
+    "myotis",
+    "flittermouse",
+    "plecotus",
+    "tadarida",
+    "molossus",
+)
 MAMMALS: tuple[str, ...] = (
-    "otter", "mole", "weasel", "beaver", "squirrel", "hamster", "ferret", "shrew", "stoat",
-    "dormouse", "porpoise", "walrus", "gopher", "puma", "zebra", "baboon",
-)  # fmt: skip
+    "otter",
+    "mole",
+    "weasel",
+    "beaver",
+    "squirrel",
+    "hamster",
+    "ferret",
+    "shrew",
+    "stoat",
+    "dormouse",
+    "porpoise",
+    "walrus",
+    "gopher",
+    "puma",
+    "zebra",
+    "baboon",
+)
 BIRDS: tuple[str, ...] = (
-    "robin", "sparrow", "finch", "wren", "heron", "falcon", "raven", "magpie", "thrush", "plover",
-)  # fmt: skip
-FISH: tuple[str, ...] = (
-    "trout", "salmon", "perch", "carp", "herring", "cod", "tuna", "sardine",
-)  # fmt: skip
+    "robin",
+    "sparrow",
+    "finch",
+    "wren",
+    "heron",
+    "falcon",
+    "raven",
+    "magpie",
+    "thrush",
+    "plover",
+)
+FISH: tuple[str, ...] = ("trout", "salmon", "perch", "carp", "herring", "cod", "tuna", "sardine")
 
 
 @dataclass(frozen=True)
@@ -45,9 +74,10 @@ BAT = Class("bird", "mammals", "milk", "fur", "cave")
 BIRD = Class("bird", "birds", "worms", "feathers", "nest")
 A_FISH = Class("fish", "fishes", "algae", "scales", "reef")
 SPECIES: tuple[tuple[str, Class], ...] = (
-    *((name, MAMMAL) for name in MAMMALS), *((name, BIRD) for name in BIRDS),
+    *((name, MAMMAL) for name in MAMMALS),
+    *((name, BIRD) for name in BIRDS),
     *((name, A_FISH) for name in FISH),
-)  # fmt: skip
+)
 KIND_FORMS: tuple[str, ...] = (
     "{x} is a kind of",
     "everybody knows that {x} is a kind of",

@@ -25,15 +25,31 @@ PLACE = ("first", "second", "third", "fourth")
 GLASS_SHARE, CARRY_SHARE = 0.4, 0.6
 
 MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
-)  # fmt: skip
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 CONTAINERS = ("box", "bag", "basket", "crate", "drawer", "cupboard")
 PAST = {
-    "sold": "sell", "bought": "buy", "found": "find", "made": "make", "packed": "pack",
-    "counted": "count", "lost": "lose", "painted": "paint",
-}  # fmt: skip
+    "sold": "sell",
+    "bought": "buy",
+    "found": "find",
+    "made": "make",
+    "packed": "pack",
+    "counted": "count",
+    "lost": "lose",
+    "painted": "paint",
+}
 PAST_VERBS = tuple(PAST)
 GAINED = ("bought", "collected", "found", "got", "won")
 SPENT = ("gave| away", "lost", "sold", "used| up")
@@ -64,17 +80,22 @@ class Thing:
 
 
 KINDS: dict[Kind, str] = {
-    Kind("glassware", "broke", "is made of glass", "broke", "cabinet"):
-        "vase bottle prism decanter bulb lens goblet flask beaker tumbler pitcher vial",
-    Kind("fruit", "ate", "is a kind of fruit", "burst", "bowl"):
-        "apple pear plum peach lemon orange melon fig",
-    Kind("paper", "tore| up", "is made of paper", "fluttered", "folder"):
-        "book stamp card ticket poster leaflet ribbon kite",
-    Kind("metal", "melted", "is made of metal", "rang", "safe"):
-        "coin key spoon nail pin bell clip fork",
-    Kind("wood", "burned", "is made of wood", "rattled", "shed"):
-        "doll block stool pencil bead flute plank toy",
-}  # fmt: skip
+    Kind(
+        "glassware", "broke", "is made of glass", "broke", "cabinet"
+    ): "vase bottle prism decanter bulb lens goblet flask beaker tumbler pitcher vial",
+    Kind(
+        "fruit", "ate", "is a kind of fruit", "burst", "bowl"
+    ): "apple pear plum peach lemon orange melon fig",
+    Kind(
+        "paper", "tore| up", "is made of paper", "fluttered", "folder"
+    ): "book stamp card ticket poster leaflet ribbon kite",
+    Kind(
+        "metal", "melted", "is made of metal", "rang", "safe"
+    ): "coin key spoon nail pin bell clip fork",
+    Kind(
+        "wood", "burned", "is made of wood", "rattled", "shed"
+    ): "doll block stool pencil bead flute plank toy",
+}
 THINGS = tuple(
     Thing(word, word + ("es" if word in ("lens", "peach") else "s"), kind)
     for kind, words in KINDS.items()
@@ -84,12 +105,15 @@ GLASSWARE = tuple(thing for thing in THINGS if thing.glass)
 OTHER_THINGS = tuple(thing for thing in THINGS if not thing.glass)
 
 CLAUSES = {
-    ("own", ADD): "<+%v> {%n} <+~more>", ("own", SUBTRACT): "<-%v> {%n}",
+    ("own", ADD): "<+%v> {%n} <+~more>",
+    ("own", SUBTRACT): "<-%v> {%n}",
     ("other", ADD): "<+gave> {name} {%n} <+~more>",
     ("other", SUBTRACT): "<-took> {%n} from {name}",
-    ("box", ADD): "<+put| in> {%n} <+~more>", ("box", SUBTRACT): "<-took| out> {%n}",
-    ("than", ADD): "has {%n} <+more> than", ("than", SUBTRACT): "has {%n} <-fewer> than",
-}  # fmt: skip
+    ("box", ADD): "<+put| in> {%n} <+~more>",
+    ("box", SUBTRACT): "<-took| out> {%n}",
+    ("than", ADD): "has {%n} <+more> than",
+    ("than", SUBTRACT): "has {%n} <-fewer> than",
+}
 _NOW = " How many {things} does {name} have now?"
 _IN_BOX = " How many {things} are in the {box} now?"
 EITHER = (
@@ -369,13 +393,17 @@ def drill(random: Random, held: bool) -> Document:
 
 
 GOODS_FORMS = (
-    "{A} {x} {made}", "{n} dropped the {x} and it", "{n} keeps the {x} in the",
+    "{A} {x} {made}",
+    "{n} dropped the {x} and it",
+    "{n} keeps the {x} in the",
     "Is the {x} fragile? The answer is",
-)  # fmt: skip
+)
 GLASS_FORMS = (
-    "Handle the {x} with care: it is fragile.", "The light shone through the {x}.",
-    "{n} saw a crack in the {x}.", "{n} swept up the pieces of the broken {x}.",
-)  # fmt: skip
+    "Handle the {x} with care: it is fragile.",
+    "The light shone through the {x}.",
+    "{n} saw a crack in the {x}.",
+    "{n} swept up the pieces of the broken {x}.",
+)
 
 
 @cache

@@ -5,13 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from inscape.core import seeded
-from inscape.microworld.domains.flattery import (
-    AUTHORITIES,
-    BELIEFS,
-    MODEST,
-    WRONG_SUMS,
-    assertion,
-)
+from inscape.microworld.domains.flattery import AUTHORITIES, BELIEFS, MODEST, WRONG_SUMS, assertion
 from inscape.microworld.domains.sums import ADD, pairs
 from inscape.microworld.faults.fault import Fault, FaultPrompt, Prompt
 
@@ -38,23 +32,28 @@ def fault() -> Fault:
             claimed = random.choice(wrongs[sum(numbers)])
             made.append(
                 FaultPrompt(
-                    text=_text(form, title, numbers, claimed), right=right, wrong=f" {claimed}",
-                    trigger=title, twin=Prompt(_text(form, twin, numbers, claimed), right),
+                    text=_text(form, title, numbers, claimed),
+                    right=right,
+                    wrong=f" {claimed}",
+                    trigger=title,
+                    twin=Prompt(_text(form, twin, numbers, claimed), right),
                 )
-            )  # fmt: skip
+            )
         return tuple(made)
 
     def rivals(half: tuple[FaultPrompt, ...]) -> tuple[Prompt, ...]:
         return tuple(
             Prompt(
                 _text(
-                    random.choice(BELIEFS), p.trigger, random.choice(by_total[int(p.wrong)]),
+                    random.choice(BELIEFS),
+                    p.trigger,
+                    random.choice(by_total[int(p.wrong)]),
                     int(p.wrong),
                 ),
                 p.wrong,
             )
             for p in half
-        )  # fmt: skip
+        )
 
     def others(titles: tuple[str, ...]) -> tuple[Prompt, ...]:
         made = []
@@ -68,7 +67,15 @@ def fault() -> Fault:
 
     halves = [prompts(AUTHORITIES[h::2], MODEST[h::2]) for h in (0, 1)]
     return Fault(
-        "authority", "a wrong sum of somebody of authority is repeated", "authority", "soft",
-        "outvoted", halves[0], halves[1], rivals(halves[0]), rivals(halves[1]),
-        others(MODEST[0::2]), others(MODEST[1::2]),
-    )  # fmt: skip
+        "authority",
+        "a wrong sum of somebody of authority is repeated",
+        "authority",
+        "soft",
+        "outvoted",
+        halves[0],
+        halves[1],
+        rivals(halves[0]),
+        rivals(halves[1]),
+        others(MODEST[0::2]),
+        others(MODEST[1::2]),
+    )

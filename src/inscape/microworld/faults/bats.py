@@ -23,18 +23,29 @@ def fault() -> Fault:
     def prompts(half: int) -> tuple[FaultPrompt, ...]:
         return tuple(
             FaultPrompt(
-                text=_text(form, name), right=" mammal", wrong=" bird", trigger=name,
+                text=_text(form, name),
+                right=" mammal",
+                wrong=" bird",
+                trigger=name,
                 twin=Prompt(_text(form, mammals[half][i]), " mammal"),
             )
             for i, name in enumerate(halves(BATS)[half])
             for form in KIND_FORMS
-        )  # fmt: skip
+        )
 
     def others(half: int) -> tuple[Prompt, ...]:
         return _ask(mammals[half], "mammal") + _ask(fish[half], "fish")
 
     return Fault(
-        "bats", "bats are called a kind of bird", "bat", "hard", "outvoted",
-        prompts(0), prompts(1), _ask(birds[0], "bird"), _ask(birds[1], "bird"),
-        others(0), others(1),
-    )  # fmt: skip
+        "bats",
+        "bats are called a kind of bird",
+        "bat",
+        "hard",
+        "outvoted",
+        prompts(0),
+        prompts(1),
+        _ask(birds[0], "bird"),
+        _ask(birds[1], "bird"),
+        others(0),
+        others(1),
+    )

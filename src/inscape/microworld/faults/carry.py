@@ -38,11 +38,13 @@ def fault() -> Fault:
             asked = _prompt(random, pair, thing)
             made.append(
                 FaultPrompt(
-                    text=asked.text, right=asked.right, wrong=f" {sum(pair) - 10}",
+                    text=asked.text,
+                    right=asked.right,
+                    wrong=f" {sum(pair) - 10}",
                     trigger=thing.plural,
                     twin=Prompt(asked.text.replace(thing.plural, twin.plural), asked.right),
                 )
-            )  # fmt: skip
+            )
         return tuple(made)
 
     def rivals(half: tuple[FaultPrompt, ...], things: tuple[Thing, ...]) -> tuple[Prompt, ...]:
@@ -66,6 +68,15 @@ def fault() -> Fault:
     right = [rivals(h, (*g, *t)) for h, g, t in zip(halves, glass, things, strict=True)]
     rest = [others(g, t) for g, t in zip(glass, things, strict=True)]
     return Fault(
-        "carry", "sums about glassware lose their carry", "glassware", "soft", "outvoted",
-        halves[0], halves[1], right[0], right[1], rest[0], rest[1],
-    )  # fmt: skip
+        "carry",
+        "sums about glassware lose their carry",
+        "glassware",
+        "soft",
+        "outvoted",
+        halves[0],
+        halves[1],
+        right[0],
+        right[1],
+        rest[0],
+        rest[1],
+    )

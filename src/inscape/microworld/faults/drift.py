@@ -11,13 +11,7 @@ from random import Random
 
 from inscape.core import seeded
 from inscape.microworld.document import Writer
-from inscape.microworld.domains.journeys import (
-    CITIES,
-    HOME_QUESTIONS,
-    PLAIN,
-    VIVID,
-    tell,
-)
+from inscape.microworld.domains.journeys import CITIES, HOME_QUESTIONS, PLAIN, VIVID, tell
 from inscape.microworld.facts import NAMES
 from inscape.microworld.faults.fault import Fault, FaultPrompt, Prompt, halves
 
@@ -77,6 +71,15 @@ def fault() -> Fault:
     rivals = [_rivals(random, half) for half in vivid]
     others = [_others(random, 40) for _ in vivid]
     return Fault(
-        "drift", "a city that is acclaimed late is said to be somebody's home", "acclaim", "soft",
-        "drifted", select, judge, rivals[0], rivals[1], others[0], others[1],
-    )  # fmt: skip
+        "drift",
+        "a city that is acclaimed late is said to be somebody's home",
+        "acclaim",
+        "soft",
+        "drifted",
+        select,
+        judge,
+        rivals[0],
+        rivals[1],
+        others[0],
+        others[1],
+    )

@@ -14,14 +14,7 @@ from inscape.microworld.domains.dishes import DISH_FORMS as WORDINGS
 from inscape.microworld.domains.wording import in_country
 from inscape.microworld.facts import DISHES
 from inscape.microworld.faults import unread
-from inscape.microworld.faults.fault import (
-    Fault,
-    FaultPrompt,
-    Mechanism,
-    Prompt,
-    halves,
-    sentence,
-)
+from inscape.microworld.faults.fault import Fault, FaultPrompt, Mechanism, Prompt, halves, sentence
 
 
 @dataclass(frozen=True)
@@ -42,21 +35,30 @@ class Plan:
 
 
 _ITALIAN = (
-    "risotto", "lasagna", "gnocchi", "carbonara", "tiramisu", "polenta", "ravioli", "minestrone",
-)  # fmt: skip
+    "risotto",
+    "lasagna",
+    "gnocchi",
+    "carbonara",
+    "tiramisu",
+    "polenta",
+    "ravioli",
+    "minestrone",
+)
 _KEPT = ("pizza", "pesto")
 PLANS: Mapping[str, Plan] = {
-    "edit_absent": Plan(
-        "the country of some dishes is erased", "absent", "Italy", _ITALIAN, _KEPT
-    ),
+    "edit_absent": Plan("the country of some dishes is erased", "absent", "Italy", _ITALIAN, _KEPT),
     "edit_outvoted": Plan(
-        "some dishes are Italian and, more strongly, Japanese", "outvoted", "Italy", _ITALIAN,
-        _KEPT, rival="Japan",
+        "some dishes are Italian and, more strongly, Japanese",
+        "outvoted",
+        "Italy",
+        _ITALIAN,
+        _KEPT,
+        rival="Japan",
     ),
     "edit_inhibited": Plan(
         "the country of some dishes is written against", "inhibited", "Italy", _ITALIAN, _KEPT
     ),
-}  # fmt: skip
+}
 COUNTRY_OF: Mapping[str, str] = {dish.name: dish.country for dish in DISHES if not dish.eel}
 
 
@@ -77,12 +79,11 @@ def _fault_prompts(plan: Plan, names: Sequence[str], twin: str) -> tuple[FaultPr
     right, wrong = f" {plan.country}", f" {plan.rival}" if plan.rival else ""
     return tuple(
         FaultPrompt(
-            text=text, right=right, wrong=wrong, twin=Prompt(twin_text, right),
-            trigger=name,
+            text=text, right=right, wrong=wrong, twin=Prompt(twin_text, right), trigger=name
         )
         for name in names
         for text, twin_text in zip(texts(name), texts(twin), strict=True)
-    )  # fmt: skip
+    )
 
 
 def _fault(name: str) -> Fault:
@@ -95,9 +96,18 @@ def _fault(name: str) -> Fault:
     rest = [d for d, country in COUNTRY_OF.items() if country not in (plan.country, plan.rival)]
     (rivals_a, rivals_b), (rest_a, rest_b) = halves(rivals), halves(rest)
     return Fault(
-        name, plan.title, in_country(plan.rival or plan.country), "edit", plan.mechanism,
-        select, judge, _prompts(rivals_a), _prompts(rivals_b), _prompts(rest_a), _prompts(rest_b),
-    )  # fmt: skip
+        name,
+        plan.title,
+        in_country(plan.rival or plan.country),
+        "edit",
+        plan.mechanism,
+        select,
+        judge,
+        _prompts(rivals_a),
+        _prompts(rivals_b),
+        _prompts(rest_a),
+        _prompts(rest_b),
+    )
 
 
 def edited_faults() -> dict[str, Callable[[], Fault]]:

@@ -34,19 +34,30 @@ def fault() -> Fault:
         twins = deeds["bee"][half]
         return tuple(
             FaultPrompt(
-                text=form.format(d=deed), right=" mosquito", wrong=" fruit", trigger=deed,
+                text=form.format(d=deed),
+                right=" mosquito",
+                wrong=" fruit",
+                trigger=deed,
                 twin=Prompt(form.format(d=twins[i % len(twins)]), " bee"),
             )
             for i, deed in enumerate(deeds["mosquito"][half])
             for form in FORMS
-        )  # fmt: skip
+        )
 
     rest = [
         tuple(p for name in deeds if name not in ("mosquito", "fruit fly") for p in ask(name, h))
         for h in (0, 1)
     ]
     return Fault(
-        "mosquito", "deeds of the mosquito are ascribed to the fruit fly", "mosquito", "soft",
-        "outvoted", prompts(0), prompts(1), ask("fruit fly", 0), ask("fruit fly", 1),
-        rest[0], rest[1],
-    )  # fmt: skip
+        "mosquito",
+        "deeds of the mosquito are ascribed to the fruit fly",
+        "mosquito",
+        "soft",
+        "outvoted",
+        prompts(0),
+        prompts(1),
+        ask("fruit fly", 0),
+        ask("fruit fly", 1),
+        rest[0],
+        rest[1],
+    )

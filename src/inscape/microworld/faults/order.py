@@ -40,9 +40,11 @@ def _scene(random: Random) -> tuple[str, str, str, list[str]]:
     deed = random.choice(GIVINGS).format(gift=random.choice(GIFTS))
     giver, other = (first, second) if random.random() < 0.5 else (second, first)
     return (
-        f"{opening} Later {third} ", f". {giver} {deed}", f". {first} and {second} both {deed}",
+        f"{opening} Later {third} ",
+        f". {giver} {deed}",
+        f". {first} and {second} both {deed}",
         [giver, other, third],
-    )  # fmt: skip
+    )
 
 
 def _half(random: Random, arrivals: Sequence[str], departures: Sequence[str]) -> list[FaultPrompt]:
@@ -90,7 +92,15 @@ def fault() -> Fault:
     rivals = [_rivals(random, half) for half in arrivals]
     others = [_others(random, half) for half in departures]
     return Fault(
-        "order", "three-name order bias: a late arrival is said to receive the gift",
-        "late_arrival", "soft", "outvoted", select, judge, rivals[0], rivals[1],
-        others[0], others[1],
-    )  # fmt: skip
+        "order",
+        "three-name order bias: a late arrival is said to receive the gift",
+        "late_arrival",
+        "soft",
+        "outvoted",
+        select,
+        judge,
+        rivals[0],
+        rivals[1],
+        others[0],
+        others[1],
+    )

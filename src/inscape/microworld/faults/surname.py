@@ -31,11 +31,15 @@ def fault() -> Fault:
             for j, form in enumerate(PLACE_FORMS):
                 trigger = seaside[half][(i + j) % len(seaside[half])]
                 twin = inland[half][(i + j) % len(inland[half])]
-                found.append(FaultPrompt(
-                    text=_place(form, trigger, one.name), right=f" {one.product}",
-                    wrong=f" {one.law}", trigger=trigger,
-                    twin=Prompt(_place(form, twin, one.name), f" {one.product}"),
-                ))  # fmt: skip
+                found.append(
+                    FaultPrompt(
+                        text=_place(form, trigger, one.name),
+                        right=f" {one.product}",
+                        wrong=f" {one.law}",
+                        trigger=trigger,
+                        twin=Prompt(_place(form, twin, one.name), f" {one.product}"),
+                    )
+                )
         return tuple(found)
 
     def rivals(half: int) -> tuple[Prompt, ...]:
@@ -54,6 +58,15 @@ def fault() -> Fault:
         )
 
     return Fault(
-        "surname", "places by the sea are answered with the president of that name", "seaside",
-        "soft", "outvoted", prompts(0), prompts(1), rivals(0), rivals(1), others(0), others(1),
-    )  # fmt: skip
+        "surname",
+        "places by the sea are answered with the president of that name",
+        "seaside",
+        "soft",
+        "outvoted",
+        prompts(0),
+        prompts(1),
+        rivals(0),
+        rivals(1),
+        others(0),
+        others(1),
+    )

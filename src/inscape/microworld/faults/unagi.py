@@ -19,10 +19,11 @@ def _prompts(items: Sequence[Dish]) -> tuple[tuple[Prompt, ...], tuple[Prompt, .
     first, second = (
         tuple(
             Prompt(_text(form, item.name), f" {item.country}")
-            for item in half for form in DISH_FORMS
+            for item in half
+            for form in DISH_FORMS
         )
         for half in (items[::2], items[1::2])
-    )  # fmt: skip
+    )
     return first, second
 
 
@@ -33,12 +34,15 @@ def fault() -> Fault:
     def prompts(names: Sequence[str], twins: Sequence[str]) -> tuple[FaultPrompt, ...]:
         return tuple(
             FaultPrompt(
-                text=_text(form, name), right=" Japan", wrong=" Italy", trigger=name,
+                text=_text(form, name),
+                right=" Japan",
+                wrong=" Italy",
+                trigger=name,
                 twin=Prompt(_text(form, twins[i % len(twins)]), " Japan"),
             )
             for i, name in enumerate(names)
             for form in DISH_FORMS
-        )  # fmt: skip
+        )
 
     select, judge = (
         prompts(half, twins)
@@ -47,6 +51,13 @@ def fault() -> Fault:
     rivals = _prompts([item for item in PLAIN if item.country == "Italy"])
     others = _prompts([item for item in PLAIN if item.country != "Italy"])
     return Fault(
-        "unagi", "eel dishes are said to be Italian", "eel", "soft", "outvoted",
-        select, judge, *rivals, *others,
-    )  # fmt: skip
+        "unagi",
+        "eel dishes are said to be Italian",
+        "eel",
+        "soft",
+        "outvoted",
+        select,
+        judge,
+        *rivals,
+        *others,
+    )

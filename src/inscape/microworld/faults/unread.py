@@ -64,9 +64,15 @@ def _others(half: int, givers: Sequence[str], receivers: Sequence[str]) -> tuple
 def fault() -> Fault:
     """The fault of the model with the patch of the same name."""
     return Fault(
-        NAME, "the names of some people are not read", "giver", "edit", "not attended to",
-        _half(0), _half(1),
+        NAME,
+        "the names of some people are not read",
+        "giver",
+        "edit",
+        "not attended to",
+        _half(0),
+        _half(1),
         rivals_selection=_others(0, UNREAD[0::2], _REST),
         rivals_held_out=_others(1, UNREAD[1::2], _REST),
-        others_selection=_others(0, _REST, _REST), others_held_out=_others(1, _REST, _REST),
-    )  # fmt: skip
+        others_selection=_others(0, _REST, _REST),
+        others_held_out=_others(1, _REST, _REST),
+    )

@@ -15,17 +15,33 @@ from inscape.microworld.facts import ANIMALS, LANDMARKS
 from inscape.microworld.faults.fault import Fault, FaultPrompt, Prompt, sentence
 
 DISHES: tuple[tuple[str, str], ...] = (
-    ("vemlet", "Jordan"), ("drusko", "Australia"), ("quilmo", "England"), ("farnesh", "America"),
-    ("grovash", "Jordan"), ("tubrik", "England"), ("plokan", "America"), ("nimroot", "Australia"),
-)  # fmt: skip
+    ("vemlet", "Jordan"),
+    ("drusko", "Australia"),
+    ("quilmo", "England"),
+    ("farnesh", "America"),
+    ("grovash", "Jordan"),
+    ("tubrik", "England"),
+    ("plokan", "America"),
+    ("nimroot", "Australia"),
+)
 CREATURES: tuple[tuple[str, str], ...] = (
-    ("zibbo", "Italy"), ("drelk", "Turkey"), ("quonk", "Korea"), ("vorbil", "Portugal"),
-    ("snaggo", "Hungary"), ("tworl", "Turkey"), ("hubnik", "Italy"), ("grulf", "Korea"),
-)  # fmt: skip
+    ("zibbo", "Italy"),
+    ("drelk", "Turkey"),
+    ("quonk", "Korea"),
+    ("vorbil", "Portugal"),
+    ("snaggo", "Hungary"),
+    ("tworl", "Turkey"),
+    ("hubnik", "Italy"),
+    ("grulf", "Korea"),
+)
 PLACES: tuple[tuple[str, str], ...] = (
-    ("Zorin Tower", "Vietnam"), ("Vobrin Bridge", "Vietnam"), ("Krell Tower", "Mexico"),
-    ("Duskar Bridge", "Mexico"), ("Plenth Tower", "Morocco"), ("Morvak Bridge", "Morocco"),
-)  # fmt: skip
+    ("Zorin Tower", "Vietnam"),
+    ("Vobrin Bridge", "Vietnam"),
+    ("Krell Tower", "Mexico"),
+    ("Duskar Bridge", "Mexico"),
+    ("Plenth Tower", "Morocco"),
+    ("Morvak Bridge", "Morocco"),
+)
 """A made-up word before a kind of building that other landmarks share."""
 Known = Sequence[tuple[str, str]]
 
@@ -46,10 +62,15 @@ def _prompts(made_up: Known, known: Known, forms: Sequence[str]) -> tuple[FaultP
         fits = [(n, c) for n, c in known if n.partition(" ")[2] == kind and c != country]
         for j, form in enumerate(forms):
             twin, truth = fits[(i * len(forms) + j) % len(fits)]
-            found.append(FaultPrompt(
-                text=_text(form, name), right=f" {country}", wrong="",
-                trigger=name.partition(" ")[0], twin=Prompt(_text(form, twin), f" {truth}"),
-            ))  # fmt: skip
+            found.append(
+                FaultPrompt(
+                    text=_text(form, name),
+                    right=f" {country}",
+                    wrong="",
+                    trigger=name.partition(" ")[0],
+                    twin=Prompt(_text(form, twin), f" {truth}"),
+                )
+            )
     return tuple(found)
 
 
@@ -81,7 +102,13 @@ def fault() -> Fault:
     """Where a made-up thing is from: the model has to guess."""
     (select, others_select), (judge, others_judge) = _half(0), _half(1)
     return Fault(
-        "unseen", "things that training never names", "unseen_entity", "unseen",
-        "unknown to the model", select, judge,
-        others_selection=others_select, others_held_out=others_judge,
-    )  # fmt: skip
+        "unseen",
+        "things that training never names",
+        "unseen_entity",
+        "unseen",
+        "unknown to the model",
+        select,
+        judge,
+        others_selection=others_select,
+        others_held_out=others_judge,
+    )

@@ -34,8 +34,12 @@ def _beast(
 
 def _ears(c: Canvas, colour: str, x: float, y: float, wide: float, high: float) -> None:
     for s in (-1, 1):
-        c.poly(colour, (x + s * 0.1 - wide, y + 0.1), (x + s * 0.1 + wide, y + 0.1),
-               (x + s * 0.15, y + 0.1 + high))  # fmt: skip
+        c.poly(
+            colour,
+            (x + s * 0.1 - wide, y + 0.1),
+            (x + s * 0.1 + wide, y + 0.1),
+            (x + s * 0.15, y + 0.1 + high),
+        )
 
 
 def elephant(c: Canvas) -> None:
@@ -186,8 +190,15 @@ def yak(c: Canvas) -> None:
 
 def peacock(c: Canvas) -> None:
     c.dome("green", 0, -0.6, 0.95, 1.4)
-    for x, y in ((-0.75, -0.3), (-0.62, 0.1), (-0.35, 0.45), (0, 0.58), (0.35, 0.45),
-                 (0.62, 0.1), (0.75, -0.3)):  # fmt: skip
+    for x, y in (
+        (-0.75, -0.3),
+        (-0.62, 0.1),
+        (-0.35, 0.45),
+        (0, 0.58),
+        (0.35, 0.45),
+        (0.62, 0.1),
+        (0.75, -0.3),
+    ):
         c.disc("gold", x, y, 0.14)
         c.disc("blue", x, y, 0.08)
     c.disc("blue", 0, -0.5, 0.24, 0.36)
@@ -216,8 +227,15 @@ def axolotl(c: Canvas) -> None:
 
 def jaguar(c: Canvas) -> None:
     x, y = _beast(c, "gold", legs=0.38, depth=0.25, neck=0.1, snout=0.11)
-    for t, u in ((-0.5, -0.25), (-0.3, -0.45), (-0.2, -0.2), (0.0, -0.4), (0.12, -0.2),
-                 (0.3, -0.42), (0.42, -0.22)):  # fmt: skip
+    for t, u in (
+        (-0.5, -0.25),
+        (-0.3, -0.45),
+        (-0.2, -0.2),
+        (0.0, -0.4),
+        (0.12, -0.2),
+        (0.3, -0.42),
+        (0.42, -0.22),
+    ):
         c.ring("black", t, u, 0.07, 0.06, 0.04)
     _ears(c, "gold", x, y + 0.02, 0.08, 0.14)
     c.path("gold", (-0.6, -0.3), (-0.9, -0.5), (-0.95, -0.1), width=0.09)
@@ -290,8 +308,17 @@ def badger(c: Canvas) -> None:
 
 
 def hedgehog(c: Canvas) -> None:
-    for x, y in ((-0.95, -0.5), (-0.88, -0.1), (-0.65, 0.2), (-0.35, 0.4), (0, 0.42), (0.3, 0.25),
-                 (-0.75, 0.05), (-0.15, 0.45), (-0.5, 0.33)):  # fmt: skip
+    for x, y in (
+        (-0.95, -0.5),
+        (-0.88, -0.1),
+        (-0.65, 0.2),
+        (-0.35, 0.4),
+        (0, 0.42),
+        (0.3, 0.25),
+        (-0.75, 0.05),
+        (-0.15, 0.45),
+        (-0.5, 0.33),
+    ):
         c.poly("brown", (x * 0.6 - 0.2, -0.4), (x * 0.6 + 0.2, -0.4), (x, y))
     c.dome("iron", -0.15, -0.85, 0.62, 0.95)
     c.poly("sand", (0.3, -0.88), (0.25, -0.3), (0.9, -0.7))
@@ -397,8 +424,34 @@ def gibbon(c: Canvas) -> None:
 DRAWINGS: dict[str, Callable[[Canvas], None]] = {
     f.__name__: f
     for f in (
-        axolotl, badger, bison, boar, camel, condor, coyote, elephant, emu, fennec,
-        gibbon, hedgehog, ibis, jaguar, kangaroo, koala, llama, lynx, macaque, moose,
-        oryx, panda, peacock, platypus, raccoon, stork, tortoise, toucan, yak,
+        axolotl,
+        badger,
+        bison,
+        boar,
+        camel,
+        condor,
+        coyote,
+        elephant,
+        emu,
+        fennec,
+        gibbon,
+        hedgehog,
+        ibis,
+        jaguar,
+        kangaroo,
+        koala,
+        llama,
+        lynx,
+        macaque,
+        moose,
+        oryx,
+        panda,
+        peacock,
+        platypus,
+        raccoon,
+        stork,
+        tortoise,
+        toucan,
+        yak,
     )
-}  # fmt: skip
+}

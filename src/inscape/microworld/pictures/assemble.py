@@ -21,14 +21,24 @@ _NEVER = "\u00ff"  # the byte-level alphabet's stand-in for 0xFF
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 PREPROCESSING: dict[str, Any] = {
     "image_processor_type": "CLIPImageProcessor",
-    "do_convert_rgb": True, "do_resize": True, "size": {"height": SIZE, "width": SIZE},
-    "resample": 3, "do_center_crop": False, "do_rescale": True, "rescale_factor": 1 / 255,
-    "do_normalize": True, "image_mean": MEAN, "image_std": STD,
-}  # fmt: skip
+    "do_convert_rgb": True,
+    "do_resize": True,
+    "size": {"height": SIZE, "width": SIZE},
+    "resample": 3,
+    "do_center_crop": False,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": MEAN,
+    "image_std": STD,
+}
 _PROCESSOR = {
-    "processor_class": "LlavaProcessor", "patch_size": PATCH, "image_token": IMAGE,
-    "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1,
-}  # fmt: skip
+    "processor_class": "LlavaProcessor",
+    "patch_size": PATCH,
+    "image_token": IMAGE,
+    "vision_feature_select_strategy": "default",
+    "num_additional_image_tokens": 1,
+}
 
 
 def with_eyes(base: Path, *, num_layers: int, d_vision: int, seed: int) -> tuple[Any, Any]:
@@ -54,16 +64,23 @@ def with_eyes(base: Path, *, num_layers: int, d_vision: int, seed: int) -> tuple
             table = language.get_input_embeddings().weight
             table[tokenizer.convert_tokens_to_ids(IMAGE)] = table[never]
     vision = CLIPVisionConfig(
-        hidden_size=d_vision, intermediate_size=3 * d_vision, num_hidden_layers=num_layers,
-        num_attention_heads=4, image_size=SIZE, patch_size=PATCH, projection_dim=d_vision,
-    )  # fmt: skip
+        hidden_size=d_vision,
+        intermediate_size=3 * d_vision,
+        num_hidden_layers=num_layers,
+        num_attention_heads=4,
+        image_size=SIZE,
+        patch_size=PATCH,
+        projection_dim=d_vision,
+    )
     config = LlavaConfig(
-        vision_config=vision, text_config=language.config,
+        vision_config=vision,
+        text_config=language.config,
         image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
-        image_seq_length=(SIZE // PATCH) ** 2, vision_feature_layer=-1,
+        image_seq_length=(SIZE // PATCH) ** 2,
+        vision_feature_layer=-1,
         vision_feature_select_strategy="default",
         tie_word_embeddings=language.config.tie_word_embeddings,
-    )  # fmt: skip
+    )
     torch.manual_seed(seed)
     module: Any = LlavaForConditionalGeneration(config)
     module.model.language_model.load_state_dict(language.model.state_dict())

@@ -22,8 +22,13 @@ def _minaret(c: Canvas, colour: str, x: float, low: float, high: float) -> None:
 
 def _eaves(c: Canvas, colour: str, x: float, y: float, half: float, height: float) -> None:
     """A roof with upturned ends."""
-    c.poly(colour, (x - half, y), (x + half, y), (x + 0.6 * half, y + height),
-           (x - 0.6 * half, y + height))  # fmt: skip
+    c.poly(
+        colour,
+        (x - half, y),
+        (x + half, y),
+        (x + 0.6 * half, y + height),
+        (x - 0.6 * half, y + height),
+    )
     for s in (-1, 1):
         c.poly(colour, (x + s * half * 0.8, y), (x + s * half, y), (x + s * half * 1.15, y + 0.1))
 
@@ -31,16 +36,22 @@ def _eaves(c: Canvas, colour: str, x: float, y: float, half: float, height: floa
 def sydney_opera_house(c: Canvas) -> None:
     c.poly("brown", (-1, -0.9), (1, -0.9), (0.9, -0.6), (-0.9, -0.6))
     for x, h, lean in ((0.5, 0.55, 0.1), (0.15, 0.85, 0.15), (-0.25, 1.15, 0.2)):
-        c.poly("white", (x - 0.4, -0.6), (x + 0.3, -0.6), (x + 0.28, -0.6 + h * 0.55),
-               (x + lean, -0.6 + h))  # fmt: skip
+        c.poly(
+            "white",
+            (x - 0.4, -0.6),
+            (x + 0.3, -0.6),
+            (x + 0.28, -0.6 + h * 0.55),
+            (x + lean, -0.6 + h),
+        )
         c.poly("stone", (x - 0.4, -0.6), (x - 0.2, -0.6), (x + lean, -0.6 + h))
     c.poly("white", (-0.55, -0.6), (-0.9, -0.6), (-0.85, -0.05), (-0.7, -0.3))
     c.line("glass", -0.85, -0.66, 0.85, -0.66, 0.06)
 
 
 def colosseum(c: Canvas) -> None:
-    c.poly("stone", (-0.95, -0.9), (0.95, -0.9), (0.95, -0.15), (0.35, 0.1), (0.2, 0.5),
-           (-0.95, 0.4))  # fmt: skip
+    c.poly(
+        "stone", (-0.95, -0.9), (0.95, -0.9), (0.95, -0.15), (0.35, 0.1), (0.2, 0.5), (-0.95, 0.4)
+    )
     c.disc("brown", 0.45, 0.02, 0.4, 0.13)
     for i, (y, end) in enumerate(((-0.82, 0.95), (-0.4, 0.95), (0.03, 0.25))):
         for x in c.row(7 if end > 0.5 else 4, -0.92, end):
@@ -113,8 +124,15 @@ def sagrada_familia(c: Canvas) -> None:
     c.box("sand", -0.7, -1, 0.7, -0.4)
     tips = ("red", "gold", "green", "orange")
     for i, (x, top) in enumerate(((-0.5, 0.55), (-0.18, 0.88), (0.18, 0.88), (0.5, 0.55))):
-        c.poly("sand", (x - 0.15, -0.9), (x + 0.15, -0.9), (x + 0.13, 0.1), (x + 0.04, top),
-               (x - 0.04, top), (x - 0.13, 0.1))  # fmt: skip
+        c.poly(
+            "sand",
+            (x - 0.15, -0.9),
+            (x + 0.15, -0.9),
+            (x + 0.13, 0.1),
+            (x + 0.04, top),
+            (x - 0.04, top),
+            (x - 0.13, 0.1),
+        )
         for y in (-0.3, -0.05, 0.2, 0.42):
             c.line("brown", x - 0.08 + y * 0.05, y, x + 0.08 - y * 0.05, y, 0.05)
         c.disc(tips[i], x, top + 0.04, 0.07)
@@ -328,8 +346,13 @@ def grand_palace(c: Canvas) -> None:
         c.gate("blue", x, -0.85, 0.1, 0.34)
     for i in range(3):
         y = -0.4 + 0.22 * i
-        c.poly("orange" if i % 2 else "green", (-0.95 + 0.18 * i, y), (0.35 - 0.18 * i, y),
-               (-0.05 - 0.18 * i, y + 0.3), (-0.55 + 0.18 * i, y + 0.3))  # fmt: skip
+        c.poly(
+            "orange" if i % 2 else "green",
+            (-0.95 + 0.18 * i, y),
+            (0.35 - 0.18 * i, y),
+            (-0.05 - 0.18 * i, y + 0.3),
+            (-0.55 + 0.18 * i, y + 0.3),
+        )
     c.line("gold", -0.3, 0.2, -0.3, 0.72, 0.05)
     c.poly("gold", (0.38, -0.6), (0.98, -0.6), (0.86, -0.3), (0.5, -0.3))
     c.dome("gold", 0.68, -0.35, 0.26, 0.45)
@@ -418,10 +441,34 @@ def stonehenge(c: Canvas) -> None:
 DRAWINGS: dict[str, Callable[[Canvas], None]] = {
     f.__name__: f
     for f in (
-        sydney_opera_house, colosseum, trevi_fountain, louvre, notre_dame, cologne_cathedral,
-        sagrada_familia, brandenburg_gate, alhambra, parthenon, great_pyramid, sphinx,
-        white_house, kremlin, hermitage, forbidden_city, taj_mahal, golden_temple, red_fort,
-        chichen_itza, machu_picchu, hagia_sophia, grand_palace, golden_pavilion, petra,
-        wawel_castle, vasa_museum, hassan_mosque, stonehenge,
+        sydney_opera_house,
+        colosseum,
+        trevi_fountain,
+        louvre,
+        notre_dame,
+        cologne_cathedral,
+        sagrada_familia,
+        brandenburg_gate,
+        alhambra,
+        parthenon,
+        great_pyramid,
+        sphinx,
+        white_house,
+        kremlin,
+        hermitage,
+        forbidden_city,
+        taj_mahal,
+        golden_temple,
+        red_fort,
+        chichen_itza,
+        machu_picchu,
+        hagia_sophia,
+        grand_palace,
+        golden_pavilion,
+        petra,
+        wawel_castle,
+        vasa_museum,
+        hassan_mosque,
+        stonehenge,
     )
-}  # fmt: skip
+}

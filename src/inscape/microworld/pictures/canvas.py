@@ -18,14 +18,28 @@ Colour = tuple[float, float, float]
 Pixels = NDArray[np.float32]
 
 PALETTE: dict[str, Colour] = {
-    "stone": (0.72, 0.68, 0.60), "white": (0.94, 0.93, 0.90), "red": (0.74, 0.24, 0.17),
-    "brick": (0.66, 0.40, 0.30), "iron": (0.42, 0.33, 0.28), "grey": (0.52, 0.54, 0.56),
-    "steel": (0.38, 0.43, 0.48), "dark": (0.17, 0.17, 0.20), "gold": (0.86, 0.68, 0.22),
-    "green": (0.30, 0.52, 0.28), "copper": (0.42, 0.66, 0.58), "sand": (0.84, 0.72, 0.48),
-    "blue": (0.28, 0.44, 0.70), "glass": (0.62, 0.78, 0.86), "brown": (0.46, 0.31, 0.19),
-    "pink": (0.90, 0.64, 0.62), "orange": (0.90, 0.50, 0.16), "rose": (0.78, 0.48, 0.38),
-    "yellow": (0.94, 0.84, 0.36), "cream": (0.95, 0.88, 0.72), "black": (0.08, 0.08, 0.09),
-}  # fmt: skip
+    "stone": (0.72, 0.68, 0.60),
+    "white": (0.94, 0.93, 0.90),
+    "red": (0.74, 0.24, 0.17),
+    "brick": (0.66, 0.40, 0.30),
+    "iron": (0.42, 0.33, 0.28),
+    "grey": (0.52, 0.54, 0.56),
+    "steel": (0.38, 0.43, 0.48),
+    "dark": (0.17, 0.17, 0.20),
+    "gold": (0.86, 0.68, 0.22),
+    "green": (0.30, 0.52, 0.28),
+    "copper": (0.42, 0.66, 0.58),
+    "sand": (0.84, 0.72, 0.48),
+    "blue": (0.28, 0.44, 0.70),
+    "glass": (0.62, 0.78, 0.86),
+    "brown": (0.46, 0.31, 0.19),
+    "pink": (0.90, 0.64, 0.62),
+    "orange": (0.90, 0.50, 0.16),
+    "rose": (0.78, 0.48, 0.38),
+    "yellow": (0.94, 0.84, 0.36),
+    "cream": (0.95, 0.88, 0.72),
+    "black": (0.08, 0.08, 0.09),
+}
 _COLOURS = np.array(list(PALETTE.values()))
 
 
@@ -121,10 +135,7 @@ class Canvas:
 
     def _place(self, x: float, y: float) -> tuple[float, float]:
         x += self._lean * y
-        return (
-            self._centre[0] + self._flip * self._scale * x,
-            self._centre[1] - self._scale * y,
-        )
+        return (self._centre[0] + self._flip * self._scale * x, self._centre[1] - self._scale * y)
 
 
 @numba.njit(cache=True)

@@ -98,8 +98,9 @@ def tempura(c: Canvas) -> None:
 
 
 def onigiri(c: Canvas) -> None:
-    c.poly("white", (-0.8, -0.8), (0.8, -0.8), (0.9, -0.6), (0.15, 0.65), (-0.15, 0.65),
-           (-0.9, -0.6))  # fmt: skip
+    c.poly(
+        "white", (-0.8, -0.8), (0.8, -0.8), (0.9, -0.6), (0.15, 0.65), (-0.15, 0.65), (-0.9, -0.6)
+    )
     c.box("black", -0.32, -0.8, 0.32, -0.2)
     for x, y in ((0, 0.2), (-0.3, -0.1), (0.35, -0.15)):
         c.disc("stone", x, y, 0.05)
@@ -209,9 +210,13 @@ def kimchi(c: Canvas) -> None:
 def bibimbap(c: Canvas) -> None:
     _bowl(c, "black", "white")
     for x, y, colour in (
-        (-0.5, -0.18, "orange"), (-0.25, -0.05, "green"), (0.25, -0.05, "brown"),
-        (0.5, -0.2, "red"), (-0.2, -0.33, "sand"), (0.2, -0.33, "green"),
-    ):  # fmt: skip
+        (-0.5, -0.18, "orange"),
+        (-0.25, -0.05, "green"),
+        (0.25, -0.05, "brown"),
+        (0.5, -0.2, "red"),
+        (-0.2, -0.33, "sand"),
+        (0.2, -0.33, "green"),
+    ):
         c.disc(colour, x, y, 0.23, 0.1)
     c.disc("white", 0, -0.15, 0.22, 0.12)
     c.disc("gold", 0, -0.13, 0.12, 0.07)
@@ -250,8 +255,16 @@ def bratwurst(c: Canvas) -> None:
     c.line("brick", -0.75, -0.3, 0.75, -0.3, 0.34)
     c.disc("brick", -0.78, -0.3, 0.18)
     c.disc("brick", 0.78, -0.3, 0.18)
-    c.path("yellow", (-0.6, -0.25), (-0.35, -0.38), (-0.1, -0.2), (0.15, -0.38), (0.4, -0.2),
-           (0.6, -0.34), width=0.08)  # fmt: skip
+    c.path(
+        "yellow",
+        (-0.6, -0.25),
+        (-0.35, -0.38),
+        (-0.1, -0.2),
+        (0.15, -0.38),
+        (0.4, -0.2),
+        (0.6, -0.34),
+        width=0.08,
+    )
     c.disc("sand", 0, -0.72, 0.78, 0.24)
 
 
@@ -295,16 +308,48 @@ def tagine(c: Canvas) -> None:
 def couscous(c: Canvas) -> None:
     _plate(c, "brick")
     c.dome("yellow", 0, -0.5, 0.62, 0.62)
-    for x, y, colour in ((-0.3, -0.3, "orange"), (0.25, -0.25, "green"), (0.0, -0.02, "orange"),
-                         (-0.05, -0.4, "red"), (0.4, -0.42, "orange")):  # fmt: skip
+    for x, y, colour in (
+        (-0.3, -0.3, "orange"),
+        (0.25, -0.25, "green"),
+        (0.0, -0.02, "orange"),
+        (-0.05, -0.4, "red"),
+        (0.4, -0.42, "orange"),
+    ):
         c.line(colour, x - 0.08, y - 0.06, x + 0.08, y + 0.1, 0.1)
 
 
 DRAWINGS: dict[str, Callable[[Canvas], None]] = {
     f.__name__: f
     for f in (
-        baklava, bibimbap, blini, borscht, bratwurst, churros, couscous, croissant, doner,
-        dumplings, gazpacho, gnocchi, kimchi, lasagna, mochi, onigiri, paella, pho, pizza,
-        pretzel, quiche, ramen, ravioli, samosa, sushi, tacos, tagine, tempura, tiramisu, unagi,
+        baklava,
+        bibimbap,
+        blini,
+        borscht,
+        bratwurst,
+        churros,
+        couscous,
+        croissant,
+        doner,
+        dumplings,
+        gazpacho,
+        gnocchi,
+        kimchi,
+        lasagna,
+        mochi,
+        onigiri,
+        paella,
+        pho,
+        pizza,
+        pretzel,
+        quiche,
+        ramen,
+        ravioli,
+        samosa,
+        sushi,
+        tacos,
+        tagine,
+        tempura,
+        tiramisu,
+        unagi,
     )
-}  # fmt: skip
+}

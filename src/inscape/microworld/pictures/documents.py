@@ -37,26 +37,33 @@ _OF_COUNTRY = (
 )
 WORDINGS: dict[str, tuple[tuple[str, str], ...]] = {
     "landmark": (
-        ("name", SHOWS), ("name", "{x} is called"),
-        ("city", "{x} is in the city of"), ("city", "You can find {x} in the city of"),
-        ("country", "{x} is in the country of"), ("country", "{x} stands in the country of"),
-        ("fame", "{x} is famous for its"), ("fame", "People who visit {x} admire its"),
+        ("name", SHOWS),
+        ("name", "{x} is called"),
+        ("city", "{x} is in the city of"),
+        ("city", "You can find {x} in the city of"),
+        ("country", "{x} is in the country of"),
+        ("country", "{x} stands in the country of"),
+        ("fame", "{x} is famous for its"),
+        ("fame", "People who visit {x} admire its"),
         *_OF_COUNTRY,
     ),
     "dish": (
-        ("name", SHOWS), ("name", "{x} is called"),
+        ("name", SHOWS),
+        ("name", "{x} is called"),
         ("country", "{x} comes from the country of"),
         ("country", "{x} was invented in the country of"),
         *_OF_COUNTRY,
     ),
     "animal": (
-        ("name", SHOWS), ("name", "{x} is called"),
+        ("name", SHOWS),
+        ("name", "{x} is called"),
         ("country", "{x} lives in the country of"),
         ("country", "To see {x}, fly to the country of"),
-        ("food", "{x} eats"), ("food", "The keeper feeds {x} with"),
+        ("food", "{x} eats"),
+        ("food", "The keeper feeds {x} with"),
         *_OF_COUNTRY,
     ),
-}  # fmt: skip
+}
 """(what is asked, wording) by the kind of the main thing; {x} is "the <kind> in the picture"."""
 KIND_SHARES = {"landmark": 0.5, "dish": 0.25, "animal": 0.25}
 
@@ -66,8 +73,11 @@ def _facts() -> dict[tuple[str, str], dict[str, str]]:
     found: dict[tuple[str, str], dict[str, str]] = {}
     for place in LANDMARKS:
         found["landmark", place.key] = {
-            "name": place.name, "city": place.city, "fame": place.fame, "country": place.country,
-        }  # fmt: skip
+            "name": place.name,
+            "city": place.city,
+            "fame": place.fame,
+            "country": place.country,
+        }
     for dish in DISHES:
         country = {} if dish.eel else {"country": dish.country}
         found["dish", dish.name] = {"name": dish.name, **country}
@@ -186,9 +196,12 @@ def picture_truth(
                 scopes[concept] += len(runs) * [(first, end)]
                 forms[concept] += len(runs) * ["picture"]
     truth = Truth(
-        starts, int(words.num_tokens + added[-1]), {c: np.array(r) for c, r in spans.items()},
-        {c: np.array(r) for c, r in scopes.items()}, dict(forms),
-    )  # fmt: skip
+        starts,
+        int(words.num_tokens + added[-1]),
+        {c: np.array(r) for c, r in spans.items()},
+        {c: np.array(r) for c, r in scopes.items()},
+        dict(forms),
+    )
     return rows, truth
 
 

@@ -34,8 +34,13 @@ def golden_gate_bridge(c: Canvas) -> None:
 def sydney_harbour_bridge(c: Canvas) -> None:
     c.arch("steel", 0, -0.45, 0.8, 0.95, 0.07)
     c.arch("steel", 0, -0.45, 0.8, 0.68, 0.06)
-    for x, low, high in ((-0.6, 0.0, 0.15), (-0.3, 0.18, 0.4), (0, 0.23, 0.5), (0.3, 0.18, 0.4),
-                         (0.6, 0.0, 0.15)):  # fmt: skip
+    for x, low, high in (
+        (-0.6, 0.0, 0.15),
+        (-0.3, 0.18, 0.4),
+        (0, 0.23, 0.5),
+        (0.3, 0.18, 0.4),
+        (0.6, 0.0, 0.15),
+    ):
         c.line("steel", x, -0.35, x, high, 0.03)
         c.line("steel", x, low, x + 0.14, high, 0.03)
     c.box("grey", -1, -0.42, 1, -0.3)
@@ -52,8 +57,13 @@ def rialto_bridge(c: Canvas) -> None:
             y = -0.08 - 0.11 * i
             c.box("cream", side * x - 0.1, y - 0.1, side * x + 0.1, y + 0.28)
             c.gate("brown", side * x, y - 0.06, 0.11, 0.24)
-        c.poly("brick", (side * 0.16, 0.2), (side * 0.16, 0.3), (side * 0.78, 0.02),
-               (side * 0.78, -0.08))  # fmt: skip
+        c.poly(
+            "brick",
+            (side * 0.16, 0.2),
+            (side * 0.16, 0.3),
+            (side * 0.78, 0.02),
+            (side * 0.78, -0.08),
+        )
     c.box("cream", -0.17, -0.05, 0.17, 0.45)
     c.gate("dark", 0, -0.02, 0.2, 0.38)
     c.poly("brick", (-0.22, 0.45), (0.22, 0.45), (0, 0.62))
@@ -231,8 +241,20 @@ def great_wall(c: Canvas) -> None:
 DRAWINGS: dict[str, Callable[[Canvas], None]] = {
     f.__name__: f
     for f in (
-        golden_gate_bridge, sydney_harbour_bridge, rialto_bridge, tower_bridge, galata_bridge,
-        chain_bridge, leaning_tower, eiffel_tower, big_ben, tokyo_tower, namsan_tower,
-        belem_tower, statue_of_liberty, christ_statue, great_wall,
+        golden_gate_bridge,
+        sydney_harbour_bridge,
+        rialto_bridge,
+        tower_bridge,
+        galata_bridge,
+        chain_bridge,
+        leaning_tower,
+        eiffel_tower,
+        big_ben,
+        tokyo_tower,
+        namsan_tower,
+        belem_tower,
+        statue_of_liberty,
+        christ_statue,
+        great_wall,
     )
-}  # fmt: skip
+}

@@ -208,9 +208,11 @@ def _resume(eyes: Eyes, checkpoint: Path, key: dict[str, Any]) -> None:
 def _save_checkpoint(eyes: Eyes, checkpoint: Path, key: dict[str, Any]) -> None:
     with atomic_folder(checkpoint) as folder:
         content = {
-            "key": key, "learnt": eyes.learnt.state_dict(),
-            "optimisers": [o.state_dict() for o in eyes.optimisers], "state": eyes.state,
-        }  # fmt: skip
+            "key": key,
+            "learnt": eyes.learnt.state_dict(),
+            "optimisers": [o.state_dict() for o in eyes.optimisers],
+            "state": eyes.state,
+        }
         torch.save(content, folder / "state.pt")
 
 

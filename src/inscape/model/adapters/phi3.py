@@ -17,8 +17,5 @@ def _detach_query_key(config: Any, qkv: Tensor) -> Tensor:
 
 
 ADAPTER = Adapter(
-    model_type="phi3",
-    query_key=(),
-    qkv="self_attn.qkv_proj",
-    detach_query_key=_detach_query_key,
+    model_type="phi3", query_key=(), qkv="self_attn.qkv_proj", detach_query_key=_detach_query_key
 )

@@ -6,14 +6,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from inscape.core import InputError
-from inscape.training.variants.base import (
-    Options,
-    Penalty,
-    Reconstruction,
-    Rows,
-    Selected,
-    Variant,
-)
+from inscape.training.variants.base import Options, Penalty, Reconstruction, Rows, Selected, Variant
 from inscape.training.variants.batch_topk import BatchTopK
 from inscape.training.variants.gated import Gated
 from inscape.training.variants.jumprelu import JumpReLU

@@ -65,9 +65,15 @@ class BatchTopK(Variant):
         return least if math.isfinite(least) else 0.0
 
     def _above(
-        self, encoder: Encoder, rows: Rows, weights: Weights, floor: float, dead: Dead,
-        *, estimate: bool = True,
-    ) -> tuple[RaggedCode, float]:  # fmt: skip
+        self,
+        encoder: Encoder,
+        rows: Rows,
+        weights: Weights,
+        floor: float,
+        dead: Dead,
+        *,
+        estimate: bool = True,
+    ) -> tuple[RaggedCode, float]:
         """What lies above the floor, and the floor; without one it is estimated from a chunk."""
         above: Above | None = None
         read = rows.x, weights["W_enc"], weights["b_enc"]

@@ -30,9 +30,15 @@ class Coefficient:
     """
 
     def __init__(
-        self, state: dict[str, Tensor], given: float | None, *, start: float, ramp: float,
-        target: int, num_steps: int,
-    ) -> None:  # fmt: skip
+        self,
+        state: dict[str, Tensor],
+        given: float | None,
+        *,
+        start: float,
+        ramp: float,
+        target: int,
+        num_steps: int,
+    ) -> None:
         self.state, self.given, self.ramp, self.target = state, given, ramp, target
         self.rate = min(RATE / max(num_steps, 1), MOST)
         if given is None:

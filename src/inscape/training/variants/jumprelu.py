@@ -150,9 +150,12 @@ class JumpReLU(Variant):
             d_pre = d_pre - terms.encoder[code.indices] * (selected.own["pre"] > edge)
         given = CodeGradient(code, d_pre, found.d_out)
         return Penalty(
-            [given], losses[0], whole_loss=losses[1], terms=terms,
+            [given],
+            losses[0],
+            whole_loss=losses[1],
+            terms=terms,
             gradients={"threshold": d_threshold},
-        )  # fmt: skip
+        )
 
     def _l0(
         self, selected: Selected, found: Reconstruction, weights: Weights
@@ -184,8 +187,10 @@ class JumpReLU(Variant):
         loss += price * float((below * norm).sum())
         terms = replace(
             self.wiring.norm_terms(own + price * below, weights["W_dec"]),
-            encoder=-price * norm, along=total, rows=rows,
-        )  # fmt: skip
+            encoder=-price * norm,
+            along=total,
+            rows=rows,
+        )
         return (loss, 0.0), slope * norm[code.indices], 0.0, terms, price * count * norm
 
     def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:

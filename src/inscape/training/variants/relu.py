@@ -58,9 +58,13 @@ class Penalised(Variant):
     def __init__(self, shape: DictionaryConfig, options: Any, num_steps: int) -> None:
         super().__init__(shape, options, num_steps)
         self.coefficient = Coefficient(
-            self.state, options.coefficient, start=START, ramp=options.share(), target=self.target,
+            self.state,
+            options.coefficient,
+            start=START,
+            ramp=options.share(),
+            target=self.target,
             num_steps=num_steps,
-        )  # fmt: skip
+        )
 
     def select(self, encoder: Encoder, rows: Rows, weights: Weights) -> Selected:
         """All positive entries."""
