@@ -13,12 +13,12 @@ READY := .venv/.ready
 .DELETE_ON_ERROR:
 
 demo: setup
-	$(BIN)/inscape demo
+	$(BIN)/inscape-microworld demo
 
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict src
+	$(BIN)/mypy --strict
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 -q
 
@@ -35,7 +35,7 @@ ifneq ($(strip $(TORCH)),)
 endif
 
 # A chosen torch goes in first, so that the locked one is not fetched in vain.
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml packages/microworld/pyproject.toml
 	$(PYTHON) -m venv .venv
 ifneq ($(strip $(TORCH)),)
 	$(BIN)/pip install --disable-pip-version-check $(TORCH)
@@ -44,7 +44,7 @@ endif
 	@if [ -f .venv/.torch ]; then grep -v '^torch==' requirements.lock; \
 		else cat requirements.lock; fi > .venv/requirements.txt
 	$(BIN)/pip install --disable-pip-version-check -r .venv/requirements.txt
-	$(BIN)/pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/pip install --disable-pip-version-check --no-deps --no-build-isolation -e . -e packages/microworld
 	@touch $@
 
 clean:

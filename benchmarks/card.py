@@ -20,7 +20,7 @@ from benchmarks import contenders
 from benchmarks.contenders import Setting
 from benchmarks.measurement import Absent, Measurement, Run
 from benchmarks.turns import floor, own_type, peak, ratio, times
-from inscape.benchmark import Check, Row
+from inscape_microworld.benchmark import Check, Row
 
 SETTING = Setting(d_model=4096, d_dict=131072, k=64, batch=8192)
 ROUNDS, WARM, STEPS = 15, 3, 3

@@ -19,15 +19,20 @@ from pathlib import Path
 
 from benchmarks.measurement import Measurement, Run
 from inscape.activations import harvest
-from inscape.benchmark import Benchmark, DictionaryFeatures, Row
-from inscape.benchmark.matching import match_concepts
-from inscape.benchmark.run import concepts, cross_form
-from inscape.benchmark.scored import BENCHMARK_SEED, benchmark_documents, encode, run_documents
 from inscape.core import track
 from inscape.dictionary import Dictionary
-from inscape.microworld import corpus, open_model, write_corpus
 from inscape.model import Model
 from inscape.training import TrainConfig, train
+from inscape_microworld import corpus, open_model, write_corpus
+from inscape_microworld.benchmark import Benchmark, DictionaryFeatures, Row
+from inscape_microworld.benchmark.matching import match_concepts
+from inscape_microworld.benchmark.run import concepts, cross_form
+from inscape_microworld.benchmark.scored import (
+    BENCHMARK_SEED,
+    benchmark_documents,
+    encode,
+    run_documents,
+)
 
 LAYERS = (1, 2)
 EXPANSIONS = (16, 64)

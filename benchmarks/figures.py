@@ -1,7 +1,7 @@
 """Measures the figures of docs/figures.md: `make figures`, `python -m benchmarks.figures`.
 
-1. For each seed, run `inscape demo`, if a chosen row reads it: a finished one is reused, a stopped
-   one goes on. Remove the folder to measure anew.
+1. For each seed, run `inscape-microworld demo`, if a chosen row reads it: a finished one is
+   reused, a stopped one goes on. Remove the folder to measure anew.
 2. Measure row after row, each for every seed. Progress is told on standard error.
 3. As soon as a row is there, print it as a line of JSON on standard output and put it in the table.
    A row that cannot be measured on this machine (it needs a card, or data beside the checkout) is
@@ -34,9 +34,9 @@ from benchmarks import (
     training,
 )
 from benchmarks.measurement import Absent, Measured, Measurement, Run
-from inscape.benchmark import Row
 from inscape.core import InputError, InscapeError
-from inscape.report.demo import RECORD
+from inscape_microworld.benchmark import Row
+from inscape_microworld.demo import RECORD
 
 FIGURES: Mapping[str, Measurement] = {
     **microworld.FIGURES,
@@ -128,8 +128,9 @@ def make_demo(run: Run) -> None:
     if (run.folder / RECORD).is_file():
         return
     _tell(f"demo, seed {run.seed} …")
-    command = ["demo", "--seed", str(run.seed), "--out", str(run.folder)]
-    subprocess.run([sys.executable, "-m", "inscape", *command], stdout=sys.stderr, check=True)
+    command = [sys.executable, "-m", "inscape_microworld", "demo"]
+    command += ["--seed", str(run.seed), "--out", str(run.folder)]
+    subprocess.run(command, stdout=sys.stderr, check=True)
 
 
 def _tell(what: str) -> None:

@@ -22,9 +22,9 @@ import inscape
 from benchmarks.measurement import Measurement, Run
 from benchmarks.turns import ratio
 from inscape.activations import harvest
-from inscape.benchmark import Check, Row
 from inscape.core import seeded
 from inscape.model import Model
+from inscape_microworld.benchmark import Check, Row
 
 TOKENIZER = Path(inscape.__file__).parent / "microworld" / "weights" / "tokenizer.json"
 LAYERS, WIDTH, CONTEXT, ROWS, BATCH = 12, 768, 128, 96, 16

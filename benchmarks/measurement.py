@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inscape.benchmark import Row
 from inscape.core import InscapeError
 from inscape.storage import plain
+from inscape_microworld.benchmark import Row
 
 
 class Absent(InscapeError):

@@ -1,4 +1,4 @@
-"""The rows of the bundled model's table, measured on the atlas that `inscape demo` makes."""
+"""The rows of the microworld's table, measured on the atlas of `inscape-microworld demo`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ from pathlib import Path
 
 from benchmarks.measurement import Measurement, Run
 from inscape.atlas import Atlas
-from inscape.benchmark import PARTS, ROWS, Benchmark, Row, System, checks, run_benchmark, speed
-from inscape.report.demo import RECORD
 from inscape.storage import read_json
+from inscape_microworld.benchmark import (
+    PARTS,
+    ROWS,
+    Benchmark,
+    Row,
+    System,
+    checks,
+    run_benchmark,
+    speed,
+)
+from inscape_microworld.demo import RECORD
 
 
 @cache

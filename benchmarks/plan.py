@@ -28,11 +28,11 @@ import torch
 from benchmarks.contenders import DEAD_SHARE, FAINT
 from benchmarks.measurement import Measurement, Run
 from benchmarks.turns import held, ratio
-from inscape.benchmark import Check, Row
 from inscape.core import keep_freed_memory
 from inscape.dictionary import DictionaryConfig
 from inscape.training import TrainConfig, Trainer, initial_weights, measure
 from inscape.training.costs import Costs
+from inscape_microworld.benchmark import Check, Row
 
 D_MODEL, K = 512, 32
 ROUNDS, STEPS = 5, 3

@@ -28,12 +28,12 @@ from benchmarks import contenders
 from benchmarks.measurement import Absent, Measurement, Run
 from inscape.activations import ActivationStore, harvest
 from inscape.atlas import loss_watch
-from inscape.benchmark import Check, Row
 from inscape.core import track
 from inscape.dictionary import Dictionary, DictionaryConfig
-from inscape.microworld import corpus, open_model, write_corpus
 from inscape.model import Model
 from inscape.training import TrainConfig, train
+from inscape_microworld import corpus, open_model, write_corpus
+from inscape_microworld.benchmark import Check, Row
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 VARIANTS = ("topk", "batch_topk", "jumprelu")

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.measurement import Measurement, Run
-from inscape.benchmark import Check, Row
-from inscape.microworld import card
-from inscape.microworld.train import RECIPES, train
 from inscape.storage import read_json
+from inscape_microworld import card
+from inscape_microworld.benchmark import Check, Row
+from inscape_microworld.train import RECIPES, train
 
 
 def retraining(run: Run) -> Row:

@@ -21,12 +21,12 @@ from benchmarks.harvesting import CONTEXT, gpt2
 from benchmarks.measurement import Measurement, Run
 from benchmarks.turns import ROUNDS, WARM, Made, floor, own_type, peak, ratio, times
 from inscape.activations import ActivationStore, harvest
-from inscape.benchmark import Check, Row
 from inscape.dictionary import Encoder
 from inscape.dictionary.encoder import encode_top
-from inscape.microworld import corpus, open_model, write_corpus
 from inscape.model import Model
 from inscape.training import TrainConfig, train
+from inscape_microworld import corpus, open_model, write_corpus
+from inscape_microworld.benchmark import Check, Row
 
 SMALL = Setting(d_model=512, d_dict=8192, k=32, batch=4096)
 LARGE = Setting(d_model=512, d_dict=32768, k=32, batch=4096)

@@ -153,7 +153,7 @@ def test_a_fault_of_inscape_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch)
 
 def test_every_verb_has_a_file() -> None:
     for verb in shell.VERBS:
-        assert callable(import_module(shell.module_of(verb)).command)
+        assert callable(import_module(shell.INSCAPE.module_of(verb)).command)
 
 
 def test_the_installed_command_and_the_module_agree() -> None:

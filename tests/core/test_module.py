@@ -39,7 +39,7 @@ def test_a_fault_of_our_own_keeps_its_traceback() -> None:
 
 
 def test_the_dataset_refuses_in_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "inscape.microworld.dataset", "--out", str(tmp_path / "new")]
+    command = [sys.executable, "-m", "inscape_microworld.dataset", "--out", str(tmp_path / "new")]
     done = subprocess.run([*command, "--documents", "0"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == "inscape: 0 documents; expected at least one\n"

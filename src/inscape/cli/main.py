@@ -11,7 +11,8 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
 from types import FrameType
@@ -20,7 +21,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 VERBS = {
-    "demo": "The whole chain, live, on the bundled model.",
     "build": "Make an atlas of a model: harvest to label.",
     "harvest": "Store a model's activations over a text.",
     "train": "Train dictionaries on stored activations.",
@@ -34,7 +34,6 @@ VERBS = {
     "import": "Read a dictionary of another library.",
     "export": "Write a dictionary for another library.",
     "validate": "Measure what a dictionary keeps and loses.",
-    "benchmark": "Score dictionaries against the known truth.",
     "doctor": "Check this machine and this installation.",
 }
 
@@ -43,7 +42,6 @@ GO_ON = "run the same command again: it goes on where it was"
 OVERVIEW = """Shows what a language model is thinking, where it goes wrong, and what to change.
 
 \b
-inscape demo                                     all of it, on the bundled model
 inscape build MODEL --text corpus/ --out atlas/  make an atlas of a model
 inscape trace atlas/ "a prompt"                  how the next token came about
 inscape diagnose atlas/ "a prompt" --right " x"  why another answer won
@@ -52,6 +50,29 @@ inscape steer atlas/ "a prompt" --feature resid2/17 --strength 4
 Every command that writes can be stopped and run again: it goes on where it was.
 `--json` prints the result for a program; `inscape VERB --help` tells more.
 """
+
+
+@dataclass(frozen=True)
+class Program:
+    """A command and its verbs, each a module with a function `command` in `package`.
+
+    Attributes:
+        name: what is typed.
+        overview: the text of its help.
+        verbs: verb -> one line about it.
+    """
+
+    name: str
+    package: str
+    overview: str
+    verbs: Mapping[str, str]
+
+    def module_of(self, verb: str) -> str:
+        """The module of a verb: its name, but for a word that is taken in Python."""
+        return f"{self.package}.{'import_' if verb == 'import' else verb}"
+
+
+INSCAPE = Program("inscape", "inscape.cli", OVERVIEW, VERBS)
 
 
 def _version(wanted: bool) -> None:
@@ -99,21 +120,16 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     return run_command
 
 
-def module_of(verb: str) -> str:
-    """The module of a verb: its name, but for a word that is taken in Python."""
-    return f"inscape.cli.{'import_' if verb == 'import' else verb}"
-
-
 def typed_verb(arguments: Sequence[str]) -> str | None:
     """The first argument that is no option."""
     return next((word for word in arguments if not word.startswith("-")), None)
 
 
-def make_app(arguments: Sequence[str]) -> typer.Typer:
+def make_app(arguments: Sequence[str], program: Program = INSCAPE) -> typer.Typer:
     """The application for one command line; only the verb in it is imported."""
     app = typer.Typer(
-        name="inscape",
-        help=OVERVIEW,
+        name=program.name,
+        help=program.overview,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
@@ -121,9 +137,9 @@ def make_app(arguments: Sequence[str]) -> typer.Typer:
     )
     app.callback()(_root)
     typed = typed_verb(arguments)
-    for verb, line in VERBS.items():
+    for verb, line in program.verbs.items():
         if verb == typed:
-            command: Callable[..., Any] = import_module(module_of(verb)).command
+            command: Callable[..., Any] = import_module(program.module_of(verb)).command
             app.command(verb, short_help=line)(_stoppable(command))
         else:
             app.command(verb, help=line)(_known_by_name(verb))
@@ -138,11 +154,13 @@ def _stopped(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], program: Program = INSCAPE) -> int:
     """Runs one command line; the exit code is 0, 2 for a mistake that the user can mend."""
     arguments = list(arguments) or ["--help"]
     try:
-        code = make_app(arguments)(arguments, prog_name="inscape", standalone_mode=False)
+        code = make_app(arguments, program)(
+            arguments, prog_name=program.name, standalone_mode=False
+        )
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         _say(f"stopped; {GO_ON}")
@@ -152,14 +170,14 @@ def main(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        message = _one_line(error)
+        message = _one_line(error, program)
         if message is None:
             raise
         _say(message)
         return 2
 
 
-def _one_line(error: Exception) -> str | None:
+def _one_line(error: Exception, program: Program) -> str | None:
     """The line for a mistake that the user can mend; None for a fault of inscape."""
     from inscape.core import InscapeError
 
@@ -172,20 +190,20 @@ def _one_line(error: Exception) -> str | None:
         )
     usage = getattr(error, "format_message", None)  # typer's own errors about arguments
     if callable(usage):
-        return f"{usage().rstrip('.')}; see: inscape {_help_for(error)}--help"
+        return f"{usage().rstrip('.')}; see: {program.name} {_help_for(error, program)}--help"
     return None
 
 
-def _help_for(error: Exception) -> str:
+def _help_for(error: Exception, program: Program) -> str:
     name = getattr(getattr(error, "ctx", None), "info_name", None)
-    return f"{name} " if name in VERBS else ""
+    return f"{name} " if name in program.verbs else ""
 
 
-def run() -> NoReturn:
+def run(program: Program = INSCAPE) -> NoReturn:
     """The entry point of the command."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     signal.signal(signal.SIGTERM, _stopped)
-    code = main(sys.argv[1:])
+    code = main(sys.argv[1:], program)
     for number in (signal.SIGINT, signal.SIGTERM):  # all is done: nothing is left to be stopped
         signal.signal(number, signal.SIG_IGN)
     # A Ctrl-C inside some library's exec() makes CPython believe that nobody caught it, and `python

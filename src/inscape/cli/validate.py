@@ -35,20 +35,11 @@ def command(
     device: Device = None,
     json: Json = False,
 ) -> None:
-    """Measure the dictionaries of an atlas: loss recovered, FVU, L0, density, labels.
-
-    Of the bundled microworld's atlas (made by `inscape demo`) the table of claims is measured
-    against its known truth instead, unless --text, --dictionary or --edges ask otherwise.
-    """
+    """Measure the dictionaries of an atlas: loss recovered, FVU, L0, density, labels."""
     from inscape.atlas import Atlas, quality
     from inscape.storage import plain
 
     opened = Atlas.open(atlas, device=device)
-    if text is None and dictionary is None and edges is None and is_microworld(opened):
-        _table(opened, row or [], seed, json)
-        return
-    if row:
-        _refuse_rows(atlas, row)
     result: Any
     if edges is not None:
         result = [_edges(opened, edges)]
@@ -59,46 +50,6 @@ def command(
         print_json(result)
         return
     print_entries(map(_for_people, result), json=False)
-
-
-def is_microworld(opened: Any) -> bool:
-    """Whether an atlas is of the bundled model, with its present weights."""
-    from inscape.microworld import open_model
-
-    return bool(opened.record["model"]["hash"] == open_model().hash)
-
-
-def _refuse_rows(atlas: Path, row: list[str]) -> None:
-    from inscape.core import InputError
-
-    raise InputError(
-        f"row {row[0]!r} asked of {atlas}, whose truth is not known",
-        expected="the atlas of the bundled microworld, without --text, --dictionary and --edges",
-        next_step="make one with inscape demo",
-    )
-
-
-def _table(opened: Any, names: list[str], seed: int, json: bool) -> None:
-    """The rows, each printed as soon as it is measured."""
-    from inscape.benchmark import System, run_rows
-    from inscape.storage import read_json
-
-    system = System(
-        opened.model,
-        opened.dictionary(opened.residual),
-        opened.index(opened.residual),
-        opened.transcoders(),
-        opened.feature_label,
-    )
-    record = opened.path.parent / "demo.json"
-    demo = read_json(record) if record.is_file() else None
-    measured = []
-    for row in run_rows(system, names, seed=seed, demo=demo):
-        measured.append(row.to_json())
-        if not json:
-            typer.echo(row.text())
-    if json:
-        print_json(measured)
 
 
 def _for_people(figures: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Modules that are run as commands: `python -m inscape.microworld.train`."""
+"""Modules that are run as commands: `python -m inscape_microworld.train`."""
 
 from __future__ import annotations
 

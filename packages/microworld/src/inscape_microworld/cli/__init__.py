@@ -1,0 +1,1 @@
+"""The command `inscape-microworld`: one verb a file."""
