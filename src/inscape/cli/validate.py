@@ -28,9 +28,6 @@ def command(
             help="Instead hold every edge of this prompt's graph against an intervention.",
         ),
     ] = None,
-    row: Annotated[
-        list[str] | None, typer.Option(help="Only this row of the microworld's table, repeatable.")
-    ] = None,
     seed: Seed = 0,
     device: Device = None,
     json: Json = False,
