@@ -1,6 +1,6 @@
 """Opens language models; reads and edits their sites; stops early; linearises."""
 
-from inscape.model.adapters import Adapter, adapter_for, known_families
+from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.forward import Edit
 from inscape.model.images import Inputs
 from inscape.model.model import Model, Run
@@ -18,5 +18,4 @@ __all__ = [
     "Site",
     "Structure",
     "adapter_for",
-    "known_families",
 ]
