@@ -32,6 +32,9 @@ _PLAIN_VERSION = 2
 LAYER_NORM_EPSILON = 1e-5
 FILE = "dictionary.json"
 WEIGHTS = "weights.safetensors"
+ROWS = (
+    1024  # a code has as many slots in every row as the fullest needs: an attention sink, thousands
+)
 
 
 Scale = float | tuple[float, ...]
@@ -186,8 +189,9 @@ class Dictionary:
 
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
-        """Encode and decode; leading axes and dtype are those of `x`."""
-        out = self.decode(self.encode(x), x.reshape(-1, x.shape[-1]))
+        """Encode and decode, some rows at a time; leading axes and dtype are those of `x`."""
+        rows = x.reshape(-1, x.shape[-1]).split(ROWS)
+        out = torch.cat([self.decode(self.encode(part), part) for part in rows])
         return out.reshape(*x.shape[:-1], self.config.d_out).to(x.dtype)
 
     def pre(
