@@ -38,7 +38,7 @@ __all__ = [
 
 _ROOM_OF = {
     "Atlas": "atlas",
-    "Dictionary": "dictionary",
+    "Dictionary": "exchange",  # which opens published formats too
     "FeatureIndex": "features",
     "Model": "model",
     "diagnose": "diagnosis",
