@@ -29,6 +29,7 @@ from benchmarks import (
     microworld,
     plan,
     quality,
+    realmodel,
     retraining,
     table,
     training,
@@ -47,6 +48,7 @@ FIGURES: Mapping[str, Measurement] = {
     **plan.FIGURES,
     **quality.FIGURES,
     **harvesting.FIGURES,
+    **realmodel.FIGURES,
 }
 SEEDS = (1, 2, 3)
 
