@@ -1,7 +1,7 @@
 """Figures on real models: SmolLM2, and tiny random models of every family.
 
-Each module of this package holds a `FIGURES` of its rows. `python -m benchmarks.realmodel [NAME ...]`
-prints rows without recording them; `python -m benchmarks.figures --only real` records all of them.
+Each module of this package holds a `FIGURES` of its rows. `python -m benchmarks.realmodel [NAME]`
+prints rows; `python -m benchmarks.figures --only real` measures and records them.
 """
 
 from __future__ import annotations
