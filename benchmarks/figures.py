@@ -3,7 +3,7 @@
 1. For each seed, run `inscape-microworld demo`, if a chosen row reads it: a finished one is
    reused, a stopped one goes on. Remove the folder to measure anew.
 2. Measure row after row, each for every seed. Progress is told on standard error.
-3. As soon as a row is there, print it as a line of JSON on standard output and put it in the record.
+3. As soon as a row is there, print it as a line of JSON on standard output and record it.
    A row that cannot be measured on this machine (it needs a card, or data beside the checkout) is
    left out in a line, and its figures in the record stay.
 
