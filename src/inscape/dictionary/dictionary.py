@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -123,10 +124,24 @@ class Dictionary:
         """The weight tensors by name."""
         return {key: getattr(self, key) for key in self.config.shapes()}
 
+    @property
+    def hash(self) -> str:
+        """sha256 over the weights."""
+        digest = hashlib.sha256()
+        for _, tensor in sorted(self.weights.items()):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
     def to(self, device: torch.device | str) -> Dictionary:
         """The same dictionary on another device."""
         moved = {key: value.to(device) for key, value in self.weights.items()}
         return self._with(moved)
+
+    def renamed(self, name: str) -> Dictionary:
+        """The same dictionary under another name."""
+        made = self._with(self.weights)
+        made.name = name
+        return made
 
     def _with(self, weights: Mapping[str, Tensor]) -> Dictionary:
         return Dictionary(
