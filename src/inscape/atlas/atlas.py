@@ -217,7 +217,7 @@ class Atlas:
         """The activations that the dictionaries were trained on."""
         from inscape.activations import ActivationStore
 
-        return ActivationStore.open(self.place("activations", "corpus"))
+        return ActivationStore.open(self.place("activations", "corpus"), verify=True)
 
     def feature_label(self, dictionary: str, feature: int) -> str | None:
         """The label of a feature, where it has one."""
