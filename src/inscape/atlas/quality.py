@@ -42,7 +42,8 @@ class Quality:
         fidelity: what splicing the dictionary in keeps.
         dead_share: share of features that never fired over `index_tokens` tokens.
         dead_share_is_firm: whether these are at least a million.
-        label_accuracy: median balanced accuracy of the labels; None without labels.
+        label_accuracy: median balanced accuracy of the labels, over the `labels_scored` features
+            whose label has one; None without labels.
     """
 
     dictionary: str
@@ -52,6 +53,7 @@ class Quality:
     index_tokens: int
     dead_share_is_firm: bool
     label_accuracy: float | None
+    labels_scored: int
 
 
 def quality(
@@ -83,6 +85,7 @@ def quality(
     found = []
     for name in names or atlas.dictionary_names:
         index, labels = atlas.index(name), atlas.labels(name)
+        summary = labels.summary if labels else {}
         found.append(
             Quality(
                 dictionary=name,
@@ -91,7 +94,8 @@ def quality(
                 dead_share=float(np.mean(index.num_active == 0)),
                 index_tokens=index.num_considered,
                 dead_share_is_firm=index.num_considered >= ENOUGH_TOKENS,
-                label_accuracy=labels.summary["median_balanced_accuracy"] if labels else None,
+                label_accuracy=summary.get("median_balanced_accuracy"),
+                labels_scored=summary.get("num_scored", summary.get("num_labelled", 0)),
             )
         )
     return found

@@ -35,9 +35,11 @@ def command(
     With --json the graph is printed in the published viewer format.
     """
     from inscape.atlas import Atlas
-    from inscape.attribution import trace
-    from inscape.storage import lock, write_json
+    from inscape.attribution import MARK, trace
+    from inscape.storage import lock, refuse_file, write_json
 
+    if out is not None:
+        refuse_file(out, MARK)
     opened = Atlas.open(atlas, device=device)
     graph = trace(
         opened.model,

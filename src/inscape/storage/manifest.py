@@ -186,6 +186,8 @@ def artefact(kind: str, *, name: str = MANIFEST) -> Ours:
 
 def _check_file(path: Path, wanted: int, digest: str | None, next_step: str) -> None:
     with reading(path, next_step):
+        if not path.exists():
+            raise StorageError(f"{path} is missing", next_step=next_step)
         size, same = path.stat().st_size, digest is None or file_hash(path) == digest
     if size != wanted:
         raise StorageError(

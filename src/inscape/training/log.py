@@ -15,7 +15,6 @@ from inscape.training.config import TrainConfig
 from inscape.training.listeners import Listener
 from inscape.training.trainer import StepMetrics, Trainer
 
-
 LOG = "train.jsonl"
 
 

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from inscape.core import keep_freed_memory, run_module
-from inscape.storage import refuse_filled
 from inscape.model import Edit, Model
+from inscape.storage import refuse_filled
 from inscape_microworld import edits_attention
 from inscape_microworld.bundle import open_model
 from inscape_microworld.editing import (
