@@ -12,14 +12,14 @@ from threading import RLock
 from typing import Any, Literal, overload
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from inscape.core import InputError, ModelError, SiteError, pick_device
 from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.fingerprint import folder_hash, module_hash
 from inscape.model.forward import Edit, HookedPass
-from inscape.model.generation import generate
+from inscape.model.generation import end_ids, generate
 from inscape.model.images import ImageCodec, Inputs
 from inscape.model.linear import linearised, norm_weight
 from inscape.model.opening import find_folder, open_folder
@@ -210,6 +210,22 @@ class Model:
         """The beginning-of-text token that `encode` prepends, or None."""
         return self._text.bos_id
 
+    @cached_property
+    def end_ids(self) -> list[int]:
+        """The tokens that end an answer: those of the config, the generation config and the
+        tokenizer, and the special token that the chat template puts behind an answer."""
+        return end_ids(self)
+
+    @cached_property
+    def vocabulary_mask(self) -> Bool[Tensor, " vocab"]:
+        """Which token ids [vocab] the tokenizer has, on the CPU: a head is often wider, padded to
+        a round number. All of them without a tokenizer."""
+        mask = torch.full((self.vocab_size,), not self._has_tokenizer)
+        if self._has_tokenizer:
+            ids = torch.tensor(list(self._text.tokenizer.get_vocab().values()))
+            mask[ids[ids < self.vocab_size]] = True
+        return mask
+
     def encode(self, text: str) -> list[int]:
         """The token ids of `text`, with exactly one BOS in front if the tokenizer has one
         (also where it would not prepend it itself: GPT-2's is <|endoftext|>)."""
@@ -307,10 +323,9 @@ class Model:
             SiteError: a site is not one of this model's.
             InputError: tokens out of shape or range, or an edit that changes the shape.
         """
-        reads = [self.site(site) for site in read]
-        chains: dict[Site, list[Edit]] = {}
-        for site, edit in (edits or {}).items():
-            chains.setdefault(self.site(site), []).append(edit)
+        if logits not in ("none", "last", "all"):
+            raise InputError(f"logits={logits!r}", expected="none, last or all")
+        reads, chains = [self.site(site) for site in read], self._chains(edits)
         ids, pixels = self._checked(tokens)
         if logits == "none" and not reads and not chains:
             return Run()
@@ -318,7 +333,7 @@ class Model:
         inputs = self._inputs(ids, attention_mask, logits)
         if pixels is not None:
             inputs["pixel_values"] = pixels
-        with self._lock, torch.enable_grad() if grad else torch.no_grad():
+        with self._evaluating(), torch.enable_grad() if grad else torch.no_grad():
             output = hooked(lambda: self.module(**inputs))
         wanted = None if logits == "none" else output.logits.float()
         return Run({site: hooked.acts[site] for site in reads}, wanted)
@@ -336,19 +351,39 @@ class Model:
         [batch, pos + new], prompt included.
 
         Rows are of one length, without padding. Greedy at temperature 0, else sampled with
-        `seed`. Edits apply to the whole text at
-        every step, so that their positions stay what they are; without edits a key-value
-        cache is used. Ends early when every row has ended; a row that has ended goes on
-        with its end-of-text token.
+        `seed`. A key-value cache is used without edits and under each `PositionEdit`; any other
+        edit is given the whole text anew at every step. Ends early when every row has ended
+        (see `end_ids`); a row that has ended goes on with its end-of-text token.
 
         Raises:
-            InputError: tokens out of shape or range, or no room left in the context.
+            InputError: tokens out of shape or range, no room left in the context, or logits
+                that are not finite (says at which token).
         """
         ids, pixels = self._checked(tokens, room=max_new_tokens)
-        with self._lock:
+        chains = self._chains(edits)
+        with self._evaluating():
             return generate(
-                self, ids, pixels, max_new_tokens, edits=edits, temperature=temperature, seed=seed
+                self, ids, pixels, max_new_tokens, edits=chains, temperature=temperature, seed=seed
             )
+
+    def _chains(self, edits: Mapping[Any, Edit] | None) -> dict[Site, list[Edit]]:
+        chains: dict[Site, list[Edit]] = {}
+        for site, edit in (edits or {}).items():
+            chains.setdefault(self.site(site), []).append(edit)
+        return chains
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """One run at a time, without dropout: the owner of a wrapped module may train it."""
+        with self._lock:
+            training = [part for part in self.module.modules() if part.training]
+            try:
+                for part in training:
+                    part.training = False
+                yield
+            finally:
+                for part in training:
+                    part.training = True
 
     @contextmanager
     def linearised(self) -> Iterator[None]:
@@ -390,8 +425,14 @@ class Model:
         if isinstance(inputs, Inputs):
             tokens = inputs.tokens
             pixels = inputs.pixel_values.to(self.device, self.dtype)
-        else:
+        elif isinstance(inputs, Tensor):
             tokens = inputs
+        else:
+            raise InputError(
+                f"tokens of type {type(inputs).__name__}",
+                expected="integer ids of shape [batch, pos]",
+                next_step="make them with model.prompt(text)",
+            )
         self._check_tokens(tokens, room)
         if self._images is not None:
             self._images.check(tokens, pixels)
