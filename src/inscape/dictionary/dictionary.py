@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,14 @@ class Dictionary:
     def weights(self) -> dict[str, Tensor]:
         """The weight tensors by name."""
         return {key: getattr(self, key) for key in self.config.shapes()}
+
+    @property
+    def hash(self) -> str:
+        """sha256 over the weights."""
+        digest = hashlib.sha256()
+        for _, tensor in sorted(self.weights.items()):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def to(self, device: torch.device | str) -> Dictionary:
         """The same dictionary on another device."""

@@ -128,16 +128,13 @@ def _check(
 def _made_from(
     model: Model, dictionary: Dictionary, store: ActivationStore, options: IndexOptions
 ) -> dict[str, Any]:
-    weights = hashlib.sha256()
-    for _, tensor in sorted(dictionary.weights.items()):
-        weights.update(np.ascontiguousarray(as_numpy(tensor)).tobytes())
     identity = json.dumps(store.identity, sort_keys=True, default=str)
     made_from: dict[str, Any] = {
         "model": model.name,
         "model_hash": model.hash,
         "dictionary": dictionary.name,
         "dictionary_config": dictionary.config.model_dump(),
-        "dictionary_hash": weights.hexdigest(),
+        "dictionary_hash": dictionary.hash,
         "store_hash": hashlib.sha256(identity.encode()).hexdigest(),
         "options": json.loads(json.dumps(asdict(options))),
     }
