@@ -60,7 +60,8 @@ def command(
 
     A setting that is not known is refused by its name.
     """
-    from inscape.exchange import Asked, import_dictionary, refuse_filled
+    from inscape.exchange import Asked, import_dictionary
+    from inscape.storage import refuse_filled
 
     refuse_filled(out)
     opened = None

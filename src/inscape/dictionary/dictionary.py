@@ -20,6 +20,7 @@ from inscape.dictionary.encoder import encode_above, encode_top, in_order
 from inscape.dictionary.published import local
 from inscape.dictionary.wiring import CrossLayer
 from inscape.storage import (
+    artefact,
     atomic_folder,
     read_manifest,
     read_tensors,
@@ -359,16 +360,17 @@ class Dictionary:
         return torch.stack([part.norm(dim=1) for part in parts.values()], 1) * scales
 
     def save(self, folder: Path, *, extra_files: Mapping[str, Path] | None = None) -> None:
-        """Write the folder, whole or not at all; one that is there is replaced.
+        """Write the folder, whole or not at all; a dictionary that is there is replaced.
 
         Args:
             folder: where to; its parents are made.
             extra_files: files to put beside the weights (a training log), by name.
 
         Raises:
+            InputError: there is something else.
             StorageError: the disk is full or may not be written to.
         """
-        with atomic_folder(Path(folder)) as new:
+        with atomic_folder(Path(folder), artefact(KIND, name=FILE)) as new:
             arrays = {key: value.cpu().numpy() for key, value in self.weights.items()}
             write_tensors(new / WEIGHTS, arrays)
             for name, source in (extra_files or {}).items():
@@ -402,8 +404,9 @@ class Dictionary:
                 `k`, `scale`, `model`, `name`, `ignore`; see `inscape.exchange.Asked`.
 
         Raises:
-            StorageError: not a dictionary, a newer version, a file missing or corrupt, weights that
-                are not finite, or a repository that is neither in the local cache nor to be had.
+            StorageError: not a dictionary, a newer version, a file missing, changed or corrupt,
+                weights that are not finite, or a repository that is neither in the local cache nor
+                to be had.
             InputError: a foreign file has a setting that is not known, or leaves something out.
         """
         here = Path(source).expanduser()
@@ -430,7 +433,7 @@ class Dictionary:
                 f"{folder} is not a dictionary of inscape: it has no {FILE}",
                 next_step="check the path; one of another library: import inscape.exchange first",
             )
-        manifest = read_manifest(folder, KIND, VERSION, name=FILE)
+        manifest = read_manifest(folder, KIND, VERSION, name=FILE, verify=True)
         try:
             config = DictionaryConfig(**manifest["config"])
             scales = _scale(manifest["input_scale"]), _scale(manifest["output_scale"])

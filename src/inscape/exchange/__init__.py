@@ -5,13 +5,7 @@ from __future__ import annotations
 from inscape.dictionary import Dictionary
 from inscape.exchange.format import Asked, Format
 from inscape.exchange.published import open_foreign, open_set
-from inscape.exchange.registry import (
-    FORMATS,
-    chosen,
-    export_dictionary,
-    import_dictionary,
-    refuse_filled,
-)
+from inscape.exchange.registry import FORMATS, chosen, export_dictionary, import_dictionary
 
 Dictionary.foreign, Dictionary.foreign_set = open_foreign, open_set
 
@@ -24,5 +18,4 @@ __all__ = [
     "export_dictionary",
     "import_dictionary",
     "open_set",
-    "refuse_filled",
 ]

@@ -91,7 +91,6 @@ def export_dictionary(dictionary: Dictionary, folder: str | Path, form: str) -> 
             "its own format knows",
             expected="a dictionary of one site with a plain choice: others are read, not written",
         )
-    refuse_filled(Path(folder))
     with atomic_folder(Path(folder)) as new:
         try:
             known.write(dictionary, new)
@@ -100,16 +99,6 @@ def export_dictionary(dictionary: Dictionary, folder: str | Path, form: str) -> 
             raise StorageError(
                 f"{folder} cannot be written ({reason})", next_step="make room, or choose another"
             ) from error
-
-
-def refuse_filled(folder: Path) -> None:
-    """InputError where something is there already: it would be replaced as a whole."""
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(
-            f"{folder} is there already",
-            expected="a new folder, or an empty one",
-            next_step="choose another --out, or remove it",
-        )
 
 
 def chosen(form: str | None, source: Path | None = None) -> Format:
