@@ -91,6 +91,15 @@ def test_newer_version_and_broken_files_are_named(tmp_path: Path) -> None:
         Dictionary.open(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value: float, tmp_path: Path) -> None:
+    broken = make()
+    broken.weights["W_dec"][3, 1] = value
+    broken.save(tmp_path / "d")
+    with pytest.raises(StorageError, match="holds a NaN or infinity in W_dec"):
+        Dictionary.open(tmp_path / "d")
+
+
 def test_wrong_width_and_too_large_k_are_refused() -> None:
     with pytest.raises(InputError, match="width 9"):
         make().encode(torch.randn(2, 9))

@@ -48,7 +48,8 @@ def command(
 
     What is not known is refused by name, never guessed.
     """
-    from inscape.exchange import Asked, import_dictionary, refuse_filled
+    from inscape.exchange import Asked, import_dictionary
+    from inscape.storage import refuse_filled
 
     refuse_filled(out)
     asked = Asked(site, to, name or out.name, scale, tuple(ignore or ()))

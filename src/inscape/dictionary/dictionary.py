@@ -19,6 +19,7 @@ from inscape.dictionary.config import DictionaryConfig
 from inscape.dictionary.encoder import encode_above, encode_top
 from inscape.dictionary.published import local
 from inscape.storage import (
+    artefact,
     atomic_folder,
     read_manifest,
     read_tensors,
@@ -253,16 +254,17 @@ class Dictionary:
         return torch.stack([part.norm(dim=1) for part in parts.values()], 1) * scales
 
     def save(self, folder: Path, *, extra_files: Mapping[str, Path] | None = None) -> None:
-        """Write the folder, whole or not at all; one that is there is replaced.
+        """Write the folder, whole or not at all; a dictionary that is there is replaced.
 
         Args:
             folder: where to; its parents are made.
             extra_files: files to put beside the weights (a training log), by name.
 
         Raises:
+            InputError: there is something else.
             StorageError: the disk is full or may not be written to.
         """
-        with atomic_folder(Path(folder)) as new:
+        with atomic_folder(Path(folder), artefact(KIND, name=FILE)) as new:
             arrays = {key: value.cpu().numpy() for key, value in self.weights.items()}
             write_tensors(new / WEIGHTS, arrays)
             for name, source in (extra_files or {}).items():
@@ -288,8 +290,9 @@ class Dictionary:
             revision: of the repository.
 
         Raises:
-            StorageError: not a dictionary, a newer version, a file missing or corrupt, or
-                a repository that is neither in the local cache nor to be had.
+            StorageError: not a dictionary, a newer version, a file missing, changed or corrupt,
+                weights that are not finite, or a repository that is neither in the local cache nor
+                to be had.
         """
         folder = local(folder, revision=revision, files=(FILE, WEIGHTS), there=_whole)
         if folder.is_dir() and not (folder / FILE).is_file():
@@ -297,7 +300,7 @@ class Dictionary:
                 f"{folder} is not a dictionary of inscape: it has no {FILE}",
                 next_step="check the path; one of another library: inscape import, with --out",
             )
-        manifest = read_manifest(folder, KIND, VERSION, name=FILE)
+        manifest = read_manifest(folder, KIND, VERSION, name=FILE, verify=True)
         try:
             config = DictionaryConfig(**manifest["config"])
             scales = _scale(manifest["input_scale"]), _scale(manifest["output_scale"])
@@ -310,6 +313,13 @@ class Dictionary:
         names = tuple(config.shapes())
         arrays = read_tensors(folder / WEIGHTS, names)
         weights = {key: torch.from_numpy(np.ascontiguousarray(arrays[key])) for key in names}
+        for key, value in weights.items():
+            if not torch.isfinite(value).all():
+                raise StorageError(
+                    f"{folder / WEIGHTS} holds a NaN or infinity in {key}",
+                    expected="finite weights",
+                    next_step="train or import the dictionary again",
+                )
         return cls(
             config,
             {key: value.to(device) for key, value in weights.items()},

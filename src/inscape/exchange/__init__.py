@@ -75,19 +75,8 @@ def export_dictionary(dictionary: Dictionary, folder: str | Path, form: str) -> 
             f"{dictionary.name} reads {len(dictionary.config.sites_in)} sites",
             expected="a dictionary of one site: those of several are read, not written",
         )
-    refuse_filled(Path(folder))
     with atomic_folder(Path(folder)) as new:
         known.write(dictionary, new)
-
-
-def refuse_filled(folder: Path) -> None:
-    """InputError where something is there already: it would be replaced as a whole."""
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(
-            f"{folder} is there already",
-            expected="a new folder, or an empty one",
-            next_step="choose another --out, or remove it",
-        )
 
 
 def chosen(form: str | None, source: Path | None = None) -> Format:
@@ -111,4 +100,4 @@ def chosen(form: str | None, source: Path | None = None) -> Format:
     return fitting[0]
 
 
-__all__ = ["FORMATS", "Asked", "Format", "export_dictionary", "import_dictionary", "refuse_filled"]
+__all__ = ["FORMATS", "Asked", "Format", "export_dictionary", "import_dictionary"]
