@@ -249,8 +249,9 @@ class Dictionary:
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """Encode and decode, some rows at a time; leading axes and dtype are those of `x`."""
-        rows = x.reshape(-1, x.shape[-1]).split(ROWS)
-        out = torch.cat([self.decode(self.encode(part), part) for part in rows])
+        rows = x.reshape(-1, x.shape[-1])
+        parts = (rows[i : i + ROWS] for i in range(0, max(1, len(rows)), ROWS))
+        out = torch.cat([self.decode(self.encode(part), part) for part in parts])
         return out.reshape(*x.shape[:-1], self.config.d_out).to(x.dtype)
 
     def pre(

@@ -230,12 +230,12 @@ def _reconstruction(
     counted: Bool[Tensor, "batch pos"],
     rows: _Rows,
 ) -> None:
-    owner = counted.nonzero()[:, 0].cpu().split(ROWS)
-    parts = zip(owner, x[counted].split(ROWS), y[counted].split(ROWS), strict=True)
-    sums = {
-        name: torch.zeros(len(x), dtype=torch.float64) for name in ("error", "spread", "active")
-    }
-    for number, read, written in parts:
+    owner, x, y = counted.nonzero()[:, 0].cpu(), x[counted], y[counted]
+    names = ("error", "spread", "active")
+    sums = {name: torch.zeros(len(counted), dtype=torch.float64) for name in names}
+    for start in range(0, len(owner), ROWS):
+        part = slice(start, start + ROWS)
+        read, written = x[part], y[part]
         code = dictionary.encode(read)
         found = dictionary.decode(code, read).to(written.device)
         for name, values in (
@@ -243,7 +243,7 @@ def _reconstruction(
             ("spread", (written.double() - mean).square().sum(-1)),
             ("active", code.active.sum(1)),
         ):
-            sums[name].index_add_(0, number, values.cpu().double())
+            sums[name].index_add_(0, owner[part], values.cpu().double())
     for name, total in sums.items():
         rows.add(f"{name}/{dictionary.config.site_out}", total)
 
