@@ -1,6 +1,5 @@
 """Training of dictionaries from any stream of batches; it knows no model."""
 
-from inscape.training.check import check_gradients
 from inscape.training.config import TrainConfig, default_lr
 from inscape.training.connect import connected
 from inscape.training.initial import geometric_median, initial_weights
@@ -39,7 +38,6 @@ __all__ = [
     "Trainer",
     "Variant",
     "Watch",
-    "check_gradients",
     "connected",
     "default_lr",
     "dictionary_shape",
