@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -63,7 +63,7 @@ class HookedPass:
         self,
         structure: Structure,
         reads: Iterable[Site],
-        edits: Mapping[Site, list[Edit]],
+        edits: Mapping[Site, Sequence[Edit]],
         *,
         stop: bool,
         offset: int = 0,
