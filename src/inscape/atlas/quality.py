@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from inscape.activations import documents
-from inscape.atlas.atlas import Atlas
+from inscape.atlas.container import Container
 from inscape.core import DataError, seeded
 from inscape.dictionary import Dictionary
 from inscape.intervention import Fidelity, fidelity
@@ -57,7 +57,7 @@ class Quality:
 
 
 def quality(
-    atlas: Atlas,
+    atlas: Container,
     *,
     text: Path | None = None,
     names: Iterable[str] | None = None,
@@ -84,7 +84,7 @@ def quality(
     where = "the atlas's own text, seen in training" if text is None else str(text)
     found = []
     for name in names or atlas.dictionary_names:
-        index, labels = atlas.index(name), atlas.labels(name)
+        index, labels = atlas.features(name), atlas.labels(name)
         summary = labels.summary if labels else {}
         found.append(
             Quality(
@@ -148,7 +148,7 @@ def _of_text(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:
                 return
 
 
-def _of_store(atlas: Atlas, max_tokens: int, seed: int) -> Iterator[Row]:
+def _of_store(atlas: Container, max_tokens: int, seed: int) -> Iterator[Row]:
     """Random rows of the atlas's activation store; tokens that do not count are marked."""
     table = atlas.store().tokens()
     bounds = np.flatnonzero(np.diff(table.row, prepend=-1, append=-1))
