@@ -27,7 +27,6 @@ from benchmarks import (
     dictionaries,
     harvesting,
     microworld,
-    plan,
     quality,
     retraining,
     table,
@@ -44,7 +43,6 @@ FIGURES: Mapping[str, Measurement] = {
     **retraining.FIGURES,
     **training.FIGURES,
     **card.FIGURES,
-    **plan.FIGURES,
     **quality.FIGURES,
     **harvesting.FIGURES,
 }

@@ -88,7 +88,7 @@ class OnlineActivations:
             )
         if sharing is not None and sharing.count > 1:
             _check_device(model, sharing)
-        self._model, self._max_tokens = model, max_tokens
+        self._model, self._max_tokens, self.memory = model, max_tokens, memory
         self._corpus = Corpus(model, text)
         self._reader = Reader(model, self.sites, batch_tokens, sharing)
         self._held: dict[int, _Block] = {}  # by number; what was used last goes last

@@ -25,7 +25,6 @@ VERBS = {
     "harvest": "Store a model's activations over a text.",
     "train": "Train dictionaries on stored activations.",
     "sweep": "Train a front of dictionaries on one pass.",
-    "plan": "Memory, traffic and time of a training.",
     "search": "Find features by words.",
     "feature": "Show what is known of a feature.",
     "index": "Index what each feature of a dictionary does.",
