@@ -82,6 +82,7 @@ class Model:
         self._images = ImageCodec(module.config, preprocessing) if adapter.inner else None
         self._folder = folder
         self._lock = RLock()
+        self._standing: dict[Site, list[Edit]] = {}
 
     @classmethod
     def open(
@@ -367,10 +368,20 @@ class Model:
             )
 
     def _chains(self, edits: Mapping[Any, Edit] | None) -> dict[Site, list[Edit]]:
-        chains: dict[Site, list[Edit]] = {}
+        chains = {site: list(standing) for site, standing in self._standing.items()}
         for site, edit in (edits or {}).items():
             chains.setdefault(self.site(site), []).append(edit)
         return chains
+
+    @contextmanager
+    def standing_edits(self, edits: Mapping[Site, Edit]) -> Iterator[None]:
+        """Within it, every run is under these edits, before those of its own."""
+        former = self._standing
+        self._standing = self._chains(edits)
+        try:
+            yield
+        finally:
+            self._standing = former
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

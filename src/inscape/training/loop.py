@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -29,21 +28,20 @@ from torch import Tensor
 
 from inscape.core import InputError, Stopped, StorageError, progress, seeded, track
 from inscape.dictionary import Dictionary, DictionaryConfig, single_sites
-from inscape.storage import lock
+from inscape.storage import lock, refuse_filled, remove
 from inscape.training.ahead import drawn
-from inscape.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
+from inscape.training.checkpoint import is_run, load_checkpoint, refuse_difference, save_checkpoint
 from inscape.training.config import TrainConfig
 from inscape.training.listeners import Listener
-from inscape.training.log import TrainingLog
+from inscape.training.log import LOG, TrainingLog
 from inscape.training.ranks import Ranks
 from inscape.training.stopping import interruptible
 from inscape.training.stream import ActivationSource
 from inscape.training.trainer import StepMetrics, Trainer
 from inscape.training.view import View
 
-LOG = "train.jsonl"
 _CHECKPOINT_COST = 40
-"""Writing checkpoints takes at most one part in 40 of the time: of large trainings they are rarer."""
+"""Writing checkpoints takes at most one part in 40 of the time: large ones are rarer."""
 MISSED = 0.25
 """How far from its target a mean number of active features may end without a word."""
 
@@ -169,12 +167,15 @@ class _Run:
         ranks.check(job.config.d_dict, job.config.batch_size)
         self.shape = dictionary_shape(store, job.site_in, job.site_out, job.config, job.name)
         self.made_from = _request(store, self.shape, job.config)
-        self.partial = job.out.with_name(job.out.name + ".partial")
+        self.partial = Path(f"{job.out.resolve()}.partial")
         self.done: Dictionary | None = None
         if (job.out / "dictionary.json").is_file():
             self.done = Dictionary.open(job.out)
             found = {key: self.done.made_from.get(key) for key in self.made_from}
             refuse_difference(found, self.made_from, job.out)
+        else:
+            refuse_filled(job.out)
+            refuse_filled(self.partial, is_run)
 
     def begin(self, scratch: dict[Any, Any]) -> None:
         """The state of the start, or of the last checkpoint; its folder is locked already."""
@@ -241,8 +242,8 @@ class _Run:
 
     def tidy(self) -> None:
         """Remove what only a run in progress needs."""
-        if self.ranks.first:
-            shutil.rmtree(self.partial, ignore_errors=True)
+        if self.ranks.first and self.partial.is_dir() and is_run(self.partial):
+            remove(self.partial)
 
     def finished(self) -> Dictionary:
         """The dictionary, once it is done."""
