@@ -60,8 +60,7 @@ _ROOMS = {
     "atlas": "Atlas BuildConfig Feature build quality",
     "attribution": "Graph trace",
     "diagnosis": "Case diagnose",
-    "dictionary": "Dictionary",
-    "exchange": "export_dictionary import_dictionary",
+    "exchange": "Dictionary export_dictionary import_dictionary",  # it opens published ones too
     "features": "FeatureIndex",
     "intervention": "DirectionEdit FeatureEdit Repair edited steer",
     "labels": "label",

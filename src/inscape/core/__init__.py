@@ -6,12 +6,14 @@ from inscape.core.errors import (
     DataError,
     InputError,
     InscapeError,
+    InscapeWarning,
     MissingExtraError,
     ModelError,
     PeerError,
     SiteError,
     Stopped,
     StorageError,
+    warn,
 )
 from inscape.core.intervals import Share, wilson
 from inscape.core.memory import keep_freed_memory
@@ -24,6 +26,7 @@ __all__ = [
     "DataError",
     "InputError",
     "InscapeError",
+    "InscapeWarning",
     "MissingExtraError",
     "ModelError",
     "PeerError",
@@ -37,5 +40,6 @@ __all__ = [
     "progress_wanted",
     "seeded",
     "track",
+    "warn",
     "wilson",
 ]
