@@ -116,15 +116,17 @@ def test_a_setting_that_makes_no_sense(
 
 def test_features_and_modes_that_are_unknown(refused: Run, atlas: Path) -> None:
     steer = ("steer", atlas, "the cat", "--feature")
-    assert "expected dictionary/index" in refused(*steer, "resid1-3")
-    assert "expected an index below 64" in refused(*steer, "resid1/64")
-    assert "expected one of resid1, mlp0" in refused(*steer, "resid9/1")
-    assert "expected add, clamp, scale or ablate" in refused(*steer, "resid1/1", "--mode", "boost")
+    assert "expected dictionary/index" in refused(*steer, "resid_post.1-3")
+    assert "expected an index below 64" in refused(*steer, "resid_post.1/64")
+    assert "expected one of resid_post.1, mlp.0" in refused(*steer, "resid_post.9/1")
+    assert "expected add, clamp, scale or ablate" in refused(
+        *steer, "resid_post.1/1", "--mode", "boost"
+    )
 
 
 @pytest.mark.parametrize("strength", ["nan", "inf"])
 def test_a_strength_that_is_no_number(strength: str, refused: Run, atlas: Path) -> None:
-    line = refused("steer", atlas, "the cat", "--feature", "resid1/1", "--strength", strength)
+    line = refused("steer", atlas, "the cat", "--feature", "resid_post.1/1", "--strength", strength)
     assert f"strength {strength} is not finite" in line
 
 
@@ -132,10 +134,6 @@ def test_what_cannot_be_saved_is_printed_all_the_same(
     atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trace = ["trace", str(atlas), "the cat"]
-    assert shell.main([*trace, "--out", str(tmp_path)]) == 2
-    shown = capsys.readouterr()
-    assert "strongest paths" in shown.out
-    assert f"inscape: {tmp_path} is a folder" in shown.err
     diagnose = ["diagnose", str(atlas), "the cat", "--right", " a", "--num-random", "2"]
     for command in (trace, diagnose):
         with lock(atlas):
@@ -149,10 +147,10 @@ def test_options_that_the_source_does_not_take(
     refused: Run, atlas: Path, text: Path, tmp_path: Path
 ) -> None:
     assert "--tokens does not apply to" in refused("train", atlas, "--tokens", 5000)
-    assert "expected an index to use it with" in refused("label", atlas, "--seed", 0)
-    assert "expected a store to use it with" in refused("index", atlas, "--out", tmp_path)
     store = atlas / "activations" / "corpus"
-    assert "expected an atlas to use it with" in refused("train", store, "--dictionary", "resid1")
+    assert "expected an atlas to use it with" in refused(
+        "train", store, "--dictionary", "resid_post.1"
+    )
 
 
 def test_variants_and_formats_that_are_not_known(
@@ -169,16 +167,21 @@ def test_variants_and_formats_that_are_not_known(
     assert "go together" in refused(*train, "--held-out", text)
     assert "--memory does not apply" in refused(*train, "--memory", 2)
     assert "no atlas and no store" in refused("train", text, *train[2:])
-    other = repository / "src/inscape/microworld/weights"
+    other = repository / "packages/microworld/src/inscape_microworld/weights"
     assert "was not made with" in refused(*train, "--held-out", text, "--model", other)
     assert "unknown format 'mine'" in refused(
-        "export", atlas / "dictionaries" / "resid1", "--format", "mine", "--out", tmp_path / "x"
+        "export",
+        atlas / "dictionaries" / "resid_post.1",
+        "--format",
+        "mine",
+        "--out",
+        tmp_path / "x",
     )
     assert "no known format" in refused("import", text.parent, "--out", tmp_path / "x")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("kept")
     for verb in ("export", "import"):  # a folder is written as a whole: what is there would go
-        source = atlas / "dictionaries" / "resid1"
+        source = atlas / "dictionaries" / "resid_post.1"
         assert "is there already" in refused(verb, source, "--out", tmp_path / "mine")
     assert (tmp_path / "mine" / "notes.txt").read_text() == "kept"
     assert not list(tmp_path.glob("[dx]"))
@@ -196,7 +199,7 @@ def test_prompts_of_a_diagnosis_that_cannot_be_read(
 
 @pytest.mark.parametrize("verb", ["trace", "diagnose", "steer"])
 def test_a_prompt_longer_than_the_context(verb: str, refused: Run, atlas: Path) -> None:
-    more = {"diagnose": ["--right", " a"], "steer": ["--feature", "resid1/1"]}.get(verb, [])
+    more = {"diagnose": ["--right", " a"], "steer": ["--feature", "resid_post.1/1"]}.get(verb, [])
     line = refused(verb, atlas, "the cat sat on the old boat " * 30, *more)
     assert "64" in line
 
@@ -231,7 +234,7 @@ def test_a_folder_that_is_no_atlas(verb: str, refused: Run, tmp_path: Path) -> N
 
 def test_an_atlas_of_a_newer_version(refused: Run, atlas: Path, tmp_path: Path) -> None:
     record = (atlas / "atlas.json").read_text()
-    (tmp_path / "atlas.json").write_text(record.replace('"version": 1', '"version": 9'))
+    (tmp_path / "atlas.json").write_text(record.replace('"version": 2', '"version": 9'))
     assert "found version 9 of atlas" in refused("trace", tmp_path, "a prompt")
 
 
@@ -244,12 +247,14 @@ def test_other_settings_for_an_atlas_that_is_there(
     line = refused("build", tiny_model, "--text", text, "--out", atlas, *SMALL, "--layer", 1)
     assert "layer = the default, not 1" in line
     line = refused("build", tiny_model, "--text", text, "--out", text.parent, *SMALL)
-    assert "is no atlas" in line
+    assert "is not empty" in line
     assert tree(atlas) == before
 
 
 def test_an_unknown_dictionary_names_those_that_are_there(refused: Run, atlas: Path) -> None:
-    assert "one of resid1, mlp0, mlp1, mlp2" in refused("index", atlas, "--dictionary", "mlp7")
+    assert "one of resid_post.1, mlp.0, mlp.1, mlp.2" in refused(
+        "index", atlas, "--dictionary", "mlp.7"
+    )
 
 
 def test_a_half_written_shard_is_named_and_made_again(
@@ -347,7 +352,7 @@ def test_a_refused_write_in_any_library_loses_nothing(
 ) -> None:
     copy = tmp_path / "atlas"
     shutil.copytree(atlas, copy)
-    shutil.rmtree(copy / removed / "resid1")
+    shutil.rmtree(copy / removed / "resid_post.1")
     before = tree(copy)
     with small_files(limit):
         line = refused(command, copy)
@@ -358,3 +363,103 @@ def test_a_refused_write_in_any_library_loses_nothing(
     found, wanted = tree(copy), tree(atlas)
     results = [name for name in wanted if name.endswith((".safetensors", ".parquet", ".npy"))]
     assert {name: found[name] for name in results} == {name: wanted[name] for name in results}
+
+
+@pytest.mark.parametrize("verb", "train sweep harvest import export".split())
+def test_a_folder_of_the_users_is_refused_at_once(
+    verb: str, refused: Run, atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("thesis.txt", "shard-00009.safetensors", "README.md", "harvest.json"):
+        (mine / name).write_text("{}")
+    store, dictionary = atlas / "activations" / "corpus", atlas / "dictionaries" / "resid_post.1"
+    small = ["--site", "resid_post.1", "--tokens", 2048]
+    command: list[object] = {
+        "train": [store, *small],
+        "sweep": [store, *small, "--k", "4", "--model", tiny_model, "--held-out", text],
+        "harvest": [tiny_model, "--text", text],
+        "import": [dictionary],
+        "export": [dictionary],
+    }[verb]
+    before = tree(tmp_path)
+    assert "mine is there already; expected a new folder" in refused(verb, *command, "--out", mine)
+    assert tree(tmp_path) == before
+    if verb == "train":  # what a run in progress would be kept in
+        (tmp_path / "d.partial").mkdir()
+        (tmp_path / "d.partial" / "train.jsonl").write_text("mine")
+        line = refused(verb, *command, "--out", tmp_path / "d")
+        assert "d.partial is there already" in line
+        assert (tmp_path / "d.partial" / "train.jsonl").read_text() == "mine"
+
+
+def test_a_file_of_the_users_is_refused_and_a_graph_is_replaced(
+    refused: Run, atlas: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "graph.json"
+    trace = ["trace", str(atlas), "the cat", "--out", str(out)]
+    assert shell.main(trace) == 0
+    first = out.read_bytes()
+    assert shell.main(trace) == 0
+    assert out.read_bytes() == first
+    out.write_text("my thesis")
+    assert "inscape did not make it" in refused(*trace)
+    assert out.read_text() == "my thesis"
+    assert "is a folder" in refused(*trace[:-1], tmp_path)
+    assert "File name too long" in refused(*trace[:-1], tmp_path / ("x" * 300))
+
+
+def flip(path: Path, *, at: float = 0.9) -> None:
+    """Changes a byte of a file and keeps its length."""
+    content = bytearray(path.read_bytes())
+    content[int(at * len(content))] ^= 255
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("changed", "verbs"),
+    [
+        ("activations/corpus/shard-00000.safetensors", ["train", "index"]),
+        ("dictionaries/mlp.0/weights.safetensors", ["trace", "index"]),
+        ("features/resid_post.1/values.npy", ["label"]),
+        ("features/resid_post.1/positions.npy", ["label"]),
+        ("features/resid_post.1/features.parquet", ["label"]),
+        ("labels/mlp.0/labels.parquet", ["trace"]),
+    ],
+)
+def test_a_file_that_was_changed_at_equal_size_is_named(
+    changed: str, verbs: list[str], refused: Run, atlas: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "atlas"
+    shutil.copytree(atlas, copy)
+    flip(copy / changed)
+    for folder in ("labels/resid_post.1", "features/mlp.0", "dictionaries/mlp.1"):
+        if not changed.startswith(folder):
+            shutil.rmtree(copy / folder)
+    for verb in verbs:
+        line = refused(verb, copy, *(["the cat"] if verb == "trace" else []))
+        assert f"{copy / changed} differs from its checksum" in line
+
+
+def test_a_shard_that_was_changed_is_made_again(
+    atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "atlas"
+    shutil.copytree(atlas, copy)
+    shard = copy / "activations" / "corpus" / "shard-00000.safetensors"
+    whole = shard.read_bytes()
+    flip(shard)
+    build = ["build", str(tiny_model), "--text", str(text), "--out", str(copy), *SMALL]
+    assert shell.main(build) == 0
+    assert shard.read_bytes() == whole
+
+
+def test_a_moved_model_is_named_with_its_way_out(
+    refused: Run, atlas: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "atlas"
+    shutil.copytree(atlas, copy)
+    record = (copy / "atlas.json").read_text()
+    (copy / "atlas.json").write_text(record.replace(str(tiny_model), "/nowhere/tiny"))
+    assert "say where it is now with --model" in refused("trace", copy, "the cat")
+    assert shell.main(["trace", str(copy), "the cat", "--model", str(tiny_model)]) == 0

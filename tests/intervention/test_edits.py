@@ -13,7 +13,7 @@ from tests.intervention.dictionaries import always_on, perfect
 from inscape.core import InputError, SiteError
 from inscape.dictionary import Dictionary
 from inscape.intervention import DirectionEdit, FeatureEdit, edits
-from inscape.model import Model
+from inscape.model import Model, PositionEdit
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +181,19 @@ def test_what_cannot_be_edited_is_refused(model: Model) -> None:
         edits(model, [DirectionEdit("resid_post.1", torch.zeros(32), mode="ablate")])
     with pytest.raises(SiteError):
         edits(model, [DirectionEdit("resid_post.9", torch.ones(32))])
+
+
+@pytest.mark.parametrize("positions", [None, [2, 9, 12], [-1, 3]])
+@pytest.mark.parametrize("mode", ["ablate", "clamp", "add", "scale"])
+def test_steering_with_the_cache_equals_steering_without(
+    model: Model, mode: Any, positions: list[int] | None
+) -> None:
+    dictionary = random_dictionary("mlp_in.1", "mlp_out.1", d=D_MODEL)
+    feature = busiest(model, dictionary)
+    direction = DirectionEdit("resid_post.0", torch.ones(D_MODEL), 0.2, positions=positions)
+    hooks = edits(model, [FeatureEdit(dictionary, feature, mode, 2.0, positions), direction])
+    slow = {site: lambda x, hook=hook: hook(x) for site, hook in hooks.items()}
+    got = model.generate(TWO_ROWS, 12, edits=hooks)
+    assert torch.equal(got, model.generate(TWO_ROWS, 12, edits=slow))
+    cached = all(isinstance(hook, PositionEdit) for hook in hooks.values())
+    assert cached == (positions != [-1, 3])

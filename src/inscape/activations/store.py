@@ -21,13 +21,15 @@ from torch import Tensor
 
 from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, TokenTable, shard_name
 from inscape.activations.statistics import Moments, SiteStats
-from inscape.core import DataError, InputError, SiteError, StorageError, seeded
+from inscape.activations.tensors import batch_rows
+from inscape.core import DataError, InputError, SiteError, StorageError
 from inscape.model import Site
 from inscape.storage import read_manifest, read_tensors
 
 KIND = "activations"
 VERSION = 1
 STATS = "stats.safetensors"
+_AGAIN = "run the same harvest again: it makes broken shards anew"
 _MEMORY = 2 << 30
 
 
@@ -60,7 +62,7 @@ class ActivationStore:
         """Open the store in a folder.
 
         Args:
-            verify: compare checksums too.
+            verify: compare checksums too, each once for as long as its file stays as it is.
             skip_corrupt: leave out shards that are missing, half-written or differ from their
                 checksum; `skipped` names them, and so does what is made from the store.
 
@@ -70,7 +72,7 @@ class ActivationStore:
         """
         path = Path(path)
         if not skip_corrupt:
-            return cls(path, read_manifest(path, KIND, VERSION, verify=verify))
+            return cls(path, read_manifest(path, KIND, VERSION, verify=verify, next_step=_AGAIN))
         broken: list[str] = []
         manifest = read_manifest(path, KIND, VERSION, verify=True, broken=broken)
         return cls(path, _without(path, manifest, broken) if broken else manifest)
@@ -155,22 +157,8 @@ class ActivationStore:
             raise DataError(f"{self.path} has no token that counts", next_step="harvest more text")
         width = sum(self.width(name) for name in names)
         held = self._hold(names) if 2 * width * self.num_tokens <= memory else None
-        total = None if epochs is None else epochs * len(kept)
-        place = start * batch_size
-        epoch = -1
-        order = kept
-        while total is None or place < total:
-            end = place + batch_size if total is None else min(place + batch_size, total)
-            parts = []
-            while place < end:
-                if place // len(kept) != epoch:
-                    epoch = place // len(kept)
-                    order = kept[_permutation(len(kept), seed, epoch)]
-                first = place % len(kept)
-                rows = order[first : first + end - place]
-                parts.append(rows)
-                place += len(rows)
-            yield self._batch(names, np.concatenate(parts)[part], held)
+        for rows in batch_rows(kept, batch_size, seed=seed, epochs=epochs, start=start):
+            yield self._batch(names, rows[part], held)
 
     def _batch(
         self, names: list[str], rows: NDArray[Any], held: dict[str, Tensor] | None
@@ -262,10 +250,6 @@ def _without(path: Path, manifest: dict[str, Any], broken: list[str]) -> dict[st
         "num_sinks": int(((flags & SINK) != 0).sum()),
         "made_from": {**manifest["made_from"], "skipped": broken},
     }
-
-
-def _permutation(size: int, seed: int, epoch: int) -> NDArray[Any]:
-    return np.random.default_rng(seeded(seed, "batches", epoch)).permutation(size)
 
 
 def to_tensor(array: NDArray[Any]) -> Tensor:

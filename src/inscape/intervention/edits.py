@@ -14,6 +14,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -22,9 +23,10 @@ from torch import Tensor
 
 from inscape.core import InputError
 from inscape.dictionary import Code, Dictionary
-from inscape.model import Model, Site
+from inscape.model import Model, PositionEdit, Site
 
 SiteEdit = Callable[[Tensor], Tensor]
+_Step = Callable[[Tensor, int], Tensor]
 FeatureMode = Literal["ablate", "clamp", "add", "scale"]
 DirectionMode = Literal["add", "ablate", "clamp"]
 
@@ -102,7 +104,7 @@ def edits(model: Model, changes: Sequence[Edit]) -> dict[Site, SiteEdit]:
     Raises InputError for a direction of the wrong width, SiteError for an unknown site.
     """
     by_dictionary: dict[int, list[FeatureEdit]] = defaultdict(list)
-    steps: dict[Site, list[SiteEdit]] = defaultdict(list)
+    steps: dict[Site, list[_Step]] = defaultdict(list)
     for change in changes:
         if isinstance(change, FeatureEdit):
             by_dictionary[id(change.dictionary)].append(change)
@@ -115,7 +117,10 @@ def edits(model: Model, changes: Sequence[Edit]) -> dict[Site, SiteEdit]:
         # Reads come first: a dictionary at an edited site reads what the site held before.
         steps[site_in].insert(0, step.capture)
         steps[site_out].append(step.write)
-    return {site: _chain(functions) for site, functions in steps.items()}
+    # Positions from the end move with every new token: such edits see the whole text each time.
+    fixed = all(position >= 0 for change in changes for position in change.positions or ())
+    chains = {site: PositionEdit(_chain(functions)) for site, functions in steps.items()}
+    return dict(chains) if fixed else {site: partial(chain) for site, chain in chains.items()}
 
 
 def default_keep(model: Model) -> int:
@@ -124,23 +129,31 @@ def default_keep(model: Model) -> int:
 
 
 def position_mask(
-    num_positions: int, positions: Sequence[int] | None, keep: int, device: torch.device
+    num_positions: int,
+    positions: Sequence[int] | None,
+    keep: int,
+    device: torch.device,
+    offset: int = 0,
 ) -> Bool[Tensor, " pos"]:
-    """Which positions an edit touches; positions past the end of the sequence are passed over."""
+    """Which of the positions from `offset` on an edit touches; others than these are passed over.
+
+    Negative positions count from the end, and need the whole sequence (offset 0).
+    """
     mask = torch.zeros(num_positions, dtype=torch.bool, device=device)
     if positions is None:
-        mask[keep:] = True
+        mask[max(keep - offset, 0) :] = True
         return mask
     for position in positions:
-        if -num_positions <= position < num_positions:
-            mask[position] = True
+        at = position - offset if position >= 0 else position + num_positions
+        if 0 <= at < num_positions:
+            mask[at] = True
     return mask
 
 
-def _chain(functions: Sequence[SiteEdit]) -> SiteEdit:
-    def apply(x: Tensor) -> Tensor:
+def _chain(functions: Sequence[_Step]) -> _Step:
+    def apply(x: Tensor, offset: int) -> Tensor:
         for function in functions:
-            x = function(x)
+            x = function(x, offset)
         return x
 
     return apply
@@ -155,12 +168,12 @@ class _FeatureStep:
         self.code: Code | None = None
         self.needs_code = any(change.mode != "add" for change in changes)
 
-    def capture(self, x: Float[Tensor, "batch pos d_in"]) -> Tensor:
+    def capture(self, x: Float[Tensor, "batch pos d_in"], offset: int = 0) -> Tensor:
         if self.needs_code:
             self.code = self.dictionary.encode(x.detach().float())
         return x
 
-    def write(self, x: Float[Tensor, "batch pos d_out"]) -> Tensor:
+    def write(self, x: Float[Tensor, "batch pos d_out"], offset: int = 0) -> Tensor:
         batch, num_pos = int(x.shape[0]), int(x.shape[1])
         values: dict[int, tuple[Tensor, Tensor]] = {}
         for change in self.changes:
@@ -168,7 +181,7 @@ class _FeatureStep:
                 old = self._old(change.feature, batch, num_pos, x.device)
                 values[change.feature] = (old, old)
             old, now = values[change.feature]
-            mask = position_mask(num_pos, change.positions, self.keep, x.device)
+            mask = position_mask(num_pos, change.positions, self.keep, x.device, offset)
             values[change.feature] = (old, torch.where(mask, change.new(now), now))
         self.code = None
         decoder = self.dictionary.W_dec[list(values)].to(x.device, torch.float32)
@@ -183,7 +196,7 @@ class _FeatureStep:
         return self.code.of(feature).reshape(batch, num_pos).to(device, torch.float32)
 
 
-def _direction(model: Model, change: DirectionEdit) -> SiteEdit:
+def _direction(model: Model, change: DirectionEdit) -> _Step:
     keep = default_keep(model)
     if tuple(change.vector.shape) != (model.d_model,):
         raise InputError(
@@ -194,9 +207,9 @@ def _direction(model: Model, change: DirectionEdit) -> SiteEdit:
     if norm == 0 and change.mode != "add":
         raise InputError("a direction of length zero", expected="a vector that is not zero")
 
-    def apply(x: Float[Tensor, "batch pos d_model"]) -> Tensor:
+    def apply(x: Float[Tensor, "batch pos d_model"], offset: int) -> Tensor:
         vector = change.vector.to(device=x.device, dtype=torch.float32)
-        mask = position_mask(int(x.shape[1]), change.positions, keep, x.device)
+        mask = position_mask(int(x.shape[1]), change.positions, keep, x.device, offset)
         if change.mode == "add":
             delta = (change.value * vector).expand(x.shape)
         else:

@@ -9,17 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from math import nan
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from inscape.core import InputError, StorageError
-from inscape.storage import atomic_folder, read_json, read_manifest, write_json, write_manifest
+from inscape.core import InputError
+from inscape.storage import (
+    atomic_folder,
+    read_json,
+    read_manifest,
+    reading,
+    write_json,
+    write_manifest,
+)
 
 KIND = "labels"
 VERSION = 1
+_AGAIN = "remove the folder of the labels and run the command that makes them again"
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,8 @@ class Label:
         feature: its number.
         text: a short phrase.
         kind: what the label speaks of: token, context, document, prediction, a combination of
-            these joined by "+", or none.
+            these joined by "+", none, or everywhere (the feature fires on nearly every token:
+            there is nothing to score it on, and all figures are NaN).
         balanced_accuracy: of detection, on documents that the label was not written from.
         low, high: its 95 % bootstrap interval over documents.
         auroc: of the label's graded score on the same windows.
@@ -43,15 +53,15 @@ class Label:
     feature: int
     text: str
     kind: str
-    balanced_accuracy: float
-    low: float
-    high: float
-    auroc: float
-    num_positive: int
-    num_negative: int
-    num_matched: int
-    shuffled: float
-    predicate: str
+    balanced_accuracy: float = nan
+    low: float = nan
+    high: float = nan
+    auroc: float = nan
+    num_positive: int = 0
+    num_negative: int = 0
+    num_matched: int = 0
+    shuffled: float = nan
+    predicate: str = "[]"
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -85,15 +95,10 @@ class Labels:
             StorageError: there are none, they are of a newer version, or damaged.
         """
         folder = Path(path)
-        manifest = read_manifest(folder, KIND, VERSION)
-        try:
+        manifest = read_manifest(folder, KIND, VERSION, verify=True, next_step=_AGAIN)
+        with reading(folder / "labels.parquet", _AGAIN, OSError, TypeError, pa.ArrowException):
             records = pq.read_table(folder / "labels.parquet").to_pylist()
             labels = [Label(**record) for record in records]
-        except (OSError, TypeError, pa.ArrowException) as error:
-            raise StorageError(
-                f"{folder / 'labels.parquet'} is not readable, it may be half-written",
-                next_step="remove the folder and write the labels again",
-            ) from error
         return cls(folder, manifest, labels)
 
     @property
@@ -136,7 +141,7 @@ class Labels:
 def write_labels(
     out: Path, labels: list[Label], summary: dict[str, Any], made_from: dict[str, Any], seed: int
 ) -> Labels:
-    """Write the folder, replacing what is there, and open it."""
+    """Write the folder, which is new or empty, and open it."""
     names = [field.name for field in fields(Label)]
     records = [asdict(label) for label in labels]
     schema = pa.schema(

@@ -1,7 +1,7 @@
 """Opens language models; reads and edits their sites; stops early; linearises."""
 
 from inscape.model.adapters import Adapter, adapter_for
-from inscape.model.forward import Edit
+from inscape.model.forward import Edit, PositionEdit
 from inscape.model.images import Inputs
 from inscape.model.model import Model, Run
 from inscape.model.sites import KINDS, Site
@@ -14,6 +14,7 @@ __all__ = [
     "Edit",
     "Inputs",
     "Model",
+    "PositionEdit",
     "Run",
     "Site",
     "Structure",

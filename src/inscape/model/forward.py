@@ -11,8 +11,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,21 @@ from inscape.model.sites import KINDS, Site
 from inscape.model.structure import Block, Side, Structure
 
 Edit = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class PositionEdit:
+    """An edit that depends on absolute positions only: not on how long the text is.
+
+    `function(x, offset)` gets the position in the text of x[:, 0]. In a plain pass that is 0; in
+    generation from a key-value cache x holds the new token alone. What it does at a position must
+    not depend on later ones. Called as a plain edit, it takes x to be the whole text.
+    """
+
+    function: Callable[[Tensor, int], Tensor]
+
+    def __call__(self, x: Tensor, offset: int = 0) -> Tensor:
+        return self.function(x, offset)
 
 
 class _Enough(Exception):
@@ -37,15 +53,17 @@ class HookedPass:
         reads: sites to record; afterwards in `acts`.
         edits: for each edited site, functions applied one after another.
         stop: whether to leave the pass once the last read (without reads: edit) is done.
+        offset: the position in the text of the first token of this pass (see PositionEdit).
     """
 
     def __init__(
         self,
         structure: Structure,
         reads: Iterable[Site],
-        edits: Mapping[Site, list[Edit]],
+        edits: Mapping[Site, Sequence[Edit]],
         *,
         stop: bool,
+        offset: int = 0,
     ) -> None:
         self.acts: dict[Site, Tensor] = {}
         self._structure = structure
@@ -53,6 +71,7 @@ class HookedPass:
         self._edits = edits
         self._left = set(self._reads) or set(edits)
         self._stop = stop
+        self._offset = offset
         self._stream: dict[Block, Tensor] = {}  # block inputs that an edit of resid_mid needs
 
     def __call__(self, forward: Callable[[], Any]) -> Any:
@@ -106,7 +125,8 @@ class HookedPass:
     def _edited(self, site: Site, x: Tensor) -> Tensor:
         for edit in self._edits[site]:
             # A copy: one tensor can be several sites, and an edit may work in place.
-            new = edit(x.clone())
+            copy = x.clone()
+            new = edit(copy, self._offset) if isinstance(edit, PositionEdit) else edit(copy)
             if not isinstance(new, Tensor) or new.shape != x.shape:
                 found = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
                 raise InputError(

@@ -141,7 +141,7 @@ def _bare(whole: Call, fault: str) -> Block:
     """A block of which only the residual stream is known."""
     ends = _ends(whole)
     missing = {kind: fault for kind in LAYER_KINDS if kind not in ends}
-    return Block(whole.module, None, None, None, None, (), ends, missing)
+    return Block(whole.module, ends, missing)
 
 
 def _ends(whole: Call) -> dict[str, Place]:
@@ -242,6 +242,8 @@ class _BlockParts:
             attn=None if self.attn is None else self.attn.module,
             mlp=None if enter is None else enter.module,
             mlp_added=None if mlp is None else mlp.call.module,
+            mlp_norm=self._norm(reader),
+            mlp_post_norm=self._norm(mlp and mlp.call),
             experts=experts,
             norms=self._held_norms(reader, attn, mlp),
             places=places,
@@ -300,6 +302,11 @@ class _BlockParts:
             if is_linear and (same(call.y, part.y) or call is added.call):
                 return call
         return None
+
+    def _norm(self, call: Call | None) -> Norm | None:
+        if call is None or not call.is_norm:
+            return None
+        return self.seen.norm(call, f"of layer {self.n}")
 
     def _held_norms(
         self, reader: Call | None, attn: _Added | None, mlp: _Added | None

@@ -12,14 +12,14 @@ from threading import RLock
 from typing import Any, Literal, overload
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from inscape.core import InputError, ModelError, pick_device
 from inscape.model.adapters import Adapter, adapter_for
-from inscape.model.fingerprint import folder_hash, module_hash
+from inscape.model.fingerprint import module_hash
 from inscape.model.forward import Edit, HookedPass
-from inscape.model.generation import generate
+from inscape.model.generation import end_ids, generate
 from inscape.model.images import ImageCodec, Inputs
 from inscape.model.inspection import inspect
 from inscape.model.linear import check_linear, linearised
@@ -64,7 +64,6 @@ class Model:
         adapter: Adapter,
         *,
         name: str,
-        folder: Path | None = None,
         preprocessing: Mapping[str, Any] | None = None,
     ) -> None:
         self.module = module.eval().requires_grad_(False)
@@ -80,8 +79,10 @@ class Model:
         self._text = TextCodec(tokenizer, bos_id if isinstance(bos_id, int) else None)
         self._has_tokenizer = tokenizer is not None
         self._images = ImageCodec(module.config, preprocessing) if adapter.images else None
-        self._folder = folder
+        self.source: str | None = None  # what opens this model again, from any folder
+        self.revision: str | None = None  # the commit of a hub's model
         self._lock = RLock()
+        self._standing: dict[Site, list[Edit]] = {}
         self._is_linear = False
 
     @classmethod
@@ -89,34 +90,36 @@ class Model:
         cls,
         path_or_id: str | Path,
         *,
+        revision: str | None = None,
         device: str | None = None,
         dtype: torch.dtype | None = None,
         trust_remote_code: bool = False,
     ) -> Model:
-        """Opens a Hugging Face folder, or a hub id (from the local cache, else downloaded).
+        """Opens a Hugging Face folder, a GGUF file (dequantised once into the user's cache), a hub
+        id (from the local cache, else downloaded), or `smollm2`.
 
         Without `device` a GPU is taken if there is one. Without `dtype` weights are float32
-        on the CPU and as stored on a GPU. Code from the model's folder runs only with
-        `trust_remote_code`.
+        on the CPU and as stored on a GPU. `revision` is a branch, tag or commit of a hub id. Code
+        from the model's folder runs only with `trust_remote_code`.
 
         Raises:
             ModelError: there is no such model, its family is unknown (says how to add it),
                 or weights or tokenizer are missing or broken.
         """
         chosen = pick_device(device)
-        folder = find_folder(path_or_id, trust_remote_code=trust_remote_code)
+        found = find_folder(path_or_id, revision=revision, trust_remote_code=trust_remote_code)
         opened = open_folder(
-            folder, device=chosen, dtype=dtype, trust_remote_code=trust_remote_code
+            found.folder, device=chosen, dtype=dtype, trust_remote_code=trust_remote_code
         )
-        name = folder.resolve().name if Path(path_or_id).is_dir() else str(path_or_id)
-        return cls(
+        model = cls(
             opened.module,
             opened.tokenizer,
             opened.adapter,
-            name=name,
-            folder=folder,
+            name=found.name,
             preprocessing=opened.preprocessing,
         )
+        model.hash, model.source, model.revision = opened.hash, found.source, found.revision
+        return model
 
     @classmethod
     def wrap(
@@ -166,9 +169,9 @@ class Model:
 
     @cached_property
     def hash(self) -> str:
-        """sha256 over config and weights: files of up to 64 MiB whole, larger ones by size
-        and ends (a wrapped module's tensors likewise)."""
-        return folder_hash(self._folder) if self._folder else module_hash(self.module)
+        """sha256 over all weights and the config: the same opened (there of the weights as
+        stored) or wrapped."""
+        return module_hash(self.module)
 
     # Sites
 
@@ -208,6 +211,22 @@ class Model:
     def bos_id(self) -> int | None:
         """The beginning-of-text token that `encode` prepends, or None."""
         return self._text.bos_id
+
+    @cached_property
+    def end_ids(self) -> list[int]:
+        """The tokens that end an answer: those of the config, the generation config and the
+        tokenizer, and the special token that the chat template puts behind an answer."""
+        return end_ids(self)
+
+    @cached_property
+    def vocabulary_mask(self) -> Bool[Tensor, " vocab"]:
+        """Which token ids [vocab] the tokenizer has, on the CPU: a head is often wider, padded to
+        a round number. All of them without a tokenizer."""
+        mask = torch.full((self.vocab_size,), not self._has_tokenizer)
+        if self._has_tokenizer:
+            ids = torch.tensor(list(self._text.tokenizer.get_vocab().values()))
+            mask[ids[ids < self.vocab_size]] = True
+        return mask
 
     def encode(self, text: str) -> list[int]:
         """The token ids of `text`, with exactly one BOS in front if the tokenizer has one
@@ -306,10 +325,9 @@ class Model:
             SiteError: a site is not one of this model's.
             InputError: tokens out of shape or range, or an edit that changes the shape.
         """
-        reads = [self.site(site) for site in read]
-        chains: dict[Site, list[Edit]] = {}
-        for site, edit in (edits or {}).items():
-            chains.setdefault(self.site(site), []).append(edit)
+        if logits not in ("none", "last", "all"):
+            raise InputError(f"logits={logits!r}", expected="none, last or all")
+        reads, chains = [self.site(site) for site in read], self._chains(edits)
         ids, pixels = self._checked(tokens)
         if logits == "none" and not reads and not chains:
             return Run()
@@ -317,7 +335,7 @@ class Model:
         inputs = self._inputs(ids, attention_mask, logits)
         if pixels is not None:
             inputs["pixel_values"] = pixels
-        with self._lock, torch.enable_grad() if grad else torch.no_grad():
+        with self._evaluating(), torch.enable_grad() if grad else torch.no_grad():
             output = hooked(lambda: self.module(**inputs))
         wanted = None if logits == "none" else output.logits.float()
         return Run({site: hooked.acts[site] for site in reads}, wanted)
@@ -335,19 +353,49 @@ class Model:
         [batch, pos + new], prompt included.
 
         Rows are of one length, without padding. Greedy at temperature 0, else sampled with
-        `seed`. Edits apply to the whole text at
-        every step, so that their positions stay what they are; without edits a key-value
-        cache is used. Ends early when every row has ended; a row that has ended goes on
-        with its end-of-text token.
+        `seed`. A key-value cache is used without edits and under each `PositionEdit`; any other
+        edit is given the whole text anew at every step. Ends early when every row has ended
+        (see `end_ids`); a row that has ended goes on with its end-of-text token.
 
         Raises:
-            InputError: tokens out of shape or range, or no room left in the context.
+            InputError: tokens out of shape or range, no room left in the context, or logits
+                that are not finite (says at which token).
         """
         ids, pixels = self._checked(tokens, room=max_new_tokens)
-        with self._lock:
+        chains = self._chains(edits)
+        with self._evaluating():
             return generate(
-                self, ids, pixels, max_new_tokens, edits=edits, temperature=temperature, seed=seed
+                self, ids, pixels, max_new_tokens, edits=chains, temperature=temperature, seed=seed
             )
+
+    def _chains(self, edits: Mapping[Any, Edit] | None) -> dict[Site, list[Edit]]:
+        chains = {site: list(standing) for site, standing in self._standing.items()}
+        for site, edit in (edits or {}).items():
+            chains.setdefault(self.site(site), []).append(edit)
+        return chains
+
+    @contextmanager
+    def standing_edits(self, edits: Mapping[Site, Edit]) -> Iterator[None]:
+        """Within it, every run is under these edits, before those of its own."""
+        former = self._standing
+        self._standing = self._chains(edits)
+        try:
+            yield
+        finally:
+            self._standing = former
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """One run at a time, without dropout: the owner of a wrapped module may train it."""
+        with self._lock:
+            training = [part for part in self.module.modules() if part.training]
+            try:
+                for part in training:
+                    part.training = False
+                yield
+            finally:
+                for part in training:
+                    part.training = True
 
     @contextmanager
     def linearised(self) -> Iterator[None]:
@@ -405,8 +453,14 @@ class Model:
         if isinstance(inputs, Inputs):
             tokens = inputs.tokens
             pixels = inputs.pixel_values.to(self.device, self.dtype)
-        else:
+        elif isinstance(inputs, Tensor):
             tokens = inputs
+        else:
+            raise InputError(
+                f"tokens of type {type(inputs).__name__}",
+                expected="integer ids of shape [batch, pos]",
+                next_step="make them with model.prompt(text)",
+            )
         self._check_tokens(tokens, room)
         if self._images is not None:
             self._images.check(tokens, pixels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from jaxtyping import Float
@@ -64,19 +64,22 @@ class Block:
     attn: its attention, or another module that mixes positions; mlp: the module that the MLP's
     input enters (a mixture of experts is one MLP); mlp_added: the one whose output is added to the
     residual stream. Each is None where there is none.
+    mlp_norm, mlp_post_norm: the norms directly before and after the MLP, or None.
     experts: of a mixture, the module that gets the numbers of the experts that tokens go to.
     norms: those that the stream passes through, inside the attention too.
     places: by site kind. missing: why this block has no place of a kind.
     """
 
     module: nn.Module
-    attn: Any
-    mlp: Any
-    mlp_added: Any
-    experts: Any
-    norms: tuple[Norm, ...]
     places: Mapping[str, Place]
-    missing: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, str]
+    attn: Any = None
+    mlp: Any = None
+    mlp_added: Any = None
+    mlp_norm: Norm | None = None
+    mlp_post_norm: Norm | None = None
+    experts: Any = None
+    norms: tuple[Norm, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

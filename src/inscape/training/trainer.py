@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -81,6 +82,8 @@ class Trainer:
         weights, mean, square: tensors by parameter name (weights and Adam's moments).
         silent_tokens [d_dict]: tokens since the feature last fired.
         variant: what is trained. num_steps: steps taken.
+
+    Trainers that take turns may share `scratch`, which holds the gradients of a step.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Trainer:
         config: TrainConfig,
         weights: dict[str, Tensor],
         ranks: Ranks | None = None,
+        scratch: dict[Any, WeightGradients] | None = None,
     ) -> None:
         self.ranks = ranks or Ranks()
         self.ranks.check(shape.d_dict)
@@ -119,7 +123,8 @@ class Trainer:
             self._groups = groups[self.ranks.shard(shape.d_dict)].to(self.ranks.device)
         self.num_steps = 0
         self._encoder = Encoder(half=uses_half(config, shape, self.silent_tokens.device))
-        self._storage: WeightGradients | None = None
+        self._scratch: dict[Any, WeightGradients] = {} if scratch is None else scratch
+        self._size = self.weights["W_enc"].shape, self.weights["W_dec"].shape
 
     def _own(self, key: str, whole: Tensor) -> Tensor:
         """This process's part of a parameter: its features, if it is not that part already; all of
@@ -159,7 +164,7 @@ class Trainer:
         weights, ranks = self.weights, self.ranks
         inner = x - weights["b_dec"] if self.shape.subtract_b_dec else x
         dead = self.dead if dead is None else dead
-        rows = Rows(inner, dead, self._aux_k, ranks, dense=not self.shape.cross_layer)
+        rows = Rows(inner, dead, self.aux_k, ranks, dense=not self.shape.cross_layer)
         selected = self.variant.select(self._encoder, rows, weights)
         batch = len(x) * ranks.num_data
         l0 = ranks.over_all(float((selected.code.values > 0).sum())) / batch
@@ -254,7 +259,7 @@ class Trainer:
         self.silent_tokens[dead] = 0
 
     @property
-    def _aux_k(self) -> int:
+    def aux_k(self) -> int:
         if not self.config.aux_share:
             return 0
         return self.config.aux_k or max(1, self.shape.d_out // len(self.shape.sites_out) // 2)
@@ -368,9 +373,9 @@ class Trainer:
             project=self.variant.unit_decoder if project is None else project,
             terms=penalty.terms,
             block=block,
-            out=self._storage,
+            out=self._scratch.get(self._size),
         )
-        self._storage = sparse
+        self._scratch[self._size] = sparse
         ranks = self.ranks
         for gradient in (sparse.W_enc, sparse.b_enc, sparse.W_dec):
             ranks.over_data(gradient)

@@ -29,7 +29,7 @@ from inscape.report import figures, schema
 from inscape.report.filling import diagnosis_view, dose_line, sample, snippets, token_effects
 from inscape.report.graph_picture import picture
 from inscape.report.page import write_report
-from inscape.storage import read_json, write_json
+from inscape.storage import read_json, refuse_filled, write_json
 from inscape_microworld import FOLDER, corpus, open_model, token_truth, write_corpus
 from inscape_microworld.benchmark import Row, System, faults, fidelity, selectivity
 from inscape_microworld.benchmark import deception as lying
@@ -92,6 +92,7 @@ class Clock:
 def demo(out: Path, *, seed: int = 0, device: str | None = None) -> schema.Report:
     """Run the chain into the folder `out`; run again, it goes on where it stopped."""
     keep_freed_memory()
+    refuse_filled(out, lambda folder: (folder / CLOCK).is_file())
     out.mkdir(parents=True, exist_ok=True)
     clock = Clock.of(out)
     with clock.step("corpus"):
@@ -106,12 +107,12 @@ def demo(out: Path, *, seed: int = 0, device: str | None = None) -> schema.Repor
     system = System(
         model,
         atlas.dictionary(atlas.residual),
-        atlas.index(atlas.residual),
+        atlas.features(atlas.residual),
         atlas.transcoders(),
         atlas.feature_label,
     )
     with clock.step("concepts"):
-        indexes = {name: atlas.index(name) for name in atlas.dictionary_names}
+        indexes = {name: atlas.features(name) for name in atlas.dictionary_names}
         concepts = named_features(indexes, truth, seed=seed)
     with clock.step("traces"):
         graphs = _traces(system, atlas)
@@ -164,7 +165,7 @@ def _traces(system: System, atlas: Atlas) -> list[Graph]:
             against=against,
             names=atlas.feature_label,
         )
-        atlas.save_result("traces", prompt, graph.to_json())
+        atlas.save("traces", prompt, graph.to_json())
         graphs.append(graph)
     return graphs
 
@@ -211,7 +212,7 @@ def _header(system: System, clock: Clock, record: Mapping[str, Any], seed: int) 
 
 
 def _dictionary(atlas: Atlas, name: str, row: Row) -> schema.DictionaryRow:
-    dictionary, index = atlas.dictionary(name), atlas.index(name)
+    dictionary, index = atlas.dictionary(name), atlas.features(name)
     config = dictionary.config
     log = dictionary.made_from.get("figures", {})
     dead = figures.Measure(
