@@ -29,6 +29,7 @@ from inscape.model.sites import LAYER_KINDS
 from inscape.model.structure import Block, Norm, Place, Structure
 
 _MIXER = re.compile(r"att(n|ention)|mixer|mamba|conv|temporal|lstm")
+_NORM = re.compile(r"norm|dropout")
 _MLP = re.compile(r"mlp|ffn|feed_forward|moe|^fc\d")
 
 
@@ -181,9 +182,7 @@ class _BlockParts:
         named = {
             name: self.seen.calls[child]
             for name, child in layer.named_children()
-            if child in self.seen.calls
-            and not self.seen.calls[child].is_norm
-            and not isinstance(child, nn.Dropout | nn.Identity)
+            if child in self.seen.calls and not _NORM.search(name)
         }
         order = list(self.seen.calls.values())
         mixers = [call for name, call in named.items() if _MIXER.search(name)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from threading import RLock
 from typing import Any, Literal, overload
@@ -339,6 +339,29 @@ class Model:
             output = hooked(lambda: self.module(**inputs))
         wanted = None if logits == "none" else output.logits.float()
         return Run({site: hooked.acts[site] for site in reads}, wanted)
+
+    def experts(self, tokens: Tensor | Inputs) -> dict[int, Int[Tensor, "batch pos k"]]:
+        """The numbers of the experts that each token goes to, by layer; only of mixtures.
+
+        Raises:
+            InputError: tokens out of shape or range.
+        """
+        chosen: dict[int, Tensor] = {}
+
+        def note(layer: int, module: nn.Module, args: Any, kwargs: Any) -> None:
+            numbers = (v for v in (*args, *kwargs.values()) if isinstance(v, Tensor))
+            found = next(v for v in numbers if v.dtype == torch.int64)
+            shape = (tokens.tokens if isinstance(tokens, Inputs) else tokens).shape
+            chosen[layer] = found.reshape(*shape, -1)
+
+        with ExitStack() as stack:
+            for layer, block in enumerate(self.structure.blocks):
+                if block.experts is not None:
+                    hook = partial(note, layer)
+                    handle = block.experts.register_forward_pre_hook(hook, with_kwargs=True)
+                    stack.callback(handle.remove)
+            self.run(tokens, logits="last")
+        return chosen
 
     def generate(
         self,
