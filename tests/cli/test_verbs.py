@@ -127,7 +127,7 @@ def test_diagnose_explains_a_wrong_answer(said: Any, atlas: Path, tmp_path: Path
         )
     )
     assert found["mechanism"] in ("outvoted", "inhibited", "absent or unknown", "undecided")
-    assert found["wrong"] != found["right_token"]
+    assert found["wrong"] != found["correct_token"]
     assert found["before"]["held out"]["total"] == 1
     assert list((atlas / "diagnoses").glob("the-cat-sat-on-the-*.json"))
 

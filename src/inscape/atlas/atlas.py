@@ -210,7 +210,7 @@ class Atlas(Container):
             **options,
         )
         if save:
-            self.save("diagnoses", found.prompt, found.to_json(), key=f"\n{found.right}")
+            self.save("diagnoses", found.prompt, found.to_json(), key=f"\n{found.correct}")
         return found
 
     def steer(
@@ -239,15 +239,27 @@ class Atlas(Container):
         return Results(self.path / "traces", Graph.from_json)
 
     @property
-    def diagnoses(self) -> Results[Any]:
+    def diagnoses(self) -> Results[Diagnosis]:
         """The saved diagnoses, oldest first."""
-        return Results(self.path / "diagnoses", lambda content: content)
+        from inscape.diagnosis import Diagnosis
+
+        return Results(self.path / "diagnoses", Diagnosis.from_json)
+
+    @property
+    def steering(self) -> Results[SteerResult]:
+        """The saved results of steering, oldest first."""
+        return Results(self.path / "steering", SteerResult.from_json)
+
+    @property
+    def qualities(self) -> Results[measuring.Quality]:
+        """The figures of the dictionaries when each was last validated."""
+        return Results(self.path / "quality", measuring.Quality.from_json)
 
     def save(self, kind: str, title: str, content: Any, *, key: str = "") -> Path:
         """Writes one JSON result; the same `title` and `key` give the same file.
 
         Args:
-            kind: traces or diagnoses.
+            kind: traces, diagnoses, steering or quality.
             title: what the file is named after, such as the prompt.
             key: what else distinguishes it from other results of that title.
         """

@@ -32,6 +32,7 @@ VERBS = {
     "trace": "Trace which concepts led to the next token.",
     "diagnose": "Find and prove why a wrong answer wins.",
     "steer": "Change features while the model writes.",
+    "report": "Write a page of all that an atlas holds.",
     "import": "Read a dictionary of another library.",
     "export": "Write a dictionary for another library.",
     "validate": "Measure what a dictionary keeps and loses.",

@@ -13,7 +13,7 @@ from inscape.core.errors import (
     Stopped,
     StorageError,
 )
-from inscape.core.intervals import Share, wilson
+from inscape.core.intervals import Share, bootstrap_mean, wilson
 from inscape.core.memory import keep_freed_memory
 from inscape.core.module import run_module
 from inscape.core.progress import progress, progress_wanted, track
@@ -32,6 +32,7 @@ __all__ = [
     "SiteError",
     "Stopped",
     "StorageError",
+    "bootstrap_mean",
     "keep_freed_memory",
     "pick_device",
     "progress",

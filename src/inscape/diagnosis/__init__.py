@@ -2,14 +2,18 @@
 
 from inscape.diagnosis.baselines import CAUSES, Baseline, baselines
 from inscape.diagnosis.cases import Case, encode, shares
-from inscape.diagnosis.diagnose import Diagnosis, Suspect, diagnose
+from inscape.diagnosis.diagnose import diagnose
+from inscape.diagnosis.result import MEANING, Candidate, Change, Diagnosis, RandomControl
 
 __all__ = [
     "CAUSES",
+    "MEANING",
     "Baseline",
+    "Candidate",
     "Case",
+    "Change",
     "Diagnosis",
-    "Suspect",
+    "RandomControl",
     "baselines",
     "diagnose",
     "encode",

@@ -14,16 +14,20 @@ from inscape.storage.cache import cache_folder, remembered
 from inscape.storage.lock import lock
 from inscape.storage.manifest import MANIFEST, file_hash, read_manifest, write_manifest
 from inscape.storage.plain import plain
+from inscape.storage.result import Pictured, Result, draws
 from inscape.storage.tensors import read_tensors, tensor_metadata, write_tensors
 
 __all__ = [
     "MANIFEST",
+    "Pictured",
+    "Result",
     "atomic_file",
     "atomic_folder",
     "atomic_write",
     "cache_folder",
     "clean_temporary",
     "disk_errors",
+    "draws",
     "file_hash",
     "is_temporary",
     "lock",

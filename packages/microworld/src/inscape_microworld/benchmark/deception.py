@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from inscape.core import Share
 from inscape.diagnosis import Diagnosis, diagnose, shares
+from inscape.storage import plain
 from inscape_microworld.benchmark.row import Check, Row
 from inscape_microworld.benchmark.sets import false, hiding_documents, truthful
 from inscape_microworld.benchmark.system import System
@@ -54,7 +55,7 @@ def study(system: System, *, seed: int = 0, count: int = 300) -> DeceptionStudy:
         HONEST: truthful(judged_honest),
     }
     before = shares(system.model, sets)
-    after = shares(system.model, sets, diagnosis.edits)
+    after = shares(system.model, sets, diagnosis.changes(system.dictionaries))
     return DeceptionStudy(diagnosis, before, after)
 
 
@@ -81,6 +82,6 @@ def row(found: DeceptionStudy, seed: int = 0) -> Row:
             "features": [s.name for s in found.diagnosis.repair],
             "before": {k: s.to_json() for k, s in before.items()},
             "after": {k: s.to_json() for k, s in after.items()},
-            "random sets on the selection half": found.diagnosis.random.to_json(),
+            "random sets on the selection half": plain(found.diagnosis.random),
         },
     )
