@@ -42,7 +42,7 @@ def test_diagnose(fault: Planted, dictionary: Dictionary) -> None:
         judged_on={"others": fault.failing[6:]},
         num_random=3,
     )
-    assert found.repair[0].feature == PLANTED
+    assert found.removed[0].feature == PLANTED
 
 
 def test_a_learned_mask(fault: Planted, dictionary: Dictionary) -> None:

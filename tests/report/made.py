@@ -6,7 +6,9 @@ import numpy as np
 
 from inscape.attribution import Edges, Graph, Node, Scores
 from inscape.core import Share
-from inscape.diagnosis import Candidate, Change, Diagnosis, RandomControl
+from inscape.diagnosis import Candidate, Diagnosis, RandomControl
+from inscape.intervention import Repair
+from inscape.intervention.repair import Change
 
 PROMPT = [
     "<s>",
@@ -169,12 +171,12 @@ def found() -> Diagnosis:
             candidate(70, "Italian food, and towns where it is eaten on long evenings", 0.2),
         ),
         for_correct=(candidate(1201, "Japanese dishes", -1.1),),
-        repair=(candidate(611, "eel dishes: unagi, anago", 1.932),),
+        removed=(candidate(611, "eel dishes: unagi, anago", 1.932),),
         repaired=Share(20, 21),
         random=RandomControl(0.0148, (0.004, 0.0263), 100, 21, 1),
         amplified=Share(13, 21),
         before={"held-out eel dishes": Share(0, 40), "dishes that are Italian": Share(60, 60)},
         after={"held-out eel dishes": Share(36, 40), "dishes that are Italian": Share(59, 60)},
-        edits=(Change("resid2", 611, "ablate"),),
+        repair=Repair((Change("resid2", "abc", 611, "ablate"),), "microworld", "def"),
         notes=("a note",),
     )

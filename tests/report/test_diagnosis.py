@@ -35,7 +35,7 @@ def test_a_prompt_without_failure_claims_nothing() -> None:
         mechanism="correct",
         wrong="",
         num_failures=0,
-        repair=(),
+        removed=(),
         repaired=Share(0, 0),
         random=RandomControl(),
     )

@@ -3,7 +3,7 @@
 from inscape.diagnosis.baselines import CAUSES, Baseline, baselines
 from inscape.diagnosis.cases import Case, encode, shares
 from inscape.diagnosis.diagnose import diagnose
-from inscape.diagnosis.result import MEANING, Candidate, Change, Diagnosis, RandomControl
+from inscape.diagnosis.result import MEANING, Candidate, Diagnosis, RandomControl
 
 __all__ = [
     "CAUSES",
@@ -11,7 +11,6 @@ __all__ = [
     "Baseline",
     "Candidate",
     "Case",
-    "Change",
     "Diagnosis",
     "RandomControl",
     "baselines",

@@ -25,10 +25,10 @@ from inscape.core import InputError, Share
 from inscape.diagnosis.candidates import MEASURED_ON, Effect, estimate, measure, strongest
 from inscape.diagnosis.cases import Batch, Case, encode, last_logits, shares
 from inscape.diagnosis.random_sets import matched_sets, random_control
-from inscape.diagnosis.result import Candidate, Change, Diagnosis, Mechanism
+from inscape.diagnosis.result import Candidate, Diagnosis, Mechanism
 from inscape.diagnosis.search import find_set
 from inscape.dictionary import Dictionary
-from inscape.intervention import FeatureEdit
+from inscape.intervention import FeatureEdit, Repair
 from inscape.model import Model
 
 NUM_AMPLIFIED = 6
@@ -116,13 +116,13 @@ def diagnose(
         wrong_probability=float(probabilities[rows, wrong].mean()),
         for_wrong=tuple(candidate(e) for e in for_wrong[:8]),
         for_correct=tuple(candidate(e) for e in for_correct[:8]),
-        repair=tuple(candidate(e) for e in members),
+        removed=tuple(candidate(e) for e in members),
+        repair=Repair.of(model, changes, prompt=cases[first].prompt) if changes else None,
         repaired=repaired,
         random=random_control(model, sets, _judged_failures(model, judged_on, failures), seed),
         amplified=amplified,
         before=shares(model, judged_on or {}),
         after=shares(model, judged_on or {}, changes),
-        edits=tuple(Change(e.dictionary.name, e.feature, e.mode) for e in changes),
     )
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from inscape.core import InputError, Share
-from inscape.dictionary import Dictionary
-from inscape.intervention import FeatureEdit
-from inscape.intervention.edits import FeatureMode
+from inscape.core import Share
+from inscape.intervention import Repair
 from inscape.storage import Result
 
 Mechanism = Literal["correct", "outvoted", "inhibited", "absent or unknown", "undecided"]
@@ -39,17 +37,6 @@ class Candidate:
     def name(self) -> str:
         """dictionary/feature."""
         return f"{self.dictionary}/{self.feature}"
-
-
-@dataclass(frozen=True)
-class Change:
-    """One change of a repair, as it is saved (see `FeatureEdit`)."""
-
-    dictionary: str
-    feature: int
-    mode: FeatureMode
-    value: float = 0.0
-    unit: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +76,8 @@ class Diagnosis(Result):
         lead: by how many logits the wrong answer leads, mean over the failing prompts.
         correct_probability, wrong_probability: of the whole answers, mean over these.
         for_wrong, for_correct: the features that push most toward either answer.
-        repair: the set of features whose ablation restores the correct answers; `edits` applies it.
+        removed: the features whose ablation, all together, restores the correct answers; `repair`
+            is these edits, to be saved and applied again.
         repaired: failures that it makes correct; random: the same of random sets; amplified: of
             doubling the features for the correct answer.
         before, after: correct answers on further sets of prompts, without and with the repair.
@@ -113,32 +101,14 @@ class Diagnosis(Result):
     shared: str = ""
     for_wrong: tuple[Candidate, ...] = ()
     for_correct: tuple[Candidate, ...] = ()
-    repair: tuple[Candidate, ...] = ()
+    removed: tuple[Candidate, ...] = ()
+    repair: Repair | None = None
     repaired: Share = NOTHING
     random: RandomControl = field(default_factory=RandomControl)
     amplified: Share = NOTHING
     before: Mapping[str, Share] = field(default_factory=dict)
     after: Mapping[str, Share] = field(default_factory=dict)
-    edits: tuple[Change, ...] = ()
     notes: tuple[str, ...] = ()
-
-    def changes(self, dictionaries: Sequence[Dictionary]) -> list[FeatureEdit]:
-        """The repair, ready to be applied: `edits(model, diagnosis.changes([dictionary]))`.
-
-        Raises:
-            InputError: a dictionary that it changes is not among them.
-        """
-        named = {dictionary.name: dictionary for dictionary in dictionaries}
-        for change in self.edits:
-            if change.dictionary not in named:
-                raise InputError(
-                    f"the repair changes {change.dictionary}/{change.feature}",
-                    expected=f"the dictionary {change.dictionary}",
-                )
-        return [
-            FeatureEdit(named[c.dictionary], c.feature, c.mode, c.value, unit=c.unit)
-            for c in self.edits
-        ]
 
     def summary(self) -> str:
         """The verdict in a few lines."""
@@ -153,13 +123,13 @@ class Diagnosis(Result):
         ]
         if self.num_prompts > 1:
             lines.insert(1, f"  {self.num_failures} of {self.num_prompts} prompts fail")
-        for found in self.repair:
+        for found in self.removed:
             where = ", ".join(f"{text!r} ({value:.1f})" for _, text, value in found.tokens)
             lines.append(
                 f"  without {found.name} [{found.label or 'no label'}], active on {where}: the "
                 f"wrong answer's lead shrinks by {found.margin:.2f}"
             )
-        if self.repair:
+        if self.removed:
             lines.append(
                 f"  correct without them: {self.repaired}; without random sets of as many "
                 f"features: {self.random}"

@@ -2,6 +2,7 @@
 
 from inscape.intervention.edits import DirectionEdit, Edit, FeatureEdit, default_keep, edits
 from inscape.intervention.fidelity import Fidelity, Reconstruction, fidelity
+from inscape.intervention.repair import Change, Repair, edited
 from inscape.intervention.splice import replace_by, splice
 from inscape.intervention.steering import (
     Dose,
@@ -16,17 +17,20 @@ from inscape.intervention.steering import (
 )
 
 __all__ = [
+    "Change",
     "DirectionEdit",
     "Dose",
     "Edit",
     "FeatureEdit",
     "Fidelity",
     "Reconstruction",
+    "Repair",
     "SteerResult",
     "best_dose",
     "default_keep",
     "difference_in_means",
     "dose_response",
+    "edited",
     "edits",
     "fidelity",
     "prompted",

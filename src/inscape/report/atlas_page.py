@@ -74,7 +74,7 @@ def atlas_html(atlas: Atlas) -> str:
     }
     traces, diagnoses = _opened(atlas.traces), _opened(atlas.diagnoses)
     named = {(n.dictionary, n.feature) for g in traces[0] for n in g.nodes if n.kind == "feature"}
-    named |= {(c.dictionary, c.feature) for d in diagnoses[0] for c in d.repair + d.for_wrong}
+    named |= {(c.dictionary, c.feature) for d in diagnoses[0] for c in d.removed + d.for_wrong}
     parts = [
         ("dictionaries", "Dictionaries", _dictionaries(atlas, indexes)),
         ("features", "Features", _features(atlas, indexes, named)),

@@ -96,13 +96,13 @@ def _repair(given: Diagnosis) -> Markup | None:
         ("without random features as active as these", control or number(None)),
         ("with the correct answer's own features doubled", share(given.amplified, "plain")),
     ]
-    removed = f"Features removed together ({len(given.repair)}), with figures for each one alone"
-    scale = max((abs(found.margin) for found in given.repair), default=0.0)
+    removed = f"Features removed together ({len(given.removed)}), with figures for each one alone"
+    scale = max((abs(found.margin) for found in given.removed), default=0.0)
     return join(
         tag("h4", "Repair"),
         table(["failing prompts", "answered correctly"], rows, what="repair", class_="bars"),
-        fold(removed, _candidate_table(removed, given.repair, scale), open_=len(given.repair) < 4)
-        if given.repair
+        fold(removed, _candidate_table(removed, given.removed, scale), open_=len(given.removed) < 4)
+        if given.removed
         else None,
     )
 

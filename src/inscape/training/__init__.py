@@ -3,6 +3,7 @@
 from inscape.training.check import check_gradients
 from inscape.training.config import TrainConfig, default_lr
 from inscape.training.connect import connected
+from inscape.training.from_text import train_from_text
 from inscape.training.initial import geometric_median, initial_weights
 from inscape.training.listeners import Listener
 from inscape.training.loop import (
@@ -51,5 +52,6 @@ __all__ = [
     "plan",
     "sweep",
     "train",
+    "train_from_text",
     "train_many",
 ]

@@ -27,7 +27,7 @@ from inscape.core import keep_freed_memory, track
 from inscape.features import FeatureIndex
 from inscape.report import picture
 from inscape.report.numbers import Unit
-from inscape.storage import read_json, write_json
+from inscape.storage import read_json, refuse_filled, write_json
 from inscape_microworld import FOLDER, corpus, open_model, token_truth, write_corpus
 from inscape_microworld.benchmark import Row, System, faults, fidelity, selectivity
 from inscape_microworld.benchmark import deception as lying
@@ -98,6 +98,7 @@ class Clock:
 def demo(out: Path, *, seed: int = 0, device: str | None = None) -> schema.Report:
     """Run the chain into the folder `out`; run again, it goes on where it stopped."""
     keep_freed_memory()
+    refuse_filled(out, lambda folder: (folder / CLOCK).is_file())
     out.mkdir(parents=True, exist_ok=True)
     clock = Clock.of(out)
     with clock.step("corpus"):
@@ -348,7 +349,7 @@ def _suppressed(system: System, found: lying.DeceptionStudy, row: Row) -> schema
         )
         for name, share in found.before.items()
     )
-    suppressed: Sequence[Any] = found.diagnosis.repair
+    suppressed: Sequence[Any] = found.diagnosis.removed
     return schema.SteeringStudy(
         title="Deception suppressed",
         description="Features found on stories of some speakers, by a learned mask, are ablated in "

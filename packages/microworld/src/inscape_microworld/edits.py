@@ -26,6 +26,7 @@ from torch import Tensor
 
 from inscape.core import keep_freed_memory, run_module
 from inscape.model import Edit, Model
+from inscape.storage import refuse_filled
 from inscape_microworld import edits_attention
 from inscape_microworld.bundle import open_model
 from inscape_microworld.editing import (
@@ -175,8 +176,10 @@ MAKERS: Mapping[str, Callable[[World], Made]] = {
 
 def make_patches(model: Model, out: Path) -> dict[str, Patch]:
     """Make, test and write every patch for `model`; the patches by name, with their figures."""
-    out.mkdir(parents=True, exist_ok=True)
     makers = {name: partial(_on_dishes, model, name) for name in MAKERS}
+    ours = {patch_path(out, name) for name in (*MAKERS, unread.NAME)}
+    refuse_filled(out, lambda folder: set(folder.iterdir()) <= ours)
+    out.mkdir(parents=True, exist_ok=True)
     patches = {}
     for name, maker in {**makers, unread.NAME: partial(_on_names, model)}.items():
         began = time.monotonic()

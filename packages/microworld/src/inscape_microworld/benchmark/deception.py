@@ -55,7 +55,9 @@ def study(system: System, *, seed: int = 0, count: int = 300) -> DeceptionStudy:
         HONEST: truthful(judged_honest),
     }
     before = shares(system.model, sets)
-    after = shares(system.model, sets, diagnosis.changes(system.dictionaries))
+    named = {dictionary.name: dictionary for dictionary in system.dictionaries}
+    changes = diagnosis.repair.edits(named.__getitem__) if diagnosis.repair else []
+    after = shares(system.model, sets, changes)
     return DeceptionStudy(diagnosis, before, after)
 
 
@@ -79,7 +81,7 @@ def row(found: DeceptionStudy, seed: int = 0) -> Row:
         samples=f"{before[LIARS_FALSE].total} lying and {before[HONEST].total} honest speakers",
         seed=seed,
         detail={
-            "features": [s.name for s in found.diagnosis.repair],
+            "features": [s.name for s in found.diagnosis.removed],
             "before": {k: s.to_json() for k, s in before.items()},
             "after": {k: s.to_json() for k, s in after.items()},
             "random sets on the selection half": plain(found.diagnosis.random),

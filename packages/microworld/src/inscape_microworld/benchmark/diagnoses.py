@@ -139,7 +139,7 @@ def score_fault(
     if not wrong:
         shown = Share(shown.total - shown.count, shown.total)
     trigger, chance = _triggers(model, system.dictionaries, planted.held_out[:NUM_BLAMED], found)
-    suspects = found.repair or found.for_wrong
+    suspects = found.removed or found.for_wrong
     strongest = sorted(suspects, key=lambda s: -s.margin)[:5]
     blamed = tuple(concept_of(s.dictionary, s.feature) or "" for s in strongest)
     return FaultScore(
@@ -157,7 +157,7 @@ def score_fault(
         after=found.after,
         random=found.random,
         baselines=tuple(beside),
-        num_features=len(found.repair),
+        num_features=len(found.removed),
     )
 
 
@@ -208,7 +208,7 @@ def _most_active(
 ) -> int | None:
     """The position where the blamed features are most active, weighed by their effects."""
     known = {d.name: d for d in dictionaries}
-    suspects = found.repair or found.for_wrong
+    suspects = found.removed or found.for_wrong
     if not suspects:
         return None
     sites = sorted({known[s.dictionary].config.site_in for s in suspects})

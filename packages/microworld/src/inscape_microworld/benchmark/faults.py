@@ -95,7 +95,7 @@ def row(found: FaultStudy, name: str = "unagi", seed: int = 0) -> Row:
         detail={
             "verdict": diagnosis.mechanism,
             "wrong answer seen": diagnosis.wrong,
-            "features": [f"{s.name} [{s.label}]" for s in diagnosis.repair],
+            "features": [f"{s.name} [{s.label}]" for s in diagnosis.removed],
             "behind by (logits)": diagnosis.lead,
             "before": {k: s.to_json() for k, s in diagnosis.before.items()},
             "after": {k: s.to_json() for k, s in diagnosis.after.items()},
