@@ -24,9 +24,9 @@ from torch import Tensor
 from inscape.activations.aside import InTurn, pinned, sent
 from inscape.activations.corpus import Pool
 from inscape.activations.shards import BOS, SINK
-from inscape.activations.statistics import find_sinks, row_norms
+from inscape.activations.statistics import row_norms
 from inscape.core import DataError
-from inscape.model import Model
+from inscape.model import Model, find_sinks
 
 
 class Sharing(Protocol):

@@ -4,6 +4,7 @@ from inscape.model.adapters import Adapter, adapter_for, known_families
 from inscape.model.forward import Edit
 from inscape.model.images import Inputs
 from inscape.model.model import Model, Run
+from inscape.model.prompt import Prompt, Source, find_sinks
 from inscape.model.sites import KINDS, Site
 from inscape.model.structure import Block, Structure
 
@@ -14,9 +15,12 @@ __all__ = [
     "Edit",
     "Inputs",
     "Model",
+    "Prompt",
     "Run",
     "Site",
+    "Source",
     "Structure",
     "adapter_for",
+    "find_sinks",
     "known_families",
 ]

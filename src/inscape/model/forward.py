@@ -13,9 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from inscape.core import InputError
@@ -24,6 +26,21 @@ from inscape.model.structure import Block, Structure
 
 Edit = Callable[[Tensor], Tensor]
 Side = Literal["input", "output"]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What edits may know of the pass that they are in (`Model.current`).
+
+    tokens [batch, pos]: the whole text, also what earlier passes left in a cache; counted
+    [batch, pos]: positions that edits touch by default; start: the first position of this pass;
+    length: positions that the text may come to have.
+    """
+
+    tokens: Int[Tensor, "batch pos"]
+    counted: Bool[Tensor, "batch pos"]
+    start: int
+    length: int
 
 
 class _Enough(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,15 +17,16 @@ if TYPE_CHECKING:
 
 def generate(
     model: Model,
-    tokens: Tensor,
-    pixels: Tensor | None,
+    given: Inputs,
     max_new_tokens: int,
     *,
     edits: Mapping[Any, Any] | None,
     temperature: float,
     seed: int,
 ) -> Tensor:
-    """See `Model.generate`; `tokens` and `pixels` are already checked."""
+    """See `Model.generate`; the inputs are already checked."""
+    given = replace(given, length=given.tokens.shape[1] + max_new_tokens)
+    tokens = given.tokens
     random = torch.Generator().manual_seed(seed)
     ends = _end_ids(model)
     ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
@@ -32,10 +34,10 @@ def generate(
     cache: Any = None
     for _ in range(max_new_tokens):
         if edits:
-            logits = model.run(_inputs(model, tokens, pixels), edits=edits, logits="last").logits
+            logits = model.run(replace(given, tokens=tokens), edits=edits, logits="last").logits
             assert logits is not None
         else:
-            logits, cache = _cached_step(model, tokens, pixels, cache)
+            logits, cache = _cached_step(model, tokens, given.pixel_values, cache)
         new = _choose(logits[:, -1], temperature, random).to(tokens.device)
         new = torch.where(ended, last_end, new)
         tokens = torch.cat([tokens, new[:, None]], dim=1)
@@ -45,12 +47,6 @@ def generate(
             if bool(ended.all()):
                 break
     return tokens
-
-
-def _inputs(model: Model, tokens: Tensor, pixels: Tensor | None) -> Tensor | Inputs:
-    if pixels is None or model.image_id is None:
-        return tokens
-    return Inputs(tokens, pixels, model.image_id)
 
 
 def _cached_step(
