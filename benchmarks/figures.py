@@ -27,8 +27,8 @@ from benchmarks import (
     dictionaries,
     harvesting,
     microworld,
-    plan,
     quality,
+    realmodel,
     retraining,
     table,
     training,
@@ -44,9 +44,9 @@ FIGURES: Mapping[str, Measurement] = {
     **retraining.FIGURES,
     **training.FIGURES,
     **card.FIGURES,
-    **plan.FIGURES,
     **quality.FIGURES,
     **harvesting.FIGURES,
+    **realmodel.FIGURES,
 }
 SEEDS = (1, 2, 3)
 

@@ -30,7 +30,7 @@ def system(folder: Path) -> System:
     return System(
         atlas.model,
         atlas.dictionary(residual),
-        atlas.index(residual),
+        atlas.features(residual),
         atlas.transcoders(),
         atlas.feature_label,
     )

@@ -21,7 +21,7 @@ CONTEXT = 21
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return Model.wrap(tiny("llama"), name="tiny")
+    return Model.wrap(tiny("llama"), name="tiny", bos="always")
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,12 @@ def online(model: Model, corpus: list[list[int]], block_tokens: int = 150) -> On
 
 
 def same_rows(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether the rows are the same in some order."""
-    return np.array_equal(one[np.lexsort(one.T)], other[np.lexsort(other.T)])
+    """Whether the rows are the same in some order, to the rounding of bf16: passes of another shape
+    may round otherwise."""
+    found, wanted = torch.from_numpy(one), torch.from_numpy(other)
+    near = 0.02 * wanted.norm(dim=1).mean()
+    counts = [(torch.cdist(wanted, rows) < near).sum(1) for rows in (found, wanted)]
+    return len(found) == len(wanted) and torch.equal(*counts)
 
 
 @pytest.mark.parametrize("block_tokens", [60, 150, 5000])
@@ -74,8 +78,9 @@ def test_sites_of_a_batch_are_of_the_same_tokens(
     batch = next(online(model, corpus).batches(SITES, 32, seed=3))
     inputs, outputs = (store.read(site) for site in SITES)
     for x, y in zip(batch[SITES[0]].numpy(), batch[SITES[1]].numpy(), strict=True):
-        row = int(np.flatnonzero((inputs == x).all(1))[0])
-        assert np.array_equal(outputs[row], y)
+        row = int(np.abs(inputs - x).sum(1).argmin())
+        np.testing.assert_allclose(inputs[row], x, atol=0.02, rtol=0.02)
+        np.testing.assert_allclose(outputs[row], y, atol=0.02, rtol=0.02)
 
 
 @pytest.mark.parametrize("block_tokens", [60, 150, 5000])

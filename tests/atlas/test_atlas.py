@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from tests.families import tiny
 
 from inscape.atlas import Atlas, BuildConfig, build, default_sites, settings_of
-from inscape.core import InputError, ModelError, StorageError
+from inscape.core import InputError, InscapeError, ModelError, SiteError, StorageError
+from inscape.dictionary import Dictionary, DictionaryConfig
 from inscape.model import Model
 from inscape.storage import lock
 
@@ -18,11 +20,11 @@ SMALL = BuildConfig(expansion=2, k=4, transcoder_k=4, context=25, train_tokens=2
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return Model.wrap(tiny("llama"), name="tiny")
+    return Model.wrap(tiny("llama"), name="tiny", bos="always")
 
 
 def make(folder: Path, model: Model) -> Atlas:
-    return Atlas.create(folder, model, "nowhere", residual="resid1", settings=SMALL.model_dump())
+    return Atlas.create(folder, model, source="nowhere", settings=SMALL.model_dump())
 
 
 def test_an_atlas_knows_its_model(tmp_path: Path, model: Model) -> None:
@@ -30,9 +32,9 @@ def test_an_atlas_knows_its_model(tmp_path: Path, model: Model) -> None:
     found = Atlas.open(tmp_path / "a", model=model)
     assert found.record == made.record
     assert found.model is model
-    assert (found.residual, found.dictionary_names) == ("resid1", [])
+    assert found.dictionary_names == []
     assert settings_of(found) == SMALL
-    other = Model.wrap(tiny("llama", seed=1), name="other")
+    other = Model.wrap(tiny("llama", seed=1), name="other", bos="always")
     with pytest.raises(ModelError, match="other is not the one that .* was made from"):
         Atlas.open(tmp_path / "a", model=other)
     with pytest.raises(ModelError, match="nowhere"):
@@ -41,9 +43,9 @@ def test_an_atlas_knows_its_model(tmp_path: Path, model: Model) -> None:
 
 def test_an_atlas_is_made_in_a_free_place_only(tmp_path: Path, model: Model) -> None:
     (tmp_path / "note.txt").write_text("mine")
-    with pytest.raises(InputError, match="is there already and is no atlas"):
+    with pytest.raises(InputError, match="is there already and is not empty"):
         make(tmp_path, model)
-    with pytest.raises(InputError, match="is there already and is no atlas"):
+    with pytest.raises(InputError, match="is there already and is not empty"):
         make(tmp_path / "note.txt", model)
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
     (tmp_path / "empty").mkdir()
@@ -54,7 +56,7 @@ def test_a_damaged_record_is_told(tmp_path: Path, model: Model) -> None:
     make(tmp_path / "a", model)
     record = tmp_path / "a" / "atlas.json"
     content = json.loads(record.read_text())
-    del content["residual"]
+    del content["settings"]
     record.write_text(json.dumps(content))
     with pytest.raises(StorageError, match="does not describe an atlas"):
         Atlas.open(tmp_path / "a")
@@ -65,22 +67,22 @@ def test_a_damaged_record_is_told(tmp_path: Path, model: Model) -> None:
 
 def test_what_is_not_there_yet_is_named(tmp_path: Path, model: Model) -> None:
     made = make(tmp_path / "a", model)
-    with pytest.raises(InputError, match=r"no dictionary 'mlp0'.*none yet.*train it first"):
-        made.dictionary("mlp0")
-    with pytest.raises(StorageError, match="feature-index"):
-        made.index("resid1")
-    assert made.labels("resid1") is None
-    assert made.feature_label("resid1", 3) is None
+    with pytest.raises(InputError, match=r"no dictionary 'mlp.0'.*none yet.*train or import"):
+        made.dictionary("mlp.0")
+    with pytest.raises(InputError, match="has no dictionary"):
+        made.features("resid_post.1")
+    assert made.labels("resid_post.1") is None
+    assert made.feature_label("resid_post.1", 3) is None
     assert made.transcoders() == {}
 
 
 def test_results_of_one_title_and_key_share_a_file(tmp_path: Path, model: Model) -> None:
     made = make(tmp_path / "a", model)
-    first = made.save_result("traces", "Où est-ce?", {"x": float("nan")})
+    first = made.save("traces", "Où est-ce?", {"x": float("nan")})
     assert json.loads(first.read_text()) == {"x": None}
-    assert made.save_result("traces", "Où est-ce?", {"x": 2}) == first
-    assert made.save_result("traces", "Où est-ce?", {"x": 3}, key="other") != first
-    assert made.save_result("traces", "Où est ce", {"x": 3}) != first
+    assert made.save("traces", "Où est-ce?", {"x": 2}) == first
+    assert made.save("traces", "Où est-ce?", {"x": 3}, key="other") != first
+    assert made.save("traces", "Où est ce", {"x": 3}) != first
     assert len(list((tmp_path / "a" / "traces").iterdir())) == 3
 
 
@@ -99,3 +101,97 @@ def test_a_second_writer_is_refused(tmp_path: Path, model: Model) -> None:
 def test_settings_are_checked(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         BuildConfig(**wrong)  # type: ignore[arg-type]
+
+
+def dictionary(site: str, seed: int = 0, d_dict: int = 8) -> Dictionary:
+    torch.manual_seed(seed)
+    site_in, _, site_out = site.partition(">")
+    config = DictionaryConfig(
+        d_in=32,
+        d_out=32,
+        d_dict=d_dict,
+        k=2,
+        site_in=site_in,
+        site_out=site_out or site_in,
+        subtract_b_dec=not site_out,
+    )
+    weights = {key: torch.randn(shape) for key, shape in config.shapes().items()}
+    return Dictionary(config, weights, name="imported")
+
+
+def test_dictionaries_are_added_under_the_name_of_their_site(tmp_path: Path, model: Model) -> None:
+    made = Atlas.create(tmp_path / "a", model, source="nowhere")
+    made.add(dictionary("resid_post.1"), dictionary("mlp_in.2>mlp_out.2"))
+    made.add(dictionary("resid_post.1", seed=1), name="other")
+    assert made.dictionary_names == ["resid_post.1", "mlp.2", "other"]
+    assert made.residual == "resid_post.1"
+    assert list(made.transcoders()) == [2]
+    with pytest.raises(InputError, match=r"a dictionary 'mlp\.2' already"):
+        made.add(dictionary("mlp_in.2>mlp_out.2"))
+    with pytest.raises(SiteError, match="beyond the last layer"):
+        made.add(dictionary("resid_post.7"))
+    for name in ("../x", "a/b", "<script>", ""):
+        with pytest.raises(InputError, match="letters, digits"):
+            made.add(dictionary("resid_post.0"), name=name)
+    with pytest.raises(InputError, match="for 2 dictionaries"):
+        made.add(dictionary("resid_post.0"), dictionary("embed"), name="two")
+    wide = Dictionary(
+        DictionaryConfig(
+            d_in=16, d_out=16, d_dict=4, k=2, site_in="embed", site_out="embed", subtract_b_dec=True
+        ),
+        {"W_enc": torch.ones(4, 16), "b_enc": torch.ones(4), "W_dec": torch.ones(4, 16)}
+        | {"b_dec": torch.ones(16)},
+    )
+    with pytest.raises(InputError, match="16 wide at embed; expected 32"):
+        made.add(wide)
+
+
+def test_a_feature_is_found_by_dictionary_or_site(tmp_path: Path, model: Model) -> None:
+    made = Atlas.create(tmp_path / "a", model, source="nowhere").add(dictionary("resid_post.1"))
+    made.add(dictionary("mlp_in.2>mlp_out.2"))
+    assert made.feature("resid_post.1/7").id == "resid_post.1/7"
+    assert made.feature("mlp_out.2/3").id == "mlp.2/3"
+    assert made.feature("resid_post.1/7").label is None
+    with pytest.raises(InputError, match="is not indexed, so its largest activation is unknown"):
+        made.feature("resid_post.1/7").clamp(2)
+    assert made.feature("resid_post.1/7").ablate().mode == "ablate"
+    for wrong in ("resid_post.1/8", "resid_post.1/x", "resid_post.1/" + "9" * 5000, "7", "no/1"):
+        with pytest.raises(InputError):
+            made.feature(wrong)
+    made.add(dictionary("resid_post.1", seed=1), name="again")
+    assert made.feature("again/0").id == "again/0"
+    made.add(dictionary("resid_post.0", seed=1), name="one").add(
+        dictionary("resid_post.0"), name="two"
+    )
+    with pytest.raises(InputError, match="several dictionaries at resid_post.0; expected one of"):
+        made.feature("resid_post.0/1")
+
+
+def test_settings_bind_only_once_something_is_made(tmp_path: Path, model: Model) -> None:
+    make(tmp_path / "a", model)
+    text = tmp_path / "text.txt"
+    text.write_text("")
+    other = SMALL.model_copy(update={"max_tokens": 300})
+    with pytest.raises(InscapeError, match=r"text\.txt|document"):
+        build(model, text, tmp_path / "a", other)
+    assert settings_of(Atlas.open(tmp_path / "a")) == other
+
+
+def test_an_atlas_of_the_former_layout_says_how_to_go_on(tmp_path: Path, model: Model) -> None:
+    make(tmp_path / "a", model)
+    record = tmp_path / "a" / "atlas.json"
+    record.write_text(record.read_text().replace('"version": 2', '"version": 1'))
+    with pytest.raises(StorageError, match="layout of an earlier inscape.*inscape build"):
+        Atlas.open(tmp_path / "a")
+
+
+def test_saved_results_are_listed_opened_and_deleted(tmp_path: Path, model: Model) -> None:
+    made = make(tmp_path / "a", model)
+    graph = made.trace([5, 6, 7], save=False)
+    made.save("traces", "a prompt", graph.to_json())
+    assert len(made.traces) == 1
+    assert made.traces[-1].prompt_tokens == graph.prompt_tokens
+    with pytest.raises(InputError, match="has no 'x'; expected one of a-prompt"):
+        made.traces.open("x")
+    made.traces.delete(made.traces.names[0])
+    assert made.traces.names == []

@@ -116,15 +116,17 @@ def test_a_setting_that_makes_no_sense(
 
 def test_features_and_modes_that_are_unknown(refused: Run, atlas: Path) -> None:
     steer = ("steer", atlas, "the cat", "--feature")
-    assert "expected dictionary/index" in refused(*steer, "resid1-3")
-    assert "expected an index below 64" in refused(*steer, "resid1/64")
-    assert "expected one of resid1, mlp0" in refused(*steer, "resid9/1")
-    assert "expected add, clamp, scale or ablate" in refused(*steer, "resid1/1", "--mode", "boost")
+    assert "expected dictionary/index" in refused(*steer, "resid_post.1-3")
+    assert "expected an index below 64" in refused(*steer, "resid_post.1/64")
+    assert "expected one of resid_post.1, mlp.0" in refused(*steer, "resid_post.9/1")
+    assert "expected add, clamp, scale or ablate" in refused(
+        *steer, "resid_post.1/1", "--mode", "boost"
+    )
 
 
 @pytest.mark.parametrize("strength", ["nan", "inf"])
 def test_a_strength_that_is_no_number(strength: str, refused: Run, atlas: Path) -> None:
-    line = refused("steer", atlas, "the cat", "--feature", "resid1/1", "--strength", strength)
+    line = refused("steer", atlas, "the cat", "--feature", "resid_post.1/1", "--strength", strength)
     assert f"strength {strength} is not finite" in line
 
 
@@ -149,10 +151,10 @@ def test_options_that_the_source_does_not_take(
     refused: Run, atlas: Path, text: Path, tmp_path: Path
 ) -> None:
     assert "--tokens does not apply to" in refused("train", atlas, "--tokens", 5000)
-    assert "expected an index to use it with" in refused("label", atlas, "--seed", 0)
-    assert "expected a store to use it with" in refused("index", atlas, "--out", tmp_path)
     store = atlas / "activations" / "corpus"
-    assert "expected an atlas to use it with" in refused("train", store, "--dictionary", "resid1")
+    assert "expected an atlas to use it with" in refused(
+        "train", store, "--dictionary", "resid_post.1"
+    )
 
 
 def test_variants_and_formats_that_are_not_known(
@@ -169,16 +171,21 @@ def test_variants_and_formats_that_are_not_known(
     assert "go together" in refused(*train, "--held-out", text)
     assert "--memory does not apply" in refused(*train, "--memory", 2)
     assert "no atlas and no store" in refused("train", text, *train[2:])
-    other = repository / "src/inscape/microworld/weights"
+    other = repository / "packages/microworld/src/inscape_microworld/weights"
     assert "was not made with" in refused(*train, "--held-out", text, "--model", other)
     assert "unknown format 'mine'" in refused(
-        "export", atlas / "dictionaries" / "resid1", "--format", "mine", "--out", tmp_path / "x"
+        "export",
+        atlas / "dictionaries" / "resid_post.1",
+        "--format",
+        "mine",
+        "--out",
+        tmp_path / "x",
     )
     assert "no known format" in refused("import", text.parent, "--out", tmp_path / "x")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("kept")
     for verb in ("export", "import"):  # a folder is written as a whole: what is there would go
-        source = atlas / "dictionaries" / "resid1"
+        source = atlas / "dictionaries" / "resid_post.1"
         assert "is there already" in refused(verb, source, "--out", tmp_path / "mine")
     assert (tmp_path / "mine" / "notes.txt").read_text() == "kept"
     assert not list(tmp_path.glob("[dx]"))
@@ -196,7 +203,7 @@ def test_prompts_of_a_diagnosis_that_cannot_be_read(
 
 @pytest.mark.parametrize("verb", ["trace", "diagnose", "steer"])
 def test_a_prompt_longer_than_the_context(verb: str, refused: Run, atlas: Path) -> None:
-    more = {"diagnose": ["--right", " a"], "steer": ["--feature", "resid1/1"]}.get(verb, [])
+    more = {"diagnose": ["--right", " a"], "steer": ["--feature", "resid_post.1/1"]}.get(verb, [])
     line = refused(verb, atlas, "the cat sat on the old boat " * 30, *more)
     assert "64" in line
 
@@ -231,7 +238,7 @@ def test_a_folder_that_is_no_atlas(verb: str, refused: Run, tmp_path: Path) -> N
 
 def test_an_atlas_of_a_newer_version(refused: Run, atlas: Path, tmp_path: Path) -> None:
     record = (atlas / "atlas.json").read_text()
-    (tmp_path / "atlas.json").write_text(record.replace('"version": 1', '"version": 9'))
+    (tmp_path / "atlas.json").write_text(record.replace('"version": 2', '"version": 9'))
     assert "found version 9 of atlas" in refused("trace", tmp_path, "a prompt")
 
 
@@ -244,12 +251,14 @@ def test_other_settings_for_an_atlas_that_is_there(
     line = refused("build", tiny_model, "--text", text, "--out", atlas, *SMALL, "--layer", 1)
     assert "layer = the default, not 1" in line
     line = refused("build", tiny_model, "--text", text, "--out", text.parent, *SMALL)
-    assert "is no atlas" in line
+    assert "is not empty" in line
     assert tree(atlas) == before
 
 
 def test_an_unknown_dictionary_names_those_that_are_there(refused: Run, atlas: Path) -> None:
-    assert "one of resid1, mlp0, mlp1, mlp2" in refused("index", atlas, "--dictionary", "mlp7")
+    assert "one of resid_post.1, mlp.0, mlp.1, mlp.2" in refused(
+        "index", atlas, "--dictionary", "mlp.7"
+    )
 
 
 def test_a_half_written_shard_is_named_and_made_again(
@@ -347,7 +356,7 @@ def test_a_refused_write_in_any_library_loses_nothing(
 ) -> None:
     copy = tmp_path / "atlas"
     shutil.copytree(atlas, copy)
-    shutil.rmtree(copy / removed / "resid1")
+    shutil.rmtree(copy / removed / "resid_post.1")
     before = tree(copy)
     with small_files(limit):
         line = refused(command, copy)
@@ -358,3 +367,14 @@ def test_a_refused_write_in_any_library_loses_nothing(
     found, wanted = tree(copy), tree(atlas)
     results = [name for name in wanted if name.endswith((".safetensors", ".parquet", ".npy"))]
     assert {name: found[name] for name in results} == {name: wanted[name] for name in results}
+
+
+def test_a_moved_model_is_named_with_its_way_out(
+    refused: Run, atlas: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "atlas"
+    shutil.copytree(atlas, copy)
+    record = (copy / "atlas.json").read_text()
+    (copy / "atlas.json").write_text(record.replace(str(tiny_model), "/nowhere/tiny"))
+    assert "say where it is now with --model" in refused("trace", copy, "the cat")
+    assert shell.main(["trace", str(copy), "the cat", "--model", str(tiny_model)]) == 0

@@ -15,7 +15,14 @@ from tests.cli.conftest import SMALL
 from inscape.cli import main as shell
 from inscape.core import progress
 
-STEPS = ["harvest", "train resid1", "train mlp0", "index resid1", "labels", "scoring labels"]
+STEPS = [
+    "harvest",
+    "train resid_post.1",
+    "train mlp.0",
+    "index resid_post.1",
+    "labels",
+    "scoring labels",
+]
 
 
 def results(atlas: Path) -> dict[str, bytes]:
@@ -85,9 +92,9 @@ def stopped_at(build: list[str], sign: str, number: signal.Signals) -> tuple[int
 
 
 def test_signals_to_a_real_process(build: list[str], atlas: Path, tmp_path: Path) -> None:
-    code, _ = stopped_at(build, "dictionaries/mlp0.partial/.lock", signal.SIGKILL)
+    code, _ = stopped_at(build, "dictionaries/mlp.0.partial/.lock", signal.SIGKILL)
     assert code == -signal.SIGKILL
-    code, lines = stopped_at(build, "features/.resid1.writing-*", signal.SIGTERM)
+    code, lines = stopped_at(build, "features/.resid_post.1.writing-*", signal.SIGTERM)
     assert code == 2
     assert len(lines) == 1, lines
     assert "stopped" in lines[0]

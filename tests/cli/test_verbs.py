@@ -34,7 +34,7 @@ def test_build_says_what_was_made_and_does_nothing_twice(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in atlas.rglob("*.safetensors")}
     found = json.loads(said("build", tiny_model, "--text", text, "--out", atlas, *SMALL, "--json"))
-    assert list(found["dictionaries"]) == ["resid1", "mlp0", "mlp1", "mlp2"]
+    assert list(found["dictionaries"]) == ["resid_post.1", "mlp.0", "mlp.1", "mlp.2"]
     assert found["model"] == "tiny"
     assert [f["features"] for f in found["dictionaries"].values()] == [64, 32, 32, 32]
     assert {path: path.stat().st_mtime_ns for path in atlas.rglob("*.safetensors")} == before
@@ -52,10 +52,10 @@ def test_transcoders_of_another_size(
 def test_what_is_said_of_several_dictionaries_is_set_apart(said: Any, atlas: Path) -> None:
     parts = said("label", atlas).split("\n\n")
     assert [part.split()[1].rpartition("/")[2] for part in parts] == [
-        "resid1",
-        "mlp0",
-        "mlp1",
-        "mlp2",
+        "resid_post.1",
+        "mlp.0",
+        "mlp.1",
+        "mlp.2",
     ]
     assert "{" not in parts[0]
 
@@ -63,7 +63,7 @@ def test_what_is_said_of_several_dictionaries_is_set_apart(said: Any, atlas: Pat
 def test_the_steps_one_by_one_give_what_build_gives(
     said: Any, atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
 ) -> None:
-    store, dictionary, index = tmp_path / "store", tmp_path / "words", tmp_path / "index"
+    store, dictionary = tmp_path / "store", tmp_path / "words"
     found = json.loads(
         said(
             *("harvest", tiny_model, "--text", text, "--out", store, "--context", 32),
@@ -80,16 +80,7 @@ def test_the_steps_one_by_one_give_what_build_gives(
         )
     )
     assert (found[0]["features"], found[0]["k"]) == (64, 4)
-    found = json.loads(
-        said(
-            *("index", store, "--model", tiny_model, "--dictionary-folder", dictionary),
-            *("--out", index, "--json"),
-        )
-    )
-    assert found[0]["fired"] > 0
-    found = json.loads(said("label", index, "--out", tmp_path / "labels", "--json"))
-    assert found[0]["num_labelled"] > 0
-    assert "resid1" in said("train", atlas, "--dictionary", "resid1")
+    assert "resid_post.1" in said("train", atlas, "--dictionary", "resid_post.1")
 
 
 def test_harvest_reads_the_middle_and_every_mlp_by_default(
@@ -114,7 +105,7 @@ def test_trace_prints_the_viewer_format(said: Any, atlas: Path, tmp_path: Path) 
 
 
 def test_steer_shows_the_plain_text_beside_the_steered(said: Any, atlas: Path) -> None:
-    command = ("steer", atlas, "the cat", "--feature", "resid1/3", "--max-new-tokens", 8)
+    command = ("steer", atlas, "the cat", "--feature", "resid_post.1/3", "--max-new-tokens", 8)
     shown = said(*command, "--strength", 9)
     assert "plain " in shown
     assert "steered " in shown
@@ -143,14 +134,16 @@ def test_diagnose_explains_a_wrong_answer(said: Any, atlas: Path, tmp_path: Path
 
 def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: Path) -> None:
     command = ("validate", atlas, "--max-tokens", 600)
-    (own,) = json.loads(said(*command, "--dictionary", "resid1", "--json"))
-    (other,) = json.loads(said(*command, "--dictionary", "resid1", "--text", text, "--json"))
+    (own,) = json.loads(said(*command, "--dictionary", "resid_post.1", "--json"))
+    (other,) = json.loads(said(*command, "--dictionary", "resid_post.1", "--text", text, "--json"))
     assert "seen in training" in own["text"]
     assert other["text"] == str(text)
     for figures in (own, other):
         assert 0 < figures["fidelity"]["l0"] <= 4
-        assert 600 <= figures["fidelity"]["num_tokens"] + figures["fidelity"]["num_rows"] <= 700
+        assert 500 <= figures["fidelity"]["num_tokens"] <= 700
         assert figures["dead_share_is_firm"] is False
+        summary = json.loads((atlas / "labels" / "resid1" / "labels.json").read_text())
+        assert figures["labels_scored"] == summary["num_scored"]
     (edges,) = json.loads(said("validate", atlas, "--edges", "the cat sat", "--json"))
     assert edges["max_error"] <= 1e-4
     shown = said(*command)
@@ -233,9 +226,7 @@ def test_crosscoders_and_cross_layer_transcoders_are_trained(
     last = json.loads((tmp_path / "cross/train.jsonl").read_text().splitlines()[-1])
     assert list(last["site_fvu"]) == ["resid_post.0", "resid_post.2"]
     assert max(last["site_fvu"].values()) < 1
-    index = ("index", store, "--model", tiny_model, "--out", tmp_path / "index")
     refusals = {
-        "are several sites": (*index, "--dictionary-folder", tmp_path / "cross"),
         "reads 2 sites": ("export", tmp_path / "cross", "--out", tmp_path / "theirs"),
         "--held-out with 3 sites": (
             *("train", store, "--site", "mlp_in.*", "--out", tmp_path / "d"),

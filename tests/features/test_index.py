@@ -140,3 +140,24 @@ def test_damage_and_newer_versions_are_told(make: Any) -> None:
     (folder / "positions.npy").write_bytes(b"short")
     with pytest.raises(StorageError, match=r"positions\.npy"):
         FeatureIndex.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("positions", 5000), ("positions", -3), ("values", np.nan)]
+)
+def test_damaged_activations_end_in_one_line(make: Any, name: str, value: float) -> None:
+    """Of the same size, so that no count or header gives them away."""
+    index = make().index
+    array = np.load(index.folder / f"{name}.npy")
+    array[index.indptr[4] + 2] = value
+    np.save(index.folder / f"{name}.npy", array)
+    with pytest.raises(StorageError, match="damaged"):
+        FeatureIndex.open(index.folder).rows_of(4)
+
+
+def test_lists_have_room_for_more_than_two_thousand_million_entries(world: Any) -> None:
+    for file in ("features", "examples"):
+        schema = pq.read_schema(world.index.folder / f"{file}.parquet")
+        lists = [field.type for field in schema if "list" in str(field.type)]
+        assert lists
+        assert all(str(kind).startswith("large_list") for kind in lists)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from tests.attribution.random_transcoders import random_dictionary
 from tests.families import D_MODEL, VOCAB_SIZE, tiny
 from tests.intervention.dictionaries import constant, perfect
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from inscape.core import InputError
 from inscape.intervention import fidelity, splice
+from inscape.intervention.fidelity import LOGITS
 from inscape.model import Model
 
 SITE = "resid_post.1"
@@ -39,7 +43,7 @@ def test_a_perfect_dictionary(model: Model) -> None:
     assert found.l0 == pytest.approx(D_MODEL)
     assert found.num_tokens == 2 * 6 * 11
     assert found.num_predictions == 2 * 6 * 10
-    assert found.num_rows == 12
+    assert found.num_documents == 12
 
 
 def test_the_mean_explains_nothing_however_large_it_is() -> None:
@@ -165,3 +169,48 @@ def test_nothing_to_measure_is_said(model: Model) -> None:
         fidelity(model, [], [rows()])
     with pytest.raises(InputError, match="two dictionaries write"):
         splice(model, [dictionary, dictionary])
+
+
+class Largest(TorchDispatchMode):
+    """Notes the bytes of the largest tensor that is made within it."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor):
+                self.bytes = max(self.bytes, tensor.numel() * tensor.element_size())
+        return made
+
+
+def test_memory_does_not_grow_with_batch_times_vocabulary() -> None:
+    """A batch of 16 rows of 1,024 tokens took 3 GB for each tensor of GPT-2's logits."""
+    model = Model.wrap(tiny("llama", vocab_size=50_000))
+    dictionary = random_dictionary(SITE, SITE, d=D_MODEL, k=8)
+    with Largest() as largest:
+        found = fidelity(model, dictionary, [rows(num=16, length=40)])
+    assert largest.bytes <= 4 * LOGITS < 16 * 40 * 50_000 * 4 / 3
+    assert found.num_predictions == 16 * 38
+
+
+def test_intervals_resample_documents(model: Model) -> None:
+    """Four copies of a row are one observation, if it is said that they are of one document."""
+    dictionary = random_dictionary(SITE, SITE, d=D_MODEL, k=16)
+    tokens = rows(num=12).repeat_interleave(4, 0)
+    counted = torch.ones_like(tokens, dtype=torch.bool)
+    apart = fidelity(model, dictionary, [(tokens, counted)])
+    halves = [slice(0, 22), slice(22, 48)]  # a document may lie in two batches
+    numbers = [row // 4 for row in range(48)]
+    together = fidelity(model, dictionary, [(tokens[h], counted[h], numbers[h]) for h in halves])
+    assert (apart.num_documents, together.num_documents) == (48, 12)
+    assert together.fvu == pytest.approx(apart.fvu)
+    widths = [float(np.subtract(*f.interval["fvu"][::-1])) for f in (apart, together)]
+    assert 1.5 < widths[1] / widths[0] < 2.7  # two, up to chance
+
+
+def test_weights_that_are_not_finite_are_named(model: Model) -> None:
+    dictionary = random_dictionary(SITE, SITE, d=D_MODEL, k=8)
+    dictionary.b_dec[3] = float("nan")
+    with pytest.raises(InputError, match=f"not finite with {dictionary.name}"):
+        fidelity(model, dictionary, [rows()])

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from inscape.core import InputError, StorageError
+from inscape.features import HeadInputs, IndexOptions, TokenTable, write_index
 from inscape.labels import Labels, label
-from inscape.labels.labeller import _Labeller
+from inscape.labels.labeller import _Draft, _Labeller
 from inscape.labels.predicates import Clause, Predicate
 from inscape.labels.writing import Windows, balanced_accuracies
 from inscape.storage import read_json, write_json
@@ -51,7 +53,7 @@ def test_the_token_alone_does_not_pass_for_the_bigram(planted: Any, labels: Labe
     assert found.num_matched == 50
     labeller = _Labeller(planted.index, 1, 100)
     draft = labeller.draft(BIGRAM)
-    assert draft is not None
+    assert isinstance(draft, _Draft)
     token_alone = type(draft.predicate)(draft.predicate.clauses[:1])
     assert token_alone.clauses[0].attribute == "token"
     assert labeller.detect(token_alone, draft.sample).balanced_accuracy < 0.8
@@ -84,7 +86,7 @@ def test_noise_is_called_noise(planted: Any) -> None:
     for feature in range(30):
         labeller.index = Fires(rng.choice(considered, 600, replace=False))  # type: ignore[assignment]
         draft = labeller.draft(feature)
-        assert draft is not None
+        assert isinstance(draft, _Draft)
         explained += bool(draft.predicate.clauses)
         accuracies.append(labeller.detect(draft.predicate, draft.sample).balanced_accuracy)
     assert np.mean(accuracies) == pytest.approx(0.5, abs=0.02)
@@ -95,7 +97,7 @@ def test_overfitted_explanations_of_noise_score_one_half(planted: Any) -> None:
     """Clauses forced on a random feature fit the windows they were chosen from, and no others."""
     labeller = _Labeller(planted.index, 1, 100)
     draft = labeller.draft(RANDOM)
-    assert draft is not None
+    assert isinstance(draft, _Draft)
     rows, values = planted.index.rows_of(RANDOM)
     inside = labeller.explain.inside(rows, values)
     sample = labeller.explain.draw(rows, inside, 100, np.random.default_rng(0))
@@ -119,7 +121,7 @@ def test_scoring_windows_lie_in_documents_the_writer_never_saw(planted: Any) -> 
     assert abs(len(explained) - len(scored)) <= 1
     for feature in (TOKEN, BIGRAM, DIGIT):
         draft = labeller.draft(feature)
-        assert draft is not None
+        assert isinstance(draft, _Draft)
         assert set(documents[draft.sample.rows]) <= scored
         assert np.array_equal(planted.planted[feature][draft.sample.rows], draft.sample.positive)
         assert np.unique(draft.sample.rows).size == draft.sample.rows.size
@@ -135,8 +137,8 @@ def test_the_writer_reads_the_explaining_half_only(planted: Any, tmp_path: Path)
     rows = np.concatenate([rows[scrambled.explain.member[rows]], moved])
     scrambled.index = Fires(rows)  # type: ignore[assignment]
     first, second = plain.draft(BIGRAM), scrambled.draft(BIGRAM)
-    assert first is not None
-    assert second is not None
+    assert isinstance(first, _Draft)
+    assert isinstance(second, _Draft)
     assert first.predicate.wording(plain.words) == second.predicate.wording(plain.words)
     assert scrambled.detect(second.predicate, second.sample).balanced_accuracy < 0.6
 
@@ -147,8 +149,7 @@ def test_rare_and_dead_features_are_counted_not_labelled(labels: Labels) -> None
     assert labels.get(DEAD) is None
     summary = labels.summary
     assert (summary["num_dead"], summary["num_too_few_activations"]) == (1, 1)
-    assert summary["num_labelled"] == len(labels) == 7
-    assert summary["num_parse_failures"] == 0
+    assert summary["num_labelled"] == summary["num_scored"] == len(labels) == 7
     assert 0.4 < summary["median_shuffled"] < 0.6
     with pytest.raises(InputError, match="feature 7 has no label"):
         labels[DEAD]
@@ -186,3 +187,51 @@ def test_a_newer_version_is_named(labels: Labels, planted: Any, tmp_path: Path) 
     write_json(copy / "manifest.json", manifest | {"version": 7})
     with pytest.raises(StorageError, match="found version 7"):
         Labels.open(copy)
+
+
+def test_features_that_fire_everywhere_get_no_score_and_say_why(
+    planted: Any, tmp_path: Path
+) -> None:
+    """Nothing is left to score them on: that used to end the command, after all its work."""
+    table = planted.index.tokens
+    rows = np.flatnonzero(table.considered)
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0.2, 1.0, (rows.size, 3)).astype(np.float32)
+    values[rng.random(rows.size) < 0.06, 2] = 0
+    values[7, 1] = 0
+    index = write_index(
+        tmp_path / "index",
+        TokenTable(table.ids, table.documents, table.positions, table.considered, {}),
+        [(rows, np.tile(np.arange(3), (rows.size, 1)), values)],
+        HeadInputs(torch.randn(3, 4), None, None, str),
+        IndexOptions(num_examples=5),
+        {"dictionary": "dense", "inputs": "0"},
+    )
+    labels = label(index, tmp_path / "labels")
+    assert labels[0].text == "fires on every token"
+    assert labels[1].text.startswith("fires on nearly every token")
+    assert labels[0].kind == labels[1].kind == "everywhere"
+    assert np.isnan(labels[0].balanced_accuracy)
+    dense = labels[2]  # silent on 6 %: enough to be scored on
+    assert dense.num_negative >= 50
+    assert dense.balanced_accuracy == pytest.approx(0.5, abs=0.15)
+    summary = labels.summary
+    assert (summary["num_labelled"], summary["num_scored"], summary["num_everywhere"]) == (3, 1, 2)
+    assert summary["median_balanced_accuracy"] == pytest.approx(dense.balanced_accuracy, abs=1e-4)
+    assert Labels.open(labels.folder)[1].text == labels[1].text
+
+
+def test_labels_of_nothing_but_features_that_fire_everywhere(planted: Any, tmp_path: Path) -> None:
+    table = planted.index.tokens
+    rows = np.flatnonzero(table.considered)
+    index = write_index(
+        tmp_path / "index",
+        TokenTable(table.ids, table.documents, table.positions, table.considered, {}),
+        [(rows, np.zeros((rows.size, 1), np.int64), np.ones((rows.size, 1), np.float32))],
+        HeadInputs(torch.randn(1, 4), None, None, str),
+        IndexOptions(),
+        {"dictionary": "dense", "inputs": "0"},
+    )
+    summary = label(index, tmp_path / "labels").summary
+    assert summary["num_scored"] == 0
+    assert summary["median_balanced_accuracy"] is None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from inscape.labels import Words
+from inscape.labels import Words, document_halves
 from inscape.labels.predicates import quote
 from inscape.labels.scoring import bootstrap_weights, detection
 from inscape.labels.words import CLASSES, token_class
@@ -95,3 +95,9 @@ def test_quotes_show_what_is_invisible() -> None:
     assert quote(" Bridge") == '"Bridge"'
     assert quote("\n") == '"⏎"'
     assert quote(" ") == '"␣"'
+
+
+def test_halves_are_whole_documents() -> None:
+    split = document_halves(np.repeat(np.arange(40, dtype=np.int32), 30)).reshape(40, 30)
+    assert (split.all(1) | ~split.any(1)).all()
+    assert split[:, 0].sum() == 20

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from tests.families import TINY_FAMILIES, tiny
+from tests.families import TINY_FAMILIES, tiny, tiny_tokenizer
 from torch import Tensor
 
 from inscape.core import InputError
-from inscape.model import Model
+from inscape.model import Model, Pass, PositionEdit
 
 
 def prompt() -> Tensor:
@@ -50,6 +52,113 @@ def test_edits_apply_to_the_whole_text_at_every_step() -> None:
     handle.remove()
     assert torch.equal(got, expected)
     assert not torch.equal(got, model.generate(prompt(), 6))
+
+
+def push_at(*positions: int) -> tuple[PositionEdit, list[int]]:
+    """Adds 5 to some channels at fixed positions; and a list of how many tokens each pass had."""
+    lengths: list[int] = []
+
+    def push(x: Tensor, now: Pass) -> Tensor:
+        lengths.append(x.shape[1])
+        for position in positions:
+            if now.offset <= position < now.offset + x.shape[1]:
+                x[:, position - now.offset, :9] += 5.0
+        return x
+
+    return PositionEdit(push), lengths
+
+
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_edits_of_fixed_positions_use_the_cache_and_change_nothing(family: str) -> None:
+    model = Model.wrap(tiny(family, eos_token_id=None))
+    edit, lengths = push_at(2, 5, 11)
+    got = model.generate(prompt(), 12, edits={"resid_post.1": edit, "mlp_out.0": edit})
+    assert lengths == [4, 4] + [1] * 22
+    slow = dict.fromkeys(("resid_post.1", "mlp_out.0"), replace(edit, fixed=False))
+    assert torch.equal(got, model.generate(prompt(), 12, edits=slow))
+    drawn = model.generate(prompt(), 12, edits={"resid_post.1": edit}, temperature=2.0)
+    slow = {"resid_post.1": replace(edit, fixed=False)}
+    assert torch.equal(drawn, model.generate(prompt(), 12, edits=slow, temperature=2.0))
+    assert not torch.equal(got, model.generate(prompt(), 12))
+
+
+def test_edits_of_both_kinds_see_the_whole_text() -> None:
+    model = Model.wrap(tiny("llama", eos_token_id=None))
+    edit, lengths = push_at(2)
+    plain = model.generate(prompt(), 5, edits={"resid_post.1": edit})
+    both = model.generate(prompt(), 5, edits={"resid_post.1": edit, "resid_post.2": lambda x: x})
+    assert torch.equal(plain, both)
+    assert lengths == [4, 1, 1, 1, 1, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("strength", [float("nan"), float("inf"), 1e38])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_not_finite_are_said_with_the_token(
+    strength: float, temperature: float
+) -> None:
+    model = Model.wrap(tiny("gemma2", eos_token_id=None))
+
+    def late(x: Tensor) -> Tensor:
+        return x + strength * x if x.shape[1] > 5 else x
+
+    with pytest.raises(InputError, match=r"not finite at new token 3; lower the strength") as error:
+        model.generate(prompt(), 6, edits={"resid_post.2": late}, temperature=temperature)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("temperature", [float("nan"), float("inf"), -1.0])
+def test_impossible_temperatures(temperature: float) -> None:
+    with pytest.raises(InputError, match="temperature"):
+        Model.wrap(tiny("llama")).generate(prompt(), 2, temperature=temperature)
+
+
+def test_the_smallest_temperature_is_greedy() -> None:
+    model = Model.wrap(tiny("llama", eos_token_id=None))
+    cold = model.generate(prompt(), 8, temperature=5e-324)
+    assert torch.equal(cold, model.generate(prompt(), 8))
+
+
+def test_a_module_put_back_to_training_runs_without_dropout() -> None:
+    module = tiny("gpt2", eos_token_id=None, resid_pdrop=0.5, embd_pdrop=0.5)
+    model = Model.wrap(module)
+    clean, text = model.run(prompt(), logits="all").logits, model.generate(prompt(), 5)
+    module.train()
+    module.transformer.h[0].mlp.eval()  # type: ignore[union-attr,index]
+    assert torch.equal(model.run(prompt(), logits="all").logits, clean)
+    assert torch.equal(model.generate(prompt(), 5), text)
+    with pytest.raises(InputError):
+        model.generate(prompt(), 99)
+    assert module.training
+    assert not module.transformer.h[0].mlp.training  # type: ignore[union-attr,index]
+    assert module.transformer.h[1].mlp.dropout.training  # type: ignore[union-attr,index]
+
+
+CHAT = "{% for m in messages %}<s>{{ m['content'] }}%s\n{% endfor %}"
+
+
+def test_ends_are_those_of_config_generation_config_tokenizer_and_template() -> None:
+    module = tiny("llama", eos_token_id=50, vocab_size=300)
+    module.generation_config.eos_token_id = [51, 52]
+    assert Model.wrap(module).end_ids == [50, 51, 52]
+    tokenizer = tiny_tokenizer()
+    assert Model.wrap(module, tokenizer).end_ids == [2, 50, 51, 52]
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
+    turn = tokenizer.convert_tokens_to_ids("<turn>")
+    tokenizer.chat_template = CHAT.replace("%s", "<turn>")
+    assert Model.wrap(module, tokenizer).end_ids == sorted([2, 50, 51, 52, turn])
+    # What is no special token ends nothing, nor does a template that refuses.
+    tokenizer.chat_template = CHAT.replace("%s", " cat")
+    assert Model.wrap(module, tokenizer).end_ids == [2, 50, 51, 52]
+    tokenizer.chat_template = "{{ raise_exception('no') }}"
+    assert Model.wrap(module, tokenizer).end_ids == [2, 50, 51, 52]
+
+
+def test_it_stops_at_an_end_that_only_the_generation_config_has() -> None:
+    module = tiny("llama", eos_token_id=None)
+    free = plain_greedy(module, prompt()[:1], 6)
+    module.config.eos_token_id = 96
+    module.generation_config.eos_token_id = [int(free[0, 5])]
+    assert torch.equal(Model.wrap(module).generate(prompt()[:1], 6), free[:, :6])
 
 
 def test_sampling_follows_seed_and_temperature() -> None:

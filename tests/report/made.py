@@ -153,9 +153,9 @@ def header() -> schema.Header:
             schema.Step(name=name, seconds=seconds)
             for name, seconds in (
                 ("harvest", 21.4),
-                ("train resid2", 64.9),
+                ("train resid_post.2", 64.9),
                 ("index", 12.3),
-                ("train mlp0 … mlp3", 131.2),
+                ("train mlp.0 … mlp.3", 131.2),
                 ("label", 3.9),
                 ("diagnose", 24.6),
             )
@@ -185,7 +185,7 @@ def dictionaries() -> tuple[schema.DictionaryRow, ...]:
         ),
     )
     residual = schema.DictionaryRow(
-        name="resid2",
+        name="resid_post.2",
         site_in="resid_post.2",
         site_out="resid_post.2",
         d_dict=3072,
@@ -209,7 +209,7 @@ def dictionaries() -> tuple[schema.DictionaryRow, ...]:
         skills=skills,
     )
     transcoder = schema.DictionaryRow(
-        name="mlp0",
+        name="mlp.0",
         site_in="mlp_in.0",
         site_out="mlp_out.0",
         d_dict=3072,
@@ -233,7 +233,7 @@ def concepts() -> tuple[schema.Concept, ...]:
         description="The bridge, named or described; not other bridges, nor golden, gate and "
         "bridge elsewhere.",
         feature=schema.FeatureName(
-            dictionary="resid2", index=1423, label="Golden Gate Bridge, by name"
+            dictionary="resid_post.2", index=1423, label="Golden Gate Bridge, by name"
         ),
         auroc=Measure(
             figure=Figure.of(0.9871, interval=(0.979, 0.9935)),
@@ -269,7 +269,7 @@ def concepts() -> tuple[schema.Concept, ...]:
     dna = schema.Concept(
         title="DNA sequences",
         description="Strings of the four bases.",
-        feature=schema.FeatureName(dictionary="resid2", index=88, label=None),
+        feature=schema.FeatureName(dictionary="resid_post.2", index=88, label=None),
         auroc=Measure(figure=Figure.of(0.41), bar=at_least(0.95)),
         examples=(
             schema.Snippet(
@@ -286,7 +286,7 @@ def diagnosis() -> schema.DiagnosisView:
 
     def suspect(index: int, label: str | None, margin: float) -> schema.SuspectRow:
         return schema.SuspectRow(
-            feature=schema.FeatureName(dictionary="resid2", index=index, label=label),
+            feature=schema.FeatureName(dictionary="resid_post.2", index=index, label=label),
             margin=margin,
             wrong=-0.6 * margin,
             right=0.41 * margin,
@@ -373,9 +373,11 @@ def steering() -> schema.SteeringStudy:
         description="The feature is added during generation.",
         measure="share of continuations that name the bridge",
         num_prompts=50,
-        features=(schema.FeatureName(dictionary="resid2", index=1423, label="Golden Gate Bridge"),),
+        features=(
+            schema.FeatureName(dictionary="resid_post.2", index=1423, label="Golden Gate Bridge"),
+        ),
         lines=(
-            line("resid2/1423", "feature", 0.232, 0.02),
+            line("resid_post.2/1423", "feature", 0.232, 0.02),
             line("difference in means", "difference in means", 0.18, 0.05),
             line("random direction", "random direction", 0.004, 0.09),
             schema.DoseLine(name="asked for in the prompt", kind="prompting", doses=(asked,)),

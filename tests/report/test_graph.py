@@ -179,7 +179,7 @@ def test_signs_and_sizes_are_seen() -> None:
     assert widths == sorted(widths)
     assert widths[0] < widths[2]
     assert "feature 1 → Mary: −1.00" in page.text
-    assert "feature 0 · mlp0/7 · layer 0 · position 1" in page.text
+    assert "feature 0 · mlp.0/7 · layer 0 · position 1" in page.text
     assert page.named("b") == []
     assert "<b>&token" in page.text
 

@@ -72,7 +72,7 @@ def test_what_rows_share_is_told_once() -> None:
 
 
 def test_a_long_list_of_features_is_folded() -> None:
-    features = [FeatureName(dictionary="mlp0", index=i, label=None) for i in range(60)]
+    features = [FeatureName(dictionary="mlp.0", index=i, label=None) for i in range(60)]
     assert Page(feature_list("Removed", features[:3])).named("details") == []
     page = Page(feature_list("Removed", features))
     assert len(page.named("details")) == 1
@@ -80,7 +80,7 @@ def test_a_long_list_of_features_is_folded() -> None:
     view = diagnosis().model_copy(update={"for_wrong": diagnosis().for_wrong * 4})
     shown = Page(diagnosis_html(view))
     assert "7 more" in shown.words
-    assert shown.words.count("resid2/611") == 4 + 1  # four of the list, one of the repair
+    assert shown.words.count("resid_post.2/611") == 4 + 1  # four of the list, one of the repair
 
 
 def test_figures_of_a_concept_say_what_they_rest_on_once() -> None:
@@ -157,7 +157,7 @@ def test_chart_points_lie_inside_and_lines_differ_without_colour() -> None:
 
 def test_dose_lines_count_their_price_from_strength_zero() -> None:
     doses = [Dose(0.0, 0.1, (0.0, 0.2), 2.0, 50), Dose(2.0, 0.7, (0.6, 0.8), 2.5, 50)]
-    line = dose_line("resid2/3", "feature", doses)
+    line = dose_line("resid_post.2/3", "feature", doses)
     assert [d.extra_loss for d in line.doses] == [0.0, 0.5]
     assert line.doses[1].effect.low == 0.6
     asked = dose_line("asked", "prompting", [Dose(1.0, 0.4, (0.3, 0.5), 2.2, 50)], plain=doses[0])

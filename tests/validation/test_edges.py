@@ -124,3 +124,11 @@ def test_the_model_is_untouched(traced) -> None:  # type: ignore[no-untyped-def]
     check_edges(model, transcoders, graph, num_edges=1)
     assert model.module.config._attn_implementation == implementation
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.module.modules())
+
+
+def test_weights_that_are_not_finite_end_in_one_line(traced) -> None:  # type: ignore[no-untyped-def]
+    model, transcoders, graph = traced
+    broken = {i: d.to("cpu") for i, d in transcoders.items()}
+    broken[1].W_dec[:] = float("nan")
+    with pytest.raises(ModelError, match="not finite"):
+        check_edges(model, broken, graph)

@@ -5,18 +5,17 @@ from inscape.activations.harvest import harvest
 from inscape.activations.joined import JoinedStores
 from inscape.activations.online import OnlineActivations
 from inscape.activations.shards import TokenTable
-from inscape.activations.speed import Reading, measure_reading
 from inscape.activations.statistics import SiteStats
 from inscape.activations.store import ActivationStore
+from inscape.activations.tensors import TensorActivations
 
 __all__ = [
     "ActivationStore",
     "JoinedStores",
     "OnlineActivations",
-    "Reading",
     "SiteStats",
+    "TensorActivations",
     "TokenTable",
     "documents",
     "harvest",
-    "measure_reading",
 ]

@@ -88,7 +88,7 @@ class OnlineActivations:
             )
         if sharing is not None and sharing.count > 1:
             _check_device(model, sharing)
-        self._model, self._max_tokens = model, max_tokens
+        self._model, self._max_tokens, self.memory = model, max_tokens, memory
         self._corpus = Corpus(model, text)
         self._reader = Reader(model, self.sites, batch_tokens, sharing)
         self._held: dict[int, _Block] = {}  # by number; what was used last goes last
@@ -229,8 +229,8 @@ class OnlineActivations:
                 return None
             self._at, self._pool = self._at + 1, pool
             if self._at == len(self._slots):
-                begins = 0 if self._model.bos_id is None else len(pool.lengths)
-                self._slots.append(len(pool.ids) - begins)
+                special = np.isin(pool.ids, list(self._model.special_ids))
+                self._slots.append(len(pool.ids) - int(special.sum()))
         return self._pool
 
     def _following(self, number: int, epochs: int | None) -> int | None:

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, TokenTable, shard_name
 from inscape.activations.statistics import Moments, SiteStats
-from inscape.core import DataError, InputError, SiteError, StorageError, seeded
+from inscape.activations.tensors import batch_rows
+from inscape.core import DataError, InputError, SiteError, StorageError
 from inscape.model import Site
 from inscape.storage import read_manifest, read_tensors
 
@@ -155,22 +156,8 @@ class ActivationStore:
             raise DataError(f"{self.path} has no token that counts", next_step="harvest more text")
         width = sum(self.width(name) for name in names)
         held = self._hold(names) if 2 * width * self.num_tokens <= memory else None
-        total = None if epochs is None else epochs * len(kept)
-        place = start * batch_size
-        epoch = -1
-        order = kept
-        while total is None or place < total:
-            end = place + batch_size if total is None else min(place + batch_size, total)
-            parts = []
-            while place < end:
-                if place // len(kept) != epoch:
-                    epoch = place // len(kept)
-                    order = kept[_permutation(len(kept), seed, epoch)]
-                first = place % len(kept)
-                rows = order[first : first + end - place]
-                parts.append(rows)
-                place += len(rows)
-            yield self._batch(names, np.concatenate(parts)[part], held)
+        for rows in batch_rows(kept, batch_size, seed=seed, epochs=epochs, start=start):
+            yield self._batch(names, rows[part], held)
 
     def _batch(
         self, names: list[str], rows: NDArray[Any], held: dict[str, Tensor] | None
@@ -262,10 +249,6 @@ def _without(path: Path, manifest: dict[str, Any], broken: list[str]) -> dict[st
         "num_sinks": int(((flags & SINK) != 0).sum()),
         "made_from": {**manifest["made_from"], "skipped": broken},
     }
-
-
-def _permutation(size: int, seed: int, epoch: int) -> NDArray[Any]:
-    return np.random.default_rng(seeded(seed, "batches", epoch)).permutation(size)
 
 
 def to_tensor(array: NDArray[Any]) -> Tensor:

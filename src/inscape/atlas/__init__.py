@@ -1,8 +1,12 @@
-"""The folder with all that is known of a model, and the `build` that fills it."""
+"""The folder with all that is known of a model, and what can be done with it."""
 
-from inscape.atlas.atlas import Atlas
-from inscape.atlas.build import (
-    build,
+from inscape.atlas.atlas import Atlas, Found, build, default_name
+from inscape.atlas.config import BuildConfig
+from inscape.atlas.container import Container
+from inscape.atlas.feature import Feature
+from inscape.atlas.quality import Quality, held_out_identity, loss_watch, quality
+from inscape.atlas.results import Results
+from inscape.atlas.steps import (
     default_sites,
     harvest_atlas,
     index_atlas,
@@ -11,14 +15,17 @@ from inscape.atlas.build import (
     train_atlas,
     wanted_dictionaries,
 )
-from inscape.atlas.config import BuildConfig
-from inscape.atlas.quality import Quality, held_out_identity, loss_watch, quality
 
 __all__ = [
     "Atlas",
     "BuildConfig",
+    "Container",
+    "Feature",
+    "Found",
     "Quality",
+    "Results",
     "build",
+    "default_name",
     "default_sites",
     "harvest_atlas",
     "held_out_identity",

@@ -1,242 +1,249 @@
-"""An atlas: the folder with all that is known of one model.
+"""An atlas: the folder with all that is known of one model, and what can be done with it.
 
-atlas.json                  schema version, model, what the atlas was made from
-activations/corpus/         the activation store
-dictionaries/<name>/        resid<L> at resid_post.L, mlp<L> from mlp_in.L to mlp_out.L
-features/<name>/            the feature index of a dictionary
-labels/<name>/              its labels
-traces/  diagnoses/         JSON, one file each
-
-Readers need no lock; whatever writes holds the atlas's lock.
+Each method is one verb of the command line: it takes names and text, looks up what it needs in the
+folder, calls the one function that does the work, and saves the result.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-import inscape
-from inscape.core import InputError, ModelError, StorageError
+from inscape.atlas import quality as measuring
+from inscape.atlas import steps
+from inscape.atlas.config import BuildConfig
+from inscape.atlas.container import FILE, NAME, Container
+from inscape.atlas.feature import Feature
+from inscape.atlas.results import Results
+from inscape.attribution import Graph
+from inscape.attribution import trace as trace_prompt
+from inscape.core import InputError
 from inscape.dictionary import Dictionary
-from inscape.features import FeatureIndex
-from inscape.labels import Labels
+from inscape.intervention import FeatureEdit, SteerResult
+from inscape.intervention import steer as steer_prompt
 from inscape.model import Model
-from inscape.storage import plain, read_manifest, write_json
 
 if TYPE_CHECKING:
-    from inscape.activations import ActivationStore
-
-KIND = "atlas"
-VERSION = 1
-FILE = "atlas.json"
+    from inscape.diagnosis import Case, Diagnosis
+    from inscape.features import FeatureIndex
+    from inscape.labels import Labels
 
 
-class Atlas:
-    """An atlas on disk. Made by `build` or `Atlas.create`, opened by `Atlas.open`.
+@dataclass(frozen=True)
+class Found:
+    """A feature that a search found; `where` says in what: label, peak, window, promoted."""
 
-    Attributes:
-        path: its folder.
-        record: the content of atlas.json.
-    """
+    id: str
+    label: str | None
+    score: float
+    where: tuple[str, ...]
 
-    def __init__(
-        self,
-        path: Path,
-        record: dict[str, Any],
-        *,
-        model: Model | None = None,
-        device: str | None = None,
-    ) -> None:
-        self.path, self.record, self.device = path, record, device
-        self._dictionaries: dict[str, Dictionary] = {}
-        self._indexes: dict[str, FeatureIndex] = {}
-        self._labels: dict[str, Labels | None] = {}
-        if model is not None:
-            self.__dict__["model"] = self._checked(model)
 
-    @classmethod
-    def create(
-        cls,
-        path: str | Path,
-        model: Model,
-        source: str | Path,
-        *,
-        residual: str,
-        settings: Mapping[str, Any] | None = None,
-    ) -> Atlas:
-        """A new, empty atlas of `model`, which was opened from `source`.
+class Atlas(Container):
+    """An atlas on disk. Made by `build` or `Atlas.create`, opened by `Atlas.open`."""
+
+    # Dictionaries and features
+
+    def add(self, *dictionaries: Dictionary | str | Path, name: str | None = None) -> Self:
+        """Puts dictionaries, or folders of such, into the atlas.
 
         Args:
-            residual: the name of the dictionary on the residual stream, such as resid2.
-            settings: how the atlas is going to be made.
+            name: what a single one is called here; by default after its site: resid_post.14, a
+                transcoder mlp.5, else its own name.
 
         Raises:
-            InputError: there is something else at `path`.
-            StorageError: the disk is full or may not be written to.
+            InputError: it does not fit the model, or the name is taken.
         """
-        path = Path(path)
-        if path.exists() and (not path.is_dir() or _visible(path)):
-            raise InputError(
-                f"{path} is there already and is no atlas",
-                expected="an atlas, an empty folder or a free name",
-                next_step="choose another --out",
-            )
-        place = Path(source)
-        record = {
-            "kind": KIND,
-            "version": VERSION,
-            "inscape": inscape.__version__,
-            "model": {
-                "source": str(place.resolve()) if place.is_dir() else str(source),
-                "name": model.name,
-                "hash": model.hash,
-                "family": model.adapter.model_type,
-                "num_layers": model.num_layers,
-                "d_model": model.d_model,
-            },
-            "residual": residual,
-            "settings": dict(settings or {}),
-        }
-        write_json(path / FILE, record)
-        return cls(path, record, model=model)
-
-    @classmethod
-    def open(
-        cls, path: str | Path, *, model: Model | None = None, device: str | None = None
-    ) -> Atlas:
-        """The atlas in a folder; its model is opened when it is first needed.
-
-        Args:
-            model: the atlas's model where it is open already, or has moved.
-            device: where the model and the dictionaries go.
-
-        Raises:
-            StorageError: the folder is no atlas, or of a newer version.
-            ModelError: `model` is another one than the atlas was made from.
-        """
-        path = Path(path)
-        record = read_manifest(path, KIND, VERSION, name=FILE)
-        if not isinstance(record.get("model"), dict) or "residual" not in record:
-            raise StorageError(
-                f"{path / FILE} does not describe an atlas", next_step="build the atlas again"
-            )
-        return cls(path, record, model=model, device=device)
-
-    def __repr__(self) -> str:
-        name = self.record["model"]["name"]
-        return f"Atlas({str(self.path)!r}, model={name!r}, dictionaries={self.dictionary_names})"
-
-    # What is in it
-
-    @cached_property
-    def model(self) -> Model:
-        """The model that the atlas is about.
-
-        Raises:
-            ModelError: it is not where it was, or has changed.
-        """
-        source = self.record["model"]["source"]
-        return self._checked(Model.open(source, device=self.device))
-
-    def _checked(self, model: Model) -> Model:
-        if model.hash != self.record["model"]["hash"]:
-            raise ModelError(
-                f"the model {model.name} is not the one that {self.path} was made from",
-                expected=f"{self.record['model']['name']} with unchanged weights",
-                next_step="open the atlas with that model, or build another one",
-            )
-        return model
-
-    @property
-    def residual(self) -> str:
-        """The name of the dictionary on the residual stream."""
-        return str(self.record["residual"])
-
-    @property
-    def dictionary_names(self) -> list[str]:
-        """The dictionaries that are finished; the residual one first, then by layer."""
-        folder = self.path / "dictionaries"
-        found = [p.parent.name for p in folder.glob("*/dictionary.json") if p.parent.name[0] != "."]
-        return sorted(found, key=lambda name: (name != self.residual, _natural(name)))
-
-    def place(self, kind: str, name: str) -> Path:
-        """Where an artefact lies: kind is dictionaries, features, labels or activations."""
-        return self.path / kind / name
-
-    def dictionary(self, name: str) -> Dictionary:
-        """The dictionary called `name`, on the model's device.
-
-        Raises:
-            InputError: the atlas has none of that name.
-        """
-        if name not in self._dictionaries:
-            if name not in self.dictionary_names:
+        if name is not None and len(dictionaries) != 1:
+            raise InputError(f"name {name!r} for {len(dictionaries)} dictionaries", expected="one")
+        for given in dictionaries:
+            found = given if isinstance(given, Dictionary) else Dictionary.open(given)
+            called = default_name(found) if name is None else name
+            if not NAME.fullmatch(called):
                 raise InputError(
-                    f"{self.path} has no dictionary {name!r}",
-                    expected=f"one of {', '.join(self.dictionary_names) or '(none yet)'}",
-                    next_step="train it first" if not self.dictionary_names else None,
+                    f"name {called!r}", expected="letters, digits, '.', '_', '-' and '+'"
                 )
-            device = self.model.device if "model" in self.__dict__ else (self.device or "cpu")
-            self._dictionaries[name] = Dictionary.open(
-                self.place("dictionaries", name), device=device
-            )
-        return self._dictionaries[name]
+            steps.check_fits(found, self.model)
+            with self.writing():
+                if self.place("dictionaries", called).exists():
+                    raise InputError(
+                        f"{self.path} has a dictionary {called!r} already",
+                        expected="a free name",
+                        next_step="choose another with --name",
+                    )
+                found.renamed(called).save(self.place("dictionaries", called))
+        return self
 
-    def transcoders(self) -> dict[int, Dictionary]:
-        """Layer → transcoder of that layer's MLP."""
-        found: dict[int, Dictionary] = {}
-        for name in self.dictionary_names:
-            dictionary = self.dictionary(name)
-            site = dictionary.config.site_in
-            if dictionary.config.transcoder and site.startswith("mlp_in."):
-                found[int(site.rpartition(".")[2])] = dictionary
-        return dict(sorted(found.items()))
-
-    def index(self, name: str) -> FeatureIndex:
-        """The feature index of a dictionary.
+    def feature(self, id: str) -> Feature:
+        """The feature written `dictionary/index`, or `site/index` where one dictionary is there.
 
         Raises:
-            StorageError: it is not there yet, or damaged.
+            InputError: it is not written so, or there is no such feature.
         """
-        if name not in self._indexes:
-            self._indexes[name] = FeatureIndex.open(self.place("features", name))
-        return self._indexes[name]
+        name, _, number = id.rpartition("/")
+        if not name or not (number.isascii() and number.isdecimal() and len(number) < 12):
+            raise InputError(
+                f"feature {id[:80]!r} is not readable",
+                expected="dictionary/index, for example "
+                f"{next(iter(self.dictionary_names), 'resid_post.14')}/17",
+            )
+        dictionary = self.dictionary(self._by_site(name))
+        if int(number) >= dictionary.d_dict:
+            raise InputError(
+                f"feature {id} does not exist", expected=f"an index below {dictionary.d_dict}"
+            )
+        called = dictionary.name
+        indexed = self.place("features", called).is_dir()
+        features = self.features(called) if indexed else None
+        return Feature(dictionary, int(number), self.feature_label(called, int(number)), features)
 
-    def labels(self, name: str) -> Labels | None:
-        """The labels of a dictionary's features; None where there are none yet."""
-        if name not in self._labels:
-            folder = self.place("labels", name)
-            self._labels[name] = Labels.open(folder) if folder.is_dir() else None
-        return self._labels[name]
+    def _by_site(self, name: str) -> str:
+        names = self.dictionary_names
+        if name in names:
+            return name
+        here = [n for n in names if self.dictionary(n).config.site_out == name]
+        if len(here) > 1:
+            raise InputError(
+                f"{self.path} has several dictionaries at {name}",
+                expected=f"one of {', '.join(here)}",
+            )
+        return here[0] if here else name
 
-    def store(self) -> ActivationStore:
-        """The activations that the dictionaries were trained on."""
-        from inscape.activations import ActivationStore
+    def search(
+        self, text: str, *, names: Iterable[str] | None = None, limit: int = 20
+    ) -> list[Found]:
+        """Features whose label, examples or promoted tokens hold `text`, best first.
 
-        return ActivationStore.open(self.place("activations", "corpus"))
+        Raises:
+            InputError: the text is blank, or nothing is indexed.
+        """
+        indexed = [n for n in self.chosen(names) if self.place("features", n).is_dir()]
+        if not indexed:
+            raise InputError(
+                f"{self.path} has no indexed dictionary",
+                next_step=f"run: inscape index {self.path}",
+            )
+        found = []
+        for name in indexed:
+            labels = self.labels(name)
+            texts = labels.texts() if labels is not None else {}
+            for hit in self.features(name).search(text, labels=texts, limit=limit):
+                label = texts.get(hit.feature)
+                found.append(Found(f"{name}/{hit.feature}", label, hit.score, hit.where))
+        return sorted(found, key=lambda hit: -hit.score)[:limit]
 
-    def feature_label(self, dictionary: str, feature: int) -> str | None:
-        """The label of a feature, where it has one."""
-        labels = self.labels(dictionary)
-        found = labels.get(feature) if labels is not None else None
-        return found.text if found is not None else None
+    # The steps of a build
 
-    def feature_labels(self, names: Iterable[str]) -> dict[tuple[str, int], str]:
-        """(dictionary, feature) → label, of all labelled features of these dictionaries."""
-        return {
-            (name, feature): text
-            for name in names
-            if (labels := self.labels(name)) is not None
-            for feature, text in labels.texts().items()
-        }
+    def index(
+        self, names: Iterable[str] | None = None, *, text: Path | None = None
+    ) -> list[FeatureIndex]:
+        """Indexes dictionaries: over `text`, or over the stored activations."""
+        with self.writing():
+            return steps.index_atlas(self, names, text=text)
 
-    # What is put in
+    def label(self, names: Iterable[str] | None = None, *, seed: int | None = None) -> list[Labels]:
+        """Names the features of the indexed dictionaries."""
+        with self.writing():
+            return steps.label_atlas(self, names, seed=seed)
 
-    def save_result(self, kind: str, title: str, content: Any, *, key: str = "") -> Path:
+    def validate(
+        self,
+        text: Path | None = None,
+        names: Iterable[str] | None = None,
+        *,
+        max_tokens: int = 20_000,
+        seed: int = 0,
+    ) -> list[measuring.Quality]:
+        """What the dictionaries keep and lose of the model (see `quality`)."""
+        return measuring.quality(self, text=text, names=names, max_tokens=max_tokens, seed=seed)
+
+    # Traces, diagnoses, steering
+
+    def trace(
+        self,
+        prompt: Any,
+        *,
+        target: str | None = None,
+        against: str | None = None,
+        save: bool = True,
+        **options: Any,
+    ) -> Graph:
+        """The attribution graph of the token after the prompt (see `inscape.trace`)."""
+        graph = trace_prompt(
+            self.model,
+            self.transcoders(),
+            prompt,
+            target=target,
+            against=against,
+            names=self.feature_label,
+            **options,
+        )
+        if save:
+            self.save("traces", graph.prompt, graph.to_json(), key=f"\n{target}\n{against}")
+        return graph
+
+    def diagnose(
+        self,
+        prompt: str | Sequence[Case],
+        right: str | None = None,
+        *,
+        names: Iterable[str] | None = None,
+        save: bool = True,
+        **options: Any,
+    ) -> Diagnosis:
+        """Why a wrong answer wins (see `inscape.diagnose`): of one prompt with its right answer,
+        or of several cases."""
+        from inscape.diagnosis import Case, diagnose
+
+        if isinstance(prompt, str):
+            if right is None:
+                raise InputError("the right answer is missing", expected="prompt and right answer")
+            prompt = [Case(prompt, right)]
+        chosen = self.chosen(names)
+        found = diagnose(
+            self.model,
+            [self.dictionary(name) for name in chosen],
+            list(prompt),
+            labels=self.feature_labels(chosen),
+            **options,
+        )
+        if save:
+            self.save("diagnoses", found.prompt, found.to_json(), key=f"\n{found.right}")
+        return found
+
+    def steer(
+        self,
+        prompt: Any,
+        features: Mapping[str, float] | Sequence[FeatureEdit],
+        *,
+        mode: str = "add",
+        **options: Any,
+    ) -> SteerResult:
+        """Text written with features changed, beside the plain text (see `inscape.steer`).
+
+        Args:
+            features: id → strength in units of the feature's largest activation (a factor for
+                "scale"), or edits.
+        """
+        if isinstance(features, Mapping):
+            features = [self.feature(id).edit(mode, value) for id, value in features.items()]
+        return steer_prompt(self.model, prompt, features, **options)
+
+    # Results
+
+    @property
+    def traces(self) -> Results[Graph]:
+        """The saved traces, oldest first."""
+        return Results(self.path / "traces", Graph.from_json)
+
+    @property
+    def diagnoses(self) -> Results[Any]:
+        """The saved diagnoses, oldest first."""
+        return Results(self.path / "diagnoses", lambda content: content)
+
+    def save(self, kind: str, title: str, content: Any, *, key: str = "") -> Path:
         """Writes one JSON result; the same `title` and `key` give the same file.
 
         Args:
@@ -244,23 +251,61 @@ class Atlas:
             title: what the file is named after, such as the prompt.
             key: what else distinguishes it from other results of that title.
         """
-        path = self.path / kind / f"{_slug(title, key)}.json"
-        write_json(path, plain(content))
-        return path
+        with self.writing():
+            return Results(self.path / kind, lambda c: c).save(title, content, key=key)
 
 
-def _visible(folder: Path) -> bool:
-    return any(not entry.name.startswith(".") for entry in folder.iterdir())
+def default_name(dictionary: Dictionary) -> str:
+    """What a dictionary is called in an atlas: after the site that it is about."""
+    config = dictionary.config
+    kind, _, layer = config.site_in.partition(".")
+    if "+" in config.site_in + config.site_out:
+        return dictionary.name
+    if (kind, config.site_out) == ("mlp_in", f"mlp_out.{layer}"):
+        return f"mlp.{layer}"
+    return config.site_in if config.site_in == config.site_out else dictionary.name
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part or 0), "") if part.isdecimal() else (0, part) for part in _parts(name)]
+def build(
+    model: Model | str | Path,
+    text: Path,
+    out: str | Path,
+    config: BuildConfig | None = None,
+    *,
+    source: str | Path | None = None,
+    device: str | None = None,
+    only: Sequence[str] | None = None,
+    step: steps.Step = steps.untimed,
+) -> Atlas:
+    """An atlas of `model`, made from `text` in the folder `out`; run again, it goes on.
 
+    Args:
+        model: a model, or where it is to be opened from.
+        text: a file or folder of documents (see `activations.documents`).
+        config: what is asked for; for an atlas that is there, None takes its own settings.
+        source: where a model that is passed open can be opened again; its name if None.
+        only: some of harvest, train, index and label; default: all.
+        step: entered around each of them, with its name.
 
-def _parts(name: str) -> list[str]:
-    return re.findall(r"\d+|\D+", name)
-
-
-def _slug(title: str, key: str) -> str:
-    words = "-".join(re.findall(r"[A-Za-z0-9]+", title))[:48].strip("-").lower() or "untitled"
-    return f"{words}-{hashlib.blake2b(f'{title}{key}'.encode(), digest_size=4).hexdigest()}"
+    Raises:
+        InputError: `out` holds something else, or an atlas with other settings.
+        InscapeError: as the single steps raise.
+    """
+    out = Path(out)
+    for name in only or ():
+        if name not in steps.STEPS:
+            raise InputError(f"step {name!r} is unknown", expected=", ".join(steps.STEPS))
+    opened = model if isinstance(model, Model) else Model.open(model, device=device)
+    if source is None:
+        source = opened.name if isinstance(model, Model) else model
+    if (out / FILE).is_file():
+        atlas = Atlas.open(out, model=opened)
+        with atlas.writing():
+            steps.settle(atlas, config, source)
+    else:
+        config = config or BuildConfig()
+        steps.check_settings(opened, config)
+        atlas = Atlas.create(out, opened, source=source, settings=config.model_dump())
+    with atlas.writing():
+        steps.run(atlas, text, only or steps.STEPS, step)
+    return atlas

@@ -19,17 +19,18 @@ import torch
 from torch import Tensor
 
 from inscape.activations import documents
-from inscape.atlas.atlas import Atlas
+from inscape.atlas.container import Container
 from inscape.core import DataError, seeded
 from inscape.dictionary import Dictionary
 from inscape.intervention import Fidelity, fidelity
 from inscape.model import Model
 from inscape.training import Watch
 
-BATCH_ROWS = 16
+BATCH_TOKENS = 4096  # padding included
 ENOUGH_TOKENS = 1_000_000  # a dead share that rests on fewer says little
 
-Row = tuple[Sequence[int], Sequence[bool]]
+Row = tuple[Sequence[int], Sequence[bool], int]
+"""Token ids, which of them count, and the number of the document."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Quality:
         fidelity: what splicing the dictionary in keeps.
         dead_share: share of features that never fired over `index_tokens` tokens.
         dead_share_is_firm: whether these are at least a million.
-        label_accuracy: median balanced accuracy of the labels; None without labels.
+        label_accuracy: median balanced accuracy of the labels, over the `labels_scored` features
+            whose label has one; None without labels.
     """
 
     dictionary: str
@@ -52,10 +54,11 @@ class Quality:
     index_tokens: int
     dead_share_is_firm: bool
     label_accuracy: float | None
+    labels_scored: int
 
 
 def quality(
-    atlas: Atlas,
+    atlas: Container,
     *,
     text: Path | None = None,
     names: Iterable[str] | None = None,
@@ -82,7 +85,8 @@ def quality(
     where = "the atlas's own text, seen in training" if text is None else str(text)
     found = []
     for name in names or atlas.dictionary_names:
-        index, labels = atlas.index(name), atlas.labels(name)
+        index, labels = atlas.features(name), atlas.labels(name)
+        summary = labels.summary if labels else {}
         found.append(
             Quality(
                 dictionary=name,
@@ -91,7 +95,8 @@ def quality(
                 dead_share=float(np.mean(index.num_active == 0)),
                 index_tokens=index.num_considered,
                 dead_share_is_firm=index.num_considered >= ENOUGH_TOKENS,
-                label_accuracy=labels.summary["median_balanced_accuracy"] if labels else None,
+                label_accuracy=summary.get("median_balanced_accuracy"),
+                labels_scored=summary.get("num_scored", summary.get("num_labelled", 0)),
             )
         )
     return found
@@ -123,7 +128,7 @@ def loss_watch(model: Model, text: Path, *, max_tokens: int = 10_000, times: int
 def held_out_identity(model: Model, text: Path, *, max_tokens: int = 10_000) -> dict[str, Any]:
     """What identifies that which `loss_watch` measures on: the model, and the rows of token ids."""
     digest, total = hashlib.sha256(), 0
-    for ids, _ in _of_text(model, text, max_tokens):
+    for ids, _, _ in _of_text(model, text, max_tokens):
         digest.update(np.asarray([len(ids), *ids], np.int64).tobytes())
         total += len(ids)
     return {"model_hash": model.hash, "tokens": total, "sha256": digest.hexdigest()}
@@ -133,18 +138,18 @@ def _of_text(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:
     """Rows of at most the model's context, each document starting a new one."""
     front = [] if model.bos_id is None else [model.bos_id]
     total = 0
-    for document in documents(text):
+    for number, document in enumerate(documents(text)):
         ids = model.encode(document)[len(front) :]
         step = min(model.context_length, 1024) - len(front)
         for start in range(0, len(ids), step):
             part = front + ids[start : start + step]
             total += len(part)
-            yield part, [True] * len(part)
+            yield part, [True] * len(part), number
             if total >= max_tokens:
                 return
 
 
-def _of_store(atlas: Atlas, max_tokens: int, seed: int) -> Iterator[Row]:
+def _of_store(atlas: Container, max_tokens: int, seed: int) -> Iterator[Row]:
     """Random rows of the atlas's activation store; tokens that do not count are marked."""
     table = atlas.store().tokens()
     bounds = np.flatnonzero(np.diff(table.row, prepend=-1, append=-1))
@@ -153,18 +158,23 @@ def _of_store(atlas: Atlas, max_tokens: int, seed: int) -> Iterator[Row]:
     for number in order:
         part = slice(int(bounds[number]), int(bounds[number + 1]))
         total += part.stop - part.start
-        yield table.ids[part].tolist(), kept[part].tolist()
+        yield table.ids[part].tolist(), kept[part].tolist(), int(table.document[part.start])
         if total >= max_tokens:
             return
 
 
-def _batches(rows: Sequence[Row]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Token ids and the mask of those that count, rows of similar length together."""
-    ordered = sorted(rows, key=lambda row: len(row[0]))
-    for start in range(0, len(ordered), BATCH_ROWS):
-        part = ordered[start : start + BATCH_ROWS]
-        pad = torch.nn.utils.rnn.pad_sequence
+def _batches(rows: Sequence[Row]) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
+    """Token ids, the mask of those that count, and documents; rows of similar length together."""
+    ordered = sorted(rows, key=lambda row: -len(row[0]))
+    pad = torch.nn.utils.rnn.pad_sequence
+    start = 0
+    while start < len(ordered):
+        part = ordered[start : start + max(1, BATCH_TOKENS // len(ordered[start][0]))]
+        start += len(part)
+        ids, counts, owners = zip(*part, strict=True)
+        masks = [torch.tensor(row) for row in counts]
         yield (
-            pad([torch.tensor(ids) for ids, _ in part], batch_first=True),
-            pad([torch.tensor(counts) for _, counts in part], batch_first=True),
+            pad([torch.tensor(row) for row in ids], batch_first=True),
+            pad(masks, batch_first=True),
+            list(owners),
         )

@@ -80,6 +80,7 @@ def trace(
     graph.token_ids = list(given.ids)
     graph.prompt_tokens = list(given.texts)
     graph.prompt = given.text
+    graph.roles, graph.counted = list(given.roles), given.counted.tolist()
     graph.notes = notes
     return graph
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from inscape.cli.common import (
     print_json,
     rows,
 )
+
+if TYPE_CHECKING:
+    from inscape.atlas import Atlas
 
 
 def command(
@@ -43,6 +46,10 @@ def command(
     train_tokens: Annotated[
         int, typer.Option(help="Tokens that each dictionary sees in training.")
     ] = 2_000_000,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this step: harvest, train, index or label; repeatable."),
+    ] = None,
     seed: Seed = 0,
     device: Device = None,
     trust_remote_code: TrustCode = False,
@@ -72,25 +79,27 @@ def command(
         seed=seed,
     )
     opened = Model.open(model, device=device, trust_remote_code=trust_remote_code)
-    atlas = build(opened, text, out, config, source=model)
+    atlas = build(opened, text, out, config, source=model, only=only)
     result = {
         "atlas": str(atlas.path),
         "model": atlas.record["model"]["name"],
-        "tokens": atlas.store().num_tokens,
-        "dictionaries": {
-            name: {
-                "features": atlas.index(name).num_features,
-                "fired": int((atlas.index(name).num_active > 0).sum()),
-                "labelled": len(atlas.labels(name) or ()),
-            }
-            for name in atlas.dictionary_names
-        },
+        "dictionaries": {name: _counts(atlas, name) for name in atlas.dictionary_names},
     }
     if json:
         print_json(result)
         return
-    rows({"model": result["model"], "tokens": result["tokens"]})
+    rows({"model": result["model"]})
     for name, figures in result["dictionaries"].items():
         counts = ", ".join(f"{count} {what}" for what, count in figures.items())
         typer.echo(f"{name}: {counts}")
     note(f'next: inscape trace {out} "a prompt"')
+
+
+def _counts(atlas: Atlas, name: str) -> dict[str, int]:
+    counts = {"features": atlas.dictionary(name).d_dict}
+    if atlas.place("features", name).is_dir():
+        index, labels = atlas.features(name), atlas.labels(name)
+        counts["tokens"] = index.num_considered
+        counts["fired"] = int((index.num_active > 0).sum())
+        counts["labelled"] = len(labels or ())
+    return counts

@@ -11,7 +11,6 @@ import typer
 
 if TYPE_CHECKING:
     from inscape.atlas import Atlas
-    from inscape.dictionary import Dictionary
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Device = Annotated[
@@ -21,6 +20,9 @@ Seed = Annotated[int, typer.Option(help="The seed of everything random.")]
 AtlasFolder = Annotated[Path, typer.Argument(metavar="ATLAS", help="The folder of an atlas.")]
 ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A Hugging Face model folder or id.")
+]
+MovedModel = Annotated[
+    str | None, typer.Option("--model", help="The atlas's model, where it has moved.")
 ]
 Text = Annotated[Path, typer.Option(help="A .txt or .jsonl file, or a folder of such.")]
 Memory = Annotated[
@@ -112,6 +114,13 @@ def refuse_options(context: typer.Context, other: str) -> None:
             )
 
 
+def open_atlas(folder: Path, model: str | None = None, device: str | None = None) -> Atlas:
+    """The atlas of a verb; `model`: where its model has moved to."""
+    from inscape.atlas import Atlas
+
+    return Atlas.open(folder, model=model, device=device)
+
+
 def is_atlas(path: str | Path) -> bool:
     """Whether a path is the folder of an atlas."""
     return (Path(path) / "atlas.json").is_file()
@@ -120,26 +129,3 @@ def is_atlas(path: str | Path) -> bool:
 def is_store(path: str | Path) -> bool:
     """Whether a path is the folder of a store of activations, or of one that is half made."""
     return any((Path(path) / name).is_file() for name in ("manifest.json", "harvest.json"))
-
-
-def feature_of(atlas: Atlas, text: str) -> tuple[Dictionary, int]:
-    """The feature written `dictionary/index`.
-
-    Raises:
-        InputError: it is not written so, or there is no such feature.
-        StorageError: the atlas has no such dictionary.
-    """
-    from inscape.core import InputError
-
-    name, _, number = text.rpartition("/")
-    if not name or not number.isdecimal():
-        raise InputError(
-            f"feature {text!r} is not readable",
-            expected=f"dictionary/index, for example {atlas.residual}/17",
-        )
-    dictionary = atlas.dictionary(name)
-    if int(number) >= dictionary.d_dict:
-        raise InputError(
-            f"feature {text} does not exist", expected=f"an index below {dictionary.d_dict}"
-        )
-    return dictionary, int(number)

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inscape.cli.common import AtlasFolder, Device, Json, Seed, note, print_json
+from inscape.cli.common import (
+    AtlasFolder,
+    Device,
+    Json,
+    MovedModel,
+    Seed,
+    note,
+    open_atlas,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from inscape.diagnosis import Case
@@ -38,6 +47,7 @@ def command(
     max_features: Annotated[int, typer.Option(min=1, help="Most features of a repair.")] = 24,
     num_random: Annotated[int, typer.Option(min=1, help="Matched random sets as control.")] = 100,
     seed: Seed = 0,
+    model: MovedModel = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -45,23 +55,19 @@ def command(
 
     Every claim is an intervention in the unmodified model, beside matched random features.
     """
-    from inscape.atlas import Atlas
-    from inscape.diagnosis import Case, diagnose
-    from inscape.storage import lock
+    from inscape.diagnosis import Case
 
-    opened = Atlas.open(atlas, device=device)
+    opened = open_atlas(atlas, model, device)
     cases = [Case(prompt, right), *_cases(more)]
     judging = _cases(held_out)
     guards = _cases(controls)
     _say_tokens(opened.model, [*cases, *guards, *judging])
-    names = dictionary or opened.dictionary_names
-    found = diagnose(
-        opened.model,
-        [opened.dictionary(name) for name in names],
+    found = opened.diagnose(
         cases,
+        names=dictionary,
+        save=False,
         controls=guards,
         judged_on={"held out": judging} if judging else None,
-        labels=opened.feature_labels(names),
         max_features=max_features,
         num_random=num_random,
         seed=seed,
@@ -71,9 +77,7 @@ def command(
     else:
         typer.echo(found.summary())
     # What was found is printed by now, whether or not it can be saved.
-    with lock(atlas):
-        saved = opened.save_result("diagnoses", prompt, found.to_json(), key=f"\n{right}")
-    note(f"saved: {saved}")
+    note(f"saved: {opened.save('diagnoses', prompt, found.to_json(), key=right)}")
 
 
 def _cases(path: Path | None) -> list[Case]:

@@ -25,7 +25,8 @@ VERBS = {
     "harvest": "Store a model's activations over a text.",
     "train": "Train dictionaries on stored activations.",
     "sweep": "Train a front of dictionaries on one pass.",
-    "plan": "Memory, traffic and time of a training.",
+    "search": "Find features by words.",
+    "feature": "Show what is known of a feature.",
     "index": "Index what each feature of a dictionary does.",
     "label": "Name features, and score the names.",
     "trace": "Trace which concepts led to the next token.",
@@ -45,7 +46,7 @@ OVERVIEW = """Shows what a language model is thinking, where it goes wrong, and 
 inscape build MODEL --text corpus/ --out atlas/  make an atlas of a model
 inscape trace atlas/ "a prompt"                  how the next token came about
 inscape diagnose atlas/ "a prompt" --right " x"  why another answer won
-inscape steer atlas/ "a prompt" --feature resid2/17 --strength 4
+inscape steer atlas/ "a prompt" --feature resid_post.14/692
 
 Every command that writes can be stopped and run again: it goes on where it was.
 `--json` prints the result for a program; `inscape VERB --help` tells more.

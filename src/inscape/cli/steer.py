@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import AtlasFolder, Device, Json, Seed, feature_of, print_json
+from inscape.cli.common import AtlasFolder, Device, Json, MovedModel, Seed, open_atlas, print_json
 
 
 def command(
@@ -27,32 +27,27 @@ def command(
         float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")
     ] = 0.0,
     seed: Seed = 0,
+    model: MovedModel = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
     """Go on from PROMPT with features changed, beside what the model writes unchanged."""
-    from inscape.atlas import Atlas
     from inscape.core import InputError
-    from inscape.intervention import FeatureEdit, steer
 
     if mode not in ("add", "clamp", "scale", "ablate"):
         raise InputError(f"mode {mode!r} is unknown", expected="add, clamp, scale or ablate")
     if not math.isfinite(strength):
         raise InputError(f"strength {strength} is not finite", expected="a number, such as 4")
-    opened = Atlas.open(atlas, device=device)
-    model = opened.model
-    changes = []
-    for name in feature:
-        dictionary, number = feature_of(opened, name)
-        unit = float(opened.index(dictionary.name).max[number])
-        changes.append(FeatureEdit(dictionary, number, mode, strength, unit=unit))  # type: ignore[arg-type]
-    result = steer(model, prompt, changes, max_new_tokens, temperature=temperature, seed=seed)
-    labels = {
-        f"{change.dictionary.name}/{change.feature}": opened.feature_label(
-            change.dictionary.name, change.feature
-        )
-        for change in changes
-    }
+    opened = open_atlas(atlas, model, device)
+    chosen = [opened.feature(name) for name in feature]
+    result = opened.steer(
+        prompt,
+        [found.edit(mode, strength) for found in chosen],
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+    )
+    labels = {found.id: found.label for found in chosen}
     if json:
         shown = {"features": labels, "mode": mode, "strength": strength}
         print_json({**shown, **result.to_json()})

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import AtlasFolder, Device, Json, note, print_json
+from inscape.cli.common import AtlasFolder, Device, Json, MovedModel, note, open_atlas, print_json
 
 
 def command(
@@ -27,6 +27,7 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Also write the graph in the viewer's format here.")
     ] = None,
+    model: MovedModel = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -34,21 +35,17 @@ def command(
 
     With --json the graph is printed in the published viewer format.
     """
-    from inscape.atlas import Atlas
-    from inscape.attribution import trace
-    from inscape.storage import lock, write_json
+    from inscape.storage import write_json
 
-    opened = Atlas.open(atlas, device=device)
-    graph = trace(
-        opened.model,
-        opened.transcoders(),
+    opened = open_atlas(atlas, model, device)
+    options = {"target": target, "against": against}
+    graph = opened.trace(
         prompt,
-        target=target,
-        against=against,
+        **options,
         node_share=node_share,
         edge_share=edge_share,
         max_features=max_features,
-        names=opened.feature_label,
+        save=False,
     )
     if json:
         print_json(graph.to_viewer())
@@ -57,8 +54,6 @@ def command(
     else:
         typer.echo(graph.summary())
     # What was found is printed by now, whether or not it can be saved.
-    with lock(atlas):
-        saved = opened.save_result("traces", prompt, graph.to_json(), key=f"\n{target}\n{against}")
-    note(f"saved: {saved}")
+    note(f"saved: {opened.save('traces', prompt, graph.to_json(), key=str(options))}")
     if out is not None:
         write_json(out, graph.to_viewer())

@@ -17,7 +17,9 @@ from inscape.cli.common import (
     is_store,
     note,
     print_entries,
+    print_json,
     refuse_options,
+    rows,
 )
 from inscape.cli.sources import all_sites, beside_each_other, online, stored
 
@@ -92,6 +94,16 @@ SkipCorrupt = Annotated[
     bool, typer.Option("--skip-corrupt", help="Store: leave broken shards out, and name them.")
 ]
 
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Store: say what memory, disk and time it takes, and stop."),
+]
+
+Processes = Annotated[
+    int | None,
+    typer.Option(help="Of --dry-run: processes that would share the work; default: one."),
+]
+
 FeatureShards = Annotated[
     int, typer.Option(help="Processes that share the features; the others share the rows.")
 ]
@@ -139,6 +151,8 @@ def command(
     encoder: Precision = "auto",
     resample: Resample = 0,
     feature_shards: FeatureShards = 1,
+    dry_run: DryRun = False,
+    processes: Processes = None,
     device: Device = None,
     dictionary: OnlyThese = None,
     seed: Annotated[int, typer.Option(help="Store: the seed of everything random.")] = 0,
@@ -149,13 +163,15 @@ def command(
     Run again after a stop, it goes on from its last checkpoint. With torchrun, several processes
     train it together.
     """
-    from inscape.core import keep_freed_memory, pick_device
+    from inscape.core import InputError, keep_freed_memory, pick_device
     from inscape.dictionary.kernels import use_kernels
     from inscape.training import connected
 
     keep_freed_memory()
     context.with_resource(use_kernels(kernels))
-    with connected(feature_shards, device=str(pick_device(device))) as ranks:
+    if processes is not None and not dry_run:
+        raise InputError("--processes without --dry-run", expected="torchrun, to start them")
+    with connected(1 if dry_run else feature_shards, device=str(pick_device(device))) as ranks:
         if is_atlas(source):
             refuse_options(context, "Store")
             result = _train_atlas(source, dictionary, ranks)
@@ -185,6 +201,10 @@ def command(
                 skip_corrupt,
                 ranks,
             )
+            if dry_run:
+                shared = processes or 1, feature_shards
+                _plan(activations, (site, to), settings, shared, ranks.device, json)
+                return
             result = [_train(activations, (site, to), out, settings, opened, held_out, told, ranks)]
         if ranks.first:
             print_entries(result, json)
@@ -248,15 +268,11 @@ def _train(
     from inscape.atlas import loss_watch
     from inscape.core import InputError
     from inscape.dictionary import single_sites
-    from inscape.training import TrainConfig, missed_target, train
+    from inscape.training import missed_target, train
 
-    site, to = sites
-    if site is None or out is None:
-        raise InputError(
-            "training needs --site and --out", expected=f"a site: {', '.join(source.sites)}"
-        )
-    site = all_sites(site, source.sites)
-    to = all_sites(to, source.sites) if to else site
+    if out is None:
+        raise InputError("training needs --out", expected="the folder of the dictionary")
+    (site, to), config = _chosen(source, sites, settings)
     read = single_sites(site)
     if held_out is not None and len(read) > 1:
         raise InputError(
@@ -264,10 +280,6 @@ def _train(
             expected="one: the loss that several recover together is not measured",
             next_step="leave it out",
         )
-    width = sum(map(source.width, read))
-    settings["d_dict"] = settings["d_dict"] or 16 * width
-    settings["k"] = settings["k"] or max(1, width // 8)
-    config = TrainConfig(**settings)
     watch = None if held_out is None else loss_watch(model, held_out)
     made = train(
         source, site, to, out, config, name=out.name, watch=watch, listeners=listeners, ranks=ranks
@@ -276,6 +288,81 @@ def _train(
     if told and ranks.first:
         note(told)
     return _shown(made, out)
+
+
+def _chosen(
+    source: Any, sites: tuple[str | None, str | None], settings: dict[str, Any]
+) -> tuple[tuple[str, str], Any]:
+    """The sites in full, and the settings with the defaults that follow from their width."""
+    from inscape.core import InputError
+    from inscape.dictionary import single_sites
+    from inscape.training import TrainConfig
+
+    if sites[0] is None:
+        raise InputError("training needs --site", expected=f"a site: {', '.join(source.sites)}")
+    site = all_sites(sites[0], source.sites)
+    width = sum(map(source.width, single_sites(site)))
+    defaults = {"d_dict": 16 * width, "k": max(1, width // 8)}
+    config = TrainConfig(**{**settings, **{n: settings[n] or d for n, d in defaults.items()}})
+    return (site, all_sites(sites[1], source.sites) if sites[1] else site), config
+
+
+def _plan(
+    source: Any,
+    sites: tuple[str | None, str | None],
+    settings: dict[str, Any],
+    shared: tuple[int, int],
+    device: str,
+    json: bool,
+) -> None:
+    """Print what the training would take."""
+    from inscape.training import dictionary_shape, plan
+
+    (site, to), config = _chosen(source, sites, settings)
+    shape = dictionary_shape(source, site, to, config)
+    buffer = getattr(source, "memory", 0)
+    made = plan(
+        source,
+        shape,
+        config,
+        processes=shared[0],
+        feature_shards=shared[1],
+        buffer=buffer,
+        device=device,
+    )
+    if json:
+        print_json(made.to_json())
+        return
+    lines = {f"memory: {name}": size_text(size) for name, size in made.memory.items() if size}
+    lines["memory of a process"] = size_text(made.memory_bytes)
+    sent = made.sent.items()
+    lines |= {f"sent in a step along {axis}": size_text(size) for axis, size in sent if size}
+    lines |= {
+        f"step, measured with {made.tried_features:,} features": duration_text(made.step_seconds),
+        "tokens per second": f"{config.batch_size / made.step_seconds:,.0f}",
+        f"{made.num_steps:,} steps": duration_text(made.total_seconds),
+        "checkpoint": size_text(made.checkpoint_bytes),
+        "dictionary": size_text(made.dictionary_bytes),
+        "activations, if stored": size_text(made.activations_bytes),
+    }
+    rows(lines)
+    note("not counted: reading the activations, the network between processes")
+
+
+def size_text(size: float) -> str:
+    """Bytes for people."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= factor:
+            return f"{size / factor:,.3g} {unit}" if size < 1e15 else f"{size / factor:,.0f} {unit}"
+    return f"{size / 1e3:.3g} kB"
+
+
+def duration_text(seconds: float) -> str:
+    """A time for people."""
+    for unit, factor in (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0)):
+        if seconds >= 2 * factor or (unit == "s" and seconds >= 1):
+            return f"{seconds / factor:,.3g} {unit}"
+    return f"{seconds * 1e3:.3g} ms"
 
 
 def named_values(given: list[str]) -> dict[str, Any]:

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import AtlasFolder, Device, Json, Seed, print_entries, print_json
+from inscape.cli.common import (
+    AtlasFolder,
+    Device,
+    Json,
+    MovedModel,
+    OnlyThese,
+    Seed,
+    open_atlas,
+    print_entries,
+    print_json,
+)
 
 _NATS = ("ce_clean", "ce_dict", "ce_zero", "ce_mean", "extra_ce", "kl")
 
@@ -17,9 +27,7 @@ def command(
     text: Annotated[
         Path | None, typer.Option(help="Measure on this text; default: the atlas's own.")
     ] = None,
-    dictionary: Annotated[
-        list[str] | None, typer.Option(help="Only this dictionary, repeatable.")
-    ] = None,
+    dictionary: OnlyThese = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens to measure on.")] = 20_000,
     edges: Annotated[
         str | None,
@@ -29,19 +37,19 @@ def command(
         ),
     ] = None,
     seed: Seed = 0,
+    model: MovedModel = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
     """Measure the dictionaries of an atlas: loss recovered, FVU, L0, density, labels."""
-    from inscape.atlas import Atlas, quality
     from inscape.storage import plain
 
-    opened = Atlas.open(atlas, device=device)
+    opened = open_atlas(atlas, model, device)
     result: Any
     if edges is not None:
         result = [_edges(opened, edges)]
     else:
-        found = quality(opened, text=text, names=dictionary, max_tokens=max_tokens, seed=seed)
+        found = opened.validate(text, dictionary, max_tokens=max_tokens, seed=seed)
         result = [plain(figures) for figures in found]
     if json:
         print_json(result)
@@ -69,11 +77,10 @@ def _for_people(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _edges(opened: Any, prompt: str) -> dict[str, Any]:
-    from inscape.attribution import trace
     from inscape.storage import plain
     from inscape.validation import check_edges
 
-    graph = trace(opened.model, opened.transcoders(), prompt)
+    graph = opened.trace(prompt, save=False)
     check = check_edges(opened.model, opened.transcoders(), graph)
     found: dict[str, Any] = plain(check)
     return {"prompt": prompt, **found}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -31,16 +32,14 @@ Member = tuple[Dictionary, int]
 
 @dataclass(frozen=True)
 class Pushes:
-    """Estimated push of every feature of one dictionary, summed over positions, mean over cases.
+    """Estimated effect of every feature of one dictionary, summed over positions, mean over cases.
 
-    push [d_dict]: toward the wrong answer where positive; mass [d_dict]: mean summed activation;
-    share [d_dict]: on how many of the cases the feature is active at all.
+    push [d_dict]: toward the wrong answer where positive; mass [d_dict]: summed activation.
     """
 
     dictionary: Dictionary
     push: Float[Tensor, " d_dict"]
     mass: Float[Tensor, " d_dict"]
-    share: Float[Tensor, " d_dict"]
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,12 @@ def estimate(
     model: Model, dictionaries: Sequence[Dictionary], batch: Batch, wrong: Int[Tensor, " case"]
 ) -> list[Pushes]:
     """The estimated push of every feature of every dictionary toward the wrong answers."""
-    sums = [torch.zeros(3, d.d_dict) for d in dictionaries]
+    sums = [torch.zeros(2, d.d_dict) for d in dictionaries]
     for begin in range(0, len(batch), BATCH):
         part = slice(begin, begin + BATCH)
         _add_pushes(model, dictionaries, batch.rows(part), wrong[part], sums)
     return [
-        Pushes(d, total[0] / len(batch), total[1] / len(batch), total[2] / len(batch))
+        Pushes(d, total[0] / len(batch), total[1] / len(batch))
         for d, total in zip(dictionaries, sums, strict=True)
     ]
 
@@ -83,34 +82,28 @@ def _add_pushes(
         leaves[site] = torch.zeros_like(x, requires_grad=True)
         return x + leaves[site]
 
-    sites_out = {d.config.site_out for d in dictionaries}
+    sites_out = {site for d in dictionaries for site in d.config.sites_out}
     run = model.run(
         batch.tokens.to(model.device),
-        read=sorted({d.config.site_in for d in dictionaries}),
-        edits={site: (lambda x, site=site: leaf(site, x)) for site in sites_out},
-        logits="all",
+        read=sorted({"final", *(site for d in dictionaries for site in d.config.sites_in)}),
+        edits={site: partial(leaf, site) for site in sites_out},
         grad=True,
     )
-    if run.logits is None:
-        raise RuntimeError("a run with logits returned none")
     rows = torch.arange(len(batch))
-    last = run.logits[rows, batch.lengths - 1]
+    last = model.unembed(run["final"][rows, (batch.lengths - 1).to(model.device)])
     torch.autograd.backward((last[rows, wrong] - last[rows, batch.right]).sum())
-    real = batch.real
-    real[:, 0] = model.bos_id is None  # BOS is left alone by edits, so it is left out here
-    case = torch.arange(len(batch))[:, None].expand(real.shape)[real]
+    counted = batch.real
+    counted[:, 0] = model.bos_id is None  # BOS is left alone by edits, so it is left out here
     for dictionary, total in zip(dictionaries, sums, strict=True):
-        gradient = leaves[dictionary.config.site_out].grad
-        if gradient is None:
-            raise RuntimeError(f"no gradient reached {dictionary.config.site_out}")
-        code = dictionary.encode(run[dictionary.config.site_in].detach()[real]).to("cpu")
-        toward = torch.einsum("nkd,nd->nk", dictionary.W_dec[code.indices], gradient.float()[real])
-        flat = code.indices.flatten()
-        total[0].index_add_(0, flat, (toward * code.values).flatten())
-        total[1].index_add_(0, flat, code.values.flatten())
-        seen = torch.zeros(len(batch), dictionary.d_dict)
-        seen[case[:, None].expand(code.indices.shape).flatten(), flat] += code.active.flatten()
-        total[2] += (seen > 0).sum(0)
+        config, weight = dictionary.config, dictionary.W_dec
+        read = torch.cat([run[site].detach()[counted] for site in config.sites_in], -1)
+        grads = [leaves[site].grad for site in config.sites_out]
+        grad = torch.cat([g[counted] for g in grads if g is not None], -1).to(weight)
+        code = dictionary.encode(read).ragged()
+        push = config.wiring.value_gradients(code, weight, grad) * code.values
+        index = code.indices.cpu()
+        total[0].index_add_(0, index, push.cpu())
+        total[1].index_add_(0, index, code.values.cpu())
 
 
 def strongest(pushes: Sequence[Pushes], count: int, *, sign: int = 1) -> list[Member]:

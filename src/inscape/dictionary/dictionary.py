@@ -110,6 +110,12 @@ class Dictionary:
         moved = {key: value.to(device) for key, value in self.weights.items()}
         return self._with(moved)
 
+    def renamed(self, name: str) -> Dictionary:
+        """The same dictionary under another name."""
+        made = self._with(self.weights)
+        made.name = name
+        return made
+
     def _with(self, weights: Mapping[str, Tensor]) -> Dictionary:
         return Dictionary(
             self.config,

@@ -72,7 +72,7 @@ class FeatureIndex:
             self.table = pq.read_table(folder / "features.parquet")
             self._examples = pq.ParquetFile(folder / "examples.parquet", memory_map=True)
         except (OSError, pa.ArrowException) as error:
-            raise unreadable(folder) from error
+            raise unreadable(folder, error) from error
         scalars = {name: self.table.column(name).to_numpy() for name in SCALARS}
         self.num_active: NDArray[np.int64] = scalars["num_active"]
         self.density: NDArray[np.float32] = scalars["density"]
@@ -162,7 +162,15 @@ class FeatureIndex:
         """Where a feature fires: rows of the token table, ascending, and activations (> 0)."""
         start, end = self.indptr[self.check(feature) : feature + 2]
         rows = np.asarray(self.positions[start:end], np.int32)
-        return rows, np.asarray(self.values[start:end], np.float32)
+        values = np.asarray(self.values[start:end], np.float32)
+        if rows.size and not (
+            rows[0] >= 0
+            and rows[-1] < self.num_tokens
+            and bool((rows[1:] > rows[:-1]).all())
+            and 0 < values.min() <= values.max() < np.inf
+        ):
+            raise unreadable(self.folder / "positions.npy or values.npy")
+        return rows, values
 
     def activations_at(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> RowCodes:
         """The active features at the given rows, in the order asked for.
@@ -216,7 +224,7 @@ class FeatureIndex:
             try:
                 self._groups[number] = self._examples.read_row_group(number).to_pylist()
             except (OSError, pa.ArrowException) as error:
-                raise unreadable(self.folder / "examples.parquet") from error
+                raise unreadable(self.folder / "examples.parquet", error) from error
             if len(self._groups) > CACHED_GROUPS:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(number)

@@ -83,7 +83,7 @@ class TokenTable:
         try:
             vocabulary = pq.read_table(folder / VOCABULARY)
         except (OSError, pa.ArrowException) as error:
-            raise unreadable(folder / VOCABULARY) from error
+            raise unreadable(folder / VOCABULARY, error) from error
         ids, strings = (vocabulary.column(c).to_pylist() for c in ("id", "text"))
         return cls(**arrays, texts=dict(zip(ids, strings, strict=True)))
 
@@ -93,10 +93,12 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def unreadable(path: Path) -> StorageError:
-    """The error for a damaged file of an index."""
+def unreadable(path: Path, error: Exception | None = None) -> StorageError:
+    """The error for a file of an index that may not be read, or is damaged."""
+    if isinstance(error, PermissionError):
+        return StorageError(f"{path} cannot be read: permission denied")
     return StorageError(
-        f"{path} is not readable, it may be half-written",
+        f"{path} is damaged or half-written",
         next_step="remove the folder and run the command that makes the index again",
     )
 
@@ -111,5 +113,5 @@ def open_array(path: Path) -> NDArray[Any]:
         empty = path.stat().st_size <= 128 and np.load(path).size == 0
         array: NDArray[Any] = np.load(path, mmap_mode=None if empty else "r")
     except (OSError, ValueError) as error:
-        raise unreadable(path) from error
+        raise unreadable(path, error) from error
     return array

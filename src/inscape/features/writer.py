@@ -160,8 +160,9 @@ def _fill_texts(table: TokenTable, effects: LogitEffects, text: Callable[[int], 
 def _lists(matrix: NDArray[Any], values: pa.Array | None = None) -> pa.Array:
     """An arrow column with one list a row of a matrix."""
     num, width = matrix.shape
-    offsets = np.arange(num + 1, dtype=np.int32) * width
-    return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel()) if values is None else values)
+    offsets = np.arange(num + 1, dtype=np.int64) * width
+    flat = pa.array(matrix.ravel()) if values is None else values
+    return pa.LargeListArray.from_arrays(offsets, flat)
 
 
 def _strings(ids: NDArray[Any], table: TokenTable) -> pa.Array:
@@ -212,7 +213,7 @@ def _example_table(examples: ExampleTable, table: TokenTable) -> pa.Table:
     ids = np.asarray(table.ids)[np.repeat(start, length) + within]
 
     def window(values: pa.Array) -> pa.Array:
-        return pa.ListArray.from_arrays(offsets.astype(np.int32), values)
+        return pa.LargeListArray.from_arrays(offsets, values)
 
     return pa.table(
         {

@@ -4,17 +4,18 @@
    (beginning-of-text tokens never do).
 2. Second pass, batch by batch: the model as it is; with the reconstruction spliced in; with the
    site set to zero; with the site set to its mean. Tokens that do not count keep their own
-   activations in all four, and predictions at or of them are left out.
+   activations in all four, and predictions at or of them are left out. The head is applied to a
+   few positions at a time: logits of a whole batch would take gigabytes.
 3. Loss recovered = (CE_floor − CE_dict) / (CE_floor − CE_clean), for both floors.
 4. FVU = Σ‖x − x̂‖² / Σ‖x − mean(x)‖²: around the mean, so that an offset shared by all tokens
    explains nothing.
-5. Intervals: bootstrap over rows (95 %), since tokens of one row are not independent.
+5. Intervals: bootstrap over documents (95 %), since tokens of one document are not independent.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -25,15 +26,15 @@ from torch import Tensor
 
 from inscape.core import InputError, track
 from inscape.dictionary import Dictionary
-from inscape.intervention.edits import SiteEdit
 from inscape.intervention.splice import as_list, replace_by, splice
-from inscape.model import Model, Site
+from inscape.model import Inputs, Model, Site
 
-Batch = Tensor | tuple[Tensor, Tensor]
+Batch = Tensor | tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Sequence[int]]
 Interval = tuple[float, float]
 Floats = npt.NDArray[np.float64]
 
 NUM_RESAMPLES = 1000
+LOGITS = 1 << 23  # entries of a chunk of logits in fp32 (32 MB), of which a few live at a time
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ class Reconstruction:
 class Fidelity:
     """What splicing keeps. Losses in nats per token.
 
-    loss_recovered_zero/_mean: share of the loss recovered over zero and mean ablation of the
+    loss_recovered_zero/_mean: fraction of the loss recovered over zero and mean ablation of the
     same sites. extra_ce: CE_dict − CE_clean. kl: KL(clean ‖ spliced) in nats. fvu, ev, l0: on
     clean activations, all dictionaries together (`each`: one by one; l0 is then their mean).
     num_tokens: activations that count; num_predictions: next-token losses that count.
-    interval: 95 % bootstrap intervals over rows, for the figures named in it.
+    interval: 95 % bootstrap intervals over documents, for the figures named in it.
     """
 
     ce_clean: float
@@ -69,7 +70,7 @@ class Fidelity:
     l0: float
     num_tokens: int
     num_predictions: int
-    num_rows: int
+    num_documents: int
     each: dict[str, Reconstruction] = field(default_factory=dict)
     interval: dict[str, Interval] = field(default_factory=dict)
 
@@ -88,29 +89,49 @@ def fidelity(
 ) -> Fidelity:
     """Measures one dictionary, or several spliced in together.
 
-    token_batches: token ids [batch, pos], or pairs of ids and a mask [batch, pos] that is True
-        for tokens that count (False for padding on the right and attention sinks).
-    Raises InputError when no prediction counts.
+    token_batches: token ids [batch, pos]; or ids and a mask [batch, pos] that is True for tokens
+        that count (False for padding on the right and attention sinks); or these two and the
+        number of each row's document, without which each row is one of its own.
+    Raises InputError when no prediction counts, or a loss is not finite.
     """
     chosen = as_list(dictionaries)
-    batches = [_counted(model, batch) for batch in token_batches]
-    if not any(bool(_predictions(counted).any()) for _, counted in batches):
+    batches = list(token_batches)
+    ids_counted = [_counted(model, batch) for batch in batches]
+    if not any(bool(_predictions(counted).any()) for _, counted in ids_counted):
         raise InputError("no token counts", expected="rows of at least two tokens after BOS")
-    means = _means(model, chosen, batches)
+    means = _means(model, chosen, ids_counted)
     rows = _Rows()
-    for tokens, counted in track(batches, "fidelity", unit="batch"):
+    for tokens, counted in track(ids_counted, "fidelity", unit="batch"):
         _measure(model, chosen, means, tokens, counted, rows)
-    return _figures(chosen, rows.arrays(), seed)
+    sums = _by_document(rows.arrays(), batches)
+    for name in ("ce_clean", "ce_dict"):
+        if not np.isfinite(sums[name]).all():
+            cause = "the model" if name == "ce_clean" else " and ".join(d.name for d in chosen)
+            raise InputError(
+                f"the loss is not finite with {cause}", next_step="check those weights for NaN"
+            )
+    return _figures(chosen, sums, seed)
+
+
+def _by_document(rows: dict[str, Floats], batches: Sequence[Batch]) -> dict[str, Floats]:
+    """The sums of every row, added up by document where the batches name it."""
+    owners: list[tuple[int, ...]] = []
+    for batch in batches:
+        first = len(owners)
+        tokens = batch[0] if isinstance(batch, tuple) else batch
+        named = isinstance(batch, tuple) and len(batch) == 3
+        numbers = batch[2] if named else range(first, first + len(tokens))  # type: ignore[misc]
+        owners += [(named, number) for number in numbers]
+    place = np.unique(np.array(owners), axis=0, return_inverse=True)[1].ravel()
+    return {name: np.bincount(place, values).astype(np.float64) for name, values in rows.items()}
 
 
 def _counted(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-    tokens, counted = batch if isinstance(batch, tuple) else (batch, None)
+    tokens, counted = batch[:2] if isinstance(batch, tuple) else (batch, None)
     tokens = tokens.to(model.device)
-    counted = torch.ones_like(tokens, dtype=torch.bool) if counted is None else counted
-    counted = counted.to(device=model.device, dtype=torch.bool)
-    if model.bos_id is not None:
-        counted = counted & (tokens != model.bos_id)
-    return tokens, counted
+    if counted is None:
+        return tokens, model.counted(tokens)
+    return tokens, counted.to(device=model.device, dtype=torch.bool) & model.is_word(tokens)
 
 
 def _predictions(counted: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch next"]:
@@ -155,30 +176,45 @@ def _measure(
     rows: _Rows,
 ) -> None:
     sites = {s for d in dictionaries for s in (d.config.site_in, d.config.site_out)}
-    run = model.run(tokens, read=sorted(sites), logits="all")
+    run = model.run(tokens, read=[*sorted(sites), "final"])
     for d in dictionaries:
         mean = means[model.site(d.config.site_out)]
         _reconstruction(d, run[d.config.site_in], run[d.config.site_out], mean, counted, rows)
     there = _predictions(counted)
     rows.add("tokens", counted.sum(1))
     rows.add("predictions", there.sum(1))
-    assert run.logits is not None
-    clean = torch.log_softmax(run.logits[:, :-1], -1)
-    rows.add("ce_clean", _row_loss(clean, tokens, there))
-    keep = ~counted
-    variants: dict[str, Callable[[], dict[Site, SiteEdit]]] = {
-        "ce_dict": lambda: splice(model, dictionaries, keep=keep),
-        "ce_zero": lambda: replace_by(model, dict.fromkeys(means, 0.0), keep=keep),
-        "ce_mean": lambda: replace_by(model, dict(means), keep=keep),
+    finals = {"ce_clean": run["final"][:, :-1][there]}
+    variants = {
+        "ce_dict": splice(model, dictionaries),
+        "ce_zero": replace_by(model, dict.fromkeys(means, 0.0)),
+        "ce_mean": replace_by(model, dict(means)),
     }
     for name, edits in variants.items():
-        logits = model.run(tokens, edits=edits(), logits="all").logits
-        assert logits is not None
-        changed = torch.log_softmax(logits[:, :-1], -1)
-        rows.add(name, _row_loss(changed, tokens, there))
-        if name == "ce_dict":
-            divergence = (clean.exp() * (clean - changed)).sum(-1)
-            rows.add("kl", (divergence * there).double().sum(1))
+        edited = model.run(Inputs(tokens, counted=counted), edits=edits, read=["final"])
+        finals[name] = edited["final"][:, :-1][there]
+    owner = there.nonzero()[:, 0]
+    for name, values in _losses(model, finals, tokens[:, 1:][there]).items():
+        rows.add(name, values.new_zeros(len(tokens)).index_add_(0, owner.cpu(), values))
+
+
+def _losses(
+    model: Model, finals: dict[str, Float[Tensor, "n d_model"]], following: Int[Tensor, " n"]
+) -> dict[str, Float[Tensor, " n"]]:
+    """The loss of every prediction under each variant, and KL(clean ‖ spliced), float64 [n];
+    `finals` are what the head reads. A chunk of logits at a time."""
+    parts: dict[str, list[Tensor]] = defaultdict(list)
+    step = max(1, LOGITS // model.vocab_size)
+    for start in range(0, len(following), step):
+        chunk = slice(start, start + step)
+        clean: Tensor | None = None
+        for name, final in finals.items():
+            logs = torch.log_softmax(model.unembed(final[chunk]), -1)
+            parts[name].append(-logs.gather(-1, following[chunk, None])[:, 0])
+            if clean is None:
+                clean = logs
+            elif name == "ce_dict":
+                parts["kl"].append((clean.exp() * (clean - logs)).sum(-1))
+    return {name: torch.cat(values).cpu().double() for name, values in parts.items()}
 
 
 def _reconstruction(
@@ -198,20 +234,13 @@ def _reconstruction(
         rows.add(f"{name}/{dictionary.config.site_out}", (values * counted).sum(1))
 
 
-def _row_loss(
-    log_probabilities: Float[Tensor, "batch next vocab"], tokens: Tensor, there: Tensor
-) -> Tensor:
-    loss = -log_probabilities.gather(-1, tokens[:, 1:, None])[..., 0]
-    return (loss * there).double().sum(1)
-
-
 def _figures(dictionaries: Sequence[Dictionary], rows: dict[str, Floats], seed: int) -> Fidelity:
-    num_rows = len(rows["tokens"])
+    num = len(rows["tokens"])
     point = _from_sums({name: values.sum() for name, values in rows.items()})
     interval: dict[str, Interval] = {}
-    if num_rows > 1:
+    if num > 1:
         draw = np.random.default_rng(seed)
-        weights = draw.multinomial(num_rows, np.full(num_rows, 1 / num_rows), NUM_RESAMPLES)
+        weights = draw.multinomial(num, np.full(num, 1 / num), NUM_RESAMPLES)
         drawn = {name: weights @ values for name, values in rows.items()}
         with np.errstate(invalid="ignore", divide="ignore"):
             samples = _from_sums(drawn)
@@ -230,7 +259,7 @@ def _figures(dictionaries: Sequence[Dictionary], rows: dict[str, Floats], seed: 
         **{name: float(value) for name, value in point.items()},
         num_tokens=int(rows["tokens"].sum()),
         num_predictions=int(rows["predictions"].sum()),
-        num_rows=num_rows,
+        num_documents=num,
         each=each,
         interval=interval,
     )

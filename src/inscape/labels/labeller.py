@@ -4,9 +4,10 @@
 2. For each feature, windows are drawn from the explaining half (sampling.py), and a predicate is
    written from them (writing.py): which tokens, after which words, in which texts, before what.
 3. Windows are drawn anew from the scoring half, which the writer never saw, and the predicate is
-   scored by detection on them (scoring.py), beside the label of another feature as control.
+   scored by detection on them (scoring.py); the label of another feature is the control.
 4. A feature that fires on too few tokens or documents of either half gets no label, and is
-   counted as such.
+   counted as such. One that is silent on too few says that it fires everywhere, without a score:
+   there is nothing to tell its tokens from.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inscape.core import InputError, StorageError, seeded, track
-from inscape.features import FeatureIndex, document_halves
+from inscape.features import FeatureIndex
 from inscape.labels.predicates import Predicate, quote
-from inscape.labels.sampling import Half, Sample
+from inscape.labels.sampling import Half, Sample, document_halves
 from inscape.labels.scoring import Score, bootstrap_weights, detection
 from inscape.labels.store import KIND, VERSION, Label, Labels, write_labels
 from inscape.labels.words import Words
 from inscape.labels.writing import Windows, Writer, balanced_accuracies, read_for
 from inscape.storage import MANIFEST, read_manifest
 
-MIN_POSITIVES = 8  # in each half
+MIN_POSITIVES = 8  # in each half, and as many tokens without the feature
 MIN_DOCUMENTS = 3  # in each half
 NUM_RANDOM = 4096  # random tokens for the rates of single words
-JUDGED_PART = 3  # one in so many explaining documents judges candidates instead of making them
+JUDGED_PART = 3  # a third of the explaining documents judges candidates instead of making them
 
 
 @dataclass
@@ -64,15 +65,23 @@ class _Labeller:
         self.writer = Writer(self.words, self.explain.random_rows(NUM_RANDOM, rng))
         self.weights = bootstrap_weights(4 * num_windows, rng)
 
-    def draft(self, feature: int) -> _Draft | None:
-        """Steps 2 and 4 of one feature."""
+    def draft(self, feature: int) -> _Draft | Label | None:
+        """Steps 2 and 4 of one feature; a Label where there is nothing left to score."""
         rows, values = self.index.rows_of(feature)
-        halves = [half.inside(rows, values) for half in (self.explain, self.score)]
+        both = self.explain, self.score
+        halves = [half.inside(rows, values) for half in both]
         for inside, _ in halves:
             if inside.size < MIN_POSITIVES:
                 return None
             if _num_distinct(self.documents[inside]) < MIN_DOCUMENTS:
                 return None
+        silent = [
+            half.rows.size - inside[0].size for half, inside in zip(both, halves, strict=True)
+        ]
+        if min(silent) < MIN_POSITIVES:
+            density = rows.size / self.index.num_considered
+            how = "every token" if density == 1 else f"nearly every token ({density:.2%})"
+            return Label(feature, f"fires on {how}", kind="everywhere")
         rng = np.random.default_rng(seeded(self.seed, "labels", feature))
         sample = self.explain.draw(rows, halves[0], self.num_windows * 3 // 2, rng)
         windows = Windows.read(self.words, sample.rows, sample.positive)
@@ -150,13 +159,15 @@ def label(index: FeatureIndex, out: Path, *, seed: int = 0, num_windows: int = 1
         )
     labeller = _Labeller(index, seed, num_windows)
     drafts: list[_Draft] = []
+    labels: list[Label] = []
     for feature in track(range(index.num_features), "labels", unit="features"):
         draft = labeller.draft(feature)
-        if draft is not None:
+        if isinstance(draft, Label):
+            labels.append(draft)
+        elif draft is not None:
             drafts.append(draft)
     # the next draft in a random ring: never the feature's own label
     ring = np.random.default_rng(seeded(seed, "labels", "control")).permutation(len(drafts))
-    labels = []
     for place, number in enumerate(track(ring, "scoring labels", unit="features")):
         other = drafts[ring[(place + 1) % len(drafts)]].predicate
         labels.append(labeller.finish(drafts[number], other))
@@ -177,24 +188,25 @@ def _hashed(documents: NDArray[np.int32]) -> NDArray[np.int64]:
 def _summary(index: FeatureIndex, labels: list[Label]) -> dict[str, Any]:
     """What labels.json says."""
     alive = int(np.count_nonzero(index.num_active))
-    accuracy = np.array([found.balanced_accuracy for found in labels])
     kinds = Counter(found.kind for found in labels)
+    scored = [found for found in labels if found.num_scored]
 
-    def median(values: NDArray[np.float64]) -> float | None:
-        return round(float(np.median(values)), 4) if values.size else None
+    def median(name: str) -> float | None:
+        return round(float(np.median([getattr(f, name) for f in scored])), 4) if scored else None
 
     return {
         "num_features": index.num_features,
         "num_labelled": len(labels),
+        "num_scored": len(scored),
         "num_dead": index.num_features - alive,
         "num_too_few_activations": alive - len(labels),
         "num_without_pattern": kinds["none"],
-        "num_parse_failures": 0,  # predicates are executed, not parsed from a model's reply
+        "num_everywhere": kinds["everywhere"],
         "kinds": dict(kinds.most_common()),
-        "median_balanced_accuracy": median(accuracy),
-        "median_auroc": median(np.array([found.auroc for found in labels])),
-        "median_shuffled": median(np.array([found.shuffled for found in labels])),
-        "share_above_shuffled": round(float(np.mean([f.low > f.shuffled for f in labels])), 4)
-        if labels
+        "median_balanced_accuracy": median("balanced_accuracy"),
+        "median_auroc": median("auroc"),
+        "median_shuffled": median("shuffled"),
+        "fraction_above_shuffled": round(float(np.mean([f.low > f.shuffled for f in scored])), 4)
+        if scored
         else None,
     }

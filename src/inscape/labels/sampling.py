@@ -4,7 +4,8 @@
    take turns, so that weak activations are asked about as much as strong ones.
 2. Negatives: one half are random tokens, the other half tokens with the same ids as the positives
    on which the feature stays silent. The second kind is what tells a concept from its token; a
-   label that names the token alone fails on it.
+   label that names the token alone fails on it. Of a feature that fires on most tokens, the random
+   ones are drawn among those on which it is silent.
 """
 
 from __future__ import annotations
@@ -14,10 +15,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from inscape.core import seeded
 from inscape.features import TokenTable
 
 NUM_INTERVALS = 5
 OVERDRAW = 3  # drawn for each negative wanted, as some turn out to be active
+
+
+def document_halves(documents: NDArray[np.int32], seed: int = 0) -> NDArray[np.bool_]:
+    """A half of the documents, marked per token [n]: exactly half of the distinct documents,
+    drawn with `seed`."""
+    distinct, inverse = np.unique(documents, return_inverse=True)
+    order = np.random.default_rng(seeded(seed, "document halves")).permutation(distinct.size)
+    chosen = np.zeros(distinct.size, np.bool_)
+    chosen[order[: distinct.size // 2]] = True
+    return chosen[inverse]
 
 
 @dataclass
@@ -64,7 +76,12 @@ class Half:
         positives = _stratified(*inside, num, rng)
         twins = self._twins(self._ids[positives], (num // 2) * OVERDRAW, rng)
         matched = _silent(twins, rows)[: num // 2]
-        others = _silent(np.concatenate([matched, self.random_rows(num * OVERDRAW, rng)]), rows)
+        if 2 * inside[0].size > self.rows.size:
+            silent = np.setdiff1d(self.rows, inside[0], assume_unique=True)
+            others = rng.permutation(silent)
+        else:
+            others = self.random_rows(num * OVERDRAW, rng)
+        others = _silent(np.concatenate([matched, others]), rows)
         others = others[matched.size : num]  # those drawn twice are dropped, the first stays
         drawn = np.concatenate([positives, matched, others])
         positive = np.arange(drawn.size) < positives.size

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ class Label:
         feature: its number.
         text: a short phrase.
         kind: what the label speaks of: token, context, document, prediction, a combination of
-            these joined by "+", or none.
+            these joined by "+", none, or everywhere (the feature fires on nearly every token:
+            there is nothing to score it on, and all figures are NaN).
         balanced_accuracy: of detection, on documents that the label was not written from.
         low, high: its 95 % bootstrap interval over documents.
         auroc: of the label's graded score on the same windows.
@@ -43,15 +45,15 @@ class Label:
     feature: int
     text: str
     kind: str
-    balanced_accuracy: float
-    low: float
-    high: float
-    auroc: float
-    num_positive: int
-    num_negative: int
-    num_matched: int
-    shuffled: float
-    predicate: str
+    balanced_accuracy: float = nan
+    low: float = nan
+    high: float = nan
+    auroc: float = nan
+    num_positive: int = 0
+    num_negative: int = 0
+    num_matched: int = 0
+    shuffled: float = nan
+    predicate: str = "[]"
 
     @property
     def interval(self) -> tuple[float, float]:

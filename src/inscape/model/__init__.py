@@ -1,8 +1,8 @@
 """Opens language models; reads and edits their sites; stops early; linearises."""
 
 from inscape.model.adapters import Adapter, adapter_for, known_families
-from inscape.model.forward import Edit
-from inscape.model.images import Inputs
+from inscape.model.forward import Edit, PositionEdit
+from inscape.model.inputs import Inputs, Pass
 from inscape.model.model import Model, Run
 from inscape.model.prompt import Prompt, Source, find_sinks
 from inscape.model.sites import KINDS, Site
@@ -15,6 +15,8 @@ __all__ = [
     "Edit",
     "Inputs",
     "Model",
+    "Pass",
+    "PositionEdit",
     "Prompt",
     "Run",
     "Site",

@@ -11,36 +11,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from inscape.core import InputError
+from inscape.model.inputs import Pass
 from inscape.model.sites import KINDS, Site
 from inscape.model.structure import Block, Structure
 
-Edit = Callable[[Tensor], Tensor]
-Side = Literal["input", "output"]
-
 
 @dataclass(frozen=True)
-class Pass:
-    """What edits may know of the pass that they are in (`Model.current`).
+class PositionEdit:
+    """An edit that is told of the pass: which positions count, and where in the text they are.
 
-    tokens [batch, pos]: the whole text, also what earlier passes left in a cache; counted
-    [batch, pos]: positions that edits touch by default; start: the first position of this pass;
-    length: positions that the text may come to have.
+    `function(x, now)`: x [batch, new, d_model] holds the positions of this pass alone (in
+    generation from a key-value cache the new token). `fixed`: what it does at a position does not
+    depend on later ones, nor on how long the text is; if not, generation runs without a cache.
     """
 
-    tokens: Int[Tensor, "batch pos"]
-    counted: Bool[Tensor, "batch pos"]
-    start: int
-    length: int
+    function: Callable[[Tensor, Pass], Tensor]
+    fixed: bool = True
+
+
+Action = Callable[[Tensor], Tensor]
+Edit = Action | PositionEdit
+Side = Literal["input", "output"]
 
 
 class _Enough(Exception):
@@ -55,15 +55,17 @@ class HookedPass:
         reads: sites to record; afterwards in `acts`.
         edits: for each edited site, functions applied one after another.
         stop: whether to leave the pass once the last read (without reads: edit) is done.
+        now: what a PositionEdit is told of the pass.
     """
 
     def __init__(
         self,
         structure: Structure,
         reads: Iterable[Site],
-        edits: Mapping[Site, list[Edit]],
+        edits: Mapping[Site, Sequence[Edit]],
         *,
         stop: bool,
+        now: Pass | None = None,
     ) -> None:
         self.acts: dict[Site, Tensor] = {}
         self._structure = structure
@@ -71,6 +73,7 @@ class HookedPass:
         self._edits = edits
         self._left = set(self._reads) or set(edits)
         self._stop = stop
+        self._now = now
         self._stream: dict[Block, Tensor] = {}  # block inputs that an edit of resid_mid needs
 
     def __call__(self, forward: Callable[[], Any]) -> Any:
@@ -89,8 +92,8 @@ class HookedPass:
             except _Enough:
                 return None
 
-    def _actions(self) -> dict[tuple[nn.Module, Side], list[Edit]]:
-        actions: dict[tuple[nn.Module, Side], list[Edit]] = {}
+    def _actions(self) -> dict[tuple[nn.Module, Side], list[Action]]:
+        actions: dict[tuple[nn.Module, Side], list[Action]] = {}
         for site in sorted(self._reads | set(self._edits), key=_order):
             if site.kind == "resid_mid" and site in self._edits:
                 block = self._structure.blocks[_layer(site)]
@@ -112,7 +115,12 @@ class HookedPass:
     def _edited(self, site: Site, x: Tensor) -> Tensor:
         for edit in self._edits[site]:
             # A copy: one tensor can be several sites, and an edit may work in place.
-            new = edit(x.clone())
+            copy = x.clone()
+            if isinstance(edit, PositionEdit):
+                assert self._now is not None
+                new = edit.function(copy, self._now)
+            else:
+                new = edit(copy)
             if not isinstance(new, Tensor) or new.shape != x.shape:
                 found = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
                 raise InputError(
@@ -130,7 +138,7 @@ class HookedPass:
         mid = self._stream.pop(block).to(attn_out.device) + attn_out
         return attn_out + (self._edited(site, mid) - mid)
 
-    def _input_hook(self, actions: list[Edit]) -> Callable[..., Any]:
+    def _input_hook(self, actions: list[Action]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if args:
                 return (self._act(actions, args[0]), *args[1:]), kwargs
@@ -139,7 +147,7 @@ class HookedPass:
 
         return hook
 
-    def _output_hook(self, actions: list[Edit]) -> Callable[..., Any]:
+    def _output_hook(self, actions: list[Action]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
             if isinstance(output, tuple):
                 return (self._act(actions, output[0]), *output[1:])
@@ -147,7 +155,7 @@ class HookedPass:
 
         return hook
 
-    def _act(self, actions: list[Edit], x: Tensor) -> Tensor:
+    def _act(self, actions: list[Action], x: Tensor) -> Tensor:
         for action in actions:
             x = action(x)
         if self._stop and not self._left:

@@ -11,43 +11,19 @@ classes need Pillow or torchvision.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from inscape.core import InputError, ModelError
 
 _RESAMPLING = {2: "bilinear", 3: "bicubic"}  # as Pillow numbers them
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Token ids [batch, pos], with pictures and with what edits have to know about positions.
-
-    `pixel_values` is [picture, 3, height, width] as the model takes it, in the order of the
-    image tokens; `image_id` is the token that stands for one patch. `counted` [batch, pos], or a
-    function that gives it: the positions that edits touch by default (None: all but special
-    tokens; positions behind its end likewise). `length`: positions that the text may come to have
-    (None: that it has).
-    """
-
-    tokens: Int[Tensor, "batch pos"]
-    pixel_values: Float[Tensor, "picture 3 height width"] | None = None
-    image_id: int | None = None
-    counted: Bool[Tensor, "batch pos"] | Callable[[], Tensor] | None = None
-    length: int | None = None
-
-    @property
-    def image_positions(self) -> Bool[Tensor, "batch pos"]:
-        """Where the patches of pictures are."""
-        return self.tokens == (-1 if self.image_id is None else self.image_id)
 
 
 def read_preprocessing(folder: Path) -> dict[str, Any] | None:

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from inscape.core import InputError, ModelError, SiteError, pick_device
 from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.fingerprint import folder_hash, module_hash
-from inscape.model.forward import Edit, HookedPass, Pass
-from inscape.model.generation import generate
-from inscape.model.images import ImageCodec, Inputs
+from inscape.model.forward import Edit, HookedPass
+from inscape.model.generation import end_ids, generate
+from inscape.model.images import ImageCodec
+from inscape.model.inputs import Inputs, Pass, check_tokens, module_inputs
 from inscape.model.linear import linearised, norm_weight
 from inscape.model.opening import find_folder, open_folder
 from inscape.model.prompt import Norms, Prompt, Source, find_sinks, make_prompt
@@ -80,7 +81,6 @@ class Model:
         self.context_length: int = getattr(config, "max_position_embeddings", None) or sys.maxsize
         self._text = TextCodec(tokenizer, config, bos)
         self.sink_medians: Mapping[str, float] = {}
-        self.current: Pass | None = None
         self._images = ImageCodec(module.config, preprocessing) if adapter.inner else None
         self._folder = folder
         self._lock = RLock()
@@ -226,6 +226,22 @@ class Model:
         """Ids that stand for no text (BOS, end-of-text, roles of a chat): they never count."""
         return self._text.special_ids - {self.image_id}
 
+    @cached_property
+    def end_ids(self) -> list[int]:
+        """The tokens that end an answer: those of the config, the generation config and the
+        tokenizer, and the special token that the chat template puts behind an answer."""
+        return end_ids(self)
+
+    @cached_property
+    def vocabulary_mask(self) -> Bool[Tensor, " vocab"]:
+        """Which token ids [vocab] the tokenizer has, on the CPU: a head is often wider, padded to
+        a round number. All of them without a tokenizer."""
+        mask = torch.full((self.vocab_size,), not self._text.has_tokenizer)
+        if self._text.has_tokenizer:
+            ids = torch.tensor(list(self._text.tokenizer.get_vocab().values()))
+            mask[ids[ids < self.vocab_size]] = True
+        return mask
+
     def encode(self, text: str, bos: str | None = None) -> list[int]:
         """The token ids of `text`, after one BOS where the model's rule, or `bos`, adds it."""
         return self._text.encode(text, bos)
@@ -279,13 +295,17 @@ class Model:
         stored) where it names sites of the residual stream, else against the row's own median.
         """
         given = self._checked(tokens)
-        mask = ~torch.isin(given.tokens, self._special)
+        mask = self.is_word(given.tokens)
         mask = mask if words is None else mask & words.to(self.device)
         stored = {s: m for s, m in self.sink_medians.items() if s.startswith("resid_")}
         norms = Norms()
         sites = stored or {f"resid_post.{i}": 0 for i in range(max(self.num_layers - 1, 1))}
         self.run(given, edits={site: norms.recording(site) for site in sites})
         return mask & ~find_sinks(norms.of, stored or norms.medians(mask)).to(self.device)
+
+    def is_word(self, tokens: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
+        """Which tokens [batch, pos], on the model's device, are no special ones."""
+        return ~torch.isin(tokens, self._special)
 
     @cached_property
     def _special(self) -> Tensor:
@@ -347,24 +367,17 @@ class Model:
         """
         if logits not in ("none", "last", "all"):
             raise InputError(f"logits={logits!r}", expected="none, last or all")
-        reads = [self.site(site) for site in read]
-        chains: dict[Site, list[Edit]] = {}
-        for site, edit in (edits or {}).items():
-            chains.setdefault(self.site(site), []).append(edit)
+        reads, chains = [self.site(site) for site in read], self._chains(edits)
         given = self._checked(tokens)
         if logits == "none" and not reads and not chains:
             return Run()
-        hooked = HookedPass(self.structure, reads, chains, stop=logits == "none")
-        inputs = self._inputs(given.tokens, attention_mask, logits)
+        now = self.passing(given) if chains else None
+        hooked = HookedPass(self.structure, reads, chains, stop=logits == "none", now=now)
+        inputs = module_inputs(given.tokens, attention_mask, logits)
         if given.pixel_values is not None:
             inputs["pixel_values"] = given.pixel_values
-        now = self.passing(given) if chains else None
-        with self._lock, torch.enable_grad() if grad else torch.no_grad():
-            before, self.current = self.current, now
-            try:
-                output = hooked(lambda: self.module(**inputs))
-            finally:
-                self.current = before
+        with self._evaluating(), torch.enable_grad() if grad else torch.no_grad():
+            output = hooked(lambda: self.module(**inputs))
         wanted = None if logits == "none" else output.logits.float()
         return Run({site: hooked.acts[site] for site in reads}, wanted)
 
@@ -381,27 +394,46 @@ class Model:
         ids [batch, pos + new], prompt included.
 
         Rows are of one length, without padding. Greedy at temperature 0, else sampled with
-        `seed`. Edits apply to the whole text at
-        every step, so that their positions stay what they are; without edits a key-value
-        cache is used. Ends early when every row has ended; a row that has ended goes on
-        with its end-of-text token.
+        `seed`. A key-value cache is used without edits and under each `PositionEdit`; any other
+        edit is given the whole text anew at every step. Ends early when every row has ended
+        (see `end_ids`); a row that has ended goes on with its end-of-text token.
 
         Raises:
-            InputError: tokens out of shape or range, or no room left in the context.
+            InputError: tokens out of shape or range, no room left in the context, or logits
+                that are not finite (says at which token).
         """
-        given = self._checked(tokens, room=max_new_tokens)
-        with self._lock:
+        given, chains = self._checked(tokens, room=max_new_tokens), self._chains(edits)
+        with self._evaluating():
             return generate(
-                self, given, max_new_tokens, edits=edits, temperature=temperature, seed=seed
+                self, given, max_new_tokens, edits=chains, temperature=temperature, seed=seed
             )
 
-    def passing(self, given: Inputs, start: int = 0) -> Pass:
-        """What edits may know of a pass over checked inputs from position `start` on."""
+    def passing(self, given: Inputs, offset: int = 0, length: int | None = None) -> Pass:
+        """What edits are told of a pass over checked inputs (see Pass)."""
         counted = given.counted() if callable(given.counted) else given.counted
-        mask = ~torch.isin(given.tokens, self._special)
+        mask = self.is_word(given.tokens)
         if counted is not None:
             mask[:, : counted.shape[1]] = counted.to(mask.device)
-        return Pass(given.tokens, mask, start, given.length or given.tokens.shape[1])
+        return Pass(mask, offset, length or mask.shape[1])
+
+    def _chains(self, edits: Mapping[Any, Edit] | None) -> dict[Site, list[Edit]]:
+        chains: dict[Site, list[Edit]] = {}
+        for site, edit in (edits or {}).items():
+            chains.setdefault(self.site(site), []).append(edit)
+        return chains
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """One run at a time, without dropout: the owner of a wrapped module may train it."""
+        with self._lock:
+            training = [part for part in self.module.modules() if part.training]
+            try:
+                for part in training:
+                    part.training = False
+                yield
+            finally:
+                for part in training:
+                    part.training = True
 
     @contextmanager
     def linearised(self) -> Iterator[None]:
@@ -442,7 +474,7 @@ class Model:
         inputs = inputs.inputs if isinstance(inputs, Prompt) else inputs
         given = inputs if isinstance(inputs, Inputs) else Inputs(inputs)
         tokens, pixels = given.tokens, given.pixel_values
-        self._check_tokens(tokens, room)
+        check_tokens(tokens, room, self.name, self.context_length, self.vocab_size)
         if self._images is not None:
             self._images.check(tokens, pixels)
         elif pixels is not None:
@@ -451,46 +483,3 @@ class Model:
         tokens = tokens.to(device=self.device, dtype=torch.long, non_blocking=later)
         pixels = None if pixels is None else pixels.to(self.device, self.dtype)
         return replace(given, tokens=tokens, pixel_values=pixels)
-
-    def _check_tokens(self, tokens: Tensor, room: int) -> None:
-        if not isinstance(tokens, Tensor):
-            raise InputError(
-                f"tokens of type {type(tokens).__name__}",
-                expected="integer ids of shape [batch, pos], or a prompt",
-                next_step="make one with model.prompt(...)",
-            )
-        if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
-            raise InputError(
-                f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype}",
-                expected="integer ids of shape [batch, pos]",
-            )
-        if tokens.numel() == 0:
-            raise InputError("there are no tokens", expected="at least one")
-        if tokens.shape[1] + room > self.context_length:
-            more = f" and {room} new ones" if room else ""
-            raise InputError(
-                f"{tokens.shape[1]} tokens of text{more} do not fit",
-                expected=f"at most {self.context_length}, the context of {self.name}",
-                next_step="shorten the text" + (" or write fewer tokens" if room else ""),
-            )
-        low, high = (int(bound) for bound in tokens.aminmax())
-        if low < 0 or high >= self.vocab_size:
-            raise InputError(
-                f"token id {low if low < 0 else high} is out of range",
-                expected=f"ids from 0 to {self.vocab_size - 1}, the vocabulary of {self.name}",
-            )
-
-    def _inputs(self, tokens: Tensor, mask: Tensor | None, logits: Logits) -> dict[str, Any]:
-        inputs: dict[str, Any] = {"input_ids": tokens, "use_cache": False}
-        inputs["logits_to_keep"] = 1 if logits == "last" else 0
-        if mask is not None:
-            if mask.shape != tokens.shape:
-                raise InputError(
-                    f"attention_mask of shape {tuple(mask.shape)}",
-                    expected=f"{tuple(tokens.shape)}, that of the tokens",
-                )
-            mask = mask.to(device=self.device, dtype=torch.long)
-            # transformers counts positions over padding on the left; the model must not.
-            positions = (mask.cumsum(-1) - 1).clamp(min=0)
-            inputs |= {"attention_mask": mask, "position_ids": positions}
-        return inputs

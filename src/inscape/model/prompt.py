@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import torch
@@ -22,7 +23,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inscape.core import InputError
-from inscape.model.images import ImageCodec, Inputs
+from inscape.model.images import ImageCodec
+from inscape.model.inputs import Inputs
 from inscape.model.text import TextCodec
 
 Messages = Sequence[Mapping[str, str]]
@@ -134,15 +136,14 @@ def drafted(codec: TextCodec, source: Any) -> Draft:
     items = list(source) if isinstance(source, Iterable) else [source]
     if items and all(isinstance(item, Mapping) for item in items):
         return _chat(codec, items)
-    if not all(isinstance(item, int) and not isinstance(item, bool) for item in items):
-        odd = type(source).__name__ if not items else type(items[0]).__name__
+    odd = [item for item in items if type(item) is bool or not isinstance(item, Integral)]
+    if odd:
         raise InputError(
-            f"a prompt of {odd}", expected="text, chat messages, or a list of token ids"
+            f"a prompt of {type(odd[0]).__name__}",
+            expected="text, chat messages, or a list of token ids",
         )
-    text = (
-        codec.decode(items, special=True) if codec.has_tokenizer else " ".join(codec.texts(items))
-    )
-    return Draft(items, text, [None] * len(items))
+    items = [int(item) for item in items]
+    return Draft(items, codec.whole(items), [None] * len(items))
 
 
 def _chat(codec: TextCodec, messages: list[Mapping[str, Any]]) -> Draft:

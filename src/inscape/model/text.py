@@ -84,10 +84,11 @@ class TextCodec:
 
     def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
         """The text of `ids`, with or without BOS and other special tokens."""
+        ids = [int(i) for i in ids]
+        if min(ids, default=0) < 0:
+            raise InputError(f"token id {min(ids)} is out of range", expected="0 or more")
         text: str = self.tokenizer.decode(
-            [int(i) for i in ids],
-            skip_special_tokens=not special,
-            clean_up_tokenization_spaces=False,
+            ids, skip_special_tokens=not special, clean_up_tokenization_spaces=False
         )
         return text
 

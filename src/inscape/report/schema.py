@@ -116,7 +116,7 @@ class Concept(Part):
 class PictureNode(Part):
     """A node of a drawn graph. `layer` is None for tokens and targets.
 
-    detail: what the node is in full, such as `mlp2/123`.
+    detail: what the node is in full, such as `mlp.2/123`.
     """
 
     kind: Literal["feature", "error", "embedding", "logit"]

@@ -10,6 +10,7 @@ from inscape.storage.atomic import (
     read_json,
     write_json,
 )
+from inscape.storage.cache import cache_folder, remembered
 from inscape.storage.lock import lock
 from inscape.storage.manifest import MANIFEST, file_hash, read_manifest, write_manifest
 from inscape.storage.plain import plain
@@ -20,6 +21,7 @@ __all__ = [
     "atomic_file",
     "atomic_folder",
     "atomic_write",
+    "cache_folder",
     "clean_temporary",
     "disk_errors",
     "file_hash",
@@ -29,6 +31,7 @@ __all__ = [
     "read_json",
     "read_manifest",
     "read_tensors",
+    "remembered",
     "tensor_metadata",
     "write_json",
     "write_manifest",

@@ -3,13 +3,19 @@
 from inscape.training.check import check_gradients
 from inscape.training.config import TrainConfig, default_lr
 from inscape.training.connect import connected
-from inscape.training.costs import Processes
 from inscape.training.initial import geometric_median, initial_weights
 from inscape.training.listeners import Listener
-from inscape.training.loop import MISSED, Job, Watch, missed_target, train, train_many
-from inscape.training.plan import Plan, plan, sharings, workload
+from inscape.training.loop import (
+    MISSED,
+    Job,
+    Watch,
+    dictionary_shape,
+    missed_target,
+    train,
+    train_many,
+)
+from inscape.training.planning import Plan, plan
 from inscape.training.ranks import Mesh, Ranks
-from inscape.training.rates import Rates, Workload, measure
 from inscape.training.stream import ActivationSource
 from inscape.training.sweep import Front, Setting, SweepConfig, Trained, front_of, sweep
 from inscape.training.trainer import Gradients, StepMetrics, Trainer
@@ -24,9 +30,7 @@ __all__ = [
     "Listener",
     "Mesh",
     "Plan",
-    "Processes",
     "Ranks",
-    "Rates",
     "Setting",
     "StepMetrics",
     "SweepConfig",
@@ -35,20 +39,17 @@ __all__ = [
     "Trainer",
     "Variant",
     "Watch",
-    "Workload",
     "check_gradients",
     "connected",
     "default_lr",
+    "dictionary_shape",
     "front_of",
     "geometric_median",
     "initial_weights",
     "known",
-    "measure",
     "missed_target",
     "plan",
-    "sharings",
     "sweep",
     "train",
     "train_many",
-    "workload",
 ]

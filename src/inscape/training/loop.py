@@ -165,7 +165,7 @@ class _Run:
     def __init__(self, store: ActivationSource, job: Job, ranks: Ranks) -> None:
         self.store, self.job, self.ranks = store, job, ranks
         ranks.check(job.config.d_dict, job.config.batch_size)
-        self.shape = _shape(store, job)
+        self.shape = dictionary_shape(store, job.site_in, job.site_out, job.config, job.name)
         self.made_from = _request(store, self.shape, job.config)
         self.partial = job.out.with_name(job.out.name + ".partial")
         self.done: Dictionary | None = None
@@ -312,37 +312,49 @@ def _unfinished(runs: list[_Run]) -> list[_Run]:
     return [run for run in runs if run.done is None]
 
 
-def _shape(store: ActivationSource, job: Job) -> DictionaryConfig:
-    config, autoencoder = job.config, job.site_in == job.site_out
-    reads, writes = single_sites(job.site_in), single_sites(job.site_out)
+def dictionary_shape(
+    source: ActivationSource,
+    site_in: str,
+    site_out: str,
+    config: TrainConfig,
+    name: str = "the dictionary",
+) -> DictionaryConfig:
+    """The shape of the dictionary that a training makes; `name` is for error messages.
+
+    Raises:
+        InputError: a transcoder or a crosscoder is to be whitened, or an autoencoder to have a
+            skip.
+    """
+    autoencoder = site_in == site_out
+    reads, writes = single_sites(site_in), single_sites(site_out)
     if config.whiten and len(reads) > 1:
         raise InputError(
-            f"{job.name} would read {len(reads)} sites whitened",
+            f"{name} would read {len(reads)} sites whitened",
             expected="a single site",
             next_step="train without whitening: each site gets a scale of its own",
         )
     if config.whiten and not autoencoder:
         raise InputError(
-            f"{job.name} would read {job.site_in} and write {job.site_out} whitened",
+            f"{name} would read {site_in} and write {site_out} whitened",
             expected="an autoencoder: whitening is for one site",
             next_step="train the transcoder without whitening",
         )
     if config.skip and autoencoder:
         raise InputError(
-            f"{job.name} would have a linear skip from {job.site_in} to itself",
+            f"{name} would have a linear skip from {site_in} to itself",
             expected="a transcoder: an autoencoder's skip would be the identity",
             next_step="give another site to write, or leave the skip out",
         )
     return DictionaryConfig(
-        site_in=job.site_in,
-        site_out=job.site_out,
-        d_in=sum(map(store.width, reads)),
-        d_out=sum(map(store.width, writes)),
+        site_in=site_in,
+        site_out=site_out,
+        d_in=sum(map(source.width, reads)),
+        d_out=sum(map(source.width, writes)),
         d_dict=config.d_dict,
         k=config.k,
         subtract_b_dec=autoencoder,
         skip=config.skip,
-        widths=tuple(map(store.width, reads)) if len(reads) > 1 else (),
+        widths=tuple(map(source.width, reads)) if len(reads) > 1 else (),
     )
 
 

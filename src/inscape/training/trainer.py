@@ -159,7 +159,7 @@ class Trainer:
         weights, ranks = self.weights, self.ranks
         inner = x - weights["b_dec"] if self.shape.subtract_b_dec else x
         dead = self.dead if dead is None else dead
-        rows = Rows(inner, dead, self._aux_k, ranks, dense=not self.shape.cross_layer)
+        rows = Rows(inner, dead, self.aux_k, ranks, dense=not self.shape.cross_layer)
         selected = self.variant.select(self._encoder, rows, weights)
         batch = len(x) * ranks.num_data
         l0 = ranks.over_all(float((selected.code.values > 0).sum())) / batch
@@ -254,7 +254,7 @@ class Trainer:
         self.silent_tokens[dead] = 0
 
     @property
-    def _aux_k(self) -> int:
+    def aux_k(self) -> int:
         if not self.config.aux_share:
             return 0
         return self.config.aux_k or max(1, self.shape.d_out // len(self.shape.sites_out) // 2)

@@ -27,7 +27,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from inscape.core import InputError, track
+from inscape.core import InputError, ModelError, track
 from inscape.dictionary import Dictionary
 from inscape.model import Model
 from inscape.validation.frozen import FrozenModel
@@ -61,6 +61,7 @@ class GraphLike(Protocol):
     """What the check reads of an attribution graph."""
 
     token_ids: list[int]
+    counted: list[bool]
 
     @property
     def nodes(self) -> Sequence[NodeLike]: ...
@@ -103,14 +104,14 @@ def check_edges(
 
     num_edges: None: every edge, zero ones included where the graph is whole; else that many drawn
         at random from the graph's edges (`seed`), each beside every edge into the same node.
-    Raises ModelError for a family that the hooks do not know, InputError for a graph without
-    edges or one whose features are not active in this model with these transcoders.
+    Raises ModelError for a family that the hooks do not know or values that are not finite,
+    InputError for a graph without edges or one whose features are not active in this model with
+    these transcoders.
     """
     if len(graph.edges.source) == 0:
         raise InputError("the graph has no edges", expected="a traced graph")
     targets = _targets(graph, num_edges, seed)
-    bos = -1 if model.bos_id is None else model.bos_id
-    encoded = np.array(graph.token_ids) != bos
+    encoded = np.array(graph.counted or model.prompt(graph.token_ids).counted.tolist())
     frozen = FrozenModel(model, graph.token_ids, _skips(transcoders, encoded))
     with frozen:
         writer = _Writer(frozen, transcoders, graph, encoded)
@@ -126,6 +127,11 @@ def check_edges(
         constants = None
         if not graph.is_pruned:
             constants = reader(frozen.run(writer.everything(), 1))[0].cpu().numpy()
+    if not bool(measured.isfinite().all()):
+        raise ModelError(
+            f"{model.name} with these transcoders gives values that are not finite",
+            next_step="check the weights for NaN",
+        )
     return _compare(graph, targets, wanted, measured.numpy(), constants)
 
 

@@ -106,12 +106,12 @@ def demo(out: Path, *, seed: int = 0, device: str | None = None) -> schema.Repor
     system = System(
         model,
         atlas.dictionary(atlas.residual),
-        atlas.index(atlas.residual),
+        atlas.features(atlas.residual),
         atlas.transcoders(),
         atlas.feature_label,
     )
     with clock.step("concepts"):
-        indexes = {name: atlas.index(name) for name in atlas.dictionary_names}
+        indexes = {name: atlas.features(name) for name in atlas.dictionary_names}
         concepts = named_features(indexes, truth, seed=seed)
     with clock.step("traces"):
         graphs = _traces(system, atlas)
@@ -164,7 +164,7 @@ def _traces(system: System, atlas: Atlas) -> list[Graph]:
             against=against,
             names=atlas.feature_label,
         )
-        atlas.save_result("traces", prompt, graph.to_json())
+        atlas.save("traces", prompt, graph.to_json())
         graphs.append(graph)
     return graphs
 
@@ -211,7 +211,7 @@ def _header(system: System, clock: Clock, record: Mapping[str, Any], seed: int) 
 
 
 def _dictionary(atlas: Atlas, name: str, row: Row) -> schema.DictionaryRow:
-    dictionary, index = atlas.dictionary(name), atlas.index(name)
+    dictionary, index = atlas.dictionary(name), atlas.features(name)
     config = dictionary.config
     log = dictionary.made_from.get("figures", {})
     dead = figures.Measure(

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from inscape.core import InputError
-from inscape.features import best_threshold, document_halves
+from inscape.labels import document_halves
 from inscape_microworld.benchmark import matching
 from inscape_microworld.benchmark.baselines import Probes, ceilings, single_bigrams, single_tokens
 from inscape_microworld.benchmark.crossform import cross_form
+from inscape_microworld.benchmark.detection import best_threshold
 from inscape_microworld.benchmark.matching import (
     ConceptMatch,
     concept_tokens,

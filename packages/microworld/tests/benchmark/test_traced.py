@@ -108,7 +108,7 @@ def test_the_random_draw_has_as_many_features_of_each_layer(graph: Graph) -> Non
 
 def test_unions_carry_their_thresholds() -> None:
     found = SimpleNamespace(concept="in_italy", features=(3, 5), thresholds=(0.5, 2.0))
-    assert traced.unions({"mlp0": [found]}) == {"in_italy": {"mlp0": {3: 0.5, 5: 2.0}}}
+    assert traced.unions({"mlp.0": [found]}) == {"in_italy": {"mlp.0": {3: 0.5, 5: 2.0}}}
 
 
 def test_nothing_to_pass_through_is_refused(

@@ -27,9 +27,9 @@ from torch import Tensor
 
 from inscape.core import InputError, seeded, track
 from inscape.dictionary import Dictionary, DictionaryConfig
-from inscape.features import best_threshold, sparse_auroc
 from inscape.model import Model
 from inscape.training.initial import initial_weights
+from inscape_microworld.benchmark.detection import best_threshold, sparse_auroc
 from inscape_microworld.benchmark.interface import (
     DictionaryFeatures,
     Entries,

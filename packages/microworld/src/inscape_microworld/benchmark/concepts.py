@@ -22,8 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inscape.core import DataError, track
-from inscape.features import FeatureIndex, FeatureMatch, document_halves, sparse_auroc
-from inscape.features.select import active_counts, best_threshold
+from inscape.features import FeatureIndex
+from inscape.labels import document_halves
+from inscape_microworld.benchmark.detection import (
+    FeatureMatch,
+    active_counts,
+    best_threshold,
+    sparse_auroc,
+)
 from inscape_microworld.truth import Truth
 
 SHOWN: Mapping[str, str] = {

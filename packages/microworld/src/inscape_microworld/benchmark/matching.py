@@ -32,7 +32,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from inscape.core import track
-from inscape.features import sparse_auroc
+from inscape_microworld.benchmark.detection import sparse_auroc
 from inscape_microworld.benchmark.scored import Scored, Sparse
 
 MAX_UNION = 5

@@ -27,10 +27,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inscape.core import InputError, track
-from inscape.features import document_halves
 from inscape.features.sparse import FLOAT16_LIMIT, FLOAT16_TINY
-from inscape.model import Model
-from inscape.model.images import Inputs
+from inscape.labels import document_halves
+from inscape.model import Inputs, Model
 from inscape_microworld.benchmark.interface import Features
 from inscape_microworld.corpus import SHARES, documents
 from inscape_microworld.document import Document

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from inscape.core import seeded
-from inscape.features import sparse_auroc
+from inscape_microworld.benchmark.detection import sparse_auroc
 from inscape_microworld.benchmark.row import Check, Row
 from inscape_microworld.benchmark.sets import bridge_texts
 from inscape_microworld.benchmark.system import System

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from inscape.core import InputError
-from inscape.features import sparse_auroc
 from inscape.model import Model
+from inscape_microworld.benchmark.detection import sparse_auroc
 from inscape_microworld.benchmark.interface import Features
 from inscape_microworld.benchmark.row import Check, Row
 from inscape_microworld.benchmark.selectivity import bootstrap_auroc

@@ -68,7 +68,7 @@ def system_of(atlas: Atlas) -> System:
     return System(
         atlas.model,
         atlas.dictionary(atlas.residual),
-        atlas.index(atlas.residual),
+        atlas.features(atlas.residual),
         atlas.transcoders(),
         atlas.feature_label,
     )

@@ -1,0 +1,327 @@
+"""The folder of an atlas: what lies where, and reading it.
+
+atlas.json                  schema version, model, text rule, settings of the build
+dictionaries/<name>/        named by site: resid_post.14, mlp.5 (transcoder), mlp_act.5 (neurons)
+features/<name>/            the feature index of a dictionary
+labels/<name>/              its labels
+activations/corpus/         stored activations, where they were asked for
+traces/  diagnoses/  steering/  repairs/    versioned JSON, one file a result
+
+Readers need no lock; whatever writes holds the atlas's lock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import inscape
+from inscape.core import InputError, ModelError, StorageError
+from inscape.dictionary import Dictionary
+from inscape.features import FeatureIndex
+from inscape.labels import Labels
+from inscape.model import Model
+from inscape.storage import lock, read_manifest, write_json
+
+if TYPE_CHECKING:
+    from inscape.activations import ActivationStore
+
+KIND = "atlas"
+VERSION = 2
+FILE = "atlas.json"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+_MODEL_KEYS = {"source": str, "name": str, "hash": str, "num_layers": int, "d_model": int}
+
+
+class Container:
+    """What an atlas holds on disk; `Atlas` adds what can be done with it.
+
+    Attributes:
+        path: its folder.
+        record: the content of atlas.json.
+        device: where the model and the dictionaries go; None takes a GPU if there is one.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        record: dict[str, Any],
+        *,
+        model: Model | str | Path | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.path, self.record, self.device = path, record, device
+        self._source: str | Path | None = model if isinstance(model, str | Path) else None
+        self._dictionaries: dict[str, Dictionary] = {}
+        self._features: dict[str, FeatureIndex] = {}
+        self._labels: dict[str, Labels | None] = {}
+        self._depth = 0
+        if isinstance(model, Model):
+            self.__dict__["model"] = self._checked(model)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        model: Model | str | Path,
+        *,
+        source: str | Path | None = None,
+        settings: Mapping[str, Any] | None = None,
+        device: str | None = None,
+    ) -> Self:
+        """A new, empty atlas of `model`.
+
+        Args:
+            model: a model, or where it is opened from.
+            source: where a model that is passed open can be opened again; its name if None.
+            settings: how its dictionaries are going to be trained (see `BuildConfig`).
+
+        Raises:
+            InputError: there is something else at `path`.
+            StorageError: the disk is full or may not be written to.
+        """
+        path = Path(path)
+        if path.exists() and (not path.is_dir() or _visible(path)):
+            raise InputError(
+                f"{path} is there already and is not empty",
+                expected="an empty folder or a free name",
+                next_step="choose another one",
+            )
+        opened = model if isinstance(model, Model) else Model.open(model, device=device)
+        if source is None:
+            source = opened.name if isinstance(model, Model) else model
+        record = {
+            "kind": KIND,
+            "version": VERSION,
+            "inscape": inscape.__version__,
+            "model": {
+                "source": _absolute(source),
+                "name": opened.name,
+                "hash": opened.hash,
+                "family": opened.adapter.model_type,
+                "num_layers": opened.num_layers,
+                "d_model": opened.d_model,
+            },
+            "settings": dict(settings or {}),
+        }
+        write_json(path / FILE, record)
+        return cls(path, record, model=opened, device=device)
+
+    @classmethod
+    def open(
+        cls, path: str | Path, *, model: Model | str | Path | None = None, device: str | None = None
+    ) -> Self:
+        """The atlas in a folder; its model is opened when it is first needed.
+
+        Args:
+            model: the atlas's model where it is open already, or where it has moved to.
+            device: where the model and the dictionaries go.
+
+        Raises:
+            StorageError: the folder is no atlas, or one of another version.
+            ModelError: `model` is another one than the atlas was made from.
+        """
+        path = Path(path)
+        record = read_manifest(path, KIND, VERSION, name=FILE)
+        if record["version"] < VERSION:
+            raise StorageError(
+                f"{path} has the layout of an earlier inscape (version {record['version']})",
+                expected=f"version {VERSION}",
+                next_step="make it again with inscape build, or import its dictionaries "
+                "(dictionaries/NAME) into a new atlas with inscape import",
+            )
+        model_record, settings = record.get("model"), record.get("settings")
+        if not (
+            isinstance(model_record, dict)
+            and isinstance(settings, dict)
+            and all(isinstance(model_record.get(k), kind) for k, kind in _MODEL_KEYS.items())
+        ):
+            raise StorageError(
+                f"{path / FILE} does not describe an atlas",
+                expected="the model and the settings that it was made with",
+                next_step="build the atlas again",
+            )
+        return cls(path, record, model=model, device=device)
+
+    def __repr__(self) -> str:
+        name = self.record["model"]["name"]
+        kind = type(self).__name__
+        return f"{kind}({str(self.path)!r}, model={name!r}, dictionaries={self.dictionary_names})"
+
+    # The model
+
+    @cached_property
+    def model(self) -> Model:
+        """The model that the atlas is about.
+
+        Raises:
+            ModelError: it is not where it was, or has changed.
+        """
+        source = self._source if self._source is not None else self.record["model"]["source"]
+        try:
+            opened = Model.open(source, device=self.device)
+        except ModelError as error:
+            if self._source is not None:
+                raise
+            raise ModelError(
+                f"the model of {self.path} cannot be opened from {source}: {error}",
+                next_step="if it has moved, say where it is now with --model",
+            ) from error
+        return self._checked(opened)
+
+    def _checked(self, model: Model) -> Model:
+        if model.hash != self.record["model"]["hash"]:
+            raise ModelError(
+                f"the model {model.name} is not the one that {self.path} was made from",
+                expected=f"{self.record['model']['name']} with unchanged weights",
+                next_step="open the atlas with that model, or build another one",
+            )
+        return model
+
+    # What is in it
+
+    @property
+    def dictionary_names(self) -> list[str]:
+        """The dictionaries that are finished: of the residual stream first, then by layer."""
+        folder = self.path / "dictionaries"
+        found = [p.parent.name for p in folder.glob("*/dictionary.json") if p.parent.name[0] != "."]
+        return sorted(found, key=lambda name: (not name.startswith("resid"), _natural(name)))
+
+    @property
+    def residual(self) -> str:
+        """The name of the first dictionary of the residual stream.
+
+        Raises:
+            InputError: the atlas has none.
+        """
+        for name in self.dictionary_names:
+            if name.startswith("resid"):
+                return name
+        raise InputError(
+            f"{self.path} has no dictionary of the residual stream", next_step="train or import one"
+        )
+
+    def place(self, kind: str, name: str) -> Path:
+        """Where an artefact lies: kind is dictionaries, features, labels or activations."""
+        return self.path / kind / name
+
+    def dictionary(self, name: str) -> Dictionary:
+        """The dictionary called `name`, on the device of the model.
+
+        Raises:
+            InputError: the atlas has none of that name.
+        """
+        if name not in self._dictionaries:
+            self._known(name)
+            self._dictionaries[name] = Dictionary.open(self.place("dictionaries", name))
+        found = self._dictionaries[name]
+        if "model" in self.__dict__ and found.W_dec.device != self.model.device:
+            found = self._dictionaries[name] = found.to(self.model.device)
+        return found
+
+    def _known(self, name: str) -> str:
+        if name not in self.dictionary_names:
+            raise InputError(
+                f"{self.path} has no dictionary {name!r}",
+                expected=f"one of {', '.join(self.dictionary_names) or '(none yet)'}",
+                next_step=None if self.dictionary_names else "train or import one first",
+            )
+        return name
+
+    def chosen(self, names: Iterable[str] | None) -> list[str]:
+        """The dictionaries named, or all; InputError for one that the atlas does not have."""
+        return self.dictionary_names if names is None else [self._known(name) for name in names]
+
+    def transcoders(self) -> dict[int, Dictionary]:
+        """Layer → transcoder of that layer's MLP: the first by name where a layer has several.
+
+        Dictionaries of several sites are none of these.
+        """
+        found: dict[int, Dictionary] = {}
+        for name in self.dictionary_names:
+            config = self.dictionary(name).config
+            kind, _, layer = config.site_in.partition(".")
+            if kind == "mlp_in" and layer.isdecimal() and config.site_out == f"mlp_out.{layer}":
+                found.setdefault(int(layer), self.dictionary(name))
+        return dict(sorted(found.items()))
+
+    def features(self, name: str) -> FeatureIndex:
+        """The feature index of a dictionary.
+
+        Raises:
+            InputError: the atlas has no such dictionary, or it is not indexed yet.
+            StorageError: the index is damaged.
+        """
+        if name not in self._features:
+            folder = self.place("features", self._known(name))
+            if not folder.is_dir():
+                raise InputError(
+                    f"dictionary {name} of {self.path} is not indexed",
+                    next_step=f"run: inscape index {self.path} --dictionary {name} --text TEXT",
+                )
+            self._features[name] = FeatureIndex.open(folder)
+        return self._features[name]
+
+    def labels(self, name: str) -> Labels | None:
+        """The labels of a dictionary's features; None where there are none yet."""
+        if name not in self._labels:
+            folder = self.place("labels", name)
+            self._labels[name] = Labels.open(folder) if folder.is_dir() else None
+        return self._labels[name]
+
+    @property
+    def has_store(self) -> bool:
+        """Whether the activations that its dictionaries were trained on are stored."""
+        return (self.place("activations", "corpus") / "manifest.json").is_file()
+
+    def store(self) -> ActivationStore:
+        """The stored activations, where they were asked for."""
+        from inscape.activations import ActivationStore
+
+        return ActivationStore.open(self.place("activations", "corpus"))
+
+    def feature_label(self, dictionary: str, feature: int) -> str | None:
+        """The label of a feature, where it has one."""
+        labels = self.labels(dictionary)
+        found = labels.get(feature) if labels is not None else None
+        return found.text if found is not None else None
+
+    def feature_labels(self, names: Iterable[str]) -> dict[tuple[str, int], str]:
+        """(dictionary, feature) → label, of all labelled features of these dictionaries."""
+        return {
+            (name, feature): text
+            for name in names
+            if (labels := self.labels(name)) is not None
+            for feature, text in labels.texts().items()
+        }
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Holds the atlas's lock; a method that writes may call another that does."""
+        if self._depth:
+            yield
+            return
+        with lock(self.path):
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+
+
+def _absolute(source: str | Path) -> str:
+    """A path that is there, in full; a hub id or a known name as it is."""
+    return str(Path(source).resolve()) if Path(source).exists() else str(source)
+
+
+def _visible(folder: Path) -> bool:
+    return any(not entry.name.startswith(".") for entry in folder.iterdir())
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    parts = re.findall(r"\d+|\D+", name)
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]

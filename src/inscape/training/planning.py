@@ -1,0 +1,222 @@
+"""What a training will take, before it begins: memory, traffic and time.
+
+1. Memory is counted: weights, Adam's moments, gradients, the batch and its active entries, as
+   `trainer` holds them at the worst moment of a step.
+2. Traffic is counted: what `ranks` sums up or gathers in a step. A sum over P processes makes each
+   of them send 2 (P - 1) / P times its size, a gather P - 1 times.
+3. Time is measured: STEPS real steps on random activations, with one process's share of the rows
+   and features, after WARM_UP others. A dictionary of more than MOST_PARAMETERS is tried with fewer
+   features; the time of a step is proportional to them.
+4. DEAD of the features are taken to be dead. The active entries are those of the first steps, when
+   variants without a fixed number of them have most.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from inscape.activations import TensorActivations
+from inscape.core import InputError
+from inscape.dictionary import DictionaryConfig
+from inscape.storage import plain
+from inscape.training.config import TrainConfig
+from inscape.training.stream import ActivationSource
+from inscape.training.trainer import Trainer
+from inscape.training.variants.base import DENSE
+from inscape.training.view import View
+
+STEPS, WARM_UP = 20, 2
+MOST_PARAMETERS = 1 << 27
+DEAD = 0.05
+_MOST_SECONDS = 20.0
+_FP32, _PRODUCT = 4, 80e6  # a chunk of pre-activations, and what the library packs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training takes; bytes and seconds of one process where nothing else is said.
+
+    memory: bytes by use; held together at the worst moment. sent: bytes sent in a step along each
+    axis of processes. step_seconds: of a step, without what is sent and without reading the
+    activations. tried_features: how many features the timed steps had. checkpoint_bytes,
+    dictionary_bytes, activations_bytes: on disk, of all processes together, the activations only
+    where they are stored.
+    """
+
+    processes: int
+    feature_shards: int
+    memory: Mapping[str, float]
+    sent: Mapping[str, float]
+    step_seconds: float
+    tried_features: int
+    num_steps: int
+    checkpoint_bytes: float
+    dictionary_bytes: float
+    activations_bytes: float
+
+    @property
+    def memory_bytes(self) -> float:
+        """All of a process's memory."""
+        return sum(self.memory.values())
+
+    @property
+    def total_seconds(self) -> float:
+        """All steps of the run."""
+        return self.step_seconds * self.num_steps
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; keys are the fields' names, and the sums."""
+        sums = {"memory_bytes": self.memory_bytes, "total_seconds": self.total_seconds}
+        found: dict[str, Any] = {**plain(self), **sums}
+        return found
+
+
+def plan(
+    source: ActivationSource,
+    shape: DictionaryConfig,
+    config: TrainConfig,
+    *,
+    processes: int = 1,
+    feature_shards: int = 1,
+    buffer: float = 0.0,
+    device: str = "cpu",
+) -> Plan:
+    """What a training takes.
+
+    Args:
+        source: only the widths of its sites are read. shape, config: the dictionary's and the
+            training's. processes: that share the work, `feature_shards` of them the features.
+            buffer: bytes that the source of activations holds. device: where the steps are timed.
+
+    Raises:
+        InputError: the work cannot be shared so.
+    """
+    if processes < 1 or feature_shards < 1 or processes % feature_shards:
+        raise InputError(
+            f"{processes} processes cannot share the features {feature_shards} ways",
+            expected=f"a number that {processes} is a multiple of",
+        )
+    data = processes // feature_shards
+    for what, total, parts in (
+        ("features", shape.d_dict, feature_shards),
+        ("rows of a batch", config.batch_size, data),
+    ):
+        if total % parts:
+            raise InputError(
+                f"{total} {what} cannot be shared {parts} ways", expected=f"a multiple of {parts}"
+            )
+    own = shape.d_dict // feature_shards
+    rows = config.batch_size // data
+    widths = shape.d_in + shape.d_out
+    cut = max(config.k, min(own, MOST_PARAMETERS // widths))
+    tried = _Trial(source, shape, config, rows=rows, features=cut, device=device)
+    parameters = tried.parameters(own)
+    entries = rows * tried.entries / feature_shards
+    aux_k = tried.aux_k
+    dead = round(DEAD * shape.d_dict) if aux_k else 0
+    total_parameters = tried.parameters(shape.d_dict)
+    read = shape.d_in + shape.transcoder * shape.d_out
+    return Plan(
+        processes,
+        feature_shards,
+        memory={
+            "weights": _FP32 * parameters,
+            "moments": 2 * _FP32 * parameters,
+            "gradients": _FP32 * own * (widths + 12),
+            "batch": _FP32 * rows * (3 * read + 4 * shape.d_out),
+            "codes": 64 * entries + _auxiliary_bytes(rows, dead, aux_k, shape, feature_shards),
+            "product": _PRODUCT,
+            "buffer": buffer,
+        },
+        sent=_sent(rows, own, data, feature_shards, shape, config.k + min(aux_k, dead)),
+        step_seconds=tried.seconds * own / cut,
+        tried_features=cut,
+        num_steps=config.num_steps,
+        checkpoint_bytes=3.0 * _FP32 * total_parameters + 8 * shape.d_dict,
+        dictionary_bytes=float(_FP32 * total_parameters),
+        activations_bytes=2.0 * config.num_steps * config.batch_size * read,
+    )
+
+
+def _auxiliary_bytes(
+    rows: int, dead: int, aux_k: int, shape: DictionaryConfig, feature_shards: int
+) -> float:
+    """What the dead features' code takes, as a dense matrix or in slots."""
+    slots = min(aux_k, dead)
+    if feature_shards == 1 and dead <= DENSE * slots:
+        return _FP32 * (2 * rows * dead + 3 * dead * max(shape.d_in, shape.d_out))
+    return float(72 * rows * slots * feature_shards)
+
+
+def _sent(
+    rows: int, features: int, data: int, shards: int, shape: DictionaryConfig, entries: int
+) -> dict[str, float]:
+    """Bytes that a process sends in a step, along each axis; `entries` of a row are gathered."""
+    gradients = features * (shape.d_in + shape.d_out + 3) + 4 * shape.d_out
+    across = 2 * rows * shape.d_out + shape.d_in
+    return {
+        "data": _FP32 * 2 * (data - 1) / data * gradients,
+        "features": _FP32 * (2 * (shards - 1) / shards * across + (shards - 1) * rows * entries),
+    }
+
+
+class _Trial:
+    """Some steps on random activations.
+
+    seconds: the median of a step. entries: active ones of a row, the mean over the steps.
+    """
+
+    def __init__(
+        self,
+        source: ActivationSource,
+        shape: DictionaryConfig,
+        config: TrainConfig,
+        *,
+        rows: int,
+        features: int,
+        device: str,
+    ) -> None:
+        self.shape = shape.model_copy(update={"d_dict": features})
+        size = {"d_dict": features, "batch_size": rows, "tokens": config.num_steps * rows}
+        config = config.model_copy(update={**size, "resample": 0, "dead_tokens": 10**12})
+        random = _random(source, self.shape, rows)
+        view = View(random, self.shape, config)
+        weights = {key: value.to(device) for key, value in view.initial().items()}
+        trainer = Trainer(self.shape, config, weights)
+        self.aux_k = trainer.aux_k
+        self._per_feature = sum(w.numel() for w in trainer.weights.values() if len(w) == features)
+        self._others = sum(w.numel() for w in trainer.weights.values()) - self._per_feature
+        every = round(1 / DEAD)
+        spent, l0 = [], []
+        began = time.perf_counter()
+        for number, batch in enumerate(random.batches(view.sites, rows, seed=1)):
+            x, y = (values.to(device) for values in view.pair(batch))
+            trainer.silent_tokens[::every] = 10**12
+            start = time.perf_counter()
+            l0.append(float(trainer.step(x, y).l0))
+            spent.append(time.perf_counter() - start)
+            late = number >= WARM_UP and time.perf_counter() - began > _MOST_SECONDS
+            if late or number + 1 == min(STEPS + WARM_UP, config.num_steps):
+                break
+        self.seconds = float(np.median(spent[WARM_UP:] or spent))
+        self.entries = float(np.mean(l0))
+
+    def parameters(self, features: int) -> int:
+        """How many there are with so many features."""
+        return self._per_feature // self.shape.d_dict * features + self._others
+
+
+def _random(source: ActivationSource, shape: DictionaryConfig, rows: int) -> TensorActivations:
+    """Normally distributed activations, as wide as those of a source."""
+    generator = torch.Generator().manual_seed(0)
+    count = max(2 * rows, 2 * shape.d_in)  # more than dimensions: they may be whitened
+    sites = (*shape.sites_in, *shape.sites_out)
+    return TensorActivations(
+        {site: torch.randn((count, source.width(site)), generator=generator) for site in sites}
+    )

@@ -1,0 +1,84 @@
+"""Every public function runs with the model on a GPU, and the dictionary there or on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.attribution.random_transcoders import random_transcoders
+from tests.diagnosis.planted import PLANTED, SITE, Planted, planted
+from tests.fake_device import FAKE, model_on_fake
+
+from inscape.activations import harvest
+from inscape.attribution import trace
+from inscape.diagnosis import baselines, diagnose
+from inscape.diagnosis.cases import encode
+from inscape.diagnosis.mask import masked_logits
+from inscape.dictionary import Dictionary
+from inscape.features import build_index
+from inscape.intervention import FeatureEdit, fidelity, steer
+
+
+@pytest.fixture(scope="module")
+def fault() -> Planted:
+    made = planted()
+    model_on_fake(made.model)
+    assert made.model.device == FAKE
+    return made
+
+
+@pytest.fixture(scope="module", params=["fake", "cpu"])
+def dictionary(fault: Planted, request: pytest.FixtureRequest) -> Dictionary:
+    return fault.dictionary.to(request.param)
+
+
+def test_diagnose(fault: Planted, dictionary: Dictionary) -> None:
+    found = diagnose(
+        fault.model,
+        [dictionary],
+        fault.failing[:6],
+        controls=fault.right[:6],
+        judged_on={"others": fault.failing[6:]},
+        num_random=3,
+    )
+    assert found.repair[0].feature == PLANTED
+
+
+def test_a_learned_mask(fault: Planted, dictionary: Dictionary) -> None:
+    batch = encode(fault.model, fault.failing[:2])
+    taken = torch.zeros(dictionary.d_dict, device=FAKE, requires_grad=True)
+    logits = masked_logits(fault.model, [dictionary], [taken], batch)
+    torch.autograd.backward(logits[:, fault.wrong].sum())
+    assert taken.grad is not None
+    assert float(taken.grad[PLANTED]) < 0
+
+
+def test_baselines(fault: Planted) -> None:
+    mean = torch.zeros(fault.model.d_model)
+    assert baselines(fault.model, SITE, mean, fault.failing[:2], {"all": fault.failing[:2]})
+
+
+def test_trace(fault: Planted, dictionary: Dictionary) -> None:
+    moved = {k: t.to(dictionary.device) for k, t in random_transcoders(fault.model).items()}
+    assert trace(fault.model, moved, fault.failing[0].prompt).edges
+
+
+@pytest.mark.parametrize("mode", ["ablate", "clamp", "add", "scale"])
+def test_steer(fault: Planted, dictionary: Dictionary, mode: str) -> None:
+    change = FeatureEdit(dictionary, PLANTED, mode, 2.0)  # type: ignore[arg-type]
+    assert steer(fault.model, fault.failing[0].prompt, [change], 3).changed or mode == "scale"
+
+
+def test_fidelity(fault: Planted, dictionary: Dictionary) -> None:
+    tokens = torch.randint(3, 90, (2, 8), generator=torch.Generator().manual_seed(0))
+    counted = torch.ones(2, 8, dtype=torch.bool)
+    assert fidelity(fault.model, dictionary, [(tokens, counted)]).l0 > 0
+
+
+def test_harvest_and_features(fault: Planted, dictionary: Dictionary, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(["the cat sat on the mat", "the dog sat in Paris"] * 9))
+    store = harvest(fault.model, text, [SITE], tmp_path / "store")
+    index = build_index(fault.model, dictionary, store, tmp_path / "index")
+    assert index.num_active.sum() > 0
