@@ -3,9 +3,9 @@
 1. For each seed, run `inscape-microworld demo`, if a chosen row reads it: a finished one is
    reused, a stopped one goes on. Remove the folder to measure anew.
 2. Measure row after row, each for every seed. Progress is told on standard error.
-3. As soon as a row is there, print it as a line of JSON on standard output and put it in the table.
+3. As soon as a row is there, print it as a line of JSON on standard output and record it.
    A row that cannot be measured on this machine (it needs a card, or data beside the checkout) is
-   left out in a line, and its figures in the table stay.
+   left out in a line, and its figures in the record stay.
 
 Seed 0 served to settle settings, so the figures are of other seeds. The exit code is 0 whether or
 not the bars are held, 2 for a mistake in what was asked.
@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with redirect_stdout(sys.stderr):
             for measured in measure(chosen, runs):
                 print(json.dumps(measured.to_json(), ensure_ascii=False), file=lines, flush=True)
-                table.update(asked.docs, measured, _origin(measured), list(FIGURES))
+                origin = _origin(measured)
+                table.update(asked.record, asked.docs, measured, origin, list(FIGURES))
     except (InscapeError, subprocess.CalledProcessError) as error:
         print(f"figures: {error}", file=sys.stderr)
         return 2
@@ -77,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", default="", metavar="PREFIX", help="rows that begin so")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, metavar="SEED")
     parser.add_argument("--out", type=Path, default=Path("inscape-figures"), help="demos' folder")
-    parser.add_argument("--docs", type=Path, default=Path("docs/figures.md"), help="table's file")
+    parser.add_argument("--docs", type=Path, default=Path("docs/figures.md"), help="summary")
+    record = Path("benchmarks/record.json")
+    parser.add_argument("--record", type=Path, default=record, help="the record of all figures")
     return parser
 
 

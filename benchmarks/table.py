@@ -1,28 +1,28 @@
-"""The table of docs/figures.md: what stands between its two markers is written, the rest kept.
+"""The record of figures, benchmarks/record.json, and its summary in docs/figures.md.
 
-1. A measured row brings a line for each check, and one that says what it was measured on.
-2. They take the place of the lines of that row; the lines of other rows stay as they are.
-3. Rows stand in the order of the measurements; rows that are no measurement any more come last.
+1. A measured row takes the place of the former row of that name in the record; others stay.
+2. Rows stand in the order of the measurements; rows that are no measurement any more come last.
+3. The summary, between its two markers, is written from the record: a line a row, with the checks
+   that have a threshold. Figures without one (baselines, counts) are in the record alone.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks.measurement import Figure, Measured
 from inscape.core import InputError
-from inscape.storage import atomic_write
+from inscape.storage import atomic_write, plain, read_json, write_json
 
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
-HEAD = (
-    "| row: check | bar | measured | holds | command | seeds | date | machine |",
-    "|---|---|---|---|---|---|---|---|",
-)
+HEAD = ("| row | about | figures | holds |", "|---|---|---|---|")
+Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -39,37 +39,79 @@ def machine() -> str:
     instructions = torch.backends.cpu.get_cpu_capability().replace("AVX512", "AVX-512")
     device = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
     precision = str(torch.get_default_dtype()).removeprefix("torch.")
-    num_cores = len(os.sched_getaffinity(0))
+    num_cores = torch.get_num_threads()
     cores = f"{num_cores} core{'s' * (num_cores > 1)}"
     return ", ".join([cores, instructions, *device, f"torch {torch.__version__}", precision])
 
 
-def check(path: Path) -> None:
-    """Refuses a file that has no place for the table.
+def check(docs: Path) -> None:
+    """Refuses a file that has no place for the summary.
 
     Raises:
-        InputError: `path` lacks the two markers.
+        InputError: `docs` lacks the two markers.
     """
-    if path.exists():
-        _parts(path)
+    if docs.exists():
+        _parts(docs)
 
 
-def update(path: Path, measured: Measured, origin: Origin, order: Sequence[str]) -> None:
-    """Put the lines of one measured row into the table of `path`; without a file, make one.
+def update(
+    record: Path, docs: Path, measured: Measured, origin: Origin, order: Sequence[str]
+) -> None:
+    """Put one measured row into the record, and write the summary again.
 
     Raises:
-        InputError: `path` lacks the two markers.
+        InputError: `docs` lacks the two markers.
+        StorageError: the record is unreadable.
     """
-    before, block, after = _parts(path) if path.exists() else ("", "", "\n")
-    old = [line for line in block.splitlines() if line not in HEAD]
-    kept = [line for line in old if ":" in line and _row(line) != measured.name]
-    rows = [line for line in kept if line.startswith("| ")] + _lines(measured, origin)
-    samples = [line for line in kept if line.startswith("- ")] + [_samples(measured)]
+    rows = {row["name"]: row for row in (read_json(record) if record.exists() else [])}
+    rows[measured.name] = plain(_row(measured, origin))
     place = {name: k for k, name in enumerate(order)}
-    for lines in (rows, samples):
-        lines.sort(key=lambda line: place.get(_row(line), len(place)))
-    table = "\n".join([*HEAD, *rows, "", "Measured on:", "", *samples])
-    atomic_write(path, f"{before}{BEGIN}\n{table}\n{END}{after}".encode())
+    ordered = sorted(rows.values(), key=lambda row: place.get(row["name"], len(place)))
+    write_json(record, ordered)
+    summarise(docs, ordered)
+
+
+def summarise(docs: Path, rows: Sequence[Record]) -> None:
+    """Write the summary of `rows` between the markers of `docs`; without a file, make one."""
+    before, _, after = _parts(docs) if docs.exists() else ("", "", "\n")
+    table = "\n".join([*HEAD, *map(_line, rows)])
+    atomic_write(docs, f"{before}{BEGIN}\n{table}\n{END}{after}".encode())
+
+
+def _row(measured: Measured, origin: Origin) -> dict[str, Any]:
+    first = measured.first
+    return {
+        "name": measured.name,
+        "title": first.title,
+        "samples": first.samples,
+        "seeds": measured.seeds,
+        **vars(origin),
+        "checks": [_check(figure, len(measured.rows)) for figure in measured.figures()],
+        "detail": dict(first.detail),
+    }
+
+
+def _check(figure: Figure, num_rows: int) -> dict[str, Any]:
+    return {**vars(figure), "num_rows": num_rows}
+
+
+def _line(row: Record) -> str:
+    checks = [check for check in row["checks"] if check["bar"]]
+    figures = "; ".join(f"{c['name']} {_figure(c)} [{c['bar']}]" for c in checks)
+    short = [check for check in checks if check["num_holding"] < check["num_rows"]]
+    verdict = ("**short**" if short else "holds") if checks else "reported"
+    if short and max(check["num_holding"] for check in short) > 0:
+        verdict += " on some seeds"
+    cells = (row["name"], row["title"], figures or "no threshold: see the record", verdict)
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _figure(check: Record) -> str:
+    if check["value"] is None or math.isnan(check["value"]):
+        return "not finite"
+    if check["low"] is None or check["low"] == check["high"]:
+        return f"{check['value']:.4g}"
+    return f"{check['value']:.4g} ({check['low']:.4g} to {check['high']:.4g})"
 
 
 def _parts(path: Path) -> tuple[str, str, str]:
@@ -78,51 +120,7 @@ def _parts(path: Path) -> tuple[str, str, str]:
     block, end, after = rest.partition(END)
     if not begin or not end:
         raise InputError(
-            f"{path} has no place for the table",
+            f"{path} has no place for the summary",
             expected=f"a line {BEGIN} and after it a line {END}",
         )
     return before, block, after
-
-
-def _row(line: str) -> str:
-    return line[2:].partition(":")[0]
-
-
-def _lines(measured: Measured, origin: Origin) -> list[str]:
-    seeds = ", ".join(map(str, measured.seeds)) or "–"
-    last = (f"`{origin.command}`", seeds, origin.date, origin.machine)
-    return [
-        _cells(
-            f"{measured.name}: {f.name}",
-            f.bar or "–",
-            _figure(f, len(measured.rows)),
-            _verdict(f, len(measured.rows)),
-            *last,
-        )
-        for f in measured.figures()
-    ]
-
-
-def _figure(figure: Figure, num_rows: int) -> str:
-    if figure.low is None or figure.high is None:
-        return f"{figure.value:.4g}"
-    seeds = f" over {num_rows} seeds" if num_rows > 1 else ""
-    return f"{figure.value:.4g} ({figure.low:.4g} to {figure.high:.4g}{seeds})"
-
-
-def _verdict(figure: Figure, num_rows: int) -> str:
-    if not figure.bar:
-        return "reported"
-    if figure.num_holding == num_rows:
-        return "holds"
-    return "**short**" + (f", {figure.num_holding} of {num_rows} hold" if num_rows > 1 else "")
-
-
-def _samples(measured: Measured) -> str:
-    differ = len({row.samples for row in measured.rows.values()}) > 1
-    seed = f" (seed {measured.seeds[0]})" if differ else ""
-    return f"- {measured.name}: {measured.first.title}; {measured.first.samples}{seed}"
-
-
-def _cells(*cells: str) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"

@@ -134,10 +134,6 @@ def test_what_cannot_be_saved_is_printed_all_the_same(
     atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trace = ["trace", str(atlas), "the cat"]
-    assert shell.main([*trace, "--out", str(tmp_path)]) == 2
-    shown = capsys.readouterr()
-    assert "strongest paths" in shown.out
-    assert f"inscape: {tmp_path} is a folder" in shown.err
     diagnose = ["diagnose", str(atlas), "the cat", "--right", " a", "--num-random", "2"]
     for command in (trace, diagnose):
         with lock(atlas):
@@ -367,6 +363,95 @@ def test_a_refused_write_in_any_library_loses_nothing(
     found, wanted = tree(copy), tree(atlas)
     results = [name for name in wanted if name.endswith((".safetensors", ".parquet", ".npy"))]
     assert {name: found[name] for name in results} == {name: wanted[name] for name in results}
+
+
+@pytest.mark.parametrize("verb", "train sweep harvest import export".split())
+def test_a_folder_of_the_users_is_refused_at_once(
+    verb: str, refused: Run, atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("thesis.txt", "shard-00009.safetensors", "README.md", "harvest.json"):
+        (mine / name).write_text("{}")
+    store, dictionary = atlas / "activations" / "corpus", atlas / "dictionaries" / "resid_post.1"
+    small = ["--site", "resid_post.1", "--tokens", 2048]
+    command: list[object] = {
+        "train": [store, *small],
+        "sweep": [store, *small, "--k", "4", "--model", tiny_model, "--held-out", text],
+        "harvest": [tiny_model, "--text", text],
+        "import": [dictionary],
+        "export": [dictionary],
+    }[verb]
+    before = tree(tmp_path)
+    assert "mine is there already; expected a new folder" in refused(verb, *command, "--out", mine)
+    assert tree(tmp_path) == before
+    if verb == "train":  # what a run in progress would be kept in
+        (tmp_path / "d.partial").mkdir()
+        (tmp_path / "d.partial" / "train.jsonl").write_text("mine")
+        line = refused(verb, *command, "--out", tmp_path / "d")
+        assert "d.partial is there already" in line
+        assert (tmp_path / "d.partial" / "train.jsonl").read_text() == "mine"
+
+
+def test_a_file_of_the_users_is_refused_and_a_graph_is_replaced(
+    refused: Run, atlas: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "graph.json"
+    trace = ["trace", str(atlas), "the cat", "--out", str(out)]
+    assert shell.main(trace) == 0
+    first = out.read_bytes()
+    assert shell.main(trace) == 0
+    assert out.read_bytes() == first
+    out.write_text("my thesis")
+    assert "inscape did not make it" in refused(*trace)
+    assert out.read_text() == "my thesis"
+    assert "is a folder" in refused(*trace[:-1], tmp_path)
+    assert "File name too long" in refused(*trace[:-1], tmp_path / ("x" * 300))
+
+
+def flip(path: Path, *, at: float = 0.9) -> None:
+    """Changes a byte of a file and keeps its length."""
+    content = bytearray(path.read_bytes())
+    content[int(at * len(content))] ^= 255
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("changed", "verbs"),
+    [
+        ("activations/corpus/shard-00000.safetensors", ["train", "index"]),
+        ("dictionaries/mlp.0/weights.safetensors", ["trace", "index"]),
+        ("features/resid_post.1/values.npy", ["label"]),
+        ("features/resid_post.1/positions.npy", ["label"]),
+        ("features/resid_post.1/features.parquet", ["label"]),
+        ("labels/mlp.0/labels.parquet", ["trace"]),
+    ],
+)
+def test_a_file_that_was_changed_at_equal_size_is_named(
+    changed: str, verbs: list[str], refused: Run, atlas: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "atlas"
+    shutil.copytree(atlas, copy)
+    flip(copy / changed)
+    for folder in ("labels/resid_post.1", "features/mlp.0", "dictionaries/mlp.1"):
+        if not changed.startswith(folder):
+            shutil.rmtree(copy / folder)
+    for verb in verbs:
+        line = refused(verb, copy, *(["the cat"] if verb == "trace" else []))
+        assert f"{copy / changed} differs from its checksum" in line
+
+
+def test_a_shard_that_was_changed_is_made_again(
+    atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "atlas"
+    shutil.copytree(atlas, copy)
+    shard = copy / "activations" / "corpus" / "shard-00000.safetensors"
+    whole = shard.read_bytes()
+    flip(shard)
+    build = ["build", str(tiny_model), "--text", str(text), "--out", str(copy), *SMALL]
+    assert shell.main(build) == 0
+    assert shard.read_bytes() == whole
 
 
 def test_a_moved_model_is_named_with_its_way_out(

@@ -139,7 +139,7 @@ def test_wrong_inputs_are_told_in_one_line(
         build_index(model, toy, store, tmp_path / "a", num_examples=0)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("dear")
-    with pytest.raises(StorageError, match="no feature index"):
+    with pytest.raises(InputError, match="mine is there already"):
         build_index(model, toy, store, tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "dear"
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]  # nothing half-made is left

@@ -176,6 +176,13 @@ def test_the_same_call_returns_at_once_and_another_is_refused(planted: Any, labe
         label(planted.index, labels.folder, seed=2)
 
 
+def test_a_folder_of_the_users_is_refused_and_stays(planted: Any, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="is there already"):
+        label(planted.index, tmp_path, seed=1)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
 def test_the_seed_decides_everything(planted: Any, labels: Labels, tmp_path: Path) -> None:
     again = label(planted.index, tmp_path / "labels", seed=1)
     assert list(again) == list(labels)

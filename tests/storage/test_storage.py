@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from inscape.core import StorageError
+from inscape.core import InputError, StorageError
 from inscape.storage import (
     MANIFEST,
     atomic_file,
@@ -24,6 +24,7 @@ from inscape.storage import (
     read_json,
     read_manifest,
     read_tensors,
+    temporary_name,
     tensor_metadata,
     write_json,
     write_manifest,
@@ -54,17 +55,22 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         raise RuntimeError
     assert names(tmp_path) == []
     for content in ("one", "two"):
-        with atomic_folder(path) as folder:
+        with atomic_folder(path, lambda folder: (folder / "one").is_file()) as folder:
             (folder / content).write_text(content)
         assert names(path) == [content]
     assert names(tmp_path) == ["made"]
 
 
 def test_a_kill_while_replacing_a_folder_is_undone_by_the_next_write(tmp_path: Path) -> None:
-    (tmp_path / ".made.replaced-0").mkdir()
-    (tmp_path / ".made.replaced-0" / "former").touch()
-    (tmp_path / ".made.writing-0").mkdir()
-    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "made"):
+    made = tmp_path / "made"
+    with pytest.raises(InputError), atomic_folder(made) as folder:
+        (folder / "new").touch()
+        made.mkdir()  # by somebody else, meanwhile
+        (made / "former").touch()
+    former = atomic_module._hidden(made, "replaced")
+    made.rename(former)
+    temporary_name(made).mkdir()
+    with pytest.raises(RuntimeError), atomic_folder(made, lambda _: True):
         raise RuntimeError
     assert names(tmp_path) == ["made"]
     assert names(tmp_path / "made") == ["former"]

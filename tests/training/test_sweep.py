@@ -181,10 +181,10 @@ def test_a_figure_that_is_not_finite_is_named(tmp_path: Path) -> None:
 def test_what_is_no_front_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "front.json"
     path.write_text('{"kind": "dictionary"}')
-    with pytest.raises(StorageError, match="not the front"):
+    with pytest.raises(StorageError, match="is a dictionary; expected the front of a sweep"):
         Front.read(path)
     path.write_text('{"kind": "front", "version": 99}')
-    with pytest.raises(StorageError, match="found version 99, this inscape reads up to 1"):
+    with pytest.raises(StorageError, match="found version 99 of front, this inscape reads up to 1"):
         Front.read(path)
 
 

@@ -190,6 +190,43 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
         train(Source(sparse_world()), *RESID, tmp_path / "d", config(d_dict=64), name="d")
 
 
+def stopped(out: Path) -> None:
+    """A run that ends after a few steps, with a checkpoint."""
+
+    def interrupt(number: int) -> None:
+        if number == 20:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Stopped):
+        train(Source(sparse_world(), interrupt), *RESID, out, config(log_every=5), name="d")
+
+
+def test_a_checkpoint_that_was_changed_is_refused(tmp_path: Path) -> None:
+    stopped(tmp_path / "d")
+    checkpoint = tmp_path / "d.partial" / "checkpoint.safetensors"
+    content = bytearray(checkpoint.read_bytes())
+    content[-100] ^= 64
+    checkpoint.write_bytes(content)
+    with pytest.raises(StorageError, match=r"checkpoint\.safetensors differs from its checksum"):
+        train(Source(sparse_world()), *RESID, tmp_path / "d", config(log_every=5), name="d")
+
+
+@pytest.mark.parametrize("left", [None, 0, 70])
+def test_a_run_whose_log_was_lost_goes_on(left: int | None, tmp_path: Path) -> None:
+    """A power cut can take what was not forced to the disk."""
+    stopped(tmp_path / "d")
+    log = tmp_path / "d.partial" / "train.jsonl"
+    if left is None:
+        log.unlink()
+    else:
+        log.write_bytes(log.read_bytes()[:left])
+    made = train(Source(sparse_world()), *RESID, tmp_path / "d", config(log_every=5), name="d")
+    whole = train(Source(sparse_world()), *RESID, tmp_path / "w", config(log_every=5), name="d")
+    assert all(torch.equal(whole.weights[key], made.weights[key]) for key in whole.weights)
+    lines = [json.loads(line) for line in (tmp_path / "d" / "train.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 300
+
+
 def test_bad_settings() -> None:
     with pytest.raises(InputError, match="k = 60"):
         config(k=60)

@@ -29,6 +29,7 @@ from inscape.storage import read_manifest, read_tensors
 KIND = "activations"
 VERSION = 1
 STATS = "stats.safetensors"
+_AGAIN = "run the same harvest again: it makes broken shards anew"
 _MEMORY = 2 << 30
 
 
@@ -61,7 +62,7 @@ class ActivationStore:
         """Open the store in a folder.
 
         Args:
-            verify: compare checksums too.
+            verify: compare checksums too, each once for as long as its file stays as it is.
             skip_corrupt: leave out shards that are missing, half-written or differ from their
                 checksum; `skipped` names them, and so does what is made from the store.
 
@@ -71,7 +72,7 @@ class ActivationStore:
         """
         path = Path(path)
         if not skip_corrupt:
-            return cls(path, read_manifest(path, KIND, VERSION, verify=verify))
+            return cls(path, read_manifest(path, KIND, VERSION, verify=verify, next_step=_AGAIN))
         broken: list[str] = []
         manifest = read_manifest(path, KIND, VERSION, verify=True, broken=broken)
         return cls(path, _without(path, manifest, broken) if broken else manifest)

@@ -6,7 +6,8 @@ folder, calls the one function that does the work, and saves the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -21,7 +22,7 @@ from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
-from inscape.intervention import FeatureEdit, SteerResult
+from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
 from inscape.model import Model
 
@@ -243,11 +244,33 @@ class Atlas(Container):
         """The saved diagnoses, oldest first."""
         return Results(self.path / "diagnoses", lambda content: content)
 
+    @property
+    def repairs(self) -> Results[Repair]:
+        """The saved repairs, oldest first."""
+        return Results(self.path / "repairs", Repair.from_json)
+
+    @contextmanager
+    def edited(self, changes: Repair | Sequence[Edit]) -> Iterator[Model]:
+        """The model under a repair or under edits, within the context.
+
+        Raises:
+            InputError: the repair is of another model or of other dictionaries.
+        """
+        if isinstance(changes, Repair):
+            if changes.model_hash != self.model.hash:
+                raise InputError(
+                    f"the repair was made with another model than {self.model.name}",
+                    expected=f"{changes.model} with the weights that it had",
+                )
+            changes = changes.edits(self.dictionary)
+        with edited(self.model, changes) as model:
+            yield model
+
     def save(self, kind: str, title: str, content: Any, *, key: str = "") -> Path:
         """Writes one JSON result; the same `title` and `key` give the same file.
 
         Args:
-            kind: traces or diagnoses.
+            kind: traces, diagnoses, steering or repairs.
             title: what the file is named after, such as the prompt.
             key: what else distinguishes it from other results of that title.
         """

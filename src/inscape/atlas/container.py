@@ -282,7 +282,7 @@ class Container:
         """The stored activations, where they were asked for."""
         from inscape.activations import ActivationStore
 
-        return ActivationStore.open(self.place("activations", "corpus"))
+        return ActivationStore.open(self.place("activations", "corpus"), verify=True)
 
     def feature_label(self, dictionary: str, feature: int) -> str | None:
         """The label of a feature, where it has one."""

@@ -4,9 +4,10 @@ from inscape.attribution.graph import Edges, Graph, Node, Scores
 from inscape.attribution.groups import same_feature, same_label
 from inscape.attribution.paths import Path, paths, strongest_path, summary
 from inscape.attribution.trace import trace
-from inscape.attribution.viewer import node_id, to_viewer
+from inscape.attribution.viewer import MARK, node_id, to_viewer
 
 __all__ = [
+    "MARK",
     "Edges",
     "Graph",
     "Node",

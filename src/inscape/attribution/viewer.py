@@ -16,6 +16,8 @@ from inscape.attribution.graph import Graph, Node
 from inscape.attribution.groups import same_feature
 
 CREATOR = "inscape"
+MARK = r'"generator":\s*\{\s*"name":\s*"inscape"'
+"""What tells a graph that inscape wrote, and may replace, from any other file."""
 
 
 def to_viewer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,7 +45,8 @@ def print_json(value: Any) -> None:
     """Prints `value` as JSON on standard output."""
     from inscape.storage import plain
 
-    typer.echo(json.dumps(plain(value), indent=1, ensure_ascii=False))
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    typer.echo(json.dumps(plain(value), indent=1, ensure_ascii=not unicode))
 
 
 def note(message: str) -> None:

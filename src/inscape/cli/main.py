@@ -11,6 +11,7 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -189,10 +190,36 @@ def _one_line(error: Exception, program: Program) -> str | None:
             f"no space left on the disk{f' of {error.filename}' if error.filename else ''}; "
             f"free some space and {GO_ON}"
         )
+    if isinstance(error, OSError) and isinstance(error.filename, str | bytes | os.PathLike):
+        return f"{os.fsdecode(error.filename)}: {error.strerror}; check the path and its permission"
     usage = getattr(error, "format_message", None)  # typer's own errors about arguments
     if callable(usage):
         return f"{usage().rstrip('.')}; see: {program.name} {_help_for(error, program)}--help"
+    for kind, mark, line in _MENDABLE:
+        if isinstance(error, kind) and (mark in str(error) or _within(error, mark)):
+            return f"{line} ({str(error).splitlines()[0][:200]})" if str(error) else line
     return None
+
+
+# What libraries raise where the machine or the input is at fault: type, what its text holds or
+# where it was raised, what to say.
+_SMALLER = "not enough memory; ask for less at a time, or use a machine with more"
+_MENDABLE = (
+    (MemoryError, "", _SMALLER),
+    (RuntimeError, "allocate", _SMALLER),
+    (RuntimeError, "out of memory", _SMALLER),
+    (RecursionError, "json", "a JSON file is nested too deeply"),
+    (UnicodeEncodeError, "surrogates", "the text holds half a character; expected valid UTF-8"),
+    (UnicodeDecodeError, "", "the text is not valid UTF-8; convert it with iconv"),
+)
+
+
+def _within(error: Exception, package: str) -> bool:
+    """Whether an error was raised in a package."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(package)
 
 
 def _help_for(error: Exception, program: Program) -> str:
@@ -200,9 +227,18 @@ def _help_for(error: Exception, program: Program) -> str:
     return f"{name} " if name in program.verbs else ""
 
 
+def _warning_line(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> str:
+    kind = "" if category.__name__ == "InscapeWarning" else f"{category.__name__}: "
+    return f"inscape: warning: {kind}{str(message).replace(chr(10), ' ')}\n"
+
+
 def run(program: Program = INSCAPE) -> NoReturn:
     """The entry point of the command."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.formatwarning = _warning_line
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what a terminal's encoding lacks is written as \\uXXXX
+            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _stopped)
     code = main(sys.argv[1:], program)
     for number in (signal.SIGINT, signal.SIGTERM):  # all is done: nothing is left to be stopped

@@ -35,8 +35,11 @@ def command(
 
     With --json the graph is printed in the published viewer format.
     """
-    from inscape.storage import write_json
+    from inscape.attribution import MARK
+    from inscape.storage import refuse_file, write_json
 
+    if out is not None:
+        refuse_file(out, MARK)
     opened = open_atlas(atlas, model, device)
     options = {"target": target, "against": against}
     graph = opened.trace(

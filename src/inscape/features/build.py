@@ -25,7 +25,7 @@ from inscape.features.index import KIND, VERSION, FeatureIndex
 from inscape.features.table import TokenTable
 from inscape.features.writer import Batch, HeadInputs, IndexOptions, as_numpy, write_index
 from inscape.model import Model, Site
-from inscape.storage import MANIFEST, read_manifest
+from inscape.storage import MANIFEST, read_manifest, refuse_filled
 
 CHUNK = 8192  # tokens that are encoded at once
 
@@ -59,8 +59,9 @@ def build_index(
 
     Raises:
         SiteError: the store does not hold the dictionary's site.
-        InputError: the store is of another model, or an option makes no sense.
-        StorageError: `out` holds something else, or the disk is full.
+        InputError: the store is of another model, an option makes no sense, or `out` holds
+            something else.
+        StorageError: `out` holds another index, or the disk is full.
     """
     out = Path(out)
     options = IndexOptions(
@@ -76,10 +77,7 @@ def build_index(
             f"{out} holds an index that was made with {_difference(found, made_from)}",
             next_step="remove that folder or choose another",
         )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StorageError(
-            f"{out} holds something that is no feature index", next_step="choose another folder"
-        )
+    refuse_filled(out)
     table = _token_table(store)
     batches = _codes(dictionary, store, np.flatnonzero(table.considered))
     return write_index(out, table, batches, head_inputs(model, dictionary), options, made_from)
@@ -130,16 +128,13 @@ def _check(
 def _made_from(
     model: Model, dictionary: Dictionary, store: ActivationStore, options: IndexOptions
 ) -> dict[str, Any]:
-    weights = hashlib.sha256()
-    for _, tensor in sorted(dictionary.weights.items()):
-        weights.update(np.ascontiguousarray(as_numpy(tensor)).tobytes())
     identity = json.dumps(store.identity, sort_keys=True, default=str)
     made_from: dict[str, Any] = {
         "model": model.name,
         "model_hash": model.hash,
         "dictionary": dictionary.name,
         "dictionary_config": dictionary.config.model_dump(),
-        "dictionary_hash": weights.hexdigest(),
+        "dictionary_hash": dictionary.hash,
         "store_hash": hashlib.sha256(identity.encode()).hexdigest(),
         "options": json.loads(json.dumps(asdict(options))),
     }

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from inscape.core import InputError
 from inscape.features.examples import TOP, Example
 from inscape.features.search import Hit, search_features
-from inscape.features.table import TokenTable, open_array, unreadable
-from inscape.storage import read_manifest
+from inscape.features.table import AGAIN, TokenTable, open_array
+from inscape.storage import read_manifest, reading
 
 KIND = "feature-index"
 VERSION = 1
@@ -68,11 +68,10 @@ class FeatureIndex:
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
         self.manifest = manifest
-        try:
+        with reading(folder / "features.parquet", AGAIN, OSError, pa.ArrowException):
             self.table = pq.read_table(folder / "features.parquet")
+        with reading(folder / "examples.parquet", AGAIN, OSError, pa.ArrowException):
             self._examples = pq.ParquetFile(folder / "examples.parquet", memory_map=True)
-        except (OSError, pa.ArrowException) as error:
-            raise unreadable(folder, error) from error
         scalars = {name: self.table.column(name).to_numpy() for name in SCALARS}
         self.num_active: NDArray[np.int64] = scalars["num_active"]
         self.density: NDArray[np.float32] = scalars["density"]
@@ -95,7 +94,7 @@ class FeatureIndex:
             StorageError: there is none, it is of a newer version, or it is damaged.
         """
         folder = Path(path)
-        return cls(folder, read_manifest(folder, KIND, VERSION))
+        return cls(folder, read_manifest(folder, KIND, VERSION, verify=True, next_step=AGAIN))
 
     def __repr__(self) -> str:
         return (
@@ -162,15 +161,7 @@ class FeatureIndex:
         """Where a feature fires: rows of the token table, ascending, and activations (> 0)."""
         start, end = self.indptr[self.check(feature) : feature + 2]
         rows = np.asarray(self.positions[start:end], np.int32)
-        values = np.asarray(self.values[start:end], np.float32)
-        if rows.size and not (
-            rows[0] >= 0
-            and rows[-1] < self.num_tokens
-            and bool((rows[1:] > rows[:-1]).all())
-            and 0 < values.min() <= values.max() < np.inf
-        ):
-            raise unreadable(self.folder / "positions.npy or values.npy")
-        return rows, values
+        return rows, np.asarray(self.values[start:end], np.float32)
 
     def activations_at(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> RowCodes:
         """The active features at the given rows, in the order asked for.
@@ -221,10 +212,8 @@ class FeatureIndex:
 
     def _group(self, number: int) -> list[dict[str, Any]]:
         if number not in self._groups:
-            try:
+            with reading(self.folder / "examples.parquet", AGAIN, OSError, pa.ArrowException):
                 self._groups[number] = self._examples.read_row_group(number).to_pylist()
-            except (OSError, pa.ArrowException) as error:
-                raise unreadable(self.folder / "examples.parquet", error) from error
             if len(self._groups) > CACHED_GROUPS:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(number)

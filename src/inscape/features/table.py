@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inscape.core import StorageError
 from inscape.features.examples import sequence_bounds
+from inscape.storage import reading
 
 FILES = {
     "ids": "token_ids.npy",
@@ -26,6 +26,7 @@ FILES = {
     "considered": "token_considered.npy",
 }
 VOCABULARY = "vocabulary.parquet"
+AGAIN = "remove the folder of the index and run the command that makes it again"
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,8 @@ class TokenTable:
             StorageError: a file is not readable.
         """
         arrays = {name: open_array(folder / file) for name, file in FILES.items()}
-        try:
+        with reading(folder / VOCABULARY, AGAIN, OSError, pa.ArrowException):
             vocabulary = pq.read_table(folder / VOCABULARY)
-        except (OSError, pa.ArrowException) as error:
-            raise unreadable(folder / VOCABULARY, error) from error
         ids, strings = (vocabulary.column(c).to_pylist() for c in ("id", "text"))
         return cls(**arrays, texts=dict(zip(ids, strings, strict=True)))
 
@@ -93,25 +92,13 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def unreadable(path: Path, error: Exception | None = None) -> StorageError:
-    """The error for a file of an index that may not be read, or is damaged."""
-    if isinstance(error, PermissionError):
-        return StorageError(f"{path} cannot be read: permission denied")
-    return StorageError(
-        f"{path} is damaged or half-written",
-        next_step="remove the folder and run the command that makes the index again",
-    )
-
-
 def open_array(path: Path) -> NDArray[Any]:
     """A .npy, memory-mapped.
 
     Raises:
         StorageError: the file is missing or damaged.
     """
-    try:
+    with reading(path, AGAIN, OSError, ValueError):
         empty = path.stat().st_size <= 128 and np.load(path).size == 0
         array: NDArray[Any] = np.load(path, mmap_mode=None if empty else "r")
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
     return array

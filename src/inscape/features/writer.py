@@ -73,7 +73,7 @@ def write_index(
     made_from: Mapping[str, Any],
 ) -> FeatureIndex:
     """Write the index of codes (rows ascending [b], indices [b, k], values [b, k]; value 0 is an
-    empty slot; considered rows only) to the folder `out`, replacing what is there.
+    empty slot; considered rows only) to the folder `out`, which is new or empty.
 
     `table.texts` is filled with the strings of all tokens that the index shows.
     """

@@ -3,6 +3,7 @@
 from inscape.intervention.edits import DirectionEdit, Edit, FeatureEdit, edits
 from inscape.intervention.fidelity import Fidelity, Reconstruction, fidelity
 from inscape.intervention.hooks import Intervention, hooks
+from inscape.intervention.repair import Change, Repair, edited
 from inscape.intervention.splice import replace_by, splice
 from inscape.intervention.steering import (
     Dose,
@@ -17,6 +18,7 @@ from inscape.intervention.steering import (
 )
 
 __all__ = [
+    "Change",
     "DirectionEdit",
     "Dose",
     "Edit",
@@ -24,10 +26,12 @@ __all__ = [
     "Fidelity",
     "Intervention",
     "Reconstruction",
+    "Repair",
     "SteerResult",
     "best_dose",
     "difference_in_means",
     "dose_response",
+    "edited",
     "edits",
     "fidelity",
     "hooks",

@@ -42,7 +42,7 @@ def replace_by(
     def edit(value: Tensor | float) -> PositionEdit:
         def apply(x: Float[Tensor, "batch pos d_model"], now: Pass) -> Tensor:
             new = torch.as_tensor(value, dtype=x.dtype, device=x.device).expand_as(x)
-            return _where_counted(new, x, now)
+            return torch.where(now.here.to(x.device)[..., None], new, x)
 
         return PositionEdit(apply)
 
@@ -57,13 +57,10 @@ def as_list(dictionaries: Dictionary | Sequence[Dictionary]) -> list[Dictionary]
     return chosen
 
 
-def _where_counted(new: Tensor, old: Tensor, now: Pass) -> Tensor:
-    return torch.where(now.here.to(old.device)[..., None], new, old)
-
-
 class _Reconstruction(Intervention):
     def change(
         self, read: Float[Tensor, "batch pos d_in"], x: Float[Tensor, "batch pos d_out"], now: Pass
     ) -> Tensor:
-        new = self.dictionary(read).to(device=x.device, dtype=x.dtype)
-        return _where_counted(new, x, now)
+        x = x.clone()
+        x[now.here.to(x.device)] = self.dictionary(read[now.here.to(read.device)]).to(x)
+        return x

@@ -28,7 +28,7 @@ from inscape.labels.scoring import Score, bootstrap_weights, detection
 from inscape.labels.store import KIND, VERSION, Label, Labels, write_labels
 from inscape.labels.words import Words
 from inscape.labels.writing import Windows, Writer, balanced_accuracies, read_for
-from inscape.storage import MANIFEST, read_manifest
+from inscape.storage import MANIFEST, read_manifest, refuse_filled
 
 MIN_POSITIVES = 8  # in each half, and as many tokens without the feature
 MIN_DOCUMENTS = 3  # in each half
@@ -142,7 +142,8 @@ def label(index: FeatureIndex, out: Path, *, seed: int = 0, num_windows: int = 1
         num_windows: positive and negative windows, each, that a label is scored on.
 
     Raises:
-        InputError: the index rests on a single document, or num_windows is too small.
+        InputError: the index rests on a single document, num_windows is too small, or `out` holds
+            something else.
         StorageError: other labels are already at `out`, or the disk is full.
     """
     out = Path(out)
@@ -157,6 +158,7 @@ def label(index: FeatureIndex, out: Path, *, seed: int = 0, num_windows: int = 1
             f"{out} holds labels of another index, seed or number of windows",
             next_step="remove that folder or choose another",
         )
+    refuse_filled(out)
     labeller = _Labeller(index, seed, num_windows)
     drafts: list[_Draft] = []
     labels: list[Label] = []

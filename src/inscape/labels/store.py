@@ -16,11 +16,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from inscape.core import InputError, StorageError
-from inscape.storage import atomic_folder, read_json, read_manifest, write_json, write_manifest
+from inscape.core import InputError
+from inscape.storage import (
+    atomic_folder,
+    read_json,
+    read_manifest,
+    reading,
+    write_json,
+    write_manifest,
+)
 
 KIND = "labels"
 VERSION = 1
+_AGAIN = "remove the folder of the labels and run the command that makes them again"
 
 
 @dataclass(frozen=True)
@@ -87,15 +95,10 @@ class Labels:
             StorageError: there are none, they are of a newer version, or damaged.
         """
         folder = Path(path)
-        manifest = read_manifest(folder, KIND, VERSION)
-        try:
+        manifest = read_manifest(folder, KIND, VERSION, verify=True, next_step=_AGAIN)
+        with reading(folder / "labels.parquet", _AGAIN, OSError, TypeError, pa.ArrowException):
             records = pq.read_table(folder / "labels.parquet").to_pylist()
             labels = [Label(**record) for record in records]
-        except (OSError, TypeError, pa.ArrowException) as error:
-            raise StorageError(
-                f"{folder / 'labels.parquet'} is not readable, it may be half-written",
-                next_step="remove the folder and write the labels again",
-            ) from error
         return cls(folder, manifest, labels)
 
     @property
@@ -138,7 +141,7 @@ class Labels:
 def write_labels(
     out: Path, labels: list[Label], summary: dict[str, Any], made_from: dict[str, Any], seed: int
 ) -> Labels:
-    """Write the folder, replacing what is there, and open it."""
+    """Write the folder, which is new or empty, and open it."""
     names = [field.name for field in fields(Label)]
     records = [asdict(label) for label in labels]
     schema = pa.schema(

@@ -7,22 +7,28 @@ a folder without one, or with files that differ from it, is an unfinished one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import inscape
 from inscape.core import StorageError
-from inscape.storage.atomic import read_json, write_json
+from inscape.storage.atomic import Ours, read_json, reading, write_json
+from inscape.storage.cache import remembered
+from inscape.storage.lock import is_lock
 
 MANIFEST = "manifest.json"
 _OWN_KEYS = ("kind", "version", "inscape", "made_from", "seeds", "files")
 
 
 def file_hash(path: Path) -> str:
-    """The sha256 of a file, as hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The sha256 of a file, as hex; read once for as long as the file stays as it is."""
+
+    def read() -> str:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return remembered("sha256", [path], read)
 
 
 def _files_of(folder: Path, name: str) -> list[Path]:
@@ -45,6 +51,7 @@ def write_manifest(
     seeds: Mapping[str, int] | None = None,
     extra: Mapping[str, Any] | None = None,
     name: str = MANIFEST,
+    files: Sequence[Path] | None = None,
 ) -> None:
     """Writes the manifest of `folder`, with size and sha256 of every other file in it.
 
@@ -55,6 +62,7 @@ def write_manifest(
         seeds: the seeds that its making used.
         extra: further top-level entries.
         name: the manifest's file name.
+        files: those that belong to the artefact; all that are there by default.
 
     Raises:
         StorageError: the disk is full or may not be written to.
@@ -63,12 +71,12 @@ def write_manifest(
     if clash:
         raise ValueError(f"a manifest sets {sorted(clash)} itself")
     folder = Path(folder)
-    files = {
+    listed = {
         path.relative_to(folder).as_posix(): {
             "size": path.stat().st_size,
             "sha256": file_hash(path),
         }
-        for path in _files_of(folder, name)
+        for path in (_files_of(folder, name) if files is None else files)
     }
     manifest = {
         "kind": kind,
@@ -77,7 +85,7 @@ def write_manifest(
         "made_from": dict(made_from),
         "seeds": dict(seeds or {}),
         **(extra or {}),
-        "files": files,
+        "files": listed,
     }
     write_json(folder / name, manifest)
 
@@ -90,46 +98,42 @@ def read_manifest(
     name: str = MANIFEST,
     verify: bool = False,
     broken: list[str] | None = None,
+    next_step: str | None = None,
 ) -> dict[str, Any]:
     """The manifest of `folder`, checked against what is there.
 
     Args:
         kind, version: what the caller can read; older versions are passed on to it.
-        verify: compare checksums too; sizes are always compared.
+        verify: compare checksums too, each once for as long as its file stays as it is; sizes are
+            always compared.
         broken: takes the names of files that are missing, half-written or changed; without it the
             first of them is an error.
+        next_step: how a broken file is made again.
 
     Raises:
         StorageError: no such artefact, another kind, a newer version, or a file that is
-            missing, half-written or (with `verify`) changed.
+            missing, half-written, not readable or (with `verify`) changed.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise StorageError(f"{folder} {what}", expected=f"a folder with {_a(kind)}")
-    if not (folder / name).is_file():
-        raise StorageError(
-            f"{folder} is not {_a(kind)}: it has no {name}",
-            next_step="check the path, or run the command that makes it (again)",
-        )
-    manifest = read_json(folder / name)
-    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
-        found = manifest.get("kind") if isinstance(manifest, dict) else None
-        raise StorageError(
-            f"{folder} is {_a(str(found)) if found else 'something else'}", expected=_a(kind)
-        )
-    found_version = manifest.get("version")
-    if not isinstance(found_version, int):
-        raise StorageError(f"{folder / name} names no version", expected=f"up to {version}")
-    if found_version > version:
-        raise StorageError(
-            f"{folder}: found version {found_version} of {kind}, "
-            f"this inscape reads up to {version}",
-            next_step="upgrade inscape",
-        )
-    for file, record in manifest.get("files", {}).items():
+    with reading(folder, ""):
+        if not folder.is_dir():
+            what = "is a file" if folder.exists() else "does not exist"
+            raise StorageError(f"{folder} {what}", expected=f"a folder with {_a(kind)}")
+        if not (folder / name).exists():
+            raise StorageError(
+                f"{folder} is not {_a(kind)}: it has no {name}",
+                next_step="check the path, or run the command that makes it (again)",
+            )
+    manifest = check_version(read_json(folder / name), kind, version, folder)
+    files = manifest.get("files", {})
+    try:
+        listed = {str(file): (int(of["size"]), str(of["sha256"])) for file, of in files.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"{folder / name} does not list its files") from error
+    remedy = next_step or f"put it back, or remove {folder} and run the command that makes it again"
+    for file, (size, digest) in listed.items():
         try:
-            _check_file(folder / file, record, verify)
+            _check_file(folder / file, size, digest if verify else None, remedy)
         except StorageError:
             if broken is None:
                 raise
@@ -137,22 +141,72 @@ def read_manifest(
     return manifest
 
 
-def _check_file(path: Path, record: Mapping[str, Any], verify: bool) -> None:
-    if not path.is_file():
-        raise StorageError(f"{path} is missing", next_step="run the command that makes it again")
-    size = path.stat().st_size
-    if size != record["size"]:
+def check_version(found: Any, kind: str, version: int, where: object) -> dict[str, Any]:
+    """`found`, the JSON of an artefact or a result, if it is of that kind and of a version up to
+    `version`.
+
+    Args:
+        where: the file or folder that it was read from, for the message.
+
+    Raises:
+        StorageError: it is something else, or of a newer version.
+    """
+    if not isinstance(found, dict) or found.get("kind") != kind:
+        other = found.get("kind") if isinstance(found, dict) else None
+        raise StorageError(
+            f"{where} is {_a(other) if isinstance(other, str) else 'something else'}",
+            expected=_a(kind),
+        )
+    number = found.get("version")
+    if not isinstance(number, int):
+        raise StorageError(f"{where} names no version", expected=f"up to {version}")
+    if number > version:
+        raise StorageError(
+            f"{where}: found version {number} of {kind}, this inscape reads up to {version}",
+            next_step="upgrade inscape",
+        )
+    return found
+
+
+def artefact(kind: str, *, name: str = MANIFEST) -> Ours:
+    """The rule by which a folder may be replaced as a whole: it is an artefact of that kind with
+    all its files as long as they were, and holds nothing else but a lock."""
+
+    def ours(folder: Path) -> bool:
+        try:
+            files = read_manifest(folder, kind, 2**31, name=name).get("files", {})
+        except StorageError:
+            return False
+        listed = {folder / file for file in (name, *files)}
+        listed |= {above for path in listed for above in path.parents}
+        return all(path in listed or is_lock(path) for path in folder.rglob("*"))
+
+    return ours
+
+
+def _check_file(path: Path, wanted: int, digest: str | None, next_step: str) -> None:
+    with reading(path, next_step):
+        if not path.exists():
+            raise StorageError(f"{path} is missing", next_step=next_step)
+        size, same = path.stat().st_size, digest is None or file_hash(path) == digest
+    if size != wanted:
         raise StorageError(
             f"{path} has {size} bytes and is half-written or changed",
-            expected=f"{record['size']} bytes",
-            next_step="remove it and run the command that makes it again",
+            expected=f"{wanted} bytes",
+            next_step=next_step,
         )
-    if verify and file_hash(path) != record["sha256"]:
-        raise StorageError(
-            f"{path} differs from its checksum",
-            next_step="remove it and run the command that makes it again",
-        )
+    if not same:
+        raise StorageError(f"{path} differs from its checksum", next_step=next_step)
+
+
+_NAMES = {
+    "activations": "a store of activations",
+    "feature-index": "a feature index",
+    "labels": "a folder of labels",
+    "rates": "a file of rates",
+    "front": "the front of a sweep",
+}
 
 
 def _a(kind: str) -> str:
-    return f"an {kind}" if kind[:1] in "aeiou" else f"a {kind}"
+    return _NAMES.get(kind, f"an {kind}" if kind[:1] in "aeiou" else f"a {kind}")

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,16 @@ import torch
 from torch import Tensor
 
 from inscape.core import InputError
-from inscape.storage import is_temporary, read_json, read_tensors, tensor_metadata, write_tensors
+from inscape.storage import (
+    is_lock,
+    is_temporary,
+    read_json,
+    read_tensors,
+    remove,
+    tensor_metadata,
+    write_tensors,
+)
+from inscape.training.log import LOG
 from inscape.training.ranks import WHOLE
 from inscape.training.shards import STATE, read_shards, write_shards
 from inscape.training.trainer import Trainer
@@ -53,14 +61,14 @@ def save_checkpoint(
     path = folder / FILE
     if trainer.ranks.alone:
         arrays = {name: value.cpu().numpy() for name, value in _tensors(trainer).items()}
-        write_tensors(path, arrays, {"state": json.dumps(state)})
+        write_tensors(path, arrays, {"state": json.dumps(state)}, checksum=True)
     else:
         path = folder / f"{FOLDER}{trainer.num_steps}"
         write_shards(path, _sharded(trainer), state, trainer.ranks)
     if trainer.ranks.first:
         for old in _places(folder):
             if old != path:
-                _remove(old)
+                remove(old)
 
 
 def load_checkpoint(folder: Path, trainer: Trainer, request: dict[str, Any]) -> int:
@@ -118,6 +126,14 @@ def _sharded(trainer: Trainer) -> dict[str, Tensor]:
     }
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run in progress, and holds nothing else."""
+    inside = list(folder.iterdir())
+    known = {folder / LOG, *_places(folder), *filter(is_lock, inside)}
+    ours = all(path in known or is_temporary(path.name) for path in inside)
+    return ours and any(map(is_lock, inside))
+
+
 def _places(folder: Path) -> list[Path]:
     """The checkpoints in a folder: one but for a moment."""
     return [path for path in folder.iterdir() if path.name == FILE or path.name.startswith(FOLDER)]
@@ -136,7 +152,7 @@ def _last(folder: Path, trainer: Trainer) -> Path | None:
     if trainer.ranks.first:
         for left in list(folder.iterdir()):
             if is_temporary(left.name):
-                _remove(left)
+                remove(left)
         for path in _places(folder):
             found = int(_state(path)["step"])
             if found > abs(step):
@@ -145,13 +161,6 @@ def _last(folder: Path, trainer: Trainer) -> Path | None:
     if not step:
         return None
     return folder / (FILE if step > 0 else f"{FOLDER}{-step}")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def refuse_difference(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from inscape.storage import disk_errors
 from inscape.training.config import TrainConfig
 from inscape.training.listeners import Listener
 from inscape.training.trainer import StepMetrics, Trainer
+
+LOG = "train.jsonl"
 
 
 class TrainingLog:
@@ -45,9 +48,11 @@ class TrainingLog:
         with disk_errors(path):
             path.touch()
             with open(path, "r+b") as file:
-                file.truncate(size)
-        if lines := path.read_text().splitlines():
-            self.last = json.loads(lines[-1])
+                kept = file.read(size)  # less than that where a power cut took its end
+                kept = kept[: kept.rfind(b"\n") + 1]
+                file.truncate(len(kept))
+        with suppress(ValueError):
+            self.last = json.loads(kept.splitlines()[-1]) if kept else {}
 
     def add(
         self, trainer: Trainer, metrics: StepMetrics, held_out: Mapping[str, float] | None = None

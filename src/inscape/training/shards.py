@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from typing import Any
 from torch import Tensor, distributed
 
 from inscape.core import PeerError, StorageError
-from inscape.storage import disk_errors, read_json, write_json
+from inscape.storage import disk_errors, file_hash, read_json, remove, temporary_name, write_json
 from inscape.training.ranks import Ranks, peers
 
 STATE = "state.json"
@@ -42,7 +41,7 @@ def write_shards(
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
     from torch.distributed.checkpoint.state_dict_saver import save
 
-    temporary = path.with_name(f".{path.name}.writing-shards")
+    temporary = temporary_name(path, "0" * 8)  # the same on all processes
     try:
         if ranks.first:
             with disk_errors(path):
@@ -53,12 +52,12 @@ def write_shards(
             save(tensors, storage_writer=writer)
         if ranks.first:
             with disk_errors(path):
-                write_json(temporary / STATE, {**state, "files": _sizes(temporary)})
+                write_json(temporary / STATE, {**state, "files": _hashes(temporary)})
                 os.rename(temporary, path)
         ranks.meet()  # nobody goes on before it is there
     finally:
         if ranks.first:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove(temporary)
 
 
 def read_shards(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -72,17 +71,17 @@ def read_shards(path: Path, tensors: dict[str, Tensor]) -> None:
     from torch.distributed.checkpoint.state_dict_loader import load
 
     told = read_json(path / STATE)["files"]
-    found = _sizes(path)
-    for name, size in told.items():
-        if found.get(name) != size:
-            raise _corrupt(path / name, f"{found.get(name, 0)} bytes of {size}")
+    found = _hashes(path)
+    for name, digest in told.items():
+        if found.get(name) != digest:
+            raise _corrupt(path / name, "not as it was written")
     with _failures(path, "read"), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that there is one process alone
         load(tensors, storage_reader=HuggingFaceStorageReader(str(path)))
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    return {file.name: file.stat().st_size for file in sorted(folder.glob("*.safetensors"))}
+def _hashes(folder: Path) -> dict[str, str]:
+    return {file.name: file_hash(file) for file in sorted(folder.glob("*.safetensors"))}
 
 
 def _corrupt(path: Path, why: object) -> StorageError:

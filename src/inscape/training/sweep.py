@@ -23,9 +23,17 @@ from typing import Any
 from pydantic import Field, model_validator
 
 import inscape
-from inscape.core import Config, DataError, InputError, StorageError, track
+from inscape.core import Config, DataError, InputError, track
 from inscape.dictionary import Dictionary
-from inscape.storage import lock, plain, read_json, write_json
+from inscape.storage import (
+    check_version,
+    is_lock,
+    lock,
+    plain,
+    read_json,
+    refuse_filled,
+    write_json,
+)
 from inscape.training.config import TrainConfig
 from inscape.training.loop import Job, train_many
 from inscape.training.stream import ActivationSource
@@ -144,14 +152,7 @@ class Front:
         Raises:
             StorageError: it is not there, no front, or of a newer version.
         """
-        found = read_json(path)
-        if not isinstance(found, dict) or found.get("kind") != "front":
-            raise StorageError(f"{path} is not the front of a sweep", expected=FRONT)
-        if found["version"] > VERSION:
-            raise StorageError(
-                f"{path}: found version {found['version']}, this inscape reads up to {VERSION}",
-                next_step="upgrade inscape",
-            )
+        found = check_version(read_json(path), "front", VERSION, path)
         settings = []
         for setting in found["settings"]:
             trained = tuple(Trained(**one) for one in setting.pop("dictionaries"))
@@ -196,6 +197,7 @@ def sweep(
     trainings = config.trainings()
     for site in (site_in, site_out):
         store.width(site)  # what is not there is refused before a folder is made
+    refuse_filled(out, _is_sweep)
     with lock(out):
         if (former := _finished(out, trainings)) is not None and former.made_from == asked:
             return former
@@ -205,6 +207,14 @@ def sweep(
         front = Front(asked, front_of(_settings(trainings, figures)))
         write_json(out / FRONT, front.to_json())
     return front
+
+
+def _is_sweep(out: Path) -> bool:
+    """Whether a folder is that of a sweep, whole or half made."""
+    return (out / MEASURED).is_file() or all(
+        is_lock(path) or path.suffix == ".partial" or (path / "dictionary.json").is_file()
+        for path in out.iterdir()
+    )
 
 
 def _finished(out: Path, names: Mapping[str, Any]) -> Front | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inscape.core import DataError, ModelError
+from inscape.core import DataError, ModelError, StorageError
 from inscape.model import Model
 from inscape.storage import atomic_write, file_hash, read_json
 from inscape_microworld.corpus import documents
@@ -62,6 +62,24 @@ def check_weights(folder: Path) -> None:
             expected=f"{written[:12]}…, as on its card" if written else "a checksum on its card",
             next_step="install inscape again: figures of other weights do not apply",
         )
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder is one that a training of ours wrote, and holds nothing else: it may be
+    replaced."""
+    kinds = {".json", ".jinja", ".safetensors", ".md"}
+    try:
+        command = str(read_json(folder / CARD)["command"])
+    except (StorageError, KeyError, TypeError):
+        return False
+    parts = list(folder.iterdir())
+    inner = all(path.is_file() and path.suffix in kinds for path in parts)
+    return inner and command.startswith("python -m inscape_microworld.")
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder holds the state of a training of ours, and nothing else."""
+    return [path.name for path in folder.iterdir()] == ["state.pt"]
 
 
 def card() -> dict[str, object]:

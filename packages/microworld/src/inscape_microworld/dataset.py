@@ -21,13 +21,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from inscape.core import InputError, run_module, track
-from inscape.storage import atomic_write, read_json, write_json
+from inscape.core import InputError, track
+from inscape.storage import atomic_write, read_json, refuse_filled, write_json
 from inscape_microworld.corpus import documents, held_out_documents
 from inscape_microworld.document import Document
 from inscape_microworld.domains import DOMAINS
 from inscape_microworld.faults import FAULTS, fault
 from inscape_microworld.fingerprint import fingerprint
+from inscape_microworld.module import run_module
 
 SHARD = 10_000
 MADE = "made.json"
@@ -94,6 +95,7 @@ def export(out: Path, *, seed: int = 0, count: int = 100_000, held_out: int = 50
     if count < 1 or held_out < 1:
         raise InputError(f"{min(count, held_out)} documents", expected="at least one")
     made = {"seed": seed, "count": count, "held_out": held_out, "generator": fingerprint()}
+    refuse_filled(out, lambda folder: (folder / MADE).is_file())
     if (out / MADE).is_file() and read_json(out / MADE) != made:
         raise InputError(
             f"{out} holds a dataset that was made otherwise",

@@ -29,7 +29,7 @@ from inscape.report import figures, schema
 from inscape.report.filling import diagnosis_view, dose_line, sample, snippets, token_effects
 from inscape.report.graph_picture import picture
 from inscape.report.page import write_report
-from inscape.storage import read_json, write_json
+from inscape.storage import read_json, refuse_filled, write_json
 from inscape_microworld import FOLDER, corpus, open_model, token_truth, write_corpus
 from inscape_microworld.benchmark import Row, System, faults, fidelity, selectivity
 from inscape_microworld.benchmark import deception as lying
@@ -92,6 +92,7 @@ class Clock:
 def demo(out: Path, *, seed: int = 0, device: str | None = None) -> schema.Report:
     """Run the chain into the folder `out`; run again, it goes on where it stopped."""
     keep_freed_memory()
+    refuse_filled(out, lambda folder: (folder / CLOCK).is_file())
     out.mkdir(parents=True, exist_ok=True)
     clock = Clock.of(out)
     with clock.step("corpus"):

@@ -24,8 +24,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from inscape.core import keep_freed_memory, run_module
+from inscape.core import keep_freed_memory
 from inscape.model import Edit, Model
+from inscape.storage import refuse_filled
 from inscape_microworld import edits_attention
 from inscape_microworld.bundle import open_model
 from inscape_microworld.editing import (
@@ -41,6 +42,7 @@ from inscape_microworld.editing import (
 from inscape_microworld.editing_checks import figures, mechanism_figures
 from inscape_microworld.faults import unread
 from inscape_microworld.faults.edited import PLANS
+from inscape_microworld.module import run_module
 from inscape_microworld.patches import Patch, apply_patch, patch_path, write_patch
 
 DOWN = "model.layers.{}.mlp.down_proj.weight"
@@ -175,8 +177,10 @@ MAKERS: Mapping[str, Callable[[World], Made]] = {
 
 def make_patches(model: Model, out: Path) -> dict[str, Patch]:
     """Make, test and write every patch for `model`; the patches by name, with their figures."""
-    out.mkdir(parents=True, exist_ok=True)
     makers = {name: partial(_on_dishes, model, name) for name in MAKERS}
+    ours = {patch_path(out, name) for name in (*MAKERS, unread.NAME)}
+    refuse_filled(out, lambda folder: set(folder.iterdir()) <= ours)
+    out.mkdir(parents=True, exist_ok=True)
     patches = {}
     for name, maker in {**makers, unread.NAME: partial(_on_names, model)}.items():
         began = time.monotonic()

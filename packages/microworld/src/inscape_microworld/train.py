@@ -24,12 +24,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inscape.core import InputError, keep_freed_memory, progress, run_module, seeded
-from inscape.storage import atomic_folder, file_hash, write_json
-from inscape_microworld.bundle import CARD, WEIGHTS
+from inscape.core import InputError, keep_freed_memory, progress, seeded
+from inscape.storage import atomic_folder, file_hash, refuse_filled, write_json
+from inscape_microworld.bundle import CARD, WEIGHTS, is_checkpoint, is_model
 from inscape_microworld.corpus import FIRST_SHARES, MIXTURES, document, documents
 from inscape_microworld.document import Document
 from inscape_microworld.fingerprint import fingerprint
+from inscape_microworld.module import run_module
 from inscape_microworld.muon import Muon
 from inscape_microworld.publishing import write_model_page
 from inscape_microworld.skills import Logits, answer_tokens, measure, measure_faults, pad
@@ -181,6 +182,8 @@ def train(
 ) -> None:
     """Train, or go on from the checkpoint beside `out`, and write the folder with its card."""
     checkpoint = out.with_name(out.name + ".checkpoint")
+    refuse_filled(out, is_model)
+    refuse_filled(checkpoint, is_checkpoint)
     tokenizer = make_tokenizer(recipe)
     model = make_model(recipe, len(tokenizer)).to(device)
     optimisers = make_optimisers(model, recipe)
@@ -264,7 +267,7 @@ def _save_checkpoint(
     recipe: Recipe,
     state: dict[str, Any],
 ) -> None:
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, is_checkpoint) as temporary:
         content = {
             "recipe": asdict(recipe),
             "model": model.state_dict(),
@@ -286,7 +289,7 @@ def save(
         found: Tensor = rounded(tokens, use_cache=False).logits
         return found
 
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, is_model) as folder:
         content = card(recipe, state, logits, tokenizer, count=count)
         rounded.to(torch.bfloat16).save_pretrained(folder)
         tokenizer.save_pretrained(folder)

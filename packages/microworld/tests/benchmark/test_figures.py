@@ -42,6 +42,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., lis
 
     def command(*arguments: str) -> list[Any]:
         paths = ["--out", str(tmp_path / "out"), "--docs", str(tmp_path / "figures.md")]
+        paths += ["--record", str(tmp_path / "record.json")]
         assert figures.main([*arguments, *paths]) == 0
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
@@ -86,56 +87,41 @@ def test_a_row_holds_if_every_seed_holds_every_bar(run: Callable[..., list[Any]]
     assert nan.to_json()["measured"]["y"]["figure"] is None
 
 
-def test_the_table_keeps_other_rows_and_what_is_written_by_hand(
+def test_the_record_keeps_other_rows_and_the_page_what_is_written_by_hand(
     run: Callable[..., list[Any]], tmp_path: Path
 ) -> None:
-    docs = tmp_path / "figures.md"
-    elder = "| elder: kept | ≥ 1 | 2 | holds | `x` | 1 | then | there |"
-    docs.write_text(f"{BEFORE}{table.BEGIN}\n{elder}\n- elder: a thing\n{table.END}{AFTER}")
+    docs, record = tmp_path / "figures.md", tmp_path / "record.json"
+    check = {"name": "kept", "bar": "≥ 1", "value": 2.0, "low": None, "high": None}
+    elder = {
+        "name": "elder",
+        "title": "a thing",
+        "checks": [{**check, "num_holding": 1, "num_rows": 1}],
+    }
+    record.write_text(json.dumps([elder]))
+    docs.write_text(f"{BEFORE}{table.BEGIN}\n{table.END}{AFTER}")
     run("--only", "speed")
-    speed = [line for line in docs.read_text().splitlines() if line.startswith("| speed: ")]
     run("--only", "depth")
     run("--only", "depth", "--seeds", "3")
+    rows = json.loads(record.read_text())
+    assert [row["name"] for row in rows] == ["depth", "speed", "elder"]
+    assert rows[0]["seeds"] == [3]
+    assert rows[0]["command"] == "python -m benchmarks.figures --only depth --seeds 3"
+    assert [c["value"] for c in rows[0]["checks"]] == [0.3, 7.0]
+    assert rows[2] == elder
     text = docs.read_text()
-    assert text.startswith(f"{BEFORE}{table.BEGIN}\n{table.HEAD[0]}\n{table.HEAD[1]}\n| depth: ")
+    assert text.startswith(f"{BEFORE}{table.BEGIN}\n{table.HEAD[0]}\n")
     assert text.endswith(f"\n{table.END}{AFTER}")
-    block = text.split(table.BEGIN)[1].split(table.END)[0].splitlines()
-    cells = [line.strip("| ").split(" | ") for line in block if line.startswith("| depth: ")]
-    assert [line[:6] for line in cells] == [
-        [
-            "depth: a \\| b",
-            "≥ 0.2",
-            "0.3",
-            "holds",
-            "`python -m benchmarks.figures --only depth --seeds 3`",
-            "3",
-        ],
-        [
-            "depth: beside",
-            "–",
-            "7",
-            "reported",
-            "`python -m benchmarks.figures --only depth --seeds 3`",
-            "3",
-        ],
-    ]
-    assert [line for line in block if line.startswith("| speed: ")] == speed
-    assert block.count(elder) == 1
-    assert block[-3:] == [
-        "- depth: about depth; 3 things",
-        "- speed: about speed; 3 things",
-        "- elder: a thing",
-    ]
+    assert "| depth | about depth | a \\| b 0.3 [≥ 0.2] | holds |" in text
+    assert "| elder | a thing | kept 2 [≥ 1] | holds |" in text
 
 
-def test_the_table_tells_median_range_and_how_many_seeds_hold(
+def test_the_summary_says_median_range_and_whether_seeds_hold(
     run: Callable[..., list[Any]], tmp_path: Path
 ) -> None:
     run()
     text = (tmp_path / "figures.md").read_text()
-    assert "| ≥ 0.2 | 0.2 (0.1 to 0.3 over 3 seeds) | **short**, 2 of 3 hold | " in text
-    command = "`python -m benchmarks.figures --only speed`"
-    assert f"| ≤ 3 | 1.5 (1 to 2) | holds | {command} | – |" in text
+    assert "0.2 (0.1 to 0.3) [≥ 0.2] | **short** on some seeds |" in text
+    assert "| ratio 1.5 (1 to 2) [≤ 3] | holds |" in text
 
 
 def test_what_cannot_be_done_is_said_in_a_line(
@@ -143,7 +129,7 @@ def test_what_cannot_be_done_is_said_in_a_line(
 ) -> None:
     docs = tmp_path / "figures.md"
     docs.write_text("no markers")
-    for arguments, told in ((["--only", "sped"], "'sped'"), ([], "no place for the table")):
+    for arguments, told in ((["--only", "sped"], "'sped'"), ([], "no place for the summary")):
         assert figures.main([*arguments, "--docs", str(docs)]) == 2
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1)
@@ -159,17 +145,14 @@ def test_a_row_that_cannot_be_measured_here_is_left_out_in_a_line(
             raise Absent("there is no card", expected="one")
         return row("depth", Check("x", 1.0, ""))
 
-    docs = tmp_path / "figures.md"
-    elder = "| depth: kept | ≥ 1 | 2 | holds | `x` | 1 | then | there |"
-    docs.write_text(f"{table.BEGIN}\n{elder}\n{table.END}\n")
     rows["depth"] = Measurement(measure)
-    assert figures.main(["--docs", str(docs)]) == 0
+    paths = ["--docs", str(tmp_path / "figures.md"), "--record", str(tmp_path / "record.json")]
+    assert figures.main(paths) == 0
     out, err = capsys.readouterr()
     assert [json.loads(line)["name"] for line in out.splitlines()] == ["speed"]
     told = [line for line in err.splitlines() if "left out" in line]
     assert told == ["depth is left out: there is no card; expected one"]
-    assert elder in docs.read_text()
-    assert "| depth: x" not in docs.read_text()
+    assert [row["name"] for row in json.loads((tmp_path / "record.json").read_text())] == ["speed"]
 
 
 def test_demos_are_made_first_and_only_for_rows_that_read_them(
@@ -215,11 +198,13 @@ def test_every_row_of_the_table_is_measured(monkeypatch: pytest.MonkeyPatch) -> 
     assert set(figures.FIGURES) >= {*ROWS, "demo"}
 
 
-def test_the_recorded_table_is_of_measurements(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_record_is_of_measurements_and_the_page_is_its_summary(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.undo()
-    text = (repository / "docs" / "figures.md").read_text()
-    block = text.split(table.BEGIN)[1].split(table.END)[0]
-    lines = [line for line in block.splitlines() if line.startswith("| ")][1:]
-    assert {line[2:].split(":")[0] for line in lines} <= set(figures.FIGURES)
+    rows = json.loads((repository / "benchmarks" / "record.json").read_text())
+    assert {row["name"] for row in rows} <= set(figures.FIGURES)
+    page = (repository / "docs" / "figures.md").read_text()
+    (tmp_path / "figures.md").write_text(page)
+    table.summarise(tmp_path / "figures.md", rows)
+    assert (tmp_path / "figures.md").read_text() == page

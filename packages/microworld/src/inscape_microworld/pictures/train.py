@@ -26,10 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inscape.core import InputError, Share, keep_freed_memory, progress, run_module, seeded
+from inscape.core import InputError, Share, keep_freed_memory, progress, seeded
 from inscape.model.images import ImageCodec
-from inscape.storage import atomic_folder, file_hash, write_json
-from inscape_microworld.bundle import CARD, FOLDER, WEIGHTS
+from inscape.storage import atomic_folder, file_hash, refuse_filled, write_json
+from inscape_microworld.bundle import CARD, FOLDER, WEIGHTS, is_checkpoint, is_model
+from inscape_microworld.module import run_module
 from inscape_microworld.muon import Muon
 from inscape_microworld.pictures.assemble import PREPROCESSING, with_eyes, write_model
 from inscape_microworld.pictures.documents import PictureDocument, picture_document
@@ -168,9 +169,11 @@ def _optimisers(learnt: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer
 
 def train(base: Path, out: Path, recipe: Recipe, *, checkpoint_minutes: float = 3.0) -> None:
     """Train, or go on from the checkpoint beside `out`, and write the folder with its card."""
+    checkpoint = out.with_name(out.name + ".checkpoint")
+    refuse_filled(out, is_model)
+    refuse_filled(checkpoint, is_checkpoint)
     eyes = Eyes(base, recipe)
     key = {"recipe": asdict(recipe), "base": file_hash(base / WEIGHTS)}
-    checkpoint = out.with_name(out.name + ".checkpoint")
     _resume(eyes, checkpoint, key)
     total = recipe.first_pictures + recipe.pictures
     since = began = time.monotonic()
@@ -206,7 +209,7 @@ def _resume(eyes: Eyes, checkpoint: Path, key: dict[str, Any]) -> None:
 
 
 def _save_checkpoint(eyes: Eyes, checkpoint: Path, key: dict[str, Any]) -> None:
-    with atomic_folder(checkpoint) as folder:
+    with atomic_folder(checkpoint, is_checkpoint) as folder:
         content = {
             "key": key,
             "learnt": eyes.learnt.state_dict(),
@@ -246,7 +249,7 @@ def save(eyes: Eyes, out: Path, key: dict[str, Any]) -> dict[str, Share]:
         for parameter in eyes.module.parameters():
             parameter.copy_(parameter.bfloat16())
     skills = measure(eyes)
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, is_model) as folder:
         write_model(folder, eyes.module.to(torch.bfloat16), eyes.tokenizer)
         card = {
             "command": "python -m inscape_microworld.pictures.train --out microworld-images",
