@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import AtlasFolder
+from inscape.cli.common import AtlasFolder, Json, print_json
 
 
 def command(
@@ -15,6 +15,7 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="The page to write; default: report.html in the atlas.")
     ] = None,
+    json: Json = False,
 ) -> None:
     """Write a page of the atlas: its dictionaries and features, traces, diagnoses, steering.
 
@@ -23,4 +24,8 @@ def command(
     from inscape.atlas import Atlas
     from inscape.report import write_atlas_report
 
-    typer.echo(write_atlas_report(Atlas.open(atlas), out))
+    path = write_atlas_report(Atlas.open(atlas), out)
+    if json:
+        print_json({"page": str(path)})
+    else:
+        typer.echo(path)
