@@ -10,44 +10,64 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from inscape.activations.harvest import harvest
-    from inscape.atlas import Atlas
+    from inscape.atlas import Atlas, BuildConfig, Feature, build
+    from inscape.atlas.quality import quality
+    from inscape.attribution import Graph
     from inscape.attribution.trace import trace
+    from inscape.diagnosis import Case
     from inscape.diagnosis.diagnose import diagnose
     from inscape.dictionary import Dictionary
+    from inscape.exchange import export_dictionary, import_dictionary
     from inscape.features import FeatureIndex
-    from inscape.intervention import steer
+    from inscape.intervention import DirectionEdit, FeatureEdit, Repair, edited, steer
     from inscape.labels import label
     from inscape.model import Model
-    from inscape.training import train
+    from inscape.training import TrainConfig, train
+    from inscape.training.sweep import sweep
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Atlas",
+    "BuildConfig",
+    "Case",
     "Dictionary",
+    "DirectionEdit",
+    "Feature",
+    "FeatureEdit",
     "FeatureIndex",
+    "Graph",
     "Model",
+    "Repair",
+    "TrainConfig",
     "__version__",
+    "build",
     "diagnose",
+    "edited",
+    "export_dictionary",
     "harvest",
+    "import_dictionary",
     "label",
+    "quality",
     "steer",
+    "sweep",
     "trace",
     "train",
 ]
 
-_ROOM_OF = {
-    "Atlas": "atlas",
-    "Dictionary": "dictionary",
-    "FeatureIndex": "features",
-    "Model": "model",
-    "diagnose": "diagnosis",
-    "harvest": "activations",
-    "label": "labels",
-    "steer": "intervention",
-    "trace": "attribution",
-    "train": "training",
+_ROOMS = {
+    "activations": "harvest",
+    "atlas": "Atlas BuildConfig Feature build quality",
+    "attribution": "Graph trace",
+    "diagnosis": "Case diagnose",
+    "exchange": "Dictionary export_dictionary import_dictionary",  # it opens published ones too
+    "features": "FeatureIndex",
+    "intervention": "DirectionEdit FeatureEdit Repair edited steer",
+    "labels": "label",
+    "model": "Model",
+    "training": "TrainConfig sweep train",
 }
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:

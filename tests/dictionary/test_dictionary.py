@@ -91,13 +91,29 @@ def test_newer_version_and_broken_files_are_named(tmp_path: Path) -> None:
         Dictionary.open(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_refused(value: float, tmp_path: Path) -> None:
+def test_weights_and_activations_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     broken = make()
-    broken.weights["W_dec"][3, 1] = value
-    broken.save(tmp_path / "d")
-    with pytest.raises(StorageError, match="holds a NaN or infinity in W_dec"):
-        Dictionary.open(tmp_path / "d")
+    broken.W_dec[3, 2] = float("inf")
+    broken.save(tmp_path / "resid1")
+    with pytest.raises(StorageError, match="W_dec in .* has 1 values that are not finite"):
+        Dictionary.open(tmp_path / "resid1")
+    x = torch.randn(4, 8)
+    x[1, 1] = float("nan")
+    with pytest.raises(InputError, match="not finite given to resid1"):
+        make().encode(x)
+
+
+def test_a_threshold_is_fp32_on_disk(tmp_path: Path) -> None:
+    plain = make()
+    config = plain.config.model_copy(update={"kind": "threshold"})
+    threshold = torch.rand(40, generator=torch.Generator().manual_seed(3))
+    assert not torch.equal(threshold, threshold.bfloat16().float())
+    made = Dictionary(config, {**plain.weights, "threshold": threshold})
+    made.save(tmp_path / "d")
+    opened = Dictionary.open(tmp_path / "d")
+    assert opened.threshold is not None
+    assert opened.threshold.dtype == torch.float32
+    assert torch.equal(opened.threshold, threshold)
 
 
 def test_wrong_width_and_too_large_k_are_refused() -> None:

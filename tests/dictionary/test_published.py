@@ -84,18 +84,19 @@ def test_only_what_is_wanted_is_downloaded(
     ((name, settings),) = asked
     assert (name, settings["revision"]) == ("someone/new", "v2")
     patterns = settings["allow_patterns"]
-    assert patterns == ["layer_3/dictionary.json", "layer_3/weights.safetensors", "layer_3"]
+    assert patterns == ["layer_3/*", "layer_3"]
     with pytest.raises(StorageError, match="the repository someone/new has no layer_4"):
         Dictionary.open("someone/new/layer_4")
 
 
 def test_foreign_dictionaries_are_imported_by_name(cache: Path) -> None:
     write(cache / "clt")
-    with pytest.raises(StorageError, match="not a dictionary of inscape.*inscape import"):
-        Dictionary.open(cache / "clt")
-    assert import_dictionary("someone/words/clt").config.cross_layer
-    with pytest.raises(StorageError, match="inscape import"):
-        Dictionary.open("someone/words/clt")
+    for opened in (
+        Dictionary.open(cache / "clt"),
+        Dictionary.open("someone/words/clt"),
+        import_dictionary("someone/words/clt"),
+    ):
+        assert opened.config.cross_layer
 
 
 @pytest.mark.parametrize("name", ["../words", "a/../b", "words", "/a/b", "a//b", "a/b/../c"])

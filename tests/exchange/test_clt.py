@@ -71,7 +71,7 @@ def test_what_is_read_computes_what_the_formula_says(threshold: bool, tmp_path: 
     assert found.config.cross_layer
     x = draw(LAYERS, 50, WIDTH, seed=3) * 4
     code, out = forward(x, threshold)
-    rows = found.beside(dict(zip(found.config.sites_in, x, strict=True)))
+    rows = found.concat_sites(dict(zip(found.config.sites_in, x, strict=True)))
     torch.testing.assert_close(found.encode(rows).dense(LAYERS * FEATURES), code)
     torch.testing.assert_close(found(rows), out, atol=1e-5, rtol=1e-5)
     found.save(tmp_path / "ours")
@@ -82,6 +82,8 @@ def test_what_is_read_computes_what_the_formula_says(threshold: bool, tmp_path: 
 
 def test_sites_may_be_told(tmp_path: Path) -> None:
     folder = write(tmp_path / "clt", config={"feature_input_hook": "ln2.hook_normalized"})
+    assert "reads mlp_in.0+mlp_in.1+mlp_in.2 before the gain" in refused(folder)
+    folder = write(tmp_path / "odd", config={"feature_input_hook": "hook_q"})
     assert "at which site" in refused(folder)
     told = import_dictionary(folder, Asked("mlp_in.*", "mlp_out"))
     assert told.config.sites_in == ("mlp_in.0", "mlp_in.1", "mlp_in.2")
@@ -127,7 +129,7 @@ def test_the_hooks_beside_layer_files_count(tmp_path: Path) -> None:
     source = layer_file({})(tmp_path / "set")
     x = activations()
     torch.testing.assert_close(import_dictionary(source)(x), halved(x)[1], atol=1e-4, rtol=1e-4)
-    assert "import its 1 files one by one" in refused(source.parent)
+    assert "name one of its 1 files, such as layer_3.safetensors" in refused(source.parent)
     config = source.parent / "config.yaml"
     config.write_text(
         "model_kind: transcoder_set\nfeature_input_hook: mlp.hook_in\n"
@@ -137,5 +139,9 @@ def test_the_hooks_beside_layer_files_count(tmp_path: Path) -> None:
     assert (found.site_in, found.site_out) == MLP
     config.write_text(config.read_text().replace("mlp.hook_in", "hook_resid_mid"))
     assert import_dictionary(source).config.site_in == "resid_mid.3"
-    config.write_text("model_kind: transcoder_set\nactivation: topk\nk: 32\n")
-    assert "'k' (32)" in refused(source)
+    config.write_text("model_kind: transcoder_set\nactivation: topk\n")
+    assert "does not say its k" in refused(source)
+    config.write_text(config.read_text() + "activation_scale: 2\n")
+    said = refused(source)
+    assert "'activation_scale' (2)" in said
+    assert "--ignore" not in said

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmarks.imports import CASES as PUBLISHED
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -448,6 +449,7 @@ CASES = {
         gemma("gemma-scope-2b-pt-transcoders/layer_3/width_16k/average_l0_7"),
         plain(jump, subtract=False),
         MLP,
+        TO_MLP,
     ),
     "openai topk": Case(
         "openai", openai("TopK"), layer_normed, asked=Asked(site_in="resid_post.3")
@@ -468,7 +470,8 @@ CASES = {
 
 def test_every_format_has_a_case() -> None:
     # Cross-layer transcoders have tests of their own.
-    assert {case.form for case in CASES.values()} == set(FORMATS) - {"clt_files"}
+    cases = [*CASES.values(), *PUBLISHED]
+    assert {case.form for case in cases} == set(FORMATS) - {"clt_files"}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -603,7 +606,8 @@ def test_pickles_that_bring_code_are_not_run(tmp_path: Path) -> None:
 
 
 def test_damaged_and_foreign_folders_are_named(tmp_path: Path) -> None:
-    assert "does not exist" in refused(tmp_path / "nothing")
+    with pytest.raises(StorageError, match="does not exist"):
+        import_dictionary(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
     assert "no known format" in refused(tmp_path / "empty")
     folder = saelens("standard", BASIC)(tmp_path / "theirs")

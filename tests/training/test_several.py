@@ -100,12 +100,12 @@ def test_several_sites_are_explained_and_the_formula_is_the_documented_one(
     reads, writes = made.config.sites_in, made.config.sites_out
     fresh = {site: x[4000:] for site, x in data.items()}
     x, y = beside(fresh, reads), beside(fresh, writes)
-    assert torch.equal(made.beside(fresh), x)
+    assert torch.equal(made.concat_sites(fresh), x)
     found = made.unexplained(x, y)
     assert list(found) == list(writes)
     rank = 2 if variant in SHRINKING else 4
     for site, unexplained in found.items():
-        rest = fresh[site] - made.apart(made(x))[site]
+        rest = fresh[site] - made.split_sites(made(x))[site]
         spread = (fresh[site] - fresh[site].mean(0)).square().sum()
         assert unexplained == pytest.approx(float(rest.square().sum() / spread), rel=1e-4)
         assert unexplained < linear_fvu(x, fresh[site], rank=rank), site
@@ -144,8 +144,8 @@ def test_what_is_saved_acts_on_activations_as_they_are(
     torch.testing.assert_close(
         small.encode(x).dense(96), big.encode(scaled).dense(96), atol=5e-3, rtol=5e-3
     )
-    theirs = big.apart(big(scaled))
-    for site, part in small.apart(small(x)).items():
+    theirs = big.split_sites(big(scaled))
+    for site, part in small.split_sites(small(x)).items():
         torch.testing.assert_close(theirs[site] / factors[site], part, rtol=5e-3, atol=5e-2)
     assert writes == big.config.sites_out
 
@@ -325,7 +325,7 @@ def test_runs_that_make_no_sense_are_refused_before_they_begin(
 def test_a_missing_site_is_named() -> None:
     made = Dictionary(cross_layer(), {k: torch.zeros(s) for k, s in cross_layer().shapes().items()})
     with pytest.raises(InputError, match=r"reads mlp_in\.1 too"):
-        made.beside({"mlp_in.0": torch.zeros(2, 12)})
+        made.concat_sites({"mlp_in.0": torch.zeros(2, 12)})
 
 
 def test_only_dictionaries_of_several_sites_need_a_new_reader(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ from inscape.activations.statistics import find_sinks, row_norms
 from inscape.core import DataError
 from inscape.model import Model
 
+BATCH_TOKENS = (2048, 8192)
+"""Tokens of a forward pass on a processor, whose cache holds so many, and on a GPU."""
+
 
 class Sharing(Protocol):
     """Processes that read a text together: each of them reads the same pools in the same order.
@@ -57,9 +60,14 @@ class Reader:
     """
 
     def __init__(
-        self, model: Model, sites: list[str], batch_tokens: int, sharing: Sharing | None = None
+        self,
+        model: Model,
+        sites: list[str],
+        batch_tokens: int | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
-        self.model, self.sites, self.batch_tokens = model, sites, batch_tokens
+        self.model, self.sites = model, sites
+        self.batch_tokens = batch_tokens or BATCH_TOKENS[model.device.type != "cpu"]
         self.sharing = sharing
         self.medians: dict[str, float] = {}
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pkgutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from inscape.cli.common import Json, print_entries
+
+# Their names alone: importing the formats would load torch.
+_PLACE = Path(__file__).parents[1] / "exchange" / "formats"
+FORMATS = sorted(module.name for module in pkgutil.iter_modules([str(_PLACE)]))
 
 
 def command(
@@ -18,9 +23,7 @@ def command(
     form: Annotated[
         str | None,
         typer.Option(
-            "--format",
-            help="saelens, dictionary_learning, sparsify, gemma_scope, openai, llama_scope, "
-            "layer_files or clt_files; by what lies there by default.",
+            "--format", help=f"One of {', '.join(FORMATS)}; by what lies there by default."
         ),
     ] = None,
     site: Annotated[
@@ -39,20 +42,34 @@ def command(
         float | None,
         typer.Option(help="What activations are multiplied by, where the files leave it out."),
     ] = None,
+    k: Annotated[
+        int | None,
+        typer.Option(min=1, help="Active features of a token, where the files leave it out."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model that it is for, where the gain of a norm is to be folded in."),
+    ] = None,
     ignore: Annotated[
-        list[str] | None, typer.Option(help="A setting to pass over, repeatable.")
+        list[str] | None,
+        typer.Option(help="A setting that does not change what is computed, repeatable."),
     ] = None,
     json: Json = False,
 ) -> None:
     """Read a dictionary that another library trained.
 
-    What is not known is refused by name, never guessed.
+    A setting that is not known is refused by its name.
     """
     from inscape.exchange import Asked, import_dictionary
     from inscape.storage import refuse_filled
 
     refuse_filled(out)
-    asked = Asked(site, to, name or out.name, scale, tuple(ignore or ()))
+    opened = None
+    if model is not None:
+        from inscape.model import Model
+
+        opened = Model.open(model, device="cpu")
+    asked = Asked(site, to, name or out.name, scale, tuple(ignore or ()), k, opened)
     found = import_dictionary(source, asked, form=form)
     found.save(out)
     config = found.config

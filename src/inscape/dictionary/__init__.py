@@ -1,8 +1,8 @@
 """Dictionaries of sparse features: encode, decode, store; the kernels are in `kernels/`."""
 
 from inscape.dictionary.code import Code, DenseCode, RaggedCode
-from inscape.dictionary.config import DictionaryConfig, joined, single_sites
-from inscape.dictionary.dictionary import Dictionary
+from inscape.dictionary.config import DictionaryConfig, check_name, joined, single_sites
+from inscape.dictionary.dictionary import Dictionary, is_dictionary, refuse_not_finite
 from inscape.dictionary.encoder import Above, Encoder, TopSlots, chunk_rows, half_is_faster
 from inscape.dictionary.published import local
 from inscape.dictionary.wiring import CrossLayer
@@ -17,9 +17,12 @@ __all__ = [
     "Encoder",
     "RaggedCode",
     "TopSlots",
+    "check_name",
     "chunk_rows",
     "half_is_faster",
+    "is_dictionary",
     "joined",
     "local",
+    "refuse_not_finite",
     "single_sites",
 ]

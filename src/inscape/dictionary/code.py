@@ -20,7 +20,8 @@ class Code:
 
     Attributes:
         indices: features, int64 [batch, k], in decreasing order of value.
-        values: activations [batch, k], none negative; value 0 is an empty slot (its index is 0).
+        values: activations [batch, k]; value 0 is an empty slot (its index is 0). None is negative
+            but of a `signed` dictionary.
     """
 
     indices: Int[Tensor, "batch k"]
@@ -32,7 +33,7 @@ class Code:
     @property
     def active(self) -> Bool[Tensor, "batch k"]:
         """Which slots hold an active feature."""
-        return self.values > 0
+        return self.values != 0
 
     def l0(self) -> float:
         """Mean number of active features per row."""
@@ -109,7 +110,7 @@ class RaggedCode:
         indices = self.indices.new_zeros((len(self), width))
         values[rows, slots], indices[rows, slots] = self.values, self.indices
         values, order = values.sort(stable=True, dim=1, descending=True)
-        return Code(torch.where(values > 0, indices.gather(1, order), 0), values)
+        return Code(torch.where(values != 0, indices.gather(1, order), 0), values)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Literal
@@ -25,6 +26,21 @@ def single_sites(name: str) -> tuple[str, ...]:
     return tuple(name.split(BETWEEN))
 
 
+def check_name(name: str) -> str:
+    """The name of a dictionary, if it can be one: it names a folder, and stands before the index of
+    a feature.
+
+    Raises:
+        InputError: it has other characters than letters, digits and _.-, or begins with a dot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}", name):
+        raise InputError(
+            f"the name {name[:60]!r} of a dictionary",
+            expected="letters, digits, _, . and -, such as resid_post.5",
+        )
+    return name
+
+
 class DictionaryConfig(Config):
     """The shape of a dictionary and the sites that it reads and writes.
 
@@ -42,7 +58,15 @@ class DictionaryConfig(Config):
             Every variant that training knows ends in one of the two.
         k: of "topk" the most active features of a row; of "threshold" the mean number that training
             aimed at, None where it is not known.
-        skip: whether the reconstruction has a linear part, x @ W_skip^T.
+        signed: negative pre-activations may be active: among the k largest of a row that has fewer
+            than k positive ones, or above a negative threshold.
+        scope: among which entries the k of "topk" are chosen: of each token; of each token and
+            "layer", a site's share of the features; k a token of the whole "batch" that is encoded
+            together, which then decides what is active; or "layer_batch", both.
+        weighted: "topk" chooses by the pre-activation times a weight of the feature (`choice`).
+        glu: the pre-activation is multiplied by sigmoid(x @ W_glu^T + b_glu).
+        skip: whether the reconstruction has a linear part, x @ W_skip^T, of several sites each in
+            its own site.
         normalize: what is done to each token before it is encoded: "layer_norm", (x - mean) /
             (std + 1e-5); "constant_norm", to the norm sqrt(d_in). An autoencoder undoes it in its
             reconstruction, and its values are in units of the activations as they are.
@@ -60,6 +84,10 @@ class DictionaryConfig(Config):
     d_out: int = Field(gt=0)
     d_dict: int = Field(gt=0)
     k: int | None = Field(default=None, gt=0)
+    signed: bool = False
+    scope: Literal["token", "layer", "batch", "layer_batch"] = "token"
+    weighted: bool = False
+    glu: bool = False
     subtract_b_dec: bool
     skip: bool = False
     normalize: Literal["none", "layer_norm", "constant_norm"] = "none"
@@ -69,7 +97,7 @@ class DictionaryConfig(Config):
     def _check(self) -> DictionaryConfig:
         if self.k is None and self.kind == "topk":
             raise InputError("a TopK dictionary has no k", expected=f"k up to {self.d_dict}")
-        if self.k is not None and self.k > self.d_dict:
+        if self.kind == "topk" and (self.k or 0) > self.d_dict:
             raise InputError(
                 f"k = {self.k} is larger than the dictionary of {self.d_dict} features",
                 expected=f"k up to {self.d_dict}",
@@ -80,6 +108,12 @@ class DictionaryConfig(Config):
                 f"b_dec of width {self.d_out} cannot be subtracted from width {self.d_in}",
                 expected="equal widths, or subtract_b_dec = False",
             )
+        if self.kind != "topk" and (self.scope != "token" or self.weighted):
+            raise InputError(
+                f"scope {self.scope!r} or weights of a choice by threshold", expected="kind topk"
+            )
+        if self.signed and (self.kind == "topk" and self.scope != "token"):
+            raise InputError(f"a signed choice of the scope {self.scope!r}", expected="token")
         if self.widths or self.several:
             self._check_several()
         return self
@@ -101,10 +135,11 @@ class DictionaryConfig(Config):
                 f"widths {self.widths} of {num} sites, {self.d_in} read and {self.d_out} written",
                 expected="a width for each site, alike where it is read and written",
             )
-        if self.skip or self.normalize != "none":
+        if self.glu or self.normalize != "none" or (self.skip and len(set(self.widths)) > 1):
             raise InputError(
-                f"a dictionary of {num} sites with a skip, or one that normalises tokens",
-                expected="neither: those are for one site",
+                f"a dictionary of {num} sites with a GLU, a skip between sites of the widths "
+                f"{self.widths}, or one that normalises tokens",
+                expected="none of these, or one site",
             )
         if self.cross_layer and (len(set(self.widths)) > 1 or self.d_dict % num):
             raise InputError(
@@ -114,11 +149,26 @@ class DictionaryConfig(Config):
 
     @model_serializer(mode="wrap")
     def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Of one site, what it was before there were several: what is made from it stays valid."""
+        """Without later fields at their defaults, so that what was made from it stays valid."""
         found: dict[str, Any] = handler(self)
-        if not self.widths:
-            del found["widths"]
+        for name in ("widths", "signed", "scope", "weighted", "glu"):
+            if found[name] == type(self).model_fields[name].default:
+                del found[name]
         return found
+
+    @property
+    def version(self) -> int:
+        """The oldest version of the format on disk that can hold it. 1: TopK alone. 2: thresholds,
+        a linear skip, normalised tokens. 3: several sites. 4: signed, scope, weighted, glu, and a
+        skip of several sites."""
+        if {"signed", "scope", "weighted", "glu"} & self.model_dump().keys():
+            return 4
+        return (4 if self.skip else 3) if self.several else 2
+
+    @property
+    def groups(self) -> int:
+        """Into how many equal groups of features "topk" chooses k of each."""
+        return len(self.sites_in) if self.scope.startswith("layer") else 1
 
     @property
     def transcoder(self) -> bool:
@@ -134,6 +184,19 @@ class DictionaryConfig(Config):
     def sites_out(self) -> tuple[str, ...]:
         """The sites that are written, one or several."""
         return single_sites(self.site_out)
+
+    @property
+    def site_name(self) -> str:
+        """What the dictionary is called by where it lies: resid_post.14; of a transcoder of an MLP
+        mlp.5; of several sites clt or crosscoder, with the first and last layer."""
+        if self.several:
+            layers = [site.rpartition(".")[2] for site in (self.sites_in[0], self.sites_in[-1])]
+            return f"{'clt' if self.cross_layer else 'crosscoder'}.{'-'.join(layers)}"
+        kind, _, layer = self.site_in.partition(".")
+        if self.transcoder and (kind, self.site_out) == ("mlp_in", f"mlp_out.{layer}"):
+            return f"mlp.{layer}"
+        plain = re.sub(r"[^A-Za-z0-9_.-]", "-", self.site_in)
+        return f"{plain}-{self.site_out}" if self.transcoder else plain
 
     @property
     def several(self) -> bool:
@@ -177,6 +240,12 @@ class DictionaryConfig(Config):
             found |= {"W_enc": (self.d_dict, width), "W_dec": (self.wiring.num_rows, width)}
         if self.kind == "threshold":
             found["threshold"] = (self.d_dict,)
-        if self.skip:
+        if self.skip and self.several:
+            found["W_skip"] = (len(self.widths), self.widths[0], self.widths[0])
+        elif self.skip:
             found["W_skip"] = (self.d_out, self.d_in)
+        if self.weighted:
+            found["choice"] = (self.d_dict,)
+        if self.glu:
+            found |= {"W_glu": (self.d_dict, self.d_in), "b_glu": (self.d_dict,)}
         return found

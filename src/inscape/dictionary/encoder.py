@@ -14,7 +14,7 @@ as many as are wanted are computed again in fp32, and chosen from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -192,17 +192,94 @@ class Above:
         return code.with_values(exact).only(exact > bound)
 
 
+class Pool:
+    """Collects the `count` largest positive entries of a whole batch, chunk by chunk.
+
+    Args:
+        x: rows that are encoded (for their number, device and type).
+        columns: consider these features only.
+    """
+
+    def __init__(self, x: Tensor, count: int, columns: Int[Tensor, " chosen"] | None) -> None:
+        self.count, self.columns, self.num_rows = count, columns, len(x)
+        none = torch.empty(0, dtype=torch.int64, device=x.device)
+        self._kept = none, none, x.new_empty(0)
+        self._bound = x.new_zeros(1)
+
+    def add(self, rows: slice, pre: Float[Tensor, "rows d_dict"]) -> None:
+        """Take the next chunk."""
+        part = pre if self.columns is None else pre[:, self.columns]
+        counts, indices, values = select_above(part, self._bound)
+        if self.columns is not None:
+            indices = self.columns[indices]
+        row = torch.arange(rows.start, rows.stop, device=pre.device).repeat_interleave(counts)
+        new = row, indices, values
+        row, indices, values = (torch.cat(both) for both in zip(self._kept, new, strict=True))
+        if len(values) > self.count:
+            values, best = values.topk(self.count)
+            row, indices = row[best], indices[best]
+            self._bound = values[-1:].clone()
+        self._kept = row, indices, values
+
+    @property
+    def code(self) -> Code:
+        """What was kept, as a code of as many slots as the fullest row needs."""
+        row, indices, values = self._kept
+        order = row.argsort(stable=True)
+        counts = torch.bincount(row, minlength=self.num_rows)
+        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return RaggedCode(indptr, indices[order], values[order]).padded()
+
+
+Adjust = Callable[[slice, Float[Tensor, "rows d_dict"]], None]
+"""Changes a chunk of pre-activations in place, given the rows that it holds."""
+
+
 def encode_top(
     x: Float[Tensor, "batch d_in"],
     W_enc: Float[Tensor, "d_dict d_in"],
     b_enc: Float[Tensor, " d_dict"],
     k: int,
+    *,
+    groups: int = 1,
+    pooled: bool = False,
+    signed: bool = False,
+    adjust: Adjust | None = None,
 ) -> Code:
-    """The k largest positive pre-activations of each row."""
-    top = TopSlots(x, k)
+    """The k largest positive pre-activations of each row.
+
+    Args:
+        groups: into how many equal groups the features fall; k of each group are taken.
+        pooled: the k·batch largest of the whole batch are taken instead.
+        signed: k of each row are taken, whatever their sign (of one group, not pooled).
+    """
+    columns: list[Tensor | None] = [None]
+    if groups > 1:
+        columns = list(torch.arange(len(W_enc), device=x.device).chunk(groups))
+    chosen: list[TopSlots | Pool] = [
+        Pool(x, k * len(x), part) if pooled else TopSlots(x, k, part) for part in columns
+    ]
     for rows, pre in Encoder().chunks(x, W_enc, b_enc):
-        top.add(rows, pre)
-    return top.code
+        if adjust is not None:
+            adjust(rows, pre)
+        for one in chosen:
+            one.add(rows, pre)
+        if signed:
+            indices, values = chosen[0].code.indices[rows], chosen[0].code.values[rows]
+            short = values[:, -1] <= 0  # fewer than k are positive
+            values[short], indices[short] = pre[short].topk(k)
+    if len(chosen) == 1:
+        return chosen[0].code
+    codes = [one.code for one in chosen]
+    return in_order(
+        Code(torch.cat([c.indices for c in codes], 1), torch.cat([c.values for c in codes], 1))
+    )
+
+
+def in_order(code: Code) -> Code:
+    """The same code with the entries of each row in decreasing order."""
+    values, order = code.values.sort(stable=True, dim=1, descending=True)
+    return Code(code.indices.gather(1, order), values)
 
 
 def encode_above(
@@ -210,11 +287,15 @@ def encode_above(
     W_enc: Float[Tensor, "d_dict d_in"],
     b_enc: Float[Tensor, " d_dict"],
     threshold: Float[Tensor, " d_dict"],
+    *,
+    adjust: Adjust | None = None,
 ) -> Code:
-    """The positive pre-activations above each feature's threshold (strictly), in decreasing order
-    in each row; as many slots as the fullest row needs."""
-    above = Above(threshold.clamp_min(0))
-    for _, pre in Encoder().chunks(x, W_enc, b_enc):
+    """The pre-activations above each feature's threshold (strictly), in decreasing order in each
+    row; as many slots as the fullest row needs."""
+    above = Above(threshold)
+    for rows, pre in Encoder().chunks(x, W_enc, b_enc):
+        if adjust is not None:
+            adjust(rows, pre)
         above.add(pre)
     return (
         above.code().padded() if len(x) else Code(x.new_zeros((0, 1)).long(), x.new_zeros((0, 1)))

@@ -56,6 +56,9 @@ def local(
     except LocalEntryNotFoundError:
         pass
     wanted = [f"{within}/{pattern}" if within else pattern for pattern in files]
+    if Path(within).suffix:  # a file: what lies beside it may say how it is to be read
+        beside = within.rpartition("/")[0]
+        wanted += [f"{beside}/{name}".removeprefix("/") for name in ("*.json", "*.yaml")]
     try:
         snapshot = huggingface_hub.snapshot_download(
             repository,

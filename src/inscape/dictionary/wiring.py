@@ -232,6 +232,22 @@ class CrossLayer(Wiring):
         start = self.starts[layer]
         return slice(start, start + self.size * (self.num - layer))
 
+    def layer(self, features: Int[Tensor, " chosen"]) -> Int[Tensor, " chosen"]:
+        """The layer that each feature reads, and the first that it writes."""
+        return features // self.size
+
+    def written(
+        self, W_dec: Tensor, target: int, features: Int[Tensor, " chosen"]
+    ) -> Float[Tensor, "chosen d"]:
+        """What one unit of each feature writes to a layer: zeros below its own."""
+        layer = self.layer(features)
+        there = layer <= target
+        start = torch.tensor(self.starts, device=W_dec.device)[layer]
+        place = start + features % self.size * (self.num - layer) + target - layer
+        out = W_dec.new_zeros((len(features), W_dec.shape[1]))
+        out[there] = W_dec[place[there]]
+        return out
+
     def targets(self) -> Int[Tensor, " rows"]:
         """The layer that each row of W_dec writes."""
         every = torch.arange(self.num)

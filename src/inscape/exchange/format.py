@@ -1,17 +1,18 @@
 """What a foreign format is, and what all of them share.
 
-A format refuses what it does not know, by name: a setting that changes what is computed and is
-passed over would give a dictionary that looks right and is wrong.
+A format refuses what it does not know, by name: ignoring a setting that changes what is computed
+would give a dictionary that looks right and is wrong.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -20,7 +21,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from inscape.core import InputError, StorageError
-from inscape.dictionary import Dictionary, DictionaryConfig
+from inscape.dictionary import Dictionary, DictionaryConfig, check_name, refuse_not_finite
+
+if TYPE_CHECKING:
+    from inscape.model import Model
 
 Weights = dict[str, Tensor]
 Normalize = Literal["none", "layer_norm", "constant_norm"]
@@ -31,8 +35,10 @@ class Asked:
     """What the user says beyond the files.
 
     site_in, site_out: where it reads and writes, where the files do not say it in our words. name:
-    as in name/feature; the folder's by default. scale: what activations are multiplied by, for
-    formats whose files leave it out. ignore: settings that are to be passed over.
+    as in name/feature; from its sites by default. scale: what activations are multiplied by, for
+    formats whose files leave it out. ignore: settings to ignore. k: of a top-k dictionary whose
+    files leave it out. model: whose norm is folded in, for dictionaries that read what an MLP's
+    norm gives before its gain. settings: those of the set (config.yaml) that it belongs to.
     """
 
     site_in: str | None = None
@@ -40,6 +46,9 @@ class Asked:
     name: str | None = None
     scale: float | None = None
     ignore: tuple[str, ...] = ()
+    k: int | None = None
+    model: Model | None = None
+    settings: Mapping[str, Any] | None = None
 
 
 class Format(ABC):
@@ -47,6 +56,8 @@ class Format(ABC):
 
     name: ClassVar[str]
     about: ClassVar[str]
+    by_layer: ClassVar[str] = ""
+    """The pattern of its files, where a folder holds one dictionary of a layer each."""
 
     @abstractmethod
     def recognises(self, source: Path) -> bool:
@@ -70,16 +81,25 @@ class Format(ABC):
         raise InputError(f"{self.name} is read, not written", expected="another format")
 
 
+_COMPUTES = re.compile(
+    r"act|relu|topk|(^|_)k$|thresh|norm|scal|gate|glu|bias|skip|affine|hook|site|arch|transpose|type"
+)
+
+
 def refuse_unknown(
     found: Mapping[str, Any], known: Collection[str], source: Path, ignore: Collection[str]
 ) -> None:
-    """InputError that names the first setting that is not among those known."""
+    """InputError that names the first setting that is not among those known. That it may be ignored
+    is not suggested where its name speaks of what is computed."""
     for key in found:
         if key not in known and key not in ignore:
+            harmless = not _COMPUTES.search(key.lower())
             raise InputError(
                 f"{source} has the setting {key!r} ({found[key]!r}), whose meaning is not known",
                 expected="settings of a known version of the format",
-                next_step=f"if it does not change what is computed: --ignore {key}",
+                next_step=f"if it does not change what is computed: --ignore {key}"
+                if harmless
+                else "it may change what is computed: save it again without it",
             )
 
 
@@ -113,6 +133,8 @@ def read_weights(path: Path) -> Weights:
         StorageError: it is missing or corrupt.
     """
     try:
+        if path.stat().st_size == 0:
+            raise StorageError(f"{path} is empty", next_step="download or copy it again")
         return {key: value.float() for key, value in load_file(path).items()}
     except (OSError, SafetensorError) as error:
         raise StorageError(f"{path} cannot be read ({error})") from error
@@ -166,26 +188,67 @@ def made(
     subtract: bool,
     k: int | None = None,
     normalize: Normalize = "none",
+    **more: Any,
 ) -> Dictionary:
     """The dictionary of weights in our layout: W_enc [d_dict, d_in], W_dec [d_dict, d_out].
 
-    With `threshold` among them it is one of thresholds, with `W_skip` it has a skip.
+    With `threshold` among them it is one of thresholds, with `W_skip` it has a skip, with `W_glu`
+    a GLU, with `choice` a weighted choice. A site that is read before its norm's gain is brought to
+    ours (`sites.through_norm`). `more`: further fields of the configuration.
+
+    Raises:
+        InputError: a name that is none, or a configuration that cannot be.
+        StorageError: a weight is not finite.
     """
+    from inscape.exchange.sites import through_norm
+
+    sites, weights = through_norm(sites, weights, asked, source)
+    refuse_not_finite(weights, source)
     config = DictionaryConfig(
         kind="threshold" if "threshold" in weights else "topk",
         site_in=sites[0],
         site_out=sites[1],
-        d_in=weights["W_enc"].shape[1],
-        d_out=weights["W_dec"].shape[1],
-        d_dict=weights["W_enc"].shape[0],
-        k=k,
-        subtract_b_dec=subtract,
-        skip="W_skip" in weights,
-        normalize=normalize,
+        **{
+            "d_in": weights["W_enc"].shape[1],
+            "d_out": weights["W_dec"].shape[1],
+            "d_dict": weights["W_enc"].shape[0],
+            "k": k,
+            "subtract_b_dec": subtract,
+            "skip": "W_skip" in weights,
+            "weighted": "choice" in weights,
+            "glu": "W_glu" in weights,
+            "normalize": normalize,
+            **more,
+        },
     )
-    name = asked.name or (source.name if source.is_dir() else source.stem)
     origin = {"format": fmt, "source": source.name}
+    name = check_name(asked.name or config.site_name)
     return Dictionary(config, weights, name=name, made_from=origin)
+
+
+def needed_k(asked: Asked, *found: Any, source: Path, said: str) -> int:
+    """k of a top-k dictionary: what the user says before what was found.
+
+    Raises:
+        InputError: neither says it.
+    """
+    for one in (asked.k, *found):
+        if one is not None:
+            return int(one)
+    raise InputError(
+        f"{source} is a top-k dictionary and does not say its k ({said})",
+        expected="how many features are active at a token",
+        next_step="pass --k",
+    )
+
+
+def block_diagonal(parts: Sequence[Tensor]) -> Tensor:
+    """Matrices of one shape along the diagonal of one that is 0 elsewhere."""
+    height, width = parts[0].shape
+    out = parts[0].new_zeros(len(parts) * height, len(parts) * width)
+    for n, part in enumerate(parts):
+        out[n * height : (n + 1) * height, n * width : (n + 1) * width] = part
+    return out
 
 
 def gated_as_threshold(

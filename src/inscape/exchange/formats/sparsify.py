@@ -44,7 +44,6 @@ _TENSORS = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "W_dec"
 class Sparsify(Format):
     """sparsify."""
 
-    name: ClassVar[str] = "sparsify"
     about: ClassVar[str] = f"sparsify: {CFG} with {WEIGHTS}"
 
     def recognises(self, source: Path) -> bool:

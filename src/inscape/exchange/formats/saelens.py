@@ -136,7 +136,6 @@ _TENSORS = {
 class SAELens(Format):
     """SAELens, versions 5 and 6."""
 
-    name: ClassVar[str] = "saelens"
     about: ClassVar[str] = f"SAELens: {CFG} with {WEIGHTS}"
 
     def recognises(self, source: Path) -> bool:

@@ -32,12 +32,11 @@ _TRAINED = ("stats_last_nonzero", "latents_activation_frequency", "latents_mean_
 class OpenAI(Format):
     """OpenAI's sparse_autoencoder."""
 
-    name: ClassVar[str] = "openai"
     about: ClassVar[str] = "OpenAI's sparse_autoencoder: a .pt file with pre_bias and latent_bias"
 
     def recognises(self, source: Path) -> bool:
         """A single .pt file; what it holds is looked at when it is read."""
-        return source.is_file() and source.suffix == ".pt"
+        return source.is_file() and source.suffix == ".pt" and not source.name.endswith(".sae.pt")
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
         """See the steps above."""

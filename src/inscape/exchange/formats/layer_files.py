@@ -1,8 +1,12 @@
 """Per-layer transcoders as circuit-tracer reads them: layer_N.safetensors.
 
-ReLU transcoders from the MLP's input to its output: W_enc [m, d], W_dec [m, d], b_enc, b_dec.
-Nothing is subtracted. With `W_skip` there is a linear skip, with `activation_function.threshold` or
-`threshold` they are JumpReLU. config.yaml beside them, where there is one, names the hooks.
+Transcoders from the MLP's input to its output: W_enc [m, d], W_dec [m, d], b_enc, b_dec. Nothing is
+subtracted. With `W_skip` there is a linear skip. config.yaml beside them, where there is one, names
+the hooks and the activation:
+- relu, or none and no threshold;
+- jump_relu, or none with `activation_function.threshold` or `threshold`: x·(x > threshold), so that
+  a negative threshold lets negative values through;
+- topk: the k largest, whatever their sign; k from the file, config.yaml, the scan's name or --k.
 """
 
 from __future__ import annotations
@@ -16,28 +20,31 @@ from safetensors.torch import save_file
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
-from inscape.exchange.clt_files import CONFIG, hooks
+from inscape.exchange.circuit_tracer import SET, kinds, settings
 from inscape.exchange.format import (
     Asked,
     Format,
     made,
+    needed_k,
     read_weights,
     refuse_normalized,
     take,
     without_subtraction,
 )
-from inscape.exchange.sites import told
+from inscape.exchange.sites import in_layer, told
 
-_PATTERN = re.compile(r"layer_(\d+)\.safetensors")
+_PATTERN = re.compile(r"layer_(\d{1,4})\.safetensors")
 _TENSORS = {"W_enc": "W_enc", "b_enc": "b_enc", "W_dec": "W_dec", "b_dec": "b_dec"}
 _THRESHOLDS = ("activation_function.threshold", "threshold")
+_K_OF_SCAN = {"facebook/crv-8b-instruct-transcoders": 128}
+"""Published without their k; circuit-tracer knows it by this name."""
 
 
 class LayerFiles(Format):
     """Per-layer transcoders."""
 
-    name: ClassVar[str] = "layer_files"
     about: ClassVar[str] = "per-layer transcoders: layer_N.safetensors"
+    by_layer: ClassVar[str] = "layer_*.safetensors"
 
     def recognises(self, source: Path) -> bool:
         """A file of that name."""
@@ -45,7 +52,9 @@ class LayerFiles(Format):
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
         """See above."""
+        cfg = asked.settings or settings(source.parent, SET, asked)
         raw = read_weights(source)
+        k = raw.pop("k", None)
         names = dict(_TENSORS)
         for key in raw.keys() & set(_THRESHOLDS):
             names["threshold"] = key
@@ -57,16 +66,31 @@ class LayerFiles(Format):
                 f"{source} has W_enc of shape {tuple(found['W_enc'].shape)}",
                 expected=f"[{found['b_enc'].shape[0]}, d_in], a row for each feature",
             )
-        threshold = found.get("threshold", torch.zeros(()))
-        found["threshold"] = threshold.expand(found["b_enc"].shape).contiguous()
-        sites = _sites(source, asked)
+        number = _PATTERN.fullmatch(source.name)
+        read, written = kinds(cfg) if cfg else ("mlp_in", "mlp_out")
+        layer = int(number[1]) if number else 0
+        sites = tuple(
+            in_layer(kind, layer) if number and kind else None for kind in (read, written)
+        )
+        topk = cfg.get("activation") == "topk" or (not cfg and asked.k is not None)
+        if topk:
+            found.pop("threshold", None)
+            known = _K_OF_SCAN.get(str(cfg.get("scan", cfg.get("repo_id"))))
+            chosen = needed_k(asked, k, cfg.get("k"), known, source=source, said="no k in the file")
+        else:
+            threshold = found.get("threshold", torch.zeros(()))
+            if cfg.get("activation") == "relu":
+                threshold = torch.zeros(())
+            found["threshold"] = threshold.expand(found["b_enc"].shape).contiguous()
         return made(
             found,
-            told(asked, sites, source, f"file {source.name}"),
+            told(asked, (sites[0], sites[1]), source, f"file {source.name}"),
             asked,
             source,
             self.name,
             subtract=False,
+            k=chosen if topk else None,
+            signed=topk or bool((found["threshold"] < 0).any()),
         )
 
     def write(self, dictionary: Dictionary, folder: Path) -> None:
@@ -93,15 +117,3 @@ class LayerFiles(Format):
             {key: value.cpu().contiguous() for key, value in weights.items()},
             folder / f"layer_{layer}.safetensors",
         )
-
-
-def _sites(source: Path, asked: Asked) -> tuple[str | None, str | None]:
-    """(read, written) as config.yaml beside the file says, else those of the layer's MLP."""
-    number = _PATTERN.fullmatch(source.name)
-    if number is None:
-        return None, None
-    kinds: tuple[str | None, str | None] = ("mlp_in", "mlp_out")
-    if (source.parent / CONFIG).is_file():
-        kinds = hooks(source.parent, "transcoder_set", asked)
-    read, written = (kind and f"{kind}.{number[1]}" for kind in kinds)
-    return read, written

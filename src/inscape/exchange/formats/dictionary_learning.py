@@ -66,7 +66,6 @@ _NO_SUBTRACTION = ("AutoEncoderNew", "JumpReluAutoEncoder")
 class DictionaryLearning(Format):
     """dictionary_learning."""
 
-    name: ClassVar[str] = "dictionary_learning"
     about: ClassVar[str] = f"dictionary_learning: {AE} with {CONFIG}"
 
     def recognises(self, source: Path) -> bool:

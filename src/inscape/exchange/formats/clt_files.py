@@ -8,27 +8,24 @@ the layers from l on. Nothing is subtracted. config.yaml beside them names the h
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-import yaml
 
-from inscape.core import InputError, StorageError
-from inscape.dictionary import Dictionary, DictionaryConfig, joined
-from inscape.exchange.format import Asked, Format, only, read_weights, refuse_unknown, take
-from inscape.exchange.sites import kind_of_hook, told
+from inscape.core import InputError
+from inscape.dictionary import Dictionary, joined
+from inscape.exchange.circuit_tracer import CONFIG, CROSS_LAYER, kinds, settings
+from inscape.exchange.format import Asked, Format, made, read_weights, take
+from inscape.exchange.sites import in_layer, told
 
-CONFIG = "config.yaml"
 _ENCODER = re.compile(r"W_enc_(\d+)\.safetensors")
-# Where it was published, and what it is called there: nothing of it changes what is computed.
-_ORIGIN = ("model_name", "scan", "scan_name", "repo_id", "revision", "subfolder", "transcoders")
 
 
 class CLTFiles(Format):
     """Cross-layer transcoders."""
 
-    name: ClassVar[str] = "clt_files"
     about: ClassVar[str] = "cross-layer transcoders: W_enc_N.safetensors and W_dec_N.safetensors"
 
     def recognises(self, source: Path) -> bool:
@@ -38,12 +35,16 @@ class CLTFiles(Format):
     def read(self, source: Path, asked: Asked) -> Dictionary:
         """See above."""
         num = len([file for file in source.iterdir() if _ENCODER.fullmatch(file.name)])
-        kinds = hooks(source, "cross_layer_transcoder", asked)
-        read, written = told(
-            Asked(_of_layers(asked.site_in, num), _of_layers(asked.site_out, num)),
-            (_of_layers(kinds[0], num), _of_layers(kinds[1], num)),
+        read, written = kinds(settings(source, CROSS_LAYER, asked))
+        sites = told(
+            replace(
+                asked,
+                site_in=_of_layers(asked.site_in, num),
+                site_out=_of_layers(asked.site_out, num),
+            ),
+            (_of_layers(read, num), _of_layers(written, num)),
             source,
-            f"no {CONFIG}",
+            f"no {CONFIG}, or hooks of it that are none of ours",
         )
         layers = [_layer(source, layer, num) for layer in range(num)]
         shapes = {tuple(layer["W_enc"].shape) for layer in layers}
@@ -56,18 +57,18 @@ class CLTFiles(Format):
         if "threshold" not in weights:
             weights["threshold"] = torch.zeros_like(weights["b_enc"])
         width = weights["W_enc"].shape[1]
-        config = DictionaryConfig(
-            kind="threshold",
-            site_in=read,
-            site_out=written,
+        return made(
+            weights,
+            sites,
+            asked,
+            source,
+            self.name,
+            subtract=False,
+            signed=bool((weights["threshold"] < 0).any()),
             d_in=num * width,
             d_out=num * width,
-            d_dict=len(weights["b_enc"]),
-            subtract_b_dec=False,
             widths=(width,) * num,
         )
-        origin = {"format": self.name, "source": source.name}
-        return Dictionary(config, weights, name=asked.name or source.name, made_from=origin)
 
 
 def _layer(source: Path, layer: int, num: int) -> dict[str, torch.Tensor]:
@@ -92,33 +93,8 @@ def _layer(source: Path, layer: int, num: int) -> dict[str, torch.Tensor]:
     return {**weights, "W_dec": W_dec.reshape(-1, width)}
 
 
-def hooks(folder: Path, kind: str, asked: Asked) -> tuple[str | None, str | None]:
-    """The kinds of site (mlp_in, mlp_out) that config.yaml in a folder names; None without it.
-
-    Raises:
-        InputError: it is of another kind, or has a setting that is not known.
-        StorageError: it cannot be read.
-    """
-    path = folder / CONFIG
-    if not path.is_file():
-        return None, None
-    try:
-        found: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = str(error).partition("\n")[0]
-        raise StorageError(f"{path} cannot be read ({reason})") from error
-    if not isinstance(found, dict):
-        raise StorageError(f"{path} holds no settings", expected="names with their values")
-    own = ("model_kind", "feature_input_hook", "feature_output_hook", "activation")
-    refuse_unknown(found, (*_ORIGIN, *own), path, asked.ignore)
-    only(found.get("model_kind", kind), [kind], "model_kind", path)
-    only(found.get("activation", "relu"), ["relu", "jump_relu"], "activation", path)
-    read, written = (found.get(f"feature_{way}_hook") for way in ("input", "output"))
-    return kind_of_hook(read), kind_of_hook(written)
-
-
 def _of_layers(kind: str | None, num: int) -> str | None:
     """mlp_in, or mlp_in.*, as the sites of all layers; what names its layers is left as it is."""
     if kind is None or "." in kind.removesuffix(".*"):
         return kind
-    return joined(f"{kind.removesuffix('.*')}.{layer}" for layer in range(num))
+    return joined(in_layer(kind.removesuffix(".*"), layer) for layer in range(num))

@@ -29,7 +29,6 @@ _TENSORS = {
 class LlamaScope(Format):
     """Llama Scope."""
 
-    name: ClassVar[str] = "llama_scope"
     about: ClassVar[str] = f"Llama Scope: {SETTINGS} with {WEIGHTS}"
 
     def recognises(self, source: Path) -> bool:

@@ -3,7 +3,8 @@
 JumpReLU on activations as they are: nothing is subtracted, nothing normalised. There are no
 settings; layer and place come from the path, as in gemma-scope-2b-pt-res/layer_20/width_16k/
 average_l0_71: res is the residual stream after the layer, mlp the MLP's output, transcoders read
-its input. Attention dictionaries read the heads' outputs side by side: a place that we do not have.
+its input before the gain of its norm, which is folded in from the model. Attention dictionaries
+read the heads' outputs side by side.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from inscape.exchange.format import (
     take,
     without_subtraction,
 )
-from inscape.exchange.sites import told
+from inscape.exchange.sites import NO_GAIN, told
 
 FILE = "params.npz"
 _NAMES = {key: key for key in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")}
@@ -35,15 +36,15 @@ _NAMES = {key: key for key in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")}
 class GemmaScope(Format):
     """Gemma Scope."""
 
-    name: ClassVar[str] = "gemma_scope"
     about: ClassVar[str] = f"Gemma Scope: {FILE}"
 
     def recognises(self, source: Path) -> bool:
         """By its file."""
-        return (source / FILE).is_file()
+        return source.name == FILE or (source / FILE).is_file()
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
         """See above."""
+        source = source.parent if source.name == FILE else source
         found = take(_read(source / FILE), _NAMES, source / FILE)
         found["W_enc"] = found["W_enc"].T.contiguous()
         sites = _sites(source)
@@ -81,13 +82,13 @@ def _read(path: Path) -> Weights:
 
 def _sites(source: Path) -> tuple[str | None, str | None]:
     """(read, written) as the path tells them."""
-    path = source.resolve().as_posix()
-    layer = re.search(r"layer_(\d+)", path)
+    path = source.absolute().as_posix()
+    layer = re.search(r"layer_(\d{1,4})", path)
     if layer is None:
         return None, None
     number = layer[1]
     if "transcoder" in path:
-        return f"mlp_in.{number}", f"mlp_out.{number}"
+        return f"mlp_in.{number}{NO_GAIN}", f"mlp_out.{number}"
     for part, site in (("-res", "resid_post"), ("-mlp", "mlp_out")):
         if part in path:
             return f"{site}.{number}", f"{site}.{number}"
@@ -95,5 +96,5 @@ def _sites(source: Path) -> tuple[str | None, str | None]:
 
 
 def _l0(source: Path) -> int | None:
-    found = re.search(r"average_l0_(\d+)", source.resolve().as_posix())
+    found = re.search(r"average_l0_(\d+)", source.absolute().as_posix())
     return int(found[1]) if found else None

@@ -1,0 +1,260 @@
+"""Llamascopium 2 (formerly Language-Model-SAEs): config.json with sae_weights.safetensors.
+
+1. sae (transcoders too): W_E [d, m], b_E, W_D [m, d], b_D; with use_glu_encoder the pre-activation
+   is multiplied by sigmoid(x @ W_E_glu + b_E_glu). clt: W_E [L, d, m], b_E [L, m], and W_D.i
+   [i+1, m, d], b_D.i for each layer i that is written. Nothing is subtracted.
+2. act(pre·n) / n, with n the norm of all that a feature writes (sparsity_include_decoder_norm): a
+   threshold θ becomes θ / n, a top-k choice is weighted by n. Everything negative is dropped first.
+   topk: k of each token (clt: and layer); layertopk: k of each token over all layers; batchtopk
+   and batchlayertopk: k·tokens of the batch, of each layer or over all.
+3. crosscoder: W_E [h, d, m], b_E [h, m], W_D [h, m, d], b_D [h, d]; pre is summed over the sites,
+   and each site chooses for itself, with its own n. Where that makes a difference (all but relu),
+   feature i at site h is feature h·m + i here.
+4. norm_activation: `inference` has the scale folded in; `dataset-wise` is folded in here, from
+   dataset_average_activation_norm.<hook>: x·√d / norm; `token-wise` is done for each token.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from inscape.core import InputError
+from inscape.dictionary import Dictionary, joined
+from inscape.exchange.format import (
+    Asked,
+    Format,
+    Weights,
+    block_diagonal,
+    made,
+    only,
+    read_settings,
+    read_weights,
+    refuse_unknown,
+    take,
+)
+from inscape.exchange.sites import of_hook, told
+
+CONFIG, WEIGHTS = "config.json", "sae_weights.safetensors"
+_KNOWN = (
+    # computed with
+    "sae_type",
+    "d_model",
+    "expansion_factor",
+    "use_decoder_bias",
+    "act_fn",
+    "norm_activation",
+    "sparsity_include_decoder_norm",
+    "top_k",
+    "hook_point_in",
+    "hook_point_out",
+    "hook_points",
+    "hook_points_in",
+    "hook_points_out",
+    "use_glu_encoder",
+    # how it is trained, stored and made fast
+    "device",
+    "dtype",
+    "sae_pretrained_name_or_path",
+    "strict_loading",
+    "use_triton_kernel",
+    "sparsity_threshold_for_triton_spmm_kernel",
+    "jumprelu_threshold_window",
+    "init_cross_layer_decoder_all_zero",
+    "decode_with_csr",
+    "sparsity_threshold_for_csr",
+)
+_SCOPES = {
+    "sae": {"topk": "token", "batchtopk": "batch"},
+    "crosscoder": {"topk": "layer", "batchtopk": "batch"},
+    "clt": {
+        "topk": "layer",
+        "layertopk": "token",
+        "batchtopk": "layer_batch",
+        "batchlayertopk": "batch",
+    },
+}
+_NORM = "dataset_average_activation_norm."
+_THRESHOLD = "activation_function.log_jumprelu_threshold"
+
+
+class Llamascopium(Format):
+    """Llamascopium 2."""
+
+    about: ClassVar[str] = f"Llamascopium 2: {CONFIG} with {WEIGHTS}"
+
+    def recognises(self, source: Path) -> bool:
+        """By its settings and its weights, whatever their form."""
+        return (source / CONFIG).is_file() and any(
+            (source / f"sae_weights{form}").exists() for form in (".safetensors", ".dcp", ".pt")
+        )
+
+    def read(self, source: Path, asked: Asked) -> Dictionary:
+        """See the steps above."""
+        place = source / CONFIG
+        cfg = read_settings(place)
+        kind = str(cfg.get("sae_type"))
+        only(kind, _SCOPES, "sae_type", place)
+        refuse_unknown(cfg, _KNOWN, place, asked.ignore)
+        act = str(cfg.get("act_fn", "relu")).lower()
+        only(act, ["relu", "jumprelu", *_SCOPES[kind]], f"for {kind}: act_fn", place)
+        norm = cfg.get("norm_activation", "dataset-wise")
+        hooks = _hooks(cfg, kind, source)
+        one_site = kind == "sae" and hooks[0] == hooks[1]
+        norms = ["inference", "dataset-wise", *(["token-wise"] if one_site else [])]
+        only(norm, norms, "norm_activation", place)
+        if not (source / WEIGHTS).is_file():
+            raise InputError(
+                f"{source} has its weights in another form than {WEIGHTS}",
+                expected=WEIGHTS,
+                next_step="load it with the library that made it, and save it as safetensors",
+            )
+        raw = read_weights(source / WEIGHTS)
+        means = {
+            key.removeprefix(_NORM): raw.pop(key) for key in list(raw) if key.startswith(_NORM)
+        }
+        scales = _scales(hooks, means, int(cfg["d_model"]), source, fold=norm == "dataset-wise")
+        layout = {"sae": _single, "clt": _cross_layer, "crosscoder": _crosscoder}[kind]
+        weights, norms_of, more = layout(raw, cfg, act, scales, source / WEIGHTS)
+        if not cfg.get("sparsity_include_decoder_norm", True):
+            norms_of = torch.ones_like(norms_of)
+        if act == "jumprelu":
+            weights["threshold"] = weights["threshold"].exp() / norms_of.clamp_min(1e-30)
+        elif act == "relu":
+            weights["threshold"] = torch.zeros_like(norms_of)
+        else:
+            weights["choice"] = norms_of
+            more = {"scope": _SCOPES[kind][act], **more}
+        found = tuple(_joined([of_hook(hook) for hook in part]) for part in hooks)
+        sites = told(asked, (found[0], found[1]), source, f"hooks {hooks[0][0]}, {hooks[1][0]}")
+        k = asked.k or cfg.get("top_k", 50)
+        return made(
+            weights,
+            sites,
+            asked,
+            source,
+            self.name,
+            subtract=False,
+            normalize="constant_norm" if norm == "token-wise" else "none",
+            **{"k": k if act not in ("relu", "jumprelu") else None, **more},
+        )
+
+
+Layout = tuple[Weights, Tensor, dict[str, Any]]
+"""Weights by our names, the norm of what each feature writes, further fields of the config."""
+
+
+def _single(
+    raw: Weights, cfg: dict[str, Any], act: str, scales: tuple[Tensor, Tensor], path: Path
+) -> Layout:
+    names = {"W_enc": "W_E", "b_enc": "b_E", "W_dec": "W_D"}
+    if cfg.get("use_decoder_bias", True):
+        names["b_dec"] = "b_D"
+    if cfg.get("use_glu_encoder", False):
+        names |= {"W_glu": "W_E_glu", "b_glu": "b_E_glu"}
+    if act == "jumprelu":
+        names["threshold"] = _THRESHOLD
+    found = take(raw, names, path)
+    norms = found["W_dec"].norm(dim=1)
+    found.setdefault("b_dec", found["W_dec"].new_zeros(found["W_dec"].shape[1]))
+    for key in names.keys() & {"W_enc", "W_glu"}:
+        found[key] = found[key].T * scales[0]
+    return (
+        {**found, "W_dec": found["W_dec"] / scales[1], "b_dec": found["b_dec"] / scales[1]},
+        norms,
+        {},
+    )
+
+
+def _cross_layer(
+    raw: Weights, cfg: dict[str, Any], act: str, scales: tuple[Tensor, Tensor], path: Path
+) -> Layout:
+    num = len(cfg["hook_points_in"])
+    names = {"W_enc": "W_E", "b_enc": "b_E"} | {f"W_D.{n}": f"W_D.{n}" for n in range(num)}
+    if bias := cfg.get("use_decoder_bias", True):
+        names |= {f"b_D.{n}": f"b_D.{n}" for n in range(num)}
+    if act == "jumprelu":
+        names["threshold"] = _THRESHOLD
+    found = take(raw, names, path)
+    width = found["W_enc"].shape[1]
+    targets = [found.pop(f"W_D.{n}") for n in range(num)]
+    biases = [found.pop(f"b_D.{n}") if bias else torch.zeros(width) for n in range(num)]
+    norms, rows = [], []
+    for layer in range(num):
+        later = torch.stack([targets[n][layer] for n in range(layer, num)], 1)
+        norms.append(later.norm(dim=(1, 2)))
+        rows.append((later / scales[1][layer:, None]).flatten(0, 1))
+    weights = {key: value.flatten() for key, value in found.items() if key != "W_enc"} | {
+        "W_enc": (found["W_enc"] * scales[0][:, None, None]).transpose(1, 2).flatten(0, 1),
+        "W_dec": torch.cat(rows),
+        "b_dec": torch.cat([one / scale for one, scale in zip(biases, scales[1], strict=True)]),
+    }
+    return weights, torch.cat(norms), _several(num, width)
+
+
+def _crosscoder(
+    raw: Weights, cfg: dict[str, Any], act: str, scales: tuple[Tensor, Tensor], path: Path
+) -> Layout:
+    names = {"W_enc": "W_E", "b_enc": "b_E", "W_dec": "W_D", "b_dec": "b_D"}
+    if act == "jumprelu":
+        names["threshold"] = _THRESHOLD
+    found = take(raw, names, path)
+    num, width, features = found["W_enc"].shape
+    weights = {
+        "W_enc": (found["W_enc"] * scales[0][:, None, None]).permute(2, 0, 1).flatten(1),
+        "b_enc": found["b_enc"].sum(0),
+        "b_dec": (found["b_dec"] / scales[1][:, None]).flatten(),
+    }
+    decoder, norms = found["W_dec"] / scales[1][:, None, None], found["W_dec"].norm(dim=-1)
+    more = _several(num, width)
+    if act == "relu":
+        return {**weights, "W_dec": decoder.transpose(0, 1).flatten(1)}, norms[0], more
+    weights |= {"W_enc": weights["W_enc"].repeat(num, 1), "b_enc": weights["b_enc"].repeat(num)}
+    if act == "jumprelu":
+        weights["threshold"] = found["threshold"].repeat(num)
+    if act == "batchtopk":
+        more["k"] = num * int(cfg.get("top_k", 50))
+    assert len(weights["b_enc"]) == num * features
+    return {**weights, "W_dec": block_diagonal(list(decoder))}, norms.flatten(), more
+
+
+def _several(num: int, width: int) -> dict[str, Any]:
+    return {"d_in": num * width, "d_out": num * width, "widths": (width,) * num}
+
+
+def _hooks(cfg: dict[str, Any], kind: str, source: Path) -> tuple[list[str], list[str]]:
+    """(read, written), a hook for each site."""
+    keys = {
+        "sae": ("hook_point_in", "hook_point_out"),
+        "clt": ("hook_points_in", "hook_points_out"),
+        "crosscoder": ("hook_points", "hook_points"),
+    }[kind]
+    found = [cfg.get(key) for key in keys]
+    read, written = ([one] if isinstance(one, str) else one for one in found)
+    if not isinstance(read, list) or not isinstance(written, list) or not read or not written:
+        raise InputError(f"{source / CONFIG} has no {keys[0]}", expected="the hooks that it reads")
+    return [str(one) for one in read], [str(one) for one in written]
+
+
+def _joined(sites: list[str | None]) -> str | None:
+    known = [site for site in sites if site is not None]
+    return joined(known) if len(known) == len(sites) else None
+
+
+def _scales(
+    hooks: tuple[list[str], list[str]], means: Weights, width: int, source: Path, *, fold: bool
+) -> tuple[Tensor, Tensor]:
+    """√d / mean norm of each site that is read, and that is written; ones where not folded."""
+    if not fold:
+        return torch.ones(len(hooks[0])), torch.ones(len(hooks[1]))
+    for hook in (*hooks[0], *hooks[1]):
+        if hook not in means or not float(means[hook]) > 0:
+            raise InputError(
+                f"{source / WEIGHTS} has no {_NORM}{hook}",
+                expected="the mean norm that activations were divided by",
+            )
+    read, written = (torch.stack([width**0.5 / means[hook] for hook in part]) for part in hooks)
+    return read, written

@@ -1,0 +1,133 @@
+"""The formats there are, and which of them a file is of.
+
+A format is a file of `formats/` with one subclass of `Format`: nothing else knows of it.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from inscape.core import InputError, StorageError
+from inscape.dictionary import Dictionary, local
+from inscape.exchange import formats
+from inscape.exchange.format import Asked, Format
+from inscape.storage import atomic_folder
+
+
+def _found() -> dict[str, Format]:
+    found: dict[str, Format] = {}
+    for module in sorted(pkgutil.iter_modules(formats.__path__), key=lambda module: module.name):
+        content = vars(import_module(f"{formats.__name__}.{module.name}")).values()
+        (known,) = (
+            one
+            for one in content
+            if isinstance(one, type) and issubclass(one, Format) and one is not Format
+        )
+        known.name = module.name
+        found[module.name] = known()
+    return found
+
+
+FORMATS: Mapping[str, Format] = _found()
+
+
+def import_dictionary(
+    source: str | Path,
+    asked: Asked | None = None,
+    *,
+    form: str | None = None,
+    revision: str | None = None,
+) -> Dictionary:
+    """A dictionary of another library.
+
+    Args:
+        source: its folder or file; or `owner/name/folder/within` of a repository on the Hugging
+            Face hub, of that revision. asked: what the files leave out. form: the format's name; by
+            what lies there if None.
+
+    Raises:
+        InputError: no format fits, or it refuses a setting; a site or k is missing.
+        StorageError: a file is missing or corrupt, or the repository is not to be had.
+    """
+    return read_foreign(local(source, revision=revision, there=recognised), asked, form)
+
+
+def read_foreign(source: Path, asked: Asked | None = None, form: str | None = None) -> Dictionary:
+    """`import_dictionary` of a file or folder on this machine."""
+    if not source.exists():
+        raise StorageError(f"{source} does not exist", expected="a folder or file of a dictionary")
+    try:
+        return chosen(form, source).read(source, asked or Asked())
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(
+            f"{source} is not as its format should be ({type(error).__name__}: {error})",
+            expected="files as the library writes them",
+            next_step="download it again, or name another --format",
+        ) from error
+
+
+def recognised(source: Path) -> bool:
+    """Whether a file or folder is of a known format."""
+    return any(known.recognises(source) for known in FORMATS.values())
+
+
+def export_dictionary(dictionary: Dictionary, folder: str | Path, form: str) -> None:
+    """Write a dictionary for another library; the folder appears as a whole.
+
+    Raises:
+        InputError: there is no such format, it cannot hold this dictionary, or the folder holds
+            something already.
+        StorageError: the disk is full or may not be written to.
+    """
+    known, config = chosen(form), dictionary.config
+    if config.several or config.signed or config.glu or config.weighted or config.scope != "token":
+        raise InputError(
+            f"{dictionary.name} reads {len(dictionary.reads)} sites, or chooses in a way that only "
+            "its own format knows",
+            expected="a dictionary of one site with a plain choice: others are read, not written",
+        )
+    with atomic_folder(Path(folder)) as new:
+        try:
+            known.write(dictionary, new)
+        except (SafetensorError, RuntimeError, OSError) as error:  # torch and safetensors have own
+            reason = " ".join(str(error).split())
+            raise StorageError(
+                f"{folder} cannot be written ({reason})", next_step="make room, or choose another"
+            ) from error
+
+
+def chosen(form: str | None, source: Path | None = None) -> Format:
+    """The format of that name, or the one that recognises the source.
+
+    Raises:
+        InputError: there is none, or two recognise it.
+    """
+    if form is not None:
+        if form not in FORMATS:
+            raise InputError(f"unknown format {form!r}", expected="one of " + ", ".join(FORMATS))
+        return FORMATS[form]
+    fitting = [known for known in FORMATS.values() if source and known.recognises(source)]
+    if len(fitting) > 1:
+        names = " and ".join(known.name for known in fitting)
+        raise InputError(f"{source} may be of {names}", expected="one", next_step="pass --format")
+    if fitting:
+        return fitting[0]
+    files = [file for known in FORMATS.values() if source for file in by_layer(known, source)]
+    raise InputError(
+        f"{source} is of no known format",
+        expected="; ".join(known.about for known in FORMATS.values()),
+        next_step=f"name one of its {len(files)} files, such as {files[0].name}; in Python "
+        "Dictionary.open_set opens all"
+        if files
+        else None,
+    )
+
+
+def by_layer(known: Format, source: Path) -> list[Path]:
+    """The files of a folder that hold a layer's dictionary each."""
+    return sorted(source.glob(known.by_layer)) if known.by_layer and source.is_dir() else []
