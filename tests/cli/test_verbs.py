@@ -142,7 +142,7 @@ def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: 
         assert 0 < figures["fidelity"]["l0"] <= 4
         assert 500 <= figures["fidelity"]["num_tokens"] <= 700
         assert figures["dead_share_is_firm"] is False
-        summary = json.loads((atlas / "labels" / "resid1" / "labels.json").read_text())
+        summary = json.loads((atlas / "labels" / "resid_post.1" / "labels.json").read_text())
         assert figures["labels_scored"] == summary["num_scored"]
     (edges,) = json.loads(said("validate", atlas, "--edges", "the cat sat", "--json"))
     assert edges["max_error"] <= 1e-4
