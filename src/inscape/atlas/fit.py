@@ -147,29 +147,38 @@ def _acts(model: Model, rows: list[Row], sites: set[Site]) -> dict[Site, Float[T
     return {site: torch.cat(held) for site, held in parts.items()}
 
 
-Change = Callable[[Tensor], Tensor]
+Change = Callable[[Tensor], tuple[Tensor, Tensor | float, Tensor | float]]
+"""What is read instead of x, and by what and to what a reconstruction of x is brought back."""
 
 
 def _changes(model: Model, read: Site, x: Tensor) -> Iterator[tuple[str, Change]]:
     """What may have been done to activations before the dictionary saw them."""
-    unit = x.shape[1] ** 0.5 / float(x.norm(dim=1).mean())
     scales = {2.0**n: f"{2.0**n:g} times their size" for n in range(-6, 7) if n}
+    unit = x.shape[1] ** 0.5 / float(x.norm(dim=1).mean())
     scales[unit] = "a mean norm of the square root of their width"
     for scale, said in scales.items():
-        yield f"a missing scale (activations of {said} fit)", partial(torch.mul, other=scale)
-    yield (
-        "missing normalisation (each token less its mean, over its standard deviation)",
-        lambda x: (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-5),
-    )
-    yield (
-        "missing normalisation (each token of the same norm)",
-        lambda x: x * x.shape[1] ** 0.5 / x.norm(dim=1, keepdim=True),
-    )
+        yield f"a missing scale (activations of {said} fit)", partial(_times, scale)
+    yield "missing normalisation (each token to mean 0 and deviation 1)", _standardised
+    yield "missing normalisation (each token to one norm)", _of_one_norm
     if read.kind == "mlp_in" and read.layer is not None:
         norm = model.structure.blocks[read.layer].mlp_norm
         gain = None if norm is None else norm_weight(norm, model.adapter.norm_offset)
         if isinstance(gain, Tensor):
-            yield "the norm's gain (it reads what comes before it)", lambda x: x / gain
+            yield "the norm's gain (it reads what comes before it)", partial(_times, 1 / gain)
+
+
+def _times(scale: float | Tensor, x: Tensor) -> tuple[Tensor, Tensor | float, Tensor | float]:
+    return x * scale, 1 / scale, 0.0
+
+
+def _standardised(x: Tensor) -> tuple[Tensor, Tensor | float, Tensor | float]:
+    mean, std = x.mean(1, keepdim=True), x.std(1, keepdim=True) + 1e-5
+    return (x - mean) / std, std, mean
+
+
+def _of_one_norm(x: Tensor) -> tuple[Tensor, Tensor | float, Tensor | float]:
+    factor = x.norm(dim=1, keepdim=True) / x.shape[1] ** 0.5
+    return x / factor, factor, 0.0
 
 
 def _other_start(model: Model, row: Row) -> Row:
@@ -194,14 +203,15 @@ def _other_activation(dictionary: Dictionary, k: int) -> Dictionary:
 
 @torch.no_grad()
 def _unexplained(dictionary: Dictionary, pair: Pair, change: Change | None = None) -> float:
-    """The fraction of variance unexplained; after a change of the input up to a factor of the
-    output, which is not known."""
+    """The fraction of variance unexplained; of a transcoder whose input was changed, up to a factor
+    of its output, which is not known."""
     x, y = pair
-    found = dictionary(x if change is None else change(x)).to(y)
-    y = y - y.mean(0)
-    if change is not None:
-        found = found - found.mean(0)
-        found = found * (found * y).sum() / found.square().sum().clamp_min(1e-30)
+    if change is None:
+        found = dictionary(x).to(y)
     else:
-        found = found - pair[1].mean(0)
-    return float((y - found).square().sum() / y.square().sum())
+        changed, factor, offset = change(x)
+        found = dictionary(changed).to(y)
+        if dictionary.config.transcoder:
+            factor, offset = (found * y).sum() / found.square().sum().clamp_min(1e-30), 0.0
+        found = found * factor + offset
+    return float((y - found).square().sum() / (y - y.mean(0)).square().sum())

@@ -76,7 +76,7 @@ def quality(
         InputError: the atlas has no such dictionary.
     """
     rows = list(
-        _of_store(atlas, max_tokens, seed)
+        store_rows(atlas, max_tokens, seed)
         if text is None
         else text_rows(atlas.model, text, max_tokens)
     )
@@ -149,7 +149,7 @@ def text_rows(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:
                 return
 
 
-def _of_store(atlas: Container, max_tokens: int, seed: int) -> Iterator[Row]:
+def store_rows(atlas: Container, max_tokens: int, seed: int) -> Iterator[Row]:
     """Random rows of the atlas's activation store; tokens that do not count are marked."""
     table = atlas.store().tokens()
     bounds = np.flatnonzero(np.diff(table.row, prepend=-1, append=-1))

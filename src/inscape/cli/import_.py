@@ -79,17 +79,19 @@ def command(
         refuse_filled(out)
         check_name(name or out.name)
     atlas = None if into is None else Atlas.open(into)
-    opened = Model.open(model, device="cpu") if model else atlas and atlas.model
-    asked = Asked(site, to, name or (out and out.name), scale, tuple(ignore or ()), k, opened)
+    opened = Model.open(model, device="cpu") if model else atlas.model if atlas else None
+    called = name or (out.name if out else None)
+    asked = Asked(site, to, called, scale, tuple(ignore or ()), k, opened)
     found = import_dictionary(source, asked, form=form)
     if atlas is not None:
-        found = atlas.add(found, name=name).dictionary(name or atlas.default_name(found))
+        atlas.add(found, name=name)
+        found = atlas.dictionary(name or found.config.site_name)
     elif out is not None:
         found.save(out)
     config = found.config
     shown = {
         "dictionary": found.name,
-        "folder": str(out or atlas and atlas.place("dictionaries", found.name)),
+        "folder": str(out or (atlas and atlas.place("dictionaries", found.name))),
         "format": found.made_from["format"],
         "reads": config.site_in,
         "writes": config.site_out,
@@ -99,11 +101,10 @@ def command(
         "skip": config.skip,
         "normalize": config.normalize,
     }
-    rows = text or (atlas.rows(4096) if atlas is not None and atlas.has_store else None)
-    if opened is None or rows is None:
+    if opened is None or (text is None and not (atlas and atlas.has_store)):
         note("not measured: FVU, L0 and the loss recovered need --model and --text")
     else:
-        measured = fit(opened, found, rows)
+        measured = atlas.fit(found.name, text) if atlas else fit(opened, found, text or [])
         shown["fit"] = measured if json else measured.line()
         if measured.warning:
             note(f"warning: {measured.warning}")
