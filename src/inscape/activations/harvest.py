@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inscape.activations.corpus import Corpus, Pool, Text, row_length
+from inscape.activations.precision import reading_copy
 from inscape.activations.reader import Reader
 from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, shard_name
 from inscape.activations.statistics import Moments, row_norms
@@ -54,7 +55,7 @@ def harvest(
     *,
     context: int | None = None,
     max_tokens: int | None = None,
-    batch_tokens: int = 8192,
+    batch_tokens: int | None = None,
     shard_tokens: int = 65536,
 ) -> ActivationStore:
     """Read activations at `sites` over a corpus into a store at `out`.
@@ -67,7 +68,8 @@ def harvest(
         context: tokens per row, the beginning-of-text token included; the model's own, at most
             1024, by default.
         max_tokens: stop after this many tokens (rows of the token table).
-        batch_tokens: tokens that the model reads at once, padding included.
+        batch_tokens: tokens that the model reads at once, padding included; 2,048 on a processor
+            and 8,192 on a GPU by default.
         shard_tokens: a shard is closed once it holds this many.
 
     Raises:
@@ -103,7 +105,7 @@ def harvest(
     with lock(out):
         _check_request(out, request)
         write_json(out / REQUEST, request)
-        writer = _Writer(Reader(model, names, batch_tokens), out, broken)
+        writer = _Writer(Reader(reading_copy(model), names, batch_tokens), out, broken)
         try:
             expected = min(filter(None, (corpus.estimate(), max_tokens)), default=None)
             _check_room(out, expected or 0, len(names) * model.d_model * 2)

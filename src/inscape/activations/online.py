@@ -31,6 +31,7 @@ from torch import Tensor
 
 from inscape.activations.aside import beside, sent
 from inscape.activations.corpus import Corpus, Pool, Text, row_length
+from inscape.activations.precision import reading_copy
 from inscape.activations.reader import Reader, Reading, Sharing
 from inscape.activations.shards import BOS
 from inscape.activations.statistics import Moments, SiteStats, row_norms
@@ -67,7 +68,7 @@ class OnlineActivations:
         *,
         context: int | None = None,
         max_tokens: int | None = None,
-        batch_tokens: int = 8192,
+        batch_tokens: int | None = None,
         memory: int = MEMORY,
         sharing: Sharing | None = None,
     ) -> None:
@@ -90,7 +91,8 @@ class OnlineActivations:
             _check_device(model, sharing)
         self._model, self._max_tokens, self.memory = model, max_tokens, memory
         self._corpus = Corpus(model, text)
-        self._reader = Reader(model, self.sites, batch_tokens, sharing)
+        self._reader = Reader(reading_copy(model), self.sites, batch_tokens, sharing)
+        self._stats: dict[str, SiteStats] = {}
         self._held: dict[int, _Block] = {}  # by number; what was used last goes last
         room = self.block_tokens + self._context  # tokens of a block, at most
         self._room = {
@@ -120,6 +122,11 @@ class OnlineActivations:
             "block_tokens": self.block_tokens,
         }
 
+    @property
+    def sample_tokens(self) -> int:
+        """As many tokens as can be drawn from the first two blocks, whatever the seed."""
+        return self.block_tokens
+
     def width(self, site: str | Site) -> int:
         """Width of the activations at a site."""
         self._site(site)
@@ -127,9 +134,12 @@ class OnlineActivations:
 
     def site_stats(self, site: str | Site) -> SiteStats:
         """Statistics of a site over the tokens of the first block that count."""
-        block, name = self._block(0), self._site(site)
-        x = block.acts[name]
-        return Moments.of(x, torch.from_numpy(block.kept), row_norms(x)).finish()
+        name = self._site(site)
+        if name not in self._stats:
+            block = self._block(0)
+            kept, x = torch.from_numpy(block.kept), block.acts[name]
+            self._stats[name] = Moments.of(x, kept, row_norms(x)).finish()
+        return self._stats[name]
 
     def batches(
         self,
@@ -229,8 +239,8 @@ class OnlineActivations:
                 return None
             self._at, self._pool = self._at + 1, pool
             if self._at == len(self._slots):
-                begins = 0 if self._model.bos_id is None else len(pool.lengths)
-                self._slots.append(len(pool.ids) - begins)
+                special = np.isin(pool.ids, list(self._model.special_ids))
+                self._slots.append(len(pool.ids) - int(special.sum()))
         return self._pool
 
     def _following(self, number: int, epochs: int | None) -> int | None:

@@ -6,16 +6,17 @@ from inscape.core.errors import (
     DataError,
     InputError,
     InscapeError,
+    InscapeWarning,
     MissingExtraError,
     ModelError,
     PeerError,
     SiteError,
     Stopped,
     StorageError,
+    warn,
 )
 from inscape.core.intervals import Share, wilson
 from inscape.core.memory import keep_freed_memory
-from inscape.core.module import run_module
 from inscape.core.progress import progress, progress_wanted, track
 from inscape.core.seeds import seeded
 
@@ -25,6 +26,7 @@ __all__ = [
     "DataError",
     "InputError",
     "InscapeError",
+    "InscapeWarning",
     "MissingExtraError",
     "ModelError",
     "PeerError",
@@ -36,8 +38,8 @@ __all__ = [
     "pick_device",
     "progress",
     "progress_wanted",
-    "run_module",
     "seeded",
     "track",
+    "warn",
     "wilson",
 ]

@@ -1,8 +1,8 @@
 """Training of dictionaries from any stream of batches; it knows no model."""
 
-from inscape.training.check import check_gradients
 from inscape.training.config import TrainConfig, default_lr
 from inscape.training.connect import connected
+from inscape.training.from_text import train_from_text
 from inscape.training.initial import geometric_median, initial_weights
 from inscape.training.listeners import Listener
 from inscape.training.loop import (
@@ -39,7 +39,6 @@ __all__ = [
     "Trainer",
     "Variant",
     "Watch",
-    "check_gradients",
     "connected",
     "default_lr",
     "dictionary_shape",
@@ -51,5 +50,6 @@ __all__ = [
     "plan",
     "sweep",
     "train",
+    "train_from_text",
     "train_many",
 ]

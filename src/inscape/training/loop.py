@@ -26,7 +26,7 @@ from typing import Any
 
 from torch import Tensor
 
-from inscape.core import InputError, Stopped, StorageError, progress, seeded
+from inscape.core import InputError, Stopped, StorageError, progress, seeded, track
 from inscape.dictionary import Dictionary, DictionaryConfig, single_sites
 from inscape.storage import lock, refuse_filled, remove
 from inscape.training.ahead import drawn
@@ -40,6 +40,8 @@ from inscape.training.stream import ActivationSource
 from inscape.training.trainer import StepMetrics, Trainer
 from inscape.training.view import View
 
+_CHECKPOINT_COST = 40
+"""Writing checkpoints takes at most one part in 40 of the time: large ones are rarer."""
 MISSED = 0.25
 """How far from its target a mean number of active features may end without a word."""
 
@@ -175,12 +177,12 @@ class _Run:
             refuse_filled(job.out)
             refuse_filled(self.partial, is_run)
 
-    def begin(self) -> None:
+    def begin(self, scratch: dict[Any, Any]) -> None:
         """The state of the start, or of the last checkpoint; its folder is locked already."""
         self.view = View(self.store, self.shape, self.job.config)
         initial = self.view.initial(self.ranks.shard(self.shape.d_dict))
         weights = {key: value.to(self.ranks.device) for key, value in initial.items()}
-        self.trainer = Trainer(self.shape, self.job.config, weights, self.ranks)
+        self.trainer = Trainer(self.shape, self.job.config, weights, self.ranks, scratch)
         log_bytes = load_checkpoint(self.partial, self.trainer, self.made_from)
         told = self.job.listeners if self.ranks.first else ()
         path = self.partial / LOG if self.ranks.first else None
@@ -236,6 +238,7 @@ class _Run:
         self.ranks.meet()
         self.done = made or Dictionary.open(self.job.out)
         del self.trainer, self.view
+        self.tidy()
 
     def tidy(self) -> None:
         """Remove what only a run in progress needs."""
@@ -253,8 +256,9 @@ def _train_together(
 ) -> None:
     """Steps, log lines and checkpoints of runs with the same batches."""
     with ExitStack() as stack:
-        for run in runs:
-            _enter(stack, run)
+        scratch: dict[Any, Any] = {}
+        for run in track(runs, "prepare", unit="dictionaries", shown=ranks.first):
+            _enter(stack, run, scratch)
         first = min(run.trainer.num_steps for run in runs)
         title = f"train {runs[0].job.name}" + (f" and {len(runs) - 1} more" if runs[1:] else "")
         total = max(run.job.config.num_steps for run in runs) - first
@@ -266,7 +270,7 @@ def _train_together(
         batches = stack.enter_context(drawn(stream, ranks.device))
         saved, number = time.monotonic(), first
         seconds = min(run.job.config.checkpoint_seconds for run in runs)
-        open_runs = list(runs)
+        pause, open_runs = seconds, list(runs)
         while open_runs := _unfinished(open_runs):
             batch = next(batches)
             for run in open_runs:
@@ -274,23 +278,23 @@ def _train_together(
                     metrics = run.step(batch)
             number += 1
             bar.advance(batch_size, fvu=metrics.fvu)
-            due = ranks.first and time.monotonic() - saved >= seconds
+            due = ranks.first and time.monotonic() - saved >= pause
             stop, due = ranks.any(interrupted.is_set(), due)
             if stop or due:
+                began = time.monotonic()
                 for run in open_runs:
                     run.save()
                 saved = time.monotonic()
+                pause = max(seconds, _CHECKPOINT_COST * (saved - began))
             if stop:
                 steps = max(run.job.config.num_steps for run in runs)
                 raise Stopped(
                     f"training stopped after step {number} of {steps}",
                     next_step="run the same command again: it goes on from there",
                 )
-    for run in runs:
-        run.tidy()
 
 
-def _enter(stack: ExitStack, run: _Run) -> None:
+def _enter(stack: ExitStack, run: _Run, scratch: dict[Any, Any]) -> None:
     """Begin, or go on with, a run, whose folder belongs to the first process until the end."""
     if run.ranks.first:
         stack.enter_context(lock(run.partial))
@@ -302,7 +306,7 @@ def _enter(stack: ExitStack, run: _Run) -> None:
             f"{run.partial} is not to be seen from this process",
             expected="a folder on a disk that all machines share",
         )
-    run.begin()
+    run.begin(scratch)
 
 
 def _unfinished(runs: list[_Run]) -> list[_Run]:

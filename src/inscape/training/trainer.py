@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -81,6 +82,8 @@ class Trainer:
         weights, mean, square: tensors by parameter name (weights and Adam's moments).
         silent_tokens [d_dict]: tokens since the feature last fired.
         variant: what is trained. num_steps: steps taken.
+
+    Trainers that take turns may share `scratch`, which holds the gradients of a step.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Trainer:
         config: TrainConfig,
         weights: dict[str, Tensor],
         ranks: Ranks | None = None,
+        scratch: dict[Any, WeightGradients] | None = None,
     ) -> None:
         self.ranks = ranks or Ranks()
         self.ranks.check(shape.d_dict)
@@ -119,7 +123,8 @@ class Trainer:
             self._groups = groups[self.ranks.shard(shape.d_dict)].to(self.ranks.device)
         self.num_steps = 0
         self._encoder = Encoder(half=uses_half(config, shape, self.silent_tokens.device))
-        self._storage: WeightGradients | None = None
+        self._scratch: dict[Any, WeightGradients] = {} if scratch is None else scratch
+        self._size = self.weights["W_enc"].shape, self.weights["W_dec"].shape
 
     def _own(self, key: str, whole: Tensor) -> Tensor:
         """This process's part of a parameter: its features, if it is not that part already; all of
@@ -368,9 +373,9 @@ class Trainer:
             project=self.variant.unit_decoder if project is None else project,
             terms=penalty.terms,
             block=block,
-            out=self._storage,
+            out=self._scratch.get(self._size),
         )
-        self._storage = sparse
+        self._scratch[self._size] = sparse
         ranks = self.ranks
         for gradient in (sparse.W_enc, sparse.b_enc, sparse.W_dec):
             ranks.over_data(gradient)

@@ -66,6 +66,7 @@ class View:
         covariance, where one is needed."""
         width = self.shape.d_in
         count = max(_SAMPLE, _TOKENS_PER_DIMENSION * width) if self.config.whiten else _SAMPLE
+        count = min(count, getattr(self.store, "sample_tokens", count))
         seed = seeded(self.config.seed, "sample")
         sites = self.shape.sites_in
         stream = self.store.batches(sites, count, seed=seed, epochs=1, memory=0)
@@ -90,6 +91,7 @@ class View:
             )
         started = config.make_variant(self.shape).started(self._pre(some, sample))
         own = {key: torch.full_like(weights["b_enc"], value) for key, value in started.items()}
+        self._sample = self._sample[:0]  # it is large, and no longer needed
         return {**weights, **own}
 
     def _pre(self, weights: Mapping[str, Tensor], sample: Tensor) -> Tensor:

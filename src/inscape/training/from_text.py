@@ -1,0 +1,71 @@
+"""Train any number of dictionaries on one pass of a model over a text; nothing is stored.
+
+1. The sites that any of them reads or writes are read in one forward pass, in blocks that are
+   shuffled in memory (`activations.online`), in bf16 where that is faster.
+2. Every batch goes to every training in turn (`loop`): they see the same tokens in the same order.
+3. A stopped run goes on with the same call: the batches follow from the text and the number of the
+   step alone. The sites and the memory are part of what a dictionary is made from: give all jobs
+   again, finished ones too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from inscape.activations import OnlineActivations
+from inscape.activations.corpus import Text
+from inscape.activations.online import MEMORY
+from inscape.core import InputError
+from inscape.dictionary import Dictionary, single_sites
+from inscape.model import Model
+from inscape.training.loop import Job, train_many
+from inscape.training.ranks import Ranks
+
+
+def train_from_text(
+    model: Model,
+    text: Text,
+    jobs: Sequence[Job],
+    *,
+    context: int | None = None,
+    max_tokens: int | None = None,
+    memory: int = MEMORY,
+    ranks: Ranks | None = None,
+) -> list[Dictionary]:
+    """The dictionaries of `jobs`, all fed by one forward pass over the text.
+
+    Beside the model, memory holds the weights, two moments of them and the largest gradient of all
+    jobs in float32, and `memory` bytes of activations.
+
+    Args:
+        model: the model to read.
+        text: a path (see `documents`), texts, or documents as token ids.
+        jobs: what to train. They share the order of the data: a `data_seed` that is not set is 0.
+        context, max_tokens: as `harvest`.
+        memory: bytes of activations that are shuffled at a time.
+        ranks: the processes that train together (see `connected`).
+
+    Raises:
+        InputError: no job, or two batch sizes; or as `train`.
+        SiteError, DataError, Stopped, StorageError, PeerError: as `train`.
+    """
+    if not jobs:
+        raise InputError("no dictionary to train", expected="at least one")
+    sizes = {job.config.batch_size for job in jobs}
+    seeds = {job.config.data_seed or 0 for job in jobs}
+    if len(sizes) > 1 or len(seeds) > 1:
+        raise InputError(
+            f"dictionaries with batches of {', '.join(map(str, sorted(sizes)))} tokens and data "
+            f"seeds {', '.join(map(str, sorted(seeds)))} on one pass",
+            expected="one batch size and one data seed: they share the batches",
+        )
+    same = [
+        replace(job, config=job.config.model_copy(update={"data_seed": job.config.data_seed or 0}))
+        for job in jobs
+    ]
+    sites = [s for job in jobs for end in (job.site_in, job.site_out) for s in single_sites(end)]
+    source = OnlineActivations(
+        model, text, sites, context=context, max_tokens=max_tokens, memory=memory, sharing=ranks
+    )
+    return train_many(source, same, ranks)
