@@ -106,7 +106,11 @@ class Scores:
 
 @dataclass
 class Graph:
-    """A traced target. `kept_nodes` [N] and `kept_edges` [E] mark the pruned graph."""
+    """A traced target. `kept_nodes` [N] and `kept_edges` [E] mark the pruned graph.
+
+    roles [pos]: whose message each token is of, in a chat; counted [pos]: where features are looked
+    for (not at special and template tokens, nor at attention sinks).
+    """
 
     model: str
     prompt: str
@@ -124,6 +128,8 @@ class Graph:
     notes: list[str] = field(default_factory=list)
     num_nodes_full: int = 0
     num_edges_full: int = 0
+    roles: list[str | None] = field(default_factory=list)
+    counted: list[bool] = field(default_factory=list)
 
     @property
     def is_pruned(self) -> bool:
@@ -175,6 +181,8 @@ class Graph:
             "prompt": part.prompt,
             "token_ids": list(part.token_ids),
             "prompt_tokens": list(part.prompt_tokens),
+            "roles": list(part.roles),
+            "counted": list(part.counted),
             "num_layers": part.num_layers,
             "dictionaries": {str(layer): name for layer, name in part.dictionaries.items()},
             "settings": part.settings,
@@ -267,4 +275,6 @@ def _read(data: Mapping[str, Any]) -> Graph:
         notes=list(data["notes"]),
         num_nodes_full=int(data["num_nodes_full"]),
         num_edges_full=int(data["num_edges_full"]),
+        roles=list(data.get("roles", [])),
+        counted=list(data.get("counted", [])),
     )

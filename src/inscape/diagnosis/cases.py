@@ -53,7 +53,7 @@ def encode(model: Model, cases: Sequence[Case]) -> Batch:
     """
     if not cases:
         raise InputError("there are no prompts", expected="at least one prompt with its answer")
-    rows = [model.prompt(case.prompt)[0].cpu() for case in cases]
+    rows = [model.prompt(case.prompt).tokens[0].cpu() for case in cases]
     tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     right = torch.tensor([model.answer_token(case.right)[0] for case in cases])
     return Batch(tokens, torch.tensor([len(row) for row in rows]), right)
