@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from inscape.atlas import fit as fitting
 from inscape.atlas import quality as measuring
 from inscape.atlas import steps
 from inscape.atlas.config import BuildConfig
@@ -61,7 +62,7 @@ class Atlas(Container):
             raise InputError(f"name {name!r} for {len(dictionaries)} dictionaries", expected="one")
         for given in dictionaries:
             found = given if isinstance(given, Dictionary) else Dictionary.open(given)
-            called = default_name(found) if name is None else name
+            called = found.config.site_name if name is None else name
             if not NAME.fullmatch(called):
                 raise InputError(
                     f"name {called!r}", expected="letters, digits, '.', '_', '-' and '+'"
@@ -161,6 +162,20 @@ class Atlas(Container):
         return measuring.quality(self, text=text, names=names, max_tokens=max_tokens, seed=seed)
 
     # Traces, diagnoses, steering
+
+    def fit(self, name: str, text: Path | None = None, *, max_tokens: int = 4096) -> fitting.Fit:
+        """FVU, L0 and the loss recovered of a dictionary on a text (None: the stored one), with
+        a warning that names the likely cause where they are not what they should be.
+
+        Raises:
+            InputError: there is no such dictionary, or no text.
+        """
+        rows: Path | list[measuring.Row] | None = text
+        if text is None and self.has_store:
+            rows = list(measuring.store_rows(self, max_tokens, 0))
+        if rows is None:
+            raise InputError(f"{self.path} stores no text", expected="a text to measure on")
+        return fitting.fit(self.model, self.dictionary(name), rows, max_tokens=max_tokens)
 
     def trace(
         self,
@@ -288,17 +303,6 @@ class Atlas(Container):
         """
         with self.writing():
             return Results(self.path / kind, lambda c: c).save(title, content, key=key)
-
-
-def default_name(dictionary: Dictionary) -> str:
-    """What a dictionary is called in an atlas: after the site that it is about."""
-    config = dictionary.config
-    kind, _, layer = config.site_in.partition(".")
-    if "+" in config.site_in + config.site_out:
-        return dictionary.name
-    if (kind, config.site_out) == ("mlp_in", f"mlp_out.{layer}"):
-        return f"mlp.{layer}"
-    return config.site_in if config.site_in == config.site_out else dictionary.name
 
 
 def build(

@@ -17,7 +17,7 @@ from inscape.core.errors import (
 )
 from inscape.core.intervals import Share, bootstrap_mean, wilson
 from inscape.core.memory import keep_freed_memory
-from inscape.core.progress import progress, progress_wanted, track
+from inscape.core.progress import progress, track
 from inscape.core.seeds import seeded
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
     "keep_freed_memory",
     "pick_device",
     "progress",
-    "progress_wanted",
     "seeded",
     "track",
     "warn",
