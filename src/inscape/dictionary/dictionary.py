@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from inscape.core import InputError, StorageError
-from inscape.dictionary.code import Code
+from inscape.dictionary import kernels
+from inscape.dictionary.code import Code, RaggedCode
 from inscape.dictionary.config import DictionaryConfig
 from inscape.dictionary.encoder import encode_above, encode_top, in_order
 from inscape.dictionary.published import local
@@ -184,44 +185,49 @@ class Dictionary:
         return unit
 
     @torch.no_grad()
-    def encode(self, x: Float[Tensor, "*batch d_in"]) -> Code:
+    def encode(self, x: Float[Tensor, "*batch d_read"], site: str | None = None) -> Code:
         """The code of each row, leading axes flattened. No gradient flows through it.
 
+        Args:
+            site: of a causal dictionary of several sites: `x` is what this one holds, and the code
+                that of the features that read it.
+
         Raises:
-            InputError: the width is not d_in, or a value is not finite.
+            InputError: the width is not that of what is read, or a value is not finite.
         """
-        config = self.config
-        rows = self.encoder_input(x).reshape(-1, config.d_in)
-        if not bool(torch.isfinite(rows).all()):
+        config, part, groups = self.config, slice(None), self.config.groups
+        if site is not None and isinstance(config.wiring, CrossLayer) and config.causal:
+            first = self._slot(site, self.reads) * config.wiring.size
+            part, groups = slice(first, first + config.wiring.size), 1
+            rows = x.to(self.W_enc).reshape(-1, config.widths[0])
+        else:
+            rows = self.encoder_input(x).reshape(-1, config.d_in)
+        if not bool(torch.isfinite(x).all()):
             raise InputError(
                 f"activations that are not finite given to {self.name}", expected="finite numbers"
             )
+        W_enc, b_enc = self.W_enc[part], self.b_enc[part]
+        choice = None if self.choice is None else self.choice[part]
 
-        def adjust(part: slice, pre: Tensor) -> None:
+        def adjust(chunk: slice, pre: Tensor) -> None:
             if self.W_glu is not None and self.b_glu is not None:
-                pre.mul_(torch.sigmoid(rows[part] @ self.W_glu.T + self.b_glu))
-            if self.choice is not None:
-                pre.mul_(self.choice)
+                pre.mul_(torch.sigmoid(rows[chunk] @ self.W_glu.T + self.b_glu))
+            if choice is not None:
+                pre.mul_(choice)
 
-        change = None if self.W_glu is None and self.choice is None else adjust
+        change = None if self.W_glu is None and choice is None else adjust
         if self.threshold is not None:
             bound = self.threshold if config.signed else self.threshold.clamp_min(0)
-            code = encode_above(rows, self.W_enc, self.b_enc, bound, adjust=change)
+            code = encode_above(rows, W_enc, b_enc, bound[part], adjust=change)
         else:
             assert config.k is not None  # a TopK configuration without k is refused
             pooled = config.scope.endswith("batch")
-            code = encode_top(
-                rows,
-                self.W_enc,
-                self.b_enc,
-                config.k,
-                groups=config.groups,
-                pooled=pooled,
-                signed=config.signed,
-                adjust=change,
-            )
-        if self.choice is not None:
-            code = in_order(Code(code.indices, code.values / self.choice[code.indices]))
+            how: Any = {"groups": groups, "pooled": pooled, "signed": config.signed}
+            code = encode_top(rows, W_enc, b_enc, config.k, adjust=change, **how)
+        if choice is not None:
+            code = in_order(Code(code.indices, code.values / choice[code.indices]))
+        if part.start:
+            code = Code(code.indices + part.start * code.active, code.values)
         unit = self._unit(x.to(rows))
         return code if unit is None else Code(code.indices, code.values * unit.reshape(-1, 1))
 
@@ -309,6 +315,30 @@ class Dictionary:
             return self.config.wiring.written(self.W_dec, slot, every)
         rows = self.W_dec if features is None else self.W_dec[features]
         return rows[:, self.config.columns[slot]]
+
+    @torch.no_grad()
+    def write(
+        self, site: str, code: Code, x: Float[Tensor, "batch width"]
+    ) -> Float[Tensor, "batch width"]:
+        """What the reconstruction of a code is at one site that is written.
+
+        Args:
+            x: what is read: of several sites, what the one in the same place of `reads` holds.
+        """
+        if not self.config.several:
+            return self.decode(code, x)
+        slot, wiring, ragged = self._slot(site, self.writes), self.config.wiring, code.ragged()
+        columns = self.config.columns[slot]
+        if isinstance(wiring, CrossLayer):
+            there = wiring.layer(ragged.indices) <= slot
+            place = wiring.place(ragged.indices.clamp(max=(slot + 1) * wiring.size - 1), slot)
+            values = torch.where(there, ragged.values, 0.0)
+            out = kernels.decode(RaggedCode(ragged.indptr, place, values), self.W_dec)
+        else:
+            out = kernels.decode(ragged, self.W_dec)[:, columns]
+        out = out + self.b_dec[columns]
+        skip = self.skip_at(site)
+        return out if skip is None else out + x.to(out) @ skip.T
 
     def skip_at(self, site: str) -> Float[Tensor, "width d_read"] | None:
         """The linear part that writes a site, [width, width of what it reads]; None without."""
