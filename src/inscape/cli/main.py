@@ -234,7 +234,10 @@ def _warning_line(message: Warning | str, category: type[Warning], *_: Any, **__
 
 def run(program: Program = INSCAPE) -> NoReturn:
     """The entry point of the command."""
+    from inscape.core import sleep_while_waiting
+
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    sleep_while_waiting()
     warnings.formatwarning = _warning_line
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what a terminal's encoding lacks is written as \\uXXXX

@@ -1,7 +1,7 @@
 """Errors, configurations, progress, devices and seeds: what every room stands on."""
 
 from inscape.core.config import Config, ConfigError
-from inscape.core.device import pick_device
+from inscape.core.device import num_cores, pick_device, sleep_while_waiting
 from inscape.core.errors import (
     DataError,
     InputError,
@@ -16,7 +16,7 @@ from inscape.core.errors import (
     warn,
 )
 from inscape.core.intervals import Share, wilson
-from inscape.core.memory import keep_freed_memory
+from inscape.core.memory import keep_freed_memory, peak_memory
 from inscape.core.progress import progress, progress_wanted, track
 from inscape.core.seeds import seeded
 
@@ -35,10 +35,13 @@ __all__ = [
     "Stopped",
     "StorageError",
     "keep_freed_memory",
+    "num_cores",
+    "peak_memory",
     "pick_device",
     "progress",
     "progress_wanted",
     "seeded",
+    "sleep_while_waiting",
     "track",
     "warn",
     "wilson",
