@@ -167,11 +167,16 @@ def test_doctor_checks_packages_and_kernels(capsys: pytest.CaptureFixture[str]) 
     assert checks["python"]["in_order"]
 
 
-def test_the_command_starts_with_threads_that_sleep() -> None:
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+@pytest.mark.parametrize(
+    ("set_by_user", "what"), [({}, "sleep"), ({"OMP_WAIT_POLICY": "active"}, "spin")]
+)
+def test_threads_sleep_unless_the_user_says_otherwise(
+    set_by_user: dict[str, str], what: str
+) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | set_by_user
     command = [sys.executable, "-m", "inscape", "doctor", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert "which sleep while they wait" in json.loads(done.stdout)["threads"]["found"]
+    assert f"which {what} while they wait" in json.loads(done.stdout)["threads"]["found"]
 
 
 def test_doctor_says_what_to_do_about_packages(monkeypatch: pytest.MonkeyPatch) -> None:

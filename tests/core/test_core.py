@@ -16,7 +16,6 @@ from inscape.core import (
     pick_device,
     progress,
     seeded,
-    sleep_while_waiting,
     track,
 )
 
@@ -130,13 +129,6 @@ def test_cores_and_memory_where_linux_has_no_say(monkeypatch: pytest.MonkeyPatch
     assert peak_memory() is None
     monkeypatch.undo()
     assert (peak_memory() or 0) >= 1024 * (mac or 0)  # macOS counts bytes, Linux kilobytes
-
-
-def test_threads_sleep_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    monkeypatch.setenv("KMP_BLOCKTIME", "200")
-    sleep_while_waiting()
-    assert (os.environ["OMP_WAIT_POLICY"], os.environ["KMP_BLOCKTIME"]) == ("passive", "200")
 
 
 @pytest.mark.parametrize("room", ["inscape", "inscape.core", "inscape.storage"])

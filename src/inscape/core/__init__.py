@@ -1,7 +1,7 @@
 """Errors, configurations, progress, devices and seeds: what every room stands on."""
 
 from inscape.core.config import Config, ConfigError
-from inscape.core.device import num_cores, pick_device, sleep_while_waiting
+from inscape.core.device import num_cores, pick_device
 from inscape.core.errors import (
     DataError,
     InputError,
@@ -41,7 +41,6 @@ __all__ = [
     "pick_device",
     "progress",
     "seeded",
-    "sleep_while_waiting",
     "track",
     "warn",
     "wilson",

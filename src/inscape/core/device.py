@@ -20,16 +20,6 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def sleep_while_waiting() -> None:
-    """Lets threads that wait for others sleep; before torch is imported, or it has no effect.
-
-    OpenMP's threads spin by default: beside one busy process a loop of small products then takes
-    ten times as long. A user's own setting of these variables holds.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # libgomp: torch on Linux
-    os.environ.setdefault("KMP_BLOCKTIME", "0")  # libomp and libiomp: macOS, Windows
-
-
 def pick_device(name: str | None = None) -> torch.device:
     """The device called `name`; without a name, a CUDA GPU if there is one, else the CPU.
 
