@@ -25,6 +25,7 @@ from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
+from inscape.labels import search
 from inscape.model import Model
 
 if TYPE_CHECKING:
@@ -127,14 +128,11 @@ class Atlas(Container):
                 f"{self.path} has no indexed dictionary",
                 next_step=f"run: inscape index {self.path}",
             )
-        found = []
-        for name in indexed:
-            labels = self.labels(name)
-            texts = labels.texts() if labels is not None else {}
-            for hit in self.features(name).search(text, labels=texts, limit=limit):
-                label = texts.get(hit.feature)
-                found.append(Found(f"{name}/{hit.feature}", label, hit.score, hit.where))
-        return sorted(found, key=lambda hit: -hit.score)[:limit]
+        sources = [(self.features(name), self.labels(name)) for name in indexed]
+        return [
+            Found(hit.id, self.feature_label(hit.dictionary, hit.feature), hit.score, hit.where)
+            for hit in search(sources, text, limit=limit)
+        ]
 
     # The steps of a build
 
@@ -226,7 +224,7 @@ class Atlas(Container):
             **options,
         )
         if save:
-            self.save("diagnoses", found.prompt, found.to_json(), key=f"\n{found.right}")
+            self.save("diagnoses", found.prompt, found.to_json(), key=f"\n{found.correct}")
         return found
 
     def steer(
@@ -255,9 +253,21 @@ class Atlas(Container):
         return Results(self.path / "traces", Graph.from_json)
 
     @property
-    def diagnoses(self) -> Results[Any]:
+    def diagnoses(self) -> Results[Diagnosis]:
         """The saved diagnoses, oldest first."""
-        return Results(self.path / "diagnoses", lambda content: content)
+        from inscape.diagnosis import Diagnosis
+
+        return Results(self.path / "diagnoses", Diagnosis.from_json)
+
+    @property
+    def steering(self) -> Results[SteerResult]:
+        """The saved results of steering, oldest first."""
+        return Results(self.path / "steering", SteerResult.from_json)
+
+    @property
+    def qualities(self) -> Results[measuring.Quality]:
+        """The figures of the dictionaries when each was last validated."""
+        return Results(self.path / "quality", measuring.Quality.from_json)
 
     @property
     def repairs(self) -> Results[Repair]:
@@ -285,7 +295,7 @@ class Atlas(Container):
         """Writes one JSON result; the same `title` and `key` give the same file.
 
         Args:
-            kind: traces, diagnoses, steering or repairs.
+            kind: traces, diagnoses, steering, repairs or quality.
             title: what the file is named after, such as the prompt.
             key: what else distinguishes it from other results of that title.
         """

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from inscape.core import DataError, seeded
 from inscape.dictionary import Dictionary
 from inscape.intervention import Fidelity, fidelity
 from inscape.model import Model
+from inscape.storage import Result
 from inscape.training import Watch
 
 BATCH_TOKENS = 4096  # padding included
@@ -34,7 +35,7 @@ Row = tuple[Sequence[int], Sequence[bool], int]
 
 
 @dataclass(frozen=True)
-class Quality:
+class Quality(Result):
     """The figures of one dictionary.
 
     Attributes:
@@ -46,6 +47,9 @@ class Quality:
         label_accuracy: median balanced accuracy of the labels, over the `labels_scored` features
             whose label has one; None without labels.
     """
+
+    SCHEMA: ClassVar[str] = "inscape.quality"
+    MADE_BY: ClassVar[str] = "validate"
 
     dictionary: str
     text: str
