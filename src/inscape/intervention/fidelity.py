@@ -26,7 +26,7 @@ from torch import Tensor
 
 from inscape.core import InputError, track
 from inscape.dictionary import Dictionary
-from inscape.dictionary.dictionary import ROWS
+from inscape.dictionary.arithmetic import ROWS
 from inscape.intervention.splice import as_list, replace_by, splice
 from inscape.model import Inputs, Model, Site
 
