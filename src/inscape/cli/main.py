@@ -11,6 +11,7 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -226,9 +227,15 @@ def _help_for(error: Exception, program: Program) -> str:
     return f"{name} " if name in program.verbs else ""
 
 
+def _warning_line(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> str:
+    kind = "" if category.__name__ == "InscapeWarning" else f"{category.__name__}: "
+    return f"inscape: warning: {kind}{str(message).replace(chr(10), ' ')}\n"
+
+
 def run(program: Program = INSCAPE) -> NoReturn:
     """The entry point of the command."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.formatwarning = _warning_line
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what a terminal's encoding lacks is written as \\uXXXX
             stream.reconfigure(errors="backslashreplace")

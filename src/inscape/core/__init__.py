@@ -6,12 +6,14 @@ from inscape.core.errors import (
     DataError,
     InputError,
     InscapeError,
+    InscapeWarning,
     MissingExtraError,
     ModelError,
     PeerError,
     SiteError,
     Stopped,
     StorageError,
+    warn,
 )
 from inscape.core.intervals import Share, wilson
 from inscape.core.memory import keep_freed_memory
@@ -25,6 +27,7 @@ __all__ = [
     "DataError",
     "InputError",
     "InscapeError",
+    "InscapeWarning",
     "MissingExtraError",
     "ModelError",
     "PeerError",
@@ -39,5 +42,6 @@ __all__ = [
     "run_module",
     "seeded",
     "track",
+    "warn",
     "wilson",
 ]

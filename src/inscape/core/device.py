@@ -9,12 +9,17 @@ from inscape.core.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+_USABLE = "cpu, cuda or cuda:N"
+
 
 def pick_device(name: str | None = None) -> torch.device:
-    """The device called `name`; without a name, the GPU if there is one, else the CPU.
+    """The device called `name`; without a name, a CUDA GPU if there is one, else the CPU.
+
+    Apple's GPU (mps) is refused: it has no float64, in which means and interventions are summed,
+    and has returned wrong products silently (TransformerLens #1178, pytorch #193487).
 
     Raises:
-        InputError: `name` is no device, or a device that this machine does not have.
+        InputError: `name` is no device, one that this machine does not have, or not supported.
     """
     import torch
 
@@ -23,9 +28,10 @@ def pick_device(name: str | None = None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise InputError(
-            f"device {name!r} is unknown", expected="cpu, cuda, cuda:N or mps"
-        ) from error
+        raise InputError(f"device {name!r} is unknown", expected=_USABLE) from error
+    if device.type not in ("cpu", "cuda"):
+        why = ", which has no float64," if device.type == "mps" else ""
+        raise InputError(f"device {name!r}{why} is not supported", expected=_USABLE)
     found = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     if device.type == "cuda" and (device.index or 0) >= len(found):
         raise InputError(

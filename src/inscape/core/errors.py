@@ -6,6 +6,8 @@ Anything a user can put right (a wrong path, an unknown site, a full disk) is an
 
 from __future__ import annotations
 
+import warnings
+
 
 class InscapeError(Exception):
     """A mistake that the user can mend, told in one line.
@@ -73,3 +75,12 @@ class Stopped(InscapeError):
 
 class PeerError(InscapeError):
     """Another process of the same work has ended, or cannot be reached."""
+
+
+class InscapeWarning(UserWarning):
+    """Something that the user should know of, though the work goes on."""
+
+
+def warn(message: str) -> None:
+    """Warns in one line; the command line prints it without a place in the code."""
+    warnings.warn(message.replace("\n", " "), InscapeWarning, stacklevel=2)

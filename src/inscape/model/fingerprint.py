@@ -1,19 +1,30 @@
-"""The hash that ties dictionaries, stores and indices to the model they were made from."""
+"""The hash that ties dictionaries, stores and indices to the weights they were made from.
+
+1. Each tensor of the state dict counts with its name, its shape and its values as float32: a
+   model has one hash opened from a folder or wrapped, in float32 or as it was stored.
+2. So does the config where it differs from its family's defaults (later versions of transformers
+   add settings), without names, versions, the type of the weights and special tokens.
+3. Of a folder it is found once, from the weights as stored; see `storage.remembered`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-
-WHOLE_UP_TO = 64 * 2**20  # bytes; larger files are hashed by size, head and tail
-_END = 2**20
+from torch import Tensor, nn
 
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+_CHUNK = 2**22  # values at a time
+_IGNORED = re.compile(
+    r"_.*|(torch_)?dtype|transformers_version|architectures|use_cache|.*token_ids?"
+)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -25,47 +36,49 @@ def weight_files(folder: Path) -> list[Path]:
     return []
 
 
-def folder_hash(folder: Path) -> str:
-    """sha256 over config.json and the weight files of `folder`.
-
-    Files of up to 64 MiB are hashed whole; of larger ones the size and the first and last
-    MiB, so that a 100 GB model opens at once. The folder's place and name do not count.
-    """
-    digest = hashlib.sha256()
-    for path in [folder / "config.json", *weight_files(folder)]:
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        _add_file(digest, path)
-    return digest.hexdigest()
-
-
-def _add_file(digest: Any, path: Path) -> None:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if size <= WHOLE_UP_TO:
-            while chunk := file.read(_END):
-                digest.update(chunk)
-            return
-        digest.update(file.read(_END))
-        file.seek(size - _END)
-        digest.update(file.read(_END))
-
-
 def module_hash(module: nn.Module) -> str:
-    """sha256 over the config and the weights of a module that came from no folder.
-
-    Tensors of up to 64 MiB count whole, of larger ones the size and both ends.
-    """
+    """sha256 over the config and all weights of a loaded model."""
+    config: Any = module.config
     digest = hashlib.sha256()
-    config: Any = getattr(module, "config", None)
-    settings = config.to_dict() if hasattr(config, "to_dict") else {}
-    for volatile in ("_name_or_path", "transformers_version"):
-        settings.pop(volatile, None)
+    settings = [config.model_type, _differing(config.to_dict(), _defaults(config))]
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        flat = tensor.detach().reshape(-1)
-        step = _END // max(flat.element_size(), 1)
-        if flat.numel() * flat.element_size() > WHOLE_UP_TO:
-            flat = torch.cat([flat[:step], flat[-step:]])
-        digest.update(flat.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    state = sorted(module.state_dict().items())
+    with ThreadPoolExecutor() as pool:  # hashlib lets go of the interpreter's lock
+        for line in pool.map(_line, state):
+            digest.update(line)
     return digest.hexdigest()
+
+
+def _defaults(config: Any) -> Any:
+    try:
+        return type(config)().to_dict()
+    except Exception:  # a class that cannot be made without arguments: all of it counts
+        return {}
+
+
+def _differing(settings: dict[Any, Any], defaults: Any) -> dict[str, Any]:
+    known = defaults if isinstance(defaults, dict) else {}
+    found = {}
+    for key, value in settings.items():
+        if _IGNORED.fullmatch(str(key)) or value == known.get(key):
+            continue
+        found[str(key)] = _differing(value, known.get(key)) if isinstance(value, dict) else value
+    return found
+
+
+def _line(item: tuple[str, Any]) -> bytes:
+    name, tensor = item
+    if not isinstance(tensor, Tensor):  # what quantised layers keep beside their weights
+        return f"{name} {tensor!r}\n".encode()
+    digest = hashlib.sha256()
+    for part in _parts(tensor.detach().reshape(-1)):
+        digest.update(part.cpu().contiguous().view(torch.uint8).numpy().data)
+    kind = "float" if tensor.is_floating_point() else str(tensor.dtype)
+    return f"{name} {kind} {tuple(tensor.shape)} {digest.hexdigest()}\n".encode()
+
+
+def _parts(flat: Tensor) -> Iterator[Tensor]:
+    wide = flat.dtype == torch.float64
+    for start in range(0, len(flat), _CHUNK):
+        part = flat[start : start + _CHUNK]
+        yield part.float() if part.is_floating_point() and not wide else part

