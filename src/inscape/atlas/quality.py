@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inscape.activations import documents
+from inscape.activations.corpus import Corpus, row_length
 from inscape.atlas.container import Container
 from inscape.core import DataError, seeded
 from inscape.dictionary import Dictionary
@@ -136,17 +136,12 @@ def held_out_identity(model: Model, text: Path, *, max_tokens: int = 10_000) -> 
 
 def _of_text(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:
     """Rows of at most the model's context, each document starting a new one."""
-    front = [] if model.bos_id is None else [model.bos_id]
     total = 0
-    for number, document in enumerate(documents(text)):
-        ids = model.encode(document)[len(front) :]
-        step = min(model.context_length, 1024) - len(front)
-        for start in range(0, len(ids), step):
-            part = front + ids[start : start + step]
-            total += len(part)
-            yield part, [True] * len(part), number
-            if total >= max_tokens:
-                return
+    for number, ids in Corpus(model, text).rows(row_length(model)):
+        total += len(ids)
+        yield ids, [True] * len(ids), number
+        if total >= max_tokens:
+            return
 
 
 def _of_store(atlas: Container, max_tokens: int, seed: int) -> Iterator[Row]:
