@@ -11,8 +11,9 @@ import torch
 from inscape.core import DataError
 from inscape.dictionary import DictionaryConfig
 from inscape.dictionary.kernels import CodeGradient, RowBlock
-from inscape.training import TrainConfig, Trainer, check_gradients
+from inscape.training import TrainConfig, Trainer
 from inscape.training.variants import base
+from inscape_microworld.benchmark.gradients import check_gradients
 
 
 @pytest.mark.parametrize("dense", [0, 8])

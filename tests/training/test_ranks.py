@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from inscape.core import InputError
-from inscape.training.check import CASES
 from inscape.training.initial import _normal
 from inscape.training.ranks import Ranks
+from inscape_microworld.benchmark.gradients import CASES
 
 WORKER = """
 import json, os, sys

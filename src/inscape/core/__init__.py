@@ -17,7 +17,6 @@ from inscape.core.errors import (
 )
 from inscape.core.intervals import Share, wilson
 from inscape.core.memory import keep_freed_memory
-from inscape.core.module import run_module
 from inscape.core.progress import progress, progress_wanted, track
 from inscape.core.seeds import seeded
 
@@ -39,7 +38,6 @@ __all__ = [
     "pick_device",
     "progress",
     "progress_wanted",
-    "run_module",
     "seeded",
     "track",
     "warn",

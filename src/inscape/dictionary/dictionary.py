@@ -34,6 +34,9 @@ VERSION = 4
 LAYER_NORM_EPSILON = 1e-5
 FILE = "dictionary.json"
 WEIGHTS = "weights.safetensors"
+ROWS = (
+    1024  # a code has as many slots in every row as the fullest needs: an attention sink, thousands
+)
 
 
 Scale = float | tuple[float, ...]
@@ -245,8 +248,10 @@ class Dictionary:
 
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
-        """Encode and decode; leading axes and dtype are those of `x`."""
-        out = self.decode(self.encode(x), x.reshape(-1, x.shape[-1]))
+        """Encode and decode, some rows at a time; leading axes and dtype are those of `x`."""
+        rows = x.reshape(-1, x.shape[-1])
+        parts = (rows[i : i + ROWS] for i in range(0, max(1, len(rows)), ROWS))
+        out = torch.cat([self.decode(self.encode(part), part) for part in parts])
         return out.reshape(*x.shape[:-1], self.config.d_out).to(x.dtype)
 
     def pre(

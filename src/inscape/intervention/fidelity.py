@@ -26,6 +26,7 @@ from torch import Tensor
 
 from inscape.core import InputError, track
 from inscape.dictionary import Dictionary
+from inscape.dictionary.dictionary import ROWS
 from inscape.intervention.edits import SiteEdit
 from inscape.intervention.splice import as_list, replace_by, splice
 from inscape.model import Model, Site
@@ -229,13 +230,22 @@ def _reconstruction(
     counted: Bool[Tensor, "batch pos"],
     rows: _Rows,
 ) -> None:
-    code = dictionary.encode(x.float())
-    found = dictionary.decode(code, x.reshape(-1, x.shape[-1])).reshape(y.shape).to(y.device)
-    active = code.active.sum(1).reshape(counted.shape).to(y.device)
-    error = (y.double() - found.double()).square().sum(-1)
-    spread = (y.double() - mean).square().sum(-1)
-    for name, values in (("error", error), ("spread", spread), ("active", active.double())):
-        rows.add(f"{name}/{dictionary.config.site_out}", (values * counted).sum(1))
+    owner, x, y = counted.nonzero()[:, 0].cpu(), x[counted], y[counted]
+    names = ("error", "spread", "active")
+    sums = {name: torch.zeros(len(counted), dtype=torch.float64) for name in names}
+    for start in range(0, len(owner), ROWS):
+        part = slice(start, start + ROWS)
+        read, written = x[part], y[part]
+        code = dictionary.encode(read)
+        found = dictionary.decode(code, read).to(written.device)
+        for name, values in (
+            ("error", (written.double() - found.double()).square().sum(-1)),
+            ("spread", (written.double() - mean).square().sum(-1)),
+            ("active", code.active.sum(1)),
+        ):
+            sums[name].index_add_(0, owner[part], values.cpu().double())
+    for name, total in sums.items():
+        rows.add(f"{name}/{dictionary.config.site_out}", total)
 
 
 def _figures(dictionaries: Sequence[Dictionary], rows: dict[str, Floats], seed: int) -> Fidelity:

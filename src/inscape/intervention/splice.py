@@ -99,6 +99,11 @@ class _Reconstruct:
     def write(self, x: Float[Tensor, "batch pos d_out"]) -> Tensor:
         if self.read is None:
             raise RuntimeError("site_out was reached before site_in")
-        new = self.dictionary(self.read).to(device=x.device, dtype=x.dtype)
-        self.read = None
-        return kept(self.model, x, new, self.keep)
+        read, self.read = self.read, None
+        if self.keep is None:
+            new = self.dictionary(read).to(device=x.device, dtype=x.dtype)
+            return kept(self.model, x, new, None)
+        at = ~self.keep
+        x = x.clone()
+        x[at.to(x.device)] = self.dictionary(read[at.to(read.device)]).to(x)
+        return x

@@ -1,6 +1,5 @@
 """Training of dictionaries from any stream of batches; it knows no model."""
 
-from inscape.training.check import check_gradients
 from inscape.training.config import TrainConfig, default_lr
 from inscape.training.connect import connected
 from inscape.training.from_text import train_from_text
@@ -40,7 +39,6 @@ __all__ = [
     "Trainer",
     "Variant",
     "Watch",
-    "check_gradients",
     "connected",
     "default_lr",
     "dictionary_shape",

@@ -21,13 +21,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from inscape.core import InputError, run_module, track
+from inscape.core import InputError, track
 from inscape.storage import atomic_write, read_json, refuse_filled, write_json
 from inscape_microworld.corpus import documents, held_out_documents
 from inscape_microworld.document import Document
 from inscape_microworld.domains import DOMAINS
 from inscape_microworld.faults import FAULTS, fault
 from inscape_microworld.fingerprint import fingerprint
+from inscape_microworld.module import run_module
 
 SHARD = 10_000
 MADE = "made.json"

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from inscape.core import keep_freed_memory, run_module
+from inscape.core import keep_freed_memory
 from inscape.model import Edit, Model
 from inscape.storage import refuse_filled
 from inscape_microworld import edits_attention
@@ -42,6 +42,7 @@ from inscape_microworld.editing import (
 from inscape_microworld.editing_checks import figures, mechanism_figures
 from inscape_microworld.faults import unread
 from inscape_microworld.faults.edited import PLANS
+from inscape_microworld.module import run_module
 from inscape_microworld.patches import Patch, apply_patch, patch_path, write_patch
 
 DOWN = "model.layers.{}.mlp.down_proj.weight"

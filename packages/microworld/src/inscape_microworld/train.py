@@ -24,12 +24,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inscape.core import InputError, keep_freed_memory, progress, run_module, seeded
+from inscape.core import InputError, keep_freed_memory, progress, seeded
 from inscape.storage import atomic_folder, file_hash, refuse_filled, write_json
 from inscape_microworld.bundle import CARD, WEIGHTS, is_checkpoint, is_model
 from inscape_microworld.corpus import FIRST_SHARES, MIXTURES, document, documents
 from inscape_microworld.document import Document
 from inscape_microworld.fingerprint import fingerprint
+from inscape_microworld.module import run_module
 from inscape_microworld.muon import Muon
 from inscape_microworld.publishing import write_model_page
 from inscape_microworld.skills import Logits, answer_tokens, measure, measure_faults, pad

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from inscape.attribution import trace
-from inscape.training import check_gradients
 from inscape.validation import check_edges
+from inscape_microworld.benchmark.gradients import check_gradients
 from inscape_microworld.benchmark.row import Check, Row
 from inscape_microworld.benchmark.system import System
 

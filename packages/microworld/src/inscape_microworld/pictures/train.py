@@ -26,10 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inscape.core import InputError, Share, keep_freed_memory, progress, run_module, seeded
+from inscape.core import InputError, Share, keep_freed_memory, progress, seeded
 from inscape.model.images import ImageCodec
 from inscape.storage import atomic_folder, file_hash, refuse_filled, write_json
 from inscape_microworld.bundle import CARD, FOLDER, WEIGHTS, is_checkpoint, is_model
+from inscape_microworld.module import run_module
 from inscape_microworld.muon import Muon
 from inscape_microworld.pictures.assemble import PREPROCESSING, with_eyes, write_model
 from inscape_microworld.pictures.documents import PictureDocument, picture_document

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from inscape.core import InputError, run_module
+from inscape.core import InputError
+from inscape_microworld.module import run_module
 
 
 def ended(error: BaseException | None, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
