@@ -90,7 +90,7 @@ def test_what_cannot_be_joined_is_one_line(
         "a store called 'a+b'": ("train", tmp_path / "a+b", "--beside", chat, *out),
         "--held-out with --beside": (*both, "--held-out", text, "--model", tiny_model),
         "--model with --beside": (*both, "--model", tiny_model),
-        f"--beside does not apply to {atlas}": ("train", atlas, "--beside", chat),
+        f"{atlas} is an atlas": ("train", atlas, "--beside", chat),
         f"--beside does not apply to {text}": (
             "train",
             text,

@@ -211,9 +211,7 @@ class _Writer:
             return False
         try:
             shard = Shard(path)
-            pairs = zip(
-                COLUMNS, token_columns(pool), strict=False
-            )  # flags aside
+            pairs = zip(COLUMNS, token_columns(pool), strict=False)  # flags aside
             same = all(np.array_equal(shard.map(name), column) for name, column in pairs)
             medians = json.loads(shard.metadata["statistics"])["median_norm"]
         except (StorageError, KeyError, ValueError):

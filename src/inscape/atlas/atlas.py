@@ -307,7 +307,8 @@ def build(
         text: a file or folder of documents (see `activations.documents`).
         config: what is asked for; for an atlas that is there, None takes its own settings.
         source: where a model that is passed open can be opened again; its name if None.
-        only: some of harvest, train, index and label; default: all.
+        only: some of harvest (which stores the activations), train, index and label; default: all
+            but harvest, with nothing stored.
         step: entered around each of them, with its name.
 
     Raises:
@@ -330,5 +331,5 @@ def build(
         steps.check_settings(opened, config)
         atlas = Atlas.create(out, opened, source=source, settings=config.model_dump())
     with atlas.writing():
-        steps.run(atlas, text, only or steps.STEPS, step)
+        steps.run(atlas, text, only, step)
     return atlas
