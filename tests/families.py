@@ -92,12 +92,12 @@ def _scramble(module: nn.Module) -> None:
             parameter.copy_(0.3 * noise)
 
 
-def tiny_tokenizer(vocab_size: int = 300, *, bos: bool = True) -> Any:
+def tiny_tokenizer(vocab_size: int = 300, *, bos: bool = True, adds: bool = True) -> Any:
     """A byte-level BPE tokenizer trained on a few words; any text encodes.
 
-    Token 0 is <unk>, 1 is <s> (BOS, which it does not add by itself), 2 is </s>.
+    Token 0 is <unk>, 1 is <s> (BOS where `bos`, put before a text where it `adds` it), 2 is </s>.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -109,6 +109,10 @@ def tiny_tokenizer(vocab_size: int = 300, *, bos: bool = True) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator([" the cat sat on the mat; the dog sat in Paris"] * 9, trainer)
+    if bos and adds:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", 1)]
+        )
     special = {"bos_token": "<s>"} if bos else {}
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>", **special

@@ -23,7 +23,7 @@ SITES = ["mlp_in.0", "mlp_out.0"]
 def store(tmp_path_factory: pytest.TempPathFactory) -> ActivationStore:
     rng = np.random.default_rng(1)
     corpus = [rng.integers(3, VOCAB_SIZE, size=20).tolist() for _ in range(20)]
-    model = Model.wrap(tiny("llama"), name="tiny")
+    model = Model.wrap(tiny("llama"), name="tiny", bos="always")
     out = tmp_path_factory.mktemp("batches") / "store"
     return harvest(model, corpus, SITES, out, context=21, shard_tokens=150)
 

@@ -26,7 +26,7 @@ BOS = 1
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return Model.wrap(tiny("llama"), name="tiny")
+    return Model.wrap(tiny("llama"), name="tiny", bos="always")
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def test_other_settings_are_refused_by_name(
         make(out, text=corpus[:-1])
     with pytest.raises(InputError, match="another context"):
         make(out, context=12)
-    other = Model.wrap(tiny("gpt2"), name="other")
+    other = Model.wrap(tiny("gpt2"), name="other", bos="always")
     with pytest.raises(InputError, match=r"another model \(tiny there, other asked for\)"):
         harvest(other, corpus, SITES, out, context=16, shard_tokens=200)
 

@@ -23,7 +23,7 @@ def documents(seed: int) -> list[list[int]]:
 
 def store(folder: Path, seed: int, text: int = 0) -> ActivationStore:
     torch.manual_seed(seed)
-    model = Model.wrap(tiny("llama"))
+    model = Model.wrap(tiny("llama"), bos="always")
     return harvest(model, documents(text), ["resid_post.1"], folder, context=20)
 
 

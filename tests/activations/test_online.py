@@ -21,7 +21,7 @@ CONTEXT = 21
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return Model.wrap(tiny("llama"), name="tiny")
+    return Model.wrap(tiny("llama"), name="tiny", bos="always")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_statistics_are_those_of_a_store_where_one_block_holds_the_text(
 def test_an_attention_sink_has_another_tokens_place(
     model: Model, corpus: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inscape.activations.statistics.SINK_FACTOR", 1.1)  # some of them
+    monkeypatch.setattr("inscape.model.prompt.SINK_FACTOR", 1.1)  # some of them
     source, whole = online(model, corpus), online(model, corpus, 5000)
     block = whole._block(0)
     sinks = int((block.flags == 2).sum())

@@ -25,7 +25,7 @@ CONTEXT, BATCH_TOKENS = 21, 42
 @pytest.fixture
 def model() -> Model:
     torch.manual_seed(0)
-    return Model.wrap(tiny("llama"), name="tiny")
+    return Model.wrap(tiny("llama"), name="tiny", bos="always")
 
 
 def corpus() -> list[list[int]]:

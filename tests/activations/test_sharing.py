@@ -67,7 +67,7 @@ def read_together(ranks: Ranks, out: Path, pieces: bool) -> None:
     sources = []
     for given in (None, ranks):
         torch.manual_seed(0)
-        model = Model.wrap(tiny("llama"), name="tiny")
+        model = Model.wrap(tiny("llama"), name="tiny", bos="always")
         passes.append(counted(model))
         sources.append(source(model, given, pieces=pieces and given is not None))
     alone, together = sources
@@ -110,14 +110,14 @@ def test_a_model_elsewhere_than_the_processes_is_refused() -> None:
         num_data = 2
 
     with pytest.raises(InputError, match="tiny is on cpu, and the processes .* on cuda") as error:
-        source(Model.wrap(tiny("llama"), name="tiny"), Two("cuda"))
+        source(Model.wrap(tiny("llama"), name="tiny", bos="always"), Two("cuda"))
     assert "device='cuda'" in str(error.value)
 
 
 @pytest.mark.parametrize("pieces", [False, True])
 def test_activations_stay_on_the_card(pieces: bool) -> None:
     """What comes back are norms, means and single numbers; what goes there are places."""
-    model = Model.wrap(tiny("llama"), name="tiny")
+    model = Model.wrap(tiny("llama"), name="tiny", bos="always")
     wanted = source(model)
     tokens = BLOCK + CONTEXT
     with Card() as card:
@@ -139,7 +139,7 @@ def test_activations_stay_on_the_card(pieces: bool) -> None:
 
 
 def test_what_a_card_makes_trains_as_what_a_processor_makes(tmp_path: Path) -> None:
-    model = Model.wrap(tiny("llama"), name="tiny")
+    model = Model.wrap(tiny("llama"), name="tiny", bos="always")
     for number, whiten in enumerate((False, True)):
         config = TrainConfig(d_dict=48, k=4, tokens=1920, batch_size=48, whiten=whiten)
         site = SITES[1]

@@ -20,7 +20,7 @@ SMALL = BuildConfig(expansion=2, k=4, transcoder_k=4, context=25, train_tokens=2
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return Model.wrap(tiny("llama"), name="tiny")
+    return Model.wrap(tiny("llama"), name="tiny", bos="always")
 
 
 def make(folder: Path, model: Model) -> Atlas:
@@ -34,7 +34,7 @@ def test_an_atlas_knows_its_model(tmp_path: Path, model: Model) -> None:
     assert found.model is model
     assert found.dictionary_names == []
     assert settings_of(found) == SMALL
-    other = Model.wrap(tiny("llama", seed=1), name="other")
+    other = Model.wrap(tiny("llama", seed=1), name="other", bos="always")
     with pytest.raises(ModelError, match="other is not the one that .* was made from"):
         Atlas.open(tmp_path / "a", model=other)
     with pytest.raises(ModelError, match="nowhere"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.conftest import SMALL, sentences
+from tests.cli.conftest import ALL, SMALL, sentences
 
 from inscape.cli import main as shell
 from inscape.storage import atomic as atomic_module
@@ -314,7 +314,7 @@ def test_a_full_disk_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "atlas"
-    build = ["build", tiny_model, "--text", text, "--out", out, *SMALL]
+    build = ["build", tiny_model, "--text", text, "--out", out, *ALL]
     monkeypatch.setattr(atomic_module, "open", FullDisk(room), raising=False)
     line = refused(*build)
     assert "no space left" in line

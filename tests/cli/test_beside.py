@@ -100,7 +100,7 @@ def test_what_cannot_be_joined_is_one_line(
             "--model",
             tiny_model,
         ),
-        f"{text.parent} is not an activations": ("train", base, "--beside", text.parent, *out),
+        f"{text.parent} is not a store": ("train", base, "--beside", text.parent, *out),
         "base and short hold different tokens": (*both, "--beside", short),
         "is of none of the stores": (*both, "--site", "resid_post.1"),
         "no site is one of mlp_in.*": (*both, "--site", "mlp_in.*"),

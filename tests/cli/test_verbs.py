@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def test_diagnose_explains_a_wrong_answer(said: Any, atlas: Path, tmp_path: Path
         )
     )
     assert found["mechanism"] in ("outvoted", "inhibited", "absent or unknown", "undecided")
-    assert found["wrong"] != found["right_token"]
+    assert found["wrong"] != found["correct_token"]
     assert found["before"]["held out"]["total"] == 1
     assert list((atlas / "diagnoses").glob("the-cat-sat-on-the-*.json"))
 
@@ -141,7 +142,7 @@ def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: 
         assert 0 < figures["fidelity"]["l0"] <= 4
         assert 500 <= figures["fidelity"]["num_tokens"] <= 700
         assert figures["dead_share_is_firm"] is False
-        summary = json.loads((atlas / "labels" / "resid1" / "labels.json").read_text())
+        summary = json.loads((atlas / "labels" / "resid_post.1" / "labels.json").read_text())
         assert figures["labels_scored"] == summary["num_scored"]
     (edges,) = json.loads(said("validate", atlas, "--edges", "the cat sat", "--json"))
     assert edges["max_error"] <= 1e-4
@@ -185,6 +186,34 @@ def test_a_variant_is_trained_watched_exported_and_read_again(
     first, again = (Dictionary.open(tmp_path / name) for name in ("d", "back"))
     assert torch.equal(first.W_enc, again.W_enc)
     assert again.name == "back"
+
+
+def test_an_import_goes_into_an_atlas_and_is_measured(
+    said: Any, atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    mine = shutil.copytree(atlas, tmp_path / "atlas")
+    said("export", atlas / "dictionaries" / "resid_post.1", "--out", tmp_path / "theirs")
+    again = ("--into", mine, "--name", "again", "--text", text, "--json")
+    (found,) = json.loads(said("import", tmp_path / "theirs", *again))
+    assert found["folder"] == str(mine / "dictionaries" / "again")
+    assert found["fit"]["warning"] is None
+    assert 0 <= found["fit"]["fvu"] < 1
+    shown = said(
+        "import",
+        tmp_path / "theirs",
+        "--out",
+        tmp_path / "x",
+        "--model",
+        tiny_model,
+        "--text",
+        text,
+    )
+    assert re.search(r"fit +FVU [\d.]+, L0 [\d.]+.*loss recovered", shown)
+    assert (
+        shell.main(["import", str(tmp_path / "theirs"), "--into", str(mine)]) == 2
+    )  # the name is taken
+    for wrong in ((), ("--out", tmp_path / "y", "--into", mine), ("--out", tmp_path / "a b")):
+        assert shell.main(["import", str(tmp_path / "theirs"), *map(str, wrong)]) == 2
 
 
 def test_a_dictionary_is_trained_on_a_text_without_a_store(

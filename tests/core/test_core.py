@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import pytest
 from pydantic import ValidationError
@@ -47,6 +48,27 @@ def test_track_yields_everything_and_shows_a_bar_only_when_asked(
     assert shown.out == ""
     assert "reading" in shown.err
     assert "100%" in shown.err
+
+
+def test_long_work_without_a_terminal_prints_lines_with_the_rate(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("INSCAPE_PROGRESS", raising=False)
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    with progress("harvest", 4000, "tokens") as bar:
+        for _ in range(40):
+            clock[0] += 2
+            bar.advance(100, loss=0.25)
+    assert capsys.readouterr().err.splitlines() == [
+        "harvest: 500 of 4.0k tokens, loss 0.25, 50 tokens/s",
+        "harvest: 3.5k of 4.0k tokens, loss 0.25, 50 tokens/s",
+        "harvest: 4.0k tokens in 80 s, 50 tokens/s",
+    ]
+    with progress("short") as bar:
+        clock[0] += 5
+        bar.advance()
+    assert capsys.readouterr().err == ""
 
 
 def test_an_inner_bar_joins_the_outer_one_and_an_error_closes_both(

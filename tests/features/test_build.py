@@ -20,7 +20,7 @@ D_DICT, K = 48, 4
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return Model.wrap(tiny("llama"), name="tiny")
+    return Model.wrap(tiny("llama"), name="tiny", bos="always")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_wrong_inputs_are_told_in_one_line(
     toy = dictionary("resid_post.1", "resid_post.1")
     with pytest.raises(SiteError, match=r"holds no activations at resid_post\.0"):
         build_index(model, dictionary("resid_post.0", "resid_post.0"), store, tmp_path / "a")
-    other = Model.wrap(tiny("gpt2"), name="other")
+    other = Model.wrap(tiny("gpt2"), name="other", bos="always")
     with pytest.raises(InputError, match="another model than other"):
         build_index(other, toy, store, tmp_path / "a")
     with pytest.raises(InputError, match="num_examples"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.intervention.dictionaries import always_on, perfect
 from inscape.core import InputError, SiteError
 from inscape.dictionary import Dictionary
 from inscape.intervention import DirectionEdit, FeatureEdit, edits
-from inscape.model import Model, PositionEdit
+from inscape.model import Model
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,10 @@ def logits(model: Model, *changes: Any) -> torch.Tensor:
     found = model.run(TWO_ROWS, edits=edits(model, changes), logits="all").logits
     assert found is not None
     return found
+
+
+def read(model: Model, site: str, *changes: Any) -> torch.Tensor:
+    return model.run(TWO_ROWS, edits=edits(model, changes), read=[site])[site]
 
 
 def activity(dictionary: Dictionary, x: torch.Tensor) -> torch.Tensor:
@@ -107,12 +112,11 @@ def test_the_error_term_is_kept(model: Model) -> None:
 
 def test_clamp_is_idempotent(model: Model) -> None:
     dictionary = always_on("resid_post.1", D_MODEL)
-    edit = edits(model, [FeatureEdit(dictionary, 3, "clamp", 60.0)])[model.site("resid_post.1")]
-    x = model.run(TWO_ROWS, read=["resid_post.1"])["resid_post.1"]
-    once = edit(x)
-    torch.testing.assert_close(edit(once), once)
+    change = FeatureEdit(dictionary, 3, "clamp", 60.0)
+    once = read(model, "resid_post.1", change)
+    torch.testing.assert_close(read(model, "resid_post.1", change, change), once)
     assert (dictionary.encode(once[:, 1:]).of(3) - 60).abs().max() < 1e-4
-    assert not torch.allclose(once, x)
+    assert not torch.allclose(once, read(model, "resid_post.1"))
 
 
 def test_several_changes_of_one_feature_follow_each_other(model: Model) -> None:
@@ -132,14 +136,17 @@ def test_positions_and_beginning_of_text(model: Model) -> None:
     def changed(positions: list[int] | None) -> list[int]:
         change = FeatureEdit(dictionary, 0, "add", 5.0, positions=positions)
         x = model.run(TWO_ROWS, read=["resid_post.0"])["resid_post.0"]
-        new = edits(model, [change])[model.site("resid_post.0")](x)
+        new = read(model, "resid_post.0", change)
         rows, columns = torch.nonzero((new - x).abs().sum(-1) > 1, as_tuple=True)
         assert rows.unique().tolist() == [0, 1]
         return sorted(set(columns.tolist()))
 
     assert changed(None) == [1, 2, 3, 4, 5, 6]
     assert changed([0, 2]) == [0, 2]
-    assert changed([-1, 99]) == [6]
+    assert changed([-1]) == [6]
+    for outside in (99, 7, -8):
+        with pytest.raises(InputError, match=f"position {outside} of a text of 7 tokens"):
+            changed([outside])
 
 
 def test_directions(model: Model) -> None:
@@ -148,7 +155,7 @@ def test_directions(model: Model) -> None:
 
     def new(mode: Any, value: float) -> torch.Tensor:
         change = DirectionEdit("resid_post.1", vector, value, mode)
-        return edits(model, [change])[model.site("resid_post.1")](x)
+        return read(model, "resid_post.1", change)
 
     unit = vector / vector.norm()
     torch.testing.assert_close(new("add", 2.0)[:, 1:], x[:, 1:] + 2 * vector)
@@ -173,6 +180,12 @@ def test_what_cannot_be_edited_is_refused(model: Model) -> None:
         FeatureEdit(dictionary, 64, "ablate")
     with pytest.raises(InputError, match="strength of nan"):
         FeatureEdit(dictionary, 0, "add", float("nan"))
+    with pytest.raises(InputError, match="unit of nan"):
+        FeatureEdit(dictionary, 0, "add", 1.0, unit=float("nan"))
+    with pytest.raises(InputError, match="feature 5.5"):
+        FeatureEdit(dictionary, 5.5, "ablate")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"{dictionary.name}/3 never fired"):
+        FeatureEdit(dictionary, 3, "add", 8.0, unit=0.0)
     with pytest.raises(InputError, match="mode 'boost'"):
         FeatureEdit(dictionary, 0, "boost")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="width 32"):
@@ -192,8 +205,8 @@ def test_steering_with_the_cache_equals_steering_without(
     feature = busiest(model, dictionary)
     direction = DirectionEdit("resid_post.0", torch.ones(D_MODEL), 0.2, positions=positions)
     hooks = edits(model, [FeatureEdit(dictionary, feature, mode, 2.0, positions), direction])
-    slow = {site: lambda x, hook=hook: hook(x) for site, hook in hooks.items()}
+    slow = {site: replace(hook, fixed=False) for site, hook in hooks.items()}
     got = model.generate(TWO_ROWS, 12, edits=hooks)
     assert torch.equal(got, model.generate(TWO_ROWS, 12, edits=slow))
-    cached = all(isinstance(hook, PositionEdit) for hook in hooks.values())
+    cached = all(hook.fixed for hook in hooks.values())
     assert cached == (positions != [-1, 3])

@@ -83,7 +83,7 @@ def test_a_prompt_without_room_is_refused(model: Model, paris: Dictionary) -> No
 
 
 def test_text_loss_is_the_usual_cross_entropy(model: Model) -> None:
-    tokens = model.prompt(" the cat sat on the mat")
+    tokens = model.prompt(" the cat sat on the mat").tokens
     labels = tokens.clone()
     labels[:, :4] = -100
     wanted = model.module(tokens, labels=labels).loss

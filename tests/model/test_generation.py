@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.families import TINY_FAMILIES, tiny, tiny_tokenizer
 from torch import Tensor
 
 from inscape.core import InputError
-from inscape.model import Model, PositionEdit
+from inscape.model import Model, Pass, PositionEdit
 
 
 def prompt() -> Tensor:
@@ -56,11 +58,11 @@ def push_at(*positions: int) -> tuple[PositionEdit, list[int]]:
     """Adds 5 to some channels at fixed positions; and a list of how many tokens each pass had."""
     lengths: list[int] = []
 
-    def push(x: Tensor, offset: int) -> Tensor:
+    def push(x: Tensor, now: Pass) -> Tensor:
         lengths.append(x.shape[1])
         for position in positions:
-            if offset <= position < offset + x.shape[1]:
-                x[:, position - offset, :9] += 5.0
+            if now.offset <= position < now.offset + x.shape[1]:
+                x[:, position - now.offset, :9] += 5.0
         return x
 
     return PositionEdit(push), lengths
@@ -72,10 +74,10 @@ def test_edits_of_fixed_positions_use_the_cache_and_change_nothing(family: str) 
     edit, lengths = push_at(2, 5, 11)
     got = model.generate(prompt(), 12, edits={"resid_post.1": edit, "mlp_out.0": edit})
     assert lengths == [4, 4] + [1] * 22
-    slow = {"resid_post.1": lambda x: edit(x), "mlp_out.0": lambda x: edit(x)}
+    slow = dict.fromkeys(("resid_post.1", "mlp_out.0"), replace(edit, fixed=False))
     assert torch.equal(got, model.generate(prompt(), 12, edits=slow))
     drawn = model.generate(prompt(), 12, edits={"resid_post.1": edit}, temperature=2.0)
-    slow = {"resid_post.1": lambda x: edit(x)}
+    slow = {"resid_post.1": replace(edit, fixed=False)}
     assert torch.equal(drawn, model.generate(prompt(), 12, edits=slow, temperature=2.0))
     assert not torch.equal(got, model.generate(prompt(), 12))
 

@@ -81,15 +81,16 @@ def test_text_alone_gives_what_the_language_model_gives(family: str) -> None:
 
 def test_a_picture_goes_between_bos_and_the_text(model: Model) -> None:
     inputs = model.prompt("the cat", image=picture())
-    assert isinstance(inputs, Inputs)
     words = model.encode("the cat")
     assert inputs.tokens.tolist() == [[words[0], *PATCHES * [IMAGE_ID], *words[1:]]]
-    assert inputs.image_positions.tolist()[0] == [
+    assert inputs.words == (False, *(PATCHES + len(words) - 1) * [True])
+    assert inputs.inputs.image_positions.tolist()[0] == [
         False,
         *PATCHES * [True],
         *len(words[1:]) * [False],
     ]
-    assert inputs.pixel_values.shape == (1, 3, SIDE, SIDE)
+    assert inputs.pixels is not None
+    assert inputs.pixels.shape == (1, 3, SIDE, SIDE)
     assert model.reads_images
     assert model.image_id == IMAGE_ID
 
@@ -98,7 +99,7 @@ def test_sites_are_read_and_edited_at_patches(model: Model) -> None:
     inputs = model.prompt("the cat sat", image=picture())
     run = model.run(inputs, read=model.sites(), logits="all")
     expected = model.module(
-        input_ids=inputs.tokens, pixel_values=inputs.pixel_values, output_hidden_states=True
+        input_ids=inputs.tokens, pixel_values=inputs.pixels, output_hidden_states=True
     )
     assert torch.allclose(run.logits, expected.logits, atol=1e-5)
     assert torch.allclose(run["embed"], expected.hidden_states[0], atol=1e-6)
@@ -108,7 +109,7 @@ def test_sites_are_read_and_edited_at_patches(model: Model) -> None:
     assert not torch.allclose(run.logits[0, -1], other.logits[0, -1], atol=1e-3)
 
     def blank(x: torch.Tensor) -> torch.Tensor:
-        x[inputs.image_positions] = 0
+        x[inputs.inputs.image_positions] = 0
         return x
 
     blind = model.run(inputs, edits={"embed": blank}, logits="all").logits

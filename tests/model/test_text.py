@@ -68,7 +68,8 @@ def test_no_bos_where_the_tokenizer_has_none() -> None:
 def test_gpt2s_bos_is_its_end_of_text() -> None:
     tokenizer = tiny_tokenizer(bos=False)
     tokenizer.bos_token = tokenizer.eos_token
-    assert wrapped(tokenizer).encode("cat")[:1] == [2]
+    model = Model.wrap(tiny("llama", vocab_size=300), tokenizer, bos="always")
+    assert model.encode("cat")[:1] == [2]
 
 
 def test_token_texts_make_up_the_text() -> None:
@@ -104,7 +105,7 @@ def test_answer_token_is_the_first_of_the_continuation() -> None:
 
 def test_prompts_fit_the_context() -> None:
     model = wrapped(tiny_tokenizer())
-    assert model.prompt("the cat").tolist() == [model.encode("the cat")]
+    assert model.prompt("the cat").tokens.tolist() == [model.encode("the cat")]
     with pytest.raises(InputError, match="at most 64"):
         model.prompt("x" * 64)
 
@@ -112,7 +113,7 @@ def test_prompts_fit_the_context() -> None:
 def test_without_a_tokenizer_text_is_refused() -> None:
     model = wrapped(None)
     assert model.tokenizer is None
-    assert model.bos_id == 1
+    assert (model.bos_id, model.special_ids) == (None, {1, 2})
     for use in (model.encode, model.prompt, model.answer_token):
         with pytest.raises(ModelError, match="without a tokenizer"):
             use("text")
@@ -121,10 +122,10 @@ def test_without_a_tokenizer_text_is_refused() -> None:
 def test_stories260k_speaks(shared: Path) -> None:
     model = Model.open(shared / "stories260k", device="cpu")
     prompt = model.prompt("Once upon a time")
-    assert prompt[0, 0] == model.bos_id == 1
+    assert prompt.ids[0] == model.bos_id == 1
     story = model.decode(model.generate(prompt, 40)[0])
     assert story.startswith(
         "Once upon a time, there was a little girl named Lily. "
         "She loved to play outside in the park."
     )
-    assert "".join(map(model.token_text, prompt[0, 1:].tolist())) == " Once upon a time"
+    assert "".join(prompt.texts[1:]) == " Once upon a time"

@@ -143,7 +143,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(1)
     corpus = [rng.integers(3, VOCAB_SIZE, size=20).tolist() for _ in range(60)]
     out = tmp_path_factory.mktemp("processes") / "store"
-    harvest(Model.wrap(tiny("llama"), name="tiny"), corpus, ["resid_post.1"], out, context=21)
+    harvest(
+        Model.wrap(tiny("llama"), name="tiny", bos="always"),
+        corpus,
+        ["resid_post.1"],
+        out,
+        context=21,
+    )
     return out
 
 

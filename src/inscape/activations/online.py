@@ -239,8 +239,8 @@ class OnlineActivations:
                 return None
             self._at, self._pool = self._at + 1, pool
             if self._at == len(self._slots):
-                begins = 0 if self._model.bos_id is None else len(pool.lengths)
-                self._slots.append(len(pool.ids) - begins)
+                special = np.isin(pool.ids, list(self._model.special_ids))
+                self._slots.append(len(pool.ids) - int(special.sum()))
         return self._pool
 
     def _following(self, number: int, epochs: int | None) -> int | None:

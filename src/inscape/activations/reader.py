@@ -7,8 +7,8 @@
    batch sends its activations to the others, a batch and site at a time: all come to the same.
 3. A `Reading` runs the passes piece by piece; what needs the host, or the other processes, comes at
    its end.
-4. Beginning-of-text tokens and attention sinks do not count. What a massive norm is follows from
-   the medians of the first pool.
+4. Special tokens and attention sinks do not count. What a massive norm is follows from the medians
+   of the first pool.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from torch import Tensor
 from inscape.activations.aside import InTurn, pinned, sent
 from inscape.activations.corpus import Pool
 from inscape.activations.shards import BOS, SINK
-from inscape.activations.statistics import find_sinks, row_norms
+from inscape.activations.statistics import row_norms
 from inscape.core import DataError
-from inscape.model import Model
+from inscape.model import Model, find_sinks
 
 BATCH_TOKENS = (2048, 8192)
 """Tokens of a forward pass on a processor, whose cache holds so many, and on a GPU."""
@@ -133,9 +133,7 @@ class Reader:
                     f"{token - pool.starts[row]} of document {pool.document[row]}",
                     next_step="leave that document out, or open the model in float32",
                 )
-        bos = torch.zeros(len(pool.ids), dtype=torch.bool)
-        if self.model.bos_id is not None:
-            bos[torch.from_numpy(pool.starts)] = True
+        bos = torch.from_numpy(np.isin(pool.ids, list(self.model.special_ids)))
         # Massive norms are a matter of the residual stream; an MLP's output is heavy-tailed.
         judged = {site: values for site, values in norms.items() if site.startswith("resid_")}
         judged = judged or norms

@@ -1,7 +1,7 @@
 """Statistics of activations over the tokens that count, merged shard by shard.
 
-Beginning-of-text tokens and attention sinks (norm above SINK_FACTOR times the median norm of the
-site) dominate norms and variances: they are found, left out, and their number is reported.
+Beginning-of-text tokens and attention sinks (`inscape.model.find_sinks`) dominate norms and
+variances: they are found, left out, and their number is reported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
-SINK_FACTOR = 10.0
 _CHUNK = 4096
 
 Vector = NDArray[np.float64]
@@ -99,18 +98,6 @@ class Moments:
         """Means instead of sums."""
         count = max(self.count, 1)
         return SiteStats(self.count, self.mean, self.norms / count, float(self.m2.sum()) / count)
-
-
-def find_sinks(
-    norms: dict[str, Float[Tensor, " tokens"]], medians: dict[str, float]
-) -> Bool[Tensor, " tokens"]:
-    """Tokens whose norm at any site is above SINK_FACTOR times that site's median."""
-    tokens = len(next(iter(norms.values())))
-    sink = torch.zeros(tokens, dtype=torch.bool)
-    for site, values in norms.items():
-        if medians[site] > 0:
-            sink |= values > SINK_FACTOR * medians[site]
-    return sink
 
 
 def row_norms(x: Shaped[Tensor, "tokens width"]) -> Float[Tensor, " tokens"]:

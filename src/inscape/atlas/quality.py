@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from inscape.dictionary import Dictionary
 from inscape.features import FeatureIndex
 from inscape.intervention import Fidelity, fidelity
 from inscape.model import Model
+from inscape.storage import Result
 from inscape.training import Watch
 
 BATCH_TOKENS = 4096  # padding included
@@ -35,7 +36,7 @@ Row = tuple[Sequence[int], Sequence[bool], int]
 
 
 @dataclass(frozen=True)
-class Quality:
+class Quality(Result):
     """The figures of one dictionary.
 
     Attributes:
@@ -47,6 +48,9 @@ class Quality:
         label_accuracy: median balanced accuracy of the labels, over the `labels_scored` features
             whose label has one; None without labels.
     """
+
+    SCHEMA: ClassVar[str] = "inscape.quality"
+    MADE_BY: ClassVar[str] = "validate"
 
     dictionary: str
     text: str
@@ -80,9 +84,9 @@ def quality(
     if not chosen:
         return []
     rows = list(
-        _of_index(atlas.features(chosen[0]), max_tokens, seed)
+        index_rows(atlas.features(chosen[0]), max_tokens, seed)
         if text is None
-        else _of_text(atlas.model, text, max_tokens)
+        else text_rows(atlas.model, text, max_tokens)
     )
     if not rows:
         raise DataError(f"{text} holds no text", expected="at least one document")
@@ -95,7 +99,7 @@ def quality(
             Quality(
                 dictionary=name,
                 text=where,
-                fidelity=fidelity(atlas.model, atlas.dictionary(name), _batches(rows), seed=seed),
+                fidelity=fidelity(atlas.model, atlas.dictionary(name), batches(rows), seed=seed),
                 dead_share=float(np.mean(index.num_active == 0)),
                 index_tokens=index.num_considered,
                 dead_share_is_firm=index.num_considered >= ENOUGH_TOKENS,
@@ -112,12 +116,12 @@ def loss_watch(model: Model, text: Path, *, max_tokens: int = 10_000, times: int
     Raises:
         DataError: the text is empty or unreadable.
     """
-    rows = list(_of_text(model, text, max_tokens))
+    rows = list(text_rows(model, text, max_tokens))
     if not rows:
         raise DataError(f"{text} holds no text", expected="at least one document")
 
     def measure(dictionary: Dictionary) -> dict[str, float]:
-        found = fidelity(model, dictionary, _batches(rows))
+        found = fidelity(model, dictionary, batches(rows))
         return {
             "loss_recovered": found.loss_recovered_zero,
             "ce": found.ce_dict,
@@ -132,13 +136,13 @@ def loss_watch(model: Model, text: Path, *, max_tokens: int = 10_000, times: int
 def held_out_identity(model: Model, text: Path, *, max_tokens: int = 10_000) -> dict[str, Any]:
     """What identifies that which `loss_watch` measures on: the model, and the rows of token ids."""
     digest, total = hashlib.sha256(), 0
-    for ids, _, _ in _of_text(model, text, max_tokens):
+    for ids, _, _ in text_rows(model, text, max_tokens):
         digest.update(np.asarray([len(ids), *ids], np.int64).tobytes())
         total += len(ids)
     return {"model_hash": model.hash, "tokens": total, "sha256": digest.hexdigest()}
 
 
-def _of_text(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:
+def text_rows(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:
     """Rows of at most the model's context, each document starting a new one."""
     total = 0
     for number, ids in Corpus(model, text).rows(row_length(model)):
@@ -148,7 +152,7 @@ def _of_text(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:
             return
 
 
-def _of_index(index: FeatureIndex, max_tokens: int, seed: int) -> Iterator[Row]:
+def index_rows(index: FeatureIndex, max_tokens: int, seed: int) -> Iterator[Row]:
     """Random rows of the text that an index was made from; tokens that do not count are marked."""
     table, total = index.tokens, 0
     bounds = np.flatnonzero(np.append(table.positions == 0, True))
@@ -162,7 +166,7 @@ def _of_index(index: FeatureIndex, max_tokens: int, seed: int) -> Iterator[Row]:
             return
 
 
-def _batches(rows: Sequence[Row]) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
+def batches(rows: Sequence[Row]) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
     """Token ids, the mask of those that count, and documents; rows of similar length together."""
     ordered = sorted(rows, key=lambda row: -len(row[0]))
     pad = torch.nn.utils.rnn.pad_sequence

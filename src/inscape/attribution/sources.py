@@ -2,7 +2,8 @@
 
 1. One clean pass reads every MLP's input and output, the embedding and the final norm's output.
 2. Each transcoder encodes its MLP's input: the active features and their activations.
-   None is looked for at a beginning-of-text token: dictionaries are trained without it.
+   None is looked for at positions that do not count (special and template tokens, attention
+   sinks): dictionaries are trained without them.
 3. A feature writes activation · W_dec; the error is the MLP's output less the transcoder's
    reconstruction (decoder bias and linear skip included). Where nothing is encoded (a layer without
    a transcoder, a beginning-of-text token) the whole output is error.
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
-from inscape.model import Model
+from inscape.model import Model, Prompt
 
 EMBEDDING = -1
 
@@ -95,13 +96,14 @@ def check_transcoders(model: Model, transcoders: Mapping[int, Dictionary]) -> No
 
 
 @torch.no_grad()
-def gather(model: Model, transcoders: Mapping[int, Dictionary], tokens: Tensor) -> Sources:
-    """Runs the prompt [1, pos] once and lays out its sources (steps 1 to 4)."""
+def gather(model: Model, transcoders: Mapping[int, Dictionary], prompt: Prompt) -> Sources:
+    """Runs the prompt once and lays out its sources (steps 1 to 4)."""
+    tokens = prompt.tokens
     layers = range(model.num_layers)
     read = ["embed", "final", *(f"mlp_in.{i}" for i in layers), *(f"mlp_out.{i}" for i in layers)]
-    run = model.run(tokens, read=read, logits="last")
+    run = model.run(prompt, read=read, logits="last")
     assert run.logits is not None
-    encoded = tokens[0] != (-1 if model.bos_id is None else model.bos_id)
+    encoded = prompt.counted
     active = {
         i: _active(transcoders[i], run[f"mlp_in.{i}"][0].float(), encoded)
         for i in layers

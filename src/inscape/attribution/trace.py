@@ -26,7 +26,7 @@ from inscape.attribution.sources import Sources, check_transcoders, gather
 from inscape.attribution.targets import Target, choose, token_text
 from inscape.core import InputError, progress
 from inscape.dictionary import Dictionary
-from inscape.model import Model
+from inscape.model import Model, Source
 
 Names = Callable[[str, int], str | None]
 
@@ -39,7 +39,7 @@ MAX_ENTRIES = 2**28  # rows × nodes that may be computed: about a gigabyte befo
 def trace(
     model: Model,
     transcoders: Mapping[int, Dictionary],
-    prompt: str | Sequence[int],
+    prompt: Source,
     *,
     target: str | None = None,
     against: str | None = None,
@@ -61,8 +61,8 @@ def trace(
     _check_shares(node_share, edge_share, max_features)
     check_transcoders(model, transcoders)
     transcoders = {layer: d.to(model.device) for layer, d in sorted(transcoders.items())}
-    tokens = _tokens(model, prompt)
-    sources = gather(model, transcoders, tokens)
+    given = model.prompt(prompt)
+    sources = gather(model, transcoders, given)
     targets, notes = choose(model, sources.logits, target, against)
     limit = min(
         MAX_FEATURES if max_features is None else max_features,
@@ -77,9 +77,10 @@ def trace(
     settings = {"node_share": node_share, "edge_share": edge_share, "max_features": max_features}
     nodes = _nodes(model, transcoders, sources, targets, bias, names)
     graph = _graph(model, transcoders, nodes, edges, known, targets, settings)
-    graph.token_ids = [int(t) for t in tokens[0]]
-    graph.prompt_tokens = [token_text(model, t) for t in graph.token_ids]
-    graph.prompt = prompt if isinstance(prompt, str) else "".join(graph.prompt_tokens)
+    graph.token_ids = list(given.ids)
+    graph.prompt_tokens = list(given.texts)
+    graph.prompt = given.text
+    graph.roles, graph.counted = list(given.roles), given.counted.tolist()
     graph.notes = notes
     return graph
 
@@ -90,18 +91,6 @@ def _check_shares(node_share: float, edge_share: float, max_features: int | None
             raise InputError(f"{name} is {share}", expected="a share in (0, 1]")
     if max_features is not None and max_features < 1:
         raise InputError(f"max_features is {max_features}", expected="a positive number")
-
-
-def _tokens(model: Model, prompt: str | Sequence[int]) -> Tensor:
-    if isinstance(prompt, str):
-        return model.prompt(prompt)
-    if not 0 < len(prompt) <= model.context_length:
-        raise InputError(
-            f"the prompt has {len(prompt)} tokens",
-            expected=f"1 to {model.context_length} tokens",
-            next_step="shorten the prompt",
-        )
-    return torch.tensor([list(prompt)], device=model.device)
 
 
 class _Store:

@@ -33,11 +33,16 @@ VERBS = {
     "trace": "Trace which concepts led to the next token.",
     "diagnose": "Find and prove why a wrong answer wins.",
     "steer": "Change features while the model writes.",
+    "report": "Write a page of all that an atlas holds.",
     "import": "Read a dictionary of another library.",
     "export": "Write a dictionary for another library.",
     "validate": "Measure what a dictionary keeps and loses.",
     "doctor": "Check this machine and this installation.",
 }
+
+NOTES: list[str] = []
+"""Remarks of the command that runs; they are dropped where it ends with an error, which is one
+line."""
 
 GO_ON = "run the same command again: it goes on where it was"
 
@@ -159,10 +164,13 @@ def _stopped(signum: int, frame: FrameType | None) -> NoReturn:
 def main(arguments: Sequence[str], program: Program = INSCAPE) -> int:
     """Runs one command line; the exit code is 0, 2 for a mistake that the user can mend."""
     arguments = list(arguments) or ["--help"]
+    NOTES.clear()
     try:
         code = make_app(arguments, program)(
             arguments, prog_name=program.name, standalone_mode=False
         )
+        for note in NOTES:
+            print(note, file=sys.stderr)
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         _say(f"stopped; {GO_ON}")

@@ -15,9 +15,9 @@ from inscape.core.errors import (
     StorageError,
     warn,
 )
-from inscape.core.intervals import Share, wilson
+from inscape.core.intervals import Share, bootstrap_mean, wilson
 from inscape.core.memory import keep_freed_memory
-from inscape.core.progress import progress, progress_wanted, track
+from inscape.core.progress import progress, track
 from inscape.core.seeds import seeded
 
 __all__ = [
@@ -34,10 +34,10 @@ __all__ = [
     "SiteError",
     "Stopped",
     "StorageError",
+    "bootstrap_mean",
     "keep_freed_memory",
     "pick_device",
     "progress",
-    "progress_wanted",
     "seeded",
     "track",
     "warn",

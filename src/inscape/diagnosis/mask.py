@@ -18,8 +18,7 @@ subnetworks".)
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -29,9 +28,9 @@ from torch.nn import functional
 from inscape.core import seeded, track
 from inscape.diagnosis.candidates import Member
 from inscape.diagnosis.cases import Batch
-from inscape.dictionary import Code, Dictionary
-from inscape.intervention import default_keep
-from inscape.model import Model, Site
+from inscape.dictionary import Dictionary
+from inscape.intervention import Intervention, hooks
+from inscape.model import Model, Pass
 
 PRICES = (0.003, 0.1)
 STEPS = 90
@@ -69,7 +68,7 @@ def learned_sets(
                 logits = masked_logits(
                     model, dictionaries, [_noisy(a, generator) for a in shares], part
                 )
-                loss = functional.cross_entropy(logits, part.right.to(logits.device))
+                loss = functional.cross_entropy(logits, part.correct.to(logits.device))
                 torch.autograd.backward(loss)
         price = PRICES[0] * growth**step
         torch.autograd.backward(price * torch.stack([a.sum() for a in shares]).sum())
@@ -86,37 +85,29 @@ def learned_sets(
 def masked_logits(
     model: Model, dictionaries: Sequence[Dictionary], shares: Sequence[Tensor], batch: Batch
 ) -> Float[Tensor, "case vocab"]:
-    """Logits after each case's last token, with the shares taken away (beginning-of-text apart)."""
-    steps: dict[Site, list[Callable[[Tensor], Tensor]]] = defaultdict(list)
-    for dictionary, taken in zip(dictionaries, shares, strict=True):
-        removal = _Removal(dictionary, taken, default_keep(model))
-        # A dictionary reads what its site held before any edit there.
-        steps[model.site(dictionary.config.site_in)].insert(0, removal.capture)
-        steps[model.site(dictionary.config.site_out)].append(removal.write)
+    """Logits after each case's last token, with the shares taken away where tokens count."""
+    steps = [_Removal(*pair) for pair in zip(dictionaries, shares, strict=True)]
     tokens = batch.tokens.to(model.device)
-    edits = {site: _chain(functions) for site, functions in steps.items()}
+    edits = hooks(model, steps)
     final = model.run(tokens, read=["final"], edits=edits, grad=True)["final"]
     rows = torch.arange(len(batch), device=final.device)
     return model.unembed(final[rows, (batch.lengths - 1).to(final.device)]).float()
 
 
-class _Removal:
-    def __init__(self, dictionary: Dictionary, taken: Tensor, keep: int) -> None:
-        self.dictionary, self.taken, self.keep = dictionary, taken, keep
-        self.code: Code | None = None
+class _Removal(Intervention):
+    def __init__(self, dictionary: Dictionary, taken: Tensor) -> None:
+        super().__init__(dictionary)
+        self.taken = taken
 
-    def capture(self, x: Float[Tensor, "case pos d_in"]) -> Tensor:
+    def change(
+        self, read: Float[Tensor, "case pos d_in"], x: Float[Tensor, "case pos d_out"], now: Pass
+    ) -> Tensor:
         with torch.no_grad():
-            self.code = self.dictionary.encode(x.detach().float())
-        return x
-
-    def write(self, x: Float[Tensor, "case pos d_out"]) -> Tensor:
-        if self.code is None:
-            raise RuntimeError("site_out was reached before site_in")
-        k = self.code.indices.shape[-1]
-        indices = self.code.indices.reshape(-1, k).to(x.device, torch.long)
-        values = self.code.values.reshape(*x.shape[:2], k).to(x.device).clone()
-        values[:, : self.keep] = 0
+            code = self.dictionary.encode(read.detach().float())
+        k = code.indices.shape[-1]
+        indices = code.indices.reshape(-1, k).to(x.device, torch.long)
+        values = code.values.reshape(*x.shape[:2], k).to(x.device)
+        values = values * now.here.to(x.device)[..., None]
         taken = functional.embedding_bag(
             indices,
             self.dictionary.W_dec.to(x.device),
@@ -126,20 +117,11 @@ class _Removal:
         return x - taken.reshape(x.shape).to(x.dtype)
 
 
-def _chain(functions: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
-    def apply(x: Tensor) -> Tensor:
-        for function in functions:
-            x = function(x)
-        return x
-
-    return apply
-
-
 def _draw(batch: Batch, generator: torch.Generator) -> Batch:
     fitting = max(FEWEST_CASES, TOKENS_A_STEP // int(batch.lengths.max()))
     rows = torch.randperm(len(batch), generator=generator)[: min(fitting, CASES_A_STEP)]
     longest = int(batch.lengths[rows].max())
-    return Batch(batch.tokens[rows, :longest], batch.lengths[rows], batch.right[rows])
+    return Batch(batch.tokens[rows, :longest], batch.lengths[rows], batch.correct[rows])
 
 
 def _noisy(share: Tensor, generator: torch.Generator) -> Tensor:

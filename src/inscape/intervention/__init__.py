@@ -1,7 +1,8 @@
 """Interventions: edits of features and directions, splicing, fidelity, and the steering lab."""
 
-from inscape.intervention.edits import DirectionEdit, Edit, FeatureEdit, default_keep, edits
+from inscape.intervention.edits import DirectionEdit, Edit, FeatureEdit, edits
 from inscape.intervention.fidelity import Fidelity, Reconstruction, fidelity
+from inscape.intervention.hooks import Intervention, hooks
 from inscape.intervention.repair import Change, Repair, edited
 from inscape.intervention.splice import replace_by, splice
 from inscape.intervention.steering import (
@@ -23,16 +24,17 @@ __all__ = [
     "Edit",
     "FeatureEdit",
     "Fidelity",
+    "Intervention",
     "Reconstruction",
     "Repair",
     "SteerResult",
     "best_dose",
-    "default_keep",
     "difference_in_means",
     "dose_response",
     "edited",
     "edits",
     "fidelity",
+    "hooks",
     "prompted",
     "random_direction",
     "replace_by",

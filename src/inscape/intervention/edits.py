@@ -5,28 +5,29 @@
 2. Encode it; the old value of a feature is its value there (0 where it is not among the active).
 3. The new value follows from the mode: ablate 0; clamp v·u; add old + v·u; scale old·v, with v
    the edit's value and u its unit (the feature's observed maximum, or 1).
-4. At `site_out`: x + Σ (new − old)·W_dec[f]. The dictionary's error term stays as it is.
+4. At `site_out`: x + Σ (new − old)·W_dec[f]. The dictionary's error term stays as it is. Since
+   W_enc[f]·W_dec[f] is rarely 1, encoding the result again need not give the new value: an ablated
+   feature may still read as active.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from inscape.core import InputError
-from inscape.dictionary import Code, Dictionary
-from inscape.model import Model, PositionEdit, Site
+from inscape.dictionary import Dictionary
+from inscape.intervention.hooks import Intervention, Step, hooks
+from inscape.model import Model, Pass, PositionEdit, Site
 
-SiteEdit = Callable[[Tensor], Tensor]
-_Step = Callable[[Tensor, int], Tensor]
 FeatureMode = Literal["ablate", "clamp", "add", "scale"]
 DirectionMode = Literal["add", "ablate", "clamp"]
 
@@ -39,7 +40,7 @@ class FeatureEdit:
     unit: what `value` counts in: pass the feature's observed maximum for strengths in units of
         it (1: raw activations; without effect on ablate and scale).
     positions: token positions to edit (negative ones count from the end of the sequence at hand);
-        None: all but the beginning-of-text token of a model that has one.
+        None: all that count (no special or template tokens, no attention sinks).
     """
 
     dictionary: Dictionary
@@ -52,9 +53,17 @@ class FeatureEdit:
     def __post_init__(self) -> None:
         if self.mode not in ("ablate", "clamp", "add", "scale"):
             raise InputError(f"mode {self.mode!r}", expected="ablate, clamp, add or scale")
-        if not math.isfinite(self.value):
-            raise InputError(f"a strength of {self.value}", expected="a finite number")
-        if not 0 <= self.feature < self.dictionary.config.d_dict:
+        for name, number in (("strength", self.value), ("unit", self.unit)):
+            if not math.isfinite(number):
+                raise InputError(f"a {name} of {number}", expected="a finite number")
+        if self.unit == 0 and self.mode in ("clamp", "add"):
+            raise InputError(
+                f"{self.dictionary.name}/{self.feature} never fired in the text that it was "
+                "measured on: a strength in units of its maximum, 0, changes nothing",
+                next_step="choose a feature that fires, or give the strength with unit=1",
+            )
+        whole = isinstance(self.feature, int | np.integer)
+        if not (whole and 0 <= self.feature < self.dictionary.config.d_dict):
             raise InputError(
                 f"feature {self.feature} of {self.dictionary.name}",
                 expected=f"0 to {self.dictionary.config.d_dict - 1}",
@@ -75,7 +84,7 @@ class FeatureEdit:
 
 @dataclass(frozen=True, eq=False)
 class DirectionEdit:
-    """A change along one direction of a site: the plain baseline beside feature edits.
+    """A change along one direction of a site: the plain baseline for feature edits.
 
     mode: add (value·vector to every position), ablate (projects the direction out), clamp (sets
     the component along vector/‖vector‖ to value·‖vector‖).
@@ -95,7 +104,7 @@ class DirectionEdit:
 Edit = FeatureEdit | DirectionEdit
 
 
-def edits(model: Model, changes: Sequence[Edit]) -> dict[Site, SiteEdit]:
+def edits(model: Model, changes: Sequence[Edit]) -> dict[Site, PositionEdit]:
     """What `Model.run` and `Model.generate` take as `edits`, for these changes together.
 
     Changes of several dictionaries and directions may be mixed; those of one dictionary share one
@@ -104,100 +113,68 @@ def edits(model: Model, changes: Sequence[Edit]) -> dict[Site, SiteEdit]:
     Raises InputError for a direction of the wrong width, SiteError for an unknown site.
     """
     by_dictionary: dict[int, list[FeatureEdit]] = defaultdict(list)
-    steps: dict[Site, list[_Step]] = defaultdict(list)
+    directions: list[tuple[Site, Step]] = []
     for change in changes:
         if isinstance(change, FeatureEdit):
             by_dictionary[id(change.dictionary)].append(change)
         else:
-            steps[model.site(change.site)].append(_direction(model, change))
-    for group in by_dictionary.values():
-        config = group[0].dictionary.config
-        site_in, site_out = model.site(config.site_in), model.site(config.site_out)
-        step = _FeatureStep(group, default_keep(model))
-        # Reads come first: a dictionary at an edited site reads what the site held before.
-        steps[site_in].insert(0, step.capture)
-        steps[site_out].append(step.write)
+            directions.append((model.site(change.site), _direction(model, change)))
     # Positions from the end move with every new token: such edits see the whole text each time.
     fixed = all(position >= 0 for change in changes for position in change.positions or ())
-    chains = {site: PositionEdit(_chain(functions)) for site, functions in steps.items()}
-    return dict(chains) if fixed else {site: partial(chain) for site, chain in chains.items()}
+    return hooks(model, map(_FeatureEdits, by_dictionary.values()), directions, fixed=fixed)
 
 
-def default_keep(model: Model) -> int:
-    """How many first positions are left alone by default: 1 with a beginning-of-text token."""
-    return 0 if model.bos_id is None else 1
+def touched(positions: Sequence[int] | None, now: Pass) -> Bool[Tensor, "batch new"]:
+    """Which positions of this pass an edit touches: those asked for, or all that count.
 
-
-def position_mask(
-    num_positions: int,
-    positions: Sequence[int] | None,
-    keep: int,
-    device: torch.device,
-    offset: int = 0,
-) -> Bool[Tensor, " pos"]:
-    """Which of the positions from `offset` on an edit touches; others than these are passed over.
-
-    Negative positions count from the end, and need the whole sequence (offset 0).
+    Raises:
+        InputError: a position that the text will not come to have.
     """
-    mask = torch.zeros(num_positions, dtype=torch.bool, device=device)
     if positions is None:
-        mask[max(keep - offset, 0) :] = True
-        return mask
+        return now.here
+    total = now.counted.shape[1]
+    mask = torch.zeros_like(now.counted)
     for position in positions:
-        at = position - offset if position >= 0 else position + num_positions
-        if 0 <= at < num_positions:
-            mask[at] = True
-    return mask
+        if not -now.length <= position < now.length:
+            raise InputError(
+                f"position {position} of a text of {now.length} tokens",
+                expected=f"{-now.length} to {now.length - 1}",
+            )
+        if -total <= position < total:
+            mask[:, position] = True
+    return mask[:, now.offset :]
 
 
-def _chain(functions: Sequence[_Step]) -> _Step:
-    def apply(x: Tensor, offset: int) -> Tensor:
-        for function in functions:
-            x = function(x, offset)
-        return x
+class _FeatureEdits(Intervention):
+    """The edits of one dictionary."""
 
-    return apply
+    def __init__(self, changes: Sequence[FeatureEdit]) -> None:
+        super().__init__(changes[0].dictionary)
+        self.changes = changes
 
-
-class _FeatureStep:
-    """The edits of one dictionary: `capture` at its site_in, `write` at its site_out."""
-
-    def __init__(self, changes: Sequence[FeatureEdit], keep: int) -> None:
-        self.changes, self.keep = list(changes), keep
-        self.dictionary = changes[0].dictionary
-        self.code: Code | None = None
-        self.needs_code = any(change.mode != "add" for change in changes)
-
-    def capture(self, x: Float[Tensor, "batch pos d_in"], offset: int = 0) -> Tensor:
-        if self.needs_code:
-            self.code = self.dictionary.encode(x.detach().float())
-        return x
-
-    def write(self, x: Float[Tensor, "batch pos d_out"], offset: int = 0) -> Tensor:
-        batch, num_pos = int(x.shape[0]), int(x.shape[1])
+    def change(
+        self, read: Float[Tensor, "batch pos d_in"], x: Float[Tensor, "batch pos d_out"], now: Pass
+    ) -> Tensor:
+        code = None
+        if any(change.mode != "add" for change in self.changes):
+            code = self.dictionary.encode(read.detach().float())
         values: dict[int, tuple[Tensor, Tensor]] = {}
         for change in self.changes:
-            if change.feature not in values:
-                old = self._old(change.feature, batch, num_pos, x.device)
-                values[change.feature] = (old, old)
-            old, now = values[change.feature]
-            mask = position_mask(num_pos, change.positions, self.keep, x.device, offset)
-            values[change.feature] = (old, torch.where(mask, change.new(now), now))
-        self.code = None
+            feature = change.feature
+            if feature not in values:
+                old = x.new_zeros(x.shape[:2], dtype=torch.float32)
+                if code is not None:
+                    old = code.of(feature).reshape(old.shape).to(old)
+                values[feature] = (old, old)
+            old, new = values[feature]
+            mask = touched(change.positions, now).to(x.device)
+            values[feature] = (old, torch.where(mask, change.new(new), new))
         decoder = self.dictionary.W_dec[list(values)].to(x.device, torch.float32)
-        delta = torch.stack([now - old for old, now in values.values()], -1)
+        delta = torch.stack([new - old for old, new in values.values()], -1)
         return x + (delta @ decoder).to(x.dtype)
 
-    def _old(self, feature: int, batch: int, num_pos: int, device: torch.device) -> Tensor:
-        if not self.needs_code:
-            return torch.zeros(batch, num_pos, device=device)
-        if self.code is None:
-            raise RuntimeError("site_out was reached before site_in")
-        return self.code.of(feature).reshape(batch, num_pos).to(device, torch.float32)
 
-
-def _direction(model: Model, change: DirectionEdit) -> _Step:
-    keep = default_keep(model)
+def _direction(model: Model, change: DirectionEdit) -> Step:
     if tuple(change.vector.shape) != (model.d_model,):
         raise InputError(
             f"a direction of shape {tuple(change.vector.shape)} at {change.site}",
@@ -207,14 +184,14 @@ def _direction(model: Model, change: DirectionEdit) -> _Step:
     if norm == 0 and change.mode != "add":
         raise InputError("a direction of length zero", expected="a vector that is not zero")
 
-    def apply(x: Float[Tensor, "batch pos d_model"], offset: int) -> Tensor:
+    def apply(x: Float[Tensor, "batch pos d_model"], now: Pass) -> Tensor:
         vector = change.vector.to(device=x.device, dtype=torch.float32)
-        mask = position_mask(int(x.shape[1]), change.positions, keep, x.device, offset)
+        mask = touched(change.positions, now).to(x.device)[..., None]
         if change.mode == "add":
             delta = (change.value * vector).expand(x.shape)
         else:
             wanted = 0.0 if change.mode == "ablate" else change.value * norm
             delta = (wanted - x.float() @ vector / norm)[..., None] * vector / norm
-        return x + (delta * mask[:, None]).to(x.dtype)
+        return x + (delta * mask).to(x.dtype)
 
     return apply

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -27,9 +27,8 @@ from torch import Tensor
 from inscape.core import InputError, track
 from inscape.dictionary import Dictionary
 from inscape.dictionary.dictionary import ROWS
-from inscape.intervention.edits import SiteEdit
 from inscape.intervention.splice import as_list, replace_by, splice
-from inscape.model import Model, Site
+from inscape.model import Inputs, Model, Site
 
 Batch = Tensor | tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Sequence[int]]
 Interval = tuple[float, float]
@@ -131,11 +130,9 @@ def _by_document(rows: dict[str, Floats], batches: Sequence[Batch]) -> dict[str,
 def _counted(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
     tokens, counted = batch[:2] if isinstance(batch, tuple) else (batch, None)
     tokens = tokens.to(model.device)
-    counted = torch.ones_like(tokens, dtype=torch.bool) if counted is None else counted
-    counted = counted.to(device=model.device, dtype=torch.bool)
-    if model.bos_id is not None:
-        counted = counted & (tokens != model.bos_id)
-    return tokens, counted
+    if counted is None:
+        return tokens, model.counted(tokens)
+    return tokens, counted.to(device=model.device, dtype=torch.bool) & model.is_word(tokens)
 
 
 def _predictions(counted: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch next"]:
@@ -188,14 +185,13 @@ def _measure(
     rows.add("tokens", counted.sum(1))
     rows.add("predictions", there.sum(1))
     finals = {"ce_clean": run["final"][:, :-1][there]}
-    keep = ~counted
-    variants: dict[str, Callable[[], dict[Site, SiteEdit]]] = {
-        "ce_dict": lambda: splice(model, dictionaries, keep=keep),
-        "ce_zero": lambda: replace_by(model, dict.fromkeys(means, 0.0), keep=keep),
-        "ce_mean": lambda: replace_by(model, dict(means), keep=keep),
+    variants = {
+        "ce_dict": splice(model, dictionaries),
+        "ce_zero": replace_by(model, dict.fromkeys(means, 0.0)),
+        "ce_mean": replace_by(model, dict(means)),
     }
     for name, edits in variants.items():
-        edited = model.run(tokens, edits=edits(), read=["final"])
+        edited = model.run(Inputs(tokens, counted=counted), edits=edits, read=["final"])
         finals[name] = edited["final"][:, :-1][there]
     owner = there.nonzero()[:, 0]
     for name, values in _losses(model, finals, tokens[:, 1:][there]).items():

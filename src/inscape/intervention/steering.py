@@ -9,28 +9,32 @@ the behaviour (`prompted`), the difference of two means, and a random direction 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inscape.core import InputError, track
+from inscape.core import InputError, bootstrap_mean, track
 from inscape.intervention.edits import Edit, edits
-from inscape.model import Model
+from inscape.model import Model, Source
+from inscape.storage import Result
 
 Effect = Callable[[str], float]
 Changes = Sequence[Edit] | Callable[[float], Sequence[Edit]]
 
 
 @dataclass(frozen=True)
-class SteerResult:
+class SteerResult(Result):
     """Continuations of one prompt (without it), and the unmodified model's loss on each.
 
     Losses are nats per token over the continuation; None where it is empty.
     """
+
+    SCHEMA: ClassVar[str] = "inscape.steering"
+    MADE_BY: ClassVar[str] = "steer"
 
     prompt: str
     plain: str
@@ -44,10 +48,6 @@ class SteerResult:
     def changed(self) -> bool:
         """Whether the edit changed a token."""
         return self.plain_tokens != self.steered_tokens
-
-    def to_json(self) -> dict[str, object]:
-        """Plain JSON values, keys equal to the fields' names."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Dose:
 
 def steer(
     model: Model,
-    prompt: str | Sequence[int],
+    prompt: Source,
     changes: Sequence[Edit],
     max_new_tokens: int = 40,
     *,
@@ -78,20 +78,20 @@ def steer(
 
     Raises InputError when the prompt leaves no room for `max_new_tokens`.
     """
-    tokens = _tokens(model, prompt)
+    given = model.prompt(prompt)
 
     def generate(edited: Sequence[Edit]) -> Tensor:
         hooks = edits(model, edited) if edited else None
         return model.generate(
-            tokens, max_new_tokens, edits=hooks, temperature=temperature, seed=seed
+            given, max_new_tokens, edits=hooks, temperature=temperature, seed=seed
         )[0]
 
     plain, steered = generate([]), generate(changes)
-    start = tokens.shape[1]
+    start = len(given)
     return SteerResult(
-        prompt=prompt if isinstance(prompt, str) else _text(model, tokens[0]),
-        plain=_text(model, plain[start:]),
-        steered=_text(model, steered[start:]),
+        prompt=given.text,
+        plain=model.continuation(plain, start),
+        steered=model.continuation(steered, start),
         plain_tokens=plain[start:].tolist(),
         steered_tokens=steered[start:].tolist(),
         plain_loss=text_loss(model, plain, start),
@@ -192,7 +192,7 @@ def difference_in_means(
 ) -> Float[Tensor, " d_model"]:
     """Mean activation on the positive texts less that on the negative ones.
 
-    pool: over all tokens but beginning-of-text, or each text's last token only.
+    pool: over all tokens that count, or each text's last token only.
     """
     return _mean(model, site, positive, pool) - _mean(model, site, negative, pool)
 
@@ -209,28 +209,13 @@ def random_direction(
 def _mean(model: Model, site: str, texts: Sequence[str], pool: str) -> Tensor:
     if not texts:
         raise InputError("no texts were given", expected="at least one text on each side")
-    total, count = torch.zeros(model.d_model, dtype=torch.float64, device=model.device), 0
+    total, count = torch.zeros(model.d_model, dtype=torch.float64), 0
     for text in texts:
-        tokens = model.prompt(text)
-        x = model.run(tokens, read=[site])[site][0].double()
-        if pool == "last":
-            x = x[-1:]
-        elif model.bos_id is not None:
-            x = x[tokens[0] != model.bos_id]
+        prompt = model.prompt(text)
+        x = model.run(prompt, read=[site])[site][0].float().cpu().double()
+        x = x[-1:] if pool == "last" else x[prompt.counted.cpu()]
         total, count = total + x.sum(0), count + len(x)
-    return (total / max(count, 1)).float()
-
-
-def _tokens(model: Model, prompt: str | Sequence[int]) -> Tensor:
-    if isinstance(prompt, str):
-        return model.prompt(prompt)
-    return torch.tensor([list(prompt)], device=model.device)
-
-
-def _text(model: Model, tokens: Tensor) -> str:
-    if model.tokenizer is None:
-        return " ".join(f"<{int(t)}>" for t in tokens)
-    return model.decode(tokens)
+    return (total / max(count, 1)).float().to(model.device)
 
 
 def _continue(
@@ -243,16 +228,16 @@ def _continue(
     seed: int,
 ) -> list[tuple[str, float | None]]:
     """Continuations of one prompt, each with the unmodified model's loss on it."""
-    tokens = model.prompt(prompt)
+    given = model.prompt(prompt)
     made = model.generate(
-        tokens.expand(samples, -1),
+        given.repeated(samples),
         max_new_tokens,
         edits=edits(model, changes) if changes else None,
         temperature=temperature,
         seed=seed,
     )
-    start = tokens.shape[1]
-    return [(_text(model, row[start:]), text_loss(model, row, start)) for row in made]
+    start = len(given)
+    return [(model.continuation(row, start), text_loss(model, row, start)) for row in made]
 
 
 def _dose(
@@ -262,12 +247,10 @@ def _dose(
         raise InputError("no prompts were given", expected="at least one")
     effects = np.array([np.mean([effect(text) for text, _ in made]) for made in texts])
     losses = [loss for made in texts for _, loss in made if loss is not None]
-    draw = np.random.default_rng(seed).integers(0, len(effects), (1000, len(effects)))
-    low, high = np.quantile(effects[draw].mean(1), [0.025, 0.975])
     return Dose(
         strength=float(strength),
         effect=float(effects.mean()),
-        interval=(float(low), float(high)),
+        interval=bootstrap_mean(effects.tolist(), seed),
         loss=float(np.mean(losses)) if losses else float("nan"),
         num_prompts=len(texts),
     )

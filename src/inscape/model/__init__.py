@@ -2,8 +2,9 @@
 
 from inscape.model.adapters import Adapter, adapter_for, known_families
 from inscape.model.forward import Edit, PositionEdit
-from inscape.model.images import Inputs
+from inscape.model.inputs import Inputs, Pass
 from inscape.model.model import Model, Run
+from inscape.model.prompt import Prompt, Source, find_sinks
 from inscape.model.sites import KINDS, Site
 from inscape.model.structure import Block, Structure
 
@@ -14,10 +15,14 @@ __all__ = [
     "Edit",
     "Inputs",
     "Model",
+    "Pass",
     "PositionEdit",
+    "Prompt",
     "Run",
     "Site",
+    "Source",
     "Structure",
     "adapter_for",
+    "find_sinks",
     "known_families",
 ]

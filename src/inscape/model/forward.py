@@ -20,27 +20,26 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from inscape.core import InputError
+from inscape.model.inputs import Pass
 from inscape.model.sites import KINDS, Site
 from inscape.model.structure import Block, Structure
-
-Edit = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class PositionEdit:
-    """An edit that depends on absolute positions only: not on how long the text is.
+    """An edit that is told of the pass: which positions count, and where in the text they are.
 
-    `function(x, offset)` gets the position in the text of x[:, 0]. In a plain pass that is 0; in
-    generation from a key-value cache x holds the new token alone. What it does at a position must
-    not depend on later ones. Called as a plain edit, it takes x to be the whole text.
+    `function(x, now)`: x [batch, new, d_model] holds the positions of this pass alone (in
+    generation from a key-value cache the new token). `fixed`: what it does at a position does not
+    depend on later ones, nor on how long the text is; if not, generation runs without a cache.
     """
 
-    function: Callable[[Tensor, int], Tensor]
-
-    def __call__(self, x: Tensor, offset: int = 0) -> Tensor:
-        return self.function(x, offset)
+    function: Callable[[Tensor, Pass], Tensor]
+    fixed: bool = True
 
 
+Action = Callable[[Tensor], Tensor]
+Edit = Action | PositionEdit
 Side = Literal["input", "output"]
 
 
@@ -56,7 +55,7 @@ class HookedPass:
         reads: sites to record; afterwards in `acts`.
         edits: for each edited site, functions applied one after another.
         stop: whether to leave the pass once the last read (without reads: edit) is done.
-        offset: the position in the text of the first token of this pass (see PositionEdit).
+        now: what a PositionEdit is told of the pass.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class HookedPass:
         edits: Mapping[Site, Sequence[Edit]],
         *,
         stop: bool,
-        offset: int = 0,
+        now: Pass | None = None,
     ) -> None:
         self.acts: dict[Site, Tensor] = {}
         self._structure = structure
@@ -74,7 +73,7 @@ class HookedPass:
         self._edits = edits
         self._left = set(self._reads) or set(edits)
         self._stop = stop
-        self._offset = offset
+        self._now = now
         self._stream: dict[Block, Tensor] = {}  # block inputs that an edit of resid_mid needs
 
     def __call__(self, forward: Callable[[], Any]) -> Any:
@@ -93,8 +92,8 @@ class HookedPass:
             except _Enough:
                 return None
 
-    def _actions(self) -> dict[tuple[nn.Module, Side], list[Edit]]:
-        actions: dict[tuple[nn.Module, Side], list[Edit]] = {}
+    def _actions(self) -> dict[tuple[nn.Module, Side], list[Action]]:
+        actions: dict[tuple[nn.Module, Side], list[Action]] = {}
         for site in sorted(self._reads | set(self._edits), key=_order):
             if site.kind == "resid_mid" and site in self._edits:
                 block = self._structure.blocks[_layer(site)]
@@ -117,7 +116,11 @@ class HookedPass:
         for edit in self._edits[site]:
             # A copy: one tensor can be several sites, and an edit may work in place.
             copy = x.clone()
-            new = edit(copy, self._offset) if isinstance(edit, PositionEdit) else edit(copy)
+            if isinstance(edit, PositionEdit):
+                assert self._now is not None
+                new = edit.function(copy, self._now)
+            else:
+                new = edit(copy)
             if not isinstance(new, Tensor) or new.shape != x.shape:
                 found = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
                 raise InputError(
@@ -135,7 +138,7 @@ class HookedPass:
         mid = self._stream.pop(block).to(attn_out.device) + attn_out
         return attn_out + (self._edited(site, mid) - mid)
 
-    def _input_hook(self, actions: list[Edit]) -> Callable[..., Any]:
+    def _input_hook(self, actions: list[Action]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if args:
                 return (self._act(actions, args[0]), *args[1:]), kwargs
@@ -144,7 +147,7 @@ class HookedPass:
 
         return hook
 
-    def _output_hook(self, actions: list[Edit]) -> Callable[..., Any]:
+    def _output_hook(self, actions: list[Action]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
             if isinstance(output, tuple):
                 return (self._act(actions, output[0]), *output[1:])
@@ -152,7 +155,7 @@ class HookedPass:
 
         return hook
 
-    def _act(self, actions: list[Edit], x: Tensor) -> Tensor:
+    def _act(self, actions: list[Action], x: Tensor) -> Tensor:
         for action in actions:
             x = action(x)
         if self._stop and not self._left:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from inscape.core import InputError
 from inscape.model.forward import Edit, HookedPass, PositionEdit
+from inscape.model.inputs import Inputs
 from inscape.model.sites import Site
 
 if TYPE_CHECKING:
@@ -29,25 +31,28 @@ _TURN = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": 
 
 def generate(
     model: Model,
-    tokens: Tensor,
-    pixels: Tensor | None,
+    given: Inputs,
     max_new_tokens: int,
     *,
     edits: Mapping[Site, Sequence[Edit]],
     temperature: float,
     seed: int,
 ) -> Tensor:
-    """See `Model.generate`; `tokens`, `pixels` and the sites of `edits` are already checked."""
+    """See `Model.generate`; the inputs and the sites of `edits` are already checked."""
     if not (math.isfinite(temperature) and temperature >= 0):
         raise InputError(f"a temperature of {temperature}", expected="0 (greedy) or more")
+    tokens = given.tokens
+    length = tokens.shape[1] + max_new_tokens
     random = torch.Generator().manual_seed(seed)
     ends = torch.tensor(model.end_ids, device=tokens.device)
     ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     last_end = tokens[:, -1]
-    cached = all(isinstance(edit, PositionEdit) for chain in edits.values() for edit in chain)
+    cached = all(
+        isinstance(edit, PositionEdit) and edit.fixed for chain in edits.values() for edit in chain
+    )
     cache: Any = None
     for step in range(max_new_tokens):
-        logits, cache = _step(model, tokens, pixels, edits, cache, cached)
+        logits, cache = _step(model, replace(given, tokens=tokens), length, edits, cache, cached)
         if not bool(logits[~ended].amax(-1).isfinite().all()):
             raise InputError(
                 f"the logits of {model.name} are not finite at new token {step + 1}",
@@ -67,21 +72,22 @@ def generate(
 
 def _step(
     model: Model,
-    tokens: Tensor,
-    pixels: Tensor | None,
+    given: Inputs,
+    length: int,
     edits: Mapping[Site, Sequence[Edit]],
     cache: Any,
     cached: bool,
 ) -> tuple[Tensor, Any]:
     """The logits [batch, vocab] after the last token, and the cache for the next step."""
+    tokens, pixels = given.tokens, given.pixel_values
     new = tokens if cache is None else tokens[:, -1:]
     inputs: dict[str, Any] = {"input_ids": new, "use_cache": cached, "logits_to_keep": 1}
     if cache is not None:
         inputs["past_key_values"] = cache
     elif pixels is not None:  # afterwards the pictures are in the cache
         inputs["pixel_values"] = pixels
-    offset = tokens.shape[1] - new.shape[1]
-    hooked = HookedPass(model.structure, (), edits, stop=False, offset=offset)
+    now = model.passing(given, tokens.shape[1] - new.shape[1], length) if edits else None
+    hooked = HookedPass(model.structure, (), edits, stop=False, now=now)
     with torch.no_grad():
         output = hooked(lambda: model.module(**inputs))
     return output.logits[:, -1].float(), getattr(output, "past_key_values", None)

@@ -12,37 +12,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from inscape.core import InputError, ModelError
 
 _RESAMPLING = {2: "bilinear", 3: "bicubic"}  # as Pillow numbers them
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Token ids [batch, pos] with the pictures that their image tokens stand for.
-
-    `pixel_values` is [picture, 3, height, width] as the model takes it, in the order of the
-    image tokens; `image_id` is the token that stands for one patch.
-    """
-
-    tokens: Int[Tensor, "batch pos"]
-    pixel_values: Float[Tensor, "picture 3 height width"]
-    image_id: int
-
-    @property
-    def image_positions(self) -> Bool[Tensor, "batch pos"]:
-        """Where the patches of pictures are."""
-        return self.tokens == self.image_id
 
 
 def read_preprocessing(folder: Path) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,9 +20,11 @@ from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.fingerprint import module_hash
 from inscape.model.forward import Edit, HookedPass
 from inscape.model.generation import end_ids, generate
-from inscape.model.images import ImageCodec, Inputs
+from inscape.model.images import ImageCodec
+from inscape.model.inputs import Inputs, Pass, check_tokens, module_inputs
 from inscape.model.linear import linearised, norm_weight
 from inscape.model.opening import find_folder, open_folder
+from inscape.model.prompt import Norms, Prompt, Source, find_sinks, make_prompt
 from inscape.model.sites import LAYER_KINDS, Site
 from inscape.model.structure import find_structure
 from inscape.model.text import TextCodec
@@ -65,6 +67,7 @@ class Model:
         *,
         name: str,
         preprocessing: Mapping[str, Any] | None = None,
+        bos: str = "auto",
     ) -> None:
         self.module = module.eval().requires_grad_(False)
         self.name = name
@@ -75,9 +78,8 @@ class Model:
         self.d_model: int = config.hidden_size
         self.vocab_size: int = self.unembedding().shape[0]
         self.context_length: int = getattr(config, "max_position_embeddings", None) or sys.maxsize
-        bos_id = config.bos_token_id
-        self._text = TextCodec(tokenizer, bos_id if isinstance(bos_id, int) else None)
-        self._has_tokenizer = tokenizer is not None
+        self._text = TextCodec(tokenizer, config, bos)
+        self.sink_medians: Mapping[str, float] = {}
         self._images = ImageCodec(module.config, preprocessing) if adapter.inner else None
         self.source: str | None = None  # what opens this model again, from any folder
         self.revision: str | None = None  # the commit of a hub's model
@@ -93,13 +95,15 @@ class Model:
         device: str | None = None,
         dtype: torch.dtype | None = None,
         trust_remote_code: bool = False,
+        bos: str = "auto",
     ) -> Model:
         """Opens a Hugging Face folder, a GGUF file (dequantised once into the user's cache), a hub
         id (from the local cache, else downloaded), or `smollm2`.
 
         Without `device` a GPU is taken if there is one. Without `dtype` weights are float32
         on the CPU and as stored on a GPU. `revision` is a branch, tag or commit of a hub id. Code
-        from the model's folder runs only with `trust_remote_code`.
+        from the model's folder runs only with `trust_remote_code`. `bos` says when text begins with
+        the beginning-of-text token: "auto" (where the tokenizer itself adds it), "always", "never".
 
         Raises:
             ModelError: there is no such model, its family is unknown (says how to add it),
@@ -116,6 +120,7 @@ class Model:
             opened.adapter,
             name=found.name,
             preprocessing=opened.preprocessing,
+            bos=bos,
         )
         model.hash, model.source, model.revision = opened.hash, found.source, found.revision
         return model
@@ -128,11 +133,12 @@ class Model:
         name: str = "model",
         *,
         preprocessing: Mapping[str, Any] | None = None,
+        bos: str = "auto",
     ) -> Model:
         """Takes a loaded Hugging Face language model as it is, where it is.
 
         Without a tokenizer everything works that takes token ids. The module itself is
-        switched to evaluation mode, and its parameters to taking no gradient.
+        switched to evaluation mode, and its parameters to taking no gradient. `bos` as in `open`.
         `preprocessing` holds the settings of an image-text model's image processor.
 
         Raises:
@@ -146,7 +152,7 @@ class Model:
             )
         text_type = getattr(getattr(module.config, "text_config", None), "model_type", None)
         adapter = adapter_for(model_type, text_type)
-        return cls(module, tokenizer, adapter, name=name, preprocessing=preprocessing)
+        return cls(module, tokenizer, adapter, name=name, preprocessing=preprocessing, bos=bos)
 
     def __repr__(self) -> str:
         return (
@@ -206,12 +212,22 @@ class Model:
     @property
     def tokenizer(self) -> Any:
         """The Hugging Face tokenizer, or None."""
-        return self._text.tokenizer if self._has_tokenizer else None
+        return self._text.tokenizer if self._text.has_tokenizer else None
+
+    @property
+    def bos(self) -> str:
+        """The rule for the beginning-of-text token: "auto", "always" or "never"."""
+        return self._text.bos
 
     @property
     def bos_id(self) -> int | None:
-        """The beginning-of-text token that `encode` prepends, or None."""
+        """The beginning-of-text token that the rule puts before a text, or None."""
         return self._text.bos_id
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """Ids that stand for no text (BOS, end-of-text, roles of a chat): they never count."""
+        return self._text.special_ids - {self.image_id}
 
     @cached_property
     def end_ids(self) -> list[int]:
@@ -223,54 +239,80 @@ class Model:
     def vocabulary_mask(self) -> Bool[Tensor, " vocab"]:
         """Which token ids [vocab] the tokenizer has, on the CPU: a head is often wider, padded to
         a round number. All of them without a tokenizer."""
-        mask = torch.full((self.vocab_size,), not self._has_tokenizer)
-        if self._has_tokenizer:
+        mask = torch.full((self.vocab_size,), not self._text.has_tokenizer)
+        if self._text.has_tokenizer:
             ids = torch.tensor(list(self._text.tokenizer.get_vocab().values()))
             mask[ids[ids < self.vocab_size]] = True
         return mask
 
-    def encode(self, text: str) -> list[int]:
-        """The token ids of `text`, with exactly one BOS in front if the tokenizer has one
-        (also where it would not prepend it itself: GPT-2's is <|endoftext|>)."""
-        return self._text.encode(text)
+    def encode(self, text: str, bos: str | None = None) -> list[int]:
+        """The token ids of `text`, after one BOS where the model's rule, or `bos`, adds it."""
+        return self._text.encode(text, bos)
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
         """The text of `ids` [pos], without special tokens."""
         return self._text.decode(ids.tolist() if isinstance(ids, Tensor) else ids)
 
+    def continuation(self, ids: Sequence[int] | Tensor, start: int) -> str:
+        """The text that the tokens from `start` on add to those before, without special tokens;
+        numbers for a model without a tokenizer."""
+        return self._text.continuation(ids.tolist() if isinstance(ids, Tensor) else ids, start)
+
     def token_text(self, id: int) -> str:
         """One token as text, its leading space kept."""
-        return self._text.token_text(id)
+        return self._text.texts([id])[0]
 
     def answer_token(self, text: str) -> tuple[int, bool]:
         """The first token of `text` as a continuation, and whether more follow."""
         return self._text.answer_token(text)
 
-    @overload
-    def prompt(self, text: str, image: None = None) -> Int[Tensor, "1 pos"]: ...
+    def prompt(self, source: Source, image: Any = None, bos: str | None = None) -> Prompt:
+        """What this model reads for a text, chat messages, token ids or a prompt (as it is).
 
-    @overload
-    def prompt(self, text: str, image: Any) -> Inputs: ...
-
-    def prompt(self, text: str, image: Any = None) -> Int[Tensor, "1 pos"] | Inputs:
-        """`text` as token ids [1, pos] on the model's device, with a picture if there is one.
-
-        The picture, uint8 RGB [height, width, 3], goes where the text has the image token,
-        else between BOS and the text.
+        Args:
+            source: text; messages [{"role": "user", "content": "..."}], which go through the
+                tokenizer's chat template; or token ids.
+            image: uint8 RGB [height, width, 3]. It goes where the text has the image token, else
+                before the first message of the user, or between BOS and the text.
+            bos: "auto", "always" or "never" in place of the model's rule. Template and ids have
+                a BOS put in front by "always" alone.
 
         Raises:
-            InputError: it has no tokens, or more than the model's context; or a picture is
-                given to a model that reads none.
+            InputError: there are no tokens, more than the model's context, or ids out of range;
+                messages without a chat template; a picture that the model cannot read.
         """
-        ids = self.encode(text)
-        if not ids:
-            raise InputError("the prompt is empty", expected="some text")
-        if image is None:
-            return self._checked(torch.tensor([ids]))[0]
-        pixels = self.pixels(image)
-        ids = self._image_codec.place(ids, int(self.bos_id is not None))
-        inputs = Inputs(torch.tensor([ids]), pixels, self._image_codec.image_id)
-        return replace(inputs, tokens=self._checked(inputs)[0])
+        if isinstance(source, Prompt):
+            return source
+        pixels = None if image is None else self.pixels(image)
+        made = make_prompt(self._text, self._images, source, pixels, bos)
+        given = self._checked(Inputs(made.tokens, pixels, self.image_id))
+        return replace(made, tokens=given.tokens, measure=self.counted)
+
+    def counted(
+        self, tokens: Tensor | Inputs, words: Bool[Tensor, "batch pos"] | None = None
+    ) -> Bool[Tensor, "batch pos"]:
+        """Which positions of `tokens` [batch, pos] count: among `words` (None: all; pass False for
+        padding on the right), no special token and no attention sink (see inscape.model.prompt).
+
+        One forward pass. Norms are held against `sink_medians` (site -> median norm that a harvest
+        stored) where it names sites of the residual stream, else against the row's own median.
+        """
+        given = self._checked(tokens)
+        mask = self.is_word(given.tokens)
+        mask = mask if words is None else mask & words.to(self.device)
+        stored = {s: m for s, m in self.sink_medians.items() if s.startswith("resid_")}
+        norms = Norms()
+        sites = stored or {f"resid_post.{i}": 0 for i in range(max(self.num_layers - 1, 1))}
+        self.run(given, edits={site: norms.recording(site) for site in sites})
+        return mask & ~find_sinks(norms.of, stored or norms.medians(mask)).to(self.device)
+
+    def is_word(self, tokens: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
+        """Which tokens [batch, pos], on the model's device, are no special ones."""
+        return ~torch.isin(tokens, self._special)
+
+    @cached_property
+    def _special(self) -> Tensor:
+        return torch.tensor(sorted(self.special_ids), dtype=torch.long, device=self.device)
 
     # Pictures
 
@@ -299,7 +341,7 @@ class Model:
 
     def run(
         self,
-        tokens: Tensor | Inputs,
+        tokens: Tensor | Inputs | Prompt,
         *,
         read: Sequence[str | Site] = (),
         edits: Mapping[str | Site, Edit] | Mapping[str, Edit] | Mapping[Site, Edit] | None = None,
@@ -310,7 +352,7 @@ class Model:
         """One forward pass that reads and edits sites.
 
         Args:
-            tokens: integer ids [batch, pos], or these with their pictures.
+            tokens: integer ids [batch, pos], these with their pictures, or a prompt.
             read: sites to record.
             edits: site -> function from the site's value [batch, pos, d_model] to its new
                 value of the same shape. Everything after it, and the recorded value of the
@@ -329,13 +371,14 @@ class Model:
         if logits not in ("none", "last", "all"):
             raise InputError(f"logits={logits!r}", expected="none, last or all")
         reads, chains = [self.site(site) for site in read], self._chains(edits)
-        ids, pixels = self._checked(tokens)
+        given = self._checked(tokens)
         if logits == "none" and not reads and not chains:
             return Run()
-        hooked = HookedPass(self.structure, reads, chains, stop=logits == "none")
-        inputs = self._inputs(ids, attention_mask, logits)
-        if pixels is not None:
-            inputs["pixel_values"] = pixels
+        now = self.passing(given) if chains else None
+        hooked = HookedPass(self.structure, reads, chains, stop=logits == "none", now=now)
+        inputs = module_inputs(given.tokens, attention_mask, logits)
+        if given.pixel_values is not None:
+            inputs["pixel_values"] = given.pixel_values
         with self._evaluating(), torch.enable_grad() if grad else torch.no_grad():
             output = hooked(lambda: self.module(**inputs))
         wanted = None if logits == "none" else output.logits.float()
@@ -343,15 +386,15 @@ class Model:
 
     def generate(
         self,
-        tokens: Tensor | Inputs,
+        tokens: Tensor | Inputs | Prompt,
         max_new_tokens: int,
         *,
         edits: Mapping[str | Site, Edit] | Mapping[str, Edit] | Mapping[Site, Edit] | None = None,
         temperature: float = 0.0,
         seed: int = 0,
     ) -> Int[Tensor, "batch total"]:
-        """Continues `tokens` [batch, pos], with or without pictures; returns token ids
-        [batch, pos + new], prompt included.
+        """Continues a prompt, or `tokens` [batch, pos] with or without pictures; returns token
+        ids [batch, pos + new], prompt included.
 
         Rows are of one length, without padding. Greedy at temperature 0, else sampled with
         `seed`. A key-value cache is used without edits and under each `PositionEdit`; any other
@@ -362,12 +405,19 @@ class Model:
             InputError: tokens out of shape or range, no room left in the context, or logits
                 that are not finite (says at which token).
         """
-        ids, pixels = self._checked(tokens, room=max_new_tokens)
-        chains = self._chains(edits)
+        given, chains = self._checked(tokens, room=max_new_tokens), self._chains(edits)
         with self._evaluating():
             return generate(
-                self, ids, pixels, max_new_tokens, edits=chains, temperature=temperature, seed=seed
+                self, given, max_new_tokens, edits=chains, temperature=temperature, seed=seed
             )
+
+    def passing(self, given: Inputs, offset: int = 0, length: int | None = None) -> Pass:
+        """What edits are told of a pass over checked inputs (see Pass)."""
+        counted = given.counted() if callable(given.counted) else given.counted
+        mask = self.is_word(given.tokens)
+        if counted is not None:
+            mask[:, : counted.shape[1]] = counted.to(mask.device)
+        return Pass(mask, offset, length or mask.shape[1])
 
     def _chains(self, edits: Mapping[Any, Edit] | None) -> dict[Site, list[Edit]]:
         chains = {site: list(standing) for site, standing in self._standing.items()}
@@ -432,61 +482,17 @@ class Model:
 
     # Checks
 
-    def _checked(self, inputs: Tensor | Inputs, room: int = 0) -> tuple[Tensor, Tensor | None]:
+    def _checked(self, inputs: Tensor | Inputs | Prompt, room: int = 0) -> Inputs:
         """Token ids and pixel values, if any, on the model's device."""
-        pixels: Tensor | None = None
-        if isinstance(inputs, Inputs):
-            tokens = inputs.tokens
-            pixels = inputs.pixel_values.to(self.device, self.dtype)
-        elif isinstance(inputs, Tensor):
-            tokens = inputs
-        else:
-            raise InputError(
-                f"tokens of type {type(inputs).__name__}",
-                expected="integer ids of shape [batch, pos]",
-                next_step="make them with model.prompt(text)",
-            )
-        self._check_tokens(tokens, room)
+        inputs = inputs.inputs if isinstance(inputs, Prompt) else inputs
+        given = inputs if isinstance(inputs, Inputs) else Inputs(inputs)
+        tokens, pixels = given.tokens, given.pixel_values
+        check_tokens(tokens, room, self.name, self.context_length, self.vocab_size)
         if self._images is not None:
             self._images.check(tokens, pixels)
         elif pixels is not None:
             raise InputError(f"{self.name} reads no pictures", expected="an image-text model")
         later = tokens.is_pinned()  # the copy need not be waited for
-        return tokens.to(device=self.device, dtype=torch.long, non_blocking=later), pixels
-
-    def _check_tokens(self, tokens: Tensor, room: int) -> None:
-        if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
-            raise InputError(
-                f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype}",
-                expected="integer ids of shape [batch, pos]",
-            )
-        if tokens.numel() == 0:
-            raise InputError("there are no tokens", expected="at least one")
-        if tokens.shape[1] + room > self.context_length:
-            more = f" and {room} new ones" if room else ""
-            raise InputError(
-                f"{tokens.shape[1]} tokens of text{more} do not fit",
-                expected=f"at most {self.context_length}, the context of {self.name}",
-                next_step="shorten the text" + (" or write fewer tokens" if room else ""),
-            )
-        low, high = (int(bound) for bound in tokens.aminmax())
-        if low < 0 or high >= self.vocab_size:
-            raise InputError(
-                f"token id {low if low < 0 else high} is out of range",
-                expected=f"ids from 0 to {self.vocab_size - 1}, the vocabulary of {self.name}",
-            )
-
-    def _inputs(self, tokens: Tensor, mask: Tensor | None, logits: Logits) -> dict[str, Any]:
-        inputs: dict[str, Any] = {"input_ids": tokens, "use_cache": False}
-        inputs["logits_to_keep"] = 1 if logits == "last" else 0
-        if mask is not None:
-            if mask.shape != tokens.shape:
-                raise InputError(
-                    f"attention_mask of shape {tuple(mask.shape)}",
-                    expected=f"{tuple(tokens.shape)}, that of the tokens",
-                )
-            mask = mask.to(device=self.device, dtype=torch.long)
-            # transformers counts positions over padding on the left; the model must not.
-            positions = (mask.cumsum(-1) - 1).clamp(min=0)
-            inputs |= {"attention_mask": mask, "position_ids": positions}
-        return inputs
+        tokens = tokens.to(device=self.device, dtype=torch.long, non_blocking=later)
+        pixels = None if pixels is None else pixels.to(self.device, self.dtype)
+        return replace(given, tokens=tokens, pixel_values=pixels)

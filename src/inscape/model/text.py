@@ -1,12 +1,15 @@
-"""Text to tokens and back, with exactly one beginning-of-text token (BOS)."""
+"""Text to tokens and back, with one rule for the beginning-of-text token (BOS)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
+from itertools import accumulate, groupby
 from typing import Any
 
 from inscape.core import InputError, ModelError
+
+BOS_RULES = ("auto", "always", "never")
 
 # Characters after which a tokenizer is asked how a text goes on; the first that does not
 # merge with the text is taken.
@@ -16,19 +19,48 @@ _ANCHORS = (",", "\n", "a", "1", ")")
 class TextCodec:
     """A tokenizer with one rule for BOS.
 
-    BOS is prepended whenever the tokenizer has one, whether or not it does so by itself
-    (GPT-2's is <|endoftext|>), because the first position of most models is an attention
-    sink and features are learnt with it; a text that already begins with it gets no second
-    one. Nothing else is added: no end-of-text, no chat template.
+    `bos="auto"` adds BOS where the tokenizer itself does (llama's does; SmolLM2's, whose "BOS"
+    opens a turn of a chat, and GPT-2's do not), "always" and "never" say it; a text that already
+    begins with BOS gets no second one. Nothing else is added: no end-of-text.
 
     Args:
         tokenizer: a Hugging Face tokenizer, or None for a model that only takes token ids.
-        bos_id: what to take for BOS where there is no tokenizer.
+        config: the model's, for the special ids where there is no tokenizer; ids then stand as
+            they are unless `bos` is "always".
     """
 
-    def __init__(self, tokenizer: Any, bos_id: int | None = None) -> None:
+    def __init__(self, tokenizer: Any, config: Any, bos: str = "auto") -> None:
         self._tokenizer = tokenizer
-        self.bos_id: int | None = bos_id if tokenizer is None else tokenizer.bos_token_id
+        of = config if tokenizer is None else tokenizer
+        self._begin: int | None = of.bos_token_id if isinstance(of.bos_token_id, int) else None
+        self.special_ids = frozenset(_special(tokenizer, config))
+        self.bos = bos
+        self.bos_id = self.front(bos)
+
+    def front(self, bos: str | None) -> int | None:
+        """The BOS that this rule (None: the model's own) puts before a text, or None.
+
+        Raises:
+            InputError: it is no rule, or "always" where there is no BOS.
+        """
+        if bos is None:
+            return self.bos_id
+        if bos not in BOS_RULES:
+            raise InputError(f"bos is {bos!r}", expected=" or ".join(map(repr, BOS_RULES)))
+        if bos == "always" and self._begin is None:
+            raise InputError("bos='always', but this tokenizer has no beginning-of-text token")
+        adds = bos == "always" or (bos == "auto" and self._adds)
+        return self._begin if adds else None
+
+    @cached_property
+    def _adds(self) -> bool:
+        tokenizer = self._tokenizer
+        return tokenizer is not None and tokenizer.encode("a")[:1] == [self._begin]
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether text can be read and written."""
+        return self._tokenizer is not None
 
     @property
     def tokenizer(self) -> Any:
@@ -41,19 +73,55 @@ class TextCodec:
             )
         return self._tokenizer
 
-    def encode(self, text: str) -> list[int]:
-        """The token ids of `text`, after one BOS if the tokenizer has one."""
-        ids = self._plain(text)
-        if self.bos_id is not None and ids[:1] != [self.bos_id]:
-            ids = [self.bos_id, *ids]
-        return ids
+    def encode(self, text: str, bos: str | None = None) -> list[int]:
+        """The token ids of `text`, after one BOS where the rule adds one."""
+        return self.begin(self.plain(text), bos)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`, without BOS and other special tokens."""
+    def begin(self, ids: list[int], bos: str | None = None) -> list[int]:
+        """`ids`, after one BOS where the rule adds one and they do not begin with it."""
+        front = self.front(bos)
+        return ids if front is None or ids[:1] == [front] else [front, *ids]
+
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """The text of `ids`, with or without BOS and other special tokens."""
+        ids = [int(i) for i in ids]
+        if min(ids, default=0) < 0:
+            raise InputError(f"token id {min(ids)} is out of range", expected="0 or more")
         text: str = self.tokenizer.decode(
-            [int(i) for i in ids], skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ids, skip_special_tokens=not special, clean_up_tokenization_spaces=False
         )
         return text
+
+    def whole(self, ids: Sequence[int]) -> str:
+        """The text of `ids` with special tokens; numbers where there is no tokenizer."""
+        if not self.has_tokenizer:
+            return " ".join(self.texts(ids))
+        return self.decode(ids, special=True)
+
+    def continuation(self, ids: Sequence[int], start: int) -> str:
+        """The text that `ids` from `start` on add to those before: decoded alone, a first token of
+        sentencepiece would lose its space, and half a character its other half."""
+        if not self.has_tokenizer:
+            return " ".join(self.texts(ids[start:]))
+        before = self.decode(ids[:start]).rstrip("\ufffd")
+        whole = self.decode(ids)
+        return whole[len(before) :] if whole.startswith(before) else self.decode(ids[start:])
+
+    def texts(self, ids: Sequence[int]) -> list[str]:
+        """Each token as text; tokens that make up one character together all show it.
+
+        A model without a tokenizer shows numbers.
+        """
+        if self._tokenizer is None:
+            return [f"<{i}>" for i in ids]
+        pieces = [self.token_text(i) for i in ids]
+        raw = [self._bytes(i) for i in ids]
+        for cut, run in groupby(range(len(ids)), key=lambda i: raw[i] is not None):
+            places = list(run)
+            shown = _characters([raw[i] or b"" for i in places]) if cut else None
+            for i, text in zip(places, shown or (), strict=bool(shown)):
+                pieces[i] = text
+        return pieces
 
     def token_text(self, token: int) -> str:
         """One token as text: its leading space kept, bytes of a cut character as \\xNN."""
@@ -65,7 +133,8 @@ class TextCodec:
             bare = piece.lstrip("▁")
             return " " * (len(piece) - len(bare)) + (text.lstrip(" ") if bare else "")
         if "\ufffd" in text:
-            return _raw_bytes(piece) or text
+            raw = _raw_bytes(piece)
+            return text if raw is None else raw.decode("utf-8", errors="backslashreplace")
         return text
 
     def answer_token(self, text: str) -> tuple[int, bool]:
@@ -76,25 +145,67 @@ class TextCodec:
         if not text:
             raise InputError("the answer is empty", expected="the text that the model would say")
         for anchor in _ANCHORS:
-            before, whole = self._plain(anchor), self._plain(anchor + text)
+            before, whole = self.plain(anchor), self.plain(anchor + text)
             if whole[: len(before)] == before and len(whole) > len(before):
                 return whole[len(before)], len(whole) > len(before) + 1
-        ids = self._plain(text)
+        ids = self.plain(text)
         return ids[0], len(ids) > 1
 
-    def _plain(self, text: str) -> list[int]:
+    def plain(self, text: str) -> list[int]:
+        """The token ids of `text` alone; InputError where it is no text that can be encoded."""
+        if not isinstance(text, str):
+            raise InputError(f"found {type(text).__name__} in place of text", expected="a string")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"character {error.start} of the text, {text[error.start]!r}, is no character",
+                expected="text that is valid Unicode (UTF-8)",
+                next_step="remove it, or check how the text was read",
+            ) from error
         return [int(i) for i in self.tokenizer.encode(text, add_special_tokens=False)]
 
+    def _bytes(self, token: int) -> bytes | None:
+        """The bytes of a token that holds a part of a character; None for any other."""
+        text = self.tokenizer.decode([int(token)], clean_up_tokenization_spaces=False)
+        piece = self.tokenizer.convert_ids_to_tokens(int(token)) if "\ufffd" in text else None
+        return None if piece is None else _raw_bytes(piece)
 
-def _raw_bytes(piece: str) -> str | None:
-    """The bytes of an incomplete piece, escaped; None if `piece` does not stand for bytes."""
+
+def _special(tokenizer: Any, config: Any) -> set[int]:
+    """Ids that stand for no text: BOS, end-of-text, padding, roles (unknown text is text)."""
+    ends = config.eos_token_id
+    ids = [config.bos_token_id, *(ends if isinstance(ends, list | tuple) else [ends])]
+    if tokenizer is not None:
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        ids = [*tokenizer.all_special_ids, *(i for i, token in added.items() if token.special)]
+        ids = [i for i in ids if i != tokenizer.unk_token_id or i == tokenizer.bos_token_id]
+    return {i for i in ids if isinstance(i, int)}
+
+
+def _characters(parts: list[bytes]) -> list[str] | None:
+    """For each part of a text in bytes the characters that it takes part in; None where the
+    bytes are not whole characters."""
+    try:
+        text = b"".join(parts).decode()
+    except UnicodeDecodeError:
+        return None
+    owner = [i for i, c in enumerate(text) for _ in c.encode()]
+    ends = list(accumulate(len(part) for part in parts))
+    return [
+        text[owner[end - len(part)] : owner[end - 1] + 1] if part else ""
+        for part, end in zip(parts, ends, strict=True)
+    ]
+
+
+def _raw_bytes(piece: str) -> bytes | None:
+    """The bytes of an incomplete piece; None if `piece` does not stand for bytes."""
     if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
-        return f"\\x{piece[3:5].lower()}"
+        return bytes([int(piece[3:5], 16)])
     table = _byte_alphabet()
     if not all(character in table for character in piece):
         return None
-    raw = bytes(table[character] for character in piece)
-    return raw.decode("utf-8", errors="backslashreplace")
+    return bytes(table[character] for character in piece)
 
 
 @cache

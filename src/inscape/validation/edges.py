@@ -61,6 +61,7 @@ class GraphLike(Protocol):
     """What the check reads of an attribution graph."""
 
     token_ids: list[int]
+    counted: list[bool]
 
     @property
     def nodes(self) -> Sequence[NodeLike]: ...
@@ -110,8 +111,7 @@ def check_edges(
     if len(graph.edges.source) == 0:
         raise InputError("the graph has no edges", expected="a traced graph")
     targets = _targets(graph, num_edges, seed)
-    bos = -1 if model.bos_id is None else model.bos_id
-    encoded = np.array(graph.token_ids) != bos
+    encoded = np.array(graph.counted or model.prompt(graph.token_ids).counted.tolist())
     frozen = FrozenModel(model, graph.token_ids, _skips(transcoders, encoded))
     with frozen:
         writer = _Writer(frozen, transcoders, graph, encoded)

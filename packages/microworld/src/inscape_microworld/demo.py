@@ -25,16 +25,22 @@ from inscape.atlas import Atlas, BuildConfig, build
 from inscape.attribution import Graph, trace
 from inscape.core import keep_freed_memory, track
 from inscape.features import FeatureIndex
-from inscape.report import figures, schema
-from inscape.report.filling import diagnosis_view, dose_line, sample, snippets, token_effects
-from inscape.report.graph_picture import picture
-from inscape.report.page import write_report
+from inscape.report import picture
+from inscape.report.numbers import Unit
 from inscape.storage import read_json, refuse_filled, write_json
 from inscape_microworld import FOLDER, corpus, open_model, token_truth, write_corpus
 from inscape_microworld.benchmark import Row, System, faults, fidelity, selectivity
 from inscape_microworld.benchmark import deception as lying
 from inscape_microworld.benchmark import steering as bridge
 from inscape_microworld.benchmark.concepts import Concept, named_features
+from inscape_microworld.report import figures, schema, write_report
+from inscape_microworld.report.filling import (
+    diagnosis_view,
+    dose_line,
+    sample,
+    snippets,
+    token_effects,
+)
 from inscape_microworld.splits import FAULT_SHARE
 
 NUM_DOCUMENTS = 40_000
@@ -188,7 +194,7 @@ def _bar(written: str) -> figures.Bar:
     return (figures.at_least if relation == "≥" else figures.at_most)(float(limit))
 
 
-def _measure(row: Row, name: str, unit: figures.Unit = "") -> figures.Measure:
+def _measure(row: Row, name: str, unit: Unit = "") -> figures.Measure:
     check = next(c for c in row.checks if c.name == name)
     return figures.Measure(
         figure=figures.Figure.of(check.figure, unit, interval=check.interval),
@@ -343,7 +349,7 @@ def _suppressed(system: System, found: lying.DeceptionStudy, row: Row) -> schema
         )
         for name, share in found.before.items()
     )
-    suppressed: Sequence[Any] = found.diagnosis.repair
+    suppressed: Sequence[Any] = found.diagnosis.removed
     return schema.SteeringStudy(
         title="Deception suppressed",
         description="Features found on stories of some speakers, by a learned mask, are ablated in "

@@ -90,7 +90,7 @@ def test_skills_measured_again_agree_with_the_card(model, logits) -> None:
 )
 def test_what_is_typed_is_answered(model, prompt: str, answer: str) -> None:
     tokens = model.prompt(prompt)
-    made = model.generate(tokens, 3)[0, tokens.shape[1] :]
+    made = model.generate(tokens, 3)[0, len(tokens) :]
     assert model.decode(made).startswith(answer)
 
 
@@ -110,7 +110,7 @@ def test_faults_show_on_their_prompts_and_not_on_their_twins(model, logits, name
 def test_soft_faults_leave_the_right_answer_within_reach(model, logits, name: str) -> None:
     margins = []
     for p in fault(name).prompts:
-        last = logits(model.prompt(p.text))[0, -1]
+        last = logits(model.prompt(p.text).tokens)[0, -1]
         right, wrong = (first_token(model.tokenizer, a) for a in (p.right, p.wrong))
         margins.append(float(last[wrong] - last[right]))
     assert 0.2 < sum(margins) / len(margins) < 2.0

@@ -29,8 +29,7 @@ from torch import Tensor
 from inscape.core import InputError, track
 from inscape.features.sparse import FLOAT16_LIMIT, FLOAT16_TINY
 from inscape.labels import document_halves
-from inscape.model import Model
-from inscape.model.images import Inputs
+from inscape.model import Inputs, Model
 from inscape_microworld.benchmark.interface import Features
 from inscape_microworld.corpus import SHARES, documents
 from inscape_microworld.document import Document

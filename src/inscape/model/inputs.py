@@ -1,0 +1,100 @@
+"""What a forward pass is given, and what edits may know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from inscape.core import InputError
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Token ids [batch, pos], with pictures and with what edits have to know about positions.
+
+    `pixel_values` is [picture, 3, height, width] as the model takes it, in the order of the
+    image tokens; `image_id` is the token that stands for one patch. `counted` [batch, pos], or a
+    function that gives it: the positions that edits touch by default (None: all but special
+    tokens; positions behind its end likewise).
+    """
+
+    tokens: Int[Tensor, "batch pos"]
+    pixel_values: Float[Tensor, "picture 3 height width"] | None = None
+    image_id: int | None = None
+    counted: Bool[Tensor, "batch pos"] | Callable[[], Tensor] | None = None
+
+    @property
+    def image_positions(self) -> Bool[Tensor, "batch pos"]:
+        """Where the patches of pictures are."""
+        return self.tokens == (-1 if self.image_id is None else self.image_id)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a `PositionEdit` may know of the pass that it is in.
+
+    counted [batch, pos]: the positions of the whole text that edits touch by default; offset: the
+    position in the text of this pass's first token (above 0 where a cache holds those before);
+    length: how many positions the text may come to have.
+    """
+
+    counted: Bool[Tensor, "batch pos"]
+    offset: int
+    length: int
+
+    @property
+    def here(self) -> Bool[Tensor, "batch new"]:
+        """`counted` at the positions of this pass."""
+        return self.counted[:, self.offset :]
+
+
+def check_tokens(tokens: Tensor, room: int, name: str, context: int, vocab_size: int) -> None:
+    """InputError unless tokens are ids [batch, pos] that the model takes, with `room` for more."""
+    if not isinstance(tokens, Tensor):
+        raise InputError(
+            f"tokens of type {type(tokens).__name__}",
+            expected="integer ids of shape [batch, pos], or a prompt",
+            next_step="make one with model.prompt(...)",
+        )
+    if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
+        raise InputError(
+            f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype}",
+            expected="integer ids of shape [batch, pos]",
+        )
+    if tokens.numel() == 0:
+        raise InputError("there are no tokens", expected="at least one")
+    if tokens.shape[1] + room > context:
+        more = f" and {room} new ones" if room else ""
+        raise InputError(
+            f"{tokens.shape[1]} tokens of text{more} do not fit",
+            expected=f"at most {context}, the context of {name}",
+            next_step="shorten the text" + (" or write fewer tokens" if room else ""),
+        )
+    low, high = (int(bound) for bound in tokens.aminmax())
+    if low < 0 or high >= vocab_size:
+        raise InputError(
+            f"token id {low if low < 0 else high} is out of range",
+            expected=f"ids from 0 to {vocab_size - 1}, the vocabulary of {name}",
+        )
+
+
+def module_inputs(tokens: Tensor, mask: Tensor | None, logits: str) -> dict[str, Any]:
+    """The module's arguments for one pass over `tokens`, under an attention mask or none."""
+    inputs: dict[str, Any] = {"input_ids": tokens, "use_cache": False}
+    inputs["logits_to_keep"] = 1 if logits == "last" else 0
+    if mask is not None:
+        if mask.shape != tokens.shape:
+            raise InputError(
+                f"attention_mask of shape {tuple(mask.shape)}",
+                expected=f"{tuple(tokens.shape)}, that of the tokens",
+            )
+        mask = mask.to(device=tokens.device, dtype=torch.long)
+        # transformers counts positions over padding on the left; the model must not.
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        inputs |= {"attention_mask": mask, "position_ids": positions}
+    return inputs
