@@ -25,6 +25,7 @@ from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
+from inscape.labels import search
 from inscape.model import Model
 
 if TYPE_CHECKING:
@@ -127,14 +128,11 @@ class Atlas(Container):
                 f"{self.path} has no indexed dictionary",
                 next_step=f"run: inscape index {self.path}",
             )
-        found = []
-        for name in indexed:
-            labels = self.labels(name)
-            texts = labels.texts() if labels is not None else {}
-            for hit in self.features(name).search(text, labels=texts, limit=limit):
-                label = texts.get(hit.feature)
-                found.append(Found(f"{name}/{hit.feature}", label, hit.score, hit.where))
-        return sorted(found, key=lambda hit: -hit.score)[:limit]
+        sources = [(self.features(name), self.labels(name)) for name in indexed]
+        return [
+            Found(hit.id, self.feature_label(hit.dictionary, hit.feature), hit.score, hit.where)
+            for hit in search(sources, text, limit=limit)
+        ]
 
     # The steps of a build
 
