@@ -183,11 +183,7 @@ class Model:
         return site
 
     def width(self, site: str | Site) -> int:
-        """The number of channels at a site: d_model, but for `attn_head` and `mlp_act`.
-
-        Raises:
-            SiteError: as `site`.
-        """
+        """The number of channels at a site: d_model, but for `attn_head` and `mlp_act`."""
         return self.structure.place(Site.parse(site)).width
 
     # Text
@@ -445,11 +441,8 @@ class Model:
     @contextmanager
     def linearised(self) -> Iterator[None]:
         """Within it, runs have their usual values and the gradients of a linear map:
-        attention patterns and norm denominators are held, and none crosses an MLP.
-
-        Raises:
-            ModelError: as `check_traceable`.
-        """
+        attention patterns and norm denominators are held, and none crosses an MLP; raises as
+        `check_traceable`."""
         self.check_traceable()
         with self._evaluating(), linearised(self.module, self.structure):
             yield
@@ -471,7 +464,7 @@ class Model:
         """The head's weight [vocab, d_model]: logits are `final` times its transpose
         plus a bias if the head has one (gemma2 bends them by a soft cap afterwards: see
         `unembed`)."""
-        weight: Tensor = self.structure.head.weight.detach()  # type: ignore[operator,union-attr]
+        weight: Tensor = self.structure.head.weight.detach()  # type: ignore[operator]
         scale = self.structure.logit_scale
         return weight if scale == 1 else scale * weight
 
