@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inscape.activations.corpus import Corpus, Pool, Text, row_length
-from inscape.activations.held import token_columns
 from inscape.activations.precision import reading_copy
 from inscape.activations.reader import Reader
 from inscape.activations.shards import TokenTable
@@ -39,6 +39,15 @@ class TextActivations:
         self.model, self._corpus = model, Corpus(model, text)
         self._context, self._max_tokens = row_length(model, context), max_tokens
         self._reader: Reader | None = None
+
+    @property
+    def model_hash(self) -> str:
+        """Of the model that reads."""
+        return self.model.hash
+
+    def width(self, site: str | Site) -> int:
+        """Width of the activations at a site."""
+        return self.model.width(site)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -103,7 +112,16 @@ class TextActivations:
             self._reader = Reader(reading_copy(self.model), sites)
         acts = self._reader.read(pool)
         flags = self._reader.flags(pool, {site: row_norms(x) for site, x in acts.items()})
-        return TokenTable(*token_columns(pool), flags), acts
+        ids, document, row, position = token_columns(pool)
+        return TokenTable(ids, document, row, position, flags), acts
+
+
+def token_columns(pool: Pool) -> tuple[NDArray[Any], ...]:
+    """ids, document, row and position of every token of a pool."""
+    rows = np.arange(pool.first_row, pool.first_row + len(pool.lengths), dtype=np.int32)
+    position = np.arange(len(pool.ids)) - np.repeat(pool.starts, pool.lengths)
+    document = np.repeat(pool.document, pool.lengths)
+    return pool.ids, document, np.repeat(rows, pool.lengths), position.astype(np.int32)
 
 
 def _joined(rows: list[Any]) -> Pool:

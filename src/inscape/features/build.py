@@ -30,7 +30,7 @@ from inscape.dictionary import Dictionary
 from inscape.features.index import KIND, VERSION, FeatureIndex
 from inscape.features.sparse import Spill
 from inscape.features.table import TokenTable, joined
-from inscape.features.thresholds import thresholds
+from inscape.features.thresholds import is_dense, thresholds
 from inscape.features.writer import HeadInputs, IndexOptions, as_numpy, finish_index
 from inscape.model import Model, Site
 from inscape.storage import MANIFEST, atomic_folder, read_manifest, refuse_filled
@@ -108,7 +108,7 @@ def _build(
     source: ActivationStore | TextActivations,
     options: IndexOptions,
 ) -> None:
-    bounds = thresholds([d for d, _ in wanted.values() if d.config.kind == "neurons"], source)
+    bounds = thresholds([d for d, _ in wanted.values() if is_dense(d)], source)
     sites = list(dict.fromkeys(site for d, _ in wanted.values() for site in d.reads))
     with ExitStack() as stack:
         writing: list[tuple[Dictionary, dict[str, Any], ExitStack, Path, Spill]] = []
@@ -195,16 +195,15 @@ STREAM = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"
 
 
 def _check(model: Model, dictionary: Dictionary, source: ActivationStore | TextActivations) -> None:
-    stored = isinstance(source, ActivationStore)
-    if isinstance(source, ActivationStore) and source.model_hash != model.hash:
+    if source.model_hash != model.hash:
         raise InputError(
             f"the activations were harvested from another model than {model.name}",
             next_step="open the model that they were made with, or harvest again",
         )
-    widths = [source.width(s) if stored else model.width(s) for s in dictionary.reads]
-    if sum(widths) != dictionary.config.d_in:
+    width = sum(source.width(site) for site in dictionary.reads)
+    if width != dictionary.config.d_in:
         raise InputError(
-            f"{dictionary.config.site_in} is {sum(widths)} wide in {model.name}, dictionary "
+            f"{dictionary.config.site_in} is {width} wide in {model.name}, dictionary "
             f"{dictionary.name!r} reads {dictionary.config.d_in}",
             next_step="use a dictionary of this model",
         )

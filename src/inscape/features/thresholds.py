@@ -26,6 +26,11 @@ SAMPLE = 32768
 _ROWS = 512
 
 
+def is_dense(dictionary: Dictionary) -> bool:
+    """Whether its features are hardly ever silent: the neurons."""
+    return str(dictionary.config.kind) == "neurons"
+
+
 def thresholds(
     dictionaries: Sequence[Dictionary], source: ActivationStore | TextActivations
 ) -> dict[str, Float[Tensor, " d_dict"]]:
