@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +21,7 @@ import torch
 
 from inscape.atlas import Atlas, BuildConfig, build
 from inscape.attribution import Graph, trace
-from inscape.core import keep_freed_memory, track
+from inscape.core import keep_freed_memory, num_cores, peak_memory, track
 from inscape.features import FeatureIndex
 from inscape.report import picture
 from inscape.report.numbers import Unit
@@ -90,8 +88,7 @@ class Clock:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-            self.peak_memory_gb = max(self.peak_memory_gb, peak)
+            self.peak_memory_gb = max(self.peak_memory_gb, (peak_memory() or 0) / 2**30)
             write_json(self.path, {"seconds": self.seconds, "peak_memory_gb": self.peak_memory_gb})
 
 
@@ -138,7 +135,7 @@ def demo(out: Path, *, seed: int = 0, device: str | None = None) -> schema.Repor
     record = {
         "seconds": clock.seconds,
         "peak_memory_gb": clock.peak_memory_gb,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": num_cores(),
         "rows": [row.to_json() for row in rows],
     }
     report = schema.Report(
