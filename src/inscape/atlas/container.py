@@ -290,15 +290,6 @@ class Container:
         found = labels.get(feature) if labels is not None else None
         return found.text if found is not None else None
 
-    def feature_labels(self, names: Iterable[str]) -> dict[tuple[str, int], str]:
-        """(dictionary, feature) → label, of all labelled features of these dictionaries."""
-        return {
-            (name, feature): text
-            for name in names
-            if (labels := self.labels(name)) is not None
-            for feature, text in labels.texts().items()
-        }
-
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Holds the atlas's lock; a method that writes may call another that does."""
