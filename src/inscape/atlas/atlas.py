@@ -155,9 +155,13 @@ class Atlas(Container):
         *,
         max_tokens: int = 20_000,
         seed: int = 0,
+        save: bool = True,
     ) -> list[measuring.Quality]:
         """What the dictionaries keep and lose of the model (see `quality`)."""
-        return measuring.quality(self, text=text, names=names, max_tokens=max_tokens, seed=seed)
+        found = measuring.quality(self, text=text, names=names, max_tokens=max_tokens, seed=seed)
+        for figures in found if save else ():
+            self.save("quality", figures.dictionary, figures.to_json())
+        return found
 
     # Traces, diagnoses, steering
 

@@ -32,10 +32,12 @@ class PositionEdit:
     `function(x, now)`: x [batch, new, d_model] holds the positions of this pass alone (in
     generation from a key-value cache the new token). `fixed`: what it does at a position does not
     depend on later ones, nor on how long the text is; if not, generation runs without a cache.
+    `ahead`: sites whose values it finds in `now.clean`, of a pass without edits before this one.
     """
 
     function: Callable[[Tensor, Pass], Tensor]
     fixed: bool = True
+    ahead: tuple[Site, ...] = ()
 
 
 Action = Callable[[Tensor], Tensor]
@@ -78,6 +80,12 @@ class HookedPass:
 
     def __call__(self, forward: Callable[[], Any]) -> Any:
         """Runs `forward` under the hooks; None if the pass was left early."""
+        chains = [edit for chain in self._edits.values() for edit in chain]
+        ahead = {site for edit in chains if isinstance(edit, PositionEdit) for site in edit.ahead}
+        if ahead and self._now is not None:
+            before = HookedPass(self._structure, ahead, {}, stop=True)
+            before(forward)
+            self._now.clean.update({site: x.detach() for site, x in before.acts.items()})
         with ExitStack() as stack:
             for (module, side), actions in self._actions().items():
                 if side == "input":  # before any hook that is already there (linearised)

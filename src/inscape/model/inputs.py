@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inscape.core import InputError
+from inscape.model.sites import Site
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,14 @@ class Pass:
 
     counted [batch, pos]: the positions of the whole text that edits touch by default; offset: the
     position in the text of this pass's first token (above 0 where a cache holds those before);
-    length: how many positions the text may come to have.
+    length: how many positions the text may come to have. clean: what the sites that a
+    `PositionEdit` asks for `ahead` hold in a pass without edits.
     """
 
     counted: Bool[Tensor, "batch pos"]
     offset: int
     length: int
+    clean: dict[Site, Tensor] = field(default_factory=dict)
 
     @property
     def here(self) -> Bool[Tensor, "batch new"]:
