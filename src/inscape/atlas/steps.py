@@ -246,7 +246,7 @@ def label_atlas(
     if seed is None:
         seed = int(atlas.record["settings"].get("seed", 0))
     if names is None:
-        names = [n for n in atlas.dictionary_names if atlas.place("features", n).is_dir()]
+        names = [n for n in atlas.dictionary_names if atlas.is_indexed(n)]
     return [
         label(atlas.features(name), atlas.place("labels", name), seed=seed)
         for name in atlas.chosen(names)

@@ -11,12 +11,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from inscape.core import InputError
@@ -198,3 +200,24 @@ def _order(site: Site) -> tuple[float, int]:
     if site.layer is None:
         return (-1.0 if site.kind == "embed" else math.inf, 0)
     return (site.layer, KINDS.index(site.kind))
+
+
+@contextmanager
+def noting_experts(
+    structure: Structure, shape: Sequence[int]
+) -> Iterator[dict[int, Int[Tensor, "batch pos k"]]]:
+    """The numbers of the experts that each token of a pass goes to, by layer."""
+    chosen: dict[int, Tensor] = {}
+
+    def note(layer: int, module: nn.Module, args: Any, kwargs: Any) -> None:
+        tensors = (v for v in (*args, *kwargs.values()) if isinstance(v, Tensor))
+        numbers = next(v for v in tensors if v.dtype == torch.int64)
+        chosen[layer] = numbers.reshape(*shape, -1)
+
+    with ExitStack() as stack:
+        for layer, block in enumerate(structure.blocks):
+            if block.experts is not None:
+                hook = partial(note, layer)
+                handle = block.experts.register_forward_pre_hook(hook, with_kwargs=True)
+                stack.callback(handle.remove)
+        yield chosen

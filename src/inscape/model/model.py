@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from threading import RLock
 from typing import Any, Literal
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from inscape.core import InputError, ModelError, pick_device
 from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.fingerprint import module_hash
-from inscape.model.forward import Edit, HookedPass
+from inscape.model.forward import Edit, HookedPass, noting_experts
 from inscape.model.generation import end_ids, generate
 from inscape.model.images import ImageCodec
-from inscape.model.inputs import Inputs, Pass, check_tokens, module_inputs
+from inscape.model.inputs import Inputs, Pass, Run, check_tokens, module_inputs
 from inscape.model.inspection import inspect
 from inscape.model.linear import check_linear, linearised
 from inscape.model.opening import find_folder, open_folder
@@ -30,22 +30,6 @@ from inscape.model.sites import Site
 from inscape.model.text import TextCodec
 
 Logits = Literal["none", "last", "all"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one forward pass gave.
-
-    `acts` holds [batch, pos, width] for each site read, in the model's precision;
-    `run["resid_post.3"]` looks one up. `logits` is float32 [batch, pos, vocab], or
-    [batch, 1, vocab] for the last position, or None.
-    """
-
-    acts: dict[Site, Tensor] = field(default_factory=dict)
-    logits: Tensor | None = None
-
-    def __getitem__(self, site: str | Site) -> Tensor:
-        return self.acts[Site.parse(site)]
 
 
 class Model:
@@ -199,11 +183,7 @@ class Model:
         return site
 
     def width(self, site: str | Site) -> int:
-        """The number of channels at a site: d_model, but for `attn_head` and `mlp_act`.
-
-        Raises:
-            SiteError: as `site`.
-        """
+        """The number of channels at a site: d_model, but for `attn_head` and `mlp_act`."""
         return self.structure.place(Site.parse(site)).width
 
     # Text
@@ -389,19 +369,8 @@ class Model:
         Raises:
             InputError: tokens out of shape or range.
         """
-        chosen, given = dict[int, Tensor](), self._checked(tokens)
-
-        def note(layer: int, module: nn.Module, args: Any, kwargs: Any) -> None:
-            tensors = (v for v in (*args, *kwargs.values()) if isinstance(v, Tensor))
-            numbers = next(v for v in tensors if v.dtype == torch.int64)
-            chosen[layer] = numbers.reshape(*given.tokens.shape, -1)
-
-        with ExitStack() as stack:
-            for layer, block in enumerate(self.structure.blocks):
-                if block.experts is not None:
-                    hook = partial(note, layer)
-                    handle = block.experts.register_forward_pre_hook(hook, with_kwargs=True)
-                    stack.callback(handle.remove)
+        given = self._checked(tokens)
+        with noting_experts(self.structure, given.tokens.shape) as chosen:
             self.run(given, logits="last")
         return chosen
 
@@ -472,13 +441,10 @@ class Model:
     @contextmanager
     def linearised(self) -> Iterator[None]:
         """Within it, runs have their usual values and the gradients of a linear map:
-        attention patterns and norm denominators are held, and none crosses an MLP.
-
-        Raises:
-            ModelError: as `check_traceable`.
-        """
+        attention patterns and norm denominators are held, and none crosses an MLP; raises as
+        `check_traceable`."""
         self.check_traceable()
-        with self._lock, linearised(self.module, self.structure):
+        with self._evaluating(), linearised(self.module, self.structure):
             yield
 
     def check_traceable(self) -> None:
@@ -487,7 +453,7 @@ class Model:
         Raises:
             ModelError: what is left of some block is not linear (names it and says why).
         """
-        with self._lock:
+        with self._evaluating():
             if not self._is_linear:
                 check_linear(self.module, self.structure)
             self._is_linear = True
@@ -498,10 +464,9 @@ class Model:
         """The head's weight [vocab, d_model]: logits are `final` times its transpose
         plus a bias if the head has one (gemma2 bends them by a soft cap afterwards: see
         `unembed`)."""
-        weight, scale = self.structure.head.weight, self.structure.logit_scale
-        if not isinstance(weight, Tensor):
-            raise TypeError("the head has no weight")
-        return weight.detach() if scale == 1 else scale * weight.detach()
+        weight: Tensor = self.structure.head.weight.detach()  # type: ignore[operator]
+        scale = self.structure.logit_scale
+        return weight if scale == 1 else scale * weight
 
     def unembed(self, final: Float[Tensor, "*pos d_model"]) -> Float[Tensor, "*pos vocab"]:
         """The logits, float32 [..., vocab], of values [..., d_model] of the site `final`."""
