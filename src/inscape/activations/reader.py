@@ -73,8 +73,10 @@ class Reader:
 
     def read(self, pool: Pool) -> dict[str, Tensor]:
         """bf16 activations [tokens, width] of every site, in the pool's order, on the CPU."""
-        size = len(pool.ids), self.model.d_model
-        acts = {site: torch.empty(size, dtype=torch.bfloat16) for site in self.sites}
+        acts = {
+            site: torch.empty((len(pool.ids), self.model.width(site)), dtype=torch.bfloat16)
+            for site in self.sites
+        }
         for rows in self.passes(pool):
             self.run(pool, rows, acts)
         self.exchange(pool, acts)
