@@ -95,10 +95,11 @@ def head_inputs(model: Model, dictionary: Dictionary) -> HeadInputs:
     if site.kind == "mlp_in":
         return HeadInputs(decoder, None, None, text)
     if site.kind == "final":
-        return HeadInputs(decoder, model.unembedding(), None, text)
+        return HeadInputs(decoder, model.unembedding(), None, text, named=model.vocabulary_mask)
+    named = model.vocabulary_mask
     weight = model.final_norm_weight()
     centred = isinstance(model.structure.final_norm, torch.nn.LayerNorm)
-    return HeadInputs(decoder, model.unembedding(), weight, text, centred=centred)
+    return HeadInputs(decoder, model.unembedding(), weight, text, centred=centred, named=named)
 
 
 def _check(
