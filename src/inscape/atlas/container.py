@@ -250,6 +250,10 @@ class Container:
                 across = dict.fromkeys(layers_of(one), one)
         return dict(sorted((found or across).items()))
 
+    def is_indexed(self, name: str) -> bool:
+        """Whether a dictionary has a feature index."""
+        return self.place("features", name).is_dir()
+
     def features(self, name: str) -> FeatureIndex:
         """The feature index of a dictionary.
 
@@ -259,7 +263,7 @@ class Container:
         """
         if name not in self._features:
             folder = self.place("features", self._known(name))
-            if not folder.is_dir():
+            if not self.is_indexed(name):
                 raise InputError(
                     f"dictionary {name} of {self.path} is not indexed",
                     next_step=f"run: inscape index {self.path} --dictionary {name} --text TEXT",
@@ -290,15 +294,6 @@ class Container:
         labels = self.labels(dictionary)
         found = labels.get(feature) if labels is not None else None
         return found.text if found is not None else None
-
-    def feature_labels(self, names: Iterable[str]) -> dict[tuple[str, int], str]:
-        """(dictionary, feature) → label, of all labelled features of these dictionaries."""
-        return {
-            (name, feature): text
-            for name in names
-            if (labels := self.labels(name)) is not None
-            for feature, text in labels.texts().items()
-        }
 
     @contextmanager
     def writing(self) -> Iterator[None]:
