@@ -227,7 +227,7 @@ class Atlas(Container):
             self.model,
             [self.dictionary(name) for name in chosen],
             list(prompt),
-            labels=self.feature_labels(chosen),
+            labels=self.feature_label,
             **options,
         )
         if save:
