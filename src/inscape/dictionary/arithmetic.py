@@ -271,8 +271,17 @@ class Arithmetic:
             out = kernels.decode(RaggedCode(ragged.indptr, place, values), self.W_dec)
         else:
             out = kernels.decode(ragged, self.W_dec)[:, columns]
-        out = out + self.b_dec[columns]
-        skip = self.skip_at(site)
+        return out + self.base_at(site, x)
+
+    def base_at(self, site: str, x: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
+        """`base` at one site that is written; `x` as in `write`."""
+        if not self.config.several:
+            return self.base(x)
+        skip, bias = (
+            self.skip_at(site),
+            self.b_dec[self.config.columns[self._slot(site, self.writes)]],
+        )
+        out = bias.expand(len(x), -1)
         return out if skip is None else out + x.to(out) @ skip.T
 
     def skip_at(self, site: str) -> Float[Tensor, "width d_read"] | None:
