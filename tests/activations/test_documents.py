@@ -50,6 +50,11 @@ def test_bad_text_is_named(tmp_path: Path, content: bytes, message: str) -> None
     assert "bad.txt" in str(caught.value)
 
 
+def test_half_a_surrogate_pair_is_read_as_the_replacement_character(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"text": "a \\ud800 b"}\n{"text": "\\ud83d\\ude00"}\n')
+    assert list(documents(tmp_path / "x.jsonl")) == ["a \ufffd b", "\U0001f600"]
+
+
 def test_bad_jsonl_and_missing_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"text": "a"}\n{"txt": "b"}\n')
     with pytest.raises(DataError, match=r"line 2 of .*x\.jsonl"):

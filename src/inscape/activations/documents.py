@@ -113,11 +113,11 @@ def _jsonl(file: Path) -> Iterator[str]:
             continue
         try:
             text = json.loads(line)["text"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
                 f"line {number} of {file} has no text", expected='an object with a field "text"'
             ) from error
         if not isinstance(text, str):
             raise DataError(f'"text" on line {number} of {file} is no string')
-        if text.strip():
-            yield text
+        if text.strip():  # half of a surrogate pair, which JSON can hold, becomes U+FFFD
+            yield text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -85,6 +85,8 @@ def online(
             f"{source} is no atlas and no store of activations",
             expected="one of them, or a text with --model, the model that reads it",
         )
+    if not 0 < memory < 1e6:
+        raise InputError(f"--memory {memory}", expected="gigabytes, more than 0, as in 2")
     opened = Model.open(model, device=None if ranks is None else ranks.device)
     layers = [f"{kind}.{layer}" for kind in KINDS for layer in range(opened.num_layers)]
     named = [one for site in sites if site for one in single_sites(all_sites(site, layers))]
