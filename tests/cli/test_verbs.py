@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 import torch
 from tests.cli.conftest import SMALL
 
+from inscape.cli import doctor
 from inscape.cli import main as shell
 from inscape.dictionary import Dictionary
 
@@ -81,7 +85,6 @@ def test_the_steps_one_by_one_give_what_build_gives(
         )
     )
     assert (found[0]["features"], found[0]["k"]) == (64, 4)
-    assert "resid_post.1" in said("train", atlas, "--dictionary", "resid_post.1")
 
 
 def test_harvest_reads_the_middle_and_every_mlp_by_default(
@@ -128,7 +131,7 @@ def test_diagnose_explains_a_wrong_answer(said: Any, atlas: Path, tmp_path: Path
         )
     )
     assert found["mechanism"] in ("outvoted", "inhibited", "absent or unknown", "undecided")
-    assert found["wrong"] != found["right_token"]
+    assert found["wrong"] != found["correct_token"]
     assert found["before"]["held out"]["total"] == 1
     assert list((atlas / "diagnoses").glob("the-cat-sat-on-the-*.json"))
 
@@ -137,7 +140,7 @@ def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: 
     command = ("validate", atlas, "--max-tokens", 600)
     (own,) = json.loads(said(*command, "--dictionary", "resid_post.1", "--json"))
     (other,) = json.loads(said(*command, "--dictionary", "resid_post.1", "--text", text, "--json"))
-    assert "seen in training" in own["text"]
+    assert "training may have seen" in own["text"]
     assert other["text"] == str(text)
     for figures in (own, other):
         assert 0 < figures["fidelity"]["l0"] <= 4
@@ -161,6 +164,37 @@ def test_doctor_checks_packages_and_kernels(capsys: pytest.CaptureFixture[str]) 
     assert checks["torch"]["in_order"]
     assert checks["kernels"]["in_order"]
     assert checks["python"]["in_order"]
+
+
+@pytest.mark.parametrize(
+    ("set_by_user", "what"), [({}, "sleep"), ({"OMP_WAIT_POLICY": "active"}, "spin")]
+)
+def test_threads_sleep_unless_the_user_says_otherwise(
+    set_by_user: dict[str, str], what: str
+) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | set_by_user
+    command = [sys.executable, "-m", "inscape", "doctor", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert f"which {what} while they wait" in json.loads(done.stdout)["threads"]["found"]
+
+
+def test_doctor_says_what_to_do_about_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"transformers": "5.10.1"}
+
+    def version(name: str) -> str:
+        if name == "numpy":
+            raise doctor.PackageNotFoundError(name)
+        return there.get(name, "999")
+
+    monkeypatch.setattr(doctor, "version", version)
+    monkeypatch.setattr(
+        doctor, "requires", lambda name: ["transformers>=5.16", "numpy>=2", "x; extra == 'dev'"]
+    )
+    found = {name: (what, good) for name, what, good in doctor._packages()}
+    assert found == {
+        "transformers": ("5.10.1 does not fit; run: pip install 'transformers>=5.16'", False),
+        "numpy": ("missing; run: pip install 'numpy>=2'", False),
+    }
 
 
 def test_a_variant_is_trained_watched_exported_and_read_again(

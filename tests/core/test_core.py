@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -7,7 +8,16 @@ import time
 import pytest
 from pydantic import ValidationError
 
-from inscape.core import Config, InputError, pick_device, progress, seeded, track
+from inscape.core import (
+    Config,
+    InputError,
+    num_cores,
+    peak_memory,
+    pick_device,
+    progress,
+    seeded,
+    track,
+)
 
 
 class Small(Config):
@@ -93,6 +103,32 @@ def test_the_device_is_there_or_is_refused_by_name() -> None:
         pick_device("gpu9")
     with pytest.raises(InputError, match="cuda:99"):
         pick_device("cuda:99")
+
+
+def test_the_gpu_of_apple_is_refused_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device().type == pick_device("auto").type == "cpu"
+    for name in ("mps", "mps:0"):
+        with pytest.raises(InputError, match=f"device '{name}', which has no float64, is not supp"):
+            pick_device(name)
+    with pytest.raises(InputError, match="device 'meta' is not supported; expected cpu, cuda"):
+        pick_device("meta")
+
+
+def test_cores_and_memory_where_linux_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 0 < num_cores() <= (os.cpu_count() or 1)
+    assert 2**24 < (peak_memory() or 0) < 2**40
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # macOS, Windows
+    assert num_cores() == os.cpu_count()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    mac = peak_memory()
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert peak_memory() is None
+    monkeypatch.undo()
+    assert (peak_memory() or 0) >= 1024 * (mac or 0)  # macOS counts bytes, Linux kilobytes
 
 
 @pytest.mark.parametrize("room", ["inscape", "inscape.core", "inscape.storage"])

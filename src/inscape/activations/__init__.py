@@ -8,6 +8,7 @@ from inscape.activations.shards import TokenTable
 from inscape.activations.statistics import SiteStats
 from inscape.activations.store import ActivationStore
 from inscape.activations.tensors import TensorActivations
+from inscape.activations.texts import TextActivations
 
 __all__ = [
     "ActivationStore",
@@ -15,6 +16,7 @@ __all__ = [
     "OnlineActivations",
     "SiteStats",
     "TensorActivations",
+    "TextActivations",
     "TokenTable",
     "documents",
     "harvest",

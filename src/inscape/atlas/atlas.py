@@ -25,6 +25,7 @@ from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
+from inscape.labels import search
 from inscape.model import Model
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Atlas(Container):
                 f"feature {id} does not exist", expected=f"an index below {dictionary.d_dict}"
             )
         called = dictionary.name
-        indexed = self.place("features", called).is_dir()
+        indexed = self.is_indexed(called)
         features = self.features(called) if indexed else None
         return Feature(dictionary, int(number), self.feature_label(called, int(number)), features)
 
@@ -121,20 +122,17 @@ class Atlas(Container):
         Raises:
             InputError: the text is blank, or nothing is indexed.
         """
-        indexed = [n for n in self.chosen(names) if self.place("features", n).is_dir()]
+        indexed = [n for n in self.chosen(names) if self.is_indexed(n)]
         if not indexed:
             raise InputError(
                 f"{self.path} has no indexed dictionary",
                 next_step=f"run: inscape index {self.path}",
             )
-        found = []
-        for name in indexed:
-            labels = self.labels(name)
-            texts = labels.texts() if labels is not None else {}
-            for hit in self.features(name).search(text, labels=texts, limit=limit):
-                label = texts.get(hit.feature)
-                found.append(Found(f"{name}/{hit.feature}", label, hit.score, hit.where))
-        return sorted(found, key=lambda hit: -hit.score)[:limit]
+        sources = [(self.features(name), self.labels(name)) for name in indexed]
+        return [
+            Found(hit.id, self.feature_label(hit.dictionary, hit.feature), hit.score, hit.where)
+            for hit in search(sources, text, limit=limit)
+        ]
 
     # The steps of a build
 
@@ -157,24 +155,31 @@ class Atlas(Container):
         *,
         max_tokens: int = 20_000,
         seed: int = 0,
+        save: bool = True,
     ) -> list[measuring.Quality]:
         """What the dictionaries keep and lose of the model (see `quality`)."""
-        return measuring.quality(self, text=text, names=names, max_tokens=max_tokens, seed=seed)
+        found = measuring.quality(self, text=text, names=names, max_tokens=max_tokens, seed=seed)
+        for figures in found if save else ():
+            self.save("quality", figures.dictionary, figures.to_json())
+        return found
 
     # Traces, diagnoses, steering
 
     def fit(self, name: str, text: Path | None = None, *, max_tokens: int = 4096) -> fitting.Fit:
-        """FVU, L0 and the loss recovered of a dictionary on a text (None: the stored one), with
+        """FVU, L0 and the loss recovered of a dictionary on a text (None: that of an index), with
         a warning that names the likely cause where they are not what they should be.
 
         Raises:
             InputError: there is no such dictionary, or no text.
         """
         rows: Path | list[measuring.Row] | None = text
-        if text is None and self.has_store:
-            rows = list(measuring.store_rows(self, max_tokens, 0))
+        indexed = [n for n in self.dictionary_names if self.is_indexed(n)]
+        if text is None and indexed:
+            rows = list(measuring.index_rows(self.features(indexed[0]), max_tokens, 0))
         if rows is None:
-            raise InputError(f"{self.path} stores no text", expected="a text to measure on")
+            raise InputError(
+                f"{self.path} has no index that holds a text", expected="a text to measure on"
+            )
         return fitting.fit(self.model, self.dictionary(name), rows, max_tokens=max_tokens)
 
     def trace(
@@ -222,11 +227,11 @@ class Atlas(Container):
             self.model,
             [self.dictionary(name) for name in chosen],
             list(prompt),
-            labels=self.feature_labels(chosen),
+            labels=self.feature_label,
             **options,
         )
         if save:
-            self.save("diagnoses", found.prompt, found.to_json(), key=f"\n{found.right}")
+            self.save("diagnoses", found.prompt, found.to_json(), key=f"\n{found.correct}")
         return found
 
     def steer(
@@ -255,9 +260,21 @@ class Atlas(Container):
         return Results(self.path / "traces", Graph.from_json)
 
     @property
-    def diagnoses(self) -> Results[Any]:
+    def diagnoses(self) -> Results[Diagnosis]:
         """The saved diagnoses, oldest first."""
-        return Results(self.path / "diagnoses", lambda content: content)
+        from inscape.diagnosis import Diagnosis
+
+        return Results(self.path / "diagnoses", Diagnosis.from_json)
+
+    @property
+    def steering(self) -> Results[SteerResult]:
+        """The saved results of steering, oldest first."""
+        return Results(self.path / "steering", SteerResult.from_json)
+
+    @property
+    def qualities(self) -> Results[measuring.Quality]:
+        """The figures of the dictionaries when each was last validated."""
+        return Results(self.path / "quality", measuring.Quality.from_json)
 
     @property
     def repairs(self) -> Results[Repair]:
@@ -285,7 +302,7 @@ class Atlas(Container):
         """Writes one JSON result; the same `title` and `key` give the same file.
 
         Args:
-            kind: traces, diagnoses, steering or repairs.
+            kind: traces, diagnoses, steering, repairs or quality.
             title: what the file is named after, such as the prompt.
             key: what else distinguishes it from other results of that title.
         """
@@ -311,7 +328,8 @@ def build(
         text: a file or folder of documents (see `activations.documents`).
         config: what is asked for; for an atlas that is there, None takes its own settings.
         source: where a model that is passed open can be opened again; its name if None.
-        only: some of harvest, train, index and label; default: all.
+        only: some of harvest (which stores the activations), train, index and label; default: all
+            but harvest, with nothing stored.
         step: entered around each of them, with its name.
 
     Raises:
@@ -334,5 +352,5 @@ def build(
         steps.check_settings(opened, config)
         atlas = Atlas.create(out, opened, source=source, settings=config.model_dump())
     with atlas.writing():
-        steps.run(atlas, text, only or steps.STEPS, step)
+        steps.run(atlas, text, only, step)
     return atlas

@@ -12,18 +12,20 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from inscape.activations import documents
+from inscape.activations.corpus import Corpus, row_length
 from inscape.atlas.container import Container
-from inscape.core import DataError, seeded
+from inscape.core import DataError, InputError, seeded
 from inscape.dictionary import Dictionary
+from inscape.features import FeatureIndex
 from inscape.intervention import Fidelity, fidelity
 from inscape.model import Model
+from inscape.storage import Result
 from inscape.training import Watch
 
 BATCH_TOKENS = 4096  # padding included
@@ -34,23 +36,27 @@ Row = tuple[Sequence[int], Sequence[bool], int]
 
 
 @dataclass(frozen=True)
-class Quality:
+class Quality(Result):
     """The figures of one dictionary.
 
     Attributes:
         dictionary: its name.
         text: what the fidelity was measured on.
         fidelity: what splicing the dictionary in keeps.
-        dead_share: share of features that never fired over `index_tokens` tokens.
+        dead_share: share of features that never fired over `index_tokens` tokens; None without
+            an index.
         dead_share_is_firm: whether these are at least a million.
         label_accuracy: median balanced accuracy of the labels, over the `labels_scored` features
             whose label has one; None without labels.
     """
 
+    SCHEMA: ClassVar[str] = "inscape.quality"
+    MADE_BY: ClassVar[str] = "validate"
+
     dictionary: str
     text: str
     fidelity: Fidelity
-    dead_share: float
+    dead_share: float | None
     index_tokens: int
     dead_share_is_firm: bool
     label_accuracy: float | None
@@ -68,33 +74,39 @@ def quality(
     """Figures of the dictionaries of an atlas, or of those named.
 
     Args:
-        text: what to measure on; the atlas's own text if None, which training has seen.
+        text: what to measure on; the text of the first index if None, which training may have seen.
         max_tokens: how much of it.
 
     Raises:
         DataError: the text is empty or unreadable.
         InputError: the atlas has no such dictionary.
     """
-    rows = list(
-        store_rows(atlas, max_tokens, seed)
-        if text is None
-        else text_rows(atlas.model, text, max_tokens)
-    )
-    if not rows:
-        raise DataError(f"{text} holds no text", expected="at least one document")
-    where = "the atlas's own text, seen in training" if text is None else str(text)
+    chosen = atlas.chosen(names)
+    indexes = {name: atlas.features(name) for name in chosen if atlas.is_indexed(name)}
+    if text is not None:
+        rows, where = list(text_rows(atlas.model, text, max_tokens)), str(text)
+        if not rows:
+            raise DataError(f"{text} holds no text", expected="at least one document")
+    elif indexes:
+        rows = list(index_rows(next(iter(indexes.values())), max_tokens, seed))
+        where = "the atlas's own text, which training may have seen"
+    else:
+        raise InputError(
+            f"no dictionary of {atlas.path} is indexed, so there is no text to measure on",
+            next_step="name one with --text",
+        )
     found = []
-    for name in names or atlas.dictionary_names:
-        index, labels = atlas.features(name), atlas.labels(name)
+    for name in chosen:
+        index, labels = indexes.get(name), atlas.labels(name)
         summary = labels.summary if labels else {}
         found.append(
             Quality(
                 dictionary=name,
                 text=where,
                 fidelity=fidelity(atlas.model, atlas.dictionary(name), batches(rows), seed=seed),
-                dead_share=float(np.mean(index.num_active == 0)),
-                index_tokens=index.num_considered,
-                dead_share_is_firm=index.num_considered >= ENOUGH_TOKENS,
+                dead_share=float(np.mean(index.num_active == 0)) if index else None,
+                index_tokens=index.num_considered if index else 0,
+                dead_share_is_firm=index is not None and index.num_considered >= ENOUGH_TOKENS,
                 label_accuracy=summary.get("median_balanced_accuracy"),
                 labels_scored=summary.get("num_scored", summary.get("num_labelled", 0)),
             )
@@ -136,29 +148,24 @@ def held_out_identity(model: Model, text: Path, *, max_tokens: int = 10_000) -> 
 
 def text_rows(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:
     """Rows of at most the model's context, each document starting a new one."""
-    front = [] if model.bos_id is None else [model.bos_id]
     total = 0
-    for number, document in enumerate(documents(text)):
-        ids = model.encode(document)[len(front) :]
-        step = min(model.context_length, 1024) - len(front)
-        for start in range(0, len(ids), step):
-            part = front + ids[start : start + step]
-            total += len(part)
-            yield part, [True] * len(part), number
-            if total >= max_tokens:
-                return
+    for number, ids in Corpus(model, text).rows(row_length(model)):
+        total += len(ids)
+        yield ids, [True] * len(ids), number
+        if total >= max_tokens:
+            return
 
 
-def store_rows(atlas: Container, max_tokens: int, seed: int) -> Iterator[Row]:
-    """Random rows of the atlas's activation store; tokens that do not count are marked."""
-    table = atlas.store().tokens()
-    bounds = np.flatnonzero(np.diff(table.row, prepend=-1, append=-1))
-    kept, total = table.kept, 0
+def index_rows(index: FeatureIndex, max_tokens: int, seed: int) -> Iterator[Row]:
+    """Random rows of the text that an index was made from; tokens that do not count are marked."""
+    table, total = index.tokens, 0
+    bounds = np.flatnonzero(np.append(table.positions == 0, True))
     order = np.random.default_rng(seeded(seed, "quality")).permutation(len(bounds) - 1)
     for number in order:
         part = slice(int(bounds[number]), int(bounds[number + 1]))
         total += part.stop - part.start
-        yield table.ids[part].tolist(), kept[part].tolist(), int(table.document[part.start])
+        counted = table.considered[part].tolist()
+        yield table.ids[part].tolist(), counted, int(table.documents[part.start])
         if total >= max_tokens:
             return
 

@@ -22,7 +22,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 VERBS = {
-    "build": "Make an atlas of a model: harvest to label.",
+    "build": "Make an atlas of a model: train, index, label.",
     "harvest": "Store a model's activations over a text.",
     "train": "Train dictionaries on stored activations.",
     "sweep": "Train a front of dictionaries on one pass.",
@@ -33,6 +33,7 @@ VERBS = {
     "trace": "Trace which concepts led to the next token.",
     "diagnose": "Find and prove why a wrong answer wins.",
     "steer": "Change features while the model writes.",
+    "report": "Write a page of all that an atlas holds.",
     "import": "Read a dictionary of another library.",
     "export": "Write a dictionary for another library.",
     "validate": "Measure what a dictionary keeps and loses.",
@@ -240,9 +241,19 @@ def _warning_line(message: Warning | str, category: type[Warning], *_: Any, **__
     return f"inscape: warning: {kind}{str(message).replace(chr(10), ' ')}\n"
 
 
+# Set before torch is imported, unless the user has. OpenMP's threads spin while they wait: beside
+# one busy process a loop of small products then takes ten times as long. They sleep instead.
+_ENVIRONMENT = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_WAIT_POLICY": "passive",  # libgomp: torch on Linux
+    "KMP_BLOCKTIME": "0",  # libomp and libiomp: macOS and Windows
+}
+
+
 def run(program: Program = INSCAPE) -> NoReturn:
     """The entry point of the command."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     warnings.formatwarning = _warning_line
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what a terminal's encoding lacks is written as \\uXXXX

@@ -68,7 +68,7 @@ def learned_sets(
                 logits = masked_logits(
                     model, dictionaries, [_noisy(a, generator) for a in shares], part
                 )
-                loss = functional.cross_entropy(logits, part.right.to(logits.device))
+                loss = functional.cross_entropy(logits, part.correct.to(logits.device))
                 torch.autograd.backward(loss)
         price = PRICES[0] * growth**step
         torch.autograd.backward(price * torch.stack([a.sum() for a in shares]).sum())
@@ -99,18 +99,15 @@ class _Removal(Intervention):
         super().__init__(dictionary)
         self.taken = taken
 
-    def change(
-        self, read: Float[Tensor, "case pos d_in"], x: Float[Tensor, "case pos d_out"], now: Pass
-    ) -> Tensor:
-        with torch.no_grad():
-            code = self.dictionary.encode(read.detach().float())
+    def change(self, site: str, x: Tensor, now: Pass) -> Tensor:
+        code = self.code(now)
         k = code.indices.shape[-1]
-        indices = code.indices.reshape(-1, k).to(x.device, torch.long)
+        indices = code.indices.to(x.device, torch.long)
         values = code.values.reshape(*x.shape[:2], k).to(x.device)
         values = values * now.here.to(x.device)[..., None]
         taken = functional.embedding_bag(
             indices,
-            self.dictionary.W_dec.to(x.device),
+            self.dictionary.decoder_at(site).to(x.device),
             mode="sum",
             per_sample_weights=values.reshape(-1, k) * self.taken[indices],
         )
@@ -121,7 +118,7 @@ def _draw(batch: Batch, generator: torch.Generator) -> Batch:
     fitting = max(FEWEST_CASES, TOKENS_A_STEP // int(batch.lengths.max()))
     rows = torch.randperm(len(batch), generator=generator)[: min(fitting, CASES_A_STEP)]
     longest = int(batch.lengths[rows].max())
-    return Batch(batch.tokens[rows, :longest], batch.lengths[rows], batch.right[rows])
+    return Batch(batch.tokens[rows, :longest], batch.lengths[rows], batch.correct[rows])
 
 
 def _noisy(share: Tensor, generator: torch.Generator) -> Tensor:

@@ -14,10 +14,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from inscape.report.figures import MINUS, show
+from inscape.report.graph_picture import GraphPicture, PictureNode
 from inscape.report.lettering import lines, width
+from inscape.report.numbers import MINUS, show
 from inscape.report.parts import visible
-from inscape.report.schema import GraphPicture, PictureNode
 
 FONT = 12.0
 NUM_LINES = 3
@@ -158,7 +158,8 @@ def _text(node: PictureNode) -> list[str]:
         # Of a difference of two answers the probability is the first one's, so it is left out.
         alone = node.probability is not None and f" {MINUS} " not in node.name
         share = f" ({show(node.probability, 'share')})" if alone else ""
-        return lines(" ".join(token_text(t) for t in node.name.split(" ") if t) + share, room, FONT)
+        names = (token_text(name) for name in node.name.split(f" {MINUS} "))
+        return lines(f" {MINUS} ".join(names) + share, room, FONT)
     return lines(node.name, room, FONT, NUM_LINES)
 
 

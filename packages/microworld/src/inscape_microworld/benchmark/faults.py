@@ -36,19 +36,13 @@ def study(system: System, name: str = "unagi", *, seed: int = 0, plain: bool = T
         RIVALS: cases(planted.rivals_held_out),
         OTHERS: cases(planted.others_held_out),
     }
-    labels = {
-        (d.name, f): label
-        for d in system.dictionaries
-        for f in range(d.d_dict)
-        if (label := system.label(d.name, f)) is not None
-    }
     diagnosis = diagnose(
         system.model,
         system.dictionaries,
         cases(planted.selection),
         controls=cases((*planted.rivals_selection, *planted.others_selection[::3])),
         judged_on=judged,
-        labels=labels,
+        labels=system.label,
         seed=seed,
     )
     found: list[Baseline] = []
@@ -79,7 +73,7 @@ def row(found: FaultStudy, name: str = "unagi", seed: int = 0) -> Row:
         "responsible features removed; found without the wrong answer and without a twin",
         (
             Check("held-out prompts answered rightly", repaired.value, "≥ 0.85", repaired.interval),
-            Check("by matched random sets", control.value, "≤ 0.05", control.interval),
+            Check("by matched random sets", control.value or 0.0, "≤ 0.05", control.interval),
             Check("prompts on which the rival is right", rivals.value, "≥ 0.95", rivals.interval),
             Check("other prompts", others.value, "", others.interval),
             *(
@@ -95,8 +89,8 @@ def row(found: FaultStudy, name: str = "unagi", seed: int = 0) -> Row:
         detail={
             "verdict": diagnosis.mechanism,
             "wrong answer seen": diagnosis.wrong,
-            "features": [f"{s.name} [{s.label}]" for s in diagnosis.repair],
-            "behind by (nats)": diagnosis.clean_margin,
+            "features": [f"{s.name} [{s.label}]" for s in diagnosis.removed],
+            "behind by (logits)": diagnosis.lead,
             "before": {k: s.to_json() for k, s in diagnosis.before.items()},
             "after": {k: s.to_json() for k, s in diagnosis.after.items()},
             "twins right": found.twins.to_json(),
