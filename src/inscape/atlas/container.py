@@ -190,7 +190,9 @@ class Container:
     def dictionary_names(self) -> list[str]:
         """The dictionaries that are finished: of the residual stream first, then by layer."""
         folder = self.path / "dictionaries"
-        found = [p.parent.name for p in folder.glob("*/dictionary.json") if p.parent.name[0] != "."]
+        # (glob would pass over a folder that may not be read)
+        entries = folder.iterdir() if folder.exists() else ()
+        found = [p.name for p in entries if p.name[0] != "." and (p / "dictionary.json").is_file()]
         return sorted(found, key=lambda name: (not name.startswith("resid"), _natural(name)))
 
     @property

@@ -35,7 +35,8 @@ def choose(
 ) -> tuple[list[Target], list[str]]:
     """Targets, and notes on which token stands for a candidate of several.
 
-    Without `target`: the smallest set of tokens with cumulative probability 0.95, at most 10.
+    Without `target`: the smallest set of tokens with cumulative probability 0.95, at most 10; none
+    that the tokenizer lacks.
     """
     probabilities = torch.softmax(logits.double(), -1)
     head = model.unembedding().float()
@@ -46,7 +47,8 @@ def choose(
                 expected="both candidates of a difference",
                 next_step="give the target too",
             )
-        return _likeliest(head, probabilities), []
+        named = probabilities * model.vocabulary_mask.to(probabilities.device)
+        return _likeliest(head, named), []
     notes: list[str] = []
     token = _first_token(model, target, notes)
     probability = float(probabilities[token])
