@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("INSCAPE_PROGRESS", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as inscape's command sets it
 os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported: no card is needed
 
 REPOSITORY = Path(__file__).resolve().parent

@@ -36,9 +36,9 @@ def test_a_wrong_answer_is_diagnosed(stories: Path, capsys: pytest.CaptureFixtur
     assert shell.main(["diagnose", str(stories), PROMPT, "--right", " Tom", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["num_failures"] == 1
-    assert found["wrong"] != found["right_token"]
+    assert found["wrong"] != found["correct_token"]
     assert found["for_wrong"]
-    assert found["clean_margin"] > 0
+    assert found["lead"] > 0
 
 
 def test_steering_changes_what_is_written(

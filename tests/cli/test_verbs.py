@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import pytest
 import torch
 from tests.cli.conftest import SMALL
 
+from inscape.cli import doctor
 from inscape.cli import main as shell
 from inscape.dictionary import Dictionary
 
@@ -127,7 +132,7 @@ def test_diagnose_explains_a_wrong_answer(said: Any, atlas: Path, tmp_path: Path
         )
     )
     assert found["mechanism"] in ("outvoted", "inhibited", "absent or unknown", "undecided")
-    assert found["wrong"] != found["right_token"]
+    assert found["wrong"] != found["correct_token"]
     assert found["before"]["held out"]["total"] == 1
     assert list((atlas / "diagnoses").glob("the-cat-sat-on-the-*.json"))
 
@@ -142,7 +147,7 @@ def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: 
         assert 0 < figures["fidelity"]["l0"] <= 4
         assert 500 <= figures["fidelity"]["num_tokens"] <= 700
         assert figures["dead_share_is_firm"] is False
-        summary = json.loads((atlas / "labels" / "resid1" / "labels.json").read_text())
+        summary = json.loads((atlas / "labels" / "resid_post.1" / "labels.json").read_text())
         assert figures["labels_scored"] == summary["num_scored"]
     (edges,) = json.loads(said("validate", atlas, "--edges", "the cat sat", "--json"))
     assert edges["max_error"] <= 1e-4
@@ -160,6 +165,37 @@ def test_doctor_checks_packages_and_kernels(capsys: pytest.CaptureFixture[str]) 
     assert checks["torch"]["in_order"]
     assert checks["kernels"]["in_order"]
     assert checks["python"]["in_order"]
+
+
+@pytest.mark.parametrize(
+    ("set_by_user", "what"), [({}, "sleep"), ({"OMP_WAIT_POLICY": "active"}, "spin")]
+)
+def test_threads_sleep_unless_the_user_says_otherwise(
+    set_by_user: dict[str, str], what: str
+) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | set_by_user
+    command = [sys.executable, "-m", "inscape", "doctor", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert f"which {what} while they wait" in json.loads(done.stdout)["threads"]["found"]
+
+
+def test_doctor_says_what_to_do_about_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"transformers": "5.10.1"}
+
+    def version(name: str) -> str:
+        if name == "numpy":
+            raise doctor.PackageNotFoundError(name)
+        return there.get(name, "999")
+
+    monkeypatch.setattr(doctor, "version", version)
+    monkeypatch.setattr(
+        doctor, "requires", lambda name: ["transformers>=5.16", "numpy>=2", "x; extra == 'dev'"]
+    )
+    found = {name: (what, good) for name, what, good in doctor._packages()}
+    assert found == {
+        "transformers": ("5.10.1 does not fit; run: pip install 'transformers>=5.16'", False),
+        "numpy": ("missing; run: pip install 'numpy>=2'", False),
+    }
 
 
 def test_a_variant_is_trained_watched_exported_and_read_again(
@@ -186,6 +222,34 @@ def test_a_variant_is_trained_watched_exported_and_read_again(
     first, again = (Dictionary.open(tmp_path / name) for name in ("d", "back"))
     assert torch.equal(first.W_enc, again.W_enc)
     assert again.name == "back"
+
+
+def test_an_import_goes_into_an_atlas_and_is_measured(
+    said: Any, atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    mine = shutil.copytree(atlas, tmp_path / "atlas")
+    said("export", atlas / "dictionaries" / "resid_post.1", "--out", tmp_path / "theirs")
+    again = ("--into", mine, "--name", "again", "--text", text, "--json")
+    (found,) = json.loads(said("import", tmp_path / "theirs", *again))
+    assert found["folder"] == str(mine / "dictionaries" / "again")
+    assert found["fit"]["warning"] is None
+    assert 0 <= found["fit"]["fvu"] < 1
+    shown = said(
+        "import",
+        tmp_path / "theirs",
+        "--out",
+        tmp_path / "x",
+        "--model",
+        tiny_model,
+        "--text",
+        text,
+    )
+    assert re.search(r"fit +FVU [\d.]+, L0 [\d.]+.*loss recovered", shown)
+    assert (
+        shell.main(["import", str(tmp_path / "theirs"), "--into", str(mine)]) == 2
+    )  # the name is taken
+    for wrong in ((), ("--out", tmp_path / "y", "--into", mine), ("--out", tmp_path / "a b")):
+        assert shell.main(["import", str(tmp_path / "theirs"), *map(str, wrong)]) == 2
 
 
 def test_a_dictionary_is_trained_on_a_text_without_a_store(

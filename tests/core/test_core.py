@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 from pydantic import ValidationError
 
-from inscape.core import Config, InputError, pick_device, progress, seeded, track
+from inscape.core import (
+    Config,
+    InputError,
+    num_cores,
+    peak_memory,
+    pick_device,
+    progress,
+    seeded,
+    track,
+)
 
 
 class Small(Config):
@@ -49,6 +60,27 @@ def test_track_yields_everything_and_shows_a_bar_only_when_asked(
     assert "100%" in shown.err
 
 
+def test_long_work_without_a_terminal_prints_lines_with_the_rate(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("INSCAPE_PROGRESS", raising=False)
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    with progress("harvest", 4000, "tokens") as bar:
+        for _ in range(40):
+            clock[0] += 2
+            bar.advance(100, loss=0.25)
+    assert capsys.readouterr().err.splitlines() == [
+        "harvest: 500 of 4.0k tokens, loss 0.25, 50 tokens/s",
+        "harvest: 3.5k of 4.0k tokens, loss 0.25, 50 tokens/s",
+        "harvest: 4.0k tokens in 80 s, 50 tokens/s",
+    ]
+    with progress("short") as bar:
+        clock[0] += 5
+        bar.advance()
+    assert capsys.readouterr().err == ""
+
+
 def test_an_inner_bar_joins_the_outer_one_and_an_error_closes_both(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +103,32 @@ def test_the_device_is_there_or_is_refused_by_name() -> None:
         pick_device("gpu9")
     with pytest.raises(InputError, match="cuda:99"):
         pick_device("cuda:99")
+
+
+def test_the_gpu_of_apple_is_refused_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device().type == pick_device("auto").type == "cpu"
+    for name in ("mps", "mps:0"):
+        with pytest.raises(InputError, match=f"device '{name}', which has no float64, is not supp"):
+            pick_device(name)
+    with pytest.raises(InputError, match="device 'meta' is not supported; expected cpu, cuda"):
+        pick_device("meta")
+
+
+def test_cores_and_memory_where_linux_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 0 < num_cores() <= (os.cpu_count() or 1)
+    assert 2**24 < (peak_memory() or 0) < 2**40
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # macOS, Windows
+    assert num_cores() == os.cpu_count()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    mac = peak_memory()
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert peak_memory() is None
+    monkeypatch.undo()
+    assert (peak_memory() or 0) >= 1024 * (mac or 0)  # macOS counts bytes, Linux kilobytes
 
 
 @pytest.mark.parametrize("room", ["inscape", "inscape.core", "inscape.storage"])

@@ -40,7 +40,7 @@ def planted(seed: int = 0) -> Planted:
     trigger = model.encode("abcz")[-1]
     texts = [stem + "z" for stem in sorted(stems) if model.encode(stem + "z")[-1] == trigger]
     failing = [Case(t, a) for t in texts if (a := _answer(model, t)) is not None][:12]
-    answers = {model.answer_token(case.right)[0] for case in failing}
+    answers = {model.answer_token(case.correct)[0] for case in failing}
     wrong = next(i for i in range(200, 300) if i not in answers)
     head = model.unembedding().float()
     direction = head[wrong] / head[wrong].norm()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 from tests.diagnosis.planted import PLANTED, SITE, Planted, planted
 
 from inscape.core import InputError
-from inscape.diagnosis import CAUSES, Case, baselines, diagnose, shares
+from inscape.diagnosis import CAUSES, Case, Diagnosis, baselines, diagnose, shares
 from inscape.diagnosis.candidates import estimate, measure, strongest
 from inscape.diagnosis.cases import encode, last_logits
 from inscape.diagnosis.random_sets import matched_sets
@@ -22,7 +21,7 @@ def fault() -> Planted:
 
 
 def test_logits_are_those_of_each_prompt_alone(fault: Planted) -> None:
-    cases = [*fault.failing[:3], Case("ab", fault.right[0].right), *fault.right[:3]]
+    cases = [*fault.failing[:3], Case("ab", fault.right[0].correct), *fault.right[:3]]
     batch = encode(fault.model, cases)
     together = last_logits(fault.model, batch)
     for row, case in enumerate(cases):
@@ -41,16 +40,18 @@ def test_the_planted_feature_is_found_proved_and_enough(fault: Planted) -> None:
         num_random=20,
     )
     assert found.num_failures >= 5
-    assert found.repair[0].feature == PLANTED
+    assert found.removed[0].feature == PLANTED
     assert found.mechanism == "outvoted"
     assert found.wrong == fault.model.token_text(fault.wrong)
     assert found.after["others"].value >= 0.8 > 0.3 >= found.before["others"].value
     assert found.after["right"].value >= 0.8
-    assert found.random.value < 0.3
+    assert (found.random.value or 0) < 0.3
     assert "planted/7" in found.summary()
-    assert "planted/7" in found._repr_html_()
-    assert "<script" not in replace(found, prompt="<script>")._repr_html_()
-    assert json.loads(json.dumps(found.to_json()))["repair"][0]["feature"] == PLANTED
+    assert Diagnosis.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert found.repair is not None
+    changes = found.repair.edits(lambda name: fault.dictionary)
+    again = shares(fault.model, {"others": fault.failing[6:]}, changes)
+    assert again["others"] == found.after["others"]
 
 
 def test_without_the_planted_feature_nothing_is_claimed(fault: Planted) -> None:
@@ -64,7 +65,7 @@ def test_without_the_planted_feature_nothing_is_claimed(fault: Planted) -> None:
     found = diagnose(fault.model, [other], fault.failing, num_random=5)
     assert found.mechanism != "outvoted"
     assert found.repaired.value < 0.5
-    assert found.repair or "no set of features" in found.summary()
+    assert found.removed or "no set of features" in found.summary()
 
 
 def test_estimates_are_the_derivative_of_the_margin(fault: Planted) -> None:
@@ -80,7 +81,7 @@ def test_estimates_are_the_derivative_of_the_margin(fault: Planted) -> None:
 
         logits = fault.model.run(batch.tokens, edits={SITE: nudge}, logits="last").logits
         assert logits is not None
-        return float(logits[0, -1, wrong[0]] - logits[0, -1, batch.right[0]])
+        return float(logits[0, -1, wrong[0]] - logits[0, -1, batch.correct[0]])
 
     slope = (margin(1e-2) - margin(-1e-2)) / 2e-2
     assert float(push.push[PLANTED]) == pytest.approx(slope, rel=0.02)
@@ -104,7 +105,7 @@ def test_measured_effects_are_those_of_a_plain_hook(fault: Planted) -> None:
         handle = fault.model.module.model.embed_tokens.register_forward_hook(ablate)
         cut = fault.model.module(tokens).logits[0, -1]
         handle.remove()
-        right = batch.right[row]
+        right = batch.correct[row]
         changes.append(float((clean[fault.wrong] - clean[right]) - (cut[fault.wrong] - cut[right])))
     assert effect.margin == pytest.approx(sum(changes) / 4, abs=1e-4)
 
@@ -124,7 +125,7 @@ def test_random_sets_are_as_large_and_leave_the_found_out(fault: Planted) -> Non
 
 def test_right_answers_need_no_diagnosis(fault: Planted) -> None:
     found = diagnose(fault.model, [fault.dictionary], fault.right[:3])
-    assert (found.mechanism, found.num_failures, found.repair) == ("right", 0, ())
+    assert (found.mechanism, found.num_failures, found.removed) == ("correct", 0, ())
     assert "nothing to diagnose" in found.summary()
 
 

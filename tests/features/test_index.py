@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from inscape.core import InputError, StorageError
 from inscape.features import FeatureIndex
+from inscape.features.search import Texts, search_index, write_search
 from inscape.storage import read_json, write_json
 
 
@@ -110,12 +112,54 @@ def test_activations_at_rows_in_any_order(world: Any) -> None:
         world.index.activations_at([1200])
 
 
-def test_search_finds_labels_before_windows(world: Any) -> None:
-    hits = world.index.search("T7", labels={11: "names the token t7 "})
-    assert hits[0].feature == 11 or hits[0].score > 3
-    assert "label" in next(h for h in hits if h.feature == 11).where
+def test_search_finds_what_features_fire_on(world: Any) -> None:
+    for feature in (0, 7):
+        peaks = Counter(e.tokens[e.peak].strip() for e in world.index.top(feature))
+        token = max(peaks, key=lambda t: peaks[t])
+        hit = next(h for h in world.index.search(token.upper(), limit=24) if h.feature == feature)
+        assert {"peak", "window"} <= set(hit.where)
+        assert hit.id == f"toy/{feature}"
+    first, second = (t.strip() for t in world.index.top(3)[0].tokens[:2])
+    phrase = world.index.search(f"{first} {second}", limit=24)
+    assert 3 in [h.feature for h in phrase]
+    for hit in phrase:
+        texts = [[t.strip() for t in e.tokens] for e in world.index.top(hit.feature)]
+        assert any(first in words and second in words for words in texts)
+    assert world.index.search("nothing") == []
     with pytest.raises(InputError, match="blank"):
         world.index.search("  ")
+
+
+def test_search_reduces_words_to_their_stems_and_completes_the_last(tmp_path: Path) -> None:
+    features = [
+        Texts([([" the", " Golden", " Ga", "te", " bridge", " is"], 3)], [" of"]),
+        Texts([([" two", " old", " bridges", "="], 3)], ["="]),
+        Texts([([" a", "=", "b"], 1), ([" c"], 0)], [" bridging"]),
+        Texts([], []),
+    ]
+    write_search(tmp_path, features)
+
+    def found(text: str) -> list[int]:
+        return [hit.feature for hit in search_index(tmp_path, "toy", text, 10)]
+
+    assert sorted(found("Bridges")) == [0, 1, 2]
+    assert found("golden gat") == [0]
+    assert found("gate golden") == [0]  # all words, in any order
+    assert search_index(tmp_path, "toy", "golden gate", 9)[0].where == ("peak", "window")
+    assert [(h.feature, h.where) for h in search_index(tmp_path, "toy", " =", 9)] == [
+        (1, ("peak", "promoted")),
+        (2, ("peak",)),
+    ]
+    assert found('" OR * --') == []
+    assert found("NOT bridge") == []
+
+
+def test_an_index_without_or_with_a_damaged_search_file_ends_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot be searched"):
+        search_index(tmp_path, "toy", "x", 1)
+    (tmp_path / "search.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(StorageError, match="search.sqlite"):
+        search_index(tmp_path, "toy", "x", 1)
 
 
 def test_a_feature_outside_the_dictionary_is_named(world: Any) -> None:

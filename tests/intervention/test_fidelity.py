@@ -211,6 +211,6 @@ def test_intervals_resample_documents(model: Model) -> None:
 
 def test_weights_that_are_not_finite_are_named(model: Model) -> None:
     dictionary = random_dictionary(SITE, SITE, d=D_MODEL, k=8)
-    dictionary.b_dec[3] = float("nan")
+    dictionary.W_dec[:, 3] = float("nan")
     with pytest.raises(InputError, match=f"not finite with {dictionary.name}"):
         fidelity(model, dictionary, [rows()])

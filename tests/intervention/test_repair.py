@@ -10,7 +10,7 @@ import torch
 from tests.families import tiny
 from tests.intervention.dictionaries import made
 
-from inscape.core import InputError
+from inscape.core import DataError, InputError
 from inscape.dictionary import Dictionary
 from inscape.intervention import FeatureEdit, Repair, edited, edits
 from inscape.model import Model
@@ -65,9 +65,9 @@ def test_a_repair_is_read_back_and_does_the_same(model: Model, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema": "other"}, "this is no repair"),
+        ({"schema": "other"}, "found schema 'other'"),
         ({"version": 9}, "found version 9 of inscape.repair"),
-        ({"changes": [{"feature": 3}]}, "incomplete"),
+        ({"changes": [{"feature": 3}]}, "damaged"),
     ],
 )
 def test_what_is_no_repair_is_refused(
@@ -75,5 +75,5 @@ def test_what_is_no_repair_is_refused(
 ) -> None:
     content = Repair.of(model, []).to_json()
     (tmp_path / "r.json").write_text(json.dumps({**content, **change}))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(DataError, match=said):
         Repair.open(tmp_path / "r.json")

@@ -13,7 +13,7 @@ import torch
 
 from inscape.core import InputError, StorageError
 from inscape.features import HeadInputs, IndexOptions, TokenTable, write_index
-from inscape.labels import Labels, label
+from inscape.labels import Labels, label, search
 from inscape.labels.labeller import _Draft, _Labeller
 from inscape.labels.predicates import Clause, Predicate
 from inscape.labels.writing import Windows, balanced_accuracies
@@ -242,3 +242,12 @@ def test_labels_of_nothing_but_features_that_fire_everywhere(planted: Any, tmp_p
     summary = label(index, tmp_path / "labels").summary
     assert summary["num_scored"] == 0
     assert summary["median_balanced_accuracy"] is None
+
+
+def test_search_over_several_dictionaries_puts_labels_first(planted: Any, labels: Labels) -> None:
+    hits = search([(planted.index, labels), (planted.index, None)], "wi")
+    assert hits[0].id == f"toy/{TOKEN}"
+    assert hits[0].where[0] == "label"
+    assert hits[0].score > hits[1].score
+    assert [hit.feature for hit in search([(planted.index, labels)], "numbers")][:1] == [DIGIT]
+    assert search([(planted.index, labels)], ",,") == []

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from inscape.atlas import fit as fitting
 from inscape.atlas import quality as measuring
 from inscape.atlas import steps
 from inscape.atlas.config import BuildConfig
@@ -24,6 +25,7 @@ from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
+from inscape.labels import search
 from inscape.model import Model
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ class Atlas(Container):
             raise InputError(f"name {name!r} for {len(dictionaries)} dictionaries", expected="one")
         for given in dictionaries:
             found = given if isinstance(given, Dictionary) else Dictionary.open(given)
-            called = default_name(found) if name is None else name
+            called = found.config.site_name if name is None else name
             if not NAME.fullmatch(called):
                 raise InputError(
                     f"name {called!r}", expected="letters, digits, '.', '_', '-' and '+'"
@@ -126,14 +128,11 @@ class Atlas(Container):
                 f"{self.path} has no indexed dictionary",
                 next_step=f"run: inscape index {self.path}",
             )
-        found = []
-        for name in indexed:
-            labels = self.labels(name)
-            texts = labels.texts() if labels is not None else {}
-            for hit in self.features(name).search(text, labels=texts, limit=limit):
-                label = texts.get(hit.feature)
-                found.append(Found(f"{name}/{hit.feature}", label, hit.score, hit.where))
-        return sorted(found, key=lambda hit: -hit.score)[:limit]
+        sources = [(self.features(name), self.labels(name)) for name in indexed]
+        return [
+            Found(hit.id, self.feature_label(hit.dictionary, hit.feature), hit.score, hit.where)
+            for hit in search(sources, text, limit=limit)
+        ]
 
     # The steps of a build
 
@@ -161,6 +160,20 @@ class Atlas(Container):
         return measuring.quality(self, text=text, names=names, max_tokens=max_tokens, seed=seed)
 
     # Traces, diagnoses, steering
+
+    def fit(self, name: str, text: Path | None = None, *, max_tokens: int = 4096) -> fitting.Fit:
+        """FVU, L0 and the loss recovered of a dictionary on a text (None: the stored one), with
+        a warning that names the likely cause where they are not what they should be.
+
+        Raises:
+            InputError: there is no such dictionary, or no text.
+        """
+        rows: Path | list[measuring.Row] | None = text
+        if text is None and self.has_store:
+            rows = list(measuring.store_rows(self, max_tokens, 0))
+        if rows is None:
+            raise InputError(f"{self.path} stores no text", expected="a text to measure on")
+        return fitting.fit(self.model, self.dictionary(name), rows, max_tokens=max_tokens)
 
     def trace(
         self,
@@ -211,7 +224,7 @@ class Atlas(Container):
             **options,
         )
         if save:
-            self.save("diagnoses", found.prompt, found.to_json(), key=f"\n{found.right}")
+            self.save("diagnoses", found.prompt, found.to_json(), key=f"\n{found.correct}")
         return found
 
     def steer(
@@ -240,9 +253,21 @@ class Atlas(Container):
         return Results(self.path / "traces", Graph.from_json)
 
     @property
-    def diagnoses(self) -> Results[Any]:
+    def diagnoses(self) -> Results[Diagnosis]:
         """The saved diagnoses, oldest first."""
-        return Results(self.path / "diagnoses", lambda content: content)
+        from inscape.diagnosis import Diagnosis
+
+        return Results(self.path / "diagnoses", Diagnosis.from_json)
+
+    @property
+    def steering(self) -> Results[SteerResult]:
+        """The saved results of steering, oldest first."""
+        return Results(self.path / "steering", SteerResult.from_json)
+
+    @property
+    def qualities(self) -> Results[measuring.Quality]:
+        """The figures of the dictionaries when each was last validated."""
+        return Results(self.path / "quality", measuring.Quality.from_json)
 
     @property
     def repairs(self) -> Results[Repair]:
@@ -270,23 +295,12 @@ class Atlas(Container):
         """Writes one JSON result; the same `title` and `key` give the same file.
 
         Args:
-            kind: traces, diagnoses, steering or repairs.
+            kind: traces, diagnoses, steering, repairs or quality.
             title: what the file is named after, such as the prompt.
             key: what else distinguishes it from other results of that title.
         """
         with self.writing():
             return Results(self.path / kind, lambda c: c).save(title, content, key=key)
-
-
-def default_name(dictionary: Dictionary) -> str:
-    """What a dictionary is called in an atlas: after the site that it is about."""
-    config = dictionary.config
-    kind, _, layer = config.site_in.partition(".")
-    if "+" in config.site_in + config.site_out:
-        return dictionary.name
-    if (kind, config.site_out) == ("mlp_in", f"mlp_out.{layer}"):
-        return f"mlp.{layer}"
-    return config.site_in if config.site_in == config.site_out else dictionary.name
 
 
 def build(

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from inscape.core import DataError, seeded
 from inscape.dictionary import Dictionary
 from inscape.intervention import Fidelity, fidelity
 from inscape.model import Model
+from inscape.storage import Result
 from inscape.training import Watch
 
 BATCH_TOKENS = 4096  # padding included
@@ -34,7 +35,7 @@ Row = tuple[Sequence[int], Sequence[bool], int]
 
 
 @dataclass(frozen=True)
-class Quality:
+class Quality(Result):
     """The figures of one dictionary.
 
     Attributes:
@@ -46,6 +47,9 @@ class Quality:
         label_accuracy: median balanced accuracy of the labels, over the `labels_scored` features
             whose label has one; None without labels.
     """
+
+    SCHEMA: ClassVar[str] = "inscape.quality"
+    MADE_BY: ClassVar[str] = "validate"
 
     dictionary: str
     text: str
@@ -76,9 +80,9 @@ def quality(
         InputError: the atlas has no such dictionary.
     """
     rows = list(
-        _of_store(atlas, max_tokens, seed)
+        store_rows(atlas, max_tokens, seed)
         if text is None
-        else _of_text(atlas.model, text, max_tokens)
+        else text_rows(atlas.model, text, max_tokens)
     )
     if not rows:
         raise DataError(f"{text} holds no text", expected="at least one document")
@@ -91,7 +95,7 @@ def quality(
             Quality(
                 dictionary=name,
                 text=where,
-                fidelity=fidelity(atlas.model, atlas.dictionary(name), _batches(rows), seed=seed),
+                fidelity=fidelity(atlas.model, atlas.dictionary(name), batches(rows), seed=seed),
                 dead_share=float(np.mean(index.num_active == 0)),
                 index_tokens=index.num_considered,
                 dead_share_is_firm=index.num_considered >= ENOUGH_TOKENS,
@@ -108,12 +112,12 @@ def loss_watch(model: Model, text: Path, *, max_tokens: int = 10_000, times: int
     Raises:
         DataError: the text is empty or unreadable.
     """
-    rows = list(_of_text(model, text, max_tokens))
+    rows = list(text_rows(model, text, max_tokens))
     if not rows:
         raise DataError(f"{text} holds no text", expected="at least one document")
 
     def measure(dictionary: Dictionary) -> dict[str, float]:
-        found = fidelity(model, dictionary, _batches(rows))
+        found = fidelity(model, dictionary, batches(rows))
         return {
             "loss_recovered": found.loss_recovered_zero,
             "ce": found.ce_dict,
@@ -128,13 +132,13 @@ def loss_watch(model: Model, text: Path, *, max_tokens: int = 10_000, times: int
 def held_out_identity(model: Model, text: Path, *, max_tokens: int = 10_000) -> dict[str, Any]:
     """What identifies that which `loss_watch` measures on: the model, and the rows of token ids."""
     digest, total = hashlib.sha256(), 0
-    for ids, _, _ in _of_text(model, text, max_tokens):
+    for ids, _, _ in text_rows(model, text, max_tokens):
         digest.update(np.asarray([len(ids), *ids], np.int64).tobytes())
         total += len(ids)
     return {"model_hash": model.hash, "tokens": total, "sha256": digest.hexdigest()}
 
 
-def _of_text(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:
+def text_rows(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:
     """Rows of at most the model's context, each document starting a new one."""
     front = [] if model.bos_id is None else [model.bos_id]
     total = 0
@@ -149,7 +153,7 @@ def _of_text(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:
                 return
 
 
-def _of_store(atlas: Container, max_tokens: int, seed: int) -> Iterator[Row]:
+def store_rows(atlas: Container, max_tokens: int, seed: int) -> Iterator[Row]:
     """Random rows of the atlas's activation store; tokens that do not count are marked."""
     table = atlas.store().tokens()
     bounds = np.flatnonzero(np.diff(table.row, prepend=-1, append=-1))
@@ -163,7 +167,7 @@ def _of_store(atlas: Container, max_tokens: int, seed: int) -> Iterator[Row]:
             return
 
 
-def _batches(rows: Sequence[Row]) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
+def batches(rows: Sequence[Row]) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
     """Token ids, the mask of those that count, and documents; rows of similar length together."""
     ordered = sorted(rows, key=lambda row: -len(row[0]))
     pad = torch.nn.utils.rnn.pad_sequence

@@ -9,23 +9,19 @@ for every target with known inputs:  value = bias + sum of the edges into it.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from inscape.core import DataError
+from inscape.storage import Result
 
 NodeKind = Literal["feature", "error", "embedding", "logit"]
 Indices = npt.NDArray[np.int32]
 Weights = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
-
-SCHEMA = "inscape.graph"
-VERSION = 1
 
 
 @dataclass
@@ -105,12 +101,15 @@ class Scores:
 
 
 @dataclass
-class Graph:
+class Graph(Result):
     """A traced target. `kept_nodes` [N] and `kept_edges` [E] mark the pruned graph.
 
     roles [pos]: whose message each token is of, in a chat; counted [pos]: where features are looked
     for (not at special and template tokens, nor at attention sinks).
     """
+
+    SCHEMA: ClassVar[str] = "inscape.graph"
+    MADE_BY: ClassVar[str] = "trace"
 
     model: str
     prompt: str
@@ -175,8 +174,8 @@ class Graph:
         """The kept part of the graph as plain JSON values, with schema and version."""
         part = self.pruned()
         return {
-            "schema": SCHEMA,
-            "version": VERSION,
+            "schema": self.SCHEMA,
+            "version": self.VERSION,
             "model": part.model,
             "prompt": part.prompt,
             "token_ids": list(part.token_ids),
@@ -201,17 +200,13 @@ class Graph:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Graph:
-        """Reads what `to_json` wrote; DataError for another schema or a newer version."""
-        _check_version(data)
+    def from_json(cls, data: Any) -> Graph:
+        """Reads what `to_json` wrote; DataError for another schema, a newer version, or damage."""
+        content = cls.content(data)
         try:
-            return _read(data)
+            return _read(content)
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"the graph is damaged ({type(error).__name__}: {error})",
-                expected=f"a {SCHEMA} of version {VERSION}",
-                next_step="trace the prompt again",
-            ) from error
+            raise cls.damaged(f"{type(error).__name__}: {error}") from error
 
     def to_viewer(self, **options: Any) -> dict[str, Any]:
         """The graph in the published viewer format; options as in `viewer.to_viewer`."""
@@ -225,30 +220,10 @@ class Graph:
 
         return summary(self, num_paths)
 
-    def _repr_html_(self) -> str:
-        """The summary, for notebooks."""
-        return f"<pre>{html.escape(self.summary())}</pre>"
-
 
 def _strongest(ends: Indices, weights: Weights) -> list[tuple[int, float]]:
     order = np.argsort(-np.abs(weights), kind="stable")
     return [(int(ends[i]), float(weights[i])) for i in order]
-
-
-def _check_version(data: Mapping[str, Any]) -> None:
-    schema, version = data.get("schema"), data.get("version")
-    if schema != SCHEMA or not isinstance(version, int):
-        raise DataError(
-            f"found schema {schema!r}, which is no attribution graph",
-            expected=f"schema {SCHEMA!r}",
-            next_step="give a file that `inscape trace` wrote",
-        )
-    if version > VERSION:
-        raise DataError(
-            f"found a newer version {version} of the graph",
-            expected=f"a version up to {VERSION}",
-            next_step="upgrade inscape",
-        )
 
 
 def _read(data: Mapping[str, Any]) -> Graph:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from inscape.cli.main import NOTES
+
 if TYPE_CHECKING:
     from inscape.atlas import Atlas
 
@@ -50,8 +52,8 @@ def print_json(value: Any) -> None:
 
 
 def note(message: str) -> None:
-    """A remark on standard error, beside the result."""
-    typer.echo(message, err=True)
+    """A remark on standard error, after the result."""
+    NOTES.append(message)
 
 
 def rows(pairs: Mapping[str, Any]) -> None:

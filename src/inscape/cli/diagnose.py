@@ -109,7 +109,7 @@ def _cases(path: Path | None) -> list[Case]:
 
 
 def _say_tokens(model: Model, cases: list[Case]) -> None:
-    for answer in dict.fromkeys(case.right for case in cases):
+    for answer in dict.fromkeys(case.correct for case in cases):
         token, more = model.answer_token(answer)
         if more:
             note(

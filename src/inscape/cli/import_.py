@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import Json, print_entries
+from inscape.cli.common import Json, note, print_entries
 
 # Their names alone: importing the formats would load torch.
 _PLACE = Path(__file__).parents[1] / "exchange" / "formats"
@@ -19,7 +19,8 @@ def command(
     source: Annotated[
         Path, typer.Argument(help="Its folder or file, or owner/name/folder of the hub.")
     ],
-    out: Annotated[Path, typer.Option(help="The folder of the imported dictionary.")],
+    out: Annotated[Path | None, typer.Option(help="The folder of the imported dictionary.")] = None,
+    into: Annotated[Path | None, typer.Option(help="The atlas to put it in, instead.")] = None,
     form: Annotated[
         str | None,
         typer.Option(
@@ -36,7 +37,8 @@ def command(
         str | None, typer.Option(help="The site that it writes, for a transcoder.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Its name, as in name/feature; default: that of --out.")
+        str | None,
+        typer.Option(help="Its name, as in name/feature; default: that of --out, or of its site."),
     ] = None,
     scale: Annotated[
         float | None,
@@ -48,7 +50,10 @@ def command(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="The model that it is for, where the gain of a norm is to be folded in."),
+        typer.Option(help="The model that it is for, to measure on and to fold a norm's gain in."),
+    ] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="The text to measure it on; default: the atlas's.")
     ] = None,
     ignore: Annotated[
         list[str] | None,
@@ -58,24 +63,35 @@ def command(
 ) -> None:
     """Read a dictionary that another library trained.
 
-    A setting that is not known is refused by its name.
+    A setting that is not known is refused by its name. With a model and a text one line says how
+    well the dictionary fits.
     """
+    from inscape.atlas import Atlas, fit
+    from inscape.core import InputError
+    from inscape.dictionary import check_name
     from inscape.exchange import Asked, import_dictionary
+    from inscape.model import Model
     from inscape.storage import refuse_filled
 
-    refuse_filled(out)
-    opened = None
-    if model is not None:
-        from inscape.model import Model
-
-        opened = Model.open(model, device="cpu")
-    asked = Asked(site, to, name or out.name, scale, tuple(ignore or ()), k, opened)
+    if (out is None) == (into is None):
+        raise InputError("no place for the dictionary, or two", expected="--out or --into")
+    if out is not None:
+        refuse_filled(out)
+        check_name(name or out.name)
+    atlas = None if into is None else Atlas.open(into)
+    opened = Model.open(model, device="cpu") if model else atlas.model if atlas else None
+    called = name or (out.name if out else None)
+    asked = Asked(site, to, called, scale, tuple(ignore or ()), k, opened)
     found = import_dictionary(source, asked, form=form)
-    found.save(out)
+    if atlas is not None:
+        atlas.add(found, name=name)
+        found = atlas.dictionary(name or found.config.site_name)
+    elif out is not None:
+        found.save(out)
     config = found.config
     shown = {
         "dictionary": found.name,
-        "folder": str(out),
+        "folder": str(out or (atlas and atlas.place("dictionaries", found.name))),
         "format": found.made_from["format"],
         "reads": config.site_in,
         "writes": config.site_out,
@@ -85,4 +101,11 @@ def command(
         "skip": config.skip,
         "normalize": config.normalize,
     }
+    if opened is None or (text is None and not (atlas and atlas.has_store)):
+        note("not measured: FVU, L0 and the loss recovered need --model and --text")
+    else:
+        measured = atlas.fit(found.name, text) if atlas else fit(opened, found, text or [])
+        shown["fit"] = measured if json else measured.line()
+        if measured.warning:
+            note(f"warning: {measured.warning}")
     print_entries([shown], json)

@@ -33,11 +33,16 @@ VERBS = {
     "trace": "Trace which concepts led to the next token.",
     "diagnose": "Find and prove why a wrong answer wins.",
     "steer": "Change features while the model writes.",
+    "report": "Write a page of all that an atlas holds.",
     "import": "Read a dictionary of another library.",
     "export": "Write a dictionary for another library.",
     "validate": "Measure what a dictionary keeps and loses.",
     "doctor": "Check this machine and this installation.",
 }
+
+NOTES: list[str] = []
+"""Remarks of the command that runs; they are dropped where it ends with an error, which is one
+line."""
 
 GO_ON = "run the same command again: it goes on where it was"
 
@@ -159,10 +164,13 @@ def _stopped(signum: int, frame: FrameType | None) -> NoReturn:
 def main(arguments: Sequence[str], program: Program = INSCAPE) -> int:
     """Runs one command line; the exit code is 0, 2 for a mistake that the user can mend."""
     arguments = list(arguments) or ["--help"]
+    NOTES.clear()
     try:
         code = make_app(arguments, program)(
             arguments, prog_name=program.name, standalone_mode=False
         )
+        for note in NOTES:
+            print(note, file=sys.stderr)
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         _say(f"stopped; {GO_ON}")
@@ -232,9 +240,19 @@ def _warning_line(message: Warning | str, category: type[Warning], *_: Any, **__
     return f"inscape: warning: {kind}{str(message).replace(chr(10), ' ')}\n"
 
 
+# Set before torch is imported, unless the user has. OpenMP's threads spin while they wait: beside
+# one busy process a loop of small products then takes ten times as long. They sleep instead.
+_ENVIRONMENT = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_WAIT_POLICY": "passive",  # libgomp: torch on Linux
+    "KMP_BLOCKTIME": "0",  # libomp and libiomp: macOS and Windows
+}
+
+
 def run(program: Program = INSCAPE) -> NoReturn:
     """The entry point of the command."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     warnings.formatwarning = _warning_line
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what a terminal's encoding lacks is written as \\uXXXX

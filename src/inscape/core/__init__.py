@@ -1,7 +1,7 @@
 """Errors, configurations, progress, devices and seeds: what every room stands on."""
 
 from inscape.core.config import Config, ConfigError
-from inscape.core.device import pick_device
+from inscape.core.device import num_cores, pick_device
 from inscape.core.errors import (
     DataError,
     InputError,
@@ -15,9 +15,9 @@ from inscape.core.errors import (
     StorageError,
     warn,
 )
-from inscape.core.intervals import Share, wilson
-from inscape.core.memory import keep_freed_memory
-from inscape.core.progress import progress, progress_wanted, track
+from inscape.core.intervals import Share, bootstrap_mean, wilson
+from inscape.core.memory import keep_freed_memory, peak_memory
+from inscape.core.progress import progress, track
 from inscape.core.seeds import seeded
 
 __all__ = [
@@ -34,10 +34,12 @@ __all__ = [
     "SiteError",
     "Stopped",
     "StorageError",
+    "bootstrap_mean",
     "keep_freed_memory",
+    "num_cores",
+    "peak_memory",
     "pick_device",
     "progress",
-    "progress_wanted",
     "seeded",
     "track",
     "warn",

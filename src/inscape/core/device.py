@@ -1,7 +1,8 @@
-"""Which device the work runs on. torch is imported only when it is asked for."""
+"""Which device and processors the work runs on. torch is imported only when it is asked for."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from inscape.core.errors import InputError
@@ -10,6 +11,13 @@ if TYPE_CHECKING:
     import torch
 
 _USABLE = "cpu, cuda or cuda:N"
+
+
+def num_cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def pick_device(name: str | None = None) -> torch.device:

@@ -1,9 +1,22 @@
-"""Intervals for shares: every share that is reported comes with one."""
+"""Intervals: every fraction and every mean that is reported comes with one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+
+
+def bootstrap_mean(
+    values: Sequence[float], seed: int, resamples: int = 1000
+) -> tuple[float, float]:
+    """95 % interval of a mean over independent `values`, such as one of each prompt."""
+    import numpy as np  # late: the command line answers without it
+
+    given = np.asarray(values, np.float64)
+    draw = np.random.default_rng(seed).integers(0, len(given), (resamples, len(given)))
+    low, high = np.quantile(given[draw].mean(1), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:

@@ -1,5 +1,4 @@
-"""Large buffers are freed and taken again at every training step; glibc gives them back to the
-kernel each time, and half of the run goes into clearing fresh pages. This keeps them."""
+"""Memory of this process: its peak, and what is kept of what was freed."""
 
 from __future__ import annotations
 
@@ -9,10 +8,21 @@ import sys
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
+def peak_memory() -> int | None:
+    """The most memory that this process has held, in bytes; None where that is not known."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 def keep_freed_memory() -> bool:
     """Ask glibc to keep freed memory for the next allocation; False where there is no glibc.
 
-    The process's size then stays at its peak: for the commands that train and harvest.
+    Large buffers are freed and taken again at every training step, and half of the run would go
+    into clearing fresh pages. The process's size then stays at its peak.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,7 +1,7 @@
 """Progress on standard error: how much is done, at which rate, how long it will take.
 
-Bars are shown on a terminal only. `INSCAPE_PROGRESS=0` silences them everywhere,
-`INSCAPE_PROGRESS=1` shows them everywhere.
+A terminal shows bars. Elsewhere, work that takes long prints a line now and then, and one at its
+end. `INSCAPE_PROGRESS=0` silences both, `INSCAPE_PROGRESS=1` shows bars everywhere.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_FIRST, _EVERY = 10.0, 60.0  # seconds: the first line where there is no terminal, and the others
 _shown: list[progress] = []  # the bars on screen: an inner bar joins its outer bar's display
 
 
-def progress_wanted() -> bool:
-    """Whether bars are shown: on a terminal, unless INSCAPE_PROGRESS says otherwise."""
+def _way() -> str:
+    """How progress is shown: "bars", "lines" or "" for not at all."""
     setting = os.environ.get("INSCAPE_PROGRESS", "")
-    if setting in ("0", "1"):
-        return setting == "1"
-    return sys.stderr is not None and sys.stderr.isatty()
+    if setting == "0" or sys.stderr is None:
+        return ""
+    return "bars" if setting == "1" or sys.stderr.isatty() else "lines"
 
 
 def _new_display() -> Progress:
@@ -55,15 +56,15 @@ def _compact(number: float) -> str:
 
 
 class progress:
-    """A progress bar as a context manager.
+    """A progress bar, or lines, as a context manager.
 
     Args:
         description: what is being done, in a word or two.
         total: how many units there are; None when it is not known.
         unit: what is counted ("tokens", "steps", ...).
-        shown: False for a process beside the one that tells of the work.
+        shown: False for a process alongside the one that reports.
 
-    `advance(n, loss=0.12)` counts `n` units and shows the named figures beside the bar.
+    `advance(n, loss=0.12)` counts `n` units and shows the named figures next to the bar.
     """
 
     def __init__(
@@ -74,11 +75,14 @@ class progress:
         self._display: Progress | None = None
         self._owner = False
         self._task: TaskID | None = None
-        self._start = 0.0
+        self._start = self._next_line = 0.0
+        self._way = ""
 
     def __enter__(self) -> progress:
         self._start = time.monotonic()
-        if self.shown and progress_wanted():
+        self._way = _way() if self.shown else ""
+        self._next_line = self._start + _FIRST
+        if self._way == "bars":
             outer = _shown[-1]._display if _shown else None
             self._owner = outer is None
             self._display = outer if outer is not None else _new_display()
@@ -91,20 +95,35 @@ class progress:
         return self
 
     def advance(self, n: float = 1, **figures: float | str) -> None:
-        """Counts `n` more units; `figures` (say loss=0.1) are shown beside the bar."""
+        """Counts `n` more units; `figures` (say loss=0.1) are shown next to the bar."""
         self.done += n
-        if self._display is None or self._task is None:
+        if not self._way:
             return
-        seconds = max(time.monotonic() - self._start, 1e-6)
         shown = " ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in figures.items()
         )
-        rate = f"{_compact(self.done / seconds)} {self.unit}/s"
+        if self._display is None or self._task is None:
+            if time.monotonic() >= self._next_line:
+                self._line(f"{_compact(self.done)}{self._of()} {self.unit}", shown)
+                self._next_line = time.monotonic() + _EVERY
+            return
+        rate = self._rate()
         if figures:
             self._display.update(self._task, advance=n, rate=rate, figures=shown)
         else:
             self._display.update(self._task, advance=n, rate=rate)
+
+    def _rate(self) -> str:
+        seconds = max(time.monotonic() - self._start, 1e-6)
+        return f"{_compact(self.done / seconds)} {self.unit}/s"
+
+    def _of(self) -> str:
+        return f" of {_compact(self.total)}" if self.total else ""
+
+    def _line(self, *parts: str) -> None:
+        shown = ", ".join(part for part in (*parts, self._rate()) if part)
+        print(f"{self.description}: {shown}", file=sys.stderr, flush=True)
 
     def __exit__(
         self,
@@ -112,6 +131,9 @@ class progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        seconds = time.monotonic() - self._start
+        if self._way == "lines" and kind is None and seconds >= _FIRST:
+            self._line(f"{_compact(self.done)} {self.unit} in {seconds:.0f} s")
         if self._display is None:
             return
         _shown.remove(self)

@@ -2,14 +2,17 @@
 
 from inscape.diagnosis.baselines import CAUSES, Baseline, baselines
 from inscape.diagnosis.cases import Case, encode, shares
-from inscape.diagnosis.diagnose import Diagnosis, Suspect, diagnose
+from inscape.diagnosis.diagnose import diagnose
+from inscape.diagnosis.result import MEANING, Candidate, Diagnosis, RandomControl
 
 __all__ = [
     "CAUSES",
+    "MEANING",
     "Baseline",
+    "Candidate",
     "Case",
     "Diagnosis",
-    "Suspect",
+    "RandomControl",
     "baselines",
     "diagnose",
     "encode",

@@ -54,7 +54,7 @@ def baselines(
 def _wrong(model: Model, batch: Batch) -> Int[Tensor, " case"]:
     """What the model says instead of the right answer; where it is right, its second choice."""
     first, second = last_logits(model, batch).topk(2).indices.T
-    return torch.where(first == batch.right, second, first)
+    return torch.where(first == batch.correct, second, first)
 
 
 def _first(model: Model) -> int:
@@ -67,10 +67,10 @@ def _leave_out(model: Model, batch: Batch) -> Int[Tensor, " case"]:
     case, left = (batch.real & (torch.arange(batch.tokens.shape[1]) >= first)).nonzero().T
     kept = torch.arange(batch.tokens.shape[1] - 1)[None]
     tokens = batch.tokens[case].gather(1, kept + (kept >= left[:, None]).long())
-    shorter = Batch(tokens, batch.lengths[case] - 1, batch.right[case])
+    shorter = Batch(tokens, batch.lengths[case] - 1, batch.correct[case])
     logits, row = last_logits(model, shorter), torch.arange(len(case))
     margins = torch.full(batch.tokens.shape, float("inf"))
-    margins[case, left] = logits[row, wrong[case]] - logits[row, shorter.right]
+    margins[case, left] = logits[row, wrong[case]] - logits[row, shorter.correct]
     return margins.argmin(1)
 
 
@@ -86,7 +86,7 @@ def _input_gradient(model: Model, batch: Batch) -> Int[Tensor, " case"]:
     row = torch.arange(len(batch))
     logits = model.unembed(run["final"][row, (batch.lengths - 1).to(model.device)])
     # Cases do not touch each other: the gradient of the sum is each one's own.
-    torch.autograd.backward((logits[row, wrong] - logits[row, batch.right]).sum())
+    torch.autograd.backward((logits[row, wrong] - logits[row, batch.correct]).sum())
     gradient = leaves[0].grad
     if gradient is None:
         raise RuntimeError("no gradient reached the embeddings")
@@ -129,7 +129,7 @@ def _edited(
 def _direction(
     model: Model, site: str, selection: Batch, judged_on: Mapping[str, Batch]
 ) -> Baseline:
-    wrong, right = int(_wrong(model, selection)[0]), int(selection.right[0])
+    wrong, right = int(_wrong(model, selection)[0]), int(selection.correct[0])
     head = model.unembedding().float()
     direction = head[wrong] - head[right]
     direction = direction / direction.norm()

@@ -51,7 +51,7 @@ class Effect:
     estimate: float
     margin: float
     wrong: float
-    right: float
+    correct: float
     repaired: int
 
 
@@ -91,7 +91,7 @@ def _add_pushes(
     )
     rows = torch.arange(len(batch))
     last = model.unembed(run["final"][rows, (batch.lengths - 1).to(model.device)])
-    torch.autograd.backward((last[rows, wrong] - last[rows, batch.right]).sum())
+    torch.autograd.backward((last[rows, wrong] - last[rows, batch.correct]).sum())
     counted = batch.real
     counted[:, 0] = model.bos_id is None  # BOS is left alone by edits, so it is left out here
     for dictionary, total in zip(dictionaries, sums, strict=True):
@@ -135,7 +135,7 @@ def measure(
         logits = last_logits(model, batch, [FeatureEdit(dictionary, feature, "ablate")])
         change = logits - clean
         change = change - change.mean(-1, keepdim=True)  # a shift of all logits is no effect
-        down, up = -change[rows, wrong], change[rows, batch.right]
+        down, up = -change[rows, wrong], change[rows, batch.correct]
         effects.append(
             Effect(
                 dictionary,
@@ -143,8 +143,8 @@ def measure(
                 estimate=float(estimates[id(dictionary)][feature]),
                 margin=float((down + up).mean()),
                 wrong=float(-down.mean()),
-                right=float(up.mean()),
-                repaired=int((logits.argmax(-1) == batch.right).sum()),
+                correct=float(up.mean()),
+                repaired=int((logits.argmax(-1) == batch.correct).sum()),
             )
         )
     return sorted(effects, key=lambda e: -e.margin)

@@ -21,7 +21,7 @@ class Case:
     """A prompt and its right answer. Of an answer of several tokens the first one counts."""
 
     prompt: str
-    right: str
+    correct: str
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Batch:
 
     tokens: Int[Tensor, "case pos"]
     lengths: Int[Tensor, " case"]
-    right: Int[Tensor, " case"]
+    correct: Int[Tensor, " case"]
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -42,7 +42,7 @@ class Batch:
 
     def rows(self, chosen: Tensor | slice) -> Batch:
         """The chosen cases: a slice, a mask or indices."""
-        return Batch(self.tokens[chosen], self.lengths[chosen], self.right[chosen])
+        return Batch(self.tokens[chosen], self.lengths[chosen], self.correct[chosen])
 
 
 def encode(model: Model, cases: Sequence[Case]) -> Batch:
@@ -55,7 +55,7 @@ def encode(model: Model, cases: Sequence[Case]) -> Batch:
         raise InputError("there are no prompts", expected="at least one prompt with its answer")
     rows = [model.prompt(case.prompt).tokens[0].cpu() for case in cases]
     tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    right = torch.tensor([model.answer_token(case.right)[0] for case in cases])
+    right = torch.tensor([model.answer_token(case.correct)[0] for case in cases])
     return Batch(tokens, torch.tensor([len(row) for row in rows]), right)
 
 
@@ -79,7 +79,7 @@ def last_logits(
 
 def answered(logits: Float[Tensor, "case vocab"], batch: Batch) -> Share:
     """How many cases have their right answer as the first choice."""
-    return Share(int((logits.argmax(-1) == batch.right).sum()), len(batch))
+    return Share(int((logits.argmax(-1) == batch.correct).sum()), len(batch))
 
 
 def shares(

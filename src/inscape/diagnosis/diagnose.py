@@ -16,10 +16,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from html import escape
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -27,129 +24,16 @@ from torch import Tensor
 from inscape.core import InputError, Share
 from inscape.diagnosis.candidates import MEASURED_ON, Effect, estimate, measure, strongest
 from inscape.diagnosis.cases import Batch, Case, encode, last_logits, shares
-from inscape.diagnosis.random_sets import matched_sets, random_repairs
+from inscape.diagnosis.random_sets import matched_sets, random_control
+from inscape.diagnosis.result import Candidate, Diagnosis, Mechanism
 from inscape.diagnosis.search import find_set
 from inscape.dictionary import Dictionary
-from inscape.intervention import FeatureEdit
+from inscape.intervention import FeatureEdit, Repair
 from inscape.model import Model
 
-VERSION = 1
-Mechanism = Literal["right", "outvoted", "inhibited", "absent or unknown", "undecided"]
-NUM_TURNED_UP = 6
+NUM_AMPLIFIED = 6
 ENOUGH = 0.5
 """A set that restores fewer than half of the failures explains nothing."""
-
-
-@dataclass(frozen=True)
-class Suspect:
-    """A feature with what its removal did, and where it was active on the first failing prompt."""
-
-    dictionary: str
-    feature: int
-    label: str | None
-    estimate: float
-    margin: float
-    wrong: float
-    right: float
-    repaired: int
-    tokens: tuple[tuple[int, str, float], ...]
-
-    @property
-    def name(self) -> str:
-        """dictionary/feature."""
-        return f"{self.dictionary}/{self.feature}"
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """The verdict on a failure, with the interventions that prove it.
-
-    Effects are changes by ablation: `margin` is what (wrong − right) loses, `wrong` and `right`
-    how those logits move, in logits, mean over the failing prompts.
-    """
-
-    prompt: str
-    right: str
-    wrong: str
-    right_token: str
-    mechanism: Mechanism
-    num_prompts: int
-    num_failures: int
-    clean_margin: float
-    right_probability: float
-    wrong_probability: float
-    for_wrong: tuple[Suspect, ...]
-    for_right: tuple[Suspect, ...]
-    repair: tuple[Suspect, ...]
-    repaired: Share
-    random: Share
-    turned_up: Share
-    before: Mapping[str, Share] = field(default_factory=dict)
-    after: Mapping[str, Share] = field(default_factory=dict)
-    edits: tuple[FeatureEdit, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, versioned."""
-
-        def suspects(items: Sequence[Suspect]) -> list[dict[str, Any]]:
-            return [{**vars(s), "tokens": [list(t) for t in s.tokens]} for s in items]
-
-        def figures(items: Mapping[str, Share]) -> dict[str, Any]:
-            return {name: share.to_json() for name, share in items.items()}
-
-        plain = (
-            "prompt",
-            "right",
-            "wrong",
-            "right_token",
-            "mechanism",
-            "num_prompts",
-            "num_failures",
-            "clean_margin",
-            "right_probability",
-            "wrong_probability",
-        )
-        return {
-            "version": VERSION,
-            **{name: getattr(self, name) for name in plain},
-            "for_wrong": suspects(self.for_wrong),
-            "for_right": suspects(self.for_right),
-            "repair": suspects(self.repair),
-            "repaired": self.repaired.to_json(),
-            "random": self.random.to_json(),
-            "turned_up": self.turned_up.to_json(),
-            "before": figures(self.before),
-            "after": figures(self.after),
-        }
-
-    def summary(self) -> str:
-        """The verdict in a few lines."""
-        if self.mechanism == "right":
-            return f"The model answers{self.right_token} here: there is nothing to diagnose."
-        lines = [
-            f"{self.prompt}",
-            f"  says {self.wrong!r} (p={self.wrong_probability:.2g}), "
-            f"right is {self.right_token!r} (p={self.right_probability:.2g}), "
-            f"behind by {self.clean_margin:.2f} nats",
-            f"  verdict: {self.mechanism}",
-        ]
-        for suspect in self.repair:
-            where = ", ".join(f"{text!r} ({value:.1f})" for _, text, value in suspect.tokens)
-            lines.append(
-                f"  without {suspect.name} [{suspect.label or 'no label'}], active on {where}: "
-                f"margin −{suspect.margin:.2f}"
-            )
-        if self.repair:
-            lines.append(f"  restored by removing them: {self.repaired}; by random: {self.random}")
-        else:
-            lines.append("  no set of features that was tried restores the right answer")
-        for name in self.before:
-            lines.append(f"  {name}: right before {self.before[name]}, after {self.after[name]}")
-        return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        """The summary, for notebooks."""
-        return f"<pre>{escape(self.summary())}</pre>"
 
 
 def diagnose(
@@ -188,7 +72,7 @@ def diagnose(
         raise InputError("there are no dictionaries", next_step="train one")
     batch = encode(model, cases)
     logits = last_logits(model, batch)
-    failing = logits.argmax(-1) != batch.right
+    failing = logits.argmax(-1) != batch.correct
     if not bool(failing.any()):
         return _all_right(model, cases, batch, logits)
     failures, logits = batch.rows(failing), logits[failing]
@@ -197,7 +81,7 @@ def diagnose(
     pushes = estimate(model, dictionaries, failures, wrong)
     for_wrong = measure(model, strongest(pushes, num_candidates), pushes, failures, wrong)
     supporters = strongest(pushes, num_candidates // 4, sign=-1)
-    for_right = measure(model, supporters, pushes, failures, wrong)[::-1]
+    for_correct = measure(model, supporters, pushes, failures, wrong)[::-1]
     helpful = [effect for effect in for_wrong if effect.margin > 0]
     found = find_set(
         model,
@@ -214,42 +98,43 @@ def diagnose(
     changes = found.edits()
     repaired = _answered(model, failures, changes)
     sets = matched_sets(found.members, pushes, num_random, seed) if changes else []
-    turned_up = _turned_up(model, failures, for_right)
+    amplified = _amplified(model, failures, for_correct)
     probabilities = logits.softmax(-1)
     rows = torch.arange(len(failures))
-    suspect = partial(_suspect, model, failures, labels or {})
+    candidate = partial(_candidate, model, failures, labels or {})
     return Diagnosis(
         prompt=cases[first].prompt,
-        right=cases[first].right,
+        correct=cases[first].correct,
         wrong=model.token_text(int(wrong[0])),
-        right_token=model.token_text(int(failures.right[0])),
-        mechanism=_mechanism(members, repaired, turned_up, probabilities[rows, failures.right]),
+        correct_token=model.token_text(int(failures.correct[0])),
+        wrong_token=model.token_text(int(wrong[0])),
+        mechanism=_mechanism(members, repaired, amplified, probabilities[rows, failures.correct]),
         num_prompts=len(batch),
         num_failures=len(failures),
-        clean_margin=float((logits[rows, wrong] - logits[rows, failures.right]).mean()),
-        right_probability=float(probabilities[rows, failures.right].mean()),
+        lead=float((logits[rows, wrong] - logits[rows, failures.correct]).mean()),
+        correct_probability=float(probabilities[rows, failures.correct].mean()),
         wrong_probability=float(probabilities[rows, wrong].mean()),
-        for_wrong=tuple(suspect(e) for e in for_wrong[:8]),
-        for_right=tuple(suspect(e) for e in for_right[:8]),
-        repair=tuple(suspect(e) for e in members),
+        for_wrong=tuple(candidate(e) for e in for_wrong[:8]),
+        for_correct=tuple(candidate(e) for e in for_correct[:8]),
+        removed=tuple(candidate(e) for e in members),
+        repair=Repair.of(model, changes, prompt=cases[first].prompt) if changes else None,
         repaired=repaired,
-        random=random_repairs(model, sets, _judged_failures(model, judged_on, failures)),
-        turned_up=turned_up,
+        random=random_control(model, sets, _judged_failures(model, judged_on, failures), seed),
+        amplified=amplified,
         before=shares(model, judged_on or {}),
         after=shares(model, judged_on or {}, changes),
-        edits=tuple(changes),
     )
 
 
 def _answered(model: Model, batch: Batch, changes: Sequence[FeatureEdit]) -> Share:
     logits = last_logits(model, batch, changes)
-    return Share(int((logits.argmax(-1) == batch.right).sum()), len(batch))
+    return Share(int((logits.argmax(-1) == batch.correct).sum()), len(batch))
 
 
-def _turned_up(model: Model, failures: Batch, supporters: Sequence[Effect]) -> Share:
+def _amplified(model: Model, failures: Batch, supporters: Sequence[Effect]) -> Share:
     """How many failures are right with the right answer's own supporters doubled."""
     up = [FeatureEdit(e.dictionary, e.feature, "scale", 2.0) for e in supporters if e.margin < 0]
-    return _answered(model, failures, up[:NUM_TURNED_UP])
+    return _answered(model, failures, up[:NUM_AMPLIFIED])
 
 
 def _judged_failures(
@@ -258,7 +143,7 @@ def _judged_failures(
     """The failures of the first judged set; without any, some of those at hand."""
     if judged_on:
         batch = encode(model, next(iter(judged_on.values())))
-        failing = last_logits(model, batch).argmax(-1) != batch.right
+        failing = last_logits(model, batch).argmax(-1) != batch.correct
         if bool(failing.any()):
             return batch.rows(failing)
     return failures.rows(slice(0, MEASURED_ON))
@@ -268,11 +153,11 @@ def _right_controls(model: Model, controls: Sequence[Case]) -> Batch | None:
     if not controls:
         return None
     batch = encode(model, controls)
-    return batch.rows(last_logits(model, batch).argmax(-1) == batch.right)
+    return batch.rows(last_logits(model, batch).argmax(-1) == batch.correct)
 
 
 def _mechanism(
-    members: Sequence[Effect], repaired: Share, turned_up: Share, right: Tensor
+    members: Sequence[Effect], repaired: Share, amplified: Share, correct: Tensor
 ) -> Mechanism:
     """Decided by what restores the answer (reference: the project's methods, "Failures").
 
@@ -282,17 +167,17 @@ def _mechanism(
     thousandth of the probability: "absent or unknown" (which of the two needs paraphrases).
     """
     if members and repaired.value >= ENOUGH:
-        held_down = sum(max(0.0, member.right) for member in members)
+        held_down = sum(max(0.0, member.correct) for member in members)
         held_up = sum(max(0.0, -member.wrong) for member in members)
         return "inhibited" if held_down > held_up else "outvoted"
-    if turned_up.value >= ENOUGH:
+    if amplified.value >= ENOUGH:
         return "outvoted"
-    return "absent or unknown" if float(right.mean()) < 1e-3 else "undecided"
+    return "absent or unknown" if float(correct.mean()) < 1e-3 else "undecided"
 
 
-def _suspect(
+def _candidate(
     model: Model, failures: Batch, labels: Mapping[tuple[str, int], str], effect: Effect
-) -> Suspect:
+) -> Candidate:
     length = int(failures.lengths[0])
     tokens = failures.tokens[:1, :length]
     site = effect.dictionary.config.site_in
@@ -305,37 +190,31 @@ def _suspect(
         (p, model.token_text(int(tokens[0, p])), float(values[p])) for p in top if values[p] > 0
     )
     name = effect.dictionary.name
-    return Suspect(
+    return Candidate(
         name,
         effect.feature,
         labels.get((name, effect.feature)),
         effect.estimate,
         effect.margin,
         effect.wrong,
-        effect.right,
+        effect.correct,
         effect.repaired,
         places,
     )
 
 
 def _all_right(model: Model, cases: Sequence[Case], batch: Batch, logits: Tensor) -> Diagnosis:
-    right = logits.softmax(-1)[torch.arange(len(batch)), batch.right]
-    token = model.token_text(int(batch.right[0]))
+    correct = logits.softmax(-1)[torch.arange(len(batch)), batch.correct]
     return Diagnosis(
         prompt=cases[0].prompt,
-        right=cases[0].right,
+        correct=cases[0].correct,
         wrong="",
-        right_token=token,
-        mechanism="right",
+        correct_token=model.token_text(int(batch.correct[0])),
+        wrong_token="",
+        mechanism="correct",
         num_prompts=len(batch),
         num_failures=0,
-        clean_margin=0.0,
-        right_probability=float(right.mean()),
+        lead=0.0,
+        correct_probability=float(correct.mean()),
         wrong_probability=0.0,
-        for_wrong=(),
-        for_right=(),
-        repair=(),
-        repaired=Share(0, 0),
-        random=Share(0, 0),
-        turned_up=Share(0, 0),
     )

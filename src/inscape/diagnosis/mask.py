@@ -68,7 +68,7 @@ def learned_sets(
                 logits = masked_logits(
                     model, dictionaries, [_noisy(a, generator) for a in shares], part
                 )
-                loss = functional.cross_entropy(logits, part.right.to(logits.device))
+                loss = functional.cross_entropy(logits, part.correct.to(logits.device))
                 torch.autograd.backward(loss)
         price = PRICES[0] * growth**step
         torch.autograd.backward(price * torch.stack([a.sum() for a in shares]).sum())
@@ -121,7 +121,7 @@ def _draw(batch: Batch, generator: torch.Generator) -> Batch:
     fitting = max(FEWEST_CASES, TOKENS_A_STEP // int(batch.lengths.max()))
     rows = torch.randperm(len(batch), generator=generator)[: min(fitting, CASES_A_STEP)]
     longest = int(batch.lengths[rows].max())
-    return Batch(batch.tokens[rows, :longest], batch.lengths[rows], batch.right[rows])
+    return Batch(batch.tokens[rows, :longest], batch.lengths[rows], batch.correct[rows])
 
 
 def _noisy(share: Tensor, generator: torch.Generator) -> Tensor:

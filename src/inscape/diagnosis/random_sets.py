@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from inscape.core import Share, seeded, track
+from inscape.core import bootstrap_mean, seeded, track
 from inscape.diagnosis.candidates import Member, Pushes
 from inscape.diagnosis.cases import Batch, last_logits
+from inscape.diagnosis.result import RandomControl
 from inscape.dictionary import Dictionary
 from inscape.intervention import FeatureEdit
 from inscape.model import Model
@@ -48,10 +49,21 @@ def matched_sets(
     return sets
 
 
-def random_repairs(model: Model, sets: Sequence[Sequence[FeatureEdit]], failures: Batch) -> Share:
-    """Over all sets and failures: how often a random set restores the right answer."""
-    count = 0
+def random_control(
+    model: Model, sets: Sequence[Sequence[FeatureEdit]], failures: Batch, seed: int
+) -> RandomControl:
+    """How often a random set restores the correct answer, over all sets and failures."""
+    if not sets:
+        return RandomControl()
+    restored = np.zeros(len(failures))
     for changes in track(sets, "matched random sets"):
         logits = last_logits(model, failures, changes)
-        count += int((logits.argmax(-1) == failures.right).sum())
-    return Share(count, len(sets) * len(failures))
+        restored += (logits.argmax(-1) == failures.correct).numpy()
+    each = restored / len(sets)
+    return RandomControl(
+        value=float(each.mean()),
+        interval=bootstrap_mean(each.tolist(), seed),
+        num_sets=len(sets),
+        num_prompts=len(failures),
+        num_features=min(map(len, sets)),
+    )

@@ -75,7 +75,7 @@ class Judge:
         """The set with its score."""
         found = Found(tuple(members))
         logits = last_logits(self.model, self.failures, found.edits())
-        rows, right = torch.arange(len(self.failures)), self.failures.right
+        rows, right = torch.arange(len(self.failures)), self.failures.correct
         repaired = float((logits.argmax(-1) == right).float().mean())
         margin = float(torch.tanh(logits[rows, right] - logits[rows, self.wrong]).mean())
         harmed = 0.0
@@ -89,8 +89,8 @@ class Judge:
         assert self.controls is not None
         logits = last_logits(self.model, self.controls, found.edits())
         rows = torch.arange(len(self.controls))
-        right = logits[rows, self.controls.right].clone()
-        logits[rows, self.controls.right] = -torch.inf
+        right = logits[rows, self.controls.correct].clone()
+        logits[rows, self.controls.correct] = -torch.inf
         return right - logits.amax(-1)
 
 

@@ -34,10 +34,7 @@ VERSION = 4
 LAYER_NORM_EPSILON = 1e-5
 FILE = "dictionary.json"
 WEIGHTS = "weights.safetensors"
-ROWS = (
-    1024  # a code has as many slots in every row as the fullest needs: an attention sink, thousands
-)
-
+ROWS = 1024  # encoded together: a code has the slots of its fullest row, of a sink thousands
 
 Scale = float | tuple[float, ...]
 

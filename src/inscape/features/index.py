@@ -4,6 +4,7 @@ features.parquet    one row a feature: statistics, histogram, logit effects, nei
 examples.parquet    one row an example: its window of tokens with the activation on each
 indptr, positions, values (.npy)    feature-major sparse activations, memory-mapped
 token_*.npy, vocabulary.parquet     the token table that row numbers refer to
+search.sqlite       what features are found by
 
 Opening reads the small columns only; activations and examples are read when they are asked for.
 """
@@ -24,12 +25,13 @@ from numpy.typing import NDArray
 
 from inscape.core import InputError
 from inscape.features.examples import TOP, Example
-from inscape.features.search import Hit, search_features
+from inscape.features.search import Hit, search_index
 from inscape.features.table import AGAIN, TokenTable, open_array
 from inscape.storage import read_manifest, reading
 
 KIND = "feature-index"
-VERSION = 1
+VERSION = 2
+"""2: 64-bit offsets, a search file."""
 EXAMPLES_PER_GROUP = 4096  # rows of examples.parquet that are read together
 CACHED_GROUPS = 16
 SCALARS = (
@@ -248,30 +250,14 @@ class FeatureIndex:
         ids, cosines = (self._column(c, feature) for c in ("neighbours", "neighbour_cosines"))
         return list(zip(ids, cosines, strict=True))
 
-    def search(
-        self, text: str, *, labels: Mapping[int, str] | None = None, limit: int = 20
-    ) -> list[Hit]:
-        """Features whose label, promoted tokens or top examples hold `text`, best first.
+    def search(self, text: str, *, limit: int = 20) -> list[Hit]:
+        """Features whose top examples or promoted tokens hold `text`, best first; of a token
+        without letters and digits, those that peak on it or promote it.
 
         Raises:
             InputError: the text is blank.
         """
-        return search_features(self, text, labels or {}, limit)
-
-    def top_windows(self) -> list[tuple[int, str, int, int]]:
-        """(feature, window text, start and end of the peak token in it) of every top example."""
-        columns = ["feature", "quantile", "peak", "tokens"]
-        windows: list[tuple[int, str, int, int]] = []
-        for group in range(self._examples.num_row_groups):
-            table = self._examples.read_row_group(group, columns=columns)
-            table = table.filter(pa.compute.equal(table.column("quantile"), TOP))
-            features, peaks = (table.column(c).to_numpy() for c in ("feature", "peak"))
-            tokens = table.column("tokens").to_pylist()
-            for feature, peak, window in zip(features, peaks, tokens, strict=True):
-                start = sum(map(len, window[:peak]))
-                end = start + len(window[peak])
-                windows.append((int(feature), "".join(window), start, end))
-        return windows
+        return search_index(self.folder, self.dictionary, text, limit)
 
 
 def _example(record: Mapping[str, Any]) -> Example:

@@ -3,12 +3,13 @@
 1. Spill the active entries of every batch and sort them by feature (sparse.py).
 2. One pass over the features: statistics, top examples, examples from every interval.
 3. Logit effects and neighbours of the decoder rows (logits.py).
-4. Two parquet files, the token table, and last the manifest; the folder appears as a whole.
+4. Two parquet files, the token table, the search file (search.py), and last the manifest; the
+   folder appears as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from inscape.core import seeded, track
 from inscape.features.examples import TOP, ExampleTable, interval_entries, joined, top_entries
 from inscape.features.index import EXAMPLES_PER_GROUP, KIND, VERSION, FeatureIndex
 from inscape.features.logits import LogitEffects, logit_effects, neighbours
+from inscape.features.search import Texts, write_search
 from inscape.features.sparse import Spill
 from inscape.features.statistics import Statistics, histogram_edges
 from inscape.features.table import TokenTable, clean
@@ -77,35 +79,61 @@ def write_index(
 
     `table.texts` is filled with the strings of all tokens that the index shows.
     """
-    num_features = int(head.decoder.shape[0])
-    with atomic_folder(out) as folder:
-        with Spill(folder, num_features) as spill:
-            for rows, indices, values in batches:
-                spill.add(rows, indices, values)
-            spill.sort(folder)
-            largest = spill.largest
-        statistics, examples = _walk(folder, table, num_features, largest, options)
-        effects = _effects(head, options)
-        similar = neighbours(head.decoder, options.num_neighbours)
-        _fill_texts(table, effects, head.token_text)
-        columns = _feature_columns(statistics, effects, similar, examples, table)
-        pq.write_table(pa.table(columns), folder / "features.parquet")
-        pq.write_table(
-            _example_table(examples, table),
-            folder / "examples.parquet",
-            row_group_size=EXAMPLES_PER_GROUP,
-        )
-        table.save(folder)
-        extra = {
-            "num_features": num_features,
-            "num_tokens": len(table),
-            "num_considered": table.num_considered,
-            "num_quantiles": options.num_quantiles,
-            "histogram_edges": histogram_edges(largest).tolist(),
-        }
-        seeds = {"examples": options.seed}
-        write_manifest(folder, KIND, VERSION, made_from=made_from, seeds=seeds, extra=extra)
+    with atomic_folder(out) as folder, Spill(folder, int(head.decoder.shape[0])) as spill:
+        for rows, indices, values in batches:
+            spill.add(rows, indices, values)
+        finish_index(folder, spill, table, head, options, made_from)
     return FeatureIndex.open(out)
+
+
+def finish_index(
+    folder: Path,
+    spill: Spill,
+    table: TokenTable,
+    head: HeadInputs,
+    options: IndexOptions,
+    made_from: Mapping[str, Any],
+) -> None:
+    """Everything but the codes, which `spill` holds; its flat files are gone afterwards."""
+    with spill:
+        spill.sort(folder)
+    num_features, largest = spill.num_features, spill.largest
+    statistics, examples = _walk(folder, table, num_features, largest, options)
+    effects = _effects(head, options)
+    similar = neighbours(head.decoder, options.num_neighbours)
+    _fill_texts(table, effects, head.token_text)
+    columns = _feature_columns(statistics, effects, similar, examples, table)
+    pq.write_table(pa.table(columns), folder / "features.parquet")
+    pq.write_table(
+        _example_table(examples, table),
+        folder / "examples.parquet",
+        row_group_size=EXAMPLES_PER_GROUP,
+    )
+    table.save(folder)
+    write_search(folder, _texts(examples, table, effects))
+    extra = {
+        "num_features": num_features,
+        "num_tokens": len(table),
+        "num_considered": table.num_considered,
+        "num_quantiles": options.num_quantiles,
+        "histogram_edges": histogram_edges(largest).tolist(),
+    }
+    seeds = {"examples": options.seed}
+    write_manifest(folder, KIND, VERSION, made_from=made_from, seeds=seeds, extra=extra)
+
+
+def _texts(examples: ExampleTable, table: TokenTable, effects: LogitEffects) -> Iterator[Texts]:
+    """What each feature is found by."""
+    columns = examples.feature, examples.quantile, examples.row, examples.start, examples.length
+    owner, quantile, row, start, length = (joined(column, np.int64) for column in columns)
+    top, ids = np.flatnonzero(quantile == TOP), np.asarray(table.ids)
+    bounds = np.searchsorted(owner[top], np.arange(len(effects.promoted) + 1))
+    for feature, promoted in enumerate(effects.promoted):
+        windows = []
+        for i in top[bounds[feature] : bounds[feature + 1]]:
+            window = ids[int(start[i]) : int(start[i]) + int(length[i])]
+            windows.append(([table.text(t) for t in window], int(row[i]) - int(start[i])))
+        yield Texts(windows, [table.text(t) for t in promoted])
 
 
 def _walk(

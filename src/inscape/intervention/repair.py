@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
-from inscape.intervention.edits import Edit, FeatureEdit, edits
+from inscape.intervention.edits import Edit, FeatureEdit, FeatureMode, edits
 from inscape.model import Model
-from inscape.storage import read_json, write_json
-
-SCHEMA, VERSION = "inscape.repair", 1
+from inscape.storage import Result, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -31,19 +29,22 @@ class Change:
     dictionary: str
     dictionary_hash: str
     feature: int
-    mode: str
+    mode: FeatureMode
     value: float = 0.0
     unit: float = 1.0
     positions: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
-class Repair:
+class Repair(Result):
     """Edits that turn wrong answers right.
 
     model: name of the model that it was made with; model_hash: that of its weights.
     about: where it comes from and what was measured (prompt, answers, benefit, damage).
     """
+
+    SCHEMA: ClassVar[str] = "inscape.repair"
+    MADE_BY: ClassVar[str] = "diagnose"
 
     changes: tuple[Change, ...]
     model: str
@@ -85,47 +86,13 @@ class Repair:
                 FeatureEdit(
                     owner,
                     change.feature,
-                    change.mode,  # type: ignore[arg-type]
+                    change.mode,
                     change.value,
                     positions=change.positions,
                     unit=change.unit,
                 )
             )
         return found
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, versioned."""
-        return {
-            "schema": SCHEMA,
-            "version": VERSION,
-            "model": self.model,
-            "model_hash": self.model_hash,
-            "changes": [vars(change) for change in self.changes],
-            "about": dict(self.about),
-        }
-
-    @classmethod
-    def from_json(cls, content: Any) -> Repair:
-        """The repair of such values.
-
-        Raises:
-            InputError: they are no repair, or one of a newer version.
-        """
-        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-            raise InputError("this is no repair", expected=f'a JSON object of schema "{SCHEMA}"')
-        if content.get("version") != VERSION:
-            raise InputError(
-                f"found version {content.get('version')} of {SCHEMA}, this inscape reads {VERSION}",
-                next_step="upgrade inscape",
-            )
-        try:
-            changes = tuple(
-                Change(**{**c, "positions": c["positions"] and tuple(c["positions"])})
-                for c in content["changes"]
-            )
-            return cls(changes, content["model"], content["model_hash"], content["about"])
-        except (KeyError, TypeError) as error:
-            raise InputError(f"this repair is incomplete ({error})") from error
 
     def save(self, path: str | Path) -> None:
         """Writes the repair as JSON."""

@@ -9,28 +9,32 @@ the behaviour (`prompted`), the difference of two means, and a random direction 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inscape.core import InputError, track
+from inscape.core import InputError, bootstrap_mean, track
 from inscape.intervention.edits import Edit, edits
 from inscape.model import Model, Source
+from inscape.storage import Result
 
 Effect = Callable[[str], float]
 Changes = Sequence[Edit] | Callable[[float], Sequence[Edit]]
 
 
 @dataclass(frozen=True)
-class SteerResult:
+class SteerResult(Result):
     """Continuations of one prompt (without it), and the unmodified model's loss on each.
 
     Losses are nats per token over the continuation; None where it is empty.
     """
+
+    SCHEMA: ClassVar[str] = "inscape.steering"
+    MADE_BY: ClassVar[str] = "steer"
 
     prompt: str
     plain: str
@@ -44,10 +48,6 @@ class SteerResult:
     def changed(self) -> bool:
         """Whether the edit changed a token."""
         return self.plain_tokens != self.steered_tokens
-
-    def to_json(self) -> dict[str, object]:
-        """Plain JSON values, keys equal to the fields' names."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -247,12 +247,10 @@ def _dose(
         raise InputError("no prompts were given", expected="at least one")
     effects = np.array([np.mean([effect(text) for text, _ in made]) for made in texts])
     losses = [loss for made in texts for _, loss in made if loss is not None]
-    draw = np.random.default_rng(seed).integers(0, len(effects), (1000, len(effects)))
-    low, high = np.quantile(effects[draw].mean(1), [0.025, 0.975])
     return Dose(
         strength=float(strength),
         effect=float(effects.mean()),
-        interval=(float(low), float(high)),
+        interval=bootstrap_mean(effects.tolist(), seed),
         loss=float(np.mean(losses)) if losses else float("nan"),
         num_prompts=len(texts),
     )

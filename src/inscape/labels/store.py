@@ -2,6 +2,7 @@
 
 labels.parquet   one row a labelled feature
 labels.json      the summary: counts, medians, the control
+search.sqlite    what features are found by
 manifest.json    version, what it was made from, checksums
 """
 
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from inscape.core import InputError
+from inscape.features.search import FILE, match, write_text_table
 from inscape.storage import (
     atomic_folder,
     read_json,
@@ -27,7 +29,8 @@ from inscape.storage import (
 )
 
 KIND = "labels"
-VERSION = 1
+VERSION = 2
+"""2: a search file."""
 _AGAIN = "remove the folder of the labels and run the command that makes them again"
 
 
@@ -133,6 +136,10 @@ class Labels:
         """The label, or None where there is none."""
         return self._labels.get(feature)
 
+    def search(self, text: str, limit: int = 20) -> list[tuple[int, float]]:
+        """Features whose label matches `text`, with a score, best first (see features.search)."""
+        return [hit[:2] for hit in match(self.folder / FILE, text, ["label"], [1.0], limit)]
+
     def texts(self) -> dict[int, str]:
         """Feature → text, for search and display."""
         return {label.feature: label.text for label in self}
@@ -153,6 +160,7 @@ def write_labels(
     columns = {name: [record[name] for record in records] for name in names}
     with atomic_folder(out) as folder:
         pq.write_table(pa.table(columns, schema=schema), folder / "labels.parquet")
+        write_text_table(folder / FILE, ["label"], ((f.feature, f.text) for f in labels))
         write_json(folder / "labels.json", summary)
         extra = {"num_features": summary["num_features"]}
         seeds = {"labels": seed}

@@ -54,10 +54,9 @@ def _make(path: Path, folder: Path, load: Callable[..., tuple[Any, Any]]) -> Non
     header = _header(path)
     _check(path, header)
     print(f"inscape: dequantising {path.name} once, into {folder}", file=sys.stderr)
-    settings = {
-        "gguf_file": path.name,
-        "quantization_config": transformers.GgufConfig(dequantize=True),
-    }
+    settings: dict[str, Any] = {"gguf_file": path.name}
+    if hasattr(transformers, "GgufConfig"):  # older ones dequantise unasked
+        settings["quantization_config"] = transformers.GgufConfig(dequantize=True)
     with redirect_stderr(io.StringIO()):  # the loader's own bars
         module, tokenizer = load(path.parent, settings)
         ends = {int(header[key]) for key in _END_KEYS if key in header}

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from inscape.report.figures import Unit, show
 from inscape.report.lettering import lines
 from inscape.report.markup import Markup, join, tag
+from inscape.report.numbers import Unit, show
 
 WIDTH, HEIGHT = 380.0, 266.0
 LEFT, RIGHT, TOP, BOTTOM = 60.0, 14.0, 12.0, 56.0

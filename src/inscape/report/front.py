@@ -29,8 +29,8 @@ from inscape.report.charts import (
     mark,
     ticks,
 )
-from inscape.report.figures import show
 from inscape.report.markup import Markup, join, tag
+from inscape.report.numbers import show
 from inscape.report.page import document
 from inscape.report.parts import number, table
 from inscape.storage import atomic_write

@@ -14,10 +14,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from inscape.report.figures import MINUS, show
+from inscape.report.graph_picture import GraphPicture, PictureNode
 from inscape.report.lettering import lines, width
+from inscape.report.numbers import MINUS, show
 from inscape.report.parts import visible
-from inscape.report.schema import GraphPicture, PictureNode
 
 FONT = 12.0
 NUM_LINES = 3

@@ -10,12 +10,79 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from inscape.attribution import Graph, Node, paths
+from inscape.report.numbers import finite
 from inscape.report.parts import visible, visible_target
-from inscape.report.schema import GraphPicture, PictureEdge, PictureNode, PicturePath
+
+
+@dataclass(frozen=True)
+class PictureNode:
+    """A box of a drawn graph. `layer` is None for tokens and targets; `detail` is what the node is
+    in full, such as mlp.2/123."""
+
+    kind: Literal["feature", "error", "embedding", "logit"]
+    layer: int | None
+    position: int
+    name: str
+    detail: str = ""
+    activation: float | None = None
+    influence: float | None = None
+    probability: float | None = None
+
+
+@dataclass(frozen=True)
+class PictureEdge:
+    """A direct contribution, with its sign; `source` and `target` are places in `nodes`."""
+
+    source: int
+    target: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class PicturePath:
+    """A path from a token to the target: names of its nodes, and the weights between them.
+
+    strength: product of the shares of input along it; negative where it lowers the target.
+    """
+
+    nodes: tuple[str, ...]
+    weights: tuple[float, ...]
+    strength: float
+
+
+@dataclass(frozen=True)
+class GraphPicture:
+    """The strongest part of an attribution graph, small enough to be drawn and read.
+
+    Raises ValueError where an edge or a position lies outside it.
+    """
+
+    prompt: str
+    prompt_tokens: tuple[str, ...]
+    target: str
+    num_layers: int
+    nodes: tuple[PictureNode, ...]
+    edges: tuple[PictureEdge, ...]
+    paths: tuple[PicturePath, ...] = ()
+    replacement: float | None = None
+    completeness: float | None = None
+    num_nodes: int | None = None
+    num_edges: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        ends = [end for edge in self.edges for end in (edge.source, edge.target)]
+        if ends and not 0 <= min(ends) <= max(ends) < len(self.nodes):
+            raise ValueError("an edge leaves the picture")
+        if any(not 0 <= node.position < len(self.prompt_tokens) for node in self.nodes):
+            raise ValueError("a node is outside the prompt")
+
 
 Names = Mapping[tuple[str, int], str] | Callable[[str, int], str | None]
 
@@ -53,8 +120,8 @@ def picture(
             )
             for path in found
         ),
-        replacement=graph.scores.replacement,
-        completeness=graph.scores.completeness,
+        replacement=finite(graph.scores.replacement),
+        completeness=finite(graph.scores.completeness),
         num_nodes=graph.num_nodes_full or len(graph.nodes),
         num_edges=graph.num_edges_full or len(graph.edges),
         notes=tuple(graph.notes),
@@ -144,7 +211,7 @@ def _node(node: Node, label: Callable[[Node], str | None]) -> PictureNode:
         position=node.position,
         name=_name(node, label),
         detail=_address(node) if node.kind == "feature" else "",
-        activation=node.activation,
+        activation=finite(node.activation),
         influence=None if node.kind == "logit" else node.influence,
         probability=node.probability,
     )

@@ -6,10 +6,10 @@ down has another colour and is dashed. What an edge or a box stands for in full 
 
 from __future__ import annotations
 
-from inscape.report.figures import show
 from inscape.report.graph_layout import FONT, LINE, Box, Layout, lay_out
+from inscape.report.graph_picture import GraphPicture, PictureEdge, PictureNode
 from inscape.report.markup import Markup, tag
-from inscape.report.schema import GraphPicture, PictureEdge, PictureNode
+from inscape.report.numbers import show
 
 THINNEST, THICKEST = 0.8, 5.0
 FAINTEST = 0.3

@@ -1,45 +1,53 @@
-"""What the page tells a newcomer: its conventions, and how to read each of its parts."""
+"""What the page tells a newcomer: its terms, and how to read each of its parts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-HOW_TO_READ = (
-    "A dictionary takes a model's activations apart into features, each of which fires on few "
-    "tokens. A feature is written dictionary/index; the label beside it, in quotes, is a short "
-    "guess at what it stands for.",
-    "Tokens are the pieces of text that the model reads; ␣ is a space that belongs to one, ↵ a "
-    "line end. A logit is the model's score for a next token: one logit more makes that token "
-    "e ≈ 2.7 times as likely against the others.",
-    "In text examples the shade of a token is the feature's activation on it; the strongest token "
-    "is bold and underlined. Where there is a pointer, resting it on a token or on a box of a "
-    "graph shows the figure; the tables beneath hold the same figures.",
-    "Every figure stands with its 95 % interval where one was computed, and with the bar that it "
-    "was to reach: ✓ passed, ✗ short. – was not measured. Features and thresholds are chosen on "
-    "one half of the documents or prompts and judged on the other.",
+LEAD = (
+    "A language model computes with long lists of numbers, its activations. Dictionaries rewrite "
+    "them as sums of features, each of which stands for something that a person can name. This "
+    "page shows which features were found, and what was learned with them."
 )
-
+TERMS: Mapping[str, str] = {
+    "token": "A piece of text that the model reads or writes: a word, a part of one, a sign. ␣ is "
+    "a space that belongs to the token, ↵ a line end.",
+    "feature": "A direction in the model's activations that is active on few tokens. It is written "
+    "dictionary/number, such as resid_post.14/692; the label in quotes is a short guess, made by a "
+    "program, at what it stands for.",
+    "activation": "How strongly a feature is present on a token; 0 on most. In text examples, the "
+    "darker a token is shaded the stronger the feature is active on it.",
+    "site": "A place in the model where activations are read. The residual stream (resid_post.14: "
+    "after layer 14) carries everything from layer to layer; each layer's MLP (mlp_in.5 to "
+    "mlp_out.5) adds to it.",
+    "logit": "The model's score for a possible next token. One logit more makes that token about "
+    "2.7 times as likely, compared with the others.",
+    "95 % interval": "In brackets after a figure: where its true value probably lies, given how "
+    "many cases it was measured on. – means: not measured.",
+}
 GUIDES: Mapping[str, str] = {
-    "dictionaries": "Each dictionary rewrites what one site of the model computes as a sum of few "
-    "features; one whose site reads a → b is a transcoder and rewrites the step from a to b. It "
-    "is good where little of the activations is left unexplained (FVU near 0), where the model "
-    "predicts almost as well on the rewritten activations (loss recovered near 1, of which 0 is "
-    "the site set to zero or to its mean; extra loss near 0), and where few features are dead, "
-    "which is: never fire.",
-    "concepts": "For each concept, the one feature that tells it best. AUROC is the chance that "
-    "the feature is stronger on a mention than elsewhere: 1 is perfect, 0.5 is a coin. Precision "
-    "is the share of what it marks that is the concept, recall the share of mentions that it "
-    "marks, F1 joins both. Then come the texts on which it is strongest, and the next tokens "
-    "whose logits it moves most, in logits per unit of its activation.",
-    "traces": "How one answer came about. The prompt's tokens stand at the bottom, the layers "
-    "above them, the answer on top; a box is a feature that was active on the token beneath it, "
-    "a dashed box what the dictionaries miss there. Follow the wide lines from the answer back "
-    "to the tokens.",
-    "diagnosis": "Why the model gives a wrong answer. Features are removed one at a time, and a "
-    "set whose removal brings the right answer back is looked for. The verdict rests on what that "
-    "set changes: on prompts that had no part in finding it, beside random features of like "
-    "strength as control, and on prompts that should stay as they are.",
-    "steering": "What the model says when features are turned up or down while it writes. An "
-    "effect counts only beside its price in fluency and beside the other ways to get it.",
-    "validation": "Every figure of this page that had a bar to reach, and what it rests on.",
+    "dictionaries": "Each row is one dictionary. It is good if little of the activations is left "
+    "unexplained (unexplained variance near 0), if the model predicts almost as well when its "
+    "activations are replaced by the dictionary's (loss recovered near 100 %), and if few features "
+    "are dead, that is, never active. Fewer active features per token are easier to read.",
+    "features": "Open a feature to see the texts on which it is most active, and the next tokens "
+    "that it makes more or less likely, in logits per unit of activation.",
+    "traces": "How an answer came about. The prompt's tokens stand at the bottom, the layers above "
+    "them, the answer at the top. A box is a feature that was active on the token in its column; a "
+    "dashed box is an error: what the dictionaries miss there. Follow the wide lines from the "
+    "answer back to the tokens.",
+    "diagnoses": "Why the model gives a wrong answer. Features are removed while the model reads "
+    "the prompt, first one at a time; then a set is searched whose removal brings the correct "
+    "answer back. Random features that are about as active are removed for comparison: if that "
+    "helps as much, the features found explain nothing.",
+    "steering": "What the model writes when features are changed while it writes, next to what it "
+    "writes without the change. The loss is the unchanged model's, in nats per token: the higher, "
+    "the less natural it finds the text.",
+}
+EMPTY: Mapping[str, str] = {
+    "dictionaries": "inscape train ATLAS, or inscape import SOURCE --into ATLAS",
+    "features": "inscape index ATLAS, then inscape label ATLAS",
+    "traces": 'inscape trace ATLAS "a prompt"',
+    "diagnoses": 'inscape diagnose ATLAS "a prompt" --correct " answer"',
+    "steering": 'inscape steer ATLAS "a prompt" --feature resid_post.14/692 --save',
 }

@@ -12,7 +12,8 @@ VOID = frozenset({"meta", "br", "hr", "col", "link"})
 CONTROL = {i: 0x2400 + i for i in range(32) if chr(i) not in "\t\n"} | {127: 0x2421}
 # Marks that turn the direction of what follows must not reach beyond their token.
 DIRECTION = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
-UNSAFE = CONTROL | DIRECTION | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+# Halves of surrogate pairs stand in text that was cut in the middle; no file can hold them.
+UNSAFE = CONTROL | DIRECTION | dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000)), 0xFFFD)
 
 
 class Markup(str):
@@ -59,8 +60,8 @@ def tag(name: str, /, *children: object, **attributes: object) -> Markup:
     return Markup(f"<{head}>{join(*children)}</{name}>")
 
 
-def raw_css(text: str) -> Markup:
-    """A style element. Only for the style sheet of this package."""
+def own(name: str, text: str) -> Markup:
+    """A style or script element. Only for the files of this package, never for data."""
     if "</" in text:
-        raise ValueError("a style sheet must not end its element")
-    return Markup(f"<style>{text}</style>")
+        raise ValueError(f"a {name} must not end its element")
+    return Markup(f"<{name}>{text}</{name}>")

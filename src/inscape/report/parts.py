@@ -1,22 +1,12 @@
-"""Small pieces of the page: numbers, figures with bars, tables, snippets, feature names."""
+"""Small pieces of a page: numbers, fractions with their intervals, tables, snippets, features."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from inscape.report.figures import (
-    EN_DASH,
-    MINUS,
-    Check,
-    Figure,
-    Measure,
-    Unit,
-    show,
-    show_bar,
-    show_unit,
-)
+from inscape.core import Share
 from inscape.report.markup import Markup, join, tag
-from inscape.report.schema import FeatureName, Snippet, TokenEffect
+from inscape.report.numbers import EN_DASH, MINUS, show, show_unit
 
 LEVELS = 8
 SPACE = {"\n": "↵", "\t": "⇥"}
@@ -30,84 +20,36 @@ def number(value: float | int | None, unit: str = "", *, bare: bool = False) -> 
     return tag("data", shown.removesuffix(show_unit(unit)) if bare else shown, value=repr(value))
 
 
-def figure(given: Figure | None) -> Markup:
-    """A figure with its interval and count."""
-    if given is None:
+def span(low: float, high: float, unit: str = "") -> Markup:
+    """A 95 % interval."""
+    gap = f" {EN_DASH} " if min(low, high) < 0 else EN_DASH
+    ends = number(low, unit, bare=True), gap, number(high, unit)
+    return tag("span", ends, title="95 % interval", class_="range")
+
+
+def share(given: Share | None, style: str = "", *, note: object = None) -> Markup:
+    """A fraction of cases with its interval and count; with `style` a bar of that length too.
+
+    note: what stands after the count.
+    """
+    if given is None or not given.total:
         return number(None)
-    rest = _beside(given)
-    told = tag("span", "(", _listed(rest), ")", class_="interval") if rest else None
-    return join(number(given.value, given.unit), " " if told else None, told)
+    low, high = given.interval
+    beside = join(span(low, high, "share"), "; ", number(given.count), " of ", number(given.total))
+    return barred(given.value, "share", style, beside=(beside, note))
 
 
-def _beside(given: Figure) -> list[Markup]:
-    """The interval, and the count that it rests on."""
-    beside = []
-    if given.low is not None and given.high is not None:
-        low = number(given.low, given.unit, bare=True)
-        gap = f" {EN_DASH} " if min(given.low, given.high) < 0 else EN_DASH
-        high = number(given.high, given.unit)
-        beside.append(tag("span", low, gap, high, title="95 % interval", class_="range"))
-    if given.count is not None and given.total is not None:
-        beside.append(join(number(given.count), " of ", number(given.total)))
-    return beside
-
-
-def _listed(items: Sequence[Markup]) -> Markup:
-    return join([("; " if i else None, item) for i, item in enumerate(items)])
-
-
-def verdict(measure: Measure) -> Markup | None:
-    """Whether the bar is reached, in a sign and a word."""
-    if measure.passed is None:
-        return None
-    if measure.passed:
-        return tag("span", "✓ passed", class_="verdict passed")
-    return tag("span", "✗ short", class_="verdict short")
-
-
-def bar(measure: Measure) -> Markup | None:
-    """The bar of a measure, in words."""
-    if measure.bar is None:
-        return None
-    exact = None if measure.bar.value is None else repr(measure.bar.value)
-    return tag("data", show_bar(measure.bar, measure.figure.unit), value=exact)
-
-
-def samples(measure: Measure) -> Markup | None:
-    """What a figure rests on."""
-    if measure.samples is None:
-        return join(measure.sample_unit) if measure.sample_unit else None
-    unit = f"\u00a0{measure.sample_unit}" if measure.sample_unit else ""
-    return join(number(measure.samples), unit)
-
-
-def measure_cell(measure: Measure | None, *, rests: bool = True) -> Markup:
-    """A figure, its interval, its bar and the verdict, one below the other; `rests`: and what it
-    rests on."""
-    if measure is None:
-        return number(None)
-    lines = [
-        tag("div", number(measure.figure.value, measure.figure.unit), class_="figure"),
-        [tag("div", part, class_="interval") for part in _beside(measure.figure)],
-        _judged(measure),
-        _rests_on(measure) if rests else None,
-    ]
-    return join(lines)
-
-
-def measure_line(measure: Measure, bars: object) -> Markup:
-    """A measure of which the figure is drawn as `bars`, with the rest beneath."""
-    return join(bars, _judged(measure), _rests_on(measure))
-
-
-def _judged(measure: Measure) -> Markup | None:
-    told = bar(measure)
-    return tag("div", told, " ", verdict(measure), class_="bar") if told else None
-
-
-def _rests_on(measure: Measure) -> Markup:
-    texts = [text for text in (samples(measure), measure.note) if text]
-    return join([tag("div", text, class_="interval") for text in texts])
+def barred(
+    value: float | None, unit: str, style: str, *, largest: float = 1.0, beside: object = None
+) -> Markup:
+    """A number, with a bar as long as its fraction of the largest where a style is given."""
+    rest = tag("span", "(", beside, ")", class_="interval") if beside else None
+    if not style:
+        return join(number(value, unit), " " if rest else None, rest)
+    length = 0.0 if value is None or largest <= 0 else min(1.0, abs(value) / largest)
+    fill = tag("span", class_=f"fill {style}", style=f"width:{100 * length:.1f}%")
+    track = tag("span", fill, class_="track", aria_hidden="true")
+    return tag("span", track, number(value, unit), " " if rest else None, rest, class_="barred")
 
 
 def table(
@@ -122,41 +64,41 @@ def table(
 ) -> Markup:
     """A table in a box that scrolls by itself; the first cell of a row is its heading.
 
-    what: its name for those who do not see it, where it has no caption; merged: columns in which
-    equal cells that follow one another are told once.
+    what: its name for screen readers, where it has no caption; merged: columns in which equal
+        cells that follow one another are shown once.
     """
     right, once, body = set(numeric), set(merged), [tuple(row) for row in rows]
 
     def cell(row: int, i: int) -> Markup | None:
-        content, span = body[row][i], 1
+        content, size = body[row][i], 1
         if i in once:
             if row and body[row - 1][i] == content:
                 return None
-            while row + span < len(body) and body[row + span][i] == content:
-                span += 1
+            while row + size < len(body) and body[row + size][i] == content:
+                size += 1
         name, scope = ("td", None) if i else ("th", "row")
         style = "num" if i in right else None
-        return tag(name, content, scope=scope, class_=style, rowspan=span if span > 1 else None)
+        return tag(name, content, scope=scope, class_=style, rowspan=size if size > 1 else None)
 
-    head = tag(
-        "tr",
-        [
-            tag("th", h, scope="col", class_="num" if i in right else None)
-            for i, h in enumerate(heads)
-        ],
-    )
+    head = [
+        tag("th", h, scope="col", class_="num" if i in right else None) for i, h in enumerate(heads)
+    ]
     lines = [tag("tr", [cell(r, i) for i in range(len(row))]) for r, row in enumerate(body)]
     named = caption or what or None
     inner = tag(
-        "table", tag("thead", head), tag("tbody", lines), class_=class_ or None, aria_label=named
+        "table",
+        tag("thead", tag("tr", head)),
+        tag("tbody", lines),
+        class_=class_ or None,
+        aria_label=named,
     )
     above = tag("p", caption, class_="caption") if caption else None
     return join(above, scroll(inner, named or "table"))
 
 
-def fold(title: object, content: object) -> Markup:
+def fold(title: object, content: object, *, open_: bool = False) -> Markup:
     """Content that opens when it is asked for."""
-    return tag("details", tag("summary", title), content)
+    return tag("details", tag("summary", title), content, open=open_)
 
 
 def scroll(content: object, what: str, *, from_end: bool = False) -> Markup:
@@ -166,67 +108,17 @@ def scroll(content: object, what: str, *, from_end: bool = False) -> Markup:
     return tag("div", content, class_=style, tabindex="0", role="region", aria_label=what)
 
 
-def checks_table(checks: Sequence[Check], *, caption: str = "", what: str = "") -> Markup | None:
-    """Name, figure, bar with verdict, samples, seed; columns that nobody fills are left out, and
-    what all rows share is told once."""
-    if not checks:
-        return None
-    seeds = {c.seed for c in checks}
-    seed = seeds.pop() if len(seeds) == 1 else None
-    columns: list[tuple[str, list[object], bool]] = [
-        ("what", [_named(c) for c in checks], False),
-        ("measured", [figure(c.figure) for c in checks], False),
-        ("bar", [_bar_and_verdict(c) for c in checks], False),
-        ("rests on", [_resting(c) for c in checks], False),
-    ]
-    if seed is None:
-        seeded: list[object] = [None if c.seed is None else number(c.seed) for c in checks]
-        columns.append(("seed", seeded, True))
-    kept = [c for c in columns if any(cell is not None for cell in c[1])]
-    rows = list(zip(*(cells for _, cells, _ in kept), strict=True))
-    numeric = [i for i, (_, _, right) in enumerate(kept) if right]
-    heads = [head for head, _, _ in kept]
-    merged = [i for i, head in enumerate(heads) if head == "rests on"]
-    made = table(
-        heads, rows, caption=caption, what=what, numeric=numeric, merged=merged, class_="checks"
-    )
-    return made if seed is None else join(made, tag("p", "seed ", number(seed), class_="note"))
-
-
-def _resting(check: Check) -> Markup | None:
-    told = samples(check)
-    return None if told is None else tag("div", told, class_="interval")
-
-
-def _bar_and_verdict(check: Check) -> Markup | None:
-    told = bar(check)
-    return None if told is None else join(told, " ", verdict(check))
-
-
-def _named(check: Check) -> Markup:
-    return join(check.name, tag("div", check.note, class_="note") if check.note else None)
-
-
-def feature_name(feature: FeatureName, *, label: bool = True) -> Markup:
+def feature_name(name: str, label: str | None = None) -> Markup:
     """`dictionary/index`, with its label."""
-    name = tag("code", feature.name, class_="name", data_value=feature.index)
-    return join(name, " ", tag("q", feature.label)) if label and feature.label else join(name)
+    shown = tag("code", name, class_="name", data_value=name.rpartition("/")[2])
+    return join(shown, " ", tag("q", label)) if label else join(shown)
 
 
-def feature_list(title: str, features: Sequence[FeatureName], *, inline: int = 3) -> Markup:
-    """Features in a line, or folded in columns where they are more than `inline`."""
-    if len(features) <= inline:
-        named = [("; " if i else None, feature_name(f)) for i, f in enumerate(features)]
-        return tag("p", title, ": ", named)
-    items = [tag("li", feature_name(f)) for f in features]
-    return fold(f"{title}: {len(features)} features", tag("ul", items, class_="features"))
-
-
-def tokens_line(effects: Sequence[TokenEffect], unit: Unit = "") -> Markup:
-    """Tokens with their effects, in a row."""
+def tokens_line(effects: Iterable[tuple[str, float]]) -> Markup:
+    """Tokens with a number each, in a row."""
     items = [
-        tag("span", tag("code", visible(e.token)), "\u00a0", number(e.value, unit), class_="token")
-        for e in effects
+        tag("span", tag("code", visible(token)), "\u00a0", number(value), class_="token")
+        for token, value in effects
     ]
     return tag("div", [(item, " ") for item in items], class_="tokens")
 
@@ -247,17 +139,16 @@ def visible_target(name: str) -> str:
     return f" {MINUS} ".join(visible(token) for token in name.split(f" {MINUS} "))
 
 
-def snippet(given: Snippet) -> Markup:
-    """Text with its tokens coloured by activation; the strongest is underlined and bold."""
-    top = max(given.values, default=0.0)
-    strongest = given.values.index(top) if top > 0 else -1
-    tokens = [t if i else t.lstrip(" ") or t for i, t in enumerate(given.tokens)]
+def snippet(tokens: Sequence[str], values: Sequence[float], source: str = "") -> Markup:
+    """Text with its tokens shaded by activation; the strongest is underlined and bold."""
+    top = max(values, default=0.0)
+    strongest = list(values).index(top) if top > 0 else -1
+    shown = [t if i else t.lstrip(" ") or t for i, t in enumerate(tokens)]
     words = [
         _word(token, value, top, strong=i == strongest)
-        for i, (token, value) in enumerate(zip(tokens, given.values, strict=True))
+        for i, (token, value) in enumerate(zip(shown, values, strict=True))
     ]
-    source = tag("span", given.source, " · ") if given.source else None
-    side = tag("div", source, "max ", number(top), class_="interval")
+    side = tag("div", [source, " · "] if source else None, "max ", number(top), class_="interval")
     return tag("li", tag("div", words, class_="text", dir="auto"), side)
 
 
@@ -267,8 +158,8 @@ def _word(token: str, value: float, top: float, *, strong: bool) -> Markup:
         return join(shown)
     core = shown.lstrip(" ") or shown
     space = shown[: len(shown) - len(core)]
-    share = value / top if top > 0 else 0.0
-    level = min(LEVELS, max(1, round(share * LEVELS)))
+    fraction = value / top if top > 0 else 0.0
+    level = min(LEVELS, max(1, round(fraction * LEVELS)))
     style = f"h{level} strongest" if strong else f"h{level}"
-    told = f"activation {show(value)}"
-    return join(space, tag("mark", core, class_=style, title=told, data_value=repr(value)))
+    title = f"activation {show(value)}"
+    return join(space, tag("mark", core, class_=style, title=title, data_value=repr(value)))

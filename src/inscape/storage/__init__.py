@@ -26,10 +26,13 @@ from inscape.storage.manifest import (
     write_manifest,
 )
 from inscape.storage.plain import plain
+from inscape.storage.result import Pictured, Result, draws
 from inscape.storage.tensors import read_tensors, tensor_metadata, write_tensors
 
 __all__ = [
     "MANIFEST",
+    "Pictured",
+    "Result",
     "artefact",
     "atomic_file",
     "atomic_folder",
@@ -38,6 +41,7 @@ __all__ = [
     "check_version",
     "clean_temporary",
     "disk_errors",
+    "draws",
     "file_hash",
     "is_lock",
     "is_temporary",

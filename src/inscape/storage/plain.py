@@ -9,6 +9,8 @@ from typing import Any
 
 def plain(value: Any) -> Any:
     """`value` as JSON can hold it: dataclasses become objects, arrays lists, NaN null."""
+    if hasattr(value, "to_json"):
+        return plain(value.to_json())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         named = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return plain(named)

@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,18 +21,24 @@ import torch
 
 from inscape.atlas import Atlas, BuildConfig, build
 from inscape.attribution import Graph, trace
-from inscape.core import keep_freed_memory, track
+from inscape.core import keep_freed_memory, num_cores, peak_memory, track
 from inscape.features import FeatureIndex
-from inscape.report import figures, schema
-from inscape.report.filling import diagnosis_view, dose_line, sample, snippets, token_effects
-from inscape.report.graph_picture import picture
-from inscape.report.page import write_report
+from inscape.report import picture
+from inscape.report.numbers import Unit
 from inscape.storage import read_json, refuse_filled, write_json
 from inscape_microworld import FOLDER, corpus, open_model, token_truth, write_corpus
 from inscape_microworld.benchmark import Row, System, faults, fidelity, selectivity
 from inscape_microworld.benchmark import deception as lying
 from inscape_microworld.benchmark import steering as bridge
 from inscape_microworld.benchmark.concepts import Concept, named_features
+from inscape_microworld.report import figures, schema, write_report
+from inscape_microworld.report.filling import (
+    diagnosis_view,
+    dose_line,
+    sample,
+    snippets,
+    token_effects,
+)
 from inscape_microworld.splits import FAULT_SHARE
 
 NUM_DOCUMENTS = 40_000
@@ -84,8 +88,7 @@ class Clock:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-            self.peak_memory_gb = max(self.peak_memory_gb, peak)
+            self.peak_memory_gb = max(self.peak_memory_gb, (peak_memory() or 0) / 2**30)
             write_json(self.path, {"seconds": self.seconds, "peak_memory_gb": self.peak_memory_gb})
 
 
@@ -132,7 +135,7 @@ def demo(out: Path, *, seed: int = 0, device: str | None = None) -> schema.Repor
     record = {
         "seconds": clock.seconds,
         "peak_memory_gb": clock.peak_memory_gb,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": num_cores(),
         "rows": [row.to_json() for row in rows],
     }
     report = schema.Report(
@@ -188,7 +191,7 @@ def _bar(written: str) -> figures.Bar:
     return (figures.at_least if relation == "≥" else figures.at_most)(float(limit))
 
 
-def _measure(row: Row, name: str, unit: figures.Unit = "") -> figures.Measure:
+def _measure(row: Row, name: str, unit: Unit = "") -> figures.Measure:
     check = next(c for c in row.checks if c.name == name)
     return figures.Measure(
         figure=figures.Figure.of(check.figure, unit, interval=check.interval),
@@ -343,7 +346,7 @@ def _suppressed(system: System, found: lying.DeceptionStudy, row: Row) -> schema
         )
         for name, share in found.before.items()
     )
-    suppressed: Sequence[Any] = found.diagnosis.repair
+    suppressed: Sequence[Any] = found.diagnosis.removed
     return schema.SteeringStudy(
         title="Deception suppressed",
         description="Features found on stories of some speakers, by a learned mask, are ablated in "

@@ -140,8 +140,8 @@ def test_stories_keep_their_speakers_apart() -> None:
             speaker = document.text.split(". ")[1].split()[0]
             assert (speaker in RESERVED_SPEAKERS) is reserved
     for case, other in zip(truthful(judged), false(judged), strict=True):
-        assert case.right != other.right
-        assert f"in the{case.right}." in case.prompt  # where the thing was put
+        assert case.correct != other.correct
+        assert f"in the{case.correct}." in case.prompt  # where the thing was put
 
 
 def test_rows_are_called_by_name(monkeypatch) -> None:

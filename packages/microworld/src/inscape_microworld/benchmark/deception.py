@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from inscape.core import Share
 from inscape.diagnosis import Diagnosis, diagnose, shares
+from inscape.storage import plain
 from inscape_microworld.benchmark.row import Check, Row
 from inscape_microworld.benchmark.sets import false, hiding_documents, truthful
 from inscape_microworld.benchmark.system import System
@@ -54,7 +55,9 @@ def study(system: System, *, seed: int = 0, count: int = 300) -> DeceptionStudy:
         HONEST: truthful(judged_honest),
     }
     before = shares(system.model, sets)
-    after = shares(system.model, sets, diagnosis.edits)
+    named = {dictionary.name: dictionary for dictionary in system.dictionaries}
+    changes = diagnosis.repair.edits(named.__getitem__) if diagnosis.repair else []
+    after = shares(system.model, sets, changes)
     return DeceptionStudy(diagnosis, before, after)
 
 
@@ -78,9 +81,9 @@ def row(found: DeceptionStudy, seed: int = 0) -> Row:
         samples=f"{before[LIARS_FALSE].total} lying and {before[HONEST].total} honest speakers",
         seed=seed,
         detail={
-            "features": [s.name for s in found.diagnosis.repair],
+            "features": [s.name for s in found.diagnosis.removed],
             "before": {k: s.to_json() for k, s in before.items()},
             "after": {k: s.to_json() for k, s in after.items()},
-            "random sets on the selection half": found.diagnosis.random.to_json(),
+            "random sets on the selection half": plain(found.diagnosis.random),
         },
     )

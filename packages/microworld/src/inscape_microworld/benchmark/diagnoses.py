@@ -19,9 +19,20 @@ from typing import Any
 import torch
 
 from inscape.core import Share, track
-from inscape.diagnosis import CAUSES, Baseline, Case, Diagnosis, baselines, diagnose, encode, shares
+from inscape.diagnosis import (
+    CAUSES,
+    Baseline,
+    Case,
+    Diagnosis,
+    RandomControl,
+    baselines,
+    diagnose,
+    encode,
+    shares,
+)
 from inscape.dictionary import Dictionary
 from inscape.model import Model
+from inscape.storage import plain
 from inscape_microworld.benchmark.faults import HELD_OUT, OTHERS, RIVALS
 from inscape_microworld.benchmark.row import Check, Row
 from inscape_microworld.benchmark.sets import cases
@@ -56,7 +67,7 @@ class FaultScore:
     chance: float
     before: Mapping[str, Share]
     after: Mapping[str, Share]
-    random: Share
+    random: RandomControl
     baselines: tuple[Baseline, ...]
     num_features: int
 
@@ -72,13 +83,17 @@ class FaultScore:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        shown = {k: v for k, v in vars(self).items() if not isinstance(v, Share | Mapping | tuple)}
+        shown = {
+            k: v
+            for k, v in vars(self).items()
+            if not isinstance(v, Share | RandomControl | Mapping | tuple)
+        }
         return {
             **shown,
             "blamed": list(self.blamed),
             "concept_found": self.concept_found,
             "mechanism_found": self.mechanism_found,
-            **{k: getattr(self, k).to_json() for k in ("shown", "twins", "random")},
+            **{k: plain(getattr(self, k)) for k in ("shown", "twins", "random")},
             **{
                 k: {name: share.to_json() for name, share in getattr(self, k).items()}
                 for k in ("trigger", "before", "after")
@@ -117,14 +132,14 @@ def score_fault(
         seed=seed,
     )
     site, mean = system.site, system.residual.b_dec
-    plain = baselines(model, site, mean, cases(planted.selection), judged)
+    beside = baselines(model, site, mean, cases(planted.selection), judged)
     wrong = [Case(p.text, p.wrong) for p in planted.prompts if p.wrong]
     right = cases(planted.prompts)
     shown = shares(model, {"shown": wrong or right})["shown"]
     if not wrong:
         shown = Share(shown.total - shown.count, shown.total)
     trigger, chance = _triggers(model, system.dictionaries, planted.held_out[:NUM_BLAMED], found)
-    suspects = found.repair or found.for_wrong
+    suspects = found.removed or found.for_wrong
     strongest = sorted(suspects, key=lambda s: -s.margin)[:5]
     blamed = tuple(concept_of(s.dictionary, s.feature) or "" for s in strongest)
     return FaultScore(
@@ -141,8 +156,8 @@ def score_fault(
         before=found.before,
         after=found.after,
         random=found.random,
-        baselines=tuple(plain),
-        num_features=len(found.repair),
+        baselines=tuple(beside),
+        num_features=len(found.removed),
     )
 
 
@@ -193,7 +208,7 @@ def _most_active(
 ) -> int | None:
     """The position where the blamed features are most active, weighed by their effects."""
     known = {d.name: d for d in dictionaries}
-    suspects = found.repair or found.for_wrong
+    suspects = found.removed or found.for_wrong
     if not suspects:
         return None
     sites = sorted({known[s.dictionary].config.site_in for s in suspects})
@@ -236,8 +251,8 @@ def row(scores: Sequence[FaultScore], *, seed: int = 0) -> Row:
     ):
         there = [s for s in scores if what in s.after]
         told[name] = pooled([s.after[what] for s in there])
-        for k, plain in enumerate(scores[0].baselines if scores else ()):
-            told[f"{name}, {plain.name}"] = pooled([s.baselines[k].after[what] for s in there])
+        for k, baseline in enumerate(scores[0].baselines if scores else ()):
+            told[f"{name}, {baseline.name}"] = pooled([s.baselines[k].after[what] for s in there])
     confusion = {s.name: f"{s.mechanism} → {s.verdict}" for s in scores}
     return Row(
         "faults",

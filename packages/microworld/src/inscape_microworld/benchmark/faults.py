@@ -79,7 +79,7 @@ def row(found: FaultStudy, name: str = "unagi", seed: int = 0) -> Row:
         "responsible features removed; found without the wrong answer and without a twin",
         (
             Check("held-out prompts answered rightly", repaired.value, "≥ 0.85", repaired.interval),
-            Check("by matched random sets", control.value, "≤ 0.05", control.interval),
+            Check("by matched random sets", control.value or 0.0, "≤ 0.05", control.interval),
             Check("prompts on which the rival is right", rivals.value, "≥ 0.95", rivals.interval),
             Check("other prompts", others.value, "", others.interval),
             *(
@@ -95,8 +95,8 @@ def row(found: FaultStudy, name: str = "unagi", seed: int = 0) -> Row:
         detail={
             "verdict": diagnosis.mechanism,
             "wrong answer seen": diagnosis.wrong,
-            "features": [f"{s.name} [{s.label}]" for s in diagnosis.repair],
-            "behind by (nats)": diagnosis.clean_margin,
+            "features": [f"{s.name} [{s.label}]" for s in diagnosis.removed],
+            "behind by (logits)": diagnosis.lead,
             "before": {k: s.to_json() for k, s in diagnosis.before.items()},
             "after": {k: s.to_json() for k, s in diagnosis.after.items()},
             "twins right": found.twins.to_json(),

@@ -162,7 +162,7 @@ def _strongest(
         for strength in SCREENED_AT:
             change = FeatureEdit(system.residual, feature, "clamp", strength, unit=unit)
             logits = last_logits(system.model, batch, [change]).log_softmax(-1)
-            right = logits.gather(1, batch.right[:, None])
+            right = logits.gather(1, batch.correct[:, None])
             found.append((float(right.exp().mean()), -int(feature)))
     return -max(found)[1]
 

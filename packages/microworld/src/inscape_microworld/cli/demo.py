@@ -22,8 +22,8 @@ def command(
 
     Run again after a stop, it goes on where it was.
     """
-    from inscape.report import report_text
     from inscape_microworld.demo import demo
+    from inscape_microworld.report import report_text
 
     report = demo(out, seed=seed, device=device)
     if json:

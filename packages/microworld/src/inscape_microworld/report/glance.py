@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inscape.report.figures import Check
 from inscape.report.markup import Markup, join, tag
-from inscape.report.parts import figure
-from inscape.report.schema import DiagnosisView, Report
+from inscape.report.parts import barred, share
+from inscape_microworld.report.figures import Check
+from inscape_microworld.report.schema import DiagnosisView, Report
 
 
 def glance(report: Report) -> Markup | None:
@@ -19,18 +19,20 @@ def glance(report: Report) -> Markup | None:
 
 
 def _diagnosed(view: DiagnosisView) -> Markup:
-    told = join(
-        tag("a", view.title, href="#diagnosis"), ": verdict ", tag("strong", view.mechanism)
+    found = view.diagnosis
+    verdict = join(
+        tag("a", view.title, href="#diagnosis"), ": verdict ", tag("strong", found.mechanism)
     )
-    if view.repaired is None:
-        return told
-    control = join(", removing matched random ones ", figure(view.random)) if view.random else None
+    if not found.num_failures:
+        return verdict
+    random = found.random.value
+    control = ("; removing random ones as active ", barred(random, "share", ""))
     return join(
-        told,
-        "; removing the features found puts ",
-        figure(view.repaired),
-        " of the failing prompts right",
-        control,
+        verdict,
+        "; removing the features found corrects ",
+        share(found.repaired),
+        " of the failing prompts",
+        control if random is not None else None,
     )
 
 

@@ -7,17 +7,15 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from inscape.report import PictureEdge, Report
-from inscape.report.figures import Part
+from inscape_microworld.report import Report
+from inscape_microworld.report.figures import Part
 
-# What cannot be any value: places inside a picture, and what follows from other fields.
+# What cannot be any value, and what inscape itself renders (tests/report).
 FIXED: dict[str, Callable[[int], Any]] = {
-    "position": lambda i: i % 2,
-    "source": lambda i: 0,
-    "target": lambda i: 1,
     "passed": lambda i: None,
+    "traces": lambda i: (),
+    "diagnoses": lambda i: (),
 }
-ENDS = ("source", "target")
 
 
 class Filler:
@@ -44,12 +42,10 @@ class Filler:
     def model(self, kind: type[Part]) -> Part:
         values: dict[str, Any] = {}
         for name, field in kind.model_fields.items():
-            if name in FIXED and (name not in ENDS or kind is PictureEdge):
+            if name in FIXED:
                 values[name] = FIXED[name](next(self.numbers))
             else:
                 values[name] = self.of(field.annotation)
-        if kind.__name__ == "PicturePath":
-            values["weights"] = values["weights"][:1]
         return kind.model_validate(values)
 
 

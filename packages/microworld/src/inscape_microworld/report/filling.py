@@ -1,26 +1,21 @@
-"""From the results of other rooms to the report's plain data."""
+"""From the results of inscape to the plain data of the demo's report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from inscape.diagnosis import Baseline, Diagnosis
 from inscape.features import Example, FeatureIndex
 from inscape.intervention import Dose, SteerResult
-from inscape.report.figures import Bar, Check, Figure, Measure, Unit
-from inscape.report.schema import (
-    ActiveToken,
+from inscape.report.numbers import Unit
+from inscape_microworld.report.figures import Bar, Check, Figure
+from inscape_microworld.report.schema import (
     BaselineRow,
     DiagnosisView,
     DoseLine,
     DosePoint,
-    FeatureName,
-    NamedFigure,
-    PromptSet,
     Sample,
     Snippet,
-    SuspectRow,
     TokenEffect,
 )
 
@@ -49,7 +44,7 @@ def token_effects(
 
 
 def diagnosis_view(
-    diagnosis: Diagnosis | Mapping[str, Any],
+    diagnosis: Diagnosis,
     *,
     title: str,
     description: str = "",
@@ -57,67 +52,20 @@ def diagnosis_view(
     checks: Sequence[Check] = (),
     bars: Mapping[str, Bar] | None = None,
 ) -> DiagnosisView:
-    """A diagnosis, or its JSON form, for the page.
+    """A diagnosis for the page.
 
-    baselines: what the plain methods repair; checks: figures against bars; bars: for the share of
-    right answers after the repair, by name of the set of prompts.
+    baselines: what the plain methods repair; checks: figures against thresholds; bars: thresholds
+    for the fraction of correct answers after the repair, by name of the set of prompts.
     """
-    data = diagnosis.to_json() if isinstance(diagnosis, Diagnosis) else diagnosis
-    tried = data["num_failures"] > 0
     return DiagnosisView(
         title=title,
         description=description,
-        prompt=data["prompt"],
-        right=data["right_token"],
-        wrong=data["wrong"],
-        right_probability=data["right_probability"],
-        wrong_probability=data["wrong_probability"],
-        mechanism=data["mechanism"],
-        clean_margin=data["clean_margin"],
-        num_prompts=data["num_prompts"],
-        num_failures=data["num_failures"],
-        for_wrong=tuple(map(_suspect, data["for_wrong"])),
-        for_right=tuple(map(_suspect, data["for_right"])),
-        repair=tuple(map(_suspect, data["repair"])),
-        repaired=Figure.share(data["repaired"]) if tried else None,
-        random=Figure.share(data["random"]) if tried else None,
-        turned_up=Figure.share(data["turned_up"]) if tried else None,
-        sets=tuple(
-            PromptSet(
-                name=name,
-                before=Figure.share(before),
-                after=Measure(figure=Figure.share(data["after"][name]), bar=(bars or {}).get(name)),
-            )
-            for name, before in data["before"].items()
-        ),
+        diagnosis=diagnosis,
         baselines=tuple(
-            BaselineRow(
-                name=b.name,
-                setting=b.setting,
-                after=tuple(
-                    NamedFigure(name=name, figure=Figure.share(s)) for name, s in b.after.items()
-                ),
-            )
-            for b in baselines
+            BaselineRow(name=b.name, setting=b.setting, after=dict(b.after)) for b in baselines
         ),
+        bars=dict(bars or {}),
         checks=tuple(checks),
-    )
-
-
-def _suspect(data: Mapping[str, Any]) -> SuspectRow:
-    return SuspectRow(
-        feature=FeatureName(
-            dictionary=data["dictionary"], index=data["feature"], label=data["label"]
-        ),
-        margin=data["margin"],
-        wrong=data["wrong"],
-        right=data["right"],
-        estimate=data["estimate"],
-        repaired=data["repaired"],
-        tokens=tuple(
-            ActiveToken(position=place, token=text, activation=value)
-            for place, text, value in data["tokens"]
-        ),
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from inscape.report.figures import Check, Figure, Measure, show, show_bar
-from inscape.report.schema import Concept, DiagnosisView, Report, SteeringStudy, Trace
+from inscape.report.numbers import show
+from inscape_microworld.report.figures import Check, Figure, Measure, show_bar
+from inscape_microworld.report.schema import Concept, DiagnosisView, Report, SteeringStudy, Trace
 
 WIDTH = 78
 
@@ -69,23 +70,10 @@ def _trace(trace: Trace) -> Iterator[str]:
 
 def _diagnosis(view: DiagnosisView) -> Iterator[str]:
     yield from _head(f"Diagnosis: {view.title}")
-    yield (
-        f"{view.prompt} → {view.wrong!r} (p={show(view.wrong_probability)}); "
-        f"right is {view.right!r} (p={show(view.right_probability)}); verdict: {view.mechanism}"
-    )
-    for row in view.repair:
-        where = ", ".join(repr(token.token) for token in row.tokens)
-        yield (
-            f"    without {row.feature.name} [{row.feature.label or 'no label'}] on {where}: "
-            f"margin −{show(row.margin)}"
-        )
-    for prompts in view.sets:
-        yield f"    {prompts.name}: right {_figure(prompts.before)} → {_figure(prompts.after)}"
-    if view.random is not None:
-        yield f"    matched random sets restore {_figure(view.random)}"
+    yield view.diagnosis.summary()
     for baseline in view.baselines:
-        told = ", ".join(f"{f.name} {_figure(f.figure)}" for f in baseline.after)
-        yield f"    beside it, {baseline.name}: {told}"
+        shares = ", ".join(f"{name} {share}" for name, share in baseline.after.items())
+        yield f"    beside it, {baseline.name}: {shares}"
 
 
 def _steering(study: SteeringStudy) -> Iterator[str]:

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from inscape.report.figures import show
-from inscape.report.graph_svg import graph_svg
-from inscape.report.guide import GUIDES, HOW_TO_READ
+from inscape.report import diagnosis_html, picture_html
 from inscape.report.markup import Markup, join, tag
-from inscape.report.parts import (
-    checks_table,
-    feature_name,
-    fold,
-    measure_cell,
-    number,
-    samples,
-    scroll,
-    snippet,
-    table,
-    tokens_line,
-    visible,
-    visible_target,
-)
-from inscape.report.schema import (
+from inscape.report.numbers import show
+from inscape.report.parts import feature_name, fold, number, share, snippet, table, tokens_line
+from inscape_microworld.report.figures import Figure, Measure
+from inscape_microworld.report.guide import GUIDES, HOW_TO_READ
+from inscape_microworld.report.parts import checks_table, judged, measure_cell, samples
+from inscape_microworld.report.schema import (
+    BaselineRow,
     Concept,
+    DiagnosisView,
     DictionaryRow,
-    GraphPicture,
     Header,
-    PictureNode,
-    PicturePath,
+    Snippet,
     Trace,
 )
 
@@ -146,7 +135,7 @@ def concept(given: Concept, *, described: bool = True) -> Markup:
     ]
     on = samples(figures[0][1]) if plain else None
     effects = [
-        tag("div", tag("h4", title), tokens_line(items))
+        tag("div", tag("h4", title), tokens_line((e.token, e.value or 0.0) for e in items))
         for title, items in (
             ("Next tokens it raises", given.promoted),
             ("Next tokens it lowers", given.suppressed),
@@ -158,13 +147,13 @@ def concept(given: Concept, *, described: bool = True) -> Markup:
         "article",
         tag("h3", given.title),
         tag("p", given.description) if described else None,
-        tag("p", feature_name(given.feature), class_="name"),
+        tag("p", feature_name(given.feature.name, given.feature.label), class_="name"),
         tag("dl", cards, class_="cards") if cards else None,
         tag("p", "on ", on, class_="note") if on else None,
         checks_table(given.beside, caption="The same task by other means"),
         tag("p", given.note, class_="note") if given.note else None,
-        tag("ul", [snippet(s) for s in shown], class_="snippets") if shown else None,
-        fold("More examples", tag("ul", [snippet(s) for s in more], class_="snippets"))
+        tag("ul", [_snippet(s) for s in shown], class_="snippets") if shown else None,
+        fold("More examples", tag("ul", [_snippet(s) for s in more], class_="snippets"))
         if more
         else None,
         tag("div", effects, class_="pair") if effects else None,
@@ -184,107 +173,31 @@ def trace(given: Trace) -> Markup:
     )
 
 
-def picture_html(picture: GraphPicture) -> Markup:
-    """The graph's picture, its scores, the strongest paths, and all its figures as tables."""
-    facts = join(
-        "Drawn is the strongest part of a graph of ",
-        number(picture.num_nodes),
-        " nodes and ",
-        number(picture.num_edges),
-        " edges over ",
-        number(picture.num_layers),
-        " layers. Of the answer's influence, ",
-        number(picture.replacement),
-        " comes from tokens and not from errors (replacement score); of all inputs, ",
-        number(picture.completeness),
-        " are no errors (completeness).",
+def _snippet(given: Snippet) -> Markup:
+    return snippet(given.tokens, given.values, given.source)
+
+
+def diagnosis(view: DiagnosisView) -> Markup:
+    """One diagnosis, with the plain methods beside it and its thresholds."""
+    notes = {
+        name: judged(Measure(figure=Figure.share(view.diagnosis.after[name]), bar=limit))
+        for name, limit in view.bars.items()
+    }
+    beside = join(
+        _baselines(view.baselines), checks_table(view.checks, caption="Against the thresholds")
     )
-    paths = [_path(path) for path in picture.paths]
-    return join(
-        tag(
-            "p",
-            tag("q", picture.prompt),
-            " → ",
-            tag("strong", visible_target(picture.target)),
-            class_="prompt",
-        ),
-        scroll(graph_svg(picture), "attribution graph", from_end=True),
-        tag("p", _KEY, class_="legend"),
-        tag("p", facts, class_="note"),
-        [tag("p", note, class_="note") for note in picture.notes],
-        tag("h4", "Strongest paths") if paths else None,
-        tag("p", _PATHS, class_="note") if paths else None,
-        tag("ol", paths, class_="paths") if paths else None,
-        fold("All boxes of the picture", _nodes(picture)),
-        fold("All edges of the picture", _edges(picture)),
-    )
+    return diagnosis_html(view.diagnosis, view.title, view.description, more=beside, notes=notes)
 
 
-def _swatch(style: str) -> Markup:
-    line = tag("line", x1=1, x2=33, y1=5, y2=5, class_=f"edge {style}", stroke_width=3)
-    return tag(
-        "svg", line, class_="key", viewBox="0 0 34 10", width=34, height=10, aria_hidden="true"
-    )
-
-
-_KEY = join(
-    _swatch("up"),
-    " raises what it reaches ",
-    _swatch("down"),
-    " lowers it; the wider, the more. "
-    "Contributions run from the left and below to the right and above. A picture that is wider "
-    "than the page scrolls sideways and shows its right end first.",
-)
-_PATHS = (
-    "In bold, the share of the answer that runs along the path: the product of the shares of input "
-    "at each step, negative where it pushes the answer down. In brackets, the weight of each step."
-)
-
-
-def _path(path: PicturePath) -> Markup:
-    steps: list[object] = [path.nodes[0]]
-    for weight, name in zip(path.weights, path.nodes[1:], strict=True):
-        steps += [" ", tag("span", "→ (", number(weight), ")", class_="arrow"), " ", name]
-    return tag("li", tag("b", number(path.strength)), " ", steps)
-
-
-def _place(node: PictureNode, picture: GraphPicture) -> Markup:
-    layer = "" if node.layer is None else join("layer ", number(node.layer), ", ")
-    token = visible(picture.prompt_tokens[node.position])
-    return join(layer, tag("code", token), " (", number(node.position), ")")
-
-
-def _box_name(node: PictureNode) -> Markup:
-    text = node.name if node.kind in ("feature", "error") else visible_target(node.name)
-    detail = node.detail if node.detail not in ("", node.name) else ""
-    return join(text, " ", tag("code", detail) if detail else None)
-
-
-def _nodes(picture: GraphPicture) -> Markup:
-    kinds = {"feature": "feature", "error": "error", "embedding": "token", "logit": "answer"}
-    rows = [
+def _baselines(rows: Sequence[BaselineRow]) -> Markup | None:
+    if not rows:
+        return None
+    names = list(dict.fromkeys(name for row in rows for name in row.after))
+    body = [
         (
-            number(i),
-            kinds[node.kind],
-            _box_name(node),
-            _place(node, picture),
-            number(node.activation),
-            number(node.influence),
-            number(node.probability, "share") if node.probability is not None else None,
+            join(row.name, tag("div", row.setting, class_="note") if row.setting else None),
+            *(share(row.after.get(name)) for name in names),
         )
-        for i, node in enumerate(picture.nodes)
+        for row in rows
     ]
-    heads = ["#", "kind", "box", "where", "activation, norm or value", "influence", "probability"]
-    return table(heads, rows, what="boxes of the picture", numeric=[4, 5, 6])
-
-
-def _edges(picture: GraphPicture) -> Markup:
-    rows = [
-        (
-            join(number(edge.source), " ", _box_name(picture.nodes[edge.source])),
-            join(number(edge.target), " ", _box_name(picture.nodes[edge.target])),
-            number(edge.weight),
-        )
-        for edge in sorted(picture.edges, key=lambda e: -abs(e.weight))
-    ]
-    return table(["from", "to", "weight"], rows, what="edges of the picture", numeric=[2])
+    return table(["plain method", *names], body, caption="Correct answers after plain methods")

@@ -1,4 +1,4 @@
-"""Measured figures: a value with its interval, the bar it is held against, and how both are told.
+"""Measured figures: a value with its interval, and the threshold that it is compared with.
 
 A figure that was not measured is None and is shown as a dash; NaN and infinity become None, so
 that a report is always valid JSON.
@@ -12,12 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from inscape.core import Share
-
-Unit = Literal["", "share", "nats", "logits", "tokens", "seconds", "count"]
-
-EN_DASH = "–"
-MINUS = "−"
-GROUP = "\u202f"  # a narrow space that does not break, between thousands
+from inscape.report.numbers import MINUS, Unit, show_unit
 
 
 def finite(value: Any) -> Any:
@@ -136,23 +131,6 @@ class Check(Measure):
     seed: int | None = None
 
 
-def show(value: float | int | None, unit: str = "") -> str:
-    """A number for people: shares as percentages, three figures, thousands set apart."""
-    if value is None:
-        return EN_DASH
-    if unit == "share":
-        return _percent(value)
-    text = _integer(value) if isinstance(value, int) else _three_figures(value)
-    return text + show_unit(unit)
-
-
-def show_unit(unit: str) -> str:
-    """What stands behind a number of this unit."""
-    if unit == "share":
-        return "\u00a0%"
-    return {"seconds": "\u00a0s", "": "", "count": ""}.get(unit, f"\u00a0{unit}")
-
-
 def show_bar(bar: Bar, unit: str = "") -> str:
     """The bar in words, such as "≥ 97 %"."""
     if bar.value is None or bar.relation == "as told":
@@ -165,37 +143,5 @@ def show_bar(bar: Bar, unit: str = "") -> str:
 def _as_set(value: float, unit: str) -> str:
     """A number that people chose, without the zeros that would make it look measured."""
     scaled = 100 * value if unit == "share" else value
-    text = _signed(f"{scaled:.6g}")
-    return text + (show_unit(unit) if unit != "share" else "\u00a0%")
-
-
-def _percent(value: float) -> str:
-    scaled = 100 * value
-    for digits in (1, 2, 3):  # so that 99.97 % is not told as 100 %
-        text = f"{scaled:.{digits}f}"
-        if not (float(text) in (0.0, 100.0) and scaled not in (0.0, 100.0)):
-            break
-    text = text.rstrip("0").rstrip(".") if float(text) in (0.0, 100.0) else text
-    return _signed(text) + "\u00a0%"
-
-
-def _integer(value: int) -> str:
-    return _signed(f"{value:,}".replace(",", GROUP))
-
-
-def _three_figures(value: float) -> str:
-    if value == 0:
-        return "0"
-    if abs(value) >= 1000:
-        return _integer(round(value))
-    if abs(value) < 1e-4:
-        mantissa, exponent = f"{value:.1e}".split("e")
-        return _signed(f"{mantissa}e{int(exponent)}")
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    while digits < 6 and abs(value) < 1 == abs(float(f"{value:.{digits}f}")):
-        digits += 1  # so that 0.9997 is not told as 1
-    return _signed(f"{value:.{digits}f}")
-
-
-def _signed(text: str) -> str:
-    return MINUS + text[1:] if text.startswith("-") else text
+    text = f"{scaled:.6g}".replace("-", MINUS)
+    return text + show_unit(unit)

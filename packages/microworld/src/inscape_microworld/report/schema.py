@@ -1,4 +1,4 @@
-"""The report as plain data. report.json is this object; report.html is rendered from it alone.
+"""The demo's report as plain data: report.json is this object, report.html is rendered from it.
 
 Every class is frozen, keyword-only and refuses unknown fields. Intervals are 95 %. Losses are in
 nats per token. Features are written `dictionary/index`.
@@ -6,17 +6,16 @@ nats per token. Features are written `dictionary/index`.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import pydantic
 from pydantic import Field, model_validator
 
 import inscape
-from inscape.core import DataError
-from inscape.report.figures import Check, Figure, Measure, Number, Part, Text
-
-SCHEMA = "inscape.report"
-VERSION = 1
+from inscape.core import Share
+from inscape.diagnosis import Diagnosis
+from inscape.report import GraphPicture
+from inscape.storage import Result, plain
+from inscape_microworld.report.figures import Bar, Check, Figure, Measure, Number, Part, Text
 
 
 class Step(Part):
@@ -47,7 +46,7 @@ class DictionaryRow(Part):
     site_in: Text
     site_out: Text
     d_dict: int
-    k: int
+    k: int | None
     fvu: Measure | None = None
     l0: Measure | None = None
     dead: Measure | None = None
@@ -113,74 +112,6 @@ class Concept(Part):
     note: Text = ""
 
 
-class PictureNode(Part):
-    """A node of a drawn graph. `layer` is None for tokens and targets.
-
-    detail: what the node is in full, such as `mlp.2/123`.
-    """
-
-    kind: Literal["feature", "error", "embedding", "logit"]
-    layer: int | None
-    position: int
-    name: Text
-    detail: Text = ""
-    activation: Number = None
-    influence: Number = None
-    probability: Number = None
-
-
-class PictureEdge(Part):
-    """A direct contribution, with its sign; `source` and `target` are places in `nodes`."""
-
-    source: int
-    target: int
-    weight: float
-
-
-class PicturePath(Part):
-    """A path from a token to the target: names of its nodes, and the weights between them.
-
-    strength: product of the shares of input along it; negative where it pushes the target down.
-    """
-
-    nodes: tuple[Text, ...]
-    weights: tuple[float, ...]
-    strength: float
-
-    @model_validator(mode="after")
-    def _aligned(self) -> PicturePath:
-        if len(self.nodes) != len(self.weights) + 1:
-            raise ValueError("a path has one node more than it has weights")
-        return self
-
-
-class GraphPicture(Part):
-    """The strongest part of an attribution graph, small enough to be drawn and read."""
-
-    prompt: Text
-    prompt_tokens: tuple[Text, ...]
-    target: Text
-    num_layers: int
-    nodes: tuple[PictureNode, ...]
-    edges: tuple[PictureEdge, ...]
-    paths: tuple[PicturePath, ...] = ()
-    replacement: Number = None
-    completeness: Number = None
-    num_nodes: int | None = None
-    num_edges: int | None = None
-    notes: tuple[Text, ...] = ()
-
-    @model_validator(mode="after")
-    def _inside(self) -> GraphPicture:
-        for edge in self.edges:
-            if not (0 <= edge.source < len(self.nodes) and 0 <= edge.target < len(self.nodes)):
-                raise ValueError(f"an edge {edge.source} → {edge.target} leaves the picture")
-        for node in self.nodes:
-            if not 0 <= node.position < len(self.prompt_tokens):
-                raise ValueError(f"a node at position {node.position} is outside the prompt")
-        return self
-
-
 class Trace(Part):
     """A traced prompt: what it shows, in a sentence or two, and the picture."""
 
@@ -188,29 +119,6 @@ class Trace(Part):
     description: Text = ""
     picture: GraphPicture
     checks: tuple[Check, ...] = ()
-
-
-class ActiveToken(Part):
-    """Where a feature is active on a prompt."""
-
-    position: int
-    token: Text
-    activation: float
-
-
-class SuspectRow(Part):
-    """A feature with what its removal does, in logits, mean over the failing prompts.
-
-    margin: what (wrong − right) loses; wrong, right: how those two logits move.
-    """
-
-    feature: FeatureName
-    margin: float
-    wrong: float
-    right: float
-    estimate: Number = None
-    repaired: int | None = None
-    tokens: tuple[ActiveToken, ...] = ()
 
 
 class PromptSet(Part):
@@ -221,43 +129,22 @@ class PromptSet(Part):
     after: Measure
 
 
-class NamedFigure(Part):
-    """A figure with a name."""
-
-    name: Text
-    figure: Figure
-
-
 class BaselineRow(Part):
     """What a plain method repairs, on the same sets of prompts."""
 
     name: Text
     setting: Text = ""
-    after: tuple[NamedFigure, ...] = ()
+    after: dict[str, Share]
 
 
 class DiagnosisView(Part):
-    """A failure, its verdict, and the interventions that prove it."""
+    """A diagnosis with its title, the plain methods beside it, and figures against thresholds."""
 
     title: Text
     description: Text = ""
-    prompt: Text
-    right: Text
-    wrong: Text
-    right_probability: Number
-    wrong_probability: Number
-    mechanism: Text
-    clean_margin: Number = None
-    num_prompts: int = 0
-    num_failures: int = 0
-    for_wrong: tuple[SuspectRow, ...] = ()
-    for_right: tuple[SuspectRow, ...] = ()
-    repair: tuple[SuspectRow, ...] = ()
-    repaired: Figure | None = None
-    random: Figure | None = None
-    turned_up: Figure | None = None
-    sets: tuple[PromptSet, ...] = ()
+    diagnosis: Diagnosis
     baselines: tuple[BaselineRow, ...] = ()
+    bars: dict[str, Bar] = Field(default_factory=dict)
     checks: tuple[Check, ...] = ()
 
 
@@ -309,8 +196,11 @@ class SteeringStudy(Part):
     samples: tuple[Sample, ...] = ()
 
 
-class Report(Part):
+class Report(Part, Result):
     """All that the page shows, in its order."""
+
+    SCHEMA: ClassVar[str] = "inscape.microworld.report"
+    MADE_BY: ClassVar[str] = "demo"
 
     header: Header
     dictionaries: tuple[DictionaryRow, ...] = ()
@@ -322,36 +212,5 @@ class Report(Part):
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, with schema and version."""
-        return {"schema": SCHEMA, "version": VERSION, **self.model_dump(mode="json")}
-
-    @classmethod
-    def from_json(cls, data: Any) -> Report:
-        """Reads what `to_json` gave.
-
-        Raises:
-            DataError: another schema, a newer version, or damaged.
-        """
-        found = data if isinstance(data, dict) else {}
-        version = found.get("version")
-        if found.get("schema") != SCHEMA or not isinstance(version, int):
-            raise DataError(
-                f"found schema {found.get('schema')!r}, which is no report",
-                expected=f"schema {SCHEMA!r}",
-                next_step="give a report.json that inscape wrote",
-            )
-        if version > VERSION:
-            raise DataError(
-                f"found version {version} of the report",
-                expected=f"a version up to {VERSION}",
-                next_step="upgrade inscape",
-            )
-        content = {k: v for k, v in found.items() if k not in ("schema", "version")}
-        try:
-            return cls.model_validate(content)
-        except pydantic.ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise DataError(
-                f"the report is damaged at {place or 'its top'}: {first['msg']}",
-                next_step="make it again with the command that wrote it",
-            ) from error
+        content = plain(self.model_dump(mode="json"))
+        return {"schema": self.SCHEMA, "version": self.VERSION, **content}

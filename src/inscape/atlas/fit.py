@@ -1,0 +1,217 @@
+"""Whether an imported dictionary is read as it was meant: its figures on a text, and likely causes.
+
+1. The dictionary is spliced in: FVU, L0 and the loss recovered (`intervention.fidelity`).
+2. An FVU above 1, or an L0 less than half or more than twice the documented one, is a mismatch.
+3. Then what is commonly wrong is tried on a sample of tokens: another layer, activations in other
+   units, each token normalised, the norm's gain left out, with or without beginning-of-text,
+   another activation. The change that leaves by far the least unexplained is named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inscape.atlas.quality import Row, batches, text_rows
+from inscape.core import DataError
+from inscape.dictionary import Dictionary, DictionaryConfig
+from inscape.intervention import fidelity
+from inscape.model import Model, Site
+from inscape.model.linear import norm_weight
+
+SAMPLE = 512  # tokens that the causes are tried on
+MUCH_BETTER = 0.5  # a cause is named where it leaves less than this part of what was unexplained
+
+Pair = tuple[Float[Tensor, "n d_in"], Float[Tensor, "n d_out"]]
+"""What a dictionary reads, and what it should give."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a dictionary does on a text.
+
+    Attributes:
+        fvu, l0, loss_recovered: as of `Fidelity` (loss recovered over zero ablation).
+        expected_l0: what its files say, None where they do not.
+        num_tokens: what it was measured on.
+        warning: what is wrong and its likely cause; None where nothing is.
+    """
+
+    fvu: float
+    l0: float
+    loss_recovered: float
+    expected_l0: int | None
+    num_tokens: int
+    warning: str | None
+
+    def line(self) -> str:
+        """The figures in one line."""
+        documented = "" if self.expected_l0 is None else f" (documented: {self.expected_l0})"
+        return (
+            f"FVU {self.fvu:.3g}, L0 {self.l0:.3g}{documented}, loss recovered "
+            f"{self.loss_recovered:.3g}, on {self.num_tokens} tokens"
+        )
+
+
+def fit(
+    model: Model, dictionary: Dictionary, text: Path | list[Row], *, max_tokens: int = 4096
+) -> Fit:
+    """The figures of a dictionary on a text, or on rows of one, with a warning for a mismatch.
+
+    Raises:
+        DataError: the text is empty or unreadable.
+        SiteError: the model has no such site.
+    """
+    rows = list(text_rows(model, text, max_tokens)) if isinstance(text, Path) else text
+    if not rows:
+        raise DataError(f"{text} holds no text", expected="at least one document")
+    found = fidelity(model, dictionary, batches(rows))
+    expected = dictionary.k
+    wrong = []
+    if not found.fvu <= 1:
+        wrong.append(f"FVU is {found.fvu:.3g}: it explains less than the mean would")
+    if expected is not None and not expected / 2 <= found.l0 <= expected * 2:
+        wrong.append(f"L0 is {found.l0:.3g} where its files say {expected}")
+    warning = None
+    if wrong:
+        cause = None if dictionary.config.several else _cause(model, dictionary, rows)
+        warning = (
+            " and ".join(wrong)
+            + "; "
+            + (
+                f"likely cause: {cause}"
+                if cause
+                else "no other layer, scale, normalisation, beginning-of-text or activation does "
+                "much better: is it a dictionary of this model?"
+            )
+        )
+    return Fit(found.fvu, found.l0, found.loss_recovered_zero, expected, found.num_tokens, warning)
+
+
+def _cause(model: Model, dictionary: Dictionary, rows: list[Row]) -> str | None:
+    """The change that helps most, in words; None where none helps much."""
+    config, k = dictionary.config, dictionary.k
+    read, written = (model.site(site) for site in (config.site_in, config.site_out))
+    acts = _acts(model, rows, _layers(model, read) | _layers(model, written))
+    pair = acts[read], acts[written]
+    plain = _unexplained(dictionary, pair)
+    tried: list[tuple[float, str]] = []
+    for site in sorted(_layers(model, read) - {read}, key=str):
+        there = Site(written.kind, site.layer) if written.layer is not None else written
+        if there in acts:
+            away = _unexplained(dictionary, (acts[site], acts[there]))
+            tried.append((away, f"the wrong layer ({site} fits better)"))
+    for said, change in _changes(model, read, pair[0]):
+        tried.append((_unexplained(dictionary, pair, change), said))
+    others = _acts(model, [_other_start(model, row) for row in rows], {read, written})
+    start = "without" if model.bos_id is not None else "with"
+    other = _unexplained(dictionary, (others[read], others[written]))
+    tried.append((other, f"beginning-of-text (it fits text {start} it)"))
+    if k is not None:
+        changed = "relu" if config.kind == "topk" else f"the {k} largest of each token"
+        away = _unexplained(_other_activation(dictionary, k), pair)
+        tried.append((away, f"the activation ({changed} fits better)"))
+    best, said = min(tried, key=lambda one: one[0] if math.isfinite(one[0]) else math.inf)
+    return said if best < MUCH_BETTER * min(plain, 1.0) or not math.isfinite(plain) else None
+
+
+def _layers(model: Model, site: Site) -> set[Site]:
+    """The site in every layer."""
+    if site.layer is None:
+        return {site}
+    return {Site(site.kind, layer) for layer in range(model.num_layers)}
+
+
+def _acts(model: Model, rows: list[Row], sites: set[Site]) -> dict[Site, Float[Tensor, "n d"]]:
+    """What the sites hold at the first tokens that count."""
+    parts: dict[Site, list[Tensor]] = {site: [] for site in sites}
+    left = SAMPLE
+    for ids, counted, _ in rows:
+        tokens = torch.tensor([list(ids)], device=model.device)
+        mask = torch.tensor(list(counted), device=model.device)
+        if model.bos_id is not None:
+            mask &= tokens[0] != model.bos_id
+        run = model.run(tokens, read=sorted(sites, key=str))
+        for site, held in parts.items():
+            held.append(run[site][0][mask][:left].float())
+        left -= min(left, int(mask.sum()))
+        if not left:
+            break
+    return {site: torch.cat(held) for site, held in parts.items()}
+
+
+Change = Callable[[Tensor], tuple[Tensor, Tensor | float, Tensor | float]]
+"""What is read instead of x, and by what and to what a reconstruction of x is brought back."""
+
+
+def _changes(model: Model, read: Site, x: Tensor) -> Iterator[tuple[str, Change]]:
+    """What may have been done to activations before the dictionary saw them."""
+    scales = {2.0**n: f"{2.0**n:g} times their size" for n in range(-6, 7) if n}
+    unit = x.shape[1] ** 0.5 / float(x.norm(dim=1).mean())
+    scales[unit] = "a mean norm of the square root of their width"
+    for scale, said in scales.items():
+        yield f"a missing scale (activations of {said} fit)", partial(_times, scale)
+    yield "missing normalisation (each token to mean 0 and deviation 1)", _standardised
+    yield "missing normalisation (each token to one norm)", _of_one_norm
+    if read.kind == "mlp_in" and read.layer is not None:
+        norm = model.structure.blocks[read.layer].mlp_norm
+        gain = None if norm is None else norm_weight(norm, model.adapter.norm_offset)
+        if isinstance(gain, Tensor):
+            yield "the norm's gain (it reads what comes before it)", partial(_times, 1 / gain)
+
+
+def _times(scale: float | Tensor, x: Tensor) -> tuple[Tensor, Tensor | float, Tensor | float]:
+    return x * scale, 1 / scale, 0.0
+
+
+def _standardised(x: Tensor) -> tuple[Tensor, Tensor | float, Tensor | float]:
+    mean, std = x.mean(1, keepdim=True), x.std(1, keepdim=True) + 1e-5
+    return (x - mean) / std, std, mean
+
+
+def _of_one_norm(x: Tensor) -> tuple[Tensor, Tensor | float, Tensor | float]:
+    factor = x.norm(dim=1, keepdim=True) / x.shape[1] ** 0.5
+    return x / factor, factor, 0.0
+
+
+def _other_start(model: Model, row: Row) -> Row:
+    """The row without its beginning-of-text token, or with one where the model has none."""
+    ids, counted, document = row
+    if model.bos_id is not None and ids and ids[0] == model.bos_id and len(ids) > 1:
+        return ids[1:], counted[1:], document
+    start = model.bos_id if model.bos_id is not None else (model.end_ids or [0])[0]
+    return [start, *ids[:-1]], [False, *counted[:-1]], document
+
+
+def _other_activation(dictionary: Dictionary, k: int) -> Dictionary:
+    """The k largest of each token in place of thresholds, and relu in place of that."""
+    config, weights = dictionary.config, dict(dictionary.weights)
+    if config.kind == "topk":
+        weights["threshold"] = torch.zeros_like(dictionary.b_enc)
+        over = {"kind": "threshold", "scope": "token", "weighted": False, "signed": False}
+    else:
+        over = {"kind": "topk", "k": min(k, config.d_dict), "signed": False}
+    return Dictionary(DictionaryConfig(**{**config.model_dump(), **over}), weights)
+
+
+@torch.no_grad()
+def _unexplained(dictionary: Dictionary, pair: Pair, change: Change | None = None) -> float:
+    """The fraction of variance unexplained; of a transcoder whose input was changed, up to a factor
+    of its output, which is not known."""
+    x, y = pair
+    if change is None:
+        found = dictionary(x).to(y)
+    else:
+        changed, factor, offset = change(x)
+        found = dictionary(changed).to(y)
+        if dictionary.config.transcoder:
+            factor, offset = (found * y).sum() / found.square().sum().clamp_min(1e-30), 0.0
+        found = found * factor + offset
+    return float((y - found).square().sum() / (y - y.mean(0)).square().sum())

@@ -1,0 +1,31 @@
+"""`inscape report`: one page of all that an atlas holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inscape.cli.common import AtlasFolder, Json, print_json
+
+
+def command(
+    atlas: AtlasFolder,
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write; default: report.html in the atlas.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a page of the atlas: its dictionaries and features, traces, diagnoses, steering.
+
+    The page is one file that any browser opens; it loads nothing from elsewhere.
+    """
+    from inscape.atlas import Atlas
+    from inscape.report import write_atlas_report
+
+    path = write_atlas_report(Atlas.open(atlas), out)
+    if json:
+        print_json({"page": str(path)})
+    else:
+        typer.echo(path)

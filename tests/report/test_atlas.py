@@ -1,0 +1,139 @@
+"""The page of an atlas: whole, self-contained, and readable whatever the atlas holds."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from base64 import b64encode
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+from tests.attribution.random_transcoders import random_dictionary
+from tests.families import tiny, tiny_tokenizer
+from tests.report.made import PROMPT, found, graph
+from tests.report.reading import Page
+
+from inscape.activations import harvest
+from inscape.atlas import Atlas
+from inscape.cli import main as shell
+from inscape.core import InputError
+from inscape.features import build_index
+from inscape.intervention import SteerResult
+from inscape.model import Model
+from inscape.report import atlas_html, write_atlas_report
+
+EVIL = "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model.wrap(tiny("llama", vocab_size=300), tiny_tokenizer(), name="tiny")
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Atlas:
+    """An atlas with an indexed, labelled dictionary, and one result of each kind."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("text")
+    documents = ["the cat sat on the mat <b>bold</b>", "the dog sat in Paris"] * 20
+    (folder / "text.txt").write_text("\n\n".join(documents))
+    store = harvest(model, folder / "text.txt", ["resid_post.1"], folder / "store")
+    atlas = Atlas.create(tmp_path_factory.mktemp("atlas") / "a", model, source="nowhere")
+    atlas.add(
+        random_dictionary("resid_post.1", "resid_post.1", d=32),
+        random_dictionary("mlp_in.1", "mlp_out.1", d=32, kind="threshold"),
+    )
+    name = "resid_post.1"
+    build_index(model, atlas.dictionary(name), store, atlas.place("features", name))
+    atlas.label(["resid_post.1"])
+    atlas.save("traces", "a", graph(PROMPT).to_json())
+    atlas.save("diagnoses", "b", found().to_json())
+    steered = SteerResult("My name is", " Ann", f" {EVIL}", [1], [2], 2.5, None)
+    atlas.save("steering", "c", steered.to_json())
+    return atlas
+
+
+def test_every_part_is_shown(full: Atlas) -> None:
+    page = Page(atlas_html(full))
+    text = " ".join(page.words)
+    assert [s["id"] for s in page.named("section")] == [
+        "dictionaries",
+        "features",
+        "traces",
+        "diagnoses",
+        "steering",
+    ]
+    assert "mlp_in.1 → mlp_out.1" in text
+    assert "no fixed number" in text  # of active features: a threshold has no k
+    features = [f for f in page.named("li") if f.get("class") == "feature"]
+    index = full.features("resid_post.1")
+    assert 6 <= len(features) <= int((index.num_active > 0).sum())
+    assert any(svg.get("class") == "graph" for svg in page.named("svg"))
+    assert "outvoted" in text
+    assert EVIL in text
+    assert "None yet" not in text
+
+
+def test_nothing_is_asked_for_from_outside_and_one_script_may_run(full: Atlas) -> None:
+    text = atlas_html(full)
+    page = Page(text)
+    assert len(page.named("script")) == 1
+    script = re.search(r"<script>(.*?)</script>", text, re.S)
+    assert script is not None
+    metas = {m.get("http-equiv"): str(m.get("content")) for m in page.named("meta")}
+    digest = b64encode(sha256(script[1].encode()).digest()).decode()
+    policy = metas["Content-Security-Policy"]
+    assert policy.split("; ")[0] == "default-src 'none'"
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert not re.search("http|innerHTML|eval", script[1])
+    for name, attributes in page.elements:
+        assert name not in {"img", "iframe", "link", "base", "form", "object", "embed"}
+        assert not [a for a in attributes if a.startswith("on") or a in ("src", "action")]
+        assert str(attributes.get("href", "#")).startswith("#")
+
+
+def test_an_empty_atlas_says_how_to_fill_it(tmp_path: Path, model: Model) -> None:
+    atlas = Atlas.create(tmp_path / "a", model, source="nowhere")
+    text = Page(atlas_html(atlas)).text
+    assert text.count("None yet") == 5
+    assert 'inscape trace ATLAS "a prompt"' in text
+
+
+def test_a_damaged_result_is_named_and_the_rest_is_shown(full: Atlas, tmp_path: Path) -> None:
+    shutil.copytree(full.path, tmp_path / "a")
+    bad = tmp_path / "a" / "traces" / "bad.json"
+    bad.write_text(json.dumps({**graph(PROMPT).to_json(), "version": 99}))
+    (tmp_path / "a" / "diagnoses" / "half.json").write_text('{"schema": "inscape.diag')
+    text = Page(atlas_html(Atlas.open(tmp_path / "a"))).text
+    assert "bad.json cannot be shown: found version 99 of inscape.graph" in text
+    assert "half.json cannot be shown" in text
+    assert "outvoted" in text
+
+
+def test_only_a_page_of_inscape_is_replaced(full: Atlas, tmp_path: Path) -> None:
+    assert write_atlas_report(full) == full.path / "report.html"
+    assert write_atlas_report(full, tmp_path / "p.html").read_text() == atlas_html(full)
+    write_atlas_report(full, tmp_path / "p.html")
+    (tmp_path / "thesis.html").write_text("my thesis")
+    for out in (tmp_path / "thesis.html", tmp_path):
+        with pytest.raises(InputError, match="no page of inscape.*another --out"):
+            write_atlas_report(full, out)
+    assert (tmp_path / "thesis.html").read_text() == "my thesis"
+
+
+def test_the_verb(full: Atlas, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "page.html"
+    assert shell.main(["report", str(full.path), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    assert out.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_notebooks_show_pictures(full: Atlas) -> None:
+    assert "<svg" in full.traces[0]._repr_html_()
+    assert "Verdict" in full.diagnoses[0]._repr_html_()
+    page = Page(full.steering[0]._repr_html_())
+    assert page.named("script") == page.named("img") == []
+    assert EVIL in page.text
