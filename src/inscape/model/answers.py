@@ -93,6 +93,8 @@ def split(
     codec: TextCodec, prompt: Prompt, answers: Sequence[Answer], *, role: str | None
 ) -> Split:
     """See `Model.first_difference`."""
+    if not answers:
+        raise InputError("no candidate was given", expected="one or more answers")
     texts = [answer.text for answer in answers]
     same = next((text for text in texts if texts.count(text) > 1), None)
     if same is not None:
