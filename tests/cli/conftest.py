@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.families import tiny
 
+from inscape.atlas.steps import STEPS
 from inscape.cli import main as shell
 
 WORDS = (
@@ -16,6 +17,8 @@ WORDS = (
     "small house tree river sea boat and then but when she he they saw found lost kept"
 ).split()
 SMALL = ["--expansion", "2", "--k", "4", "--train-tokens", "12288", "--context", "32"]
+# With a store of activations, for the tests that read it.
+ALL = [*SMALL, *(word for step in STEPS for word in ("--only", step))]
 
 
 def sentences(seed: int, count: int) -> str:
@@ -61,6 +64,5 @@ def atlas(tiny_model: Path, text: Path, tmp_path_factory: pytest.TempPathFactory
     """An atlas of the tiny model; tests read it and leave it as it is."""
     torch.manual_seed(0)
     out = tmp_path_factory.mktemp("atlases") / "atlas"
-    code = shell.main(["build", str(tiny_model), "--text", str(text), "--out", str(out), *SMALL])
-    assert code == 0
+    assert shell.main([*map(str, ("build", tiny_model, "--text", text, "--out", out)), *ALL]) == 0
     return out

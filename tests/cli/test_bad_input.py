@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.conftest import SMALL, sentences
+from tests.cli.conftest import ALL, SMALL, sentences
 
 from inscape.cli import main as shell
 from inscape.storage import atomic as atomic_module
@@ -144,13 +144,12 @@ def test_what_cannot_be_saved_is_printed_all_the_same(
 
 
 def test_options_that_the_source_does_not_take(
-    refused: Run, atlas: Path, text: Path, tmp_path: Path
+    refused: Run, atlas: Path, text: Path, tiny_model: Path
 ) -> None:
-    assert "--tokens does not apply to" in refused("train", atlas, "--tokens", 5000)
-    store = atlas / "activations" / "corpus"
-    assert "expected an atlas to use it with" in refused(
-        "train", store, "--dictionary", "resid_post.1"
-    )
+    assert "--only train" in refused("train", atlas)
+    online = ("train", text, "--model", tiny_model, "--site", "resid_post.1")
+    assert "--skip-corrupt does not apply to" in refused(*online, "--skip-corrupt")
+    assert "--memory nan" in refused(*online, "--memory", "nan")
 
 
 def test_variants_and_formats_that_are_not_known(
@@ -166,7 +165,7 @@ def test_variants_and_formats_that_are_not_known(
     assert "identity" in refused(*train, "--skip")
     assert "go together" in refused(*train, "--held-out", text)
     assert "--memory does not apply" in refused(*train, "--memory", 2)
-    assert "no atlas and no store" in refused("train", text, *train[2:])
+    assert "is no store of activations" in refused("train", text, *train[2:])
     other = repository / "packages/microworld/src/inscape_microworld/weights"
     assert "was not made with" in refused(*train, "--held-out", text, "--model", other)
     assert "unknown format 'mine'" in refused(
@@ -221,15 +220,14 @@ def test_a_folder_that_is_no_model(refused: Run, text: Path, tmp_path: Path) -> 
     assert str(tmp_path) in line
 
 
-@pytest.mark.parametrize("verb", ["trace", "label", "index", "train"])
+@pytest.mark.parametrize("verb", ["trace", "label", "index"])
 def test_a_folder_that_is_no_atlas(verb: str, refused: Run, tmp_path: Path) -> None:
     prompt = ["a prompt"] if verb == "trace" else []
     for folder in (tmp_path, tmp_path / "none"):
         line = refused(verb, folder, *prompt)
         assert str(folder) in line
     (tmp_path / "file").write_text("no atlas")
-    said = "or a text with --model" if verb == "train" else "file is a file"
-    assert said in refused(verb, tmp_path / "file", *prompt)
+    assert "file is a file" in refused(verb, tmp_path / "file", *prompt)
 
 
 def test_an_atlas_of_a_newer_version(refused: Run, atlas: Path, tmp_path: Path) -> None:
@@ -265,7 +263,6 @@ def test_a_half_written_shard_is_named_and_made_again(
     shard = copy / "activations" / "corpus" / "shard-00000.safetensors"
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])
-    assert "shard-00000.safetensors" in refused("train", copy)
     train = ("train", shard.parent, "--site", "resid_post.1", "--out", tmp_path / "d")
     assert "shard-00000.safetensors" in refused(*train)
     assert "every shard is broken" in refused(*train, "--skip-corrupt")
@@ -317,7 +314,7 @@ def test_a_full_disk_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "atlas"
-    build = ["build", tiny_model, "--text", text, "--out", out, *SMALL]
+    build = ["build", tiny_model, "--text", text, "--out", out, *ALL]
     monkeypatch.setattr(atomic_module, "open", FullDisk(room), raising=False)
     line = refused(*build)
     assert "no space left" in line
@@ -348,18 +345,27 @@ def small_files(limit: int) -> Iterator[None]:
     ],
 )
 def test_a_refused_write_in_any_library_loses_nothing(
-    command: str, removed: str, limit: int, refused: Run, atlas: Path, tmp_path: Path
+    command: str,
+    removed: str,
+    limit: int,
+    refused: Run,
+    atlas: Path,
+    tiny_model: Path,
+    text: Path,
+    tmp_path: Path,
 ) -> None:
     copy = tmp_path / "atlas"
     shutil.copytree(atlas, copy)
     shutil.rmtree(copy / removed / "resid_post.1")
     before = tree(copy)
+    build = ["build", tiny_model, "--text", text, "--out", copy, *SMALL, "--only", "train"]
+    arguments = [str(a) for a in (build if command == "train" else [command, copy])]
     with small_files(limit):
-        line = refused(command, copy)
+        line = refused(*arguments)
     assert "no space left" in line
     partial = {name for name in tree(copy) if ".partial/" in name}
     assert tree(copy).keys() - partial == before.keys()
-    assert shell.main([command, str(copy)]) == 0
+    assert shell.main(arguments) == 0
     found, wanted = tree(copy), tree(atlas)
     results = [name for name in wanted if name.endswith((".safetensors", ".parquet", ".npy"))]
     assert {name: found[name] for name in results} == {name: wanted[name] for name in results}
@@ -419,7 +425,7 @@ def flip(path: Path, *, at: float = 0.9) -> None:
 @pytest.mark.parametrize(
     ("changed", "verbs"),
     [
-        ("activations/corpus/shard-00000.safetensors", ["train", "index"]),
+        ("activations/corpus/shard-00000.safetensors", ["index"]),
         ("dictionaries/mlp.0/weights.safetensors", ["trace", "index"]),
         ("features/resid_post.1/values.npy", ["label"]),
         ("features/resid_post.1/positions.npy", ["label"]),

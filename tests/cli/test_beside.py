@@ -90,7 +90,7 @@ def test_what_cannot_be_joined_is_one_line(
         "a store called 'a+b'": ("train", tmp_path / "a+b", "--beside", chat, *out),
         "--held-out with --beside": (*both, "--held-out", text, "--model", tiny_model),
         "--model with --beside": (*both, "--model", tiny_model),
-        f"--beside does not apply to {atlas}": ("train", atlas, "--beside", chat),
+        f"{atlas} is an atlas": ("train", atlas, "--beside", chat),
         f"--beside does not apply to {text}": (
             "train",
             text,
@@ -100,7 +100,7 @@ def test_what_cannot_be_joined_is_one_line(
             "--model",
             tiny_model,
         ),
-        f"{text.parent} is not an activations": ("train", base, "--beside", text.parent, *out),
+        f"{text.parent} is not a store": ("train", base, "--beside", text.parent, *out),
         "base and short hold different tokens": (*both, "--beside", short),
         "is of none of the stores": (*both, "--site", "resid_post.1"),
         "no site is one of mlp_in.*": (*both, "--site", "mlp_in.*"),

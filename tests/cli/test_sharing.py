@@ -10,7 +10,7 @@ from tests.cli.conftest import sentences
 from tests.training.test_processes import assert_alike, said, torchrun
 
 from inscape.cli import main as shell
-from inscape.cli.sources import online
+from inscape.cli.sources import open_source
 from inscape.model import Model
 from inscape.training import Ranks
 
@@ -72,6 +72,13 @@ def test_the_model_opens_where_training_is(
 
     monkeypatch.setattr(Model, "open", opened)
     ranks = Ranks("cuda:1")
-    source, _ = online(text, ("resid_post.1", None), str(tiny_model), 0.01, ranks)
+    source, _ = open_source(
+        text,
+        ("resid_post.1", None),
+        model=str(tiny_model),
+        memory=0.01,
+        skip_corrupt=False,
+        ranks=ranks,
+    )
     assert asked == ["cuda:1"]
     assert source._reader.sharing is ranks

@@ -10,15 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import SMALL
+from tests.cli.conftest import ALL
 
 from inscape.cli import main as shell
 from inscape.core import progress
 
 STEPS = [
     "harvest",
-    "train resid_post.1",
-    "train mlp.0",
+    "train resid_post.1 and 3 more",
     "index resid_post.1",
     "labels",
     "scoring labels",
@@ -40,8 +39,7 @@ def leftovers(atlas: Path) -> list[str]:
 @pytest.fixture
 def build(tiny_model: Path, text: Path, tmp_path: Path) -> list[str]:
     """The command that makes the atlas which the fixture `atlas` is, elsewhere."""
-    out = tmp_path / "atlas"
-    return ["build", str(tiny_model), "--text", str(text), "--out", str(out), *SMALL]
+    return [*map(str, ("build", tiny_model, "--text", text, "--out", tmp_path / "atlas")), *ALL]
 
 
 def test_ctrl_c_in_the_middle_of_each_step(

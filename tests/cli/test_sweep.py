@@ -1,4 +1,4 @@
-"""`inscape sweep` from a store, an atlas and a text: what it writes, and what it refuses."""
+"""`inscape sweep` from a store and a text: what it writes, and what it refuses."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_from_a_store_to_a_front_and_on_after_a_stop(
     assert bits(tmp_path / "stopped") == bits(tmp_path / "whole")
 
 
-def test_from_an_atlas_and_from_a_text(
+def test_transcoders_and_a_text(
     atlas: Path,
     text: Path,
     tiny_model: Path,
@@ -118,7 +118,8 @@ def test_from_an_atlas_and_from_a_text(
         "--held-out",
         held_out,
     ]
-    made = [atlas, "--site", "mlp_in.0", "--to", "mlp_out.0", "--out", tmp_path / "a", *few]
+    store = [atlas / "activations" / "corpus", "--model", tiny_model]
+    made = [*store, "--site", "mlp_in.0", "--to", "mlp_out.0", "--out", tmp_path / "a", *few]
     front = json.loads(swept(capsys, *made, "--json")[0])
     assert front["made_from"]["sites"] == ["mlp_in.0", "mlp_out.0"]
     assert [t["seed"] for t in front["settings"][0]["dictionaries"]] == [0, 1]
@@ -137,7 +138,6 @@ def test_from_an_atlas_and_from_a_text(
         (["--option", "penalty=tanh"], "expected VARIANT.NAME=VALUE"),
         (["--option", "gated.ramp=0.1"], "a setting of gated, which is not swept"),
         (["--site", "resid_post.9"], "holds no activations at resid_post.9"),
-        (["--skip-corrupt"], "--skip-corrupt does not apply to"),
         (["--memory", "2"], "--memory does not apply to"),
     ],
 )
@@ -145,11 +145,14 @@ def test_what_is_refused(
     changes: list[str],
     said: str,
     atlas: Path,
+    tiny_model: Path,
     held_out: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command: list[Any] = [atlas, "--site", "resid_post.1", "--held-out", held_out]
+    store = atlas / "activations" / "corpus"
+    command: list[Any] = [store, "--model", tiny_model, "--site", "resid_post.1"]
+    command += ["--held-out", held_out]
     command += ["--out", tmp_path / "out", *GRID, *changes]
     printed, lines = swept(capsys, *command, code=2)
     assert printed == ""
@@ -168,6 +171,6 @@ def test_a_store_needs_its_model_and_a_held_out_text_must_be_there(
     store = atlas / "activations" / "corpus"
     command = [store, "--site", "resid_post.1", "--out", tmp_path / "out", *GRID, "--held-out"]
     _, lines = swept(capsys, *command, held_out, code=2)
-    assert "expected --model" in lines[0]
+    assert "--held-out and --model go together" in lines[0]
     _, lines = swept(capsys, *command, tmp_path / "no.txt", "--model", tiny_model, code=2)
     assert str(tmp_path / "no.txt") in lines[0]

@@ -85,7 +85,6 @@ def test_the_steps_one_by_one_give_what_build_gives(
         )
     )
     assert (found[0]["features"], found[0]["k"]) == (64, 4)
-    assert "resid_post.1" in said("train", atlas, "--dictionary", "resid_post.1")
 
 
 def test_harvest_reads_the_middle_and_every_mlp_by_default(

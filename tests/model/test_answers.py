@@ -102,11 +102,11 @@ def test_answers_under_edits_leave_alone_what_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("prompt", "answer", "note"),
     [
-        ("the cat sat ", "on", "the prompt ends in a space: a model says ' on' in one piece"),
+        ("the cat sat ", "on", "the prompt ends in a space, which a model says as part of ' on'"),
         ("the cat sat", "on", "they read 'saton'; write ' on'"),
         ("the cat sat in Par", "Paris", "'Paris' begins with 'Par', with which the prompt ends"),
         ("the cat sat", " sat on", "' sat on' begins with 'sat', with which the prompt ends"),
-        ("the cat sat:th", "e mat", "they read 'sat:the mat'"),
+        ("the cat sat:th", "e mat", "are other tokens when they are one text"),
     ],
 )
 def test_what_is_odd_between_prompt_and_answer_is_said(prompt: str, answer: str, note: str) -> None:

@@ -2,6 +2,7 @@
 
 from inscape.activations.documents import documents
 from inscape.activations.harvest import harvest
+from inscape.activations.held import HeldActivations
 from inscape.activations.joined import JoinedStores
 from inscape.activations.online import OnlineActivations
 from inscape.activations.shards import TokenTable
@@ -11,6 +12,7 @@ from inscape.activations.tensors import TensorActivations
 
 __all__ = [
     "ActivationStore",
+    "HeldActivations",
     "JoinedStores",
     "OnlineActivations",
     "SiteStats",

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inscape.activations.documents import corpus_files, documents
+from inscape.activations.documents import corpus_files, documents, on_disk, text_bytes
 from inscape.core import DataError, InputError
 from inscape.model import Model
 
@@ -52,7 +52,8 @@ class Corpus:
 
     def __init__(self, model: Model, source: Text) -> None:
         self.model = model
-        self.path = Path(source) if isinstance(source, str | Path) else None
+        self.source = source if isinstance(source, str | Path) else "the corpus"
+        self.path = on_disk(Path(source)) if isinstance(source, str | Path) else None
         self.items: list[Any] = [] if isinstance(source, str | Path) else list(source)
         self.pretokenised = bool(self.items) and not isinstance(self.items[0], str)
         if self.path is None and not self.items:
@@ -94,14 +95,37 @@ class Corpus:
         if self.path is None:
             total = sum(len(text.encode()) for text in self.items)
         else:
-            total = sum(file.stat().st_size for file in corpus_files(self.path))
+            total = sum(map(text_bytes, corpus_files(self.path)))
         return int(total * tokens / size)
+
+    def check(self, max_tokens: int | None) -> None:
+        """Refuses a corpus of which fewer than two documents would be read, before it is read.
+
+        Raises:
+            DataError: it has one document only, or `max_tokens` ends in the first.
+        """
+        sizes = (len(ids) for ids in self.token_lists() if ids)
+        first = next(sizes, 0)
+        if max_tokens is not None and first + 1 >= max_tokens:
+            raise DataError(
+                f"{max_tokens} tokens end within the first document of {self.source}, "
+                f"which has {first}",
+                expected="at least two documents: what is learned on one part is judged on another",
+                next_step="raise --max-tokens",
+            )
+        if next(sizes, None) is None:
+            what = f"one of {first} tokens" if first else "none of at least one token"
+            raise DataError(
+                f"{self.source} holds fewer than two documents ({what})",
+                expected="at least two: what is learned on one part is judged on another",
+                next_step="separate documents by blank lines (.txt) or one on a line (.jsonl)",
+            )
 
     def pools(self, context: int, shard_tokens: int, max_tokens: int | None) -> Iterator[Pool]:
         """The rows of all documents, pool by pool; `max_tokens` cuts the last row short."""
         rows: list[tuple[int, list[int]]] = []
         size = total = done = 0
-        for row in self._rows(context):
+        for row in self.rows(context):
             document, ids = row
             if max_tokens is not None and total + len(ids) >= max_tokens:
                 ids = ids[: max_tokens - total]
@@ -118,7 +142,8 @@ class Corpus:
         if rows:
             yield _pool(rows, done)
 
-    def _rows(self, context: int) -> Iterator[tuple[int, list[int]]]:
+    def rows(self, context: int) -> Iterator[tuple[int, list[int]]]:
+        """(document, token ids) of every row of at most `context` tokens."""
         bos = self.model.bos_id
         front = [] if bos is None else [bos]
         step = context - len(front)
@@ -138,7 +163,7 @@ def _pool(rows: list[tuple[int, list[int]]], first_row: int) -> Pool:
     )
 
 
-def row_length(model: Model, context: int | None) -> int:
+def row_length(model: Model, context: int | None = None) -> int:
     """Tokens of a row; by default the model's context, at most LONGEST_ROW.
 
     Raises:

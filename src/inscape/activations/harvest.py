@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inscape.activations.corpus import Corpus, Pool, Text, row_length
+from inscape.activations.held import token_columns
 from inscape.activations.precision import reading_copy
 from inscape.activations.reader import Reader
 from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, shard_name
@@ -102,6 +103,7 @@ def harvest(
         read_manifest(out, KIND, VERSION, verify=True, broken=broken)
         if not broken:
             return ActivationStore.open(out)
+    corpus.check(max_tokens)
     with lock(out):
         _check_request(out, request)
         write_json(out / REQUEST, request)
@@ -209,7 +211,7 @@ class _Writer:
             return False
         try:
             shard = Shard(path)
-            pairs = zip(COLUMNS, _columns(pool), strict=False)  # flags are no matter of the text
+            pairs = zip(COLUMNS, token_columns(pool), strict=False)  # flags aside
             same = all(np.array_equal(shard.map(name), column) for name, column in pairs)
             medians = json.loads(shard.metadata["statistics"])["median_norm"]
         except (StorageError, KeyError, ValueError):
@@ -224,7 +226,7 @@ class _Writer:
     ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         norms = {site: row_norms(values) for site, values in acts.items()}
         flags = self.reader.flags(pool, norms)
-        arrays = dict(zip(COLUMNS, (*_columns(pool), flags), strict=True))
+        arrays = dict(zip(COLUMNS, (*token_columns(pool), flags), strict=True))
         kept = torch.from_numpy(flags == 0)
         figures: dict[str, Any] = {"median_norm": self.reader.medians, "count": {}, "norms": {}}
         for site, values in acts.items():
@@ -233,14 +235,6 @@ class _Writer:
             figures["count"][site], figures["norms"][site] = moments.count, moments.norms
             arrays[site] = values.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
         return arrays, {"statistics": json.dumps(figures)}
-
-
-def _columns(pool: Pool) -> tuple[NDArray[Any], ...]:
-    """ids, document, row and position of every token of a pool."""
-    rows = np.arange(pool.first_row, pool.first_row + len(pool.lengths), dtype=np.int32)
-    position = np.arange(len(pool.ids)) - np.repeat(pool.starts, pool.lengths)
-    document = np.repeat(pool.document, pool.lengths)
-    return pool.ids, document, np.repeat(rows, pool.lengths), position.astype(np.int32)
 
 
 def _finish(out: Path, writer: _Writer, request: dict[str, Any]) -> None:

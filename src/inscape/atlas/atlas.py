@@ -155,24 +155,31 @@ class Atlas(Container):
         *,
         max_tokens: int = 20_000,
         seed: int = 0,
+        save: bool = True,
     ) -> list[measuring.Quality]:
         """What the dictionaries keep and lose of the model (see `quality`)."""
-        return measuring.quality(self, text=text, names=names, max_tokens=max_tokens, seed=seed)
+        found = measuring.quality(self, text=text, names=names, max_tokens=max_tokens, seed=seed)
+        for figures in found if save else ():
+            self.save("quality", figures.dictionary, figures.to_json())
+        return found
 
     # Traces, diagnoses, steering
 
     def fit(self, name: str, text: Path | None = None, *, max_tokens: int = 4096) -> fitting.Fit:
-        """FVU, L0 and the loss recovered of a dictionary on a text (None: the stored one), with
+        """FVU, L0 and the loss recovered of a dictionary on a text (None: that of an index), with
         a warning that names the likely cause where they are not what they should be.
 
         Raises:
             InputError: there is no such dictionary, or no text.
         """
         rows: Path | list[measuring.Row] | None = text
-        if text is None and self.has_store:
-            rows = list(measuring.store_rows(self, max_tokens, 0))
+        indexed = [n for n in self.dictionary_names if self.place("features", n).is_dir()]
+        if text is None and indexed:
+            rows = list(measuring.index_rows(self.features(indexed[0]), max_tokens, 0))
         if rows is None:
-            raise InputError(f"{self.path} stores no text", expected="a text to measure on")
+            raise InputError(
+                f"{self.path} has no index that holds a text", expected="a text to measure on"
+            )
         return fitting.fit(self.model, self.dictionary(name), rows, max_tokens=max_tokens)
 
     def trace(
@@ -321,7 +328,8 @@ def build(
         text: a file or folder of documents (see `activations.documents`).
         config: what is asked for; for an atlas that is there, None takes its own settings.
         source: where a model that is passed open can be opened again; its name if None.
-        only: some of harvest, train, index and label; default: all.
+        only: some of harvest (which stores the activations), train, index and label; default: all
+            but harvest, with nothing stored.
         step: entered around each of them, with its name.
 
     Raises:
@@ -344,5 +352,5 @@ def build(
         steps.check_settings(opened, config)
         atlas = Atlas.create(out, opened, source=source, settings=config.model_dump())
     with atlas.writing():
-        steps.run(atlas, text, only or steps.STEPS, step)
+        steps.run(atlas, text, only, step)
     return atlas

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inscape.activations import documents
+from inscape.activations.corpus import Corpus, row_length
 from inscape.atlas.container import Container
 from inscape.core import DataError, seeded
 from inscape.dictionary import Dictionary
+from inscape.features import FeatureIndex
 from inscape.intervention import Fidelity, fidelity
 from inscape.model import Model
 from inscape.storage import Result
@@ -72,15 +73,18 @@ def quality(
     """Figures of the dictionaries of an atlas, or of those named.
 
     Args:
-        text: what to measure on; the atlas's own text if None, which training has seen.
+        text: what to measure on; the text of the first index if None, which training has seen.
         max_tokens: how much of it.
 
     Raises:
         DataError: the text is empty or unreadable.
         InputError: the atlas has no such dictionary.
     """
+    chosen = atlas.chosen(names)
+    if not chosen:
+        return []
     rows = list(
-        store_rows(atlas, max_tokens, seed)
+        index_rows(atlas.features(chosen[0]), max_tokens, seed)
         if text is None
         else text_rows(atlas.model, text, max_tokens)
     )
@@ -88,7 +92,7 @@ def quality(
         raise DataError(f"{text} holds no text", expected="at least one document")
     where = "the atlas's own text, seen in training" if text is None else str(text)
     found = []
-    for name in names or atlas.dictionary_names:
+    for name in chosen:
         index, labels = atlas.features(name), atlas.labels(name)
         summary = labels.summary if labels else {}
         found.append(
@@ -140,29 +144,24 @@ def held_out_identity(model: Model, text: Path, *, max_tokens: int = 10_000) -> 
 
 def text_rows(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:
     """Rows of at most the model's context, each document starting a new one."""
-    front = [] if model.bos_id is None else [model.bos_id]
     total = 0
-    for number, document in enumerate(documents(text)):
-        ids = model.encode(document)[len(front) :]
-        step = min(model.context_length, 1024) - len(front)
-        for start in range(0, len(ids), step):
-            part = front + ids[start : start + step]
-            total += len(part)
-            yield part, [True] * len(part), number
-            if total >= max_tokens:
-                return
+    for number, ids in Corpus(model, text).rows(row_length(model)):
+        total += len(ids)
+        yield ids, [True] * len(ids), number
+        if total >= max_tokens:
+            return
 
 
-def store_rows(atlas: Container, max_tokens: int, seed: int) -> Iterator[Row]:
-    """Random rows of the atlas's activation store; tokens that do not count are marked."""
-    table = atlas.store().tokens()
-    bounds = np.flatnonzero(np.diff(table.row, prepend=-1, append=-1))
-    kept, total = table.kept, 0
+def index_rows(index: FeatureIndex, max_tokens: int, seed: int) -> Iterator[Row]:
+    """Random rows of the text that an index was made from; tokens that do not count are marked."""
+    table, total = index.tokens, 0
+    bounds = np.flatnonzero(np.append(table.positions == 0, True))
     order = np.random.default_rng(seeded(seed, "quality")).permutation(len(bounds) - 1)
     for number in order:
         part = slice(int(bounds[number]), int(bounds[number + 1]))
         total += part.stop - part.start
-        yield table.ids[part].tolist(), kept[part].tolist(), int(table.document[part.start])
+        counted = table.considered[part].tolist()
+        yield table.ids[part].tolist(), counted, int(table.documents[part.start])
         if total >= max_tokens:
             return
 

@@ -1,18 +1,20 @@
 """The steps of a build: what is finished is not done again; what was interrupted goes on.
 
-1. Harvest: the residual stream of one layer and the input and output of every MLP.
-2. Train: the residual dictionary, then one transcoder for each MLP.
-3. Index: what every feature does.
+1. Harvest, where it is asked for: the residual stream of one layer and the input and output of
+   every MLP are stored, and serve the steps that follow.
+2. Train: the residual dictionary and one transcoder for each MLP, all on one pass over the text.
+3. Index: what every feature does, from a pass for as many dictionaries as memory holds.
 4. Label: names for the features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from inscape.activations import ActivationStore, harvest
+from inscape.activations import ActivationStore, HeldActivations, harvest
+from inscape.activations.corpus import Corpus
 from inscape.atlas.config import BuildConfig
 from inscape.atlas.container import FILE, Container
 from inscape.core import InputError, seeded
@@ -21,9 +23,10 @@ from inscape.features import FeatureIndex, build_index
 from inscape.labels import Labels, label
 from inscape.model import Model
 from inscape.storage import write_json
-from inscape.training import Ranks, TrainConfig, train
+from inscape.training import Job, TrainConfig, train_from_text, train_many
 
 STEPS = ("harvest", "train", "index", "label")
+HELD_BYTES = 2 << 30
 Step = Callable[[str], AbstractContextManager[None]]
 
 
@@ -105,16 +108,17 @@ def check_fits(dictionary: Dictionary, model: Model) -> None:
             )
 
 
-def run(atlas: Container, text: Path, only: Sequence[str], step: Step) -> None:
-    """The steps asked for, in their order."""
+def run(atlas: Container, text: Path, only: Sequence[str] | None, step: Step) -> None:
+    """The steps asked for, in their order; all but the harvest by default."""
+    stored = atlas.place("activations", "corpus").is_dir()  # was asked for, and is mended
     actions: dict[str, Callable[[], object]] = {
         "harvest": lambda: harvest_atlas(atlas, text),
-        "train": lambda: train_atlas(atlas),
-        "index": lambda: index_atlas(atlas),
+        "train": lambda: train_atlas(atlas, text),
+        "index": lambda: index_atlas(atlas, text=None if atlas.has_store else text),
         "label": lambda: label_atlas(atlas),
     }
     for name in STEPS:
-        if name in only:
+        if name in (only or STEPS[not stored :]):
             with step(name):
                 actions[name]()
 
@@ -152,35 +156,50 @@ def wanted_dictionaries(atlas: Container) -> dict[str, tuple[str, str]]:
     return found
 
 
+def _sites(atlas: Container) -> list[str]:
+    """What the dictionaries that belong to the atlas read and write."""
+    return list(dict.fromkeys(s for pair in wanted_dictionaries(atlas).values() for s in pair))
+
+
 def harvest_atlas(atlas: Container, text: Path) -> ActivationStore:
     """Step 1: the activations of every site that a dictionary of the atlas needs."""
-    config = settings_of(atlas)
-    pairs = wanted_dictionaries(atlas).values()
-    sites = list(dict.fromkeys(site for pair in pairs for site in pair))
-    folder = atlas.place("activations", "corpus")
+    config, folder = settings_of(atlas), atlas.place("activations", "corpus")
     return harvest(
-        atlas.model, text, sites, folder, context=config.context, max_tokens=config.max_tokens
+        atlas.model,
+        text,
+        _sites(atlas),
+        folder,
+        context=config.context,
+        max_tokens=config.max_tokens,
     )
 
 
-def train_atlas(
-    atlas: Container, names: Iterable[str] | None = None, ranks: Ranks | None = None
-) -> list[Dictionary]:
-    """Step 2: the dictionaries of the atlas, or those named, that are not finished yet; `ranks`
-    are the processes that train them together."""
-    store = atlas.store()
-    config = settings_of(atlas)
-    width = int(atlas.record["model"]["d_model"])
-    trained = []
-    for name, (site_in, site_out) in _wanted(atlas, names).items():
-        if name in atlas.dictionary_names:
-            trained.append(atlas.dictionary(name))
-            continue
-        settings = train_settings(width, config, name, transcoder=site_in != site_out)
-        folder = atlas.place("dictionaries", name)
-        made = train(store, site_in, site_out, folder, settings, name=name, ranks=ranks)
-        trained.append(made)
-    return trained
+def train_atlas(atlas: Container, text: Path) -> list[Dictionary]:
+    """Step 2: the dictionaries of the atlas that are not finished yet, on the stored activations or
+    else on one pass over the text."""
+    config, width = settings_of(atlas), int(atlas.record["model"]["d_model"])
+    jobs = [
+        Job(
+            *pair,
+            atlas.place("dictionaries", name),
+            train_settings(width, config, name, transcoder=pair[0] != pair[1]),
+            name,
+        )
+        for name, pair in wanted_dictionaries(atlas).items()
+        if name not in atlas.dictionary_names
+    ]
+    if not jobs:
+        return []
+    if atlas.has_store:
+        return train_many(atlas.store(), jobs)
+    return train_from_text(
+        atlas.model,
+        text,
+        jobs,
+        context=config.context,
+        max_tokens=config.max_tokens,
+        sites=_sites(atlas),
+    )
 
 
 def train_settings(width: int, config: BuildConfig, name: str, *, transcoder: bool) -> TrainConfig:
@@ -196,18 +215,55 @@ def train_settings(width: int, config: BuildConfig, name: str, *, transcoder: bo
         batch_size=config.batch_size,
         lr=config.lr,
         seed=seeded(config.seed, "train", name) % 2**31,
+        data_seed=config.seed,
     )
 
 
 def index_atlas(
     atlas: Container, names: Iterable[str] | None = None, *, text: Path | None = None
 ) -> list[FeatureIndex]:
-    """Step 3: the feature index of every dictionary, or of those named."""
-    store = atlas.store()
-    return [
-        build_index(atlas.model, atlas.dictionary(name), store, atlas.place("features", name))
-        for name in atlas.chosen(names)
-    ]
+    """Step 3: the feature index of every dictionary, or of those named, over `text`; without one
+    over the stored activations."""
+    if text is None and not atlas.has_store:
+        raise InputError(
+            f"{atlas.path} stores no activations to index",
+            expected="a text to read",
+            next_step=f"run: inscape index {atlas.path} --text TEXT",
+        )
+    found = []
+    for group, source in _sources(atlas, list(atlas.chosen(names)), text):
+        for name in group:
+            folder = atlas.place("features", name)
+            found.append(build_index(atlas.model, atlas.dictionary(name), source, folder))
+    return found
+
+
+def _sources(
+    atlas: Container, names: list[str], text: Path | None
+) -> Iterator[tuple[list[str], ActivationStore | HeldActivations]]:
+    """Groups of dictionaries, and the activations that they read: of a text, of as many sites at a
+    time as fit into HELD_BYTES."""
+    if text is None:
+        yield names, atlas.store()
+        return
+    settings = atlas.record["settings"]
+    config = BuildConfig.model_validate(settings) if settings else BuildConfig()
+    limits = Corpus(atlas.model, text).estimate(), config.max_tokens
+    tokens = min(filter(None, limits), default=1)
+    size = max(1, HELD_BYTES // (2 * atlas.model.d_model * tokens))
+    for start in range(0, len(names), size):
+        group = names[start : start + size]
+        sites = [atlas.dictionary(name).config.site_in for name in group]
+        yield (
+            group,
+            HeldActivations(
+                atlas.model,
+                text,
+                [site for site in sites if "+" not in site],
+                context=config.context,
+                max_tokens=config.max_tokens,
+            ),
+        )
 
 
 def label_atlas(
@@ -222,14 +278,3 @@ def label_atlas(
         label(atlas.features(name), atlas.place("labels", name), seed=seed)
         for name in atlas.chosen(names)
     ]
-
-
-def _wanted(atlas: Container, names: Iterable[str] | None) -> dict[str, tuple[str, str]]:
-    wanted = wanted_dictionaries(atlas)
-    for name in names or ():
-        if name not in wanted:
-            raise InputError(
-                f"{name!r} is not among the dictionaries that {atlas.path} trains",
-                expected=f"one of {', '.join(wanted)}",
-            )
-    return wanted if names is None else {name: wanted[name] for name in names}

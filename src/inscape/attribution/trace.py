@@ -58,6 +58,7 @@ def trace(
     Raises InputError for unusable candidates, transcoders, shares or prompts.
     """
     _check_shares(node_share, edge_share, max_features)
+    model.check_traceable()
     check_transcoders(model, transcoders)
     transcoders = {layer: d.to(model.device) for layer, d in sorted(transcoders.items())}
     given, tokens, notes = _candidates(model, prompt, target, against)

@@ -48,14 +48,17 @@ def command(
     ] = 2_000_000,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="Only this step: harvest, train, index or label; repeatable."),
+        typer.Option(
+            help="Only this step: harvest (which stores activations), train, index or label; "
+            "repeatable. Default: all but harvest."
+        ),
     ] = None,
     seed: Seed = 0,
     device: Device = None,
     trust_remote_code: TrustCode = False,
     json: Json = False,
 ) -> None:
-    """Make an atlas of MODEL: harvest, train, index and label in one go.
+    """Make an atlas of MODEL: train, index and label in one go.
 
     Run again after a stop, it goes on where it was.
     """

@@ -27,16 +27,13 @@ ModelName = Annotated[
 MovedModel = Annotated[
     str | None, typer.Option("--model", help="The atlas's model, where it has moved.")
 ]
-Text = Annotated[Path, typer.Option(help="A .txt or .jsonl file, or a folder of such.")]
-Memory = Annotated[
-    float,
-    typer.Option(
-        help="Text: GB of activations that are shuffled at a time, on the model's device."
-    ),
+Text = Annotated[
+    Path,
+    typer.Option(help="A .txt, .jsonl(.gz) or .parquet file, a folder of them, or - (the input)."),
 ]
 RowTokens = Annotated[int | None, typer.Option("--context", help="Tokens per row of text.")]
 OnlyThese = Annotated[
-    list[str] | None, typer.Option("--dictionary", help="Atlas: only this dictionary, repeatable.")
+    list[str] | None, typer.Option("--dictionary", help="Only this dictionary, repeatable.")
 ]
 TrustCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that the model's folder brings.")
@@ -95,41 +92,8 @@ def print_table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
         typer.echo("  ".join([f"{first:<{widths[0]}}", *cells]).rstrip())
 
 
-def refuse_options(context: typer.Context, other: str) -> None:
-    """Refuses options that only make sense for another kind of source than the one given.
-
-    Args:
-        other: that kind, with which the help of such options begins ("Store", "Atlas", ...).
-
-    Raises:
-        InputError: one was given; it is named.
-    """
-    from inscape.core import InputError
-
-    for parameter in context.command.params:
-        about = getattr(parameter, "help", None) or ""
-        source = context.get_parameter_source(parameter.name or "")
-        given = source is not None and source.name == "COMMANDLINE"
-        if given and about.startswith(f"{other}: "):
-            raise InputError(
-                f"{max(parameter.opts, key=len)} does not apply to {context.params['source']}",
-                expected=f"{'an' if other[0] in 'AI' else 'a'} {other.lower()} to use it with",
-                next_step="leave it out",
-            )
-
-
 def open_atlas(folder: Path, model: str | None = None, device: str | None = None) -> Atlas:
     """The atlas of a verb; `model`: where its model has moved to."""
     from inscape.atlas import Atlas
 
     return Atlas.open(folder, model=model, device=device)
-
-
-def is_atlas(path: str | Path) -> bool:
-    """Whether a path is the folder of an atlas."""
-    return (Path(path) / "atlas.json").is_file()
-
-
-def is_store(path: str | Path) -> bool:
-    """Whether a path is the folder of a store of activations, or of one that is half made."""
-    return any((Path(path) / name).is_file() for name in ("manifest.json", "harvest.json"))

@@ -22,7 +22,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 VERBS = {
-    "build": "Make an atlas of a model: harvest to label.",
+    "build": "Make an atlas of a model: train, index, label.",
     "harvest": "Store a model's activations over a text.",
     "train": "Train dictionaries on stored activations.",
     "sweep": "Train a front of dictionaries on one pass.",

@@ -4,23 +4,101 @@ that a model reads."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from inscape.cli.common import note
 
+if TYPE_CHECKING:
+    from inscape.training import Ranks
 
-def stored(
-    source: Path, model: str | None, held_out: bool, skip_corrupt: bool, *, told: bool = True
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="STORE|TEXT",
+        help="Stored activations (see `harvest`), or with --model a text that it reads.",
+    ),
+]
+SourceModel = Annotated[
+    str | None,
+    typer.Option("--model", help="The model that reads TEXT, or that STORE was made with."),
+]
+Memory = Annotated[
+    float | None,
+    typer.Option(help="GB of activations of TEXT that are shuffled at a time; default: 1."),
+]
+SkipCorrupt = Annotated[
+    bool, typer.Option("--skip-corrupt", help="Leave broken shards of STORE out, and name them.")
+]
+
+
+def open_source(
+    source: Path,
+    sites: tuple[str | None, str | None],
+    *,
+    model: str | None,
+    memory: float | None,
+    skip_corrupt: bool,
+    held_out: Path | None = None,
+    others: tuple[Path, ...] = (),
+    ranks: Ranks | None = None,
 ) -> tuple[Any, Any]:
-    """Stored activations, and the model where there is something held out to read; `told`: whether
-    this process says what is left out."""
+    """The activations, and the model where there is one to read something with.
+
+    Args:
+        sites: read and written, as typed. held_out: a text that the model is to read. others:
+            further stores of the same text. ranks: the processes that train together.
+
+    Raises:
+        InputError: an option does not go with this kind of source.
+    """
+    from inscape.core import InputError
+
+    if (source / "atlas.json").is_file():
+        raise InputError(
+            f"{source} is an atlas",
+            expected="a store of activations, or a text with --model",
+            next_step="train its dictionaries with: inscape build MODEL --text TEXT --out "
+            f"{source} --only train",
+        )
+    is_store = any((source / name).is_file() for name in ("manifest.json", "harvest.json"))
+    unfit = (
+        {"--memory": memory} if is_store else {"--beside": others, "--skip-corrupt": skip_corrupt}
+    )
+    for option, given in unfit.items():
+        if given:
+            raise InputError(
+                f"{option} does not apply to {source}",
+                expected="a text" if is_store else "a store of activations",
+                next_step="leave it out",
+            )
+    if not is_store:
+        return _online(source, sites, model, 1.0 if memory is None else memory, ranks)
+    first = ranks is None or ranks.first
+    if others:
+        for option, value in {"--held-out": held_out, "--model": model}.items():
+            if value is not None:
+                raise InputError(
+                    f"{option} with --beside",
+                    expected="one store: the loss that several recover is not measured",
+                    next_step="leave it out",
+                )
+        return _joined([source, *others], skip_corrupt, first), None
+    return _stored(source, model, held_out is not None, skip_corrupt, first)
+
+
+def _stored(
+    source: Path, model: str | None, held_out: bool, skip_corrupt: bool, first: bool
+) -> tuple[Any, Any]:
+    """Stored activations, and the model where there is something held out to read; `first`: whether
+    this process verifies them and says what is left out."""
     from inscape.activations import ActivationStore
     from inscape.core import InputError
     from inscape.model import Model
 
-    # What differs from its checksum is named, not trained on: one process reads for that.
-    store = ActivationStore.open(source, verify=told, skip_corrupt=skip_corrupt)
-    if store.skipped and told:
+    store = ActivationStore.open(source, verify=first, skip_corrupt=skip_corrupt)
+    if store.skipped and first:
         note(f"left out of {source}: {', '.join(store.skipped)}")
     if held_out != (model is not None):
         raise InputError(
@@ -33,24 +111,11 @@ def stored(
     return store, opened
 
 
-def beside_each_other(
-    stores: list[Path], skip_corrupt: bool, refused: dict[str, Any], *, told: bool = True
-) -> Any:
-    """Stores of one text as one source; a store's name is that of its folder.
-
-    Args:
-        refused: options that several stores do not go with, and what was given.
-    """
+def _joined(stores: list[Path], skip_corrupt: bool, first: bool) -> Any:
+    """Stores of one text as one source; a store's name is that of its folder."""
     from inscape.activations import JoinedStores
     from inscape.core import InputError
 
-    for option, given in refused.items():
-        if given is not None:
-            raise InputError(
-                f"{option} with --beside",
-                expected="one store: the loss that several recover together is not measured",
-                next_step="leave it out",
-            )
     named: dict[str, Path] = {}
     for folder in stores:
         name = folder.resolve().name
@@ -62,19 +127,18 @@ def beside_each_other(
             )
         named[name] = folder
     return JoinedStores(
-        {name: stored(one, None, False, skip_corrupt, told=told)[0] for name, one in named.items()}
+        {name: _stored(one, None, False, skip_corrupt, first)[0] for name, one in named.items()}
     )
 
 
-def online(
+def _online(
     source: Path,
     sites: tuple[str | None, str | None],
     model: str | None,
     memory: float,
-    ranks: Any = None,
+    ranks: Ranks | None,
 ) -> tuple[Any, Any]:
-    """Activations of a text that are not stored, and the model, on the device of the processes
-    (`ranks`) that share its forward passes."""
+    """Activations of a text that are not stored, and the model that makes them."""
     from inscape.activations import OnlineActivations
     from inscape.core import InputError
     from inscape.dictionary import single_sites
@@ -82,9 +146,11 @@ def online(
 
     if model is None:
         raise InputError(
-            f"{source} is no atlas and no store of activations",
-            expected="one of them, or a text with --model, the model that reads it",
+            f"{source} is no store of activations",
+            expected="one, or a text with --model, the model that reads it",
         )
+    if not 0 < memory < 1e6:
+        raise InputError(f"--memory {memory}", expected="GB, as in 2")
     opened = Model.open(model, device=None if ranks is None else ranks.device)
     layers = [f"{kind}.{layer}" for kind in KINDS for layer in range(opened.num_layers)]
     named = [one for site in sites if site for one in single_sites(all_sites(site, layers))]

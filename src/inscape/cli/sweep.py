@@ -7,17 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import (
-    Json,
-    Memory,
-    is_atlas,
-    is_store,
-    note,
-    print_json,
-    print_table,
-    refuse_options,
-)
-from inscape.cli.sources import online, stored
+from inscape.cli.common import Json, note, print_json, print_table
+from inscape.cli.sources import Memory, SkipCorrupt, Source, SourceModel, open_source
 
 
 def _list_option(about: str) -> Any:
@@ -25,14 +16,7 @@ def _list_option(about: str) -> Any:
 
 
 def command(
-    context: typer.Context,
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="ATLAS|STORE|TEXT",
-            help="An atlas, a store of activations, or a text whose activations are not stored.",
-        ),
-    ],
+    source: Source,
     site: Annotated[str, typer.Option(help="The site to read.")],
     out: Annotated[Path, typer.Option(help="The folder of the sweep.")],
     k: Annotated[str, _list_option("Active features per token, as in 8,16,32.")],
@@ -62,16 +46,12 @@ def command(
     whiten: Annotated[
         bool, typer.Option("--whiten", help="Let every direction of the activations count alike.")
     ] = False,
-    model: Annotated[
-        str | None, typer.Option(help="Store: its model. Of a text, the model that reads it.")
-    ] = None,
-    memory: Memory = 1.0,
-    skip_corrupt: Annotated[
-        bool, typer.Option("--skip-corrupt", help="Store: leave broken shards out, and name them.")
-    ] = False,
+    model: SourceModel = None,
+    memory: Memory = None,
+    skip_corrupt: SkipCorrupt = False,
     json: Json = False,
 ) -> None:
-    """Train variants, widths, sparsities and seeds on one pass, and draw the front.
+    """Train variants, widths, sparsities and seeds on one pass; find the Pareto front.
 
     Run again after a stop, it goes on; with longer lists, it trains what is new.
     """
@@ -79,7 +59,9 @@ def command(
     from inscape.training import SweepConfig
 
     keep_freed_memory()
-    activations, opened = _open(context, source, (site, to), model, memory, skip_corrupt)
+    activations, opened = open_source(
+        source, (site, to), model=model, memory=memory, skip_corrupt=skip_corrupt, held_out=held_out
+    )
     asked = SweepConfig(
         variants=_list(variant),
         d_dict=_numbers("--d-dict", d_dict or str(16 * activations.width(site))),
@@ -99,35 +81,6 @@ def command(
     heads = ("variant", "features", "k", "active", "loss recovered", "FVU", "front")
     print_table(heads, [_row(setting) for setting in found["settings"]])
     typer.echo(f"{out / 'front.json'}, {out / 'front.html'}")
-
-
-def _open(
-    context: typer.Context,
-    source: Path,
-    sites: tuple[str, str | None],
-    model: str | None,
-    memory: float,
-    skip_corrupt: bool,
-) -> tuple[Any, Any]:
-    """The activations, and the model that made them."""
-    from inscape.core import InputError
-
-    if is_atlas(source):
-        from inscape.atlas import Atlas
-
-        for other in ("Store", "Text"):
-            refuse_options(context, other)
-        atlas = Atlas.open(source)
-        return atlas.store(), atlas.model
-    if not is_store(source):
-        return online(source, sites, model, memory)
-    refuse_options(context, "Text")
-    if model is None:
-        raise InputError(
-            f"{source} does not hold the model that the loss is measured with",
-            expected="--model, the model it was made with",
-        )
-    return stored(source, model, True, skip_corrupt)
 
 
 def _sweep(

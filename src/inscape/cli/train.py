@@ -1,36 +1,19 @@
-"""`inscape train`: dictionaries from stored activations, or from a text that a model reads."""
+"""`inscape train`: a dictionary from stored activations, or from a text that a model reads."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import (
-    Device,
-    Json,
-    Memory,
-    OnlyThese,
-    is_atlas,
-    is_store,
-    note,
-    print_entries,
-    print_json,
-    refuse_options,
-    rows,
-)
-from inscape.cli.sources import all_sites, beside_each_other, online, stored
-
-if TYPE_CHECKING:
-    from inscape.training import Ranks
+from inscape.cli.common import Device, Json, Seed, note, print_entries, print_json, rows
+from inscape.cli.sources import Memory, SkipCorrupt, Source, SourceModel, all_sites, open_source
 
 Variant = Annotated[
     str,
     typer.Option(
-        help="Store: topk, batch_topk, matryoshka, jumprelu, relu, gated, or one of an "
-        "installed package."
+        help="topk, batch_topk, matryoshka, jumprelu, relu, gated, or one of an installed package."
     ),
 ]
 
@@ -38,27 +21,26 @@ Beside = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="STORE",
-        help="Store: another one, of the same text by another model, repeatable; sites are written "
+        help="Another store, of the same text by another model, repeatable; sites are written "
         "with the folder's name, as in base:resid_post.3+chat:resid_post.3.",
     ),
 ]
 
 Read = Annotated[
-    str | None,
-    typer.Option(help="Store: the site to read; several, A+B or mlp_in.*, give a crosscoder."),
+    str | None, typer.Option(help="The site to read; several, A+B or mlp_in.*, give a crosscoder.")
 ]
 
 Written = Annotated[
     str | None,
     typer.Option(
-        help="Store: the site to write; another one gives a transcoder, as many others as are "
+        help="The site to write; another one gives a transcoder, as many others as are "
         "read a cross-layer transcoder."
     ),
 ]
 
 Setting = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="Store: a setting of the variant's own, repeatable."),
+    typer.Option(metavar="NAME=VALUE", help="A setting of the variant's own, repeatable."),
 ]
 
 Kernels = Annotated[
@@ -68,35 +50,28 @@ Kernels = Annotated[
 Precision = Annotated[
     str,
     typer.Option(
-        help="Store: fp32, bf16 (topk kinds, jumprelu; what is chosen is computed in fp32), or "
+        help="fp32, bf16 (topk kinds, jumprelu; what is chosen is computed in fp32), or "
         "auto: bf16 where it is faster."
     ),
 ]
 
-Skip = Annotated[
-    bool, typer.Option("--skip", help="Store: a linear skip beside a transcoder's features.")
-]
+Skip = Annotated[bool, typer.Option("--skip", help="Give a transcoder a linear skip as well.")]
 
 Whiten = Annotated[
-    bool,
-    typer.Option("--whiten", help="Store: let every direction of the activations count alike."),
+    bool, typer.Option("--whiten", help="Whiten the activations: every direction counts alike.")
 ]
 
 Features = Annotated[
-    int | None, typer.Option(help="Store: number of features; default: 16 times the width.")
+    int | None, typer.Option(help="Number of features; default: 16 times the width.")
 ]
 
 Resample = Annotated[
-    int, typer.Option(help="Store: how often dead features begin anew, in the run's first half.")
-]
-
-SkipCorrupt = Annotated[
-    bool, typer.Option("--skip-corrupt", help="Store: leave broken shards out, and name them.")
+    int,
+    typer.Option(help="How often dead features are re-initialised, in the first half of the run."),
 ]
 
 DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Store: say what memory, disk and time it takes, and stop."),
+    bool, typer.Option("--dry-run", help="Say what memory, disk and time it takes, and stop.")
 ]
 
 Processes = Annotated[
@@ -111,54 +86,43 @@ FeatureShards = Annotated[
 
 def command(
     context: typer.Context,
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="ATLAS|STORE|TEXT",
-            help="An atlas, a store of activations, or a text whose activations are not stored.",
-        ),
-    ],
-    beside: Beside = None,
+    source: Source,
     site: Read = None,
     to: Written = None,
-    out: Annotated[Path | None, typer.Option(help="Store: the folder of the dictionary.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder of the dictionary.")] = None,
+    model: SourceModel = None,
     d_dict: Features = None,
     k: Annotated[
-        int | None, typer.Option(help="Store: active features per token; default: width / 8.")
+        int | None, typer.Option(help="Active features per token; default: width / 8.")
     ] = None,
-    tokens: Annotated[int, typer.Option(help="Store: tokens seen in training.")] = 2_000_000,
-    batch_size: Annotated[int, typer.Option(help="Store: tokens per step.")] = 1024,
-    lr: Annotated[float | None, typer.Option(help="Store: peak learning rate.")] = None,
+    tokens: Annotated[int, typer.Option(help="Tokens seen in training.")] = 2_000_000,
+    batch_size: Annotated[int, typer.Option(help="Tokens per step.")] = 1024,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     variant: Variant = "topk",
     option: Setting = None,
     skip: Skip = False,
     whiten: Whiten = False,
-    held_out: Annotated[
-        Path | None,
-        typer.Option(help="Store: a text on which the loss that is recovered is measured."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Store: its model, for --held-out. Of a text, the model that reads it."),
-    ] = None,
-    memory: Memory = 1.0,
-    tensorboard: Annotated[
-        Path | None, typer.Option(help="Store: a folder for TensorBoard's event files.")
-    ] = None,
-    wandb: Annotated[str | None, typer.Option(help="Store: a project of Weights & Biases.")] = None,
-    skip_corrupt: SkipCorrupt = False,
-    kernels: Kernels = "auto",
-    encoder: Precision = "auto",
     resample: Resample = 0,
+    held_out: Annotated[
+        Path | None, typer.Option(help="A text on which the loss recovered is measured.")
+    ] = None,
+    memory: Memory = None,
+    beside: Beside = None,
+    skip_corrupt: SkipCorrupt = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="A folder for TensorBoard's event files.")
+    ] = None,
+    wandb: Annotated[str | None, typer.Option(help="A project of Weights & Biases.")] = None,
+    encoder: Precision = "auto",
+    kernels: Kernels = "auto",
     feature_shards: FeatureShards = 1,
     dry_run: DryRun = False,
     processes: Processes = None,
     device: Device = None,
-    dictionary: OnlyThese = None,
-    seed: Annotated[int, typer.Option(help="Store: the seed of everything random.")] = 0,
+    seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Train what an atlas still lacks, or one dictionary from a store of activations.
+    """Train a dictionary on stored activations, or on those of a text that a model reads.
 
     Run again after a stop, it goes on from its last checkpoint. With torchrun, several processes
     train it together.
@@ -171,81 +135,39 @@ def command(
     context.with_resource(use_kernels(kernels))
     if processes is not None and not dry_run:
         raise InputError("--processes without --dry-run", expected="torchrun, to start them")
+    settings = {
+        "d_dict": d_dict,
+        "k": k,
+        "tokens": tokens,
+        "lr": lr,
+        "seed": seed,
+        "whiten": whiten,
+        "variant": variant,
+        "options": named_values(option or []),
+        "skip": skip,
+        "batch_size": batch_size,
+        "encoder": encoder,
+        "resample": resample,
+    }
     with connected(1 if dry_run else feature_shards, device=str(pick_device(device))) as ranks:
-        if is_atlas(source):
-            refuse_options(context, "Store")
-            result = _train_atlas(source, dictionary, ranks)
-        else:
-            refuse_options(context, "Atlas")
-            settings = {
-                "d_dict": d_dict,
-                "k": k,
-                "tokens": tokens,
-                "lr": lr,
-                "seed": seed,
-                "whiten": whiten,
-                "variant": variant,
-                "options": named_values(option or []),
-                "skip": skip,
-                "batch_size": batch_size,
-                "encoder": encoder,
-                "resample": resample,
-            }
-            told = _listeners(tensorboard, wandb) if ranks.first else []
-            activations, opened = _open(
-                context,
-                [source, *(beside or [])],
-                (site, to),
-                (model, held_out),
-                memory,
-                skip_corrupt,
-                ranks,
-            )
-            if dry_run:
-                shared = processes or 1, feature_shards
-                _plan(activations, (site, to), settings, shared, ranks.device, json)
-                return
-            result = [_train(activations, (site, to), out, settings, opened, held_out, told, ranks)]
+        activations, opened = open_source(
+            source,
+            (site, to),
+            model=model,
+            memory=memory,
+            skip_corrupt=skip_corrupt,
+            held_out=held_out,
+            others=tuple(beside or ()),
+            ranks=ranks,
+        )
+        if dry_run:
+            shared = processes or 1, feature_shards
+            _plan(activations, (site, to), settings, shared, ranks.device, json)
+            return
+        listeners = _listeners(tensorboard, wandb) if ranks.first else []
+        made = _train(activations, (site, to), out, settings, opened, held_out, listeners, ranks)
         if ranks.first:
-            print_entries(result, json)
-
-
-def _open(
-    context: typer.Context,
-    sources: list[Path],
-    sites: tuple[str | None, str | None],
-    measured: tuple[str | None, Path | None],
-    memory: float,
-    skip_corrupt: bool,
-    ranks: Ranks,
-) -> tuple[Any, Any]:
-    """The activations, and the model that reads what they are measured on, or that makes them."""
-    from inscape.core import InputError
-
-    model, held_out = measured
-    if not is_store(sources[0]):
-        if len(sources) > 1:
-            raise InputError(
-                f"--beside does not apply to {sources[0]}", expected="a store to use it with"
-            )
-        return online(sources[0], sites, model, memory, ranks)
-    refuse_options(context, "Text")
-    if len(sources) > 1:
-        refused = {"--held-out": held_out, "--model": model}
-        return beside_each_other(sources, skip_corrupt, refused, told=ranks.first), None
-    return stored(sources[0], model, held_out is not None, skip_corrupt, told=ranks.first)
-
-
-def _train_atlas(source: Path, names: list[str] | None, ranks: Ranks) -> list[dict[str, Any]]:
-    from inscape.atlas import Atlas, train_atlas
-    from inscape.storage import lock
-
-    atlas = Atlas.open(source)
-    with lock(source) if ranks.first else nullcontext():
-        return [
-            _shown(found, atlas.place("dictionaries", found.name))
-            for found in train_atlas(atlas, names, ranks)
-        ]
+            print_entries([made], json)
 
 
 def _listeners(tensorboard: Path | None, wandb: str | None) -> list[Any]:
@@ -263,7 +185,7 @@ def _train(
     model: Any,
     held_out: Path | None,
     listeners: list[Any],
-    ranks: Ranks,
+    ranks: Any,
 ) -> dict[str, Any]:
     from inscape.atlas import loss_watch
     from inscape.core import InputError

@@ -208,6 +208,13 @@ class DictionaryConfig(Config):
         """Whether it is a cross-layer transcoder."""
         return self.several and self.transcoder
 
+    @property
+    def causal(self) -> bool:
+        """Whether what it writes at a site depends on no site that comes later in the model. A
+        crosscoder's code rests on all its sites, so does a choice over several layers."""
+        by_layer = self.kind == "threshold" or self.scope == "layer"
+        return not self.several or (self.cross_layer and by_layer)
+
     @cached_property
     def wiring(self) -> Wiring:
         """Which columns of its input and output a feature is tied to."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from inscape.activations import ActivationStore
+from inscape.activations import ActivationStore, HeldActivations
 from inscape.core import InputError, StorageError, progress
 from inscape.dictionary import Dictionary
 from inscape.features.index import KIND, VERSION, FeatureIndex
@@ -27,13 +27,14 @@ from inscape.features.writer import Batch, HeadInputs, IndexOptions, as_numpy, w
 from inscape.model import Model, Site
 from inscape.storage import MANIFEST, read_manifest, refuse_filled
 
+Activations = ActivationStore | HeldActivations
 CHUNK = 8192  # tokens that are encoded at once
 
 
 def build_index(
     model: Model,
     dictionary: Dictionary,
-    store: ActivationStore,
+    store: Activations,
     out: Path,
     *,
     num_examples: int = 20,
@@ -48,7 +49,7 @@ def build_index(
 
     Args:
         model: the model that the store was harvested from; without a tokenizer tokens read "<id>".
-        dictionary: reads a site that the store holds.
+        dictionary: reads a site that the store holds. store: stored or held activations.
         out: an index with the same inputs that is already there is returned at once.
         num_examples: top examples of a feature, from distinct documents where there are enough.
         num_quantiles, per_quantile: intervals of strength, and random examples from each.
@@ -97,13 +98,12 @@ def head_inputs(model: Model, dictionary: Dictionary) -> HeadInputs:
     if site.kind == "final":
         return HeadInputs(decoder, model.unembedding(), None, text)
     weight = model.final_norm_weight()
-    centred = isinstance(model.structure.final_norm, torch.nn.LayerNorm)
+    final = model.structure.final
+    centred = final is not None and final.centred
     return HeadInputs(decoder, model.unembedding(), weight, text, centred=centred)
 
 
-def _check(
-    model: Model, dictionary: Dictionary, store: ActivationStore, options: IndexOptions
-) -> None:
+def _check(model: Model, dictionary: Dictionary, store: Activations, options: IndexOptions) -> None:
     if store.model_hash != model.hash:
         raise InputError(
             f"the activations were harvested from another model than {model.name}",
@@ -126,7 +126,7 @@ def _check(
 
 
 def _made_from(
-    model: Model, dictionary: Dictionary, store: ActivationStore, options: IndexOptions
+    model: Model, dictionary: Dictionary, store: Activations, options: IndexOptions
 ) -> dict[str, Any]:
     identity = json.dumps(store.identity, sort_keys=True, default=str)
     made_from: dict[str, Any] = {
@@ -156,7 +156,7 @@ def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     return " and ".join(dict.fromkeys(differ)) or "another version of inscape"
 
 
-def _token_table(store: ActivationStore) -> TokenTable:
+def _token_table(store: Activations) -> TokenTable:
     tokens = store.tokens()
     return TokenTable(
         ids=np.asarray(tokens.ids, np.int32),
@@ -168,7 +168,7 @@ def _token_table(store: ActivationStore) -> TokenTable:
 
 
 def _codes(
-    dictionary: Dictionary, store: ActivationStore, rows: np.ndarray[Any, np.dtype[np.int64]]
+    dictionary: Dictionary, store: Activations, rows: np.ndarray[Any, np.dtype[np.int64]]
 ) -> Iterator[Batch]:
     with progress(f"index {dictionary.name}", rows.size, "tokens") as bar:
         for start in range(0, rows.size, CHUNK):

@@ -1,6 +1,6 @@
 """Opens language models; reads and edits their sites; stops early; linearises."""
 
-from inscape.model.adapters import Adapter, adapter_for, known_families
+from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.answers import Answer, Judged, Split
 from inscape.model.forward import Edit, PositionEdit
 from inscape.model.inputs import Inputs, Pass, Run
@@ -28,5 +28,4 @@ __all__ = [
     "Structure",
     "adapter_for",
     "find_sinks",
-    "known_families",
 ]

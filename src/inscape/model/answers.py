@@ -55,37 +55,35 @@ class Split:
 def make_answer(codec: TextCodec, prompt: Prompt, text: str) -> Answer:
     """See `Model.answer`."""
     apart = tuple(codec.following(text))
-    alone = codec.plain(prompt.text)
-    whole = codec.plain(prompt.text + text)
-    notes = _boundary(prompt.text, text)
-    if whole[: len(alone)] == alone and tuple(alone) == prompt.ids[len(prompt) - len(alone) :]:
-        return Answer(text, tuple(whole[len(alone) :]), notes)
-    if not notes and tuple(alone) == prompt.ids[len(prompt) - len(alone) :]:
-        notes = (
-            f"the end of the prompt and {text!r} would be other tokens if they were one text: the "
-            "model may say it in other tokens than it is looked for",
+    alone, whole = codec.plain(prompt.text), codec.plain(prompt.text + text)
+    if tuple(alone) != prompt.ids[len(prompt) - len(alone) :]:  # ids that no text gives
+        return Answer(text, apart, ())
+    if whole[: len(alone)] == alone:
+        return Answer(text, tuple(whole[len(alone) :]), _boundary(prompt.text, text))
+    if prompt.text[-1:] == " ":
+        note = (
+            f"the prompt ends in a space, which a model says as part of {' ' + text.lstrip()!r}: "
+            "leave it out of the prompt and begin the answer with it"
         )
-    return Answer(text, apart, notes)
+    else:
+        note = (
+            f"the end of the prompt and {text!r} are other tokens when they are one text: a model "
+            "that was trained on such text will hardly say it in these"
+        )
+    return Answer(text, apart, (note,))
 
 
 def _boundary(before: str, text: str) -> tuple[str, ...]:
     """What is odd where a prompt ends and its answer begins."""
-    if before[-1:].isspace() and before[-1:] != "\n":
+    last, first = before.split()[-1:], text.split()[:1]
+    if before[-1:].isalnum() and text[0].isalnum() and not text.startswith(last[0]):
         return (
-            f"the prompt ends in a space: a model says {' ' + text.lstrip()!r} in one piece; leave "
-            "the space out of the prompt and begin the answer with it",
+            f"the prompt ends in {last[0]!r} and the answer begins without a space: they read "
+            f"{last[0] + text!r}; write {' ' + text!r} if that is not meant",
         )
-    if before[-1:].isalnum() and text[0].isalnum():
-        whole = before.split()[-1]
-        if text.startswith(whole):
-            return (f"the answer {text!r} begins with {whole!r}, with which the prompt ends",)
-        return (
-            f"the prompt ends in {whole!r} and the answer begins without a space: they read "
-            f"{whole + text!r}; write {' ' + text!r} if that is not meant",
-        )
-    word = text.split()[:1]
-    if word and before.split()[-1:] == word and word[0].isalnum():
-        return (f"the answer {text!r} begins with {word[0]!r}, with which the prompt ends",)
+    again = last == first or (text[0].isalnum() and text.startswith(last[0] if last else text))
+    if before[-1:].isalnum() and again:
+        return (f"the answer {text!r} begins with {last[0]!r}, with which the prompt ends",)
     return ()
 
 

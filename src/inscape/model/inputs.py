@@ -17,22 +17,6 @@ Logits = Literal["none", "last", "all"]
 
 
 @dataclass(frozen=True)
-class Run:
-    """What one forward pass gave.
-
-    `acts` holds [batch, pos, d_model] for each site read, in the model's precision;
-    `run["resid_post.3"]` looks one up. `logits` is float32 [batch, pos, vocab], or
-    [batch, 1, vocab] for the last position, or None.
-    """
-
-    acts: dict[Site, Tensor] = field(default_factory=dict)
-    logits: Tensor | None = None
-
-    def __getitem__(self, site: str | Site) -> Tensor:
-        return self.acts[Site.parse(site)]
-
-
-@dataclass(frozen=True)
 class Inputs:
     """Token ids [batch, pos], with pictures and with what edits have to know about positions.
 
@@ -54,17 +38,35 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class Run:
+    """What one forward pass gave.
+
+    `acts` holds [batch, pos, width] for each site read, in the model's precision;
+    `run["resid_post.3"]` looks one up. `logits` is float32 [batch, pos, vocab], or
+    [batch, 1, vocab] for the last position, or None.
+    """
+
+    acts: dict[Site, Tensor] = field(default_factory=dict)
+    logits: Tensor | None = None
+
+    def __getitem__(self, site: str | Site) -> Tensor:
+        return self.acts[Site.parse(site)]
+
+
+@dataclass(frozen=True)
 class Pass:
     """What a `PositionEdit` may know of the pass that it is in.
 
     counted [batch, pos]: the positions of the whole text that edits touch by default; offset: the
     position in the text of this pass's first token (above 0 where a cache holds those before);
-    length: how many positions the text may come to have.
+    length: how many positions the text may come to have. clean: what the sites that a
+    `PositionEdit` asks for `ahead` hold in a pass without edits.
     """
 
     counted: Bool[Tensor, "batch pos"]
     offset: int
     length: int
+    clean: dict[Site, Tensor] = field(default_factory=dict)
 
     @property
     def here(self) -> Bool[Tensor, "batch new"]:

@@ -4,8 +4,7 @@
    shuffled in memory (`activations.online`), in bf16 where that is faster.
 2. Every batch goes to every training in turn (`loop`): they see the same tokens in the same order.
 3. A stopped run goes on with the same call: the batches follow from the text and the number of the
-   step alone. The sites and the memory are part of what a dictionary is made from: give all jobs
-   again, finished ones too.
+   step alone. All sites that are read and the memory are part of what a dictionary is made from.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ def train_from_text(
     context: int | None = None,
     max_tokens: int | None = None,
     memory: int = MEMORY,
+    sites: Sequence[str] = (),
     ranks: Ranks | None = None,
 ) -> list[Dictionary]:
     """The dictionaries of `jobs`, all fed by one forward pass over the text.
@@ -44,6 +44,8 @@ def train_from_text(
         jobs: what to train. They share the order of the data: a `data_seed` that is not set is 0.
         context, max_tokens: as `harvest`.
         memory: bytes of activations that are shuffled at a time.
+        sites: further sites to read: those of dictionaries that are finished already, so that the
+            others go on with the same batches.
         ranks: the processes that train together (see `connected`).
 
     Raises:
@@ -64,8 +66,14 @@ def train_from_text(
         replace(job, config=job.config.model_copy(update={"data_seed": job.config.data_seed or 0}))
         for job in jobs
     ]
-    sites = [s for job in jobs for end in (job.site_in, job.site_out) for s in single_sites(end)]
+    ends = [end for job in jobs for end in (job.site_in, job.site_out)]
     source = OnlineActivations(
-        model, text, sites, context=context, max_tokens=max_tokens, memory=memory, sharing=ranks
+        model,
+        text,
+        sorted({*sites, *(site for end in ends for site in single_sites(end))}),
+        context=context,
+        max_tokens=max_tokens,
+        memory=memory,
+        sharing=ranks,
     )
     return train_many(source, same, ranks)

@@ -285,7 +285,7 @@ def _train_together(
                 for run in open_runs:
                     run.save()
                 saved = time.monotonic()
-                pause = max(seconds, _CHECKPOINT_COST * (saved - began))
+                pause = max(seconds, _CHECKPOINT_COST * (saved - began)) if seconds else 0.0
             if stop:
                 steps = max(run.job.config.num_steps for run in runs)
                 raise Stopped(

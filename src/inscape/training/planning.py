@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ import torch
 from inscape.activations import TensorActivations
 from inscape.core import InputError
 from inscape.dictionary import DictionaryConfig
-from inscape.storage import plain
 from inscape.training.config import TrainConfig
 from inscape.training.stream import ActivationSource
 from inscape.training.trainer import Trainer
@@ -73,7 +72,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Plain values; keys are the fields' names, and the sums."""
         sums = {"memory_bytes": self.memory_bytes, "total_seconds": self.total_seconds}
-        found: dict[str, Any] = {**plain(self), **sums}
+        found: dict[str, Any] = {**asdict(self), **sums}
         return found
 
 
