@@ -212,7 +212,11 @@ def test_a_bias_that_the_encoder_subtracts_is_no_input(model: Model) -> None:
 
 def test_labels_are_looked_up_when_a_graph_is_shown(model: Model) -> None:
     labels: dict[tuple[str, int], str] = {}
-    graph = trace(model, random_transcoders(model), TOKENS, names=labels)
+
+    def names(name: str, feature: int) -> str | None:
+        return labels.get((name, feature))
+
+    graph = trace(model, random_transcoders(model), TOKENS, names=names)
     node = next(n for n in graph.pruned().nodes if n.kind == "feature")
     assert graph.label(node) is None
     labels[node.dictionary or "", node.feature] = "cats"

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inscape.activations.corpus import Corpus, Pool, Text, row_length
-from inscape.activations.held import token_columns
 from inscape.activations.precision import reading_copy
 from inscape.activations.reader import Reader
 from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, shard_name
 from inscape.activations.statistics import Moments, row_norms
 from inscape.activations.store import KIND, STATS, VERSION, ActivationStore, merged
+from inscape.activations.texts import token_columns
 from inscape.core import DataError, InputError, StorageError, progress
 from inscape.model import Model
 from inscape.storage import (

@@ -26,7 +26,7 @@ from inscape.storage import (
 )
 
 KIND = "dictionary"
-VERSION = 4
+VERSION = 5
 """The newest that is read; see `DictionaryConfig.version`."""
 FILE = "dictionary.json"
 WEIGHTS = "weights.safetensors"
@@ -200,7 +200,7 @@ class Dictionary(Arithmetic):
         sites = config.site_in
         if config.transcoder:
             sites += f" -> {config.site_out}"
-        active = f"k {config.k}" if config.kind == "topk" else "by threshold"
+        active = {"topk": f"k {config.k}", "threshold": "by threshold"}.get(config.kind, "signed")
         return f"Dictionary({self.name}: {sites}, {config.d_dict} features, {active})"
 
 

@@ -130,9 +130,8 @@ def _by_document(rows: dict[str, Floats], batches: Sequence[Batch]) -> dict[str,
 def _counted(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
     tokens, counted = batch[:2] if isinstance(batch, tuple) else (batch, None)
     tokens = tokens.to(model.device)
-    if counted is None:
-        return tokens, model.counted(tokens)
-    return tokens, counted.to(device=model.device, dtype=torch.bool) & model.is_word(tokens)
+    words = None if counted is None else counted.to(device=model.device, dtype=torch.bool)
+    return tokens, model.counted(tokens, words)
 
 
 def _predictions(counted: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch next"]:
