@@ -70,6 +70,19 @@ def test_targets_are_the_likeliest_tokens(model: Model) -> None:
         assert node.activation == pytest.approx(value, abs=1e-4)
 
 
+def test_ids_that_the_tokenizer_lacks_are_no_targets() -> None:
+    tokenizer = tiny_tokenizer()
+    padded = Model.wrap(tiny("llama", vocab_size=400), tokenizer)
+    tokens = tokenizer.encode("the cat sat on the mat")
+    logits = padded.run(torch.tensor([tokens]), logits="last").logits
+    assert logits is not None
+    order = logits[0, -1].argsort(descending=True)
+    named = order[order < len(tokenizer)]
+    assert order[:10].tolist() != named[:10].tolist()
+    graph = trace(padded, random_transcoders(padded), tokens)
+    assert [graph.nodes[t].feature for t in graph.targets] == named[:10].tolist()
+
+
 def test_a_sure_answer_has_one_target(model: Model) -> None:
     sure = Model.wrap(tiny("llama"))
     sure.module.lm_head.weight.mul_(30)

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.families import D_MODEL, VOCAB_SIZE, tiny
+from tests.families import D_MODEL, VOCAB_SIZE, tiny, tiny_tokenizer
 
 from inscape.activations import ActivationStore, TextActivations, harvest
 from inscape.core import InputError, SiteError, StorageError
 from inscape.dictionary import Dictionary, DictionaryConfig
 from inscape.features import build_index, build_indexes
+from inscape.features.build import head_inputs
+from inscape.features.logits import logit_effects
 from inscape.features.thresholds import DENSE, thresholds
 from inscape.model import Model
 
@@ -100,6 +102,23 @@ def test_promoted_tokens_are_the_change_of_the_logits(
         assert index.promoted_ids(feature) == centred.topk(12).indices.tolist()
         found = torch.tensor([v for _, v in index.promoted(feature)])
         torch.testing.assert_close(found, centred.topk(12).values)
+
+
+def test_ids_that_the_tokenizer_lacks_are_not_promoted() -> None:
+    tokenizer = tiny_tokenizer()
+    padded = Model.wrap(tiny("llama", vocab_size=400), tokenizer)
+    assert int(padded.vocabulary_mask.sum()) == len(tokenizer) < 400
+    toy = dictionary("resid_post.1", "resid_post.1")
+    for site in ("resid_post.1", "final"):
+        inputs = head_inputs(padded, dictionary(site, site))
+        effects = logit_effects(
+            toy.W_dec, inputs.norm_weight, padded.unembedding(), 400, inputs.named
+        )
+        assert effects.promoted.shape == (D_DICT, len(tokenizer))
+        assert effects.promoted.max() == effects.suppressed.max() == len(tokenizer) - 1
+        every = logit_effects(toy.W_dec, inputs.norm_weight, padded.unembedding(), 400)
+        for found, wanted in zip(effects.promoted, every.promoted, strict=True):
+            assert found.tolist() == [int(i) for i in wanted if i < len(tokenizer)]
 
 
 def test_an_mlp_input_has_no_direct_path_to_the_logits(

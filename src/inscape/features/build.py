@@ -183,12 +183,13 @@ def head_inputs(model: Model, dictionary: Dictionary) -> HeadInputs:
     text = model.token_text if model.tokenizer is not None else "<{}>".format
     if sites[-1].kind not in STREAM:
         return HeadInputs(decoder, None, None, text)
+    named = model.vocabulary_mask
     if sites[-1].kind == "final":
-        return HeadInputs(decoder, model.unembedding(), None, text)
+        return HeadInputs(decoder, model.unembedding(), None, text, named=named)
     weight = model.final_norm_weight()
     final = model.structure.final
     centred = final is not None and final.centred
-    return HeadInputs(decoder, model.unembedding(), weight, text, centred=centred)
+    return HeadInputs(decoder, model.unembedding(), weight, text, centred=centred, named=named)
 
 
 STREAM = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "final")
