@@ -104,6 +104,7 @@ class Container:
                 "source": _absolute(source),
                 "name": opened.name,
                 "hash": opened.hash,
+                "bos": opened.bos,
                 "family": opened.adapter.model_type,
                 "num_layers": opened.num_layers,
                 "d_model": opened.d_model,
@@ -165,7 +166,8 @@ class Container:
         """
         source = self._source if self._source is not None else self.record["model"]["source"]
         try:
-            opened = Model.open(source, device=self.device)
+            rule = self.record["model"].get("bos", "auto")
+            opened = Model.open(source, device=self.device, bos=rule)
         except ModelError as error:
             if self._source is not None:
                 raise
@@ -182,6 +184,8 @@ class Container:
                 expected=f"{self.record['model']['name']} with unchanged weights",
                 next_step="open the atlas with that model, or build another one",
             )
+        if self.has_store:  # attention sinks are those that its dictionaries were trained without
+            model.sink_medians = self.store(verify=False).median_norms
         return model
 
     # What is in it
@@ -311,11 +315,11 @@ class Container:
         """Whether the activations that its dictionaries were trained on are stored."""
         return (self.place("activations", "corpus") / "manifest.json").is_file()
 
-    def store(self) -> ActivationStore:
+    def store(self, *, verify: bool = True) -> ActivationStore:
         """The stored activations, where they were asked for."""
         from inscape.activations import ActivationStore
 
-        return ActivationStore.open(self.place("activations", "corpus"), verify=True)
+        return ActivationStore.open(self.place("activations", "corpus"), verify=verify)
 
     def feature_label(self, dictionary: str, feature: int) -> str | None:
         """The label of a feature, where it has one."""
