@@ -12,7 +12,7 @@ from tests.families import D_MODEL, VOCAB_SIZE, tiny, tiny_tokenizer
 
 from inscape.activations import ActivationStore, TextActivations, harvest
 from inscape.core import InputError, SiteError, StorageError
-from inscape.dictionary import Dictionary, DictionaryConfig
+from inscape.dictionary import Dictionary, DictionaryConfig, neurons
 from inscape.features import build_index, build_indexes
 from inscape.features.build import head_inputs
 from inscape.features.logits import logit_effects
@@ -278,3 +278,28 @@ def test_the_text_may_be_without_any_residual_site(model: Model) -> None:
     table, acts = next(text.pieces(["mlp_in.1"]))
     assert set(acts) == {"mlp_in.1", "resid_pre.1"}
     assert len(table) == len(acts["mlp_in.1"])
+
+
+def test_neurons_are_indexed_without_training(model: Model, tmp_path: Path) -> None:
+    """Each sign by itself, the strongest hundredth of its activations, by thresholds on record."""
+    made = neurons(model, 1)
+    index = build_index(model, made, lists(400), tmp_path / "neurons", context=16)
+    width = model.width("mlp_act.1")
+    assert index.num_features == 2 * width
+    assert 0.5 * DENSE < index.density.mean() < 2 * DENSE
+    text = TextActivations(model, lists(400), context=16)
+    parts = [
+        acts["mlp_act.1"][torch.from_numpy(tokens.kept)]
+        for tokens, acts in text.pieces(["mlp_act.1"])
+    ]
+    acts = torch.cat(parts).float()
+    kept = np.flatnonzero(index.tokens.considered)
+    for feature, values in ((5, acts[:, 5]), (width + 5, -acts[:, 5])):
+        rows = index.rows_of(feature)[0]
+        bound = index.table.column("threshold")[feature].as_py()
+        assert np.array_equal(rows, kept[(values >= bound).numpy()])
+        assert index.max[feature] == pytest.approx(float(values.max()), rel=1e-3)
+        assert index.top(feature)[0].value == pytest.approx(float(values.max()), rel=1e-3)
+    assert "strongest 1%" in index.manifest["indexed"]
+    effect = (made.W_dec[width + 5] * model.final_norm_weight()) @ model.unembedding().T
+    assert index.promoted_ids(width + 5) == effect.topk(12).indices.tolist()

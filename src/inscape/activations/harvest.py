@@ -110,7 +110,7 @@ def harvest(
         writer = _Writer(Reader(reading_copy(model), names, batch_tokens), out, broken)
         try:
             expected = min(filter(None, (corpus.estimate(), max_tokens)), default=None)
-            _check_room(out, expected or 0, len(names) * model.d_model * 2)
+            _check_room(out, expected or 0, 2 * sum(map(model.width, names)))
             with progress("harvest", expected, "tokens") as bar, writer:
                 for number, pool in enumerate(corpus.pools(width, shard_tokens, max_tokens)):
                     writer.add(number, pool)

@@ -73,8 +73,8 @@ class Reader:
 
     def read(self, pool: Pool) -> dict[str, Tensor]:
         """bf16 activations [tokens, width] of every site, in the pool's order, on the CPU."""
-        size = len(pool.ids), self.model.d_model
-        acts = {site: torch.empty(size, dtype=torch.bfloat16) for site in self.sites}
+        shapes = {site: (len(pool.ids), self.model.width(site)) for site in self.sites}
+        acts = {site: torch.empty(shape, dtype=torch.bfloat16) for site, shape in shapes.items()}
         for rows in self.passes(pool):
             self.run(pool, rows, acts)
         self.exchange(pool, acts)
