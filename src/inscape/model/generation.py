@@ -109,7 +109,7 @@ def end_ids(model: Model) -> list[int]:
     """See `Model.end_ids`."""
     module: Any = model.module
     tokenizer, settings = model.tokenizer, getattr(module, "generation_config", None)
-    found: set[int] = set()
+    found: set[Any] = set()
     for owner in (module.config, model.structure.config, settings, tokenizer):
         end = getattr(owner, "eos_token_id", None)
         found |= set(end if isinstance(end, list | tuple) else [end])
