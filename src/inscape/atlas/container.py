@@ -103,6 +103,7 @@ class Container:
                 "revision": opened.revision,
                 "name": opened.name,
                 "hash": opened.hash,
+                "bos": opened.bos,
                 "family": opened.adapter.model_type,
                 "num_layers": opened.num_layers,
                 "d_model": opened.d_model,
@@ -166,7 +167,8 @@ class Container:
         if source is None:
             source, revision = self.record["model"]["source"], self.record["model"].get("revision")
         try:
-            opened = Model.open(source, revision=revision, device=self.device)
+            rule = self.record["model"].get("bos", "auto")
+            opened = Model.open(source, revision=revision, device=self.device, bos=rule)
         except ModelError as error:
             if self._source is not None:
                 raise
@@ -183,6 +185,8 @@ class Container:
                 expected=f"{self.record['model']['name']} with unchanged weights",
                 next_step="open the atlas with that model, or build another one",
             )
+        if self.has_store:  # attention sinks are those that its dictionaries were trained without
+            model.sink_medians = self.store(verify=False).median_norms
         return model
 
     # What is in it
@@ -312,11 +316,11 @@ class Container:
         """Whether the activations that its dictionaries were trained on are stored."""
         return (self.place("activations", "corpus") / "manifest.json").is_file()
 
-    def store(self) -> ActivationStore:
+    def store(self, *, verify: bool = True) -> ActivationStore:
         """The stored activations, where they were asked for."""
         from inscape.activations import ActivationStore
 
-        return ActivationStore.open(self.place("activations", "corpus"), verify=True)
+        return ActivationStore.open(self.place("activations", "corpus"), verify=verify)
 
     def feature_label(self, dictionary: str, feature: int) -> str | None:
         """The label of a feature, where it has one."""
