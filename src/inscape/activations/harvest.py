@@ -264,6 +264,7 @@ def _finish(out: Path, writer: _Writer, request: dict[str, Any]) -> None:
     extra = {
         **counts,
         "num_rows": num_rows,
+        "median_norms": writer.reader.medians,
         "num_documents": writer.num_documents,
         "shards": sizes,
         "sites": {
