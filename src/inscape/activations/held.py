@@ -15,7 +15,6 @@ from inscape.activations.corpus import Corpus, Pool, Text, row_length
 from inscape.activations.precision import reading_copy
 from inscape.activations.reader import Reader
 from inscape.activations.shards import TokenTable
-from inscape.activations.statistics import row_norms
 from inscape.core import SiteError, progress
 from inscape.model import Model, Site
 
@@ -29,7 +28,8 @@ class HeldActivations:
         model, text, sites, context, max_tokens: as `harvest`.
 
     Attributes:
-        sites: as text. model_hash: of the model.
+        sites: as text. model_hash: of the model. median_norm: by site, what sinks were judged by;
+            once something was read.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class HeldActivations:
         self._model, self._corpus = model, Corpus(model, text)
         self._context, self._max_tokens = row_length(model, context), max_tokens
         self.model_hash = model.hash
+        self.median_norm: dict[str, float] = {}
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -52,6 +53,7 @@ class HeldActivations:
         return {
             "model_hash": self.model_hash,
             "text": self._corpus.fingerprint(),
+            "bos": self._model.bos,
             "context": self._context,
             "max_tokens": self._max_tokens,
         }
@@ -79,10 +81,11 @@ class HeldActivations:
         with progress("read", total, "tokens") as bar:
             for pool in self._corpus.pools(self._context, _PIECE, self._max_tokens):
                 acts = reader.read(pool)
-                flags = reader.flags(pool, {site: row_norms(x) for site, x in acts.items()})
+                flags = reader.flags(pool, reader.norms(acts))
                 columns.append((*token_columns(pool), flags))
                 parts.append(acts)
                 bar.advance(len(pool.ids))
+        self.median_norm = reader.medians
         table = TokenTable(*(np.concatenate(column) for column in zip(*columns, strict=True)))
         return table, {s: torch.cat([part.pop(s) for part in parts]) for s in self.sites}
 

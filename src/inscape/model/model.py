@@ -24,7 +24,7 @@ from inscape.model.images import ImageCodec
 from inscape.model.inputs import Inputs, Pass, check_tokens, module_inputs
 from inscape.model.linear import linearised, norm_weight
 from inscape.model.opening import find_folder, open_folder
-from inscape.model.prompt import Norms, Prompt, Source, find_sinks, make_prompt
+from inscape.model.prompt import Messages, Norms, Prompt, Source, drafted, find_sinks, make_prompt
 from inscape.model.sites import LAYER_KINDS, Site
 from inscape.model.structure import find_structure
 from inscape.model.text import TextCodec
@@ -287,6 +287,17 @@ class Model:
         made = make_prompt(self._text, self._images, source, pixels, bos)
         given = self._checked(Inputs(made.tokens, pixels, self.image_id))
         return replace(made, tokens=given.tokens, measure=self.counted)
+
+    def chat_tokens(self, messages: Messages) -> tuple[list[int], list[bool]]:
+        """The token ids of chat messages of any length in the tokenizer's template, with the
+        assistant's last turn closed where it has the last word, and which of them are words.
+
+        Raises:
+            InputError: the tokenizer has no template, or it takes no such messages.
+        """
+        draft, special = drafted(self._text, messages), self.special_ids
+        parts = zip(draft.ids, draft.roles, strict=True)
+        return draft.ids, [role is not None and i not in special for i, role in parts]
 
     def counted(
         self, tokens: Tensor | Inputs, words: Bool[Tensor, "batch pos"] | None = None
