@@ -61,10 +61,10 @@ def test_every_part_is_shown(full: Atlas) -> None:
     text = " ".join(page.words)
     assert [s["id"] for s in page.named("section")] == [
         "dictionaries",
-        "features",
         "traces",
         "diagnoses",
         "steering",
+        "features",
     ]
     assert "mlp_in.1 → mlp_out.1" in text
     assert "no fixed number" in text  # of active features: a threshold has no k

@@ -66,16 +66,15 @@ def test_pruned_parts_are_not_drawn() -> None:
     assert max(n.influence or 0 for n in drawn.nodes) < max(n.influence for n in given.nodes)
 
 
-def test_names_come_from_a_mapping_or_a_function() -> None:
+def test_names_are_looked_up_when_shown() -> None:
     given = graph(PROMPT)
     feature = max((n for n in given.nodes if n.kind == "feature"), key=lambda n: n.influence)
     key = (str(feature.dictionary), feature.feature)
-    assert "my name" in {n.name for n in picture(given, {key: "my name"}).nodes}
     called = picture(given, lambda dictionary, number: f"{dictionary} no. {number}")
     names = {n.name for n in called.nodes if n.kind == "feature"}
     assert f"{key[0]} no. {key[1]}" in names
     feature.label = None
-    details = {n.name for n in picture(given, {}).nodes}
+    details = {n.name for n in picture(given).nodes}
     assert f"{key[0]}/{key[1]}" in details
 
 

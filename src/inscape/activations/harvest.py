@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inscape.activations.corpus import Corpus, Pool, Text, row_length
-from inscape.activations.held import token_columns
 from inscape.activations.precision import reading_copy
 from inscape.activations.reader import Reader
 from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, shard_name
 from inscape.activations.statistics import Moments
 from inscape.activations.store import KIND, STATS, VERSION, ActivationStore, merged
+from inscape.activations.texts import token_columns
 from inscape.core import DataError, InputError, StorageError, progress
 from inscape.model import Model
 from inscape.storage import (
@@ -111,7 +111,7 @@ def harvest(
         writer = _Writer(Reader(reading_copy(model), names, batch_tokens), out, broken)
         try:
             expected = min(filter(None, (corpus.estimate(), max_tokens)), default=None)
-            _check_room(out, expected or 0, len(names) * model.d_model * 2)
+            _check_room(out, expected or 0, 2 * sum(map(model.width, names)))
             with progress("harvest", expected, "tokens") as bar, writer:
                 for number, pool in enumerate(corpus.pools(width, shard_tokens, max_tokens)):
                     writer.add(number, pool)

@@ -76,7 +76,7 @@ class OnlineActivations:
         if not self.sites:
             raise InputError("no site to read", expected="at least one, such as resid_post.2")
         self._context = row_length(model, context)
-        token_bytes = 2 * model.d_model * len(self.sites)
+        token_bytes = 2 * sum(map(model.width, self.sites))
         self._queue = beside(model.device)
         blocks = 3 if self._queue.apart else 2
         self.block_tokens = memory // (blocks * token_bytes) - self._context
@@ -125,8 +125,7 @@ class OnlineActivations:
 
     def width(self, site: str | Site) -> int:
         """Width of the activations at a site."""
-        self._site(site)
-        return self._model.d_model
+        return self._model.width(self._site(site))
 
     def site_stats(self, site: str | Site) -> SiteStats:
         """Statistics of a site over the tokens of the first block that count."""

@@ -87,8 +87,11 @@ class Reader:
     def space(self, tokens: int, device: torch.device | str) -> dict[str, Tensor]:
         """Where activations are put: bf16 [tokens, width] by site, and where no site is of the
         residual stream, its norms [tokens] as NORMS."""
-        size = tokens, self.model.d_model
-        acts = {s: torch.empty(size, dtype=torch.bfloat16, device=device) for s in self.sites}
+        sizes = {site: (tokens, self.model.width(site)) for site in self.sites}
+        acts = {
+            site: torch.empty(size, dtype=torch.bfloat16, device=device)
+            for site, size in sizes.items()
+        }
         return acts | ({NORMS: torch.empty(tokens, device=device)} if self._judge else {})
 
     def norms(self, acts: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -98,7 +98,7 @@ class Atlas(Container):
                 f"feature {id} does not exist", expected=f"an index below {dictionary.d_dict}"
             )
         called = dictionary.name
-        indexed = self.place("features", called).is_dir()
+        indexed = self.is_indexed(called)
         features = self.features(called) if indexed else None
         return Feature(dictionary, int(number), self.feature_label(called, int(number)), features)
 
@@ -122,7 +122,7 @@ class Atlas(Container):
         Raises:
             InputError: the text is blank, or nothing is indexed.
         """
-        indexed = [n for n in self.chosen(names) if self.place("features", n).is_dir()]
+        indexed = [n for n in self.chosen(names) if self.is_indexed(n)]
         if not indexed:
             raise InputError(
                 f"{self.path} has no indexed dictionary",
@@ -155,9 +155,13 @@ class Atlas(Container):
         *,
         max_tokens: int = 20_000,
         seed: int = 0,
+        save: bool = True,
     ) -> list[measuring.Quality]:
         """What the dictionaries keep and lose of the model (see `quality`)."""
-        return measuring.quality(self, text=text, names=names, max_tokens=max_tokens, seed=seed)
+        found = measuring.quality(self, text=text, names=names, max_tokens=max_tokens, seed=seed)
+        for figures in found if save else ():
+            self.save("quality", figures.dictionary, figures.to_json())
+        return found
 
     # Traces, diagnoses, steering
 
@@ -169,7 +173,7 @@ class Atlas(Container):
             InputError: there is no such dictionary, or no text.
         """
         rows: Path | list[measuring.Row] | None = text
-        indexed = [n for n in self.dictionary_names if self.place("features", n).is_dir()]
+        indexed = [n for n in self.dictionary_names if self.is_indexed(n)]
         if text is None and indexed:
             rows = list(measuring.index_rows(self.features(indexed[0]), max_tokens, 0))
         if rows is None:
@@ -223,7 +227,7 @@ class Atlas(Container):
             self.model,
             [self.dictionary(name) for name in chosen],
             list(prompt),
-            labels=self.feature_labels(chosen),
+            labels=self.feature_label,
             **options,
         )
         if save:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import inscape
+from inscape.attribution import layers_of
 from inscape.core import InputError, ModelError, StorageError
 from inscape.dictionary import Dictionary
 from inscape.features import FeatureIndex
@@ -180,6 +181,7 @@ class Container:
                 expected=f"{self.record['model']['name']} with unchanged weights",
                 next_step="open the atlas with that model, or build another one",
             )
+        model.sink_medians = self.record["model"].get("median_norm", {})
         return model
 
     # What is in it
@@ -237,17 +239,21 @@ class Container:
         return self.dictionary_names if names is None else [self._known(name) for name in names]
 
     def transcoders(self) -> dict[int, Dictionary]:
-        """Layer → transcoder of that layer's MLP: the first by name where a layer has several.
-
-        Dictionaries of several sites are none of these.
-        """
+        """Layer → transcoder of that layer's MLP, the first by name where there are several; where
+        no layer has one of its own, a cross-layer transcoder under all of its layers."""
         found: dict[int, Dictionary] = {}
+        across: dict[int, Dictionary] = {}
         for name in self.dictionary_names:
-            config = self.dictionary(name).config
-            kind, _, layer = config.site_in.partition(".")
-            if kind == "mlp_in" and layer.isdecimal() and config.site_out == f"mlp_out.{layer}":
-                found.setdefault(int(layer), self.dictionary(name))
-        return dict(sorted(found.items()))
+            one = self.dictionary(name)
+            if not one.config.several:
+                found |= {layer: one for layer in layers_of(one) if layer not in found}
+            elif not across:
+                across = dict.fromkeys(layers_of(one), one)
+        return dict(sorted((found or across).items()))
+
+    def is_indexed(self, name: str) -> bool:
+        """Whether a dictionary has a feature index."""
+        return self.place("features", name).is_dir()
 
     def features(self, name: str) -> FeatureIndex:
         """The feature index of a dictionary.
@@ -258,7 +264,7 @@ class Container:
         """
         if name not in self._features:
             folder = self.place("features", self._known(name))
-            if not folder.is_dir():
+            if not self.is_indexed(name):
                 raise InputError(
                     f"dictionary {name} of {self.path} is not indexed",
                     next_step=f"run: inscape index {self.path} --dictionary {name} --text TEXT",
@@ -289,15 +295,6 @@ class Container:
         labels = self.labels(dictionary)
         found = labels.get(feature) if labels is not None else None
         return found.text if found is not None else None
-
-    def feature_labels(self, names: Iterable[str]) -> dict[tuple[str, int], str]:
-        """(dictionary, feature) → label, of all labelled features of these dictionaries."""
-        return {
-            (name, feature): text
-            for name in names
-            if (labels := self.labels(name)) is not None
-            for feature, text in labels.texts().items()
-        }
 
     @contextmanager
     def writing(self) -> Iterator[None]:

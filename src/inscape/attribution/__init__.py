@@ -3,6 +3,7 @@
 from inscape.attribution.graph import Edges, Graph, Node, Scores
 from inscape.attribution.groups import same_feature, same_label
 from inscape.attribution.paths import Path, paths, strongest_path, summary
+from inscape.attribution.sources import layers_of
 from inscape.attribution.trace import trace
 from inscape.attribution.viewer import MARK, node_id, to_viewer
 
@@ -13,6 +14,7 @@ __all__ = [
     "Node",
     "Path",
     "Scores",
+    "layers_of",
     "node_id",
     "paths",
     "same_feature",

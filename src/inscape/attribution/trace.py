@@ -59,8 +59,10 @@ def trace(
     Raises InputError for unusable candidates, transcoders, shares or prompts.
     """
     _check_shares(node_share, edge_share, max_features)
+    model.check_traceable()
     check_transcoders(model, transcoders)
-    transcoders = {layer: d.to(model.device) for layer, d in sorted(transcoders.items())}
+    moved = {id(d): d.to(model.device) for d in transcoders.values()}  # one may have many layers
+    transcoders = {layer: moved[id(d)] for layer, d in sorted(transcoders.items())}
     given = model.prompt(prompt)
     sources = gather(model, transcoders, given)
     targets, notes = choose(model, sources.logits, target, against)
@@ -142,9 +144,11 @@ def _edges(
             store.add(numbers[first : first + batch], rows.logits(part), values)
         for chosen in _batches(store, sources, targets, total, batch):
             layer = int(sources.layer[chosen[0]])
-            encoder = transcoders[layer].W_enc[sources.feature[chosen]].float()
-            found = rows.features(layer, sources.position[chosen], encoder)
-            store.add(chosen, found, sources.preactivation[chosen])
+            position, gated = sources.position[chosen], sources.gated.get(layer)
+            x = None if gated is None else gated[position]
+            one, site = transcoders[layer], sources.reads[layer]
+            found = rows.features(layer, position, one.encoder_at(site, sources.feature[chosen], x))
+            store.add(chosen, found, sources.activation[chosen])
             bar.advance(len(chosen))
     return store.edges(), store.known, store.bias
 

@@ -42,24 +42,26 @@ def command(
     json: Json = False,
 ) -> None:
     """Measure the dictionaries of an atlas: loss recovered, FVU, L0, density, labels."""
-    from inscape.storage import plain
 
     opened = open_atlas(atlas, model, device)
     result: Any
     if edges is not None:
         result = [_edges(opened, edges)]
     else:
-        found = opened.validate(text, dictionary, max_tokens=max_tokens, seed=seed)
-        result = [plain(figures) for figures in found]
+        found = opened.validate(text, dictionary, max_tokens=max_tokens, seed=seed, save=False)
+        result = [figures.to_json() for figures in found]
     if json:
         print_json(result)
-        return
-    print_entries(map(_for_people, result), json=False)
+    else:
+        print_entries(map(_for_people, result), json=False)
+    # What was found is printed by now, whether or not it can be saved for the report.
+    for figures in result if edges is None else ():
+        opened.save("quality", figures["dictionary"], figures)
 
 
 def _for_people(figures: dict[str, Any]) -> dict[str, Any]:
     """One level of named values, with units and intervals."""
-    shown = dict(figures)
+    shown = {k: v for k, v in figures.items() if k not in ("schema", "version")}
     measured = shown.pop("fidelity", {})
     intervals = measured.pop("interval", {})
     measured.pop("each", None)

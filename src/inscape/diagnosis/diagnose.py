@@ -21,7 +21,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from inscape.core import InputError, Share
+from inscape.core import InputError, LabelOf, Share, no_label
 from inscape.diagnosis.candidates import MEASURED_ON, Effect, estimate, measure, strongest
 from inscape.diagnosis.cases import Batch, Case, encode, last_logits, shares
 from inscape.diagnosis.random_sets import matched_sets, random_control
@@ -43,7 +43,7 @@ def diagnose(
     *,
     controls: Sequence[Case] = (),
     judged_on: Mapping[str, Sequence[Case]] | None = None,
-    labels: Mapping[tuple[str, int], str] | None = None,
+    labels: LabelOf = no_label,
     num_candidates: int = 40,
     max_features: int = 24,
     max_spread: int = 64,
@@ -60,7 +60,7 @@ def diagnose(
             search. They should hold prompts on which the wrong answer is right.
         judged_on: named sets of prompts that take no part in the search; the repair is judged
             there. The random sets are judged on the failures of the first of them.
-        labels: (dictionary, feature) → label, for display.
+        labels: of features, for display.
         num_candidates: how many features are ablated one by one.
         max_features: size of the largest set among them; `max_spread`: of a set found by a learned
             mask, which many failures (24 or more) that no such set repairs call for; 0: none.
@@ -101,7 +101,7 @@ def diagnose(
     amplified = _amplified(model, failures, for_correct)
     probabilities = logits.softmax(-1)
     rows = torch.arange(len(failures))
-    candidate = partial(_candidate, model, failures, labels or {})
+    candidate = partial(_candidate, model, failures, labels)
     return Diagnosis(
         prompt=cases[first].prompt,
         correct=cases[first].correct,
@@ -175,9 +175,7 @@ def _mechanism(
     return "absent or unknown" if float(correct.mean()) < 1e-3 else "undecided"
 
 
-def _candidate(
-    model: Model, failures: Batch, labels: Mapping[tuple[str, int], str], effect: Effect
-) -> Candidate:
+def _candidate(model: Model, failures: Batch, labels: LabelOf, effect: Effect) -> Candidate:
     length = int(failures.lengths[0])
     tokens = failures.tokens[:1, :length]
     site = effect.dictionary.config.site_in
@@ -193,7 +191,7 @@ def _candidate(
     return Candidate(
         name,
         effect.feature,
-        labels.get((name, effect.feature)),
+        labels(name, effect.feature),
         effect.estimate,
         effect.margin,
         effect.wrong,

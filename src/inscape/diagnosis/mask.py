@@ -99,18 +99,15 @@ class _Removal(Intervention):
         super().__init__(dictionary)
         self.taken = taken
 
-    def change(
-        self, read: Float[Tensor, "case pos d_in"], x: Float[Tensor, "case pos d_out"], now: Pass
-    ) -> Tensor:
-        with torch.no_grad():
-            code = self.dictionary.encode(read.detach().float())
+    def change(self, site: str, x: Tensor, now: Pass) -> Tensor:
+        code = self.code(now)
         k = code.indices.shape[-1]
-        indices = code.indices.reshape(-1, k).to(x.device, torch.long)
+        indices = code.indices.to(x.device, torch.long)
         values = code.values.reshape(*x.shape[:2], k).to(x.device)
         values = values * now.here.to(x.device)[..., None]
         taken = functional.embedding_bag(
             indices,
-            self.dictionary.W_dec.to(x.device),
+            self.dictionary.decoder_at(site).to(x.device),
             mode="sum",
             per_sample_weights=values.reshape(-1, k) * self.taken[indices],
         )

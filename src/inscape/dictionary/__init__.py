@@ -4,6 +4,7 @@ from inscape.dictionary.code import Code, DenseCode, RaggedCode
 from inscape.dictionary.config import DictionaryConfig, check_name, joined, single_sites
 from inscape.dictionary.dictionary import Dictionary, is_dictionary, refuse_not_finite
 from inscape.dictionary.encoder import Above, Encoder, TopSlots, chunk_rows, half_is_faster
+from inscape.dictionary.neurons import neurons
 from inscape.dictionary.published import local
 from inscape.dictionary.wiring import CrossLayer
 
@@ -23,6 +24,7 @@ __all__ = [
     "is_dictionary",
     "joined",
     "local",
+    "neurons",
     "refuse_not_finite",
     "single_sites",
 ]

@@ -9,16 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from pydantic import ValidationError
 from torch import Tensor
 
 from inscape.core import InputError, StorageError
-from inscape.dictionary.code import Code
+from inscape.dictionary.arithmetic import Arithmetic, Scale
 from inscape.dictionary.config import DictionaryConfig
-from inscape.dictionary.encoder import encode_above, encode_top, in_order
 from inscape.dictionary.published import local
-from inscape.dictionary.wiring import CrossLayer
 from inscape.storage import (
     artefact,
     atomic_folder,
@@ -29,17 +26,13 @@ from inscape.storage import (
 )
 
 KIND = "dictionary"
-VERSION = 4
+VERSION = 5
 """The newest that is read; see `DictionaryConfig.version`."""
-LAYER_NORM_EPSILON = 1e-5
 FILE = "dictionary.json"
 WEIGHTS = "weights.safetensors"
-ROWS = 1024  # encoded together: a code has the slots of its fullest row, of a sink thousands
-
-Scale = float | tuple[float, ...]
 
 
-class Dictionary:
+class Dictionary(Arithmetic):
     """Sparse features over one site, from one site to another, or over several at once.
 
     pre = (x - b_dec, where the configuration says so) @ W_enc^T + b_enc; the code is the k largest
@@ -72,58 +65,9 @@ class Dictionary:
         output_scale: Scale = 1.0,
         made_from: Mapping[str, Any] | None = None,
     ) -> None:
-        self.config = config
-        self.name = name
+        super().__init__(config, weights, name, output_scale)
         self.input_scale = input_scale
-        self.output_scale = output_scale
         self.made_from = dict(made_from or {})
-        kept = {}
-        for key, shape in config.shapes().items():
-            if key not in weights:
-                raise InputError(
-                    f"{name} has no {key}", expected=f"{key} of shape {shape} ({config.kind})"
-                )
-            found = tuple(weights[key].shape)
-            if found != shape:
-                raise InputError(f"{key} of {name} has shape {found}", expected=str(shape))
-            kept[key] = weights[key].detach().to(torch.float32).contiguous()
-        self.W_enc, self.b_enc, self.W_dec, self.b_dec = (
-            kept[key] for key in ("W_enc", "b_enc", "W_dec", "b_dec")
-        )
-        self.threshold, self.W_skip = kept.get("threshold"), kept.get("W_skip")
-        self.choice, self.W_glu, self.b_glu = (
-            kept.get(key) for key in ("choice", "W_glu", "b_glu")
-        )
-
-    @property
-    def d_dict(self) -> int:
-        """Number of features."""
-        return self.config.d_dict
-
-    @property
-    def k(self) -> int | None:
-        """Active features of a row: the most (TopK), or the mean that training aimed at."""
-        return self.config.k
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The sites that are read."""
-        return self.config.sites_in
-
-    @property
-    def writes(self) -> tuple[str, ...]:
-        """The sites that are written."""
-        return self.config.sites_out
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.W_enc.device
-
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        """The weight tensors by name."""
-        return {key: getattr(self, key) for key in self.config.shapes()}
 
     @property
     def hash(self) -> str:
@@ -153,213 +97,6 @@ class Dictionary:
             output_scale=self.output_scale,
             made_from=self.made_from,
         )
-
-    def encoder_input(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
-        """What the encoder's matrix multiplies: x in fp32, normalised where the configuration says
-        so, less b_dec where it is subtracted."""
-        if x.shape[-1] != self.config.d_in:
-            raise InputError(
-                f"activations of width {x.shape[-1]} given to {self.name}",
-                expected=f"width {self.config.d_in} ({self.config.site_in})",
-            )
-        x = x.to(device=self.device, dtype=torch.float32)
-        if self.config.normalize == "layer_norm":
-            x = (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + LAYER_NORM_EPSILON)
-        elif self.config.normalize == "constant_norm":
-            x = x * self.config.d_in**0.5 / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        return x - self.b_dec if self.config.subtract_b_dec else x
-
-    def _unit(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch one"] | None:
-        """By what an autoencoder's normalised reconstruction is multiplied, None where it is not
-        normalised."""
-        if self.config.normalize == "none" or self.config.transcoder:
-            return None
-        if self.config.normalize == "layer_norm":
-            unit: Tensor = x.std(-1, keepdim=True)
-        else:
-            unit = torch.linalg.vector_norm(x, dim=-1, keepdim=True) / self.config.d_in**0.5
-        return unit
-
-    @torch.no_grad()
-    def encode(self, x: Float[Tensor, "*batch d_in"]) -> Code:
-        """The code of each row, leading axes flattened. No gradient flows through it.
-
-        Raises:
-            InputError: the width is not d_in, or a value is not finite.
-        """
-        config = self.config
-        rows = self.encoder_input(x).reshape(-1, config.d_in)
-        if not bool(torch.isfinite(rows).all()):
-            raise InputError(
-                f"activations that are not finite given to {self.name}", expected="finite numbers"
-            )
-
-        def adjust(part: slice, pre: Tensor) -> None:
-            if self.W_glu is not None and self.b_glu is not None:
-                pre.mul_(torch.sigmoid(rows[part] @ self.W_glu.T + self.b_glu))
-            if self.choice is not None:
-                pre.mul_(self.choice)
-
-        change = None if self.W_glu is None and self.choice is None else adjust
-        if self.threshold is not None:
-            bound = self.threshold if config.signed else self.threshold.clamp_min(0)
-            code = encode_above(rows, self.W_enc, self.b_enc, bound, adjust=change)
-        else:
-            assert config.k is not None  # a TopK configuration without k is refused
-            pooled = config.scope.endswith("batch")
-            code = encode_top(
-                rows,
-                self.W_enc,
-                self.b_enc,
-                config.k,
-                groups=config.groups,
-                pooled=pooled,
-                signed=config.signed,
-                adjust=change,
-            )
-        if self.choice is not None:
-            code = in_order(Code(code.indices, code.values / self.choice[code.indices]))
-        unit = self._unit(x.to(rows))
-        return code if unit is None else Code(code.indices, code.values * unit.reshape(-1, 1))
-
-    @torch.no_grad()
-    def base(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
-        """The reconstruction without any feature: b_dec, what a skip makes of x, and what a
-        normalisation took away."""
-        x = x.to(self.W_enc)
-        unit = self._unit(x)
-        out = self.b_dec.expand(*x.shape[:-1], -1) if unit is None else self.b_dec * unit
-        if unit is not None and self.config.normalize == "layer_norm":
-            out = out + x.mean(-1, keepdim=True)
-        if self.W_skip is None:
-            return out
-        if not self.config.several:
-            return out + x @ self.W_skip.T
-        parts = x.reshape(*x.shape[:-1], len(self.reads), -1)
-        return out + torch.einsum("...si,soi->...so", parts, self.W_skip).flatten(-2)
-
-    @torch.no_grad()
-    def decode(self, code: Code, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_out"]:
-        """The reconstruction of each row from its code, and from what was encoded."""
-        return self.config.wiring.decode(code.ragged(), self.W_dec) + self.base(x)
-
-    @torch.no_grad()
-    def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
-        """Encode and decode, some rows at a time; leading axes and dtype are those of `x`."""
-        rows = x.reshape(-1, x.shape[-1])
-        parts = (rows[i : i + ROWS] for i in range(0, max(1, len(rows)), ROWS))
-        out = torch.cat([self.decode(self.encode(part), part) for part in parts])
-        return out.reshape(*x.shape[:-1], self.config.d_out).to(x.dtype)
-
-    def pre(
-        self, x: Float[Tensor, "*batch d_in"], features: Int[Tensor, " chosen"] | list[int]
-    ) -> Float[Tensor, "*batch chosen"]:
-        """Pre-activations of chosen features, in units of their values: before the choice of what
-        is active, and the ReLU."""
-        chosen = torch.as_tensor(features, dtype=torch.int64, device=self.device)
-        rows = self.encoder_input(x)
-        found = self.config.wiring.read(rows, self.W_enc[chosen], chosen) + self.b_enc[chosen]
-        if self.W_glu is not None and self.b_glu is not None:
-            found = found * torch.sigmoid(rows @ self.W_glu[chosen].T + self.b_glu[chosen])
-        unit = self._unit(x.to(found))
-        return found if unit is None else found * unit
-
-    def encoder_at(
-        self,
-        site: str,
-        features: Int[Tensor, " chosen"],
-        x: Float[Tensor, "chosen d_in"] | None = None,
-    ) -> Float[Tensor, "chosen width"]:
-        """What each feature reads a site with: zeros where it does not read it.
-
-        Args:
-            x: the row that each feature is looked at in. A GLU multiplies by its gate there, which
-                is held: the pre-activation is linear in x up to that.
-
-        Raises:
-            InputError: the site is not read, or a GLU is asked for without `x`.
-        """
-        slot = self._slot(site, self.reads)
-        if isinstance(self.config.wiring, CrossLayer):
-            own = self.config.wiring.layer(features) == slot
-            return self.W_enc[features] * own[:, None]
-        found = self.W_enc[features][:, self.config.columns[slot] if self.config.several else ...]
-        if self.W_glu is None or self.b_glu is None:
-            return found
-        if x is None:
-            raise InputError(f"{self.name} has a GLU encoder", expected="the rows that are encoded")
-        gate = torch.sigmoid((x.to(found) * self.W_glu[features]).sum(-1) + self.b_glu[features])
-        return found * gate[:, None]
-
-    def decoder_at(
-        self, site: str, features: Int[Tensor, " chosen"] | None = None
-    ) -> Float[Tensor, "chosen width"]:
-        """What one unit of each feature writes to a site (of all features if None): zeros where a
-        feature of a cross-layer transcoder lies above it.
-
-        Raises:
-            InputError: the site is not written.
-        """
-        slot = self._slot(site, self.writes)
-        if isinstance(self.config.wiring, CrossLayer):
-            every = torch.arange(self.d_dict, device=self.device) if features is None else features
-            return self.config.wiring.written(self.W_dec, slot, every)
-        rows = self.W_dec if features is None else self.W_dec[features]
-        return rows[:, self.config.columns[slot]]
-
-    def skip_at(self, site: str) -> Float[Tensor, "width d_read"] | None:
-        """The linear part that writes a site, [width, width of what it reads]; None without."""
-        slot = self._slot(site, self.writes)
-        return self.W_skip[slot] if self.W_skip is not None and self.config.several else self.W_skip
-
-    def _slot(self, site: str, sites: tuple[str, ...]) -> int:
-        if site not in sites:
-            raise InputError(f"site {site} of {self.name}", expected=" or ".join(sites))
-        return sites.index(site)
-
-    def concat_sites(self, parts: Mapping[str, Float[Tensor, "*batch width"]]) -> Tensor:
-        """What is read [*batch, d_in]: the activations of its sites side by side.
-
-        Raises:
-            InputError: a site is missing.
-        """
-        sites = self.config.sites_in
-        if missing := [site for site in sites if site not in parts]:
-            raise InputError(
-                f"{self.name} reads {missing[0]} too", expected=f"all of {', '.join(sites)}"
-            )
-        return torch.cat([parts[site] for site in sites], -1)
-
-    def split_sites(
-        self, y: Float[Tensor, "*batch d_out"]
-    ) -> dict[str, Float[Tensor, "*batch width"]]:
-        """What is written, by site."""
-        sites = zip(self.config.sites_out, self.config.columns, strict=True)
-        return {site: y[..., columns] for site, columns in sites}
-
-    @torch.no_grad()
-    def unexplained(
-        self, x: Float[Tensor, "batch d_in"], y: Float[Tensor, "batch d_out"]
-    ) -> dict[str, float]:
-        """The fraction of variance unexplained of each site that is written, |y - y^|^2 /
-        |y - mean y|^2 over the batch; `x` is what is read."""
-        y = y.to(self.W_enc)
-        wanted, error = self.split_sites(y - y.mean(0)), self.split_sites(y - self(x.to(y)))
-        return {
-            site: float(error[site].square().sum() / spread.square().sum())
-            for site, spread in wanted.items()
-        }
-
-    def site_norms(self) -> Float[Tensor, "d_dict sites"]:
-        """The norm of what one unit of each feature writes at each site, in the units of training,
-        where sites compare: how much of a crosscoder's feature lies where."""
-        scales = torch.as_tensor(self.output_scale, device=self.device).expand(
-            len(self.config.sites_out)
-        )
-        one = torch.arange(self.d_dict, device=self.device)[:, None]
-        unit = Code(one, torch.ones_like(one, dtype=torch.float32)).ragged()
-        parts = self.split_sites(self.config.wiring.decode(unit, self.W_dec))
-        return torch.stack([part.norm(dim=1) for part in parts.values()], 1) * scales
 
     def save(self, folder: Path, *, extra_files: Mapping[str, Path] | None = None) -> None:
         """Write the folder, whole or not at all; a dictionary that is there is replaced.
@@ -463,7 +200,7 @@ class Dictionary:
         sites = config.site_in
         if config.transcoder:
             sites += f" -> {config.site_out}"
-        active = f"k {config.k}" if config.kind == "topk" else "by threshold"
+        active = {"topk": f"k {config.k}", "threshold": "by threshold"}.get(config.kind, "signed")
         return f"Dictionary({self.name}: {sites}, {config.d_dict} features, {active})"
 
 

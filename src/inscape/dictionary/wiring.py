@@ -240,13 +240,18 @@ class CrossLayer(Wiring):
         self, W_dec: Tensor, target: int, features: Int[Tensor, " chosen"]
     ) -> Float[Tensor, "chosen d"]:
         """What one unit of each feature writes to a layer: zeros below its own."""
-        layer = self.layer(features)
-        there = layer <= target
-        start = torch.tensor(self.starts, device=W_dec.device)[layer]
-        place = start + features % self.size * (self.num - layer) + target - layer
+        there = self.layer(features) <= target
         out = W_dec.new_zeros((len(features), W_dec.shape[1]))
-        out[there] = W_dec[place[there]]
+        out[there] = W_dec[self.place(features[there], target)]
         return out
+
+    def place(
+        self, features: Int[Tensor, " chosen"], target: int | Int[Tensor, " chosen"]
+    ) -> Int[Tensor, " chosen"]:
+        """The row of W_dec with which each feature writes a layer, its own or a later one."""
+        layer = self.layer(features)
+        start = torch.tensor(self.starts, device=features.device)[layer]
+        return start + features % self.size * (self.num - layer) + target - layer
 
     def targets(self) -> Int[Tensor, " rows"]:
         """The layer that each row of W_dec writes."""
@@ -279,9 +284,7 @@ class CrossLayer(Wiring):
         within = torch.arange(len(row), device=row.device) - indptr[row]
         source = within + first[row // self.num]
         feature = narrow.indices[source]
-        layer, target = feature // self.size, row % self.num
-        start = torch.tensor(self.starts, device=row.device)[layer]
-        place = start + feature % self.size * (self.num - layer) + target - layer
+        place = self.place(feature, row % self.num)
         return RaggedCode(indptr, place, narrow.values[source]), source
 
 

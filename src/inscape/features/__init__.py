@@ -1,6 +1,6 @@
 """The feature index: where each feature fires, how, on what, and what it writes."""
 
-from inscape.features.build import build_index, head_inputs
+from inscape.features.build import build_index, build_indexes, head_inputs
 from inscape.features.examples import Example
 from inscape.features.index import FeatureIndex, RowCodes
 from inscape.features.search import Hit
@@ -16,6 +16,7 @@ __all__ = [
     "RowCodes",
     "TokenTable",
     "build_index",
+    "build_indexes",
     "head_inputs",
     "write_index",
 ]

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inscape.core import seeded, track
+from inscape.core import InputError, seeded, track
 from inscape.features.examples import TOP, ExampleTable, interval_entries, joined, top_entries
 from inscape.features.index import EXAMPLES_PER_GROUP, KIND, VERSION, FeatureIndex
 from inscape.features.logits import LogitEffects, logit_effects, neighbours
@@ -29,6 +29,7 @@ from inscape.features.search import Texts, write_search
 from inscape.features.sparse import Spill
 from inscape.features.statistics import Statistics, histogram_edges
 from inscape.features.table import TokenTable, clean
+from inscape.features.thresholds import DENSE
 from inscape.storage import atomic_folder, write_manifest
 
 Batch = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
@@ -50,6 +51,15 @@ class IndexOptions:
     num_logit_tokens: int = 12
     num_neighbours: int = 8
     seed: int = 0
+
+    def check(self) -> None:
+        """InputError where an option makes no sense."""
+        counts = (self.num_examples, self.num_quantiles, self.per_quantile)
+        if min(counts) < 1 or max(counts) > 100 or min(self.window) < 0:
+            raise InputError(
+                f"num_examples, num_quantiles, per_quantile are {counts}, window is {self.window}",
+                expected="1 to 100 examples and a window of 0 or more tokens on each side",
+            )
 
 
 @dataclass(frozen=True)
@@ -93,8 +103,13 @@ def finish_index(
     head: HeadInputs,
     options: IndexOptions,
     made_from: Mapping[str, Any],
+    *,
+    thresholds: Tensor | None = None,
 ) -> None:
-    """Everything but the codes, which `spill` holds; its flat files are gone afterwards."""
+    """Everything but the codes, which `spill` holds; its flat files are gone afterwards.
+
+    thresholds [m]: what the codes of a dense dictionary were cut at, for the record.
+    """
     with spill:
         spill.sort(folder)
     num_features, largest = spill.num_features, spill.largest
@@ -103,6 +118,8 @@ def finish_index(
     similar = neighbours(head.decoder, options.num_neighbours)
     _fill_texts(table, effects, head.token_text)
     columns = _feature_columns(statistics, effects, similar, examples, table)
+    if thresholds is not None:
+        columns["threshold"] = pa.array(as_numpy(thresholds))
     pq.write_table(pa.table(columns), folder / "features.parquet")
     pq.write_table(
         _example_table(examples, table),
@@ -117,6 +134,9 @@ def finish_index(
         "num_considered": table.num_considered,
         "num_quantiles": options.num_quantiles,
         "histogram_edges": histogram_edges(largest).tolist(),
+        "indexed": "all activations"
+        if thresholds is None
+        else f"the strongest {DENSE:.0%} of each feature's activations, by a sample of the text",
     }
     seeds = {"examples": options.seed}
     write_manifest(folder, KIND, VERSION, made_from=made_from, seeds=seeds, extra=extra)

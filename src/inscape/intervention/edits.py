@@ -1,13 +1,13 @@
 """Edits of features and directions while a model runs.
 
-1. Capture what the dictionary reads (`site_in`) in this very pass, so that what earlier edits
-   changed is seen.
+1. Capture what the dictionary reads in this very pass, so that what earlier edits changed is seen
+   (a crosscoder, whose code rests on later sites too, is read in a pass without edits).
 2. Encode it; the old value of a feature is its value there (0 where it is not among the active).
 3. The new value follows from the mode: ablate 0; clamp v·u; add old + v·u; scale old·v, with v
    the edit's value and u its unit (the feature's observed maximum, or 1).
-4. At `site_out`: x + Σ (new − old)·W_dec[f]. The dictionary's error term stays as it is. Since
-   W_enc[f]·W_dec[f] is rarely 1, encoding the result again need not give the new value: an ablated
-   feature may still read as active.
+4. At each site that is written: x + Σ (new − old)·W_dec[f]. The dictionary's error term stays as it
+   is. Since W_enc[f]·W_dec[f] is rarely 1, encoding the result again need not give the new value:
+   an ablated feature may still read as active.
 """
 
 from __future__ import annotations
@@ -152,12 +152,10 @@ class _FeatureEdits(Intervention):
         super().__init__(changes[0].dictionary)
         self.changes = changes
 
-    def change(
-        self, read: Float[Tensor, "batch pos d_in"], x: Float[Tensor, "batch pos d_out"], now: Pass
-    ) -> Tensor:
+    def change(self, site: str, x: Tensor, now: Pass) -> Tensor:
         code = None
         if any(change.mode != "add" for change in self.changes):
-            code = self.dictionary.encode(read.detach().float())
+            code = self.code(now)
         values: dict[int, tuple[Tensor, Tensor]] = {}
         for change in self.changes:
             feature = change.feature
@@ -169,16 +167,18 @@ class _FeatureEdits(Intervention):
             old, new = values[feature]
             mask = touched(change.positions, now).to(x.device)
             values[feature] = (old, torch.where(mask, change.new(new), new))
-        decoder = self.dictionary.W_dec[list(values)].to(x.device, torch.float32)
+        chosen = torch.tensor(list(values), device=self.dictionary.device)
+        decoder = self.dictionary.decoder_at(site, chosen).to(x.device, torch.float32)
         delta = torch.stack([new - old for old, new in values.values()], -1)
         return x + (delta @ decoder).to(x.dtype)
 
 
 def _direction(model: Model, change: DirectionEdit) -> Step:
-    if tuple(change.vector.shape) != (model.d_model,):
+    width = model.width(change.site)
+    if tuple(change.vector.shape) != (width,):
         raise InputError(
             f"a direction of shape {tuple(change.vector.shape)} at {change.site}",
-            expected=f"a vector of width {model.d_model}",
+            expected=f"a vector of width {width}",
         )
     norm = float(change.vector.float().norm())
     if norm == 0 and change.mode != "add":

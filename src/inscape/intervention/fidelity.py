@@ -26,7 +26,7 @@ from torch import Tensor
 
 from inscape.core import InputError, track
 from inscape.dictionary import Dictionary
-from inscape.dictionary.dictionary import ROWS
+from inscape.dictionary.arithmetic import ROWS
 from inscape.intervention.splice import as_list, replace_by, splice
 from inscape.model import Inputs, Model, Site
 
@@ -130,9 +130,8 @@ def _by_document(rows: dict[str, Floats], batches: Sequence[Batch]) -> dict[str,
 def _counted(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
     tokens, counted = batch[:2] if isinstance(batch, tuple) else (batch, None)
     tokens = tokens.to(model.device)
-    if counted is None:
-        return tokens, model.counted(tokens)
-    return tokens, counted.to(device=model.device, dtype=torch.bool) & model.is_word(tokens)
+    words = None if counted is None else counted.to(device=model.device, dtype=torch.bool)
+    return tokens, model.counted(tokens, words)
 
 
 def _predictions(counted: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch next"]:
@@ -143,7 +142,7 @@ def _predictions(counted: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch next
 def _means(
     model: Model, dictionaries: Sequence[Dictionary], batches: Sequence[tuple[Tensor, Tensor]]
 ) -> dict[Site, Tensor]:
-    sites = [model.site(d.config.site_out) for d in dictionaries]
+    sites = [model.site(site) for d in dictionaries for site in d.writes]
     total: dict[Site, Tensor] = {}
     count = 0
     for tokens, counted in batches:
@@ -176,11 +175,12 @@ def _measure(
     counted: Bool[Tensor, "batch pos"],
     rows: _Rows,
 ) -> None:
-    sites = {s for d in dictionaries for s in (d.config.site_in, d.config.site_out)}
+    sites = {site for d in dictionaries for site in (*d.reads, *d.writes)}
     run = model.run(tokens, read=[*sorted(sites), "final"])
     for d in dictionaries:
-        mean = means[model.site(d.config.site_out)]
-        _reconstruction(d, run[d.config.site_in], run[d.config.site_out], mean, counted, rows)
+        read, written = (torch.cat([run[s] for s in part], -1) for part in (d.reads, d.writes))
+        mean = torch.cat([means[model.site(site)] for site in d.writes])
+        _reconstruction(d, read, written, mean, counted, rows)
     there = _predictions(counted)
     rows.add("tokens", counted.sum(1))
     rows.add("predictions", there.sum(1))

@@ -27,7 +27,7 @@ def splice(
     Raises InputError when two dictionaries write one site.
     """
     chosen = as_list(dictionaries)
-    written = [model.site(d.config.site_out) for d in chosen]
+    written = [model.site(site) for d in chosen for site in d.writes]
     for site in written:
         if written.count(site) > 1:
             raise InputError(f"two dictionaries write {site}", expected="one for each site")
@@ -58,9 +58,11 @@ def as_list(dictionaries: Dictionary | Sequence[Dictionary]) -> list[Dictionary]
 
 
 class _Reconstruction(Intervention):
-    def change(
-        self, read: Float[Tensor, "batch pos d_in"], x: Float[Tensor, "batch pos d_out"], now: Pass
-    ) -> Tensor:
+    def rows(self, x: Tensor, now: Pass) -> Tensor:
+        return x[now.here.to(x.device)]
+
+    def change(self, site: str, x: Tensor, now: Pass) -> Tensor:
         x = x.clone()
-        x[now.here.to(x.device)] = self.dictionary(read[now.here.to(read.device)]).to(x)
+        found = self.dictionary.write(site, self.code(now), self.read(site, now))
+        x[now.here.to(x.device)] = found.to(x)
         return x

@@ -209,7 +209,7 @@ def random_direction(
 def _mean(model: Model, site: str, texts: Sequence[str], pool: str) -> Tensor:
     if not texts:
         raise InputError("no texts were given", expected="at least one text on each side")
-    total, count = torch.zeros(model.d_model, dtype=torch.float64), 0
+    total, count = torch.zeros(model.width(site), dtype=torch.float64), 0
     for text in texts:
         prompt = model.prompt(text)
         x = model.run(prompt, read=[site])[site][0].float().cpu().double()

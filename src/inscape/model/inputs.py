@@ -1,9 +1,9 @@
-"""What a forward pass is given, and what edits may know of it."""
+"""What a forward pass is given and gives, and what edits may know of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inscape.core import InputError
+from inscape.model.sites import Site
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,35 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class Run:
+    """What one forward pass gave.
+
+    `acts` holds [batch, pos, width] for each site read, in the model's precision;
+    `run["resid_post.3"]` looks one up. `logits` is float32 [batch, pos, vocab], or
+    [batch, 1, vocab] for the last position, or None.
+    """
+
+    acts: dict[Site, Tensor] = field(default_factory=dict)
+    logits: Tensor | None = None
+
+    def __getitem__(self, site: str | Site) -> Tensor:
+        return self.acts[Site.parse(site)]
+
+
+@dataclass(frozen=True)
 class Pass:
     """What a `PositionEdit` may know of the pass that it is in.
 
     counted [batch, pos]: the positions of the whole text that edits touch by default; offset: the
     position in the text of this pass's first token (above 0 where a cache holds those before);
-    length: how many positions the text may come to have.
+    length: how many positions the text may come to have. clean: what the sites that a
+    `PositionEdit` asks for `ahead` hold in a pass without edits.
     """
 
     counted: Bool[Tensor, "batch pos"]
     offset: int
     length: int
+    clean: dict[Site, Tensor] = field(default_factory=dict)
 
     @property
     def here(self) -> Bool[Tensor, "batch new"]:

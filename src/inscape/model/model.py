@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
@@ -15,37 +15,21 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from inscape.core import InputError, ModelError, SiteError, pick_device
+from inscape.core import InputError, ModelError, pick_device
 from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.fingerprint import module_hash
-from inscape.model.forward import Edit, HookedPass
+from inscape.model.forward import Edit, HookedPass, noting_experts
 from inscape.model.generation import end_ids, generate
 from inscape.model.images import ImageCodec
-from inscape.model.inputs import Inputs, Pass, check_tokens, module_inputs
-from inscape.model.linear import linearised, norm_weight
+from inscape.model.inputs import Inputs, Pass, Run, check_tokens, module_inputs
+from inscape.model.inspection import inspect
+from inscape.model.linear import check_linear, linearised
 from inscape.model.opening import find_folder, open_folder
 from inscape.model.prompt import Messages, Norms, Prompt, Source, drafted, find_sinks, make_prompt
-from inscape.model.sites import LAYER_KINDS, Site
-from inscape.model.structure import find_structure
+from inscape.model.sites import Site
 from inscape.model.text import TextCodec
 
 Logits = Literal["none", "last", "all"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one forward pass gave.
-
-    `acts` holds [batch, pos, d_model] for each site read, in the model's precision;
-    `run["resid_post.3"]` looks one up. `logits` is float32 [batch, pos, vocab], or
-    [batch, 1, vocab] for the last position, or None.
-    """
-
-    acts: dict[Site, Tensor] = field(default_factory=dict)
-    logits: Tensor | None = None
-
-    def __getitem__(self, site: str | Site) -> Tensor:
-        return self.acts[Site.parse(site)]
 
 
 class Model:
@@ -72,19 +56,20 @@ class Model:
         self.module = module.eval().requires_grad_(False)
         self.name = name
         self.adapter = adapter
-        self.structure = find_structure(module, adapter)
+        self.structure = inspect(self.module, adapter)
         config = self.structure.config
         self.num_layers = len(self.structure.blocks)
-        self.d_model: int = config.hidden_size
+        self.d_model = self.structure.d_model
         self.vocab_size: int = self.unembedding().shape[0]
         self.context_length: int = getattr(config, "max_position_embeddings", None) or sys.maxsize
         self._text = TextCodec(tokenizer, config, bos)
         self.sink_medians: Mapping[str, float] = {}
-        self._images = ImageCodec(module.config, preprocessing) if adapter.inner else None
+        self._images = ImageCodec(module.config, preprocessing) if adapter.images else None
         self.source: str | None = None  # what opens this model again, from any folder
         self.revision: str | None = None  # the commit of a hub's model
         self._lock = RLock()
         self._standing: dict[Site, list[Edit]] = {}
+        self._is_linear = False
 
     @classmethod
     def open(
@@ -150,8 +135,7 @@ class Model:
                 f"{type(module).__name__} has no config that names its family",
                 expected="a Hugging Face causal language model",
             )
-        text_type = getattr(getattr(module.config, "text_config", None), "model_type", None)
-        adapter = adapter_for(model_type, text_type)
+        adapter = adapter_for(model_type)
         return cls(module, tokenizer, adapter, name=name, preprocessing=preprocessing, bos=bos)
 
     def __repr__(self) -> str:
@@ -170,7 +154,8 @@ class Model:
     @property
     def dtype(self) -> torch.dtype:
         """The precision of the activations."""
-        return self.unembedding().dtype
+        dtype: torch.dtype = next(self.structure.head.parameters()).dtype
+        return dtype
 
     @cached_property
     def hash(self) -> str:
@@ -182,30 +167,24 @@ class Model:
 
     def sites(self) -> list[Site]:
         """Every site of this model, in the order of the computation."""
-        kinds = [k for k in LAYER_KINDS if k != "resid_mid" or not self.structure.parallel]
-        inner = [Site(kind, layer) for layer in range(self.num_layers) for kind in kinds]
+        blocks = enumerate(self.structure.blocks)
+        inner = [Site(kind, layer) for layer, block in blocks for kind in block.places]
         return [Site("embed"), *inner, Site("final")]
 
     def site(self, text: str | Site) -> Site:
         """The site written as `text`, checked against this model.
 
         Raises:
-            SiteError: unknown kind, layer out of range, or `resid_mid` of a model whose
-                attention and MLP are parallel.
+            SiteError: unknown kind, layer out of range, or a place that its block does not
+                have (`resid_mid` where attention and MLP are parallel).
         """
         site = Site.parse(text)
-        if site.layer is not None and site.layer >= self.num_layers:
-            raise SiteError(
-                f"site {str(site)!r} is beyond the last layer of {self.name}",
-                expected=f"a layer from 0 to {self.num_layers - 1}",
-            )
-        if site.kind == "resid_mid" and self.structure.parallel:
-            raise SiteError(
-                f"site {str(site)!r} does not exist in {self.name}, "
-                "whose attention and MLP run in parallel",
-                expected="resid_pre, attn_out, mlp_in, mlp_out or resid_post",
-            )
+        self.structure.place(site)
         return site
+
+    def width(self, site: str | Site) -> int:
+        """The number of channels at a site: d_model, but for `attn_head` and `mlp_act`."""
+        return self.structure.place(Site.parse(site)).width
 
     # Text
 
@@ -395,6 +374,17 @@ class Model:
         wanted = None if logits == "none" else output.logits.float()
         return Run({site: hooked.acts[site] for site in reads}, wanted)
 
+    def experts(self, tokens: Tensor | Inputs | Prompt) -> dict[int, Int[Tensor, "batch pos k"]]:
+        """The numbers of the experts that each token goes to, by layer; only of mixtures.
+
+        Raises:
+            InputError: tokens out of shape or range.
+        """
+        given = self._checked(tokens)
+        with noting_experts(self.structure, given.tokens.shape) as chosen:
+            self.run(given, logits="last")
+        return chosen
+
     def generate(
         self,
         tokens: Tensor | Inputs | Prompt,
@@ -462,34 +452,46 @@ class Model:
     @contextmanager
     def linearised(self) -> Iterator[None]:
         """Within it, runs have their usual values and the gradients of a linear map:
-        attention patterns and norm denominators are held, and none crosses an MLP."""
-        with self._lock, linearised(self.structure):
+        attention patterns and norm denominators are held, and none crosses an MLP; raises as
+        `check_traceable`."""
+        self.check_traceable()
+        with self._evaluating(), linearised(self.module, self.structure):
             yield
+
+    def check_traceable(self) -> None:
+        """Refuses a model through which no exact attribution passes; looked at once.
+
+        Raises:
+            ModelError: what is left of some block is not linear (names it and says why).
+        """
+        with self._evaluating():
+            if not self._is_linear:
+                check_linear(self.module, self.structure)
+            self._is_linear = True
 
     # Weights
 
     def unembedding(self) -> Float[Tensor, "vocab d_model"]:
         """The head's weight [vocab, d_model]: logits are `final` times its transpose
-        (gemma2 bends them by a softcap afterwards: see `unembed`)."""
-        weight = self.structure.head.weight
-        if not isinstance(weight, Tensor):
-            raise TypeError("the head has no weight")
-        return weight.detach()
+        plus a bias if the head has one (gemma2 bends them by a soft cap afterwards: see
+        `unembed`)."""
+        weight: Tensor = self.structure.head.weight.detach()  # type: ignore[operator]
+        scale = self.structure.logit_scale
+        return weight if scale == 1 else scale * weight
 
     def unembed(self, final: Float[Tensor, "*pos d_model"]) -> Float[Tensor, "*pos vocab"]:
         """The logits, float32 [..., vocab], of values [..., d_model] of the site `final`."""
-        logits: Tensor = self.structure.head(final.to(self.dtype))
-        softcap = getattr(self.structure.config, "final_logit_softcapping", None)
-        if softcap is not None:
-            logits = torch.tanh(logits / softcap) * softcap
+        logits: Tensor = self.structure.logit_scale * self.structure.head(final.to(self.dtype))
+        cap = self.structure.soft_cap
+        if cap is not None:
+            logits = torch.tanh(logits / cap) * cap
         return logits.float()
 
     def final_norm_weight(self) -> Float[Tensor, " d_model"]:
         """What the last norm multiplies with, float32 [d_model] (for gemma 1 + weight)."""
-        weight = norm_weight(self.structure.final_norm, self.adapter.norm_offset)
-        if not isinstance(weight, Tensor):
-            return torch.ones(self.d_model, device=self.device)
-        return weight.detach()
+        final = self.structure.final
+        weight = None if final is None else final.weight
+        return torch.ones(self.d_model, device=self.device) if weight is None else weight.detach()
 
     # Checks
 

@@ -77,10 +77,10 @@ def atlas_html(atlas: Atlas) -> str:
     named |= {(c.dictionary, c.feature) for d in diagnoses[0] for c in d.removed + d.for_wrong}
     parts = [
         ("dictionaries", "Dictionaries", _dictionaries(atlas, indexes)),
-        ("features", "Features", _features(atlas, indexes, named)),
         ("traces", "Traces", _shown(traces, lambda graph: _trace(atlas, graph))),
         ("diagnoses", "Diagnoses", _shown(diagnoses, diagnosis_html)),
         ("steering", "Steering", _shown(_opened(atlas.steering), steering_html)),
+        ("features", "Features", _features(atlas, indexes, named)),
     ]
     model = atlas.record["model"]["name"]
     links = [tag("li", tag("a", title, href=f"#{anchor}")) for anchor, title, _ in parts]
@@ -212,7 +212,7 @@ def _features(
         number(len(items)),
         " of ",
         number(total),
-        " active features: a random sample, and those that the results below name.",
+        " active features: a random sample, and those that the results above name.",
     )
     return join(tag("p", chosen), controls, tag("ul", items, id="feature-list", class_="list"))
 

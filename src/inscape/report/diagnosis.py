@@ -61,12 +61,9 @@ def _failure(given: Diagnosis) -> Markup:
         shown = barred(given.wrong_probability, "share", "for-wrong")
         rows.insert(0, ("wrong answer", said, shown))
     counted = (
-        number(given.num_failures),
-        " of ",
-        number(given.num_prompts),
-        " prompts are answered wrongly; the wrong answer leads by ",
-        number(given.lead, "logits"),
-        " on average.",
+        (number(given.num_failures), " of ", number(given.num_prompts), " prompts are answered "),
+        ("wrongly; on these the wrong answer leads by ", number(given.lead, "logits")),
+        " on average." if given.num_failures > 1 else ".",
     )
     return join(
         tag("p", tag("q", given.prompt), class_="prompt"),

@@ -25,13 +25,10 @@ def picture_html(picture: GraphPicture) -> Markup:
         ": the fraction of all inputs that are not errors. Both are best near 1.",
     )
     paths = [_path(path) for path in picture.paths]
+    answers = [visible_target(node.name) for node in picture.nodes if node.kind == "logit"]
     return join(
         tag(
-            "p",
-            tag("q", picture.prompt),
-            " → ",
-            tag("strong", visible_target(picture.target)),
-            class_="prompt",
+            "p", tag("q", picture.prompt), " → ", tag("strong", ", ".join(answers)), class_="prompt"
         ),
         scroll(graph_svg(picture), "attribution graph", from_end=True),
         tag("p", _KEY, class_="legend"),

@@ -158,7 +158,8 @@ def _text(node: PictureNode) -> list[str]:
         # Of a difference of two answers the probability is the first one's, so it is left out.
         alone = node.probability is not None and f" {MINUS} " not in node.name
         share = f" ({show(node.probability, 'share')})" if alone else ""
-        return lines(" ".join(token_text(t) for t in node.name.split(" ") if t) + share, room, FONT)
+        names = (token_text(name) for name in node.name.split(f" {MINUS} "))
+        return lines(f" {MINUS} ".join(names) + share, room, FONT)
     return lines(node.name, room, FONT, NUM_LINES)
 
 

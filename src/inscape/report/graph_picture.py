@@ -9,13 +9,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from inscape.attribution import Graph, Node, paths
+from inscape.core import LabelOf, no_label
 from inscape.report.numbers import finite
 from inscape.report.parts import visible, visible_target
 
@@ -84,12 +85,9 @@ class GraphPicture:
             raise ValueError("a node is outside the prompt")
 
 
-Names = Mapping[tuple[str, int], str] | Callable[[str, int], str | None]
-
-
 def picture(
     graph: Graph,
-    names: Names | None = None,
+    names: LabelOf = no_label,
     *,
     max_nodes: int = 36,
     max_edges: int = 64,
@@ -97,8 +95,8 @@ def picture(
 ) -> GraphPicture:
     """The strongest part of a graph as plain data.
 
-    names: labels of features by (dictionary, feature), as a mapping or a function such as
-        `Atlas.feature_label`; without one, the labels that the graph has.
+    names: labels of features, such as `Atlas.feature_label`; where it has none, those that the
+        graph has.
     """
     label = _labeller(names)
     drawn, edges = _strongest(graph, max_nodes, max_edges)
@@ -167,13 +165,10 @@ def _importance(node: Node) -> float:
     return 1.0 if node.probability is None else node.probability
 
 
-def _labeller(names: Names | None) -> Callable[[Node], str | None]:
+def _labeller(names: LabelOf) -> Callable[[Node], str | None]:
     def label(node: Node) -> str | None:
-        if names is None or node.dictionary is None:
-            return node.label
-        if callable(names):
-            return names(node.dictionary, node.feature) or node.label
-        return names.get((node.dictionary, node.feature)) or node.label
+        known = None if node.dictionary is None else names(node.dictionary, node.feature)
+        return known or node.label
 
     return label
 

@@ -13,8 +13,8 @@ TERMS: Mapping[str, str] = {
     "token": "A piece of text that the model reads or writes: a word, a part of one, a sign. ␣ is "
     "a space that belongs to the token, ↵ a line end.",
     "feature": "A direction in the model's activations that is active on few tokens. It is written "
-    "dictionary/number, such as resid_post.14/692; the label in quotes is a short guess, made by a "
-    "program, at what it stands for.",
+    "dictionary/number, such as resid_post.14/692; the words after it are its label, a short guess "
+    "by a program at what it stands for.",
     "activation": "How strongly a feature is present on a token; 0 on most. In text examples, the "
     "darker a token is shaded the stronger the feature is active on it.",
     "site": "A place in the model where activations are read. The residual stream (resid_post.14: "

@@ -111,7 +111,7 @@ def scroll(content: object, what: str, *, from_end: bool = False) -> Markup:
 def feature_name(name: str, label: str | None = None) -> Markup:
     """`dictionary/index`, with its label."""
     shown = tag("code", name, class_="name", data_value=name.rpartition("/")[2])
-    return join(shown, " ", tag("q", label)) if label else join(shown)
+    return join(shown, " ", tag("span", label, class_="label")) if label else join(shown)
 
 
 def tokens_line(effects: Iterable[tuple[str, float]]) -> Markup:

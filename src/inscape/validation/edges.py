@@ -108,6 +108,11 @@ def check_edges(
     InputError for a graph without edges or one whose features are not active in this model with
     these transcoders.
     """
+    if several := [d.name for d in transcoders.values() if d.config.several]:
+        raise InputError(
+            f"{several[0]} is a cross-layer transcoder",
+            expected="transcoders of one layer each: the edges of others are not checked here",
+        )
     if len(graph.edges.source) == 0:
         raise InputError("the graph has no edges", expected="a traced graph")
     targets = _targets(graph, num_edges, seed)
