@@ -15,7 +15,7 @@ from torch import Tensor
 
 from inscape.activations.corpus import Corpus, Pool, Text, row_length
 from inscape.activations.precision import reading_copy
-from inscape.activations.reader import Reader
+from inscape.activations.reader import NORMS, Reader
 from inscape.activations.shards import TokenTable
 from inscape.core import progress, seeded
 from inscape.model import Model, Site
@@ -113,6 +113,7 @@ class TextActivations:
             self._reader = Reader(reading_copy(self.model), sites)
         acts = self._reader.read(pool)
         flags = self._reader.flags(pool, self._reader.norms(acts))
+        acts.pop(NORMS, None)
         ids, document, row, position = token_columns(pool)
         return TokenTable(ids, document, row, position, flags), acts
 
