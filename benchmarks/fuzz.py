@@ -37,7 +37,7 @@ from benchmarks.fuzz_world import damage, make_world, prepare, state_of
 from inscape.cli import main as shell
 
 SECONDS = 20.0  # after which a line gets a Ctrl-C, and after as many again is killed
-MEMORY = 6 << 30  # bytes of address space
+MEMORY = 4 << 30  # bytes of address space
 KINDS = {
     "lost": "files changed or gone",
     "traceback": "tracebacks",

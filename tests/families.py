@@ -186,15 +186,22 @@ def _scramble(module: nn.Module) -> None:
             parameter.copy_(0.3 * noise)
 
 
-def tiny_tokenizer(vocab_size: int = 300, *, bos: bool = True, adds: bool = True) -> Any:
+def tiny_tokenizer(
+    vocab_size: int = 300, *, bos: bool = True, adds: bool = True, digits: bool = False
+) -> Any:
     """A byte-level BPE tokenizer trained on a few words; any text encodes.
 
     Token 0 is <unk>, 1 is <s> (BOS where `bos`, put before a text where it `adds` it), 2 is </s>.
+    With `digits` each digit is a token, and so is the space before it (SmolLM2's does so).
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if digits:
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), tokenizer.pre_tokenizer]
+        )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,

@@ -1,8 +1,8 @@
 """One pass over a text: harvest against transformers, and many dictionaries on one forward pass.
 
 1. `real-harvest`: SmolLM2 to its middle layer, by `harvest` with all that it does (tokens, flags,
-   statistics, the store on disk) and by transformers in bf16 that stops there by a hook, on the same
-   rows, in turn. A figure is the median over rounds.
+   statistics, the store on disk) and by transformers in bf16 that stops there by a hook, on the
+   same rows, in turn. A figure is the median over rounds.
 2. `real-onepass`: all MLPs' transcoders and the middle dictionary trained from a text. From time to
    time its clock is stopped, and as many tokens are read by the forward pass alone, and as many
    steps taken by the trainers alone, on activations that are in memory.
@@ -138,9 +138,8 @@ class _Alone:
     def take(self, steps: int) -> None:
         """As many tokens and steps as that."""
         began = time.perf_counter()
-        _plain(
-            self.model, [self.pool], self.model.num_layers - 1, Reader(self.model, []).batch_tokens
-        )
+        last, size = self.model.num_layers - 1, Reader(self.model, []).batch_tokens
+        _plain(self.model, [self.pool], last, size)
         ended = time.perf_counter()
         self.forward += (ended - began) * steps * BATCH / len(self.pool.ids)
         for _ in range(steps):

@@ -74,6 +74,18 @@ def test_activations_are_those_of_unpadded_runs(
     assert set(table.document.tolist()) == set(range(40)) - {7}
 
 
+def test_neurons_and_heads_are_as_wide_as_their_sites(
+    tmp_path: Path, model: Model, make: Callable[..., ActivationStore]
+) -> None:
+    """Every site was taken to be as wide as the residual stream."""
+    sites = ["mlp_act.1", "resid_post.1", "attn_head.0"]
+    store = make(tmp_path / "s", sites=sites)
+    widths = [model.width(site) for site in sites]
+    assert widths[0] != widths[1]
+    assert [store.width(site) for site in sites] == widths
+    assert store.read("mlp_act.1", np.arange(4)).shape == (4, widths[0])
+
+
 def test_statistics_leave_bos_out(tmp_path: Path, make: Callable[..., ActivationStore]) -> None:
     store = make(tmp_path / "store")
     table = store.tokens()

@@ -67,7 +67,7 @@ def test_a_damaged_record_is_told(tmp_path: Path, model: Model) -> None:
 
 def test_what_is_not_there_yet_is_named(tmp_path: Path, model: Model) -> None:
     made = make(tmp_path / "a", model)
-    with pytest.raises(InputError, match=r"no dictionary 'mlp.0'.*none yet.*train or import"):
+    with pytest.raises(InputError, match=r"no dictionary 'mlp.0'.*neurons.*train or import"):
         made.dictionary("mlp.0")
     with pytest.raises(InputError, match="has no dictionary"):
         made.features("resid_post.1")
@@ -195,3 +195,15 @@ def test_saved_results_are_listed_opened_and_deleted(tmp_path: Path, model: Mode
         made.traces.open("x")
     made.traces.delete(made.traces.names[0])
     assert made.traces.names == []
+
+
+def test_neurons_are_dictionaries_that_need_no_training(tmp_path: Path, model: Model) -> None:
+    made = make(tmp_path / "a", model)
+    assert made.dictionary_names == []
+    feature = made.feature("mlp_act.1/3")
+    assert feature.dictionary.config.site_in == "mlp_act.1"
+    assert made.steer([5, 6, 7], [feature.ablate()], max_new_tokens=2).steered_tokens
+    with pytest.raises(InputError, match=r"no dictionary 'mlp_act.3'.*mlp_act.0 to mlp_act.2"):
+        made.feature("mlp_act.3/0")
+    with pytest.raises(InputError, match="does not exist"):
+        made.feature("mlp_act.1/999999")

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.families import D_MODEL, VOCAB_SIZE, tiny
+from tests.families import D_MODEL, VOCAB_SIZE, tiny, tiny_tokenizer
 
 from inscape.activations import ActivationStore, TextActivations, harvest
 from inscape.core import InputError, SiteError, StorageError
-from inscape.dictionary import Dictionary, DictionaryConfig
+from inscape.dictionary import Dictionary, DictionaryConfig, neurons
 from inscape.features import build_index, build_indexes
+from inscape.features.build import head_inputs
+from inscape.features.logits import logit_effects
 from inscape.features.thresholds import DENSE, thresholds
 from inscape.model import Model
 
@@ -102,6 +104,23 @@ def test_promoted_tokens_are_the_change_of_the_logits(
         torch.testing.assert_close(found, centred.topk(12).values)
 
 
+def test_ids_that_the_tokenizer_lacks_are_not_promoted() -> None:
+    tokenizer = tiny_tokenizer()
+    padded = Model.wrap(tiny("llama", vocab_size=400), tokenizer)
+    assert int(padded.vocabulary_mask.sum()) == len(tokenizer) < 400
+    toy = dictionary("resid_post.1", "resid_post.1")
+    for site in ("resid_post.1", "final"):
+        inputs = head_inputs(padded, dictionary(site, site))
+        effects = logit_effects(
+            toy.W_dec, inputs.norm_weight, padded.unembedding(), 400, inputs.named
+        )
+        assert effects.promoted.shape == (D_DICT, len(tokenizer))
+        assert effects.promoted.max() == effects.suppressed.max() == len(tokenizer) - 1
+        every = logit_effects(toy.W_dec, inputs.norm_weight, padded.unembedding(), 400)
+        for found, wanted in zip(effects.promoted, every.promoted, strict=True):
+            assert found.tolist() == [int(i) for i in wanted if i < len(tokenizer)]
+
+
 def test_an_mlp_input_has_no_direct_path_to_the_logits(
     model: Model, store: ActivationStore, tmp_path: Path
 ) -> None:
@@ -177,7 +196,7 @@ def test_several_dictionaries_are_indexed_in_one_pass_over_a_text(
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         nonlocal passes
-        passes += len(args[0])
+        passes += len(args[0]) * ("read" in kwargs)
         return run(*args, **kwargs)
 
     folders = {tmp_path / name: d for name, d in chosen.items()}
@@ -254,8 +273,34 @@ def test_a_cross_layer_transcoder_and_a_crosscoder_are_indexed(
 
 
 def test_the_text_may_be_without_any_residual_site(model: Model) -> None:
-    """Attention sinks show in the residual stream only: it is read for them."""
+    """Attention sinks show in the residual stream only: its norms are read for them."""
     text = TextActivations(model, lists(), context=16)
     table, acts = next(text.pieces(["mlp_in.1"]))
-    assert set(acts) == {"mlp_in.1", "resid_pre.1"}
+    assert set(acts) == {"mlp_in.1"}
+    assert set(text.median_norm) == {"resid_pre.1"}
     assert len(table) == len(acts["mlp_in.1"])
+
+
+def test_neurons_are_indexed_without_training(model: Model, tmp_path: Path) -> None:
+    """Each sign by itself, the strongest hundredth of its activations, by thresholds on record."""
+    made = neurons(model, 1)
+    index = build_index(model, made, lists(400), tmp_path / "neurons", context=16)
+    width = model.width("mlp_act.1")
+    assert index.num_features == 2 * width
+    assert 0.5 * DENSE < index.density.mean() < 2 * DENSE
+    text = TextActivations(model, lists(400), context=16)
+    parts = [
+        acts["mlp_act.1"][torch.from_numpy(tokens.kept)]
+        for tokens, acts in text.pieces(["mlp_act.1"])
+    ]
+    acts = torch.cat(parts).float()
+    kept = np.flatnonzero(index.tokens.considered)
+    for feature, values in ((5, acts[:, 5]), (width + 5, -acts[:, 5])):
+        rows = index.rows_of(feature)[0]
+        bound = index.table.column("threshold")[feature].as_py()
+        assert np.array_equal(rows, kept[(values >= bound).numpy()])
+        assert index.max[feature] == pytest.approx(float(values.max()), rel=1e-3)
+        assert index.top(feature)[0].value == pytest.approx(float(values.max()), rel=1e-3)
+    assert "strongest 1%" in index.manifest["indexed"]
+    effect = (made.W_dec[width + 5] * model.final_norm_weight()) @ model.unembedding().T
+    assert index.promoted_ids(width + 5) == effect.topk(12).indices.tolist()

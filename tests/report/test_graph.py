@@ -13,6 +13,7 @@ from tests.report.made import PROMPT, SUM, graph
 from tests.report.reading import Page
 
 from inscape.attribution import trace
+from inscape.core import no_label
 from inscape.model import Model
 from inscape.report import GraphPicture, PictureEdge, PictureNode, graph_svg, picture, picture_html
 from inscape.report.graph_layout import FONT, lay_out
@@ -73,8 +74,7 @@ def test_names_are_looked_up_when_shown() -> None:
     called = picture(given, lambda dictionary, number: f"{dictionary} no. {number}")
     names = {n.name for n in called.nodes if n.kind == "feature"}
     assert f"{key[0]} no. {key[1]}" in names
-    feature.label = None
-    details = {n.name for n in picture(given).nodes}
+    details = {n.name for n in picture(replace(given, names=no_label)).nodes}
     assert f"{key[0]}/{key[1]}" in details
 
 

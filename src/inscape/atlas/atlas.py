@@ -122,11 +122,11 @@ class Atlas(Container):
         Raises:
             InputError: the text is blank, or nothing is indexed.
         """
-        indexed = [n for n in self.chosen(names) if self.is_indexed(n)]
+        indexed = [n for n in names or self.indexed_names if self.is_indexed(self._known(n))]
         if not indexed:
             raise InputError(
                 f"{self.path} has no indexed dictionary",
-                next_step=f"run: inscape index {self.path}",
+                next_step=f"run: inscape index {self.path} --text TEXT",
             )
         sources = [(self.features(name), self.labels(name)) for name in indexed]
         return [
@@ -173,7 +173,7 @@ class Atlas(Container):
             InputError: there is no such dictionary, or no text.
         """
         rows: Path | list[measuring.Row] | None = text
-        indexed = [n for n in self.dictionary_names if self.is_indexed(n)]
+        indexed = self.indexed_names
         if text is None and indexed:
             rows = list(measuring.index_rows(self.features(indexed[0]), max_tokens, 0))
         if rows is None:
@@ -223,6 +223,8 @@ class Atlas(Container):
                 raise InputError("the right answer is missing", expected="prompt and right answer")
             prompt = [Case(prompt, right)]
         chosen = self.chosen(names)
+        if not chosen:  # nothing was trained or imported: look among the neurons of every layer
+            chosen = [f"mlp_act.{layer}" for layer in range(self.model.num_layers)]
         found = diagnose(
             self.model,
             [self.dictionary(name) for name in chosen],

@@ -23,6 +23,7 @@ import inscape
 from inscape.attribution import layers_of
 from inscape.core import InputError, ModelError, StorageError
 from inscape.dictionary import Dictionary
+from inscape.dictionary.neurons import neurons
 from inscape.features import FeatureIndex
 from inscape.labels import Labels
 from inscape.model import Model
@@ -190,7 +191,9 @@ class Container:
     def dictionary_names(self) -> list[str]:
         """The dictionaries that are finished: of the residual stream first, then by layer."""
         folder = self.path / "dictionaries"
-        found = [p.parent.name for p in folder.glob("*/dictionary.json") if p.parent.name[0] != "."]
+        # (glob would pass over a folder that may not be read)
+        entries = folder.iterdir() if folder.exists() else ()
+        found = [p.name for p in entries if p.name[0] != "." and (p / "dictionary.json").is_file()]
         return sorted(found, key=lambda name: (not name.startswith("resid"), _natural(name)))
 
     @property
@@ -219,23 +222,48 @@ class Container:
         """
         if name not in self._dictionaries:
             self._known(name)
-            self._dictionaries[name] = Dictionary.open(self.place("dictionaries", name))
+            layer = self._neuron_layer(name)
+            self._dictionaries[name] = (
+                Dictionary.open(self.place("dictionaries", name))
+                if layer is None
+                else neurons(self.model, layer)
+            )
         found = self._dictionaries[name]
         if "model" in self.__dict__ and found.W_dec.device != self.model.device:
             found = self._dictionaries[name] = found.to(self.model.device)
         return found
 
+    def _neuron_layer(self, name: str) -> int | None:
+        """The layer of a name such as mlp_act.5: its neurons, which need no training."""
+        layer = name.removeprefix("mlp_act.")
+        is_one = layer != name and layer.isascii() and layer.isdecimal() and len(layer) < 6
+        return int(layer) if is_one and name not in self.dictionary_names else None
+
     def _known(self, name: str) -> str:
-        if name not in self.dictionary_names:
+        layer = self._neuron_layer(name)
+        if name not in self.dictionary_names and (
+            layer is None or layer >= self.record["model"]["num_layers"]
+        ):
+            neurons = f"mlp_act.0 to mlp_act.{self.record['model']['num_layers'] - 1} (neurons)"
             raise InputError(
                 f"{self.path} has no dictionary {name!r}",
-                expected=f"one of {', '.join(self.dictionary_names) or '(none yet)'}",
+                expected=f"one of {', '.join([*self.dictionary_names, neurons])}",
                 next_step=None if self.dictionary_names else "train or import one first",
             )
         return name
 
+    @property
+    def indexed_names(self) -> list[str]:
+        """The dictionaries, neurons included, that have a feature index."""
+        there = {path.name for path in (self.path / "features").glob("[!.]*")}
+        named = [name for name in self.dictionary_names if name in there]
+        return named + sorted(
+            (name for name in there - {*named} if self._neuron_layer(name) is not None),
+            key=_natural,
+        )
+
     def chosen(self, names: Iterable[str] | None) -> list[str]:
-        """The dictionaries named, or all; InputError for one that the atlas does not have."""
+        """The dictionaries named, or all that are stored; InputError for an unknown one."""
         return self.dictionary_names if names is None else [self._known(name) for name in names]
 
     def transcoders(self) -> dict[int, Dictionary]:

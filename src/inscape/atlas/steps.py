@@ -98,10 +98,11 @@ def check_fits(dictionary: Dictionary, model: Model) -> None:
         sites = single_sites(text)
         for site in sites:
             model.site(site)
-        if width != len(sites) * model.d_model:
+        fitting = sum(map(model.width, sites))
+        if width != fitting:
             raise InputError(
                 f"dictionary {dictionary.name!r} is {width} wide at {text}",
-                expected=f"{len(sites) * model.d_model}, the width of {model.name} there",
+                expected=f"{fitting}, the width of {model.name} there",
                 next_step="check that it was trained on this model",
             )
 
@@ -251,7 +252,7 @@ def label_atlas(
     if seed is None:
         seed = int(atlas.record["settings"].get("seed", 0))
     if names is None:
-        names = [n for n in atlas.dictionary_names if atlas.is_indexed(n)]
+        names = atlas.indexed_names
     return [
         label(atlas.features(name), atlas.place("labels", name), seed=seed)
         for name in atlas.chosen(names)

@@ -178,8 +178,9 @@ def _mechanism(
 def _candidate(model: Model, failures: Batch, labels: LabelOf, effect: Effect) -> Candidate:
     length = int(failures.lengths[0])
     tokens = failures.tokens[:1, :length]
-    site = effect.dictionary.config.site_in
-    code = effect.dictionary.encode(model.run(tokens.to(model.device), read=[site])[site])
+    one = effect.dictionary
+    run = model.run(tokens.to(model.device), read=one.reads)
+    code = one.encode(one.concat_sites({site: run[site] for site in one.reads}))
     values = code.of(effect.feature).cpu()
     if model.bos_id is not None:
         values[0] = 0

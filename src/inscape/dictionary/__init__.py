@@ -6,6 +6,7 @@ from inscape.dictionary.dictionary import Dictionary, is_dictionary, refuse_not_
 from inscape.dictionary.encoder import Above, Encoder, TopSlots, chunk_rows, half_is_faster
 from inscape.dictionary.neurons import neurons
 from inscape.dictionary.published import local
+from inscape.dictionary.view import TokenFeatures
 from inscape.dictionary.wiring import CrossLayer
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "DictionaryConfig",
     "Encoder",
     "RaggedCode",
+    "TokenFeatures",
     "TopSlots",
     "check_name",
     "chunk_rows",

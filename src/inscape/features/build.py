@@ -36,6 +36,7 @@ from inscape.model import Model, Site
 from inscape.storage import MANIFEST, atomic_folder, read_manifest, refuse_filled
 
 CHUNK = 8192  # tokens that are encoded at once
+ENTRIES = 1 << 23  # of a dense code at once
 Source = ActivationStore | TextActivations | Text
 Pieces = Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]
 
@@ -157,8 +158,9 @@ def _spill(
     bound: Tensor | None,
     spill: Spill,
 ) -> None:
-    for start in range(0, rows.size, CHUNK):
-        part = slice(start, start + CHUNK)
+    step = min(CHUNK, max(64, ENTRIES // dictionary.config.d_in)) if is_dense(dictionary) else CHUNK
+    for start in range(0, rows.size, step):
+        part = slice(start, start + step)
         read = {site: acts[site][part] for site in dictionary.reads}
         code = dictionary.encode(dictionary.concat_sites(read).float())
         values = code.values
@@ -175,20 +177,23 @@ def head_inputs(model: Model, dictionary: Dictionary) -> HeadInputs:
     What a cross-layer transcoder writes is added up over the layers; of a crosscoder, whose sites
     are one stream at several depths, the last site counts.
     """
-    sites = [Site.parse(site) for site in dictionary.writes]
+    sites = [Site.parse(site) for site in dictionary.config.sites_out]
     if not all(site.kind in ("attn_out", "mlp_out") for site in sites):
         sites = sites[-1:]
-    written = (dictionary.decoder_at(str(site)).to(model.device) for site in sites)
-    decoder = sum(written, torch.zeros((), device=model.device))
+    decoder = dictionary.W_dec.to(model.device)
+    if dictionary.config.several:
+        written = (dictionary.decoder_at(str(site)).to(model.device) for site in sites)
+        decoder = sum(written, torch.zeros((), device=model.device))
     text = model.token_text if model.tokenizer is not None else "<{}>".format
     if sites[-1].kind not in STREAM:
         return HeadInputs(decoder, None, None, text)
+    named = model.vocabulary_mask
     if sites[-1].kind == "final":
-        return HeadInputs(decoder, model.unembedding(), None, text)
+        return HeadInputs(decoder, model.unembedding(), None, text, named=named)
     weight = model.final_norm_weight()
     final = model.structure.final
     centred = final is not None and final.centred
-    return HeadInputs(decoder, model.unembedding(), weight, text, centred=centred)
+    return HeadInputs(decoder, model.unembedding(), weight, text, centred=centred, named=named)
 
 
 STREAM = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "final")

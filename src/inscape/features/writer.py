@@ -67,13 +67,15 @@ class HeadInputs:
     """What the logit effects are computed from: decoder rows [m, d_out]; unembedding
     [vocab, d_model] or None where the site does not write to the residual stream; the final
     norm's weight [d_model] or None behind that norm; token_text gives a token id's string;
-    centred says that the norm subtracts the mean over d_model."""
+    centred says that the norm subtracts the mean over d_model; named [vocab] says which tokens
+    the tokenizer has."""
 
     decoder: Tensor
     unembedding: Tensor | None
     norm_weight: Tensor | None
     token_text: Callable[[int], str]
     centred: bool = False
+    named: Tensor | None = None
 
 
 def write_index(
@@ -192,7 +194,8 @@ def _effects(head: HeadInputs, options: IndexOptions) -> LogitEffects:
         decoder = head.decoder
         if head.centred:
             decoder = decoder - decoder.mean(dim=1, keepdim=True)
-        return logit_effects(decoder, head.norm_weight, head.unembedding, options.num_logit_tokens)
+        num = options.num_logit_tokens
+        return logit_effects(decoder, head.norm_weight, head.unembedding, num, head.named)
     num = int(head.decoder.shape[0])
     ids, logits = np.zeros((num, 0), np.int32), np.zeros((num, 0), np.float32)
     return LogitEffects(ids, logits, ids, logits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from inscape.core import InputError
 from inscape.model.sites import Site
+
+Logits = Literal["none", "last", "all"]
 
 
 @dataclass(frozen=True)

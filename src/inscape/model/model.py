@@ -9,10 +9,10 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from inscape.core import InputError, ModelError, pick_device
@@ -21,18 +21,17 @@ from inscape.model.fingerprint import module_hash
 from inscape.model.forward import Edit, HookedPass, noting_experts
 from inscape.model.generation import end_ids, generate
 from inscape.model.images import ImageCodec
-from inscape.model.inputs import Inputs, Pass, Run, check_tokens, module_inputs
+from inscape.model.inputs import Inputs, Logits, Pass, Run, check_tokens, module_inputs
 from inscape.model.inspection import inspect
+from inscape.model.language import Language
 from inscape.model.linear import check_linear, linearised
 from inscape.model.opening import find_folder, open_folder
-from inscape.model.prompt import Messages, Norms, Prompt, Source, drafted, find_sinks, make_prompt
+from inscape.model.prompt import Prompt
 from inscape.model.sites import Site
 from inscape.model.text import TextCodec
 
-Logits = Literal["none", "last", "all"]
 
-
-class Model:
+class Model(Language):
     """A language model whose activations can be read, edited and linearised.
 
     An image-text model is one as well: its sites are those of the language model inside, at
@@ -63,7 +62,6 @@ class Model:
         self.vocab_size: int = self.unembedding().shape[0]
         self.context_length: int = getattr(config, "max_position_embeddings", None) or sys.maxsize
         self._text = TextCodec(tokenizer, config, bos)
-        self.sink_medians: Mapping[str, float] = {}
         self._images = ImageCodec(module.config, preprocessing) if adapter.images else None
         self.source: str | None = None  # what opens this model again, from any folder
         self.revision: str | None = None  # the commit of a hub's model
@@ -163,6 +161,12 @@ class Model:
         stored) or wrapped."""
         return module_hash(self.module)
 
+    @cached_property
+    def end_ids(self) -> list[int]:
+        """The tokens that end an answer: those of the config, the generation config and the
+        tokenizer, and the special token that the chat template puts behind an answer."""
+        return end_ids(self)
+
     # Sites
 
     def sites(self) -> list[Site]:
@@ -185,147 +189,6 @@ class Model:
     def width(self, site: str | Site) -> int:
         """The number of channels at a site: d_model, but for `attn_head` and `mlp_act`."""
         return self.structure.place(Site.parse(site)).width
-
-    # Text
-
-    @property
-    def tokenizer(self) -> Any:
-        """The Hugging Face tokenizer, or None."""
-        return self._text.tokenizer if self._text.has_tokenizer else None
-
-    @property
-    def bos(self) -> str:
-        """The rule for the beginning-of-text token: "auto", "always" or "never"."""
-        return self._text.bos
-
-    @property
-    def bos_id(self) -> int | None:
-        """The beginning-of-text token that the rule puts before a text, or None."""
-        return self._text.bos_id
-
-    @property
-    def special_ids(self) -> frozenset[int]:
-        """Ids that stand for no text (BOS, end-of-text, roles of a chat): they never count."""
-        return self._text.special_ids - {self.image_id}
-
-    @cached_property
-    def end_ids(self) -> list[int]:
-        """The tokens that end an answer: those of the config, the generation config and the
-        tokenizer, and the special token that the chat template puts behind an answer."""
-        return end_ids(self)
-
-    @cached_property
-    def vocabulary_mask(self) -> Bool[Tensor, " vocab"]:
-        """Which token ids [vocab] the tokenizer has, on the CPU: a head is often wider, padded to
-        a round number. All of them without a tokenizer."""
-        mask = torch.full((self.vocab_size,), not self._text.has_tokenizer)
-        if self._text.has_tokenizer:
-            ids = torch.tensor(list(self._text.tokenizer.get_vocab().values()))
-            mask[ids[ids < self.vocab_size]] = True
-        return mask
-
-    def encode(self, text: str, bos: str | None = None) -> list[int]:
-        """The token ids of `text`, after one BOS where the model's rule, or `bos`, adds it."""
-        return self._text.encode(text, bos)
-
-    def decode(self, ids: Sequence[int] | Tensor) -> str:
-        """The text of `ids` [pos], without special tokens."""
-        return self._text.decode(ids.tolist() if isinstance(ids, Tensor) else ids)
-
-    def continuation(self, ids: Sequence[int] | Tensor, start: int) -> str:
-        """The text that the tokens from `start` on add to those before, without special tokens;
-        numbers for a model without a tokenizer."""
-        return self._text.continuation(ids.tolist() if isinstance(ids, Tensor) else ids, start)
-
-    def token_text(self, id: int) -> str:
-        """One token as text, its leading space kept."""
-        return self._text.texts([id])[0]
-
-    def answer_token(self, text: str) -> tuple[int, bool]:
-        """The first token of `text` as a continuation, and whether more follow."""
-        return self._text.answer_token(text)
-
-    def prompt(self, source: Source, image: Any = None, bos: str | None = None) -> Prompt:
-        """What this model reads for a text, chat messages, token ids or a prompt (as it is).
-
-        Args:
-            source: text; messages [{"role": "user", "content": "..."}], which go through the
-                tokenizer's chat template; or token ids.
-            image: uint8 RGB [height, width, 3]. It goes where the text has the image token, else
-                before the first message of the user, or between BOS and the text.
-            bos: "auto", "always" or "never" in place of the model's rule. Template and ids have
-                a BOS put in front by "always" alone.
-
-        Raises:
-            InputError: there are no tokens, more than the model's context, or ids out of range;
-                messages without a chat template; a picture that the model cannot read.
-        """
-        if isinstance(source, Prompt):
-            return source
-        pixels = None if image is None else self.pixels(image)
-        made = make_prompt(self._text, self._images, source, pixels, bos)
-        given = self._checked(Inputs(made.tokens, pixels, self.image_id))
-        return replace(made, tokens=given.tokens, measure=self.counted)
-
-    def chat_tokens(self, messages: Messages) -> tuple[list[int], list[bool]]:
-        """The token ids of chat messages of any length in the tokenizer's template, with the
-        assistant's last turn closed where it has the last word, and which of them are words.
-
-        Raises:
-            InputError: the tokenizer has no template, or it takes no such messages.
-        """
-        draft, special = drafted(self._text, messages), self.special_ids
-        parts = zip(draft.ids, draft.roles, strict=True)
-        return draft.ids, [role is not None and i not in special for i, role in parts]
-
-    def counted(
-        self, tokens: Tensor | Inputs, words: Bool[Tensor, "batch pos"] | None = None
-    ) -> Bool[Tensor, "batch pos"]:
-        """Which positions of `tokens` [batch, pos] count: among `words` (None: all; pass False for
-        padding on the right), no special token and no attention sink (see inscape.model.prompt).
-
-        One forward pass. Norms are held against `sink_medians` (site -> median norm that a harvest
-        stored) where it names sites of the residual stream, else against the row's own median.
-        """
-        given = self._checked(tokens)
-        mask = self.is_word(given.tokens)
-        mask = mask if words is None else mask & words.to(self.device)
-        stored = {s: m for s, m in self.sink_medians.items() if s.startswith("resid_")}
-        norms = Norms()
-        sites = stored or {f"resid_post.{i}": 0 for i in range(max(self.num_layers - 1, 1))}
-        self.run(given, edits={site: norms.recording(site) for site in sites})
-        return mask & ~find_sinks(norms.of, stored or norms.medians(mask)).to(self.device)
-
-    def is_word(self, tokens: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
-        """Which tokens [batch, pos], on the model's device, are no special ones."""
-        return ~torch.isin(tokens, self._special)
-
-    @cached_property
-    def _special(self) -> Tensor:
-        return torch.tensor(sorted(self.special_ids), dtype=torch.long, device=self.device)
-
-    # Pictures
-
-    @property
-    def reads_images(self) -> bool:
-        """Whether this is an image-text model."""
-        return self._images is not None
-
-    @property
-    def image_id(self) -> int | None:
-        """The token that stands for one patch of a picture, or None."""
-        return None if self._images is None else self._images.image_id
-
-    def pixels(self, images: Any) -> Float[Tensor, "picture 3 height width"]:
-        """Pictures, uint8 RGB [height, width, 3] or [n, height, width, 3], as this model takes
-        them, on its device."""
-        return self._image_codec.pixels(images).to(self.device, self.dtype)
-
-    @property
-    def _image_codec(self) -> ImageCodec:
-        if self._images is None:
-            raise InputError(f"{self.name} reads no pictures", expected="an image-text model")
-        return self._images
 
     # Running
 
@@ -361,7 +224,7 @@ class Model:
         if logits not in ("none", "last", "all"):
             raise InputError(f"logits={logits!r}", expected="none, last or all")
         reads, chains = [self.site(site) for site in read], self._chains(edits)
-        given = self._checked(tokens)
+        given = self.checked(tokens)
         if logits == "none" and not reads and not chains:
             return Run()
         now = self.passing(given) if chains else None
@@ -380,7 +243,7 @@ class Model:
         Raises:
             InputError: tokens out of shape or range.
         """
-        given = self._checked(tokens)
+        given = self.checked(tokens)
         with noting_experts(self.structure, given.tokens.shape) as chosen:
             self.run(given, logits="last")
         return chosen
@@ -406,7 +269,7 @@ class Model:
             InputError: tokens out of shape or range, no room left in the context, or logits
                 that are not finite (says at which token).
         """
-        given, chains = self._checked(tokens, room=max_new_tokens), self._chains(edits)
+        given, chains = self.checked(tokens, room=max_new_tokens), self._chains(edits)
         with self._evaluating():
             return generate(
                 self, given, max_new_tokens, edits=chains, temperature=temperature, seed=seed
@@ -495,7 +358,7 @@ class Model:
 
     # Checks
 
-    def _checked(self, inputs: Tensor | Inputs | Prompt, room: int = 0) -> Inputs:
+    def checked(self, inputs: Tensor | Inputs | Prompt, room: int = 0) -> Inputs:
         """Token ids and pixel values, if any, on the model's device."""
         inputs = inputs.inputs if isinstance(inputs, Prompt) else inputs
         given = inputs if isinstance(inputs, Inputs) else Inputs(inputs)

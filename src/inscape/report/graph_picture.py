@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -95,10 +95,10 @@ def picture(
 ) -> GraphPicture:
     """The strongest part of a graph as plain data.
 
-    names: labels of features, such as `Atlas.feature_label`; where it has none, those that the
-        graph has.
+    names: labels of features, such as `Atlas.feature_label`; by default the graph's own.
     """
-    label = _labeller(names)
+    graph = graph if names is no_label else replace(graph, names=names)
+    label = graph.label
     drawn, edges = _strongest(graph, max_nodes, max_edges)
     place = {number: i for i, number in enumerate(drawn)}
     nodes = tuple(_node(graph.nodes[number], label) for number in drawn)
@@ -163,14 +163,6 @@ def _importance(node: Node) -> float:
     if node.kind != "logit":
         return node.influence
     return 1.0 if node.probability is None else node.probability
-
-
-def _labeller(names: LabelOf) -> Callable[[Node], str | None]:
-    def label(node: Node) -> str | None:
-        known = None if node.dictionary is None else names(node.dictionary, node.feature)
-        return known or node.label
-
-    return label
 
 
 def _name(node: Node, label: Callable[[Node], str | None]) -> str:
