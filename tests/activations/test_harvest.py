@@ -379,7 +379,7 @@ def test_the_template_of_a_chat_does_not_count(tmp_path: Path) -> None:
     assert store.manifest["made_from"]["bos"] == model.bos
     for site in SITES:  # the residual stream before the last layer decides about sinks
         assert store.site_stats(site).count == store.num_kept
-    assert all(site.startswith("resid_") for site in store.median_norm)
+    assert all(site.startswith("resid_") for site in store.median_norms)
 
 
 def test_special_tokens_in_the_middle_do_not_count(tmp_path: Path) -> None:

@@ -277,7 +277,7 @@ def test_the_text_may_be_without_any_residual_site(model: Model) -> None:
     text = TextActivations(model, lists(), context=16)
     table, acts = next(text.pieces(["mlp_in.1"]))
     assert set(acts) == {"mlp_in.1"}
-    assert set(text.median_norm) == {"resid_pre.1"}
+    assert set(text.median_norms) == {"resid_pre.1"}
     assert len(table) == len(acts["mlp_in.1"])
 
 

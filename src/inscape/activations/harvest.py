@@ -267,7 +267,7 @@ def _finish(out: Path, writer: _Writer, request: dict[str, Any]) -> None:
         **counts,
         "num_rows": num_rows,
         "precision": str(writer.reader.model.dtype).removeprefix("torch."),
-        "median_norm": writer.reader.medians,
+        "median_norms": writer.reader.medians,
         "num_documents": writer.num_documents,
         "shards": sizes,
         "sites": {

@@ -39,7 +39,7 @@ class TextActivations:
         self._reader: Reader | None = None
 
     @property
-    def median_norm(self) -> dict[str, float]:
+    def median_norms(self) -> dict[str, float]:
         """By site, what sinks were judged by; empty before the first read."""
         return {} if self._reader is None else self._reader.medians
 

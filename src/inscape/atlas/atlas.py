@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -259,7 +259,11 @@ class Atlas(Container):
     @property
     def traces(self) -> Results[Graph]:
         """The saved traces, oldest first."""
-        return Results(self.path / "traces", Graph.from_json)
+
+        def read(content: Any) -> Graph:
+            return replace(Graph.from_json(content), names=self.feature_label)
+
+        return Results(self.path / "traces", read)
 
     @property
     def diagnoses(self) -> Results[Diagnosis]:

@@ -238,9 +238,9 @@ def index_atlas(
         {atlas.place("features", name): atlas.dictionary(name) for name in atlas.chosen(names)},
         source,
     )
-    if source.median_norm:  # prompts are held against the same medians (see `Model.counted`)
-        atlas.model.sink_medians = source.median_norm
-        atlas.record["model"]["median_norm"] = source.median_norm
+    if source.median_norms:  # prompts are held against the same medians (see `Model.counted`)
+        atlas.model.sink_medians = source.median_norms
+        atlas.record["model"]["median_norms"] = source.median_norms
         write_json(atlas.path / FILE, atlas.record)
     return found
 

@@ -374,4 +374,5 @@ def _quiet() -> Iterator[None]:
 
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    more = " " + lines[1].strip() if len(lines) > 1 and lines[0].endswith(":") else ""
+    return f"{type(error).__name__}: {lines[0]}{more}" if lines else type(error).__name__
