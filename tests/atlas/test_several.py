@@ -71,3 +71,16 @@ def test_the_transcoder_is_traced(atlas: Atlas) -> None:
     features = [node for node in graph.nodes if node.kind == "feature"]
     assert {node.dictionary for node in features} == {"clt.0-2"}
     assert {node.layer for node in features} == set(range(LAYERS))
+
+
+def test_the_features_of_a_prompt_are_looked_at(atlas: Atlas) -> None:
+    for name in atlas.dictionary_names:
+        one = atlas.dictionary(name)
+        found = atlas.model.features(" the cat sat", one)
+        prompt = atlas.model.prompt(" the cat sat")
+        run = atlas.model.run(prompt, read=one.reads)
+        code = one.encode(one.concat_sites({site: run[site][0] for site in one.reads}))
+        assert found.tokens == prompt.texts
+        feature, value, position = found.top(1)[0]
+        assert position > 0  # the beginning of text does not count
+        assert value == float(code.of(feature)[position]) == float(code.values[1:].max())

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -26,9 +26,12 @@ from inscape.model.inspection import inspect
 from inscape.model.language import Language
 from inscape.model.linear import check_linear, linearised
 from inscape.model.opening import find_folder, open_folder
-from inscape.model.prompt import Prompt
+from inscape.model.prompt import Prompt, Source
 from inscape.model.sites import Site
 from inscape.model.text import TextCodec
+
+if TYPE_CHECKING:
+    from inscape.dictionary import Dictionary, TokenFeatures
 
 
 class Model(Language):
@@ -274,6 +277,13 @@ class Model(Language):
             return generate(
                 self, given, max_new_tokens, edits=chains, temperature=temperature, seed=seed
             )
+
+    def features(self, prompt: Source, dictionary: Dictionary) -> TokenFeatures:
+        """The features of a dictionary at each token of a prompt, to be looked at."""
+        given = self.prompt(prompt)
+        run = self.run(given, read=dictionary.reads)
+        parts = {site: run[site][0] for site in dictionary.reads}
+        return dictionary.view(given.texts, given.counted.tolist(), parts)
 
     def passing(self, given: Inputs, offset: int = 0, length: int | None = None) -> Pass:
         """What edits are told of a pass over checked inputs (see Pass)."""
