@@ -228,3 +228,17 @@ def test_an_atlas_reads_text_as_its_dictionaries_did(tmp_path: Path) -> None:
     rows = [list(found.prompt(t).ids) for t in text]
     flags = [found.prompt(ids).counted.tolist() for ids in rows]
     assert [c for row in flags for c in row] == (store.tokens().flags == 0).tolist()
+
+
+def test_an_atlas_records_where_its_model_opens_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "some" / "small"
+    tiny("llama", vocab_size=300).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    monkeypatch.chdir(folder.parent)
+    made = Atlas.create(tmp_path / "a", Model.open("small", device="cpu"), source="elsewhere")
+    monkeypatch.chdir(tmp_path)
+    assert made.record["model"]["source"] == str(folder)
+    assert made.record["model"]["revision"] is None
+    assert Atlas.open(tmp_path / "a", device="cpu").model.name == "small"

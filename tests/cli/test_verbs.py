@@ -77,7 +77,7 @@ def test_the_steps_one_by_one_give_what_build_gives(
     )
     assert found["sites"] == ["resid_post.1"]
     assert found["documents"] == 120
-    assert found["beginning_of_text_tokens_left_out"] > 0
+    assert found["beginning_of_text_tokens_left_out"] == 0  # its tokenizer adds none
     found = json.loads(
         said(
             *("train", store, "--site", "resid_post.1", "--out", dictionary, "--d-dict", 64),

@@ -177,7 +177,7 @@ class Atlas(Container):
 
     # Traces, diagnoses, steering
 
-    def fit(self, name: str, text: Path | None = None, *, max_tokens: int = 4096) -> fitting.Fit:
+    def fit(self, name: str, text: Path | None = None, *, max_tokens: int = 2048) -> fitting.Fit:
         """FVU, L0 and the loss recovered of a dictionary on a text (None: that of an index), with
         a warning that names the likely cause where they are not what they should be.
 

@@ -79,7 +79,7 @@ class Container:
 
         Args:
             model: a model, or where it is opened from.
-            source: where a model that is passed open can be opened again; its name if None.
+            source: where a wrapped model can be opened again; its name if None.
             settings: how its dictionaries are going to be trained (see `BuildConfig`).
 
         Raises:
@@ -94,14 +94,13 @@ class Container:
                 next_step="choose another one",
             )
         opened = model if isinstance(model, Model) else Model.open(model, device=device)
-        if source is None:
-            source = opened.name if isinstance(model, Model) else model
         record = {
             "kind": KIND,
             "version": VERSION,
             "inscape": inscape.__version__,
             "model": {
-                "source": _absolute(source),
+                "source": opened.source or (str(source) if source else opened.name),
+                "revision": opened.revision,
                 "name": opened.name,
                 "hash": opened.hash,
                 "bos": opened.bos,
@@ -164,10 +163,12 @@ class Container:
         Raises:
             ModelError: it is not where it was, or has changed.
         """
-        source = self._source if self._source is not None else self.record["model"]["source"]
+        source, revision = self._source, None
+        if source is None:
+            source, revision = self.record["model"]["source"], self.record["model"].get("revision")
         try:
             rule = self.record["model"].get("bos", "auto")
-            opened = Model.open(source, device=self.device, bos=rule)
+            opened = Model.open(source, revision=revision, device=self.device, bos=rule)
         except ModelError as error:
             if self._source is not None:
                 raise
@@ -184,8 +185,10 @@ class Container:
                 expected=f"{self.record['model']['name']} with unchanged weights",
                 next_step="open the atlas with that model, or build another one",
             )
-        if self.has_store:  # attention sinks are those that its dictionaries were trained without
-            model.sink_medians = self.store(verify=False).median_norms
+        medians = self.record["model"].get("median_norms")
+        if medians is None and self.has_store:
+            medians = self.store(verify=False).median_norms
+        model.sink_medians = medians or {}  # the sinks that its dictionaries were trained without
         return model
 
     # What is in it
@@ -339,11 +342,6 @@ class Container:
                 yield
             finally:
                 self._depth -= 1
-
-
-def _absolute(source: str | Path) -> str:
-    """A path that is there, in full; a hub id or a known name as it is."""
-    return str(Path(source).resolve()) if Path(source).exists() else str(source)
 
 
 def _visible(folder: Path) -> bool:
