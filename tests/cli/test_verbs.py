@@ -77,7 +77,7 @@ def test_the_steps_one_by_one_give_what_build_gives(
     )
     assert found["sites"] == ["resid_post.1"]
     assert found["documents"] == 120
-    assert found["beginning_of_text_tokens_left_out"] > 0
+    assert found["beginning_of_text_tokens_left_out"] == 0  # its tokenizer adds none
     found = json.loads(
         said(
             *("train", store, "--site", "resid_post.1", "--out", dictionary, "--d-dict", 64),
@@ -304,3 +304,10 @@ def test_crosscoders_and_cross_layer_transcoders_are_trained(
         shown = capsys.readouterr().err
         assert message in shown
         assert shown.count("\n") == 1
+
+
+def test_search_by_text_and_by_prompt(said: Any, atlas: Path) -> None:
+    (hit, *_) = json.loads(said("search", atlas, "the cat sat", "--prompt", "--json"))
+    assert hit["where"] == ["prompt"]
+    assert hit["id"].split("/")[1].isdecimal()
+    assert said("search", atlas, "cat", "--limit", 3)

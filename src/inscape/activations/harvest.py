@@ -27,7 +27,7 @@ from inscape.activations.corpus import Corpus, Pool, Text, row_length
 from inscape.activations.precision import reading_copy
 from inscape.activations.reader import Reader
 from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, shard_name
-from inscape.activations.statistics import Moments, row_norms
+from inscape.activations.statistics import Moments
 from inscape.activations.store import KIND, STATS, VERSION, ActivationStore, merged
 from inscape.activations.texts import token_columns
 from inscape.core import DataError, InputError, StorageError, progress
@@ -93,6 +93,7 @@ def harvest(
         "model_hash": model.hash,
         "sites": names,
         "text": corpus.fingerprint(),
+        "bos": model.bos,
         "context": width,
         "max_tokens": max_tokens,
         "shard_tokens": shard_tokens,
@@ -224,12 +225,13 @@ class _Writer:
     def _arrays(
         self, pool: Pool, acts: dict[str, Tensor]
     ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-        norms = {site: row_norms(values) for site, values in acts.items()}
+        norms = self.reader.norms(acts)
         flags = self.reader.flags(pool, norms)
         arrays = dict(zip(COLUMNS, (*token_columns(pool), flags), strict=True))
         kept = torch.from_numpy(flags == 0)
         figures: dict[str, Any] = {"median_norm": self.reader.medians, "count": {}, "norms": {}}
-        for site, values in acts.items():
+        for site in self.reader.sites:
+            values = acts[site]
             moments = Moments.of(values, kept, norms[site])
             arrays[f"mean:{site}"], arrays[f"m2:{site}"] = moments.mean, moments.m2
             figures["count"][site], figures["norms"][site] = moments.count, moments.norms
@@ -264,6 +266,7 @@ def _finish(out: Path, writer: _Writer, request: dict[str, Any]) -> None:
     extra = {
         **counts,
         "num_rows": num_rows,
+        "precision": str(writer.reader.model.dtype).removeprefix("torch."),
         "median_norms": writer.reader.medians,
         "num_documents": writer.num_documents,
         "shards": sizes,

@@ -1,7 +1,6 @@
 """A text's activations piece by piece, in its order: what an index reads where nothing is stored.
 
-A piece is as long as memory allows; what counts in it is decided as in a harvest. Where no site of
-the residual stream is read, one is read for that alone: attention sinks show there only.
+A piece is as long as memory allows; what counts in it is decided as in a harvest.
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ from torch import Tensor
 
 from inscape.activations.corpus import Corpus, Pool, Text, row_length
 from inscape.activations.precision import reading_copy
-from inscape.activations.reader import Reader
+from inscape.activations.reader import NORMS, Reader
 from inscape.activations.shards import TokenTable
-from inscape.activations.statistics import row_norms
 from inscape.core import progress, seeded
 from inscape.model import Model, Site
 
@@ -41,6 +39,11 @@ class TextActivations:
         self._reader: Reader | None = None
 
     @property
+    def median_norms(self) -> dict[str, float]:
+        """By site, what sinks were judged by; empty before the first read."""
+        return {} if self._reader is None else self._reader.medians
+
+    @property
     def model_hash(self) -> str:
         """Of the model that reads."""
         return self.model.hash
@@ -55,6 +58,7 @@ class TextActivations:
         return {
             "model_hash": self.model.hash,
             "text": self._corpus.fingerprint(),
+            "bos": self.model.bos,
             "context": self._context,
             "max_tokens": self._max_tokens,
         }
@@ -86,9 +90,10 @@ class TextActivations:
         for number in order:
             pool, row = rows[number]
             start = int(pool.starts[row])
-            taken.append(pool.ids[start : start + int(pool.lengths[row])])
-            size += len(taken[-1])
-            num_tokens -= len(taken[-1])
+            part = slice(start, start + int(pool.lengths[row]))
+            taken.append((pool.ids[part], pool.words[part]))
+            size += part.stop - part.start
+            num_tokens -= part.stop - part.start
             if num_tokens <= 0 or size >= most:
                 yield self._read(_joined(taken), read)
                 taken, size = [], 0
@@ -99,11 +104,7 @@ class TextActivations:
 
     def _sites(self, sites: Sequence[str]) -> tuple[list[str], int]:
         """What to read, and about how many tokens at a time."""
-        found = [Site.parse(site) for site in sites]
-        if not any(site.kind.startswith("resid_") for site in found):
-            last = max((site.layer or 0 for site in found), default=0)
-            found.append(Site("resid_pre", last))
-        read = list(dict.fromkeys(map(str, found)))
+        read = list(dict.fromkeys(map(str, sites)))
         size = sum(2 * self.model.width(site) for site in read)
         return read, min(PIECE_TOKENS, max(self._context, PIECE_BYTES // size))
 
@@ -111,7 +112,8 @@ class TextActivations:
         if self._reader is None or self._reader.sites != sites:
             self._reader = Reader(reading_copy(self.model), sites)
         acts = self._reader.read(pool)
-        flags = self._reader.flags(pool, {site: row_norms(x) for site, x in acts.items()})
+        flags = self._reader.flags(pool, self._reader.norms(acts))
+        acts.pop(NORMS, None)
         ids, document, row, position = token_columns(pool)
         return TokenTable(ids, document, row, position, flags), acts
 
@@ -125,6 +127,7 @@ def token_columns(pool: Pool) -> tuple[NDArray[Any], ...]:
 
 
 def _joined(rows: list[Any]) -> Pool:
-    lengths = np.array([len(ids) for ids in rows], np.int64)
+    lengths = np.array([len(ids) for ids, _ in rows], np.int64)
+    ids, words = (np.concatenate(part) for part in zip(*rows, strict=True))
     starts = np.cumsum(lengths) - lengths
-    return Pool(np.concatenate(rows), starts, lengths, np.zeros(len(rows), np.int32), 0)
+    return Pool(ids, words, starts, lengths, np.zeros(len(rows), np.int32), 0)

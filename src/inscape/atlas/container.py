@@ -185,8 +185,10 @@ class Container:
                 expected=f"{self.record['model']['name']} with unchanged weights",
                 next_step="open the atlas with that model, or build another one",
             )
-        if self.has_store:  # attention sinks are those that its dictionaries were trained without
-            model.sink_medians = self.store(verify=False).median_norms
+        medians = self.record["model"].get("median_norms")
+        if medians is None and self.has_store:
+            medians = self.store(verify=False).median_norms
+        model.sink_medians = medians or {}  # the sinks that its dictionaries were trained without
         return model
 
     # What is in it

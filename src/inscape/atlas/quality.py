@@ -149,9 +149,9 @@ def held_out_identity(model: Model, text: Path, *, max_tokens: int = 10_000) -> 
 def text_rows(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:
     """Rows of at most the model's context, each document starting a new one."""
     total = 0
-    for number, ids in Corpus(model, text).rows(row_length(model)):
-        total += len(ids)
-        yield ids, [True] * len(ids), number
+    for row in Corpus(model, text).rows(row_length(model)):
+        total += len(row.ids)
+        yield row.ids, row.words, row.document
         if total >= max_tokens:
             return
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from inscape.activations import ActivationStore, harvest
+from inscape.activations import ActivationStore, TextActivations, harvest
 from inscape.atlas.config import BuildConfig
 from inscape.atlas.container import FILE, Container
 from inscape.core import InputError, seeded
@@ -231,13 +231,18 @@ def index_atlas(
         )
     settings = atlas.record["settings"]
     config = BuildConfig.model_validate(settings) if settings else BuildConfig()
-    return build_indexes(
+    limits = {"context": config.context, "max_tokens": config.max_tokens}
+    source = atlas.store() if text is None else TextActivations(atlas.model, text, **limits)
+    found = build_indexes(
         atlas.model,
         {atlas.place("features", name): atlas.dictionary(name) for name in atlas.chosen(names)},
-        atlas.store() if text is None else text,
-        context=config.context,
-        max_tokens=config.max_tokens,
+        source,
     )
+    if source.median_norms:  # prompts are held against the same medians (see `Model.counted`)
+        atlas.model.sink_medians = source.median_norms
+        atlas.record["model"]["median_norms"] = source.median_norms
+        write_json(atlas.path / FILE, atlas.record)
+    return found
 
 
 def label_atlas(

@@ -60,8 +60,7 @@ class Model(Language):
         self.adapter = adapter
         self.structure = inspect(self.module, adapter)
         config = self.structure.config
-        self.num_layers = len(self.structure.blocks)
-        self.d_model = self.structure.d_model
+        self.num_layers, self.d_model = len(self.structure.blocks), self.structure.d_model
         self.vocab_size: int = self.unembedding().shape[0]
         self.context_length: int = getattr(config, "max_position_embeddings", None) or sys.maxsize
         self._text = TextCodec(tokenizer, config, bos)
@@ -136,7 +135,8 @@ class Model(Language):
                 f"{type(module).__name__} has no config that names its family",
                 expected="a Hugging Face causal language model",
             )
-        adapter = adapter_for(model_type)
+        text_type = getattr(getattr(module.config, "text_config", None), "model_type", None)
+        adapter = adapter_for(model_type, text_type)
         return cls(module, tokenizer, adapter, name=name, preprocessing=preprocessing, bos=bos)
 
     def __repr__(self) -> str:
@@ -151,6 +151,17 @@ class Model(Language):
         module: Any = self.module
         device: torch.device = module.get_input_embeddings().weight.device
         return device
+
+    def require_one_device(self, doing: str) -> None:
+        """InputError where the weights lie on several devices, whose values `doing` would mix."""
+        devices = sorted({str(parameter.device) for parameter in self.module.parameters()})
+        if len(devices) > 1:
+            raise InputError(
+                f"{self.name} lies on several devices ({', '.join(devices)}), on which {doing} is "
+                "not supported",
+                expected="a model on one device",
+                next_step="open it without device_map, or on the CPU",
+            )
 
     @property
     def dtype(self) -> torch.dtype:

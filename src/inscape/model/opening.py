@@ -181,7 +181,7 @@ def open_folder(
             tokenizer.
     """
     config = _read_config(folder)
-    adapter = adapter_for(config["model_type"])
+    adapter = adapter_for(config["model_type"], config.get("text_config", {}).get("model_type"))
     _check_family(config, trust_remote_code)
     _check_weights(folder)
     _check_tokenizer(folder)
