@@ -268,6 +268,9 @@ def test_few_rows_are_the_influential_ones_of_the_whole(model: Model) -> None:
     assert kept
     assert set(kept) <= set(features)
     assert "20 most influential" in part.notes[0]
+    assert 0 < part.scores.unknown < 1
+    assert whole.scores.unknown == 0
+    assert f"unknown {part.scores.unknown:.2f}" in part.summary()
     influences = np.array([n.influence for n in whole.nodes[: features[-1] + 1]])
     others = np.setdiff1d(np.arange(len(influences)), features)
     assert influences[features].mean() > 2 * influences[others].mean()

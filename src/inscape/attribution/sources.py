@@ -88,14 +88,6 @@ def check_transcoders(model: Model, transcoders: Mapping[int, Dictionary]) -> No
             expected="transcoders mlp_in.L to mlp_out.L of some layers",
             next_step="train or import them",
         )
-    devices = sorted({str(parameter.device) for parameter in model.module.parameters()})
-    if len(devices) > 1:
-        raise InputError(
-            f"{model.name} lies on several devices ({', '.join(devices)}), where traces are not "
-            "supported",
-            expected="a model on one device",
-            next_step="open it without device_map, or on the CPU",
-        )
     for layer, dictionary in transcoders.items():
         own = layers_of(dictionary)
         fits = layer in own and all(transcoders.get(n) is dictionary for n in own)

@@ -58,6 +58,7 @@ def trace(
     Raises InputError for unusable candidates, transcoders, shares or prompts.
     """
     _check_shares(node_share, edge_share, max_features)
+    model.require_one_device("tracing")
     check_transcoders(model, transcoders)
     model.check_traceable()
     moved = {id(d): d.to(model.device) for d in transcoders.values()}  # one may have many layers

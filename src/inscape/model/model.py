@@ -152,6 +152,17 @@ class Model(Language):
         device: torch.device = module.get_input_embeddings().weight.device
         return device
 
+    def require_one_device(self, doing: str) -> None:
+        """InputError where the weights lie on several devices, whose values `doing` would mix."""
+        devices = sorted({str(parameter.device) for parameter in self.module.parameters()})
+        if len(devices) > 1:
+            raise InputError(
+                f"{self.name} lies on several devices ({', '.join(devices)}), on which {doing} is "
+                "not supported",
+                expected="a model on one device",
+                next_step="open it without device_map, or on the CPU",
+            )
+
     @property
     def dtype(self) -> torch.dtype:
         """The precision of the activations."""
