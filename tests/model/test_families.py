@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from benchmarks.realmodel.families import check_family
 from tests.attribution.random_transcoders import random_dictionary
 from tests.families import OTHER_LAYOUTS, TINY_FAMILIES, TRACED_FAMILIES, UNTRACED_FAMILIES, tiny
@@ -210,3 +211,23 @@ def test_the_page_on_models_lists_what_is_tested(
     names = sorted(name for name in families if "," not in name)
     wanted = textwrap.fill(", ".join(names) + ".", 100, break_on_hyphens=False)
     assert listed.strip() == wanted
+
+
+def test_hooks_that_other_libraries_put_on_modules_stay() -> None:
+    """accelerate replaces the forward of every module to move its inputs."""
+    module, ids = tiny("qwen3"), torch.arange(3, 12)[None]
+    plain = Model.wrap(module)
+    wanted = (
+        _gradient(plain, ids),
+        plain.run(ids, edits={"mlp_out.1": torch.zeros_like}, logits="all"),
+    )
+    for inner in module.modules():
+        if list(inner.parameters(recurse=False)):
+            add_hook_to_module(inner, AlignDevicesHook(execution_device="cpu", io_same_device=True))
+    add_hook_to_module(module.model.layers[1].self_attn, AlignDevicesHook(execution_device="cpu"))
+    hooked = module.model.layers[1].self_attn.forward
+    model = Model.wrap(module)
+    assert torch.equal(_gradient(model, ids), wanted[0])
+    run = model.run(ids, edits={"mlp_out.1": torch.zeros_like}, logits="all")
+    assert torch.equal(run.logits, wanted[1].logits)
+    assert module.model.layers[1].self_attn.forward is hooked
