@@ -26,7 +26,7 @@ from inscape.dictionary import Dictionary
 from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
 from inscape.labels import search
-from inscape.model import Model
+from inscape.model import Model, Source
 
 if TYPE_CHECKING:
     from inscape.diagnosis import Case, Diagnosis
@@ -207,31 +207,37 @@ class Atlas(Container):
 
     def diagnose(
         self,
-        prompt: str | Sequence[Case],
-        right: str | None = None,
+        prompt: Source | Sequence[Case],
+        correct: str | None = None,
         *,
+        wrong: str | None = None,
+        candidates: Sequence[str] = (),
         names: Iterable[str] | None = None,
         save: bool = True,
         **options: Any,
     ) -> Diagnosis:
-        """Why a wrong answer wins (see `inscape.diagnose`): of one prompt with its right answer,
-        or of several cases."""
+        """Why a wrong answer wins (see `inscape.diagnose`): of one prompt with its answers (see
+        `Case`), or of several cases."""
         from inscape.diagnosis import Case, diagnose
 
-        if isinstance(prompt, str):
-            if right is None:
-                raise InputError("the right answer is missing", expected="prompt and right answer")
-            prompt = [Case(prompt, right)]
+        if isinstance(prompt, Case):
+            cases = [prompt]
+        elif correct is not None:
+            cases = [Case(prompt, correct, wrong, tuple(candidates))]
+        elif not isinstance(prompt, str) and all(isinstance(case, Case) for case in prompt):
+            cases = list(prompt)
+        else:
+            raise InputError("the correct answer is missing", expected="a prompt and its answer")
         chosen = self.chosen(names)
         found = diagnose(
             self.model,
             [self.dictionary(name) for name in chosen],
-            list(prompt),
+            cases,
             labels=self.feature_labels(chosen),
             **options,
         )
         if save:
-            self.save("diagnoses", found.prompt, found.to_json(), key=f"\n{found.correct}")
+            self.save("diagnoses", found.prompt, found.to_json(), key=f"\n{found.correct}\n{wrong}")
         return found
 
     def steer(

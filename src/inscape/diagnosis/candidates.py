@@ -112,9 +112,7 @@ def strongest(estimates: Sequence[Estimate], count: int, *, sign: int = 1) -> li
     ]
 
 
-def measure(
-    study: Study, members: Sequence[Member], estimates: Sequence[Estimate]
-) -> list[Effect]:
+def measure(study: Study, members: Sequence[Member], estimates: Sequence[Estimate]) -> list[Effect]:
     """Ablate features one by one, on some of the failures; the largest loss of lead first."""
     some = study.some()
     clean, batch, rows = some.logits, some.failures, torch.arange(len(some.failures))

@@ -9,13 +9,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from inscape.core import InputError, seeded
 from inscape.model import Answer, Model, Prompt, Source
@@ -49,10 +50,10 @@ class Batch:
     """Cases as right-padded rows of tokens, on the CPU.
 
     tokens, counted [row, pos]: a prompt and an answer; where edits act. starts, lengths [row]: of
-    the prompt, and with the answer; digits [row]: whether the answer ends in one. first [case]:
-    its row of the correct answer; its other rows follow. parts [case]: the position before the first token
-    that differs; correct, wrong [case]: the tokens that come there (wrong: −1 where none is known).
-    allowed: the tokens that count as answers there; empty where all do.
+    the prompt, and with the answer; digits [row]: whether the answer ends in one. first [case]: its
+    row of the correct answer; its other rows follow. parts [case]: the position before the first
+    token that differs; correct, wrong [case]: the tokens there (wrong: −1 where none is known);
+    allowed: those that count as answers, empty where all do.
     """
 
     tokens: Int[Tensor, "row pos"]
@@ -140,17 +141,12 @@ def encode(model: Model, cases: Sequence[Case]) -> Batch:
         [model.answer(prompt, text) for text in case.answers]
         for prompt, case in zip(prompts, cases, strict=True)
     ]
-    rows: list[Tensor] = []
-    counted: list[Tensor] = []
-    starts: list[int] = []
-    for prompt, given in zip(prompts, answers, strict=True):
-        if prompt.pixels is not None:
-            raise InputError("a prompt with a picture", expected="text: diagnoses read no pictures")
-        here = prompt.counted.cpu()
+    rows, counted, starts = [], [], []
+    for prompt, given, here in zip(prompts, answers, _counted(model, prompts), strict=True):
         for answer in given:
-            ids = torch.tensor(answer.ids)
-            rows.append(torch.cat([torch.tensor(prompt.ids), ids]))
-            counted.append(torch.cat([here, ~torch.isin(ids, torch.tensor([*model.special_ids]))]))
+            rows.append(torch.tensor([*prompt.ids, *answer.ids]))
+            words = torch.tensor([token not in model.special_ids for token in answer.ids])
+            counted.append(torch.cat([here[: len(prompt)], words]))
             starts.append(len(prompt))
     lengths = torch.tensor([len(row) for row in rows])
     if int(lengths.max()) > model.context_length:
@@ -158,7 +154,6 @@ def encode(model: Model, cases: Sequence[Case]) -> Batch:
             f"a prompt with its answer has {int(lengths.max())} tokens",
             expected=f"at most {model.context_length}, the context of {model.name}",
         )
-    pad = torch.nn.utils.rnn.pad_sequence
     counts = torch.tensor([len(given) for given in answers])
     parted = [
         _parted(model, prompt, given, case.wrong)
@@ -166,8 +161,8 @@ def encode(model: Model, cases: Sequence[Case]) -> Batch:
     ]
     parts, correct, wrong, allowed = zip(*parted, strict=True)
     return Batch(
-        tokens=pad(rows, batch_first=True),
-        counted=pad(counted, batch_first=True),
+        tokens=pad_sequence(rows, batch_first=True),
+        counted=pad_sequence(counted, batch_first=True),
         starts=torch.tensor(starts),
         lengths=lengths,
         digits=torch.tensor([a.text[-1:].isdigit() for given in answers for a in given]),
@@ -178,6 +173,17 @@ def encode(model: Model, cases: Sequence[Case]) -> Batch:
         allowed=allowed,
         notes=tuple(dict.fromkeys(n for given in answers for a in given for n in a.notes)),
     )
+
+
+def _counted(model: Model, prompts: Sequence[Prompt]) -> Iterator[Bool[Tensor, " pos"]]:
+    """Of each prompt the positions that count, measured many at a time."""
+    if any(prompt.pixels is not None for prompt in prompts):
+        raise InputError("a prompt with a picture", expected="text: diagnoses read no pictures")
+    for first in range(0, len(prompts), 64):
+        some = prompts[first : first + 64]
+        ids = pad_sequence([torch.tensor(p.ids) for p in some], batch_first=True)
+        words = pad_sequence([torch.tensor(p.words) for p in some], batch_first=True)
+        yield from model.counted(ids, words).cpu()
 
 
 def _parted(

@@ -75,6 +75,12 @@ def diagnose(
     if not dictionaries:
         raise InputError("there are no dictionaries", next_step="train or import one")
     batch, clean, study = study_failures(model, dictionaries, cases, seed)
+    if not study.chosen and not clean.answered.all():
+        raise InputError(
+            study.failures.notes[-1],
+            expected="a wrong answer that does not begin with the correct one",
+            next_step="name the wrong answer, or let the correct one go on until they differ",
+        )
     if not study.chosen:
         return _all_correct(model, cases, batch, clean, study.failures.notes)
     estimates = estimate(study)
@@ -129,9 +135,7 @@ def diagnose(
         random=random_control(_judged_failures(study, judged, before), sets),
         amplified=amplified,
         before={name: result.share for name, result in before.items()},
-        after={
-            name: outcome(model, given, found.removed).share for name, given in judged.items()
-        },
+        after={name: outcome(model, given, found.removed).share for name, given in judged.items()},
         notes=tuple(notes),
     )
 

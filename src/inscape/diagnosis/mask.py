@@ -6,8 +6,8 @@
    times Σ a; after each step the fractions are put back into [0, 1].
 3. The price rises from PRICES[0] to PRICES[1] by a constant factor, so that the set shrinks.
    Noise on the fractions in use keeps solutions that hold by a balance of halves away.
-4. Every PROPOSE_EVERY steps the features with a fraction above one half are proposed as a set, to be
-   judged by real ablation on prompts that the mask was not learned on.
+4. Every PROPOSE_EVERY steps the features with a fraction above one half are proposed as a set, to
+   be judged by real ablation on prompts that the mask was not learned on.
 
 A mask over thousands of features can talk a model into nearly anything, so a proposal proves
 nothing by itself: see search.py for what it has to pass. (Learned masks: De Cao et al. 2020, "How

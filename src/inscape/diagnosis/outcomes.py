@@ -95,9 +95,7 @@ class Outcome:
             return model.unembed(torch.stack([self.states[r][i] for r, i in rows])).cpu()
 
 
-def outcomes(
-    model: Model, batch: Batch, sets: Sequence[Set], what: str = ""
-) -> Iterator[Outcome]:
+def outcomes(model: Model, batch: Batch, sets: Sequence[Set], what: str = "") -> Iterator[Outcome]:
     """The outcome under each set, many in one pass; progress is shown as `what`."""
     rows = len(batch.starts)
     fitting = max(1, min(ROWS, TOKENS // max(1, batch.tokens.shape[1])))

@@ -1,7 +1,7 @@
 """A set of features whose ablation restores the correct answers and harms nothing.
 
-1. Candidates come ranked by how much of the wrong answer's lead ablating each one alone takes. Nested sets of the
-   first 1, 2, 3, 5, 7, 10, 14, ... of them are ablated together.
+1. Candidates come ranked by how much of the wrong answer's lead ablating each one alone takes.
+   Nested sets of the first 1, 2, 3, 5, 7, 10, 14, ... of them are ablated together.
 2. A set's gain: the fraction of failures repaired, and a tenth of the mean squashed margin. Its
    harm: the fraction of controls whose lead over the best other answer falls below half of what it
    was. (Half, not zero: the controls at hand stand for others that were closer to the edge.) Every
@@ -77,9 +77,7 @@ class Judge:
             for i, (members, result) in enumerate(zip(sets, results, strict=True))
         ]
 
-    def _scored(
-        self, members: tuple[Member, ...], result: Outcome, lead: Tensor | None
-    ) -> Found:
+    def _scored(self, members: tuple[Member, ...], result: Outcome, lead: Tensor | None) -> Found:
         batch, rows = self.study.failures, torch.arange(len(self.study.failures))
         logits = result.logits(self.study.model, batch)
         margin = torch.tanh(logits[rows, batch.correct] - logits[rows, batch.wrong])

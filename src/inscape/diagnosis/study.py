@@ -82,10 +82,13 @@ def study_failures(
         start, ids = int(batch.starts[row]), [batch.answer(r) for r in range(row, row + count)]
         made = int(parts[i]), int(correct[i]), int(wrong[i]), allowed[i]
         if count == 1:
-            *said, more = clean.greedy[row].tolist()
+            *said, following = clean.greedy[row].tolist()
             if said == ids[0]:
-                more = model.token_text(more)
-                notes.append(f"{cases[i].correct!r} goes on with {more!r}: it is left out")
+                more = model.token_text(following)
+                notes.append(
+                    f"the model says {cases[i].correct!r} and goes on with {more!r}: no token tells "
+                    "the two answers apart, so that case is left out"
+                )
                 continue
             made = part(start, ids[0], said, [])
         elif cases[i].wrong is None:

@@ -19,14 +19,7 @@ from typing import Any
 import torch
 
 from inscape.core import Share, track
-from inscape.diagnosis import (
-    Case,
-    Diagnosis,
-    RandomControl,
-    diagnose,
-    encode,
-    shares,
-)
+from inscape.diagnosis import Case, Diagnosis, RandomControl, diagnose, encode, shares
 from inscape.dictionary import Dictionary
 from inscape.model import Model
 from inscape.storage import plain
