@@ -62,17 +62,111 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "olmo2": _LLAMA,
 }
 TINY_FAMILIES: tuple[str, ...] = tuple(_SETTINGS)
+"""Families whose parts tests/model/raw.py names by hand."""
+
+# Families spell the same things in many ways; what one does not know it keeps unused.
+_EXPERTS: dict[str, Any] = {
+    **dict.fromkeys(("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts"), 4),
+    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 16),
+    **dict.fromkeys(("num_experts_per_tok", "moe_k"), 2),
+    **dict.fromkeys(("n_shared_experts", "n_group", "topk_group"), 1),
+    **dict.fromkeys(("first_k_dense_replace", "num_dense_layers"), 1),
+}
+_MOE = {**_LLAMA, **_EXPERTS}
+_LATENT = {
+    **dict.fromkeys(("q_lora_rank", "kv_lora_rank"), 16),
+    **dict.fromkeys(("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"), 8),
+    "num_key_value_heads": 4,
+}
+_MOE_HEADS = {**_MOE, "head_dim": 8}
+_MOE_LATENT = {**_MOE, **_LATENT}
+_ONE_KEY_HEAD = {**_NEOX, "rotary_dim": 4, "n_positions": 64}
+_FALCON = {k: v for k, v in _NEOX.items() if k != "intermediate_size"}
+_DELTA_NET: dict[str, Any] = {
+    **{**_MOE, "head_dim": 8},
+    **{"linear_num_value_heads": 4, "linear_num_key_heads": 2},
+    **{"linear_key_head_dim": 8, "linear_value_head_dim": 8},
+}
+_MAMBA: dict[str, Any] = {
+    **{**_NEOX, "num_heads": 4, "head_dim": 16, "state_size": 8, "n_groups": 1},
+    **{"attn_layer_indices": [1], "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8},
+}
+_MPT = {**_NEOX, "d_model": D_MODEL, "n_heads": 4, "n_layers": NUM_LAYERS, "max_seq_len": 64}
+
+_FOUND: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("apertus", "arcee", "biogpt", "bitnet", "bloom", "cohere", "cohere2"), _LLAMA),
+    **dict.fromkeys(("cwm", "diffllama", "ernie4_5", "exaone4", "gpt_bigcode", "jais2"), _LLAMA),
+    **dict.fromkeys(("granite_swa", "hyperclovax", "internlm3", "ministral3"), _LLAMA),
+    **dict.fromkeys(("nemotron", "olmo", "olmo3"), _LLAMA),
+    **dict.fromkeys(("persimmon", "phi", "seed_oss", "smollm3", "stablelm", "starcoder2"), _LLAMA),
+    **dict.fromkeys(("glm", "glm4", "vaultgemma", "gemma4_unified_text"), _GEMMA),
+    **dict.fromkeys(("helium", "hunyuan_v1_dense", "ministral"), _GEMMA),
+    **dict.fromkeys(("aria_text", "cohere2_moe", "dots1", "ernie4_5_moe", "exaone_moe"), _MOE),
+    **dict.fromkeys(("granitemoe", "granitemoeshared", "hy_v3", "mellum"), _MOE),
+    **dict.fromkeys(("flex_olmo", "llama4_text", "mimo_v2_flash", "mixtral", "olmoe"), _MOE),
+    **dict.fromkeys(("phimoe", "qwen2_moe"), _MOE),
+    **dict.fromkeys(("afmoe", "glm4_moe", "gpt_oss", "hunyuan_v1_moe"), _MOE_HEADS),
+    **dict.fromkeys(("minimax_m2", "qwen3_moe", "solar_open"), _MOE_HEADS),
+    **dict.fromkeys(("deepseek_v2", "deepseek_v3", "glm4_moe_lite", "youtu"), _MOE_LATENT),
+    "deepseek_v32": {**_MOE_LATENT, **{"index_head_dim": 8, "index_n_heads": 2, "index_topk": 4}},
+    "minicpm3": {**_LLAMA, **_LATENT, "scale_depth": 1.4, "dim_model_base": 8},
+    **dict.fromkeys(("codegen", "gptj"), _ONE_KEY_HEAD),
+    **dict.fromkeys(("ctrl", "mpt"), _MPT),
+    "falcon": _FALCON,
+    "gemma4_text": {**_GEMMA, "global_head_dim": 8, "hidden_size_per_layer_input": 0},
+    "granite": {
+        **{**_LLAMA, "residual_multiplier": 0.22, "logits_scaling": 8.0},
+        **{"embedding_multiplier": 12.0, "attention_multiplier": 0.2},
+    },
+    "opt": {**_NEOX, "ffn_dim": 64, "word_embed_proj_dim": D_MODEL},
+    "qwen3_5_text": {**_GEMMA, "layer_types": ["full_attention"] * 3},
+    "xglm": {**_NEOX, "ffn_dim": 64, "attention_heads": 4, "d_model": D_MODEL, "num_layers": 3},
+}
+TRACED_FAMILIES: tuple[str, ...] = (*_SETTINGS, *_FOUND)
+"""Families that are opened whole and traced exactly."""
+OTHER_LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "falcon, new decoder": ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "falcon, sequential": ("falcon", {"parallel_attn": False, "alibi": True}),
+    "gpt_neox, sequential": ("gpt_neox", {"use_parallel_residual": False}),
+    "stablelm, parallel": ("stablelm", {"use_parallel_residual": True, "qk_layernorm": True}),
+}
+"""Layouts of these families that a setting chooses, by name."""
+_MIXED: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("mamba", "mamba2", "falcon_mamba"), _MAMBA),
+    "jamba": {
+        **{**_MOE, "attn_layer_period": 2, "attn_layer_offset": 1},
+        **{"mamba_d_state": 8, "mamba_dt_rank": 4},
+    },
+    "nemotron_h": {
+        **{**_MOE, "layers_block_type": ["mamba", "attention", "mlp"]},
+        **{"mamba_num_heads": 4, "mamba_head_dim": 16, "ssm_state_size": 8, "n_groups": 1},
+    },
+    "qwen3_next": _DELTA_NET,
+    "qwen3_5_moe_text": _DELTA_NET,
+    "recurrent_gemma": {
+        **{**_LLAMA, "block_types": ["recurrent", "attention", "recurrent"]},
+        **{"lru_width": D_MODEL, "attention_window_size": 8},
+    },
+    "xlstm": _LLAMA,
+    "lfm2": {**_LLAMA, "layer_types": ["conv", "full_attention", "conv"]},
+    "lfm2_moe": {**_MOE, "layer_types": ["conv", "full_attention", "conv"]},
+    "bert-generation": _NEOX,
+}
+UNTRACED_FAMILIES: tuple[str, ...] = tuple(_MIXED)
+"""Families with recurrent or convolutional blocks, or norms on the stream: read and edited."""
 
 
 def tiny(family: str, *, seed: int = 0, **over: Any) -> nn.Module:
     """A causal language model of `family`: fp32, evaluation mode, seeded random weights.
 
     Vocabulary 97, d_model 32, 3 layers, context 64; BOS is token 1. `over` replaces
-    settings of the family's config; a family that is not among TINY_FAMILIES has these
-    alone. Weights (norms and biases too) are drawn large enough that every part of the model
-    matters to its output.
+    settings of the family's config; a family that is in none of the lists has these alone.
+    Weights (norms and biases too) are drawn large enough that every part of the model matters
+    to its output.
     """
-    config = transformers.AutoConfig.for_model(family, **{**_SETTINGS.get(family, {}), **over})
+    family, layout = OTHER_LAYOUTS.get(family, (family, {}))
+    settings = {**_SETTINGS, **_FOUND, **_MIXED}.get(family, {})
+    config = transformers.AutoConfig.for_model(family, **{**settings, **layout, **over})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module: nn.Module = transformers.AutoModelForCausalLM.from_config(config)
@@ -92,15 +186,22 @@ def _scramble(module: nn.Module) -> None:
             parameter.copy_(0.3 * noise)
 
 
-def tiny_tokenizer(vocab_size: int = 300, *, bos: bool = True, adds: bool = True) -> Any:
+def tiny_tokenizer(
+    vocab_size: int = 300, *, bos: bool = True, adds: bool = True, digits: bool = False
+) -> Any:
     """A byte-level BPE tokenizer trained on a few words; any text encodes.
 
     Token 0 is <unk>, 1 is <s> (BOS where `bos`, put before a text where it `adds` it), 2 is </s>.
+    With `digits` each digit is a token, and so is the space before it (SmolLM2's does so).
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if digits:
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), tokenizer.pre_tokenizer]
+        )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,

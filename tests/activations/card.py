@@ -17,8 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from inscape.model import Model
-from inscape.model.model import Run
+from inscape.model import Model, Run
 
 CARD = torch.device("meta")
 _WAITS = (

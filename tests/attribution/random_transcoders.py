@@ -20,6 +20,7 @@ def random_dictionary(
     seed: int = 0,
     kind: str = "topk",
     skip: bool = False,
+    subtract: bool | None = None,
 ) -> Dictionary:
     """Gaussian weights and biases, large enough that each matters."""
     generator = torch.Generator().manual_seed(seed)
@@ -36,7 +37,7 @@ def random_dictionary(
         d_out=d,
         d_dict=d_dict,
         k=k,
-        subtract_b_dec=site_in == site_out,
+        subtract_b_dec=site_in == site_out if subtract is None else subtract,
     )
     weights = {
         "W_enc": draw(d_dict, d) / d**0.5,

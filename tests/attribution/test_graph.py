@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from tests.attribution.random_transcoders import random_transcoders
 from tests.families import NUM_LAYERS, tiny, tiny_tokenizer
 
-from inscape.attribution import Graph, paths, same_feature, same_label, strongest_path, trace
+from inscape.attribution import Graph, paths, same_feature, trace
 from inscape.attribution.influence import normalised
 from inscape.core import DataError
 from inscape.model import Model
@@ -39,16 +40,17 @@ def test_json_round_trip(graph: Graph) -> None:
     text = json.dumps(graph.to_json())
     back = Graph.from_json(json.loads(text))
     assert back.to_json() == graph.to_json()
+    back.names = graph.names
     assert back.is_pruned
     assert back.scores == graph.scores
     assert len(back.nodes) == int(graph.kept_nodes.sum())
     kept = {
-        (graph.nodes[s].title(), graph.nodes[t].title(), float(w))
+        (graph.title(graph.nodes[s]), graph.title(graph.nodes[t]), float(w))
         for number in np.flatnonzero(graph.kept_edges)
         for s, t, w in [(e[number] for e in (vars(graph.edges).values()))]
     }
     read = {
-        (back.nodes[s].title(), back.nodes[t].title(), float(w))
+        (back.title(back.nodes[s]), back.title(back.nodes[t]), float(w))
         for s, t, w in zip(back.edges.source, back.edges.target, back.edges.weight, strict=True)
     }
     assert read == kept
@@ -59,9 +61,8 @@ def test_a_graph_of_version_1_is_read() -> None:
     assert graph.prompt == " the cat"
     assert [n.kind for n in graph.nodes] == ["feature", "embedding", "embedding", "logit"]
     assert graph.edges.weight.tolist() == [0.5, -1.25, 2.0]
-    best = strongest_path(graph)
-    assert best is not None
-    assert best.nodes == (1, 0, 3)
+    assert paths(graph, num_paths=1)[0].nodes == (1, 0, 3)
+    assert graph.title(graph.nodes[0]).endswith("' cat'@1")
 
 
 @pytest.mark.parametrize(
@@ -107,9 +108,11 @@ def test_viewer_ids_by_kind(graph: Graph) -> None:
             made = nodes[f"{node.layer}_{node.feature}_{node.position}"]
             pair = (node.layer or 0) + node.feature
             assert made["feature"] == pair * (pair + 1) // 2 + node.feature
+            diagonal = (math.isqrt(8 * made["feature"] + 1) - 1) // 2  # and back again
+            assert made["feature"] - diagonal * (diagonal + 1) // 2 == node.feature
             assert made["feature_type"] == "cross layer transcoder"
             assert made["jsNodeId"] == f"{node.layer}_{node.feature}-0"
-            assert made["clerp"] == (node.label or "")
+            assert made["clerp"] == (graph.label(node) or "")
             assert 0 < made["influence"] <= 1
         elif node.kind == "error":
             made = nodes[f"{node.layer}_-1_{node.position}"]
@@ -122,6 +125,16 @@ def test_viewer_ids_by_kind(graph: Graph) -> None:
             assert made["layer"] == str(NUM_LAYERS + 1)
             assert re.fullmatch(r'Output " Paris" \(p=0\.\d{3}\)', made["clerp"])
             assert made["is_target_logit"]
+
+
+def test_prompts_of_other_scripts_have_slugs_of_their_own(graph: Graph) -> None:
+    slugs = {
+        replace(graph, prompt=prompt).to_viewer()["metadata"]["slug"]
+        for prompt in ("日本の首都は", "中国の首都は", "Tōkyō is", "Tokyo is")
+    }
+    assert len(slugs) == 4
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", slug) for slug in slugs)
+    assert "Tokyo-is" in slugs
 
 
 def test_viewer_always_shows_a_node_above_layer_0(graph: Graph) -> None:
@@ -197,6 +210,3 @@ def test_groups(graph: Graph) -> None:
         nodes = [graph.nodes[m] for m in members]
         assert len({(n.layer, n.feature) for n in nodes}) == 1
         assert len({n.position for n in nodes}) == len(nodes) > 1
-    labelled = same_label(graph)
-    cats = [i for i, n in enumerate(graph.nodes) if n.label == "cats" and graph.kept_nodes[i]]
-    assert labelled == ([("cats (L0)", cats)] if len(cats) > 1 else [])

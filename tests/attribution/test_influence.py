@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inscape.attribution.graph import Edges
+from inscape.attribution import Edges
 from inscape.attribution.influence import influence, normalised, prune, ranks, scores, smallest_set
 
 

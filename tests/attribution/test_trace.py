@@ -9,7 +9,7 @@ from tests.attribution.random_transcoders import TOKENS, random_dictionary, rand
 from tests.families import VOCAB_SIZE, tiny, tiny_tokenizer
 
 from inscape.attribution import Graph, trace
-from inscape.core import InputError
+from inscape.core import InputError, ModelError
 from inscape.model import Model
 
 
@@ -93,14 +93,32 @@ def test_a_difference_is_the_difference_of_its_edges(spoken: Model) -> None:
 
 def test_says_which_token_of_several_is_used(spoken: Model) -> None:
     graph = trace(spoken, random_transcoders(spoken), " the cat", target=" the Paris zebra")
-    assert graph.notes == ["of ' the Paris zebra' only the first token ' the' is used"]
+    assert graph.notes == ["of ' the Paris zebra' the token ' the' is the target"]
+
+
+def test_candidates_are_traced_at_their_first_token_that_differs() -> None:
+    tokenizer = tiny_tokenizer(digits=True)
+    model = Model.wrap(tiny("llama", vocab_size=300), tokenizer)
+    transcoders = random_transcoders(model)
+    graph = trace(model, transcoders, "48+41=", target=" 89", against=" 81")
+    assert graph.prompt_tokens == ["<s>", *"48+41=", " ", "8"]
+    (target,) = (graph.nodes[t] for t in graph.targets)
+    assert (target.token, target.against_token, target.position) == ("9", "1", 8)
+    assert graph.notes == ["' 8', with which ' 89' and ' 81' begin, was fed in behind the prompt"]
+    alone = trace(model, transcoders, "48+41=", target=" 89")
+    assert alone.nodes[-1].token == "8"
+    assert alone.notes == [
+        "' ', with which ' 89' begins, was fed in behind the prompt",
+        "of ' 89' the token '8' is the target",
+    ]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"against": " the"}, "without a target"),
-        ({"target": " the", "against": " the cat"}, "same token"),
+        ({"target": " the", "against": " the cat"}, "' the cat' begins with ' the'"),
+        ({"target": " the", "against": " the"}, "' the' is given twice"),
         ({"node_share": 0.0}, "node_share"),
         ({"edge_share": 1.5}, "edge_share"),
         ({"max_features": 0}, "max_features"),
@@ -135,20 +153,90 @@ def test_a_layer_without_transcoder_is_all_error(model: Model) -> None:
     assert norms == pytest.approx(written.norm(dim=-1).tolist(), rel=1e-5)
 
 
-def test_no_transcoder_at_all_still_traces_tokens(model: Model) -> None:
-    graph = trace(model, {}, TOKENS)
-    assert {n.kind for n in graph.nodes} == {"error", "embedding", "logit"}
-    assert len(graph.edges) > 0
+def test_missing_transcoders_are_said(model: Model) -> None:
+    transcoders = random_transcoders(model)
+    graph = trace(model, {1: transcoders[1]}, TOKENS)
+    assert graph.notes == ["no transcoder at layers 0, 2: there the MLP counts as error"]
+    assert trace(model, transcoders, TOKENS).notes == []
+    with pytest.raises(InputError, match="there are no transcoders"):
+        trace(model, {}, TOKENS)
 
 
-def test_names_are_passed_in(model: Model) -> None:
-    def names(name: str, feature: int) -> str | None:
-        return f"{name}#{feature}" if feature % 2 else None
+def test_logits_before_a_soft_cap_are_said_to_be() -> None:
+    capped = Model.wrap(tiny("gemma2"))
+    graph = trace(capped, random_transcoders(capped), TOKENS)
+    assert graph.notes == [
+        "this model soft-caps its logits at 3: values and edges are of the logits before that, "
+        "probabilities of those after it"
+    ]
+    logits = capped.run(torch.tensor([TOKENS]), logits="last").logits[0, -1]
+    node = graph.nodes[graph.targets[0]]
+    assert node.probability == pytest.approx(float(logits.softmax(-1)[node.feature]), rel=1e-4)
+    before = capped.run(torch.tensor([TOKENS]), read=["final"])["final"][0, -1]
+    value = before @ (capped.unembedding()[node.feature] - capped.unembedding().mean(0))
+    assert node.activation == pytest.approx(float(value), rel=1e-4)
 
-    graph = trace(model, random_transcoders(model), TOKENS, names=names)
+
+def test_logits_that_are_not_finite_are_said(model: Model) -> None:
+    broken = Model.wrap(tiny("llama"))
+    broken.structure.final_norm.weight[3] = float("nan")
+    with pytest.raises(ModelError, match="logits of model are not finite"):
+        trace(broken, random_transcoders(model), TOKENS)
+
+
+def test_a_model_on_several_devices_is_refused(model: Model) -> None:
+    spread = Model.wrap(tiny("llama"))
+    spread.structure.blocks[2].module.to("meta")
+    with pytest.raises(InputError, match=r"several devices \(cpu, meta\)"):
+        trace(spread, random_transcoders(model), TOKENS)
+
+
+def test_only_positions_that_count_have_features() -> None:
+    module = tiny("llama")
+    module.get_input_embeddings().weight[40] *= 300  # an attention sink
+    loud = Model.wrap(module)
+    graph = trace(loud, random_transcoders(loud), [7, 1, 40, 9])
+    assert {n.position for n in graph.nodes if n.kind == "feature"} == {0, 3}
+    assert graph.counted == [True, False, False, True]
+
+
+def test_a_bias_that_the_encoder_subtracts_is_no_input(model: Model) -> None:
+    made = random_dictionary("mlp_in.1", "mlp_out.1", d=model.d_model, subtract=True)
+    graph = trace(model, {1: made}, TOKENS)
+    x = model.run(torch.tensor([TOKENS]), read=["mlp_in.1"])["mlp_in.1"][0]
+    number, node = next((i, n) for i, n in enumerate(graph.nodes) if n.dictionary and n.layer == 1)
+    total = node.bias + sum(weight for _, weight in graph.inputs(number))
+    wanted = (x[node.position] - made.b_dec) @ made.W_enc[node.feature] + made.b_enc[node.feature]
+    assert total == pytest.approx(float(wanted), rel=1e-3, abs=1e-4)
+
+
+def test_labels_are_looked_up_when_a_graph_is_shown(model: Model) -> None:
+    labels: dict[tuple[str, int], str] = {}
+    graph = trace(model, random_transcoders(model), TOKENS, names=labels)
+    node = next(n for n in graph.pruned().nodes if n.kind == "feature")
+    assert graph.label(node) is None
+    labels[node.dictionary or "", node.feature] = "cats"
+    assert graph.label(node) == "cats"
+    assert f"/{node.feature} [cats] " in graph.title(node)
+    assert "cats" in {n["clerp"] for n in graph.to_viewer()["nodes"]}
+    assert "[cats]" in graph.summary(1000)
+    again = Graph.from_json(graph.to_json())
+    assert "cats" not in str(graph.to_json())
+    again.names = lambda name, feature: "dogs"
+    assert again.label(node) == "dogs"
+
+
+def test_a_chat_is_traced_with_its_roles() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}<s>{{ m['content'] }}</s>{% endfor %}"
+    model = Model.wrap(tiny("llama", vocab_size=300), tokenizer)
+    graph = trace(model, random_transcoders(model), [{"role": "user", "content": "the cat"}])
+    assert graph.roles == [None, "user", "user", None]
+    assert graph.prompt_tokens == ["<s>", "the", " cat", "</s>"]
     features = [n for n in graph.nodes if n.kind == "feature"]
-    assert {n.label for n in features if not n.feature % 2} == {None}
-    assert all(n.label == f"{n.dictionary}#{n.feature}" for n in features if n.feature % 2)
+    assert {n.position for n in features} == {1, 2}
+    assert graph.title(features[0]).endswith("(user)")
+    assert Graph.from_json(graph.to_json()).roles == graph.roles
 
 
 def test_few_rows_are_the_influential_ones_of_the_whole(model: Model) -> None:

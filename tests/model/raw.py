@@ -24,6 +24,8 @@ class Raw:
     mlp: str
     mlp_path: tuple[str, ...]
     norms: tuple[str, ...]
+    heads: str
+    down: str
     scores: tuple[str, ...]
     keep_values: Callable[[Tensor, Tensor], Tensor] | None = None
     unit_offset: float = 0.0
@@ -60,6 +62,8 @@ def _like_llama(**over: Any) -> Raw:
         "mlp": f"{b}.mlp",
         "mlp_path": (f"{b}.post_attention_layernorm", f"{b}.mlp"),
         "norms": (f"{b}.input_layernorm", f"{b}.post_attention_layernorm"),
+        "heads": f"{b}.self_attn.o_proj",
+        "down": f"{b}.mlp.down_proj",
         "scores": (f"{b}.self_attn.q_proj", f"{b}.self_attn.k_proj"),
     }
     return Raw(**{**parts, **over})
@@ -92,14 +96,20 @@ def _like_gpt2(**over: Any) -> Raw:
         mlp=f"{b}.mlp",
         mlp_path=(f"{b}.ln_2", f"{b}.mlp"),
         norms=(f"{b}.ln_1", f"{b}.ln_2"),
+        down=f"{b}.mlp.c_proj",
         **over,
     )
 
 
 RAW: dict[str, Raw] = {
-    "gpt2": _like_gpt2(scores=("transformer.h.{}.attn.c_attn",), keep_values=_gpt2_values),
+    "gpt2": _like_gpt2(
+        heads="transformer.h.{}.attn.c_proj",
+        scores=("transformer.h.{}.attn.c_attn",),
+        keep_values=_gpt2_values,
+    ),
     "gpt_neo": _like_gpt2(
-        scores=("transformer.h.{}.attn.attention.q_proj", "transformer.h.{}.attn.attention.k_proj")
+        heads="transformer.h.{}.attn.attention.out_proj",
+        scores=("transformer.h.{}.attn.attention.q_proj", "transformer.h.{}.attn.attention.k_proj"),
     ),
     "gpt_neox": Raw(
         blocks="gpt_neox.layers.{}",
@@ -108,6 +118,8 @@ RAW: dict[str, Raw] = {
         mlp="gpt_neox.layers.{}.mlp",
         mlp_path=("gpt_neox.layers.{}.post_attention_layernorm", "gpt_neox.layers.{}.mlp"),
         norms=("gpt_neox.layers.{}.input_layernorm", "gpt_neox.layers.{}.post_attention_layernorm"),
+        heads="gpt_neox.layers.{}.attention.dense",
+        down="gpt_neox.layers.{}.mlp.dense_4h_to_h",
         scores=("gpt_neox.layers.{}.attention.query_key_value",),
         keep_values=_neox_values,
         parallel=True,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.families import TINY_FAMILIES, VOCAB_SIZE, tiny
+from tests.families import VOCAB_SIZE, tiny
 from tests.model.raw import RAW, Raw, first, part, with_first
 from torch import Tensor
 
@@ -30,7 +30,7 @@ def mix(x: Tensor) -> Tensor:
     return out
 
 
-@pytest.fixture(params=TINY_FAMILIES)
+@pytest.fixture(params=RAW)
 def model(request: pytest.FixtureRequest) -> Model:
     return Model.wrap(tiny(request.param), name=request.param)
 
@@ -76,6 +76,8 @@ def plain_hook(model: Model, raw: Raw, site: Site, edit: Edit) -> Iterator[None]
             "attn_out": (raw.attn_added, "output"),
             "mlp_out": (raw.mlp_added, "output"),
             "mlp_in": (raw.mlp, "input"),
+            "mlp_act": (raw.down, "input"),
+            "attn_head": (raw.heads, "input"),
         }[site.kind]
         target = part(module, path, layer)
         handles.append(

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.families import NUM_LAYERS, TINY_FAMILIES, VOCAB_SIZE, tiny
+from tests.families import NUM_LAYERS, VOCAB_SIZE, tiny
 from tests.model.raw import RAW, Raw, first, part, with_first
 from torch import Tensor, nn
 
@@ -25,7 +25,7 @@ def tokens() -> Tensor:
     return torch.randint(3, VOCAB_SIZE, (1, 9), generator=torch.Generator().manual_seed(3))
 
 
-@pytest.fixture(params=TINY_FAMILIES)
+@pytest.fixture(params=RAW)
 def model(request: pytest.FixtureRequest) -> Model:
     return Model.wrap(tiny(request.param), name=request.param)
 

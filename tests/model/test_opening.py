@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from tests.families import TINY_FAMILIES, tiny, tiny_tokenizer
 
 from inscape.core import InputError, InscapeWarning, ModelError
-from inscape.model import Adapter, Model, adapters, known_families, opening
+from inscape.model import Adapter, Model, adapters, opening
 
 
 @pytest.fixture(scope="session")
@@ -122,16 +122,14 @@ def test_a_broken_config(folder: Path, content: str) -> None:
     assert "config.json" in failure(folder)
 
 
-def test_an_unknown_family_is_named_with_the_known_and_the_way_to_add_it(folder: Path) -> None:
+def test_a_family_that_transformers_does_not_know(folder: Path) -> None:
     set_config(folder, model_type="frobnicate")
     message = failure(folder)
     assert "'frobnicate'" in message
-    assert all(family in message for family in TINY_FAMILIES)
-    assert "inscape.adapters" in message
+    assert "install a newer transformers" in message
     module = tiny("llama")
-    module.config.model_type = "frobnicate"
-    with pytest.raises(ModelError, match="frobnicate"):
-        Model.wrap(module)
+    module.config.model_type = "frobnicate"  # a class of one's own: inspection needs no name
+    assert len(Model.wrap(module).sites()) == len(Model.wrap(tiny("llama")).sites())
 
 
 def test_missing_weights(folder: Path) -> None:
@@ -358,7 +356,15 @@ def test_wrapped_modules_have_a_hash_of_their_weights() -> None:
     assert len(hashes) == 3
 
 
-STARCODER2 = Adapter(model_type="starcoder2")
+STARCODER2 = Adapter(
+    model_type="starcoder2",
+    layers="model.layers",
+    final_norm="model.norm",
+    attn="self_attn",
+    mlp="mlp",
+    attn_added="self_attn",
+    mlp_added="mlp",
+)
 
 
 def entry_points_with(value: str) -> object:
@@ -370,29 +376,13 @@ def entry_points_with(value: str) -> object:
     return entry_points
 
 
-def test_another_package_adds_a_family(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = tiny(
-        "starcoder2",
-        vocab_size=97,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    adapters._foreign.cache_clear()
-    with pytest.raises(ModelError, match="starcoder2"):
-        Model.wrap(module)
+def test_another_package_names_the_parts_of_a_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tiny("starcoder2")
     monkeypatch.setattr(adapters, "entry_points", entry_points_with(f"{__name__}:STARCODER2"))
     adapters._foreign.cache_clear()
-    assert "starcoder2" in known_families()
     model = Model.wrap(module)
-    run = model.run(torch.arange(3, 12)[None], read=model.sites())
-    total = run["resid_pre.1"] + run["attn_out.1"] + run["mlp_out.1"]
-    assert torch.allclose(total, run["resid_post.1"], atol=1e-5)
+    assert model.adapter is STARCODER2
+    assert model.structure.blocks[1].mlp is module.model.layers[1].mlp
     monkeypatch.setattr(adapters, "entry_points", entry_points_with("json:dumps"))
     adapters._foreign.cache_clear()
     with pytest.raises(ModelError, match="json:dumps"):
@@ -400,17 +390,17 @@ def test_another_package_adds_a_family(monkeypatch: pytest.MonkeyPatch) -> None:
     adapters._foreign.cache_clear()
 
 
-def test_a_module_without_the_familys_parts() -> None:
+def test_a_module_that_does_not_run() -> None:
     module = tiny("llama")
     del module.model.layers[1].mlp
-    with pytest.raises(ModelError, match="no part 'mlp'"):
+    with pytest.raises(ModelError, match="LlamaForCausalLM fails on eight tokens"):
         Model.wrap(module)
 
 
 def test_something_that_is_no_language_model() -> None:
     with pytest.raises(ModelError, match="Linear has no config"):
         Model.wrap(torch.nn.Linear(2, 2))
-    with pytest.raises(ModelError, match="LlamaModel has no part 'model.layers'"):
+    with pytest.raises(ModelError, match="LlamaModel has no head"):
         Model.wrap(tiny("llama").model)
 
 

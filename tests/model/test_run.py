@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.families import NUM_LAYERS, TINY_FAMILIES, VOCAB_SIZE, tiny
+from tests.families import NUM_LAYERS, VOCAB_SIZE, tiny
 from tests.model.raw import RAW, part
 from torch import Tensor
 
@@ -17,7 +17,7 @@ def tokens(batch: int = 2, pos: int = 11, seed: int = 0) -> Tensor:
     return torch.randint(3, VOCAB_SIZE, (batch, pos), generator=random)
 
 
-@pytest.fixture(params=TINY_FAMILIES)
+@pytest.fixture(params=RAW)
 def model(request: pytest.FixtureRequest) -> Model:
     return Model.wrap(tiny(request.param), name=request.param)
 
@@ -172,6 +172,10 @@ def test_sites_are_listed_and_checked(model: Model) -> None:
     assert all(model.site(name) == Site.parse(name) for name in names)
     with pytest.raises(SiteError, match="layer from 0 to 2"):
         model.site("resid_post.3")
+    run = model.run(tokens(), read=model.sites())
+    assert all(run[site].shape == (2, 11, model.width(site)) for site in model.sites())
+    mlp_width = 128 if model.name == "gpt2" or model.name == "gpt_neo" else 64
+    assert (model.width("mlp_act.1"), model.width("attn_head.1")) == (mlp_width, 32)
     if RAW[model.name].parallel:
         with pytest.raises(SiteError, match="parallel"):
             model.site("resid_mid.1")

@@ -82,20 +82,21 @@ def graph(tokens: list[str], *, num_layers: int = 4, seed: int = 0, answer: str 
         Node("embedding", None, i, 10 + i, 1.0, token=t, influence=float(draw.gamma(0.4) / 10))
         for i, t in enumerate(tokens)
     ]
+    labels: dict[tuple[str, int], str] = {}
     places = [2, 4, min(10, last), last, last]
     for layer in range(num_layers):
         for place in dict.fromkeys(places):
             for _ in range(int(draw.integers(1, 4))):
+                labels[f"mlp{layer}", index := int(draw.integers(2048))] = str(draw.choice(LABELS))
                 nodes.append(
                     Node(
                         "feature",
                         layer,
                         place,
-                        int(draw.integers(2048)),
+                        index,
                         float(draw.gamma(2.0)),
                         token=tokens[place],
                         dictionary=f"mlp{layer}",
-                        label=str(draw.choice(LABELS)),
                         influence=float(draw.gamma(0.5) / 8),
                     )
                 )
@@ -134,6 +135,7 @@ def graph(tokens: list[str], *, num_layers: int = 4, seed: int = 0, answer: str 
         notes=["attention is frozen: why it goes where it goes is not explained"],
         num_nodes_full=3120,
         num_edges_full=88211,
+        names=labels,
     )
 
 

@@ -74,7 +74,6 @@ def test_names_come_from_a_mapping_or_a_function() -> None:
     called = picture(given, lambda dictionary, number: f"{dictionary} no. {number}")
     names = {n.name for n in called.nodes if n.kind == "feature"}
     assert f"{key[0]} no. {key[1]}" in names
-    feature.label = None
     details = {n.name for n in picture(given, {}).nodes}
     assert f"{key[0]}/{key[1]}" in details
 

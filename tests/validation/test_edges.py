@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tests.attribution.random_transcoders import TOKENS, random_transcoders
-from tests.families import TINY_FAMILIES, tiny, tiny_tokenizer
+from tests.families import tiny, tiny_tokenizer
 
 from inscape.attribution import Edges, Graph, trace
 from inscape.core import InputError, ModelError
@@ -14,7 +14,7 @@ from inscape.model import Model
 from inscape.validation import check_edges
 
 
-@pytest.mark.parametrize("family", TINY_FAMILIES)
+@pytest.mark.parametrize("family", ["gpt2", "gemma2", "mixtral"])
 def test_every_edge_is_what_an_intervention_measures(family: str) -> None:
     model = Model.wrap(tiny(family))
     transcoders = random_transcoders(model)
@@ -110,12 +110,14 @@ def test_other_weights_are_noticed(traced) -> None:  # type: ignore[no-untyped-d
         check_edges(other, transcoders, graph)
 
 
-def test_a_family_without_hooks_is_named() -> None:
-    model = Model.wrap(tiny("gpt2"))
-    graph = trace(model, random_transcoders(model), TOKENS)
-    model.module.config.model_type = "gpt9"
-    with pytest.raises(ModelError, match="gpt9"):
-        check_edges(model, random_transcoders(model), graph)
+def test_a_family_that_nobody_has_named_is_checked_too() -> None:
+    """The check had a list of families of its own."""
+    module = tiny("gpt2")
+    module.config.model_type = "gpt9"
+    model = Model.wrap(module)
+    transcoders = random_transcoders(model)
+    check = check_edges(model, transcoders, trace(model, transcoders, TOKENS))
+    assert check.max_error <= 1e-4
 
 
 def test_the_model_is_untouched(traced) -> None:  # type: ignore[no-untyped-def]

@@ -24,7 +24,6 @@ from inscape.core import DataError
 from inscape.dictionary import Dictionary, DictionaryConfig
 from inscape.intervention import fidelity
 from inscape.model import Model, Site
-from inscape.model.linear import norm_weight
 
 SAMPLE = 512  # tokens that the causes are tried on
 MUCH_BETTER = 0.5  # a cause is named where it leaves less than this part of what was unexplained
@@ -162,8 +161,8 @@ def _changes(model: Model, read: Site, x: Tensor) -> Iterator[tuple[str, Change]
     yield "missing normalisation (each token to one norm)", _of_one_norm
     if read.kind == "mlp_in" and read.layer is not None:
         norm = model.structure.blocks[read.layer].mlp_norm
-        gain = None if norm is None else norm_weight(norm, model.adapter.norm_offset)
-        if isinstance(gain, Tensor):
+        gain = None if norm is None else norm.weight
+        if gain is not None:
             yield "the norm's gain (it reads what comes before it)", partial(_times, 1 / gain)
 
 

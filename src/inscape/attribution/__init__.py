@@ -1,8 +1,9 @@
 """Attribution graphs: which features, tokens and errors made an answer, and by which paths."""
 
-from inscape.attribution.graph import Edges, Graph, Node, Scores
-from inscape.attribution.groups import same_feature, same_label
-from inscape.attribution.paths import Path, paths, strongest_path, summary
+from inscape.attribution.data import Edges, Names, Node, Scores
+from inscape.attribution.graph import Graph
+from inscape.attribution.groups import same_feature
+from inscape.attribution.paths import Path, paths, summary
 from inscape.attribution.trace import trace
 from inscape.attribution.viewer import MARK, node_id, to_viewer
 
@@ -10,14 +11,13 @@ __all__ = [
     "MARK",
     "Edges",
     "Graph",
+    "Names",
     "Node",
     "Path",
     "Scores",
     "node_id",
     "paths",
     "same_feature",
-    "same_label",
-    "strongest_path",
     "summary",
     "to_viewer",
     "trace",

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from inscape.attribution.graph import Edges, Mask, Scores
+from inscape.attribution.data import Edges, Mask, Scores
 
 Floats = npt.NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def ranks(values: Floats) -> Floats:
 
 
 def scores(edges: Edges, start: Floats, is_error: Mask, is_token: Mask) -> Scores:
-    """Replacement and completeness of the graph made of these edges (see the class)."""
+    """The scores of the graph made of these edges (see the class)."""
     num_nodes = len(start)
     share = normalised(edges, num_nodes)
     flow = influence(edges, share, start)
@@ -82,10 +82,13 @@ def scores(edges: Edges, start: Floats, is_error: Mask, is_token: Mask) -> Score
         edges.target, weights=share * is_error[edges.source], minlength=num_nodes
     )
     has_inputs = np.bincount(edges.target, weights=share, minlength=num_nodes) > 0
+    unknown = float(flow[~(is_error | is_token | has_inputs)].sum())
+    ends = tokens + errors + unknown
     weight = (flow + start) * has_inputs
     total = float(weight.sum())
     return Scores(
-        replacement=tokens / (tokens + errors) if tokens + errors > 0 else 0.0,
+        replacement=tokens / ends if ends > 0 else 0.0,
+        unknown=unknown / ends if ends > 0 else 0.0,
         completeness=float((weight * (1 - from_errors)).sum()) / total if total > 0 else 0.0,
     )
 

@@ -1,9 +1,9 @@
 """Paths from the prompt's tokens to a target, and the text rendering of a graph.
 
-1. The strength of a path is the product of its edges' normalised |weights| (the share of the
+1. The strength of a path is the product of its edges' normalised |weights| (the fraction of the
    target's input that each edge carries); its sign is the product of the edges' signs.
 2. The graph has no cycle: walking the nodes from the target downwards, each node keeps its
-   `num_paths` strongest partial paths to the target (every source is handed its targets' lists).
+   `num_paths` strongest partial paths to the target (every source takes over its targets' lists).
 3. Paths that end in a token (or an error) are returned, the strongest first.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inscape.attribution.graph import Graph, Node, NodeKind
+from inscape.attribution.data import GraphData, Node, NodeKind
 from inscape.attribution.influence import normalised
 
 
@@ -34,7 +34,7 @@ class Path:
 
 
 def paths(
-    graph: Graph,
+    graph: GraphData,
     *,
     target: int | None = None,
     num_paths: int = 8,
@@ -61,28 +61,23 @@ def paths(
     return heapq.nlargest(num_paths, found, key=lambda p: p.strength)
 
 
-def strongest_path(graph: Graph, *, target: int | None = None) -> Path | None:
-    """The strongest path from an input token to the target; None where no path is kept."""
-    found = paths(graph, target=target, num_paths=1)
-    return found[0] if found else None
-
-
-def summary(graph: Graph, num_paths: int = 8) -> str:
+def summary(graph: GraphData, num_paths: int = 8) -> str:
     """Targets, scores, strongest kept features and strongest paths, as lines of text."""
     lines = [f"prompt: {graph.prompt}", "targets:"]
-    lines += [f"  {graph.nodes[t].title()}" for t in graph.targets]
+    lines += [f"  {graph.title(graph.nodes[t])}" for t in graph.targets]
     lines.append(
         f"graph: {int(graph.kept_nodes.sum())} of {graph.num_nodes_full} nodes, "
         f"{int(graph.kept_edges.sum())} of {graph.num_edges_full} edges kept; "
         f"replacement {graph.scores.replacement:.2f}, completeness {graph.scores.completeness:.2f}"
+        + (f", unknown {graph.scores.unknown:.2f}" if graph.scores.unknown else "")
     )
     kept = [n for n, k in zip(graph.nodes, graph.kept_nodes, strict=True) if k]
     features = heapq.nlargest(
         num_paths, (n for n in kept if n.kind == "feature"), key=lambda n: n.influence
     )
-    lines.append("strongest features (share of influence):")
-    lines += [f"  {n.influence:6.3f}  {n.title()}" for n in features] or ["  none kept"]
-    lines.append("strongest paths (share of the target's input; raw edge weights):")
+    lines.append("strongest features (fraction of influence):")
+    lines += [f"  {n.influence:6.3f}  {graph.title(n)}" for n in features] or ["  none kept"]
+    lines.append("strongest paths (fraction of the target's input; raw edge weights):")
     found = paths(graph, num_paths=num_paths)
     lines += [f"  {p.sign * p.strength:+7.4f}  {_arrow(graph, p)}" for p in found] or [
         "  none kept"
@@ -91,14 +86,14 @@ def summary(graph: Graph, num_paths: int = 8) -> str:
     return "\n".join(lines)
 
 
-def _arrow(graph: Graph, path: Path) -> str:
-    text = graph.nodes[path.nodes[0]].title()
+def _arrow(graph: GraphData, path: Path) -> str:
+    text = graph.title(graph.nodes[path.nodes[0]])
     for weight, number in zip(path.weights, path.nodes[1:], strict=True):
-        text += f" -({weight:+.2f})-> {graph.nodes[number].title()}"
+        text += f" -({weight:+.2f})-> {graph.title(graph.nodes[number])}"
     return text
 
 
-def _height(node: Node, graph: Graph) -> float:
+def _height(node: Node, graph: GraphData) -> float:
     if node.kind == "logit":
         return graph.num_layers + 1.0
     if node.kind == "embedding":
@@ -106,7 +101,7 @@ def _height(node: Node, graph: Graph) -> float:
     return float(node.layer or 0) - (0.5 if node.kind == "error" else 0.0)
 
 
-def _edges_into(graph: Graph) -> dict[int, list[tuple[int, float, float]]]:
+def _edges_into(graph: GraphData) -> dict[int, list[tuple[int, float, float]]]:
     chosen = np.flatnonzero(graph.kept_edges)
     edges = graph.edges.select(graph.kept_edges)
     share = normalised(graph.edges, len(graph.nodes))[chosen]

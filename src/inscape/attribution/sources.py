@@ -76,7 +76,21 @@ class Sources:
 
 
 def check_transcoders(model: Model, transcoders: Mapping[int, Dictionary]) -> None:
-    """InputError where a dictionary is not the transcoder of its layer's MLP."""
+    """InputError without transcoders, and where one is not that of its layer's MLP."""
+    if not transcoders:
+        raise InputError(
+            "there are no transcoders: every MLP would count as error",
+            expected="transcoders mlp_in.L to mlp_out.L of some layers",
+            next_step="train or import them",
+        )
+    devices = sorted({str(parameter.device) for parameter in model.module.parameters()})
+    if len(devices) > 1:
+        raise InputError(
+            f"{model.name} lies on several devices ({', '.join(devices)}), where traces are not "
+            "supported",
+            expected="a model on one device",
+            next_step="open it without device_map, or on the CPU",
+        )
     for layer, dictionary in transcoders.items():
         found = (str(dictionary.config.site_in), str(dictionary.config.site_out))
         wanted = (f"mlp_in.{layer}", f"mlp_out.{layer}")
@@ -162,8 +176,9 @@ def _active(
     code = dictionary.encode(x)
     position, slot = torch.nonzero(code.active & encoded[:, None], as_tuple=True)
     feature, value = code.indices[position, slot].long(), code.values[position, slot].float()
+    rows = x[position] - dictionary.b_dec if dictionary.config.subtract_b_dec else x[position]
     weight, bias = dictionary.W_enc[feature].float(), dictionary.b_enc[feature].float()
-    return position, feature, value, (weight * x[position]).sum(-1) + bias
+    return position, feature, value, (weight * rows).sum(-1) + bias
 
 
 def _block(

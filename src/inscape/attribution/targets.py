@@ -6,13 +6,14 @@ logits share, so neither should the edges.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inscape.core import InputError
+from inscape.core import ModelError
 from inscape.model import Model
 
 MAX_LOGITS = 10
@@ -31,36 +32,27 @@ class Target:
 
 
 def choose(
-    model: Model, logits: Float[Tensor, " vocab"], target: str | None, against: str | None
-) -> tuple[list[Target], list[str]]:
-    """Targets, and notes on which token stands for a candidate of several.
+    model: Model, logits: Float[Tensor, " vocab"], tokens: Sequence[int] = ()
+) -> list[Target]:
+    """The target of one token, or of the difference of two.
 
-    Without `target`: the smallest set of tokens with cumulative probability 0.95, at most 10.
+    Without `tokens`: the smallest set of tokens with cumulative probability 0.95, at most 10.
+
+    Raises:
+        ModelError: the logits are not finite.
     """
+    if not bool(logits.isfinite().all()):
+        raise ModelError(
+            f"the logits of {model.name} are not finite",
+            next_step="check the model's weights, or open it in float32",
+        )
     probabilities = torch.softmax(logits.double(), -1)
     head = model.unembedding().float()
-    if target is None:
-        if against is not None:
-            raise InputError(
-                f"against {against!r} was given without a target",
-                expected="both candidates of a difference",
-                next_step="give the target too",
-            )
-        return _likeliest(head, probabilities), []
-    notes: list[str] = []
-    token = _first_token(model, target, notes)
-    probability = float(probabilities[token])
-    if against is None:
-        vector = head[token] - head.mean(0)
-        return [Target(token, None, probability, 1.0, vector)], notes
-    rival = _first_token(model, against, notes)
-    if rival == token:
-        raise InputError(
-            f"{target!r} and {against!r} begin with the same token {token_text(model, token)!r}",
-            expected="two candidates that differ in their first token",
-            next_step="extend the prompt up to where they part",
-        )
-    return [Target(token, rival, probability, 1.0, head[token] - head[rival])], notes
+    if not tokens:
+        return _likeliest(head, probabilities)
+    token, against = tokens[0], tokens[1] if len(tokens) > 1 else None
+    vector = head[token] - (head.mean(0) if against is None else head[against])
+    return [Target(token, against, float(probabilities[token]), 1.0, vector)]
 
 
 def _likeliest(head: Tensor, probabilities: Tensor) -> list[Target]:
@@ -73,15 +65,3 @@ def _likeliest(head: Tensor, probabilities: Tensor) -> list[Target]:
         Target(int(i), None, float(p), float(p) / total, head[int(i)] - mean)
         for p, i in zip(top.values[:count], top.indices[:count], strict=True)
     ]
-
-
-def _first_token(model: Model, text: str, notes: list[str]) -> int:
-    token, has_more = model.answer_token(text)
-    if has_more:
-        notes.append(f"of {text!r} only the first token {token_text(model, token)!r} is used")
-    return int(token)
-
-
-def token_text(model: Model, token: int) -> str:
-    """The token's text; its number in angle brackets for a model without a tokenizer."""
-    return f"<{token}>" if model.tokenizer is None else model.token_text(token)

@@ -13,22 +13,21 @@ Ameisen et al., "Circuit Tracing: Revealing Computational Graphs in Language Mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from inscape.attribution import influence as flow
-from inscape.attribution.graph import Edges, Graph, Mask, Node
+from inscape.attribution.data import Edges, Mask, Names, Node
+from inscape.attribution.graph import Graph
 from inscape.attribution.jacobian import Rows
 from inscape.attribution.sources import Sources, check_transcoders, gather
-from inscape.attribution.targets import Target, choose, token_text
+from inscape.attribution.targets import Target, choose
 from inscape.core import InputError, progress
 from inscape.dictionary import Dictionary
-from inscape.model import Model, Source
-
-Names = Callable[[str, int], str | None]
+from inscape.model import Model, Prompt, Source
 
 BATCH_TOKENS = 4096
 MAX_BATCH = 128
@@ -55,34 +54,98 @@ def trace(
     target, against: trace one candidate, or the logit difference of two (default: the likeliest
         tokens, together 0.95 of the probability, at most 10).
     max_features: most features whose inputs are computed (default: 16,384).
-    names: (dictionary name, feature) → label or None.
+    names: labels by (dictionary name, feature), looked up when the graph is shown.
     Raises InputError for unusable candidates, transcoders, shares or prompts.
     """
     _check_shares(node_share, edge_share, max_features)
+    model.check_traceable()
     check_transcoders(model, transcoders)
     transcoders = {layer: d.to(model.device) for layer, d in sorted(transcoders.items())}
-    given = model.prompt(prompt)
+    given, tokens, notes = _candidates(model, prompt, target, against)
     sources = gather(model, transcoders, given)
-    targets, notes = choose(model, sources.logits, target, against)
+    targets = choose(model, sources.logits, tokens)
     limit = min(
         MAX_FEATURES if max_features is None else max_features,
         max(MAX_ENTRIES // sources.num_nodes, 1),
     )
+    notes += _remarks(model, transcoders, sources, limit)
+    edges, known, bias = _edges(model, transcoders, sources, targets, limit)
+    nodes = _nodes(model, transcoders, given, sources, targets, bias)
+    start = _start(targets, sources.num_nodes)
+    kinds = np.array([node.kind for node in nodes])
+    is_feature, is_error, is_token = (kinds == k for k in ("feature", "error", "embedding"))
+    kept_nodes, kept_edges, size = flow.prune(
+        edges,
+        start,
+        always=is_token | (kinds == "logit"),
+        is_feature=is_feature,
+        node_share=node_share,
+        edge_share=edge_share,
+        allowed=known | ~is_feature,
+    )
+    part = size / size.sum() if size.sum() > 0 else size
+    for node, influence, rank in zip(nodes, part, flow.ranks(size), strict=True):
+        node.influence, node.rank = float(influence), float(rank)
+    return Graph(
+        model=model.name,
+        prompt=given.text,
+        token_ids=list(given.ids),
+        prompt_tokens=list(given.texts),
+        roles=list(given.roles),
+        counted=given.counted.tolist(),
+        num_layers=model.num_layers,
+        nodes=nodes,
+        edges=edges,
+        kept_nodes=kept_nodes,
+        kept_edges=kept_edges,
+        scores=flow.scores(edges, start, is_error, is_token),
+        kept_scores=flow.scores(edges.select(kept_edges), start, is_error, is_token),
+        dictionaries={layer: d.name for layer, d in transcoders.items()},
+        settings={"node_share": node_share, "edge_share": edge_share, "max_features": max_features},
+        notes=notes,
+        num_nodes_full=len(nodes),
+        num_edges_full=len(edges),
+        names=names,
+    )
+
+
+def _candidates(
+    model: Model, prompt: Source, target: str | None, against: str | None
+) -> tuple[Prompt, tuple[int, ...], list[str]]:
+    """The prompt with what the candidates share fed in, their tokens, and what is to be said."""
+    given = model.prompt(prompt)
+    if target is None:
+        if against is not None:
+            raise InputError(
+                f"against {against!r} was given without a target",
+                expected="both candidates of a difference",
+                next_step="give the target too",
+            )
+        return given, (), []
+    split = model.first_difference(given, [target] if against is None else [target, against])
+    return split.prompt, split.tokens, list(split.notes)
+
+
+def _remarks(
+    model: Model, transcoders: Mapping[int, Dictionary], sources: Sources, limit: int
+) -> list[str]:
+    notes = []
+    without = [str(layer) for layer in range(model.num_layers) if layer not in transcoders]
+    if without:
+        which = f"layer {without[0]}" if len(without) == 1 else f"layers {', '.join(without)}"
+        notes.append(f"no transcoder at {which}: there the MLP counts as error")
     if sources.num_features > limit:
         notes.append(
             f"{sources.num_features} features are active; the inputs of the {limit} most "
             "influential ones were computed, the others are left out of the pruned graph"
         )
-    edges, known, bias = _edges(model, transcoders, sources, targets, limit)
-    settings = {"node_share": node_share, "edge_share": edge_share, "max_features": max_features}
-    nodes = _nodes(model, transcoders, sources, targets, bias, names)
-    graph = _graph(model, transcoders, nodes, edges, known, targets, settings)
-    graph.token_ids = list(given.ids)
-    graph.prompt_tokens = list(given.texts)
-    graph.prompt = given.text
-    graph.roles, graph.counted = list(given.roles), given.counted.tolist()
-    graph.notes = notes
-    return graph
+    softcap = getattr(model.structure.config, "final_logit_softcapping", None)
+    if softcap:
+        notes.append(
+            f"this model soft-caps its logits at {softcap:g}: values and edges are of the logits "
+            "before that, probabilities of those after it"
+        )
+    return notes
 
 
 def _check_shares(node_share: float, edge_share: float, max_features: int | None) -> None:
@@ -184,93 +247,35 @@ def _start(targets: Sequence[Target], num_sources: int) -> np.ndarray:
 def _nodes(
     model: Model,
     transcoders: Mapping[int, Dictionary],
+    prompt: Prompt,
     sources: Sources,
     targets: Sequence[Target],
     bias: np.ndarray,
-    names: Names | None,
 ) -> list[Node]:
-    tokens = [int(t) for t in sources.tokens[0]]
-    text = [token_text(model, t) for t in tokens]
-    nodes: list[Node] = []
-    for layer, position, feature, value in zip(
-        sources.layer.tolist(),
-        sources.position.tolist(),
-        sources.feature.tolist(),
-        sources.activation.tolist(),
-        strict=True,
-    ):
-        name = transcoders[layer].name
-        label = names(name, feature) if names else None
-        nodes.append(
-            Node(
-                "feature",
-                layer,
-                position,
-                feature,
-                value,
-                token=text[position],
-                label=label,
-                dictionary=name,
-            )
-        )
+    text = prompt.texts
+    columns = (sources.layer, sources.position, sources.feature, sources.activation)
+    nodes = [
+        Node("feature", layer, p, f, value, token=text[p], dictionary=transcoders[layer].name)
+        for layer, p, f, value in zip(*(column.tolist() for column in columns), strict=True)
+    ]
     for layer, norms in enumerate(sources.error_norm.tolist()):
         nodes += [Node("error", layer, p, -1, norm, token=text[p]) for p, norm in enumerate(norms)]
     for p, norm in enumerate(sources.embedding_norm.tolist()):
-        nodes.append(Node("embedding", None, p, tokens[p], norm, token=text[p]))
-    for t in targets:
-        node = Node("logit", None, len(tokens) - 1, t.token, float(t.vector @ sources.final))
-        node.token, node.probability, node.against = (
-            token_text(model, t.token),
-            t.probability,
-            t.against,
+        nodes.append(Node("embedding", None, p, prompt.ids[p], norm, token=text[p]))
+    nodes += [
+        Node(
+            "logit",
+            None,
+            len(prompt) - 1,
+            t.token,
+            float(t.vector @ sources.final),
+            token=model.token_text(t.token),
+            probability=t.probability,
+            against=t.against,
+            against_token=None if t.against is None else model.token_text(t.against),
         )
-        node.against_token = None if t.against is None else token_text(model, t.against)
-        nodes.append(node)
+        for t in targets
+    ]
     for node, constant in zip(nodes, bias.tolist(), strict=True):
         node.bias = None if np.isnan(constant) else constant
     return nodes
-
-
-def _graph(
-    model: Model,
-    transcoders: Mapping[int, Dictionary],
-    nodes: list[Node],
-    edges: Edges,
-    known: Mask,
-    targets: Sequence[Target],
-    settings: dict[str, float | int | None],
-) -> Graph:
-    def is_kind(*kinds: str) -> Mask:
-        return np.array([node.kind in kinds for node in nodes])
-
-    start = _start(targets, len(nodes) - len(targets))
-    errors, tokens = is_kind("error"), is_kind("embedding")
-    kept_nodes, kept_edges, size = flow.prune(
-        edges,
-        start,
-        always=is_kind("embedding", "logit"),
-        is_feature=is_kind("feature"),
-        node_share=float(settings["node_share"] or 0),
-        edge_share=float(settings["edge_share"] or 0),
-        allowed=known | ~is_kind("feature"),
-    )
-    share = size / size.sum() if size.sum() > 0 else size
-    for node, part, rank in zip(nodes, share.tolist(), flow.ranks(size).tolist(), strict=True):
-        node.influence, node.rank = part, rank
-    return Graph(
-        model=model.name,
-        prompt="",
-        token_ids=[],
-        prompt_tokens=[],
-        num_layers=model.num_layers,
-        nodes=nodes,
-        edges=edges,
-        kept_nodes=kept_nodes,
-        kept_edges=kept_edges,
-        scores=flow.scores(edges, start, errors, tokens),
-        kept_scores=flow.scores(edges.select(kept_edges), start, errors, tokens),
-        dictionaries={layer: d.name for layer, d in transcoders.items()},
-        settings=dict(settings),
-        num_nodes_full=len(nodes),
-        num_edges_full=len(edges),
-    )

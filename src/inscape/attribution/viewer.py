@@ -7,12 +7,13 @@ scan match [A-Za-z0-9_.-]; a link's weight is the raw signed direct effect.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 
 import numpy as np
 
-from inscape.attribution.graph import Graph, Node
+from inscape.attribution.data import GraphData, Node
 from inscape.attribution.groups import same_feature
 
 CREATOR = "inscape"
@@ -21,7 +22,7 @@ MARK = r'"generator":\s*\{\s*"name":\s*"inscape"'
 
 
 def to_viewer(
-    graph: Graph, *, slug: str | None = None, scan: str | None = None, description: str = ""
+    graph: GraphData, *, slug: str | None = None, scan: str | None = None, description: str = ""
 ) -> dict[str, Any]:
     """The kept part of a graph in the viewer's format.
 
@@ -69,9 +70,12 @@ def to_viewer(
 
 
 def plain_name(text: str, otherwise: str) -> str:
-    """The text in the characters that the viewer takes in a slug or scan."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-")
-    return name or otherwise
+    """The text in the characters that the viewer takes in a slug or scan; texts of other scripts
+    are told apart by a hash."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-") or otherwise
+    if text.isascii():
+        return name
+    return f"{name}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def node_id(node: Node, num_layers: int) -> str:
@@ -83,7 +87,7 @@ def node_id(node: Node, num_layers: int) -> str:
     return f"{node.layer}_{node.feature}_{node.position}"
 
 
-def _with_upper_node(graph: Graph) -> Graph:
+def _with_upper_node(graph: GraphData) -> GraphData:
     """The pruned graph; where it has no node above layer 0, the best one is added."""
     part = graph.pruned()
     if any(_is_upper(node) for node in part.nodes) or graph.is_pruned:
@@ -98,14 +102,14 @@ def _with_upper_node(graph: Graph) -> Graph:
     added = (edges.source == best) | (edges.target == best)
     added &= kept[edges.source] & kept[edges.target]
     fields = {**vars(graph), "kept_nodes": kept, "kept_edges": graph.kept_edges | added}
-    return Graph(**fields).pruned()
+    return type(graph)(**fields).pruned()
 
 
 def _is_upper(node: Node) -> bool:
     return node.kind in ("feature", "error") and bool(node.layer)
 
 
-def _node(node: Node, graph: Graph) -> dict[str, Any]:
+def _node(node: Node, graph: GraphData) -> dict[str, Any]:
     base: dict[str, Any] = {
         "node_id": node_id(node, graph.num_layers),
         "ctx_idx": node.position,
@@ -117,20 +121,20 @@ def _node(node: Node, graph: Graph) -> dict[str, Any]:
     return base | _BY_KIND[node.kind](node, graph)
 
 
-def _feature(node: Node, _: Graph) -> dict[str, Any]:
+def _feature(node: Node, graph: GraphData) -> dict[str, Any]:
     layer, feature = int(node.layer or 0), node.feature
     return {
         "feature": (layer + feature) * (layer + feature + 1) // 2 + feature,
         "layer": str(layer),
         "feature_type": "cross layer transcoder",
         "jsNodeId": f"{layer}_{feature}-0",
-        "clerp": node.label or "",
+        "clerp": graph.label(node) or "",
         "influence": float(node.rank),
         "activation": float(node.activation),
     }
 
 
-def _error(node: Node, _: Graph) -> dict[str, Any]:
+def _error(node: Node, _: GraphData) -> dict[str, Any]:
     return {
         "feature": -1,
         "layer": str(node.layer),
@@ -141,7 +145,7 @@ def _error(node: Node, _: Graph) -> dict[str, Any]:
     }
 
 
-def _embedding(node: Node, _: Graph) -> dict[str, Any]:
+def _embedding(node: Node, _: GraphData) -> dict[str, Any]:
     return {
         "feature": node.position,
         "layer": "E",
@@ -151,7 +155,7 @@ def _embedding(node: Node, _: Graph) -> dict[str, Any]:
     }
 
 
-def _logit(node: Node, graph: Graph) -> dict[str, Any]:
+def _logit(node: Node, graph: GraphData) -> dict[str, Any]:
     layer = str(graph.num_layers + 1)
     token = f'"{node.token}"'
     if node.against_token is not None:

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from inscape.core import StorageError
-from inscape.exchange.format import Asked, only, refuse_unknown
+from inscape.exchange import format as fmt
+from inscape.exchange.format import Asked
 from inscape.exchange.sites import kind_of_hook
 
 CONFIG = "config.yaml"
@@ -41,12 +42,12 @@ def settings(folder: Path, kind: str, asked: Asked) -> Mapping[str, Any]:
         raise StorageError(f"{path} cannot be read ({reason})") from error
     if not isinstance(found, dict):
         raise StorageError(f"{path} holds no settings", expected="names with their values")
-    refuse_unknown(
+    fmt.refuse_unknown(
         {str(key): value for key, value in found.items()}, (*_ORIGIN, *_OWN), path, asked.ignore
     )
-    only(found.get("model_kind", kind), [kind], "model_kind", path)
+    fmt.only(found.get("model_kind", kind), [kind], "model_kind", path)
     activations = ["relu", "jump_relu"] + ["topk"] * (kind == SET)
-    only(found.get("activation", "relu"), activations, "activation", path)
+    fmt.only(found.get("activation", "relu"), activations, "activation", path)
     return found
 
 

@@ -17,7 +17,6 @@ from torch import Tensor
 from inscape.core import InputError
 from inscape.exchange.format import Asked, Weights
 from inscape.model import Model, Site
-from inscape.model.linear import norm_weight
 
 _HOOKS = {
     "hook_resid_pre": "resid_pre",
@@ -137,13 +136,13 @@ def _norm(model: Model, name: str) -> tuple[Tensor, Tensor]:
     if site.layer is None or not name.endswith(NO_GAIN):
         return torch.ones(model.d_model), torch.zeros(model.d_model)
     norm = model.structure.blocks[site.layer].mlp_norm
-    gain = None if norm is None else norm_weight(norm, model.adapter.norm_offset)
-    if not isinstance(gain, Tensor) or bool((gain.abs() < 1e-6).any()):
+    gain = None if norm is None else norm.weight
+    if norm is None or gain is None or bool((gain.abs() < 1e-6).any()):
         raise InputError(
             f"{model.name} has no norm with a gain before {site}, or a gain that is 0",
             expected="a gain to divide by",
             next_step="check that the dictionary is one of this model",
         )
-    bias = getattr(norm, "bias", None)
+    bias = getattr(norm.module, "bias", None)
     shift = torch.zeros_like(gain) if bias is None else bias.detach().float()
     return gain.detach().cpu(), shift.cpu()

@@ -98,7 +98,8 @@ def head_inputs(model: Model, dictionary: Dictionary) -> HeadInputs:
     if site.kind == "final":
         return HeadInputs(decoder, model.unembedding(), None, text)
     weight = model.final_norm_weight()
-    centred = isinstance(model.structure.final_norm, torch.nn.LayerNorm)
+    final = model.structure.final
+    centred = final is not None and final.centred
     return HeadInputs(decoder, model.unembedding(), weight, text, centred=centred)
 
 

@@ -1,9 +1,10 @@
 """Opens language models; reads and edits their sites; stops early; linearises."""
 
-from inscape.model.adapters import Adapter, adapter_for, known_families
+from inscape.model.adapters import Adapter, adapter_for
+from inscape.model.answers import Answer, Judged, Split
 from inscape.model.forward import Edit, PositionEdit
-from inscape.model.inputs import Inputs, Pass
-from inscape.model.model import Model, Run
+from inscape.model.inputs import Inputs, Pass, Run
+from inscape.model.model import Model
 from inscape.model.prompt import Prompt, Source, find_sinks
 from inscape.model.sites import KINDS, Site
 from inscape.model.structure import Block, Structure
@@ -11,9 +12,11 @@ from inscape.model.structure import Block, Structure
 __all__ = [
     "KINDS",
     "Adapter",
+    "Answer",
     "Block",
     "Edit",
     "Inputs",
+    "Judged",
     "Model",
     "Pass",
     "PositionEdit",
@@ -21,8 +24,8 @@ __all__ = [
     "Run",
     "Site",
     "Source",
+    "Split",
     "Structure",
     "adapter_for",
     "find_sinks",
-    "known_families",
 ]

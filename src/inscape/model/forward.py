@@ -11,18 +11,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
+import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from inscape.core import InputError
 from inscape.model.inputs import Pass
 from inscape.model.sites import KINDS, Site
-from inscape.model.structure import Block, Structure
+from inscape.model.structure import Block, Side, Structure
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,6 @@ class PositionEdit:
 
 Action = Callable[[Tensor], Tensor]
 Edit = Action | PositionEdit
-Side = Literal["input", "output"]
 
 
 class _Enough(Exception):
@@ -95,10 +96,15 @@ class HookedPass:
                 else:
                     handle = module.register_forward_hook(self._output_hook(actions))
                 stack.callback(handle.remove)
+            first = self._structure.blocks[0].module
+            stack.callback(first.register_forward_pre_hook(self._note, with_kwargs=True).remove)
             try:
                 return forward()
             except _Enough:
                 return None
+
+    def _note(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._shape = (args[0] if args else kwargs["hidden_states"]).shape[:2]
 
     def _actions(self) -> dict[tuple[nn.Module, Side], list[Action]]:
         actions: dict[tuple[nn.Module, Side], list[Action]] = {}
@@ -107,16 +113,23 @@ class HookedPass:
                 block = self._structure.blocks[_layer(site)]
                 keep, shift = partial(self._keep_stream, block), partial(self._shift, site, block)
                 actions.setdefault((block.module, "input"), []).append(keep)
-                actions.setdefault((block.attn_added, "output"), []).append(shift)
-            place = _place(self._structure, site)
-            actions.setdefault(place, []).append(partial(self._visit, site))
+                added = block.places["attn_out"]
+                actions.setdefault((added.module, added.side), []).append(shift)
+            place = self._structure.place(site)
+            visit = partial(self._visit, site, place.scale)
+            actions.setdefault((place.module, place.side), []).append(visit)
         return actions
 
-    def _visit(self, site: Site, x: Tensor) -> Tensor:
+    def _visit(self, site: Site, scale: float, x: Tensor) -> Tensor:
+        value = x if scale == 1 else scale * x
         if site in self._edits and site.kind != "resid_mid":
-            x = self._edited(site, x)
+            new = self._edited(site, value)
+            x = new if scale == 1 else x + (new - value) / scale
+            value = new
         if site in self._reads:
-            self.acts[site] = x
+            self.acts[site] = value
+        if self._structure.reuses_memory and (site in self._reads or site in self._edits):
+            x = x.clone()  # which the model may add to in place
         self._left.discard(site)
         return x
 
@@ -143,8 +156,9 @@ class HookedPass:
         return x
 
     def _shift(self, site: Site, block: Block, attn_out: Tensor) -> Tensor:
-        mid = self._stream.pop(block).to(attn_out.device) + attn_out
-        return attn_out + (self._edited(site, mid) - mid)
+        scale = block.places["attn_out"].scale
+        mid = self._stream.pop(block).to(attn_out.device) + scale * attn_out
+        return attn_out + (self._edited(site, mid) - mid) / scale
 
     def _input_hook(self, actions: list[Action]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -164,8 +178,12 @@ class HookedPass:
         return hook
 
     def _act(self, actions: list[Action], x: Tensor) -> Tensor:
+        shape = x.shape
+        if x.ndim == 2:  # opt's MLP gets the positions of all rows one after another
+            x = x.reshape(*self._shape, -1)
         for action in actions:
             x = action(x)
+        x = x.reshape(shape)
         if self._stop and not self._left:
             raise _Enough
         return x
@@ -184,19 +202,22 @@ def _order(site: Site) -> tuple[float, int]:
     return (site.layer, KINDS.index(site.kind))
 
 
-def _place(structure: Structure, site: Site) -> tuple[nn.Module, Side]:
-    """The module, and the side of it, at which the value of `site` passes."""
-    if site.kind == "embed":
-        return structure.blocks[0].module, "input"
-    if site.kind == "final":
-        return structure.final_norm, "output"
-    block = structure.blocks[_layer(site)]
-    places: dict[str, tuple[nn.Module, Side]] = {
-        "resid_pre": (block.module, "input"),
-        "attn_out": (block.attn_added, "output"),
-        "resid_mid": (block.mid_reader, "input"),
-        "mlp_in": (block.mlp, "input"),
-        "mlp_out": (block.mlp_added, "output"),
-        "resid_post": (block.module, "output"),
-    }
-    return places[site.kind]
+@contextmanager
+def noting_experts(
+    structure: Structure, shape: Sequence[int]
+) -> Iterator[dict[int, Int[Tensor, "batch pos k"]]]:
+    """The numbers of the experts that each token of a pass goes to, by layer."""
+    chosen: dict[int, Tensor] = {}
+
+    def note(layer: int, module: nn.Module, args: Any, kwargs: Any) -> None:
+        tensors = (v for v in (*args, *kwargs.values()) if isinstance(v, Tensor))
+        numbers = next(v for v in tensors if v.dtype == torch.int64)
+        chosen[layer] = numbers.reshape(*shape, -1)
+
+    with ExitStack() as stack:
+        for layer, block in enumerate(structure.blocks):
+            if block.experts is not None:
+                hook = partial(note, layer)
+                handle = block.experts.register_forward_pre_hook(hook, with_kwargs=True)
+                stack.callback(handle.remove)
+        yield chosen

@@ -1,10 +1,10 @@
-"""What a forward pass is given, and what edits may know of it."""
+"""What a forward pass is given and gives, and what edits may know of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from inscape.core import InputError
 from inscape.model.sites import Site
+
+Logits = Literal["none", "last", "all"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,22 @@ class Inputs:
     def image_positions(self) -> Bool[Tensor, "batch pos"]:
         """Where the patches of pictures are."""
         return self.tokens == (-1 if self.image_id is None else self.image_id)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one forward pass gave.
+
+    `acts` holds [batch, pos, width] for each site read, in the model's precision;
+    `run["resid_post.3"]` looks one up. `logits` is float32 [batch, pos, vocab], or
+    [batch, 1, vocab] for the last position, or None.
+    """
+
+    acts: dict[Site, Tensor] = field(default_factory=dict)
+    logits: Tensor | None = None
+
+    def __getitem__(self, site: str | Site) -> Tensor:
+        return self.acts[Site.parse(site)]
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """The linearised model: the forward pass as it is, with the gradient of a linear map.
 
-1. Attention patterns are held: queries and keys are cut off the gradient where they are
-   projected, so that any attention implementation serves.
+1. In attention, what multiplies values is held: the outputs of softmax (patterns) and of sigmoid
+   (gates) carry no gradient, nor do queries and keys where torch's fused attention gets them.
 2. Norms divide by held denominators: the output keeps its value bit for bit, and gets the
    gradient of  w * (x - mean(x)) / held  (RMS norms: without the mean).
 3. No gradient crosses an MLP: what it adds to the stream is a constant.
 
 What is left is linear from any residual stream to any later one, which makes every edge
 of an attribution graph exact (https://transformer-circuits.pub/2025/attribution-graphs).
+Whether it is linear is seen from the gradient: that of a linear map depends on nothing.
 """
 
 from __future__ import annotations
@@ -16,97 +17,154 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from jaxtyping import Float
+import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
 
 from inscape.core import ModelError
-from inscape.model.structure import Block, Structure
+from inscape.model.forward import HookedPass
+from inscape.model.sites import Site
+from inscape.model.structure import Norm, Structure
 
 
 @contextmanager
-def linearised(structure: Structure) -> Iterator[None]:
+def linearised(module: nn.Module, structure: Structure) -> Iterator[None]:
     """Within the context, gradients through the model are those of the held linear map."""
     with ExitStack() as stack:
+        stack.enter_context(_visible_patterns(module, structure.config))
         for norm in structure.norms:
-            hook = _norm_hook(structure.adapter.norm_offset)
-            stack.callback(norm.register_forward_hook(hook).remove)
+            hook = norm.module.register_forward_hook(_norm_hook(norm), with_kwargs=True)
+            stack.callback(hook.remove)
         for block in structure.blocks:
-            for module, hook in _attention_hooks(structure, block):
-                stack.callback(module.register_forward_hook(hook).remove)
-            # Cut at the input too, so that no graph of the MLP's inside is kept.
-            stack.callback(block.mlp.register_forward_pre_hook(_detach_input).remove)
-            stack.callback(block.mlp_added.register_forward_hook(_detach_output).remove)
+            if block.attn is not None:
+                stack.enter_context(_held_patterns(block.attn))
+            if block.mlp is not None and block.mlp_added is not None:
+                # Cut at the input too, so that no graph of the MLP's inside is kept.
+                cut = block.mlp.register_forward_pre_hook(_detach_input, with_kwargs=True)
+                stack.callback(cut.remove)
+                stack.callback(block.mlp_added.register_forward_hook(_detach_output).remove)
         yield
 
 
-def _attention_hooks(
-    structure: Structure, block: Block
-) -> list[tuple[nn.Module, Callable[..., Any]]]:
-    if block.qkv is None:
-        return [(module, _detach_output) for module in block.query_key]
-    detach = structure.detach_query_key
-    if detach is None:
+def check_linear(module: Any, structure: Structure) -> None:
+    """Refuses a model of which some block is not linear although patterns and norms are held.
+
+    Seen on one pass of eight tokens: the gradient of a linear map depends on nothing, so that it
+    has no gradient itself. That a gradient passes through each attention at all is seen too.
+
+    Raises:
+        ModelError: names the first such block.
+    """
+    fault = structure.fault or _first_bent(module, structure)
+    if fault is not None:
         raise ModelError(
-            f"the adapter of {structure.adapter.model_type!r} names a fused qkv module only",
-            expected="a detach_query_key function beside it",
+            f"this {structure.adapter.model_type} model cannot be traced: {fault}",
+            expected="attention whose patterns can be held, and an MLP, in every block",
+            next_step="use sites, dictionaries, edits and steering, which work on it",
         )
 
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-        return detach(structure.config, output)
 
-    return [(block.qkv, hook)]
+def _first_bent(module: Any, structure: Structure) -> str | None:
+    layers = range(len(structure.blocks))
+    for i, block in enumerate(structure.blocks):
+        if block.mlp is None or block.attn is None:
+            return f"layer {i} is {type(block.attn or block.mlp).__name__} alone"
+    embed, final = Site("embed"), Site("final")
+    pre, out = ([Site(kind, i) for i in layers] for kind in ("resid_pre", "attn_out"))
+    hooked = HookedPass(structure, [final, *pre, *out], {embed: [_leaf]}, stop=True)
+    embeddings: Tensor = module.get_input_embeddings().weight
+    tokens = torch.arange(min(8, len(embeddings)), device=embeddings.device)[None]
+    with linearised(module, structure), sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
+        hooked(lambda: module(input_ids=tokens, use_cache=False))
+        acts = hooked.acts
+        bent = _depends(acts[final], acts[pre[0]])
+        for i, block in enumerate(structure.blocks):
+            name = f"layer {i}, {type(block.attn).__name__},"
+            if not acts[out[i]].requires_grad:
+                return f"{name} passes no gradient on"
+            if bent and _depends(acts[out[i]], acts[pre[i]]):
+                return f"{name} is not linear in what it reads, its softmax and sigmoids held"
+    return "what follows the embedding is not linear" if bent else None
 
 
-def _detach_output(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+def _leaf(x: Tensor) -> Tensor:
+    return x.detach().requires_grad_()
+
+
+def _depends(y: Tensor, x: Tensor) -> bool:
+    """Whether the gradient of y by x depends on x (or on what x is made of)."""
+    weights = torch.linspace(-1, 1, y.numel(), device=y.device, dtype=y.dtype).reshape(y.shape)
+    (gradient,) = torch.autograd.grad(y, x, weights, create_graph=True, allow_unused=True)
+    return gradient is not None and gradient.requires_grad
+
+
+class _HeldPatterns(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is scaled_dot_product_attention:
+            held = [value.detach() for value in args[:2]]
+            kwargs |= {k: v.detach() for k, v in kwargs.items() if k in ("query", "key")}
+            return func(*held, *args[2:], **kwargs)
+        output = func(*args, **kwargs)
+        held_function = getattr(func, "__name__", "") in ("softmax", "sigmoid")
+        return output.detach() if held_function else output
+
+
+@contextmanager
+def _held_patterns(attn: nn.Module) -> Iterator[None]:
+    own, forward = attn.__dict__.get("forward"), attn.forward
+
+    def held(*args: Any, **kwargs: Any) -> Any:
+        with _HeldPatterns():
+            return forward(*args, **kwargs)
+
+    attn.forward = held
+    try:
+        yield
+    finally:
+        if own is None:
+            del attn.forward
+        else:
+            attn.forward = own
+
+
+@contextmanager
+def _visible_patterns(module: Any, config: Any) -> Iterator[None]:
+    """Attention by other kernels than torch's own gives way to one whose patterns can be held."""
+    usual = getattr(config, "_attn_implementation", None)
+    if usual in (None, "eager", "sdpa"):
+        yield
+        return
+    module.set_attn_implementation("sdpa" if module._supports_sdpa else "eager")
+    try:
+        yield
+    finally:
+        module.set_attn_implementation(usual)
+
+
+def _detach_output(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+    if isinstance(output, tuple):
+        return (output[0].detach(), *output[1:])
     return output.detach()
 
 
-def _detach_input(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (args[0].detach(), *args[1:])
+def _detach_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if args:
+        return (args[0].detach(), *args[1:]), kwargs
+    return args, {k: v.detach() if k == "hidden_states" else v for k, v in kwargs.items()}
 
 
-def _norm_hook(offset: float) -> Callable[..., Tensor]:
-    def hook(norm: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-        if not args[0].requires_grad:
+def _norm_hook(norm: Norm) -> Callable[..., Tensor]:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Tensor) -> Tensor:
+        x = args[0] if args else next(iter(kwargs.values()))
+        if not x.requires_grad:
             return output
-        held = held_norm(norm, args[0], offset).to(output.dtype)
+        held = norm.held(x).to(output.dtype)
         # held - held.detach() is zero: the value is the norm's own, the gradient held's.
         return output.detach() + (held - held.detach())
 
     return hook
-
-
-def held_norm(
-    norm: nn.Module, x: Float[Tensor, "*pos d_model"], offset: float = 0.0
-) -> Float[Tensor, "*pos d_model"]:
-    """`norm(x)` in float32, linear in x: its denominator carries no gradient.
-
-    Args:
-        norm: an nn.LayerNorm, or an RMS norm with a `weight` and an epsilon.
-        x: [..., d_model].
-        offset: added to the weight (gemma stores weight - 1).
-    """
-    x = x.float()
-    if isinstance(norm, nn.LayerNorm):
-        x = x - x.mean(-1, keepdim=True)
-    scale = (x.detach().pow(2).mean(-1, keepdim=True) + norm_epsilon(norm)).rsqrt()
-    out = x * scale * norm_weight(norm, offset)
-    bias = getattr(norm, "bias", None)
-    return out if bias is None else out + bias.float()
-
-
-def norm_weight(norm: nn.Module, offset: float = 0.0) -> Tensor | float:
-    """What `norm` multiplies with, float32 [d_model] (1.0 if it has no weight)."""
-    weight = getattr(norm, "weight", None)
-    return 1.0 if weight is None else weight.float() + offset
-
-
-def norm_epsilon(norm: nn.Module) -> float:
-    """The epsilon under the root of `norm`'s denominator."""
-    for name in ("variance_epsilon", "eps"):
-        epsilon = getattr(norm, name, None)
-        if epsilon is not None:
-            return float(epsilon)
-    raise ModelError(
-        f"the norm {type(norm).__name__} has no epsilon", expected="variance_epsilon or eps"
-    )

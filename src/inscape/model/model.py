@@ -5,50 +5,33 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from inscape.core import InputError, ModelError, SiteError, pick_device
+from inscape.core import InputError, ModelError, pick_device
 from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.fingerprint import module_hash
-from inscape.model.forward import Edit, HookedPass
+from inscape.model.forward import Edit, HookedPass, noting_experts
 from inscape.model.generation import end_ids, generate
 from inscape.model.images import ImageCodec
-from inscape.model.inputs import Inputs, Pass, check_tokens, module_inputs
-from inscape.model.linear import linearised, norm_weight
+from inscape.model.inputs import Inputs, Logits, Pass, Run, check_tokens, module_inputs
+from inscape.model.inspection import inspect
+from inscape.model.language import Language
+from inscape.model.linear import check_linear, linearised
 from inscape.model.opening import find_folder, open_folder
-from inscape.model.prompt import Norms, Prompt, Source, find_sinks, make_prompt
-from inscape.model.sites import LAYER_KINDS, Site
-from inscape.model.structure import find_structure
+from inscape.model.prompt import Prompt
+from inscape.model.sites import Site
 from inscape.model.text import TextCodec
 
-Logits = Literal["none", "last", "all"]
 
-
-@dataclass(frozen=True)
-class Run:
-    """What one forward pass gave.
-
-    `acts` holds [batch, pos, d_model] for each site read, in the model's precision;
-    `run["resid_post.3"]` looks one up. `logits` is float32 [batch, pos, vocab], or
-    [batch, 1, vocab] for the last position, or None.
-    """
-
-    acts: dict[Site, Tensor] = field(default_factory=dict)
-    logits: Tensor | None = None
-
-    def __getitem__(self, site: str | Site) -> Tensor:
-        return self.acts[Site.parse(site)]
-
-
-class Model:
+class Model(Language):
     """A language model whose activations can be read, edited and linearised.
 
     An image-text model is one as well: its sites are those of the language model inside, at
@@ -72,19 +55,19 @@ class Model:
         self.module = module.eval().requires_grad_(False)
         self.name = name
         self.adapter = adapter
-        self.structure = find_structure(module, adapter)
+        self.structure = inspect(self.module, adapter)
         config = self.structure.config
         self.num_layers = len(self.structure.blocks)
-        self.d_model: int = config.hidden_size
+        self.d_model = self.structure.d_model
         self.vocab_size: int = self.unembedding().shape[0]
         self.context_length: int = getattr(config, "max_position_embeddings", None) or sys.maxsize
         self._text = TextCodec(tokenizer, config, bos)
-        self.sink_medians: Mapping[str, float] = {}
-        self._images = ImageCodec(module.config, preprocessing) if adapter.inner else None
+        self._images = ImageCodec(module.config, preprocessing) if adapter.images else None
         self.source: str | None = None  # what opens this model again, from any folder
         self.revision: str | None = None  # the commit of a hub's model
         self._lock = RLock()
         self._standing: dict[Site, list[Edit]] = {}
+        self._is_linear = False
 
     @classmethod
     def open(
@@ -150,8 +133,7 @@ class Model:
                 f"{type(module).__name__} has no config that names its family",
                 expected="a Hugging Face causal language model",
             )
-        text_type = getattr(getattr(module.config, "text_config", None), "model_type", None)
-        adapter = adapter_for(model_type, text_type)
+        adapter = adapter_for(model_type)
         return cls(module, tokenizer, adapter, name=name, preprocessing=preprocessing, bos=bos)
 
     def __repr__(self) -> str:
@@ -170,7 +152,8 @@ class Model:
     @property
     def dtype(self) -> torch.dtype:
         """The precision of the activations."""
-        return self.unembedding().dtype
+        dtype: torch.dtype = next(self.structure.head.parameters()).dtype
+        return dtype
 
     @cached_property
     def hash(self) -> str:
@@ -178,164 +161,34 @@ class Model:
         stored) or wrapped."""
         return module_hash(self.module)
 
-    # Sites
-
-    def sites(self) -> list[Site]:
-        """Every site of this model, in the order of the computation."""
-        kinds = [k for k in LAYER_KINDS if k != "resid_mid" or not self.structure.parallel]
-        inner = [Site(kind, layer) for layer in range(self.num_layers) for kind in kinds]
-        return [Site("embed"), *inner, Site("final")]
-
-    def site(self, text: str | Site) -> Site:
-        """The site written as `text`, checked against this model.
-
-        Raises:
-            SiteError: unknown kind, layer out of range, or `resid_mid` of a model whose
-                attention and MLP are parallel.
-        """
-        site = Site.parse(text)
-        if site.layer is not None and site.layer >= self.num_layers:
-            raise SiteError(
-                f"site {str(site)!r} is beyond the last layer of {self.name}",
-                expected=f"a layer from 0 to {self.num_layers - 1}",
-            )
-        if site.kind == "resid_mid" and self.structure.parallel:
-            raise SiteError(
-                f"site {str(site)!r} does not exist in {self.name}, "
-                "whose attention and MLP run in parallel",
-                expected="resid_pre, attn_out, mlp_in, mlp_out or resid_post",
-            )
-        return site
-
-    # Text
-
-    @property
-    def tokenizer(self) -> Any:
-        """The Hugging Face tokenizer, or None."""
-        return self._text.tokenizer if self._text.has_tokenizer else None
-
-    @property
-    def bos(self) -> str:
-        """The rule for the beginning-of-text token: "auto", "always" or "never"."""
-        return self._text.bos
-
-    @property
-    def bos_id(self) -> int | None:
-        """The beginning-of-text token that the rule puts before a text, or None."""
-        return self._text.bos_id
-
-    @property
-    def special_ids(self) -> frozenset[int]:
-        """Ids that stand for no text (BOS, end-of-text, roles of a chat): they never count."""
-        return self._text.special_ids - {self.image_id}
-
     @cached_property
     def end_ids(self) -> list[int]:
         """The tokens that end an answer: those of the config, the generation config and the
         tokenizer, and the special token that the chat template puts behind an answer."""
         return end_ids(self)
 
-    @cached_property
-    def vocabulary_mask(self) -> Bool[Tensor, " vocab"]:
-        """Which token ids [vocab] the tokenizer has, on the CPU: a head is often wider, padded to
-        a round number. All of them without a tokenizer."""
-        mask = torch.full((self.vocab_size,), not self._text.has_tokenizer)
-        if self._text.has_tokenizer:
-            ids = torch.tensor(list(self._text.tokenizer.get_vocab().values()))
-            mask[ids[ids < self.vocab_size]] = True
-        return mask
+    # Sites
 
-    def encode(self, text: str, bos: str | None = None) -> list[int]:
-        """The token ids of `text`, after one BOS where the model's rule, or `bos`, adds it."""
-        return self._text.encode(text, bos)
+    def sites(self) -> list[Site]:
+        """Every site of this model, in the order of the computation."""
+        blocks = enumerate(self.structure.blocks)
+        inner = [Site(kind, layer) for layer, block in blocks for kind in block.places]
+        return [Site("embed"), *inner, Site("final")]
 
-    def decode(self, ids: Sequence[int] | Tensor) -> str:
-        """The text of `ids` [pos], without special tokens."""
-        return self._text.decode(ids.tolist() if isinstance(ids, Tensor) else ids)
-
-    def continuation(self, ids: Sequence[int] | Tensor, start: int) -> str:
-        """The text that the tokens from `start` on add to those before, without special tokens;
-        numbers for a model without a tokenizer."""
-        return self._text.continuation(ids.tolist() if isinstance(ids, Tensor) else ids, start)
-
-    def token_text(self, id: int) -> str:
-        """One token as text, its leading space kept."""
-        return self._text.texts([id])[0]
-
-    def answer_token(self, text: str) -> tuple[int, bool]:
-        """The first token of `text` as a continuation, and whether more follow."""
-        return self._text.answer_token(text)
-
-    def prompt(self, source: Source, image: Any = None, bos: str | None = None) -> Prompt:
-        """What this model reads for a text, chat messages, token ids or a prompt (as it is).
-
-        Args:
-            source: text; messages [{"role": "user", "content": "..."}], which go through the
-                tokenizer's chat template; or token ids.
-            image: uint8 RGB [height, width, 3]. It goes where the text has the image token, else
-                before the first message of the user, or between BOS and the text.
-            bos: "auto", "always" or "never" in place of the model's rule. Template and ids have
-                a BOS put in front by "always" alone.
+    def site(self, text: str | Site) -> Site:
+        """The site written as `text`, checked against this model.
 
         Raises:
-            InputError: there are no tokens, more than the model's context, or ids out of range;
-                messages without a chat template; a picture that the model cannot read.
+            SiteError: unknown kind, layer out of range, or a place that its block does not
+                have (`resid_mid` where attention and MLP are parallel).
         """
-        if isinstance(source, Prompt):
-            return source
-        pixels = None if image is None else self.pixels(image)
-        made = make_prompt(self._text, self._images, source, pixels, bos)
-        given = self._checked(Inputs(made.tokens, pixels, self.image_id))
-        return replace(made, tokens=given.tokens, measure=self.counted)
+        site = Site.parse(text)
+        self.structure.place(site)
+        return site
 
-    def counted(
-        self, tokens: Tensor | Inputs, words: Bool[Tensor, "batch pos"] | None = None
-    ) -> Bool[Tensor, "batch pos"]:
-        """Which positions of `tokens` [batch, pos] count: among `words` (None: all; pass False for
-        padding on the right), no special token and no attention sink (see inscape.model.prompt).
-
-        One forward pass. Norms are held against `sink_medians` (site -> median norm that a harvest
-        stored) where it names sites of the residual stream, else against the row's own median.
-        """
-        given = self._checked(tokens)
-        mask = self.is_word(given.tokens)
-        mask = mask if words is None else mask & words.to(self.device)
-        stored = {s: m for s, m in self.sink_medians.items() if s.startswith("resid_")}
-        norms = Norms()
-        sites = stored or {f"resid_post.{i}": 0 for i in range(max(self.num_layers - 1, 1))}
-        self.run(given, edits={site: norms.recording(site) for site in sites})
-        return mask & ~find_sinks(norms.of, stored or norms.medians(mask)).to(self.device)
-
-    def is_word(self, tokens: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
-        """Which tokens [batch, pos], on the model's device, are no special ones."""
-        return ~torch.isin(tokens, self._special)
-
-    @cached_property
-    def _special(self) -> Tensor:
-        return torch.tensor(sorted(self.special_ids), dtype=torch.long, device=self.device)
-
-    # Pictures
-
-    @property
-    def reads_images(self) -> bool:
-        """Whether this is an image-text model."""
-        return self._images is not None
-
-    @property
-    def image_id(self) -> int | None:
-        """The token that stands for one patch of a picture, or None."""
-        return None if self._images is None else self._images.image_id
-
-    def pixels(self, images: Any) -> Float[Tensor, "picture 3 height width"]:
-        """Pictures, uint8 RGB [height, width, 3] or [n, height, width, 3], as this model takes
-        them, on its device."""
-        return self._image_codec.pixels(images).to(self.device, self.dtype)
-
-    @property
-    def _image_codec(self) -> ImageCodec:
-        if self._images is None:
-            raise InputError(f"{self.name} reads no pictures", expected="an image-text model")
-        return self._images
+    def width(self, site: str | Site) -> int:
+        """The number of channels at a site: d_model, but for `attn_head` and `mlp_act`."""
+        return self.structure.place(Site.parse(site)).width
 
     # Running
 
@@ -371,7 +224,7 @@ class Model:
         if logits not in ("none", "last", "all"):
             raise InputError(f"logits={logits!r}", expected="none, last or all")
         reads, chains = [self.site(site) for site in read], self._chains(edits)
-        given = self._checked(tokens)
+        given = self.checked(tokens)
         if logits == "none" and not reads and not chains:
             return Run()
         now = self.passing(given) if chains else None
@@ -383,6 +236,17 @@ class Model:
             output = hooked(lambda: self.module(**inputs))
         wanted = None if logits == "none" else output.logits.float()
         return Run({site: hooked.acts[site] for site in reads}, wanted)
+
+    def experts(self, tokens: Tensor | Inputs | Prompt) -> dict[int, Int[Tensor, "batch pos k"]]:
+        """The numbers of the experts that each token goes to, by layer; only of mixtures.
+
+        Raises:
+            InputError: tokens out of shape or range.
+        """
+        given = self.checked(tokens)
+        with noting_experts(self.structure, given.tokens.shape) as chosen:
+            self.run(given, logits="last")
+        return chosen
 
     def generate(
         self,
@@ -405,7 +269,7 @@ class Model:
             InputError: tokens out of shape or range, no room left in the context, or logits
                 that are not finite (says at which token).
         """
-        given, chains = self._checked(tokens, room=max_new_tokens), self._chains(edits)
+        given, chains = self.checked(tokens, room=max_new_tokens), self._chains(edits)
         with self._evaluating():
             return generate(
                 self, given, max_new_tokens, edits=chains, temperature=temperature, seed=seed
@@ -451,38 +315,50 @@ class Model:
     @contextmanager
     def linearised(self) -> Iterator[None]:
         """Within it, runs have their usual values and the gradients of a linear map:
-        attention patterns and norm denominators are held, and none crosses an MLP."""
-        with self._lock, linearised(self.structure):
+        attention patterns and norm denominators are held, and none crosses an MLP; raises as
+        `check_traceable`."""
+        self.check_traceable()
+        with self._evaluating(), linearised(self.module, self.structure):
             yield
+
+    def check_traceable(self) -> None:
+        """Refuses a model through which no exact attribution passes; looked at once.
+
+        Raises:
+            ModelError: what is left of some block is not linear (names it and says why).
+        """
+        with self._evaluating():
+            if not self._is_linear:
+                check_linear(self.module, self.structure)
+            self._is_linear = True
 
     # Weights
 
     def unembedding(self) -> Float[Tensor, "vocab d_model"]:
         """The head's weight [vocab, d_model]: logits are `final` times its transpose
-        (gemma2 bends them by a softcap afterwards: see `unembed`)."""
-        weight = self.structure.head.weight
-        if not isinstance(weight, Tensor):
-            raise TypeError("the head has no weight")
-        return weight.detach()
+        plus a bias if the head has one (gemma2 bends them by a soft cap afterwards: see
+        `unembed`)."""
+        weight: Tensor = self.structure.head.weight.detach()  # type: ignore[operator]
+        scale = self.structure.logit_scale
+        return weight if scale == 1 else scale * weight
 
     def unembed(self, final: Float[Tensor, "*pos d_model"]) -> Float[Tensor, "*pos vocab"]:
         """The logits, float32 [..., vocab], of values [..., d_model] of the site `final`."""
-        logits: Tensor = self.structure.head(final.to(self.dtype))
-        softcap = getattr(self.structure.config, "final_logit_softcapping", None)
-        if softcap is not None:
-            logits = torch.tanh(logits / softcap) * softcap
+        logits: Tensor = self.structure.logit_scale * self.structure.head(final.to(self.dtype))
+        cap = self.structure.soft_cap
+        if cap is not None:
+            logits = torch.tanh(logits / cap) * cap
         return logits.float()
 
     def final_norm_weight(self) -> Float[Tensor, " d_model"]:
         """What the last norm multiplies with, float32 [d_model] (for gemma 1 + weight)."""
-        weight = norm_weight(self.structure.final_norm, self.adapter.norm_offset)
-        if not isinstance(weight, Tensor):
-            return torch.ones(self.d_model, device=self.device)
-        return weight.detach()
+        final = self.structure.final
+        weight = None if final is None else final.weight
+        return torch.ones(self.d_model, device=self.device) if weight is None else weight.detach()
 
     # Checks
 
-    def _checked(self, inputs: Tensor | Inputs | Prompt, room: int = 0) -> Inputs:
+    def checked(self, inputs: Tensor | Inputs | Prompt, room: int = 0) -> Inputs:
         """Token ids and pixel values, if any, on the model's device."""
         inputs = inputs.inputs if isinstance(inputs, Prompt) else inputs
         given = inputs if isinstance(inputs, Inputs) else Inputs(inputs)

@@ -25,6 +25,10 @@ import torch
 import transformers
 from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import nn
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as IMAGE_TEXT,
+)
 
 from inscape.core import ModelError, warn
 from inscape.model.adapters import Adapter, adapter_for
@@ -177,12 +181,13 @@ def open_folder(
             tokenizer.
     """
     config = _read_config(folder)
-    adapter = adapter_for(config["model_type"], config.get("text_config", {}).get("model_type"))
+    adapter = adapter_for(config["model_type"])
+    _check_family(config, trust_remote_code)
     _check_weights(folder)
     _check_tokenizer(folder)
     wanted = dtype or (torch.float32 if device.type == "cpu" else "auto")
     loader: Any = transformers.AutoModelForCausalLM  # its types leave out the loading report
-    if adapter.inner is not None:
+    if adapter.images:
         loader = transformers.AutoModelForImageTextToText
     module = _load_weights(folder, loader, wanted, trust_remote_code=trust_remote_code)
 
@@ -197,7 +202,7 @@ def open_folder(
     tokenizer = _load_tokenizer(folder, trust_remote_code=trust_remote_code)
     if "quantization_config" not in config:
         module = module.to(device)
-    preprocessing = read_preprocessing(folder) if adapter.inner else None
+    preprocessing = read_preprocessing(folder) if adapter.images else None
     return Opened(module, tokenizer, adapter, preprocessing, found_hash)
 
 
@@ -221,6 +226,20 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(text, dict):
         raise ModelError(f"{path} has text_config {text!r}", expected="settings by name")
     return config
+
+
+def _check_family(config: dict[str, Any], trust: bool) -> None:
+    """Refuses what transformers cannot build as a causal language model, before reading it."""
+    model_type = config["model_type"]
+    if (trust and "auto_map" in config) or model_type in CAUSAL or model_type in IMAGE_TEXT:
+        return
+    raise ModelError(
+        f"transformers {transformers.__version__} knows no causal language model of the type "
+        f"{model_type!r}",
+        expected="a decoder that AutoModelForCausalLM builds",
+        next_step="install a newer transformers; or trust the code in the model's folder, if it "
+        "brings its own",
+    )
 
 
 def _read_object(path: Path) -> dict[str, Any]:

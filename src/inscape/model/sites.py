@@ -2,9 +2,11 @@
 
 embed         what enters the first block (token and position embeddings, after scaling)
 resid_pre.L   the residual stream before block L         (resid_pre.0 equals embed)
+attn_head.L   what the heads of block L give, side by side (before the output projection)
 attn_out.L    what the attention of block L adds to it   (after its post-norm, if any)
 resid_mid.L   the residual stream after that addition    (not where attention is parallel)
 mlp_in.L      what the MLP of block L reads              (after its norm, if any)
+mlp_act.L     the neurons of that MLP: what its down projection reads
 mlp_out.L     what the MLP of block L adds               (after its post-norm, if any)
 resid_post.L  the residual stream after block L
 final         the output of the last norm, which the head reads
@@ -17,7 +19,10 @@ from dataclasses import dataclass
 from inscape.core import SiteError
 
 WHOLE_MODEL_KINDS = ("embed", "final")
-LAYER_KINDS = ("resid_pre", "attn_out", "resid_mid", "mlp_in", "mlp_out", "resid_post")
+LAYER_KINDS = (
+    *("resid_pre", "attn_head", "attn_out", "resid_mid"),
+    *("mlp_in", "mlp_act", "mlp_out", "resid_post"),
+)
 KINDS = ("embed", *LAYER_KINDS, "final")
 
 _EXPECTED = "embed, final, or one of " + ", ".join(f"{kind}.L" for kind in LAYER_KINDS)

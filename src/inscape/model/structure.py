@@ -1,123 +1,134 @@
-"""The parts of one opened model, found by its family's adapter."""
+"""The parts of one opened model: blocks, norms, head, and the places where its sites are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from inscape.core import ModelError
+from inscape.core import SiteError
 from inscape.model.adapters import Adapter
+from inscape.model.sites import Site
+
+Side = Literal["input", "output"]
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a site is: a side of a module, the width there, and what its value is multiplied by
+    on the way to the residual stream (granite's residual multiplier)."""
+
+    module: nn.Module
+    side: Side
+    width: int
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """A norm as it is held: weight · (x − mean) / sqrt(mean square + epsilon) + bias.
+
+    centred: whether the mean is subtracted (LayerNorm). offset: added to the stored weight
+    (gemma stores weight − 1).
+    """
+
+    module: nn.Module
+    centred: bool
+    offset: float
+    epsilon: float
+
+    @property
+    def weight(self) -> Tensor | None:
+        """What the norm multiplies with, float32; None without a weight."""
+        weight = getattr(self.module, "weight", None)
+        return None if weight is None else weight.float() + self.offset
+
+    def held(self, x: Float[Tensor, "*pos width"]) -> Float[Tensor, "*pos width"]:
+        """The norm of x in float32, linear in x: its denominator carries no gradient."""
+        x = x.float()
+        if self.centred:
+            x = x - x.mean(-1, keepdim=True)
+        out = x * (x.detach().pow(2).mean(-1, keepdim=True) + self.epsilon).rsqrt()
+        weight, bias = self.weight, getattr(self.module, "bias", None)
+        out = out if weight is None else out * weight
+        return out if bias is None else out + bias.float()
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The modules of one block; a norm that the family does not have is None."""
+    """One block.
+
+    attn: its attention, or another module that mixes positions; mlp: the module that the MLP's
+    input enters (a mixture of experts is one MLP); mlp_added: the one whose output is added to the
+    residual stream. Each is None where there is none.
+    mlp_norm, mlp_post_norm: the norms directly before and after the MLP, or None.
+    experts: of a mixture, the module that gets the numbers of the experts that tokens go to.
+    norms: those that the stream passes through, inside the attention too.
+    places: by site kind. missing: why this block has no place of a kind.
+    """
 
     module: nn.Module
-    attn: nn.Module
-    mlp: nn.Module
-    attn_norm: nn.Module | None
-    mlp_norm: nn.Module | None
-    attn_post_norm: nn.Module | None
-    mlp_post_norm: nn.Module | None
-    query_key: tuple[nn.Module, ...]
-    qkv: nn.Module | None
-
-    @property
-    def attn_added(self) -> nn.Module:
-        """The module whose output (or first output) attention adds to the stream."""
-        return self.attn_post_norm or self.attn
-
-    @property
-    def mlp_added(self) -> nn.Module:
-        """The module whose output the MLP adds to the stream."""
-        return self.mlp_post_norm or self.mlp
-
-    @property
-    def mid_reader(self) -> nn.Module:
-        """The module whose input is the stream between attention and MLP."""
-        return self.mlp_norm or self.mlp
-
-    @property
-    def norms(self) -> list[nn.Module]:
-        """Every norm that the residual stream passes through on its way."""
-        found = (self.attn_norm, self.mlp_norm, self.attn_post_norm, self.mlp_post_norm)
-        return [norm for norm in found if norm is not None]
+    places: Mapping[str, Place]
+    missing: Mapping[str, str]
+    attn: Any = None
+    mlp: Any = None
+    mlp_added: Any = None
+    mlp_norm: Norm | None = None
+    mlp_post_norm: Norm | None = None
+    experts: Any = None
+    norms: tuple[Norm, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """The modules of one model: its blocks, its last norm and its head."""
+    """The modules of one model.
+
+    logit_scale: what the head's output is multiplied by; soft_cap: what logits are bent to stay
+    under afterwards (gemma 2), or None. fault: the equation that does not hold,
+    for a model of which only the residual stream is known; else None. reuses_memory: whether the
+    model adds in place to what its modules gave.
+    """
 
     adapter: Adapter
     config: Any
     blocks: tuple[Block, ...]
     final_norm: nn.Module
+    final: Norm | None
     head: nn.Module
-    parallel: bool
+    d_model: int
+    logit_scale: float
+    soft_cap: float | None
+    fault: str | None
+    reuses_memory: bool
 
     @property
-    def norms(self) -> list[nn.Module]:
+    def norms(self) -> list[Norm]:
         """Every norm on the residual stream, the last one included."""
-        return [norm for block in self.blocks for norm in block.norms] + [self.final_norm]
+        last = [] if self.final is None else [self.final]
+        return [norm for block in self.blocks for norm in block.norms] + last
 
-    @property
-    def detach_query_key(self) -> Callable[[Any, Tensor], Tensor] | None:
-        """For fused families, the function that cuts queries and keys off the gradient."""
-        return self.adapter.detach_query_key
+    def place(self, site: Site) -> Place:
+        """Where `site` is.
 
-
-def find_structure(module: nn.Module, adapter: Adapter) -> Structure:
-    """The parts of `module` as `adapter` names them.
-
-    Raises:
-        ModelError: a part that the adapter names is not there.
-    """
-    config: Any = module.config
-    if hasattr(config, "get_text_config"):
-        config = config.get_text_config()
-    layers = _part(module, adapter.layers, adapter)
-    if not isinstance(layers, nn.ModuleList) or len(layers) == 0:
-        raise ModelError(
-            f"{adapter.layers!r} of this {adapter.model_type} model holds no blocks",
-            expected="a ModuleList with at least one block",
-        )
-    return Structure(
-        adapter=adapter,
-        config=config,
-        blocks=tuple(_block(layer, adapter) for layer in layers),
-        final_norm=_part(module, adapter.final_norm, adapter),
-        head=_part(module, adapter.head, adapter),
-        parallel=adapter.parallel(config),
-    )
-
-
-def _block(layer: nn.Module, adapter: Adapter) -> Block:
-    def optional(path: str | None) -> nn.Module | None:
-        return None if path is None else _part(layer, path, adapter)
-
-    return Block(
-        module=layer,
-        attn=_part(layer, adapter.attn, adapter),
-        mlp=_part(layer, adapter.mlp, adapter),
-        attn_norm=optional(adapter.attn_norm),
-        mlp_norm=optional(adapter.mlp_norm),
-        attn_post_norm=optional(adapter.attn_post_norm),
-        mlp_post_norm=optional(adapter.mlp_post_norm),
-        query_key=tuple(_part(layer, path, adapter) for path in adapter.query_key),
-        qkv=optional(adapter.qkv),
-    )
-
-
-def _part(module: nn.Module, path: str, adapter: Adapter) -> nn.Module:
-    try:
-        return module.get_submodule(path)
-    except AttributeError as error:
-        raise ModelError(
-            f"{type(module).__name__} has no part {path!r}",
-            expected=f"the layout of the family {adapter.model_type!r}",
-            next_step="open a causal language model of that family, or correct its adapter",
-        ) from error
+        Raises:
+            SiteError: the layer is beyond the last, or the block has no such place (says why).
+        """
+        if site.kind == "embed":
+            return self.blocks[0].places["resid_pre"]
+        if site.layer is None:
+            return Place(self.final_norm, "output", self.d_model)
+        if site.layer >= len(self.blocks):
+            raise SiteError(
+                f"site {str(site)!r} is beyond the last layer",
+                expected=f"a layer from 0 to {len(self.blocks) - 1}",
+            )
+        block = self.blocks[site.layer]
+        if site.kind not in block.places:
+            raise SiteError(
+                f"site {str(site)!r} does not exist: {block.missing[site.kind]}",
+                expected=f"one of {', '.join(f'{kind}.{site.layer}' for kind in block.places)}",
+            )
+        return block.places[site.kind]

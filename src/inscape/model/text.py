@@ -137,19 +137,15 @@ class TextCodec:
             return text if raw is None else raw.decode("utf-8", errors="backslashreplace")
         return text
 
-    def answer_token(self, text: str) -> tuple[int, bool]:
-        """The first token of `text` as the continuation of a prompt, and whether more follow.
-
-        A leading space counts: " Paris" and "Paris" go on differently.
-        """
+    def following(self, text: str) -> list[int]:
+        """The tokens of `text` as the continuation of some other text; InputError for none."""
         if not text:
             raise InputError("the answer is empty", expected="the text that the model would say")
         for anchor in _ANCHORS:
             before, whole = self.plain(anchor), self.plain(anchor + text)
             if whole[: len(before)] == before and len(whole) > len(before):
-                return whole[len(before)], len(whole) > len(before) + 1
-        ids = self.plain(text)
-        return ids[0], len(ids) > 1
+                return whole[len(before) :]
+        return self.plain(text)
 
     def plain(self, text: str) -> list[int]:
         """The token ids of `text` alone; InputError where it is no text that can be encoded."""

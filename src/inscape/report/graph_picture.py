@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from inscape.attribution import Graph, Node, paths
+from inscape.attribution import Graph, Names, Node, paths
 from inscape.report.numbers import finite
 from inscape.report.parts import visible, visible_target
 
@@ -84,9 +84,6 @@ class GraphPicture:
             raise ValueError("a node is outside the prompt")
 
 
-Names = Mapping[tuple[str, int], str] | Callable[[str, int], str | None]
-
-
 def picture(
     graph: Graph,
     names: Names | None = None,
@@ -98,9 +95,10 @@ def picture(
     """The strongest part of a graph as plain data.
 
     names: labels of features by (dictionary, feature), as a mapping or a function such as
-        `Atlas.feature_label`; without one, the labels that the graph has.
+        `Atlas.feature_label`; without one, the graph's own.
     """
-    label = _labeller(names)
+    graph = graph if names is None else replace(graph, names=names)
+    label = graph.label
     drawn, edges = _strongest(graph, max_nodes, max_edges)
     place = {number: i for i, number in enumerate(drawn)}
     nodes = tuple(_node(graph.nodes[number], label) for number in drawn)
@@ -165,17 +163,6 @@ def _importance(node: Node) -> float:
     if node.kind != "logit":
         return node.influence
     return 1.0 if node.probability is None else node.probability
-
-
-def _labeller(names: Names | None) -> Callable[[Node], str | None]:
-    def label(node: Node) -> str | None:
-        if names is None or node.dictionary is None:
-            return node.label
-        if callable(names):
-            return names(node.dictionary, node.feature) or node.label
-        return names.get((node.dictionary, node.feature)) or node.label
-
-    return label
 
 
 def _name(node: Node, label: Callable[[Node], str | None]) -> str:

@@ -1,87 +1,89 @@
 """A frozen copy of a model, by plain hooks: what an edge is measured on.
 
-1. A float64 copy of the model with eager attention runs the prompt once: the attention patterns
-   (softmax's output), the norms' denominators and the MLPs' inputs and outputs are recorded.
-2. Frozen passes replay them: z = recorded pattern @ v, with v as it comes out of this pass's own
-   projection; norms divide by the recorded denominators; MLPs answer with their recorded outputs,
-   to which a linear skip adds what its input's change makes.
+1. A float64 copy of the model with eager attention runs the prompt once. In every attention the
+   outputs of softmax (the patterns) and of sigmoid (gates) are recorded, call by call (queries and
+   keys where attention stays fused); so are norms' denominators and MLPs' inputs and outputs.
+2. Frozen passes replay them: softmax and sigmoid answer as recorded, norms are rescaled to the
+   recorded denominators, MLPs answer with their recorded outputs, to which a linear skip adds what
+   its input's change makes.
 3. What is to be removed is taken from an MLP's output or the embedding, batch row by batch row.
 
-Nothing here is shared with the rooms that trace or linearise: only the Hugging Face module is
-used, by the names that its own class gives to its parts.
+No gradient is taken, and no code is shared with the rooms that trace or linearise: from the model's
+structure come only the names of its parts, of any family.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
 
 from inscape.core import ModelError
 from inscape.model import Model
 
-LLAMA_LIKE = (
-    *("llama", "mistral", "qwen2", "qwen3", "phi3", "olmo2"),
-    *("gemma", "gemma2", "gemma3_text"),
-)
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """One block's modules, by the names that the family's Hugging Face class gives them.
-
-    values: from the output of `value` to values [batch, pos, heads, d_head].
-    added: the module whose output the MLP adds to the stream (a post-norm, or the MLP itself);
-    norms: every other norm on the stream.
-    """
-
-    attention: nn.Module
-    value: nn.Module
-    values: Callable[[Tensor], Tensor]
-    output: nn.Module
-    mlp: nn.Module
-    added: nn.Module
-    norms: tuple[nn.Module, ...]
-
 
 class FrozenModel:
-    """A float64 copy of the model that replays its own clean pass; a context manager."""
+    """A float64 copy of the model that replays its own clean pass; a context manager.
+
+    Raises:
+        ModelError: a block has no MLP at which an edge could begin.
+    """
 
     def __init__(
         self, model: Model, token_ids: Sequence[int], skips: Mapping[int, Tensor] | None = None
     ) -> None:
         """`skips`: by layer a map [pos, d_out, d_in], zero where there is none."""
         self.skips = dict(skips or {})
-        self.module = _copy(model)
-        self.num_layers = model.num_layers
         self.tokens = torch.tensor([list(token_ids)], device=model.device)
-        self.layers, self.embedding, self.final_norm = _find(self.module)
-        self.head: Tensor = self.module.get_output_embeddings().weight.detach()
-        self.patterns: dict[int, Tensor] = {}
+        self.module = self._copy(model)
+        same = dict(zip(model.module.modules(), self.module.modules(), strict=True))
+        blocks = model.structure.blocks
+        if any(block.mlp is None for block in blocks):
+            raise ModelError(f"{model.name} has blocks without an MLP", expected="one in each")
+        self.num_layers = model.num_layers
+        self.first = same[blocks[0].module]
+        self.attentions = [same[block.attn] for block in blocks if block.attn is not None]
+        self.mlps = [(same[block.mlp], same[block.mlp_added]) for block in blocks]
+        self.scales = [block.places["mlp_out"].scale for block in blocks]
+        self.norms = {same[norm.module]: norm for norm in model.structure.norms}
+        self.final_norm = same[model.structure.final_norm]
+        self.head = model.unembedding().to(next(self.module.parameters()).dtype)
         self.denominators: dict[nn.Module, Tensor] = {}
         self.embedded = torch.empty(0)
         self.mlp_in: list[Tensor] = []
         self.mlp_out: list[Tensor] = []
         self._hooks = ExitStack()
+        self._held: dict[int, list[Tensor]] = {}
         self._removed: dict[int, Tensor] = {}
         self._read: dict[int, Tensor] = {}
-        self._values: dict[int, Tensor] = {}
+
+    def _copy(self, model: Model) -> Any:
+        """In float64, or in float32 where the model's own code holds to that."""
+        original: Any = model.module
+        module = copy.deepcopy(original).double()
+        module.set_attn_implementation("eager")
+        module.set_experts_implementation("eager")  # the others have no float64
+        try:
+            module(self.tokens, use_cache=False)
+        except RuntimeError:
+            module.float()
+        return module
 
     def __enter__(self) -> FrozenModel:
         self._record()
-        for i, layer in enumerate(self.layers):
-            self._add(layer.value.register_forward_hook(self._keep_value(i)))
-            self._add(layer.output.register_forward_pre_hook(self._replay_attention(i)))
-            self._add(layer.mlp.register_forward_pre_hook(self._keep_mlp_in(i)))
-            self._add(layer.added.register_forward_hook(self._replay_mlp(i)))
-        for norm in self.denominators:
-            self._add(norm.register_forward_hook(self._replay_norm))
-        self._add(self.embedding.register_forward_hook(self._remove_embedding))
+        self._hooks.enter_context(self._attention(replay=True))
+        for i, (mlp, added) in enumerate(self.mlps):
+            self._add(mlp.register_forward_pre_hook(self._keep_mlp_in(i), with_kwargs=True))
+            self._add(added.register_forward_hook(self._replay_mlp(i)))
+        for norm in self.norms:
+            self._add(norm.register_forward_hook(self._replay_norm, with_kwargs=True))
+        self._add(self.first.register_forward_pre_hook(self._remove_embedding, with_kwargs=True))
         self._add(self.final_norm.register_forward_hook(self._keep_final))
         return self
 
@@ -103,155 +105,137 @@ class FrozenModel:
 
     @torch.no_grad()
     def _record(self) -> None:
-        inputs: dict[int, Tensor] = {}
         outputs: dict[int, Tensor] = {}
 
-        def keep(store: dict[int, Tensor], i: int, pick: Callable[[Any, Any], Any]) -> Any:
+        def keep(i: int) -> Callable[..., None]:
             def hook(module: nn.Module, args: Any, output: Any) -> None:
-                store[i] = pick(args, output).detach().clone()
+                outputs[i] = self._by_position(_first(output).clone()) * self.scales[i]
 
             return hook
 
-        embedded: dict[int, Tensor] = {}
-        with ExitStack() as stack:
-            for i, layer in enumerate(self.layers):
-                for module, hook in (
-                    (layer.mlp, keep(inputs, i, lambda args, out: args[0])),
-                    (layer.added, keep(outputs, i, lambda args, out: out)),
-                    (layer.attention, keep(self.patterns, i, lambda args, out: out[1])),
-                ):
-                    stack.callback(module.register_forward_hook(hook).remove)
-            for norm in [*(n for layer in self.layers for n in layer.norms), self.final_norm]:
-                stack.callback(norm.register_forward_hook(self._record_norm).remove)
-            hook = keep(embedded, 0, lambda args, out: out)
-            stack.callback(self.embedding.register_forward_hook(hook).remove)
+        def start(module: nn.Module, args: Any, kwargs: Any) -> None:
+            self.embedded = _given(args, kwargs).clone()
+
+        with self._attention(replay=False), ExitStack() as stack:
+            handles = [self.first.register_forward_pre_hook(start, with_kwargs=True)]
+            for i, (mlp, added) in enumerate(self.mlps):
+                reading = mlp.register_forward_pre_hook(self._keep_mlp_in(i), with_kwargs=True)
+                handles += [reading, added.register_forward_hook(keep(i))]
+            for norm in self.norms:
+                handles.append(norm.register_forward_hook(self._record_norm, with_kwargs=True))
+            for handle in handles:
+                stack.callback(handle.remove)
             self.module(self.tokens, use_cache=False)
-        self.embedded = embedded[0]
-        self.mlp_in = [inputs[i] for i in range(self.num_layers)]
+        self.mlp_in = [self._read[i] for i in range(self.num_layers)]
         self.mlp_out = [outputs[i] for i in range(self.num_layers)]
 
-    def _record_norm(self, norm: Any, args: tuple[Tensor, ...], output: Tensor) -> None:
-        x = _centred(norm, args[0])
-        epsilon = norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps
-        self.denominators[norm] = (x.square().mean(-1, keepdim=True) + epsilon).sqrt()
+    @contextmanager
+    def _attention(self, *, replay: bool) -> Iterator[None]:
+        """Every attention under a mode of its own that records, or answers as recorded."""
+        usual = [attention.forward for attention in self.attentions]
+        for i, attention in enumerate(self.attentions):
+            attention.forward = self._under(i, usual[i], replay)
+        try:
+            yield
+        finally:
+            for attention, forward in zip(self.attentions, usual, strict=True):
+                attention.forward = forward
 
-    def _replay_norm(self, norm: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        weight = norm.weight + 1.0 if type(norm).__name__.startswith("Gemma") else norm.weight
-        result: Tensor = _centred(norm, args[0]) / self.denominators[norm] * weight
-        bias: Tensor | None = getattr(norm, "bias", None)
-        return result if bias is None else result + bias
+    def _under(self, i: int, forward: Callable[..., Any], replay: bool) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            kept = self._held.get(i, []) if replay else self._held.setdefault(i, [])
+            with _Replay(kept) if replay else _Record(kept):
+                return forward(*args, **kwargs)
 
-    def _keep_value(self, i: int) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, output: Tensor) -> None:
-            self._values[i] = self.layers[i].values(output)
+        return run
 
-        return hook
+    def _denominator(self, norm: nn.Module, x: Tensor) -> Tensor:
+        form = self.norms[norm]
+        x = x - x.mean(-1, keepdim=True) if form.centred else x
+        return (x.square().mean(-1, keepdim=True) + form.epsilon).sqrt()
 
-    def _replay_attention(self, i: int) -> Callable[..., tuple[Tensor]]:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-            pattern, heads = self.patterns[i], self._values.pop(i).transpose(1, 2)
-            heads = heads.repeat_interleave(int(pattern.shape[1]) // int(heads.shape[1]), dim=1)
-            mixed = pattern.to(heads) @ heads
-            return (mixed.transpose(1, 2).reshape(args[0].shape),)
+    def _record_norm(self, norm: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
+        self.denominators[norm] = self._denominator(norm, _given(args, kwargs))
 
-        return hook
+    def _replay_norm(self, norm: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor:
+        own, recorded = self._denominator(norm, _given(args, kwargs)), self.denominators[norm]
+        bias: Tensor | float | None = getattr(norm, "bias", None)
+        bias = 0.0 if bias is None else bias
+        return (output - bias) * (own / _rows(recorded, own)) + bias
+
+    def _by_position(self, x: Tensor) -> Tensor:
+        return x if x.ndim == 3 else x.reshape(-1, self.tokens.shape[1], x.shape[-1])
 
     def _keep_mlp_in(self, i: int) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            self._read[i] = args[0]
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            self._read[i] = self._by_position(_given(args, kwargs))
 
         return hook
 
-    def _replay_mlp(self, i: int) -> Callable[..., Tensor]:
-        def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            answer = self.mlp_out[i].expand(output.shape)
+    def _replay_mlp(self, i: int) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            answer = self.mlp_out[i].expand_as(self._by_position(_first(output)))
             if i in self.skips:
                 change = self._read[i] - self.mlp_in[i]
                 answer = answer + torch.einsum("bpi,poi->bpo", change, self.skips[i].to(change))
-            return answer - self._removed[i] if i in self._removed else answer
+            if i in self._removed:
+                answer = answer - self._removed[i]
+            answer = (answer / self.scales[i]).reshape(_first(output).shape)
+            return (answer, *output[1:]) if isinstance(output, tuple) else answer
 
         return hook
 
-    def _remove_embedding(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        return output - self._removed[-1] if -1 in self._removed else output
+    def _remove_embedding(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        x = _given(args, kwargs)
+        x = x - self._removed[-1] if -1 in self._removed else x
+        return ((x, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": x})
 
     def _keep_final(self, module: nn.Module, args: Any, output: Tensor) -> None:
         self._read[self.num_layers] = output
 
 
-def _centred(norm: nn.Module, x: Tensor) -> Tensor:
-    return x - x.mean(-1, keepdim=True) if isinstance(norm, nn.LayerNorm) else x
+class _Record(TorchFunctionMode):
+    """Keeps what softmax and sigmoid give, and the queries and keys of fused attention."""
+
+    def __init__(self, kept: list[Tensor]) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is scaled_dot_product_attention:
+            args = (self.instead(args[0]), self.instead(args[1]), *args[2:])
+        output = func(*args, **(kwargs or {}))
+        held = getattr(func, "__name__", "") in ("softmax", "sigmoid")
+        return self.instead(output) if held else output
+
+    def instead(self, value: Tensor) -> Tensor:
+        self.kept.append(value.clone())
+        return value
 
 
-def _copy(model: Model) -> Any:
-    module: Any = copy.deepcopy(model.module).double()
-    module.set_attn_implementation("eager")
-    return module
+class _Replay(_Record):
+    """Answers as recorded, the same in every row of the batch."""
+
+    def __init__(self, kept: list[Tensor]) -> None:
+        super().__init__(list(kept))
+
+    def instead(self, value: Tensor) -> Tensor:
+        return _rows(self.kept.pop(0), value)
 
 
-def _find(module: Any) -> tuple[list[_Layer], nn.Module, nn.Module]:
-    """The layers, the embedding (whose output may be taken from) and the last norm."""
-    family = module.config.model_type
-    if family in ("gpt2", "gpt_neo"):
-        body = module.transformer
-        make = _gpt2_layer if family == "gpt2" else _gpt_neo_layer
-        return [make(block) for block in body.h], body.drop, body.ln_f
-    if family == "gpt_neox":
-        body = module.gpt_neox
-        layers = [_gpt_neox_layer(block) for block in body.layers]
-        return layers, body.emb_dropout, body.final_layer_norm
-    if family in LLAMA_LIKE:
-        body = module.model
-        return [_llama_layer(block) for block in body.layers], body.embed_tokens, body.norm
-    raise ModelError(
-        f"the edge check has no plain hooks for the family {family!r}",
-        expected=f"gpt2, gpt_neo, gpt_neox, {', '.join(LLAMA_LIKE)}",
-        next_step="add the names of its modules to validation/frozen.py",
-    )
+def _rows(recorded: Tensor, like: Tensor) -> Tensor:
+    """What was recorded of one row, for every row of the batch."""
+    repeats = int(like.shape[0]) // int(recorded.shape[0])
+    return recorded.repeat(repeats, *[1] * (recorded.ndim - 1))
 
 
-def _heads(d_head: int, part: slice = slice(None)) -> Callable[[Tensor], Tensor]:
-    def values(output: Tensor) -> Tensor:
-        found = output[..., part]
-        return found.reshape(*found.shape[:-1], -1, d_head)
-
-    return values
+def _given(args: Any, kwargs: Any) -> Tensor:
+    x: Tensor = args[0] if args else kwargs.get("hidden_states", next(iter(kwargs.values()), None))
+    return x
 
 
-def _llama_layer(block: Any) -> _Layer:
-    """Llama and its kin; with or without norms before, and after, attention and MLP."""
-    attention, d_head = block.self_attn, int(block.self_attn.head_dim)
-    if hasattr(attention, "qkv_proj"):
-        width = attention.config.num_key_value_heads * d_head
-        value, values = attention.qkv_proj, _heads(d_head, slice(-width, None))
-    else:
-        value, values = attention.v_proj, _heads(d_head)
-    names = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm")
-    norms = tuple(getattr(block, name) for name in names if hasattr(block, name))
-    added = getattr(block, "post_feedforward_layernorm", block.mlp)
-    return _Layer(attention, value, values, attention.o_proj, block.mlp, added, norms)
-
-
-def _gpt2_layer(block: Any) -> _Layer:
-    attention, mlp, norms = block.attn, block.mlp, (block.ln_1, block.ln_2)
-    width = attention.embed_dim
-    values = _heads(attention.head_dim, slice(2 * width, 3 * width))
-    return _Layer(attention, attention.c_attn, values, attention.c_proj, mlp, mlp, norms)
-
-
-def _gpt_neo_layer(block: Any) -> _Layer:
-    attention, mlp, norms = block.attn.attention, block.mlp, (block.ln_1, block.ln_2)
-    values = _heads(attention.head_dim)
-    return _Layer(attention, attention.v_proj, values, attention.out_proj, mlp, mlp, norms)
-
-
-def _gpt_neox_layer(block: Any) -> _Layer:
-    attention, mlp = block.attention, block.mlp
-    d_head = int(attention.head_size)
-
-    def values(output: Tensor) -> Tensor:  # query, key and value lie side by side in each head
-        return output.reshape(*output.shape[:-1], -1, 3 * d_head)[..., 2 * d_head :]
-
-    norms = (block.input_layernorm, block.post_attention_layernorm)
-    fused = attention.query_key_value
-    return _Layer(attention, fused, values, attention.dense, mlp, mlp, norms)
+def _first(output: Any) -> Tensor:
+    first: Tensor = output[0] if isinstance(output, tuple) else output
+    return first

@@ -16,8 +16,9 @@ import torch
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary, joined
+from inscape.exchange import format as fmt
 from inscape.exchange.circuit_tracer import CONFIG, CROSS_LAYER, kinds, settings
-from inscape.exchange.format import Asked, Format, made, read_weights, take
+from inscape.exchange.format import Asked, Format
 from inscape.exchange.sites import in_layer, told
 
 _ENCODER = re.compile(r"W_enc_(\d+)\.safetensors")
@@ -57,7 +58,7 @@ class CLTFiles(Format):
         if "threshold" not in weights:
             weights["threshold"] = torch.zeros_like(weights["b_enc"])
         width = weights["W_enc"].shape[1]
-        return made(
+        return fmt.made(
             weights,
             sites,
             asked,
@@ -74,12 +75,12 @@ class CLTFiles(Format):
 def _layer(source: Path, layer: int, num: int) -> dict[str, torch.Tensor]:
     """The tensors of one layer by our names; a row of W_dec for each feature and target."""
     encoder, decoder = (source / f"{name}_{layer}.safetensors" for name in ("W_enc", "W_dec"))
-    found = read_weights(encoder)
+    found = fmt.read_weights(encoder)
     names = {key: f"{key}_{layer}" for key in ("W_enc", "b_enc", "b_dec")}
     if f"threshold_{layer}" in found:
         names["threshold"] = f"threshold_{layer}"
-    weights = take(found, names, encoder)
-    W_dec = take(read_weights(decoder), {"W_dec": f"W_dec_{layer}"}, decoder)["W_dec"]
+    weights = fmt.take(found, names, encoder)
+    W_dec = fmt.take(fmt.read_weights(decoder), {"W_dec": f"W_dec_{layer}"}, decoder)["W_dec"]
     features, width = len(weights["b_enc"]), len(weights["b_dec"])
     wanted = (features, num - layer, width)
     if W_dec.shape != wanted or weights["W_enc"].shape != (features, width):

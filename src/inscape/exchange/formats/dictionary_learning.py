@@ -20,19 +20,8 @@ from torch import Tensor
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
-from inscape.exchange.format import (
-    Asked,
-    Format,
-    Weights,
-    gated_as_threshold,
-    made,
-    only,
-    read_pickle,
-    read_settings,
-    refuse_normalized,
-    take,
-    without_subtraction,
-)
+from inscape.exchange import format as fmt
+from inscape.exchange.format import Asked, Format, Weights
 from inscape.exchange.sites import told
 
 AE, CONFIG = "ae.pt", "config.json"
@@ -74,9 +63,9 @@ class DictionaryLearning(Format):
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
         """See the steps above."""
-        trainer = read_settings(source / CONFIG).get("trainer", {})
+        trainer = fmt.read_settings(source / CONFIG).get("trainer", {})
         kind = trainer.get("dict_class")
-        only(kind, _CLASSES, "dict_class", source / CONFIG)
+        fmt.only(kind, _CLASSES, "dict_class", source / CONFIG)
         found = self._weights(source, kind)
         k = int(found.pop("k")) if "k" in found else trainer.get("k")
         found.pop("group_sizes", None)
@@ -85,7 +74,7 @@ class DictionaryLearning(Format):
         layer = trainer.get("layer")
         said = f"trainer.layer {layer}, submodule {trainer.get('submodule_name')}"
         site = None if layer is None or trainer.get("submodule_name") else f"resid_post.{layer}"
-        return made(
+        return fmt.made(
             found,
             told(asked, (site, site), source, said),
             asked,
@@ -97,7 +86,7 @@ class DictionaryLearning(Format):
 
     def _weights(self, source: Path, kind: str) -> Weights:
         """In our layout."""
-        state = read_pickle(source / AE)
+        state = fmt.read_pickle(source / AE)
         if isinstance(state, Mapping) and set(state) == {"ae"}:
             state = state["ae"]
         if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
@@ -111,14 +100,14 @@ class DictionaryLearning(Format):
         if kind == "AutoEncoderTopK":
             raw.setdefault("threshold", torch.tensor(-1.0))
             names["threshold"] = "threshold"
-        found = take(raw, names, source / AE)
+        found = fmt.take(raw, names, source / AE)
         if names["W_enc"] == "W_enc":
             found["W_enc"] = found["W_enc"].T.contiguous()
         else:
             found["W_dec"] = found["W_dec"].T.contiguous()
         if kind == "GatedAutoEncoder":
             parts = (found.pop(key) for key in ("b_gate", "r_mag", "b_mag"))
-            found |= gated_as_threshold(found["W_enc"], *parts)
+            found |= fmt.gated_as_threshold(found["W_enc"], *parts)
         if kind in ("AutoEncoder", "AutoEncoderNew"):
             found["threshold"] = torch.zeros_like(found["b_enc"])
         if "threshold" in found:
@@ -132,7 +121,7 @@ class DictionaryLearning(Format):
     def write(self, dictionary: Dictionary, folder: Path) -> None:
         """TopK as AutoEncoderTopK, thresholds as JumpReluAutoEncoder."""
         config = dictionary.config
-        refuse_normalized(dictionary, self.name)
+        fmt.refuse_normalized(dictionary, self.name)
         if config.transcoder:
             raise InputError(
                 f"{dictionary.name} is a transcoder",
@@ -164,7 +153,7 @@ class DictionaryLearning(Format):
                 expected=f"one that does: a TopK dictionary of {self.name} always subtracts it",
             )
         else:
-            state = {**without_subtraction(dictionary)}
+            state = {**fmt.without_subtraction(dictionary)}
             state["W_enc"] = state["W_enc"].T
         torch.save({k: v.cpu().contiguous() for k, v in state.items()}, folder / AE)
         (folder / CONFIG).write_text(json.dumps({"trainer": trainer, "buffer": {}}, indent=1))

@@ -18,15 +18,8 @@ import torch
 
 from inscape.core import InputError, StorageError
 from inscape.dictionary import Dictionary
-from inscape.exchange.format import (
-    Asked,
-    Format,
-    Weights,
-    made,
-    refuse_normalized,
-    take,
-    without_subtraction,
-)
+from inscape.exchange import format as fmt
+from inscape.exchange.format import Asked, Format, Weights
 from inscape.exchange.sites import NO_GAIN, told
 
 FILE = "params.npz"
@@ -45,10 +38,10 @@ class GemmaScope(Format):
     def read(self, source: Path, asked: Asked) -> Dictionary:
         """See above."""
         source = source.parent if source.name == FILE else source
-        found = take(_read(source / FILE), _NAMES, source / FILE)
+        found = fmt.take(_read(source / FILE), _NAMES, source / FILE)
         found["W_enc"] = found["W_enc"].T.contiguous()
         sites = _sites(source)
-        return made(
+        return fmt.made(
             found,
             told(asked, sites, source, "by its path"),
             asked,
@@ -60,14 +53,14 @@ class GemmaScope(Format):
 
     def write(self, dictionary: Dictionary, folder: Path) -> None:
         """Dictionaries of thresholds."""
-        refuse_normalized(dictionary, self.name)
+        fmt.refuse_normalized(dictionary, self.name)
         if dictionary.config.kind != "threshold" or dictionary.config.skip:
             raise InputError(
                 f"{dictionary.name} is a dictionary by {dictionary.config.kind}"
                 + (" with a skip" if dictionary.config.skip else ""),
                 expected=f"one of thresholds, without a skip: {self.name} holds no other",
             )
-        weights = without_subtraction(dictionary)
+        weights = fmt.without_subtraction(dictionary)
         arrays: dict[str, Any] = {key: value.cpu().numpy() for key, value in weights.items()}
         np.savez(folder / FILE, **{**arrays, "W_enc": arrays["W_enc"].T})
 

@@ -21,18 +21,8 @@ from torch import Tensor
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary, joined
-from inscape.exchange.format import (
-    Asked,
-    Format,
-    Weights,
-    block_diagonal,
-    made,
-    only,
-    read_settings,
-    read_weights,
-    refuse_unknown,
-    take,
-)
+from inscape.exchange import format as fmt
+from inscape.exchange.format import Asked, Format, Weights
 from inscape.exchange.sites import told
 
 FILE, LAYER_FILE, CONFIG = "params.safetensors", "params_layer_{}.safetensors", "config.json"
@@ -45,15 +35,8 @@ _NAMES = {
 }
 _AFFINE = "affine_skip_connection"
 _SETTINGS = (
-    "hf_hook_point_in",
-    "hf_hook_point_out",
-    "width",
-    "model_name",
-    "architecture",
-    "l0",
-    "affine_connection",
-    "type",
-)
+    "hf_hook_point_in hf_hook_point_out width model_name architecture l0 affine_connection type"
+).split()
 _MODULES = {
     "output": "resid_post",
     "post_feedforward_layernorm.output": "mlp_out",
@@ -81,16 +64,18 @@ class GemmaScope2(Format):
     def read(self, source: Path, asked: Asked) -> Dictionary:
         """See the steps above."""
         folder = source.parent if source.name == FILE else source
-        cfg = read_settings(folder / CONFIG) if (folder / CONFIG).is_file() else {}
-        refuse_unknown(cfg, _SETTINGS, folder / CONFIG, asked.ignore)
-        only(cfg.get("architecture", "jump_relu"), ["jump_relu"], "architecture", folder / CONFIG)
+        cfg = fmt.read_settings(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+        fmt.refuse_unknown(cfg, _SETTINGS, folder / CONFIG, asked.ignore)
+        fmt.only(
+            cfg.get("architecture", "jump_relu"), ["jump_relu"], "architecture", folder / CONFIG
+        )
         k = asked.k or (round(cfg["l0"]) if isinstance(cfg.get("l0"), int | float) else None)
         if not (folder / FILE).is_file():
             return self._of_layers(folder, asked, k)
         found = _weights(folder / FILE)
         found["W_enc"] = found["W_enc"].T.contiguous()
         sites = told(asked, _sites(folder, cfg), folder, "neither its path nor config.json")
-        return made(found, sites, asked, folder, self.name, subtract=False, k=k)
+        return fmt.made(found, sites, asked, folder, self.name, subtract=False, k=k)
 
     def _of_layers(self, folder: Path, asked: Asked, k: int | None) -> Dictionary:
         files = sorted(folder.glob(LAYER_FILE.format("*")), key=_number)
@@ -113,7 +98,7 @@ class GemmaScope2(Format):
         if "W_skip" in parts:
             weights["W_skip"] = torch.stack(parts["W_skip"])
         if sites[0] == sites[1]:  # a crosscoder
-            weights["W_enc"] = block_diagonal([part.T for part in parts["W_enc"]])
+            weights["W_enc"] = fmt.block_diagonal([part.T for part in parts["W_enc"]])
             weights["W_dec"] = torch.cat(parts["W_dec"]).flatten(1)
         else:
             weights["W_enc"] = torch.cat([part.T for part in parts["W_enc"]])
@@ -121,13 +106,13 @@ class GemmaScope2(Format):
             weights["W_dec"] = torch.cat(decoders)
         whole: dict[str, Any] = {"d_in": num * width, "d_out": num * width}
         whole["widths"] = (width,) * num
-        return made(weights, sites, asked, folder, self.name, subtract=False, k=k, **whole)
+        return fmt.made(weights, sites, asked, folder, self.name, subtract=False, k=k, **whole)
 
 
 def _weights(path: Path) -> Weights:
     """By our names, W_enc [d, m] as it is; the skip as ours, [d_out, d_in]."""
-    raw = read_weights(path)
-    found = take(raw, {**_NAMES, **({"W_skip": _AFFINE} if _AFFINE in raw else {})}, path)
+    raw = fmt.read_weights(path)
+    found = fmt.take(raw, {**_NAMES, **({"W_skip": _AFFINE} if _AFFINE in raw else {})}, path)
     if "W_skip" in found:
         found["W_skip"] = found["W_skip"].T.contiguous()
     return found

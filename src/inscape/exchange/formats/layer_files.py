@@ -20,17 +20,9 @@ from safetensors.torch import save_file
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
+from inscape.exchange import format as fmt
 from inscape.exchange.circuit_tracer import SET, kinds, settings
-from inscape.exchange.format import (
-    Asked,
-    Format,
-    made,
-    needed_k,
-    read_weights,
-    refuse_normalized,
-    take,
-    without_subtraction,
-)
+from inscape.exchange.format import Asked, Format
 from inscape.exchange.sites import in_layer, told
 
 _PATTERN = re.compile(r"layer_(\d{1,4})\.safetensors")
@@ -53,14 +45,14 @@ class LayerFiles(Format):
     def read(self, source: Path, asked: Asked) -> Dictionary:
         """See above."""
         cfg = asked.settings or settings(source.parent, SET, asked)
-        raw = read_weights(source)
+        raw = fmt.read_weights(source)
         k = raw.pop("k", None)
         names = dict(_TENSORS)
         for key in raw.keys() & set(_THRESHOLDS):
             names["threshold"] = key
         if "W_skip" in raw:
             names["W_skip"] = "W_skip"
-        found = take(raw, names, source)
+        found = fmt.take(raw, names, source)
         if found["W_enc"].shape[0] != found["b_enc"].shape[0]:
             raise InputError(
                 f"{source} has W_enc of shape {tuple(found['W_enc'].shape)}",
@@ -76,13 +68,15 @@ class LayerFiles(Format):
         if topk:
             found.pop("threshold", None)
             known = _K_OF_SCAN.get(str(cfg.get("scan", cfg.get("repo_id"))))
-            chosen = needed_k(asked, k, cfg.get("k"), known, source=source, said="no k in the file")
+            chosen = fmt.needed_k(
+                asked, k, cfg.get("k"), known, source=source, said="no k in the file"
+            )
         else:
             threshold = found.get("threshold", torch.zeros(()))
             if cfg.get("activation") == "relu":
                 threshold = torch.zeros(())
             found["threshold"] = threshold.expand(found["b_enc"].shape).contiguous()
-        return made(
+        return fmt.made(
             found,
             told(asked, (sites[0], sites[1]), source, f"file {source.name}"),
             asked,
@@ -96,7 +90,7 @@ class LayerFiles(Format):
     def write(self, dictionary: Dictionary, folder: Path) -> None:
         """Transcoders of thresholds, from an MLP's input to its output."""
         config = dictionary.config
-        refuse_normalized(dictionary, self.name)
+        fmt.refuse_normalized(dictionary, self.name)
         layer = config.site_in.removeprefix("mlp_in.")
         if (config.site_in, config.site_out) != (f"mlp_in.{layer}", f"mlp_out.{layer}"):
             raise InputError(
@@ -109,7 +103,7 @@ class LayerFiles(Format):
                 expected="ReLU or thresholds: these files hold no other",
                 next_step="export it to sparsify",
             )
-        weights = without_subtraction(dictionary)
+        weights = fmt.without_subtraction(dictionary)
         threshold = weights.pop("threshold").clamp_min(0)
         if bool((threshold > 0).any()):
             weights["activation_function.threshold"] = threshold

@@ -14,7 +14,8 @@ import torch
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
-from inscape.exchange.format import Asked, Format, made, only, read_settings, read_weights, take
+from inscape.exchange import format as fmt
+from inscape.exchange.format import Asked, Format
 from inscape.exchange.sites import of_hook, told
 
 SETTINGS, WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors"
@@ -37,17 +38,17 @@ class LlamaScope(Format):
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
         """See above."""
-        cfg = read_settings(source / SETTINGS)
-        only(cfg.get("act_fn", "jumprelu"), ["jumprelu", "relu"], "act_fn", source / SETTINGS)
+        cfg = fmt.read_settings(source / SETTINGS)
+        fmt.only(cfg.get("act_fn", "jumprelu"), ["jumprelu", "relu"], "act_fn", source / SETTINGS)
         for key in ("apply_decoder_bias_to_pre_encoder", "use_glu_encoder"):
-            only(cfg.get(key, False), [False], key, source / SETTINGS)
-        only(
+            fmt.only(cfg.get(key, False), [False], key, source / SETTINGS)
+        fmt.only(
             cfg.get("norm_activation", "dataset-wise"),
             ["dataset-wise"],
             "norm_activation",
             source / SETTINGS,
         )
-        found = take(read_weights(source / WEIGHTS), _TENSORS, source / WEIGHTS)
+        found = fmt.take(fmt.read_weights(source / WEIGHTS), _TENSORS, source / WEIGHTS)
         found["W_dec"] = found["W_dec"].T.contiguous()
         scale_in, scale_out = self._scales(cfg, found["W_enc"].shape[1], source)
         threshold = float(cfg.get("jump_relu_threshold", 0.0))
@@ -59,7 +60,7 @@ class LlamaScope(Format):
         }
         hooks = str(cfg.get("hook_point_in")), str(cfg.get("hook_point_out"))
         sites = of_hook(hooks[0]), of_hook(hooks[1])
-        return made(
+        return fmt.made(
             found,
             told(asked, sites, source, f"hooks {hooks[0]}, {hooks[1]}"),
             asked,

@@ -24,49 +24,19 @@ from torch import Tensor
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary, joined
-from inscape.exchange.format import (
-    Asked,
-    Format,
-    Weights,
-    block_diagonal,
-    made,
-    only,
-    read_settings,
-    read_weights,
-    refuse_unknown,
-    take,
-)
+from inscape.exchange import format as fmt
+from inscape.exchange.format import Asked, Format, Weights
 from inscape.exchange.sites import of_hook, told
 
 CONFIG, WEIGHTS = "config.json", "sae_weights.safetensors"
 _KNOWN = (
-    # computed with
-    "sae_type",
-    "d_model",
-    "expansion_factor",
-    "use_decoder_bias",
-    "act_fn",
-    "norm_activation",
-    "sparsity_include_decoder_norm",
-    "top_k",
-    "hook_point_in",
-    "hook_point_out",
-    "hook_points",
-    "hook_points_in",
-    "hook_points_out",
-    "use_glu_encoder",
-    # how it is trained, stored and made fast
-    "device",
-    "dtype",
-    "sae_pretrained_name_or_path",
-    "strict_loading",
-    "use_triton_kernel",
-    "sparsity_threshold_for_triton_spmm_kernel",
-    "jumprelu_threshold_window",
-    "init_cross_layer_decoder_all_zero",
-    "decode_with_csr",
-    "sparsity_threshold_for_csr",
-)
+    "sae_type d_model expansion_factor use_decoder_bias act_fn norm_activation "
+    "sparsity_include_decoder_norm top_k hook_point_in hook_point_out hook_points "
+    "hook_points_in hook_points_out use_glu_encoder device dtype sae_pretrained_name_or_path "
+    "strict_loading use_triton_kernel sparsity_threshold_for_triton_spmm_kernel "
+    "jumprelu_threshold_window init_cross_layer_decoder_all_zero decode_with_csr "
+    "sparsity_threshold_for_csr"
+).split()
 _SCOPES = {
     "sae": {"topk": "token", "batchtopk": "batch"},
     "crosscoder": {"topk": "layer", "batchtopk": "batch"},
@@ -95,24 +65,24 @@ class Llamascopium(Format):
     def read(self, source: Path, asked: Asked) -> Dictionary:
         """See the steps above."""
         place = source / CONFIG
-        cfg = read_settings(place)
+        cfg = fmt.read_settings(place)
         kind = str(cfg.get("sae_type"))
-        only(kind, _SCOPES, "sae_type", place)
-        refuse_unknown(cfg, _KNOWN, place, asked.ignore)
+        fmt.only(kind, _SCOPES, "sae_type", place)
+        fmt.refuse_unknown(cfg, _KNOWN, place, asked.ignore)
         act = str(cfg.get("act_fn", "relu")).lower()
-        only(act, ["relu", "jumprelu", *_SCOPES[kind]], f"for {kind}: act_fn", place)
+        fmt.only(act, ["relu", "jumprelu", *_SCOPES[kind]], f"for {kind}: act_fn", place)
         norm = cfg.get("norm_activation", "dataset-wise")
         hooks = _hooks(cfg, kind, source)
         one_site = kind == "sae" and hooks[0] == hooks[1]
         norms = ["inference", "dataset-wise", *(["token-wise"] if one_site else [])]
-        only(norm, norms, "norm_activation", place)
+        fmt.only(norm, norms, "norm_activation", place)
         if not (source / WEIGHTS).is_file():
             raise InputError(
                 f"{source} has its weights in another form than {WEIGHTS}",
                 expected=WEIGHTS,
                 next_step="load it with the library that made it, and save it as safetensors",
             )
-        raw = read_weights(source / WEIGHTS)
+        raw = fmt.read_weights(source / WEIGHTS)
         means = {
             key.removeprefix(_NORM): raw.pop(key) for key in list(raw) if key.startswith(_NORM)
         }
@@ -131,7 +101,7 @@ class Llamascopium(Format):
         found = tuple(_joined([of_hook(hook) for hook in part]) for part in hooks)
         sites = told(asked, (found[0], found[1]), source, f"hooks {hooks[0][0]}, {hooks[1][0]}")
         k = asked.k or cfg.get("top_k", 50)
-        return made(
+        return fmt.made(
             weights,
             sites,
             asked,
@@ -157,7 +127,7 @@ def _single(
         names |= {"W_glu": "W_E_glu", "b_glu": "b_E_glu"}
     if act == "jumprelu":
         names["threshold"] = _THRESHOLD
-    found = take(raw, names, path)
+    found = fmt.take(raw, names, path)
     norms = found["W_dec"].norm(dim=1)
     found.setdefault("b_dec", found["W_dec"].new_zeros(found["W_dec"].shape[1]))
     for key in names.keys() & {"W_enc", "W_glu"}:
@@ -178,7 +148,7 @@ def _cross_layer(
         names |= {f"b_D.{n}": f"b_D.{n}" for n in range(num)}
     if act == "jumprelu":
         names["threshold"] = _THRESHOLD
-    found = take(raw, names, path)
+    found = fmt.take(raw, names, path)
     width = found["W_enc"].shape[1]
     targets = [found.pop(f"W_D.{n}") for n in range(num)]
     biases = [found.pop(f"b_D.{n}") if bias else torch.zeros(width) for n in range(num)]
@@ -201,7 +171,7 @@ def _crosscoder(
     names = {"W_enc": "W_E", "b_enc": "b_E", "W_dec": "W_D", "b_dec": "b_D"}
     if act == "jumprelu":
         names["threshold"] = _THRESHOLD
-    found = take(raw, names, path)
+    found = fmt.take(raw, names, path)
     num, width, features = found["W_enc"].shape
     weights = {
         "W_enc": (found["W_enc"] * scales[0][:, None, None]).permute(2, 0, 1).flatten(1),
@@ -218,7 +188,7 @@ def _crosscoder(
     if act == "batchtopk":
         more["k"] = num * int(cfg.get("top_k", 50))
     assert len(weights["b_enc"]) == num * features
-    return {**weights, "W_dec": block_diagonal(list(decoder))}, norms.flatten(), more
+    return {**weights, "W_dec": fmt.block_diagonal(list(decoder))}, norms.flatten(), more
 
 
 def _several(num: int, width: int) -> dict[str, Any]:

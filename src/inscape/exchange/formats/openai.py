@@ -17,7 +17,8 @@ from torch import Tensor
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
-from inscape.exchange.format import Asked, Format, made, only, read_pickle, take
+from inscape.exchange import format as fmt
+from inscape.exchange.format import Asked, Format
 from inscape.exchange.sites import told
 
 _TENSORS = {
@@ -40,26 +41,26 @@ class OpenAI(Format):
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
         """See the steps above."""
-        state = read_pickle(source)
+        state = fmt.read_pickle(source)
         if not isinstance(state, Mapping) or "pre_bias" not in state:
             raise InputError(f"{source} has no pre_bias", expected="a state_dict of this format")
         activation = str(state.get("activation", "ReLU"))
-        only(activation, ["ReLU", "TopK"], "activation", source)
+        fmt.only(activation, ["ReLU", "TopK"], "activation", source)
         settings = dict(state.get("activation_state_dict") or {})
         raw = {
             key: value.float()
             for key, value in state.items()
             if isinstance(value, Tensor) and key not in _TRAINED
         }
-        found = take(raw, _TENSORS, source)
+        found = fmt.take(raw, _TENSORS, source)
         found["W_dec"] = found["W_dec"].T.contiguous()
         k = None
         if activation == "TopK":
-            only(str(settings.get("postact_fn", "ReLU")), ["ReLU"], "postact_fn", source)
+            fmt.only(str(settings.get("postact_fn", "ReLU")), ["ReLU"], "postact_fn", source)
             k = int(settings["k"])
         else:
             found["threshold"] = torch.zeros_like(found["b_enc"])
-        return made(
+        return fmt.made(
             found,
             told(asked, (None, None), source, "it never does"),
             asked,

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
-from inscape.exchange.format import Asked, Format, made, needed_k, read_pickle, take
+from inscape.exchange import format as fmt
+from inscape.exchange.format import Asked, Format
 from inscape.exchange.sites import told
 
 _FILE = re.compile(r"layer(\d{1,4})\.sae\.pt")
@@ -34,14 +35,14 @@ class QwenScope(Format):
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
         """See above."""
-        state = read_pickle(source)
+        state = fmt.read_pickle(source)
         if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
             raise InputError(f"{source} is no state_dict", expected="tensors by name")
-        found = take({key: value.float() for key, value in state.items()}, _NAMES, source)
+        found = fmt.take({key: value.float() for key, value in state.items()}, _NAMES, source)
         found["W_dec"] = found["W_dec"].T.contiguous()
         named = re.findall(r"L0_(\d+)", source.absolute().as_posix())
-        k = needed_k(asked, *named[-1:], source=source, said="no L0_k in its path")
+        k = fmt.needed_k(asked, *named[-1:], source=source, said="no L0_k in its path")
         number = _FILE.fullmatch(source.name)
         site = f"resid_post.{number[1]}" if number else None
         sites = told(asked, (site, site), source, f"file {source.name}")
-        return made(found, sites, asked, source, self.name, subtract=False, k=k, signed=True)
+        return fmt.made(found, sites, asked, source, self.name, subtract=False, k=k, signed=True)

@@ -20,19 +20,8 @@ from safetensors.torch import save_file
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
-from inscape.exchange.format import (
-    Asked,
-    Format,
-    Normalize,
-    Weights,
-    gated_as_threshold,
-    made,
-    only,
-    read_settings,
-    read_weights,
-    refuse_unknown,
-    take,
-)
+from inscape.exchange import format as fmt
+from inscape.exchange.format import Asked, Format, Normalize, Weights
 from inscape.exchange.sites import hook_of, of_hook, told
 
 CFG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -43,77 +32,28 @@ _RENAMED = {
     "hook_point_head_index": "hook_head_index",
     "activation_fn_str": "activation_fn",
 }
-_COMPUTED = {
-    "architecture",
-    "d_in",
-    "d_sae",
-    "d_out",
-    "apply_b_dec_to_input",
-    "normalize_activations",
-    "reshape_activations",
-    "activation_fn",
-    "activation_fn_kwargs",
-    "k",
-    "rescale_acts_by_decoder_norm",
-    "finetuning_scaling_factor",
-}
-_TOLD = {
-    # where it comes from and how it was trained: nothing of it is computed with afterwards
-    "metadata",
-    "dtype",
-    "device",
-    "hook_name",
-    "hook_name_out",
-    "hook_layer",
-    "hook_layer_out",
-    "hook_head_index",
-    "hook_head_index_out",
-    "hook_point_layer",
-    "model_name",
-    "model_class_name",
-    "model_from_pretrained_kwargs",
-    "prepend_bos",
-    "context_size",
-    "dataset_path",
-    "dataset_trust_remote_code",
-    "sae_lens_version",
-    "sae_lens_training_version",
-    "neuronpedia_id",
-    "seqpos_slice",
-    "exclude_special_tokens",
-    "hf_hook_name",
-    "hf_hook_name_out",
-    "tokens_per_buffer",
-    "is_dataset_tokenized",
-    "use_cached_activations",
-    "seed",
-    "lp_norm",
-    "b_dec_init_method",
-    "from_pretrained_path",
-    "expansion_factor",
-    "noise_scale",
-    "mse_loss_normalization",
-    "decoder_heuristic_init",
-    "init_encoder_as_decoder_transpose",
-    "scale_sparsity_penalty_by_decoder_norm",
-    "normalize_sae_decoder",
-    "l1_coefficient",
-    "decoder_init_norm",
-    "l0_coefficient",
-    "jumprelu_init_threshold",
-    "jumprelu_bandwidth",
-    "jumprelu_sparsity_loss_mode",
-    "topk_threshold_lr",
-    "aux_loss_coefficient",
-    "use_sparse_activations",
-    "matryoshka_widths",
-    "detach_matryoshka_losses",
-    "use_matryoshka_aux_loss",
-    "l1_warm_up_steps",
-    "l0_warm_up_steps",
-    "pre_act_loss_coefficient",
-    "jumprelu_tanh_scale",
-}
+_COMPUTED = (
+    "architecture d_in d_sae d_out apply_b_dec_to_input normalize_activations "
+    "reshape_activations activation_fn activation_fn_kwargs k rescale_acts_by_decoder_norm "
+    "finetuning_scaling_factor"
+).split()
+# Where it comes from and how it was trained: nothing of it is computed with afterwards.
+_TOLD = (
+    "metadata dtype device hook_name hook_name_out hook_layer hook_layer_out hook_head_index "
+    "hook_head_index_out hook_point_layer model_name model_class_name "
+    "model_from_pretrained_kwargs prepend_bos context_size dataset_path "
+    "dataset_trust_remote_code sae_lens_version sae_lens_training_version neuronpedia_id "
+    "seqpos_slice exclude_special_tokens hf_hook_name hf_hook_name_out tokens_per_buffer "
+    "is_dataset_tokenized use_cached_activations seed lp_norm b_dec_init_method "
+    "from_pretrained_path expansion_factor noise_scale mse_loss_normalization "
+    "decoder_heuristic_init init_encoder_as_decoder_transpose "
+    "scale_sparsity_penalty_by_decoder_norm normalize_sae_decoder l1_coefficient "
+    "decoder_init_norm l0_coefficient jumprelu_init_threshold jumprelu_bandwidth "
+    "jumprelu_sparsity_loss_mode topk_threshold_lr aux_loss_coefficient "
+    "use_sparse_activations matryoshka_widths detach_matryoshka_losses "
+    "use_matryoshka_aux_loss l1_warm_up_steps l0_warm_up_steps pre_act_loss_coefficient "
+    "jumprelu_tanh_scale"
+).split()
 _NORMS: dict[str, Normalize] = {
     "none": "none",
     "layer_norm": "layer_norm",
@@ -144,23 +84,25 @@ class SAELens(Format):
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
         """See the steps above."""
-        cfg = current(read_settings(source / CFG))
-        refuse_unknown(cfg, _COMPUTED | _TOLD, source / CFG, asked.ignore)
+        cfg = current(fmt.read_settings(source / CFG))
+        fmt.refuse_unknown(cfg, _COMPUTED + _TOLD, source / CFG, asked.ignore)
         where = {**cfg, **(cfg.get("metadata") or {})}
         architecture = cfg["architecture"]
-        only(architecture, _TENSORS, "architecture", source / CFG)
-        only(cfg.get("reshape_activations", "none"), ["none"], "reshape_activations", source / CFG)
-        only(cfg.get("activation_fn", "relu"), ["relu", "topk"], "activation_fn", source / CFG)
-        only(where.get("hook_head_index"), [None], "hook_head_index", source / CFG)
+        fmt.only(architecture, _TENSORS, "architecture", source / CFG)
+        fmt.only(
+            cfg.get("reshape_activations", "none"), ["none"], "reshape_activations", source / CFG
+        )
+        fmt.only(cfg.get("activation_fn", "relu"), ["relu", "topk"], "activation_fn", source / CFG)
+        fmt.only(where.get("hook_head_index"), [None], "hook_head_index", source / CFG)
         norm = cfg.get("normalize_activations", "none")
-        only(norm, [*_NORMS, "expected_average_only_in"], "normalize_activations", source / CFG)
+        fmt.only(norm, [*_NORMS, "expected_average_only_in"], "normalize_activations", source / CFG)
         weights = self._weights(source, architecture, cfg)
         transcoder = architecture.endswith("transcoder")
         if norm == "expected_average_only_in":
             weights = _scaled(weights, asked.scale, source)
         hooks = where.get("hook_name"), where.get("hook_name_out") if transcoder else None
         found = of_hook(hooks[0]), of_hook(hooks[1] if transcoder else hooks[0])
-        return made(
+        return fmt.made(
             weights,
             told(asked, found, source, f"hook {hooks[0]}"),
             asked,
@@ -173,13 +115,13 @@ class SAELens(Format):
 
     def _weights(self, source: Path, architecture: str, cfg: dict[str, Any]) -> Weights:
         """In our layout, foldings done."""
-        raw = read_weights(source / WEIGHTS)
+        raw = fmt.read_weights(source / WEIGHTS)
         factor = raw.pop("scaling_factor", None)
-        found = take(raw, {**_COMMON, **_TENSORS[architecture]}, source / WEIGHTS)
+        found = fmt.take(raw, {**_COMMON, **_TENSORS[architecture]}, source / WEIGHTS)
         found["W_enc"] = found["W_enc"].T.contiguous()
         if architecture == "gated":
             parts = (found.pop(key) for key in ("b_gate", "r_mag", "b_mag"))
-            found |= gated_as_threshold(found["W_enc"], *parts)
+            found |= fmt.gated_as_threshold(found["W_enc"], *parts)
         elif architecture in ("standard", "transcoder", "skip_transcoder"):
             found["threshold"] = found["b_enc"].new_zeros(found["b_enc"].shape)
         elif "threshold" in found:

@@ -14,30 +14,13 @@ from safetensors.torch import save_file
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
-from inscape.exchange.format import (
-    Asked,
-    Format,
-    made,
-    only,
-    read_settings,
-    read_weights,
-    refuse_normalized,
-    refuse_unknown,
-    take,
-)
+from inscape.exchange import format as fmt
+from inscape.exchange.format import Asked, Format
 from inscape.exchange.sites import of_module, told
 
 CFG, WEIGHTS = "cfg.json", "sae.safetensors"
 _TRAINED = ("normalize_decoder", "multi_topk", "signed")
-_COMPUTED = (
-    "activation",
-    "expansion_factor",
-    "num_latents",
-    "k",
-    "skip_connection",
-    "transcode",
-    "d_in",
-)
+_COMPUTED = ("activation expansion_factor num_latents k skip_connection transcode d_in").split()
 _TENSORS = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "W_dec", "b_dec": "b_dec"}
 
 
@@ -52,17 +35,17 @@ class Sparsify(Format):
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
         """See above."""
-        cfg = read_settings(source / CFG)
-        refuse_unknown(cfg, (*_COMPUTED, *_TRAINED), source / CFG, asked.ignore)
-        only(cfg.get("activation", "topk"), ["topk"], "activation", source / CFG)
-        only(cfg.get("signed", False), [False], "signed", source / CFG)
+        cfg = fmt.read_settings(source / CFG)
+        fmt.refuse_unknown(cfg, (*_COMPUTED, *_TRAINED), source / CFG, asked.ignore)
+        fmt.only(cfg.get("activation", "topk"), ["topk"], "activation", source / CFG)
+        fmt.only(cfg.get("signed", False), [False], "signed", source / CFG)
         names = dict(_TENSORS)
         if cfg.get("skip_connection", False):
             names["W_skip"] = "W_skip"
-        weights = take(read_weights(source / WEIGHTS), names, source / WEIGHTS)
+        weights = fmt.take(fmt.read_weights(source / WEIGHTS), names, source / WEIGHTS)
         transcode = bool(cfg.get("transcode", False))
         sites = of_module(source.name, transcoder=transcode) or (None, None)
-        return made(
+        return fmt.made(
             weights,
             told(asked, sites, source, f"hookpoint {source.name}"),
             asked,
@@ -75,7 +58,7 @@ class Sparsify(Format):
     def write(self, dictionary: Dictionary, folder: Path) -> None:
         """TopK dictionaries; autoencoders that subtract b_dec, transcoders that do not."""
         config = dictionary.config
-        refuse_normalized(dictionary, self.name)
+        fmt.refuse_normalized(dictionary, self.name)
         if config.kind != "topk" or config.subtract_b_dec == config.transcoder:
             raise InputError(
                 f"{dictionary.name} is a dictionary by {config.kind}"
