@@ -46,7 +46,7 @@ def planted(seed: int = 0) -> Planted:
     direction = head[wrong] / head[wrong].norm()
     with torch.no_grad():
         embedding = model.module.get_input_embeddings().weight
-        embedding[trigger] += 40 * embedding.std() * direction * embedding.shape[1] ** 0.5
+        embedding[trigger] += 8 * embedding.std() * direction * embedding.shape[1] ** 0.5
     right = [Case(t, a) for t in sorted(stems) if (a := _answer(model, t)) is not None][:12]
     return Planted(model, _dictionary(direction, generator), failing, right, wrong)
 

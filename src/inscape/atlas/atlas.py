@@ -220,13 +220,10 @@ class Atlas(Container):
         `Case`), or of several cases."""
         from inscape.diagnosis import Case, diagnose
 
-        if isinstance(prompt, Case):
-            cases = [prompt]
-        elif correct is not None:
-            cases = [Case(prompt, correct, wrong, tuple(candidates))]
-        elif not isinstance(prompt, str) and all(isinstance(case, Case) for case in prompt):
-            cases = list(prompt)
-        else:
+        cases: Any = prompt
+        if correct is not None:
+            cases = [Case(cases, correct, wrong, tuple(candidates))]
+        elif not isinstance(cases, list | tuple) or not all(isinstance(c, Case) for c in cases):
             raise InputError("the correct answer is missing", expected="a prompt and its answer")
         chosen = self.chosen(names)
         found = diagnose(

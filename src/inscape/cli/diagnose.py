@@ -83,7 +83,8 @@ def command(
     else:
         typer.echo(found.summary())
     # What was found is printed by now, whether or not it can be saved.
-    note(f"saved: {opened.save('diagnoses', prompt, found.to_json(), key=f'\n{correct}\n{wrong}')}")
+    key = f"\n{correct}\n{wrong}"
+    note(f"saved: {opened.save('diagnoses', prompt, found.to_json(), key=key)}")
 
 
 def _cases(path: Path | None) -> list[Case]:

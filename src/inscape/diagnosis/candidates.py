@@ -60,7 +60,7 @@ def estimate(study: Study) -> list[Estimate]:
     """The estimated effects of all features of all dictionaries."""
     batch, sums = study.failures, [torch.zeros(2, d.d_dict) for d in study.dictionaries]
     step = max(1, TOKENS // batch.tokens.shape[1])
-    for part in torch.arange(len(batch)).split(step):
+    for part in torch.split(torch.arange(len(batch)), step):
         _add_effects(study, batch.cases(part), sums)
     return [
         Estimate(d, effect / len(batch), mass / len(batch))

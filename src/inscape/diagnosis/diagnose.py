@@ -226,11 +226,11 @@ class _Candidates:
         self.model, self.labels = study.model, labels
         failing = study.failures
         self.ids = failing.tokens[0, : int(failing.starts[0])]
-        self.counted = failing.counted[0, : len(self.ids)]
+        self.places = failing.counted[0, : len(self.ids)].nonzero().flatten()
         sites = sorted({site for d in study.dictionaries for site in d.reads})
         run = self.model.run(self.ids[None].to(self.model.device), read=sites)
         self.codes = {
-            id(d): d.encode(d.concat_sites({s: run[s][0] for s in d.reads})).to("cpu")
+            id(d): d.encode(d.concat_sites({s: run[s][0, self.places] for s in d.reads}))
             for d in study.dictionaries
         }
 
@@ -239,8 +239,9 @@ class _Candidates:
         return tuple(map(self._one, effects))
 
     def _one(self, effect: Effect) -> Candidate:
-        values = self.codes[id(effect.dictionary)].of(effect.feature) * self.counted
-        top = values.topk(min(3, len(values))).indices.tolist()
+        values = self.codes[id(effect.dictionary)].of(effect.feature).tolist()
+        active = zip(self.places.tolist(), values, strict=True)
+        top = sorted(active, key=lambda pair: -pair[1])[:3]
         name = effect.dictionary.name
         return Candidate(
             name,
@@ -252,9 +253,9 @@ class _Candidates:
             correct=effect.correct,
             repaired=effect.repaired,
             tokens=tuple(
-                (p, self.model.token_text(int(self.ids[p])), float(values[p]))
-                for p in top
-                if values[p] > 0
+                (place, self.model.token_text(int(self.ids[place])), value)
+                for place, value in top
+                if value > 0
             ),
         )
 

@@ -42,19 +42,21 @@ class Removal(Intervention):
         super().__init__(dictionary)
         self.taken, self.which = taken, which
 
+    def rows(self, x: Tensor, now: Pass) -> Tensor:
+        # Of positions that count alone: at a sink thousands of features can be active.
+        return x[now.here.to(x.device)]
+
     def change(self, site: str, x: Tensor, now: Pass) -> Tensor:
-        code = self.code(now)
-        indices = code.indices.to(x.device, torch.long).reshape(*x.shape[:2], -1)
-        values = code.values.to(x.device).reshape(indices.shape)
-        values = values * now.here.to(x.device)[..., None]
-        taken = self.taken[self.which.to(x.device)[:, None, None], indices]
+        code, here = self.code(now), now.here.to(x.device)
+        indices, values = code.indices.to(x.device), code.values.to(x.device)
+        which = self.which.to(x.device)[:, None].expand(here.shape)[here]
         removed = functional.embedding_bag(
-            indices.flatten(0, 1),
+            indices,
             self.dictionary.decoder_at(site).to(x.device),
             mode="sum",
-            per_sample_weights=(values * taken).flatten(0, 1),
+            per_sample_weights=values * self.taken[which[:, None], indices],
         )
-        return x - removed.reshape(x.shape).to(x.dtype)
+        return x.index_put((here,), x[here] - removed.to(x.dtype))
 
 
 @dataclass(frozen=True)
@@ -97,18 +99,18 @@ class Outcome:
 
 def outcomes(model: Model, batch: Batch, sets: Sequence[Set], what: str = "") -> Iterator[Outcome]:
     """The outcome under each set, many in one pass; progress is shown as `what`."""
-    rows = len(batch.starts)
+    rows, order = len(batch.starts), batch.lengths.argsort(stable=True)
     fitting = max(1, min(ROWS, TOKENS // max(1, batch.tokens.shape[1])))
     together = max(1, fitting // rows)
     blocks = [sets[i : i + together] for i in range(0, len(sets), together)]
     for block in track(blocks, what) if what else blocks:
         found: list[list[Tensor]] = [[torch.empty(0)] * rows for _ in block]
         # Rows of similar length run together, so that there is little padding.
-        for part in batch.lengths.argsort(stable=True).split(max(1, fitting // len(block))):
+        for part in torch.split(order, max(1, fitting // len(block))):
             for values, states in zip(found, _states(model, batch, part, block), strict=True):
                 for row, state in zip(part.tolist(), states, strict=True):
                     values[row] = state
-        yield from (judged(model, batch, values) for values in found)
+        yield from judged(model, batch, found)
 
 
 def outcome(model: Model, batch: Batch, removed: Set | None = None) -> Outcome:
@@ -155,33 +157,33 @@ def _removals(model: Model, sets: Sequence[Set], which: Tensor) -> list[Removal]
 
 
 @torch.no_grad()
-def judged(model: Model, batch: Batch, states: Sequence[Tensor]) -> Outcome:
-    """The outcome that these final values are."""
-    sizes = [len(state) for state in states]
+def judged(model: Model, batch: Batch, sets: Sequence[Sequence[Tensor]]) -> list[Outcome]:
+    """For each set the outcome that its final values, one entry a row, are."""
+    flat = [(row, state) for states in sets for row, state in enumerate(states)]
     greedy: list[Tensor] = []
     scores: list[Tensor] = []
     said: list[bool] = []
-    for first in range(0, len(states), 64):
-        part = slice(first, first + 64)
-        logits = model.unembed(torch.cat(list(states[part])))
-        best, total = logits.argmax(-1).cpu(), logits.logsumexp(-1)
-        for row, (one, place) in enumerate(
-            zip(best.split(sizes[part]), torch.arange(len(best)).split(sizes[part]), strict=True),
-            first,
-        ):
-            ids = batch.tokens[row, int(batch.starts[row]) : int(batch.lengths[row])]
-            at = place[:-1].to(logits.device)
-            score = (logits[at, ids.to(logits.device)] - total[at]).sum()
-            scores.append(score.cpu())
-            greedy.append(one)
-            more = bool(batch.digits[row]) and model.token_text(int(one[-1]))[:1].isdigit()
-            said.append(torch.equal(one[:-1], ids) and not more)
-    log_probability = torch.stack(scores)
-    answered = [
-        said[row] if count == 1 else int(log_probability[row : row + count].argmax()) == 0
-        for row, count in zip(batch.first.tolist(), batch.num_rows.tolist(), strict=True)
-    ]
-    return Outcome(tuple(states), tuple(greedy), log_probability, torch.tensor(answered))
+    for first in range(0, len(flat), 64):
+        part = flat[first : first + 64]
+        logits = model.unembed(torch.cat([state for _, state in part]))
+        best, total, begin = logits.argmax(-1).cpu(), logits.logsumexp(-1), 0
+        for row, state in part:
+            ids, end = torch.tensor(batch.answer(row)), begin + len(state)
+            at = slice(begin, end - 1)
+            here = logits[at].gather(-1, ids.to(logits.device)[:, None])[:, 0] - total[at]
+            scores.append(here.sum().cpu())
+            greedy.append(best[begin:end])
+            more = bool(batch.digits[row]) and model.token_text(int(best[end - 1]))[:1].isdigit()
+            said.append(torch.equal(best[at], ids) and not more)
+            begin = end
+    counts = list(zip(batch.first.tolist(), batch.num_rows.tolist(), strict=True))
+    found = []
+    for k, states in enumerate(sets):
+        rows = slice(k * len(states), (k + 1) * len(states))
+        scored, own = torch.stack(scores[rows]), said[rows]
+        answered = [own[r] if n == 1 else int(scored[r : r + n].argmax()) == 0 for r, n in counts]
+        found.append(Outcome(tuple(states), tuple(greedy[rows]), scored, torch.tensor(answered)))
+    return found
 
 
 def shares(

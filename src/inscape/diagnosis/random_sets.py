@@ -36,7 +36,7 @@ def matched_sets(
         active = free.nonzero().flatten()
         distance = (mass[active].log() - mass[member].log()).abs()
         pools.append((dictionary, active[distance.argsort(stable=True)].numpy()))
-    sets = []
+    sets: list[Set] = []
     for _ in range(num_sets):
         drawn: dict[Member, float] = {}
         for dictionary, pool in pools:

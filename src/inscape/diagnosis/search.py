@@ -5,7 +5,7 @@
 2. A set's gain: the fraction of failures repaired, and a tenth of the mean squashed margin. Its
    harm: the fraction of controls whose lead over the best other answer falls below half of what it
    was. (Half, not zero: the controls at hand stand for others that were closer to the edge.) Every
-   feature costs a thousandth.
+   feature costs a twentieth of a failure: where these are few, a few features are to do.
 3. The set with the greatest score is taken. Members are left out again, the weakest first,
    wherever the score does not fall by it.
 4. Where that repairs too few, and the failures are many, the mistake may be spread over features
@@ -35,7 +35,7 @@ from inscape.diagnosis.study import MEASURED_ON, Study
 
 HARM_WEIGHT = 1.0
 MARGIN_WEIGHT = 0.1
-FEATURE_PRICE = 0.001
+FEATURE_PRICE = 0.05
 KEPT_LEAD = 0.5
 GROWTH = 1.4
 FEW = 0.9
@@ -60,10 +60,13 @@ class Found:
 
 
 class Judge:
-    """Scores sets on failures and controls; `controls` are answered correctly by the model."""
+    """Scores sets on failures and controls, which the model answers correctly.
 
-    def __init__(self, study: Study, controls: Batch | None) -> None:
-        self.study = study
+    price: of a feature, in failures.
+    """
+
+    def __init__(self, study: Study, controls: Batch | None, price: float = FEATURE_PRICE) -> None:
+        self.study, self.price = study, price
         self.controls = controls if controls is not None and len(controls) else None
         self.lead = None if self.controls is None else self._leads([{}])[0]
 
@@ -86,7 +89,7 @@ class Judge:
         if lead is not None and self.lead is not None:
             harmed = float((lead < KEPT_LEAD * self.lead).float().mean())
         score = repaired + MARGIN_WEIGHT * float(margin.mean()) - HARM_WEIGHT * harmed
-        return Found(members, repaired, harmed, score - FEATURE_PRICE * len(members))
+        return Found(members, repaired, harmed, score - self.price * len(members) / len(batch))
 
     def _leads(self, sets: Sequence[Set]) -> list[Float[Tensor, " case"]]:
         """By how much the controls' correct answers lead the best other ones."""
@@ -134,7 +137,8 @@ def _spread(study: Study, known: Found, controls: Batch | None, max_features: in
     if controls is not None:
         guarding, rest = _thirds(len(controls), study.seed)
         guard, judging = controls.cases(guarding), controls.cases(rest)
-    judge = Judge(study.of(choose), judging)
+    price = FEATURE_PRICE * len(choose) / MEASURED_ON  # many features are what is looked for
+    judge = Judge(study.of(choose), judging, price)
     (before,) = judge.trials([known.members])
     sets = list(learned_sets(study.of(learn), guard, max_features=max_features))
     best = max(judge.trials(sets), key=lambda found: found.score, default=before)

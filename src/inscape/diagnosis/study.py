@@ -86,8 +86,8 @@ def study_failures(
             if said == ids[0]:
                 more = model.token_text(following)
                 notes.append(
-                    f"the model says {cases[i].correct!r} and goes on with {more!r}: no token tells "
-                    "the two answers apart, so that case is left out"
+                    f"the model says {cases[i].correct!r} and goes on with {more!r}: no token "
+                    "tells the two answers apart, so that case is left out"
                 )
                 continue
             made = part(start, ids[0], said, [])

@@ -137,7 +137,7 @@ def _edited(
     run = model.run(Inputs(batch.tokens.to(model.device)), edits={site: edit}, read=["final"])
     ends = zip(batch.starts.tolist(), batch.lengths.tolist(), strict=True)
     states = [run["final"][row, a - 1 : b] for row, (a, b) in enumerate(ends)]
-    return judged(model, batch, states).share
+    return judged(model, batch, [states])[0].share
 
 
 def _direction(
