@@ -25,7 +25,6 @@ from pathlib import Path
 from benchmarks import (
     card,
     dictionaries,
-    harvesting,
     microworld,
     quality,
     realmodel,
@@ -45,7 +44,6 @@ FIGURES: Mapping[str, Measurement] = {
     **training.FIGURES,
     **card.FIGURES,
     **quality.FIGURES,
-    **harvesting.FIGURES,
     **realmodel.FIGURES,
 }
 SEEDS = (1, 2, 3)

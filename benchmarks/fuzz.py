@@ -35,9 +35,10 @@ import typer
 
 from benchmarks.fuzz_world import damage, make_world, prepare, state_of
 from inscape.cli import main as shell
+from inscape.core import track
 
-SECONDS = 20.0  # after which a line gets a Ctrl-C, and after as many again is killed
-MEMORY = 6 << 30  # bytes of address space
+SECONDS = 30.0  # after which a line gets a Ctrl-C, and after as many again is killed
+MEMORY = 4 << 30  # bytes of address space
 KINDS = {
     "lost": "files changed or gone",
     "traceback": "tracebacks",
@@ -178,6 +179,7 @@ def run_line(world: Path, place: Path, seed: str) -> Outcome:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         if largest is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+        os.environ["INSCAPE_PROGRESS"] = "0"
         sys.argv = ["inscape", *line]
         shell.run()
 
@@ -241,7 +243,7 @@ def fuzz(numbers: Sequence[int], seed: int, *, shown: bool = False) -> Counter[s
         world = root / "world"
         world.mkdir()
         here = {"INSCAPE_CACHE": str(root / "cache"), "HF_HUB_OFFLINE": "1", "HOME": str(root)}
-        os.environ.update(here, INSCAPE_PROGRESS="0")
+        os.environ.update(here)
 
         def make() -> None:
             os.chdir(world)
@@ -249,7 +251,7 @@ def fuzz(numbers: Sequence[int], seed: int, *, shown: bool = False) -> Counter[s
 
         if os.waitpid(forked(make, root), 0)[1]:
             raise SystemExit((root / "err").read_text())
-        for number in numbers:
+        for number in track(numbers, "lines", unit="lines"):
             outcome = run_line(world, root / "place", f"{seed}/{number}")
             counts.update(outcome.failures.keys())
             if outcome.failures or shown:

@@ -107,6 +107,9 @@ def make_world() -> None:
 def prepare(world: Path, place: Path) -> None:
     """A copy of the world, with what a copy does not bring along."""
     shutil.copytree(world, place, symlinks=True)
+    for name in ("atlas", "old"):  # which name the model by its full path
+        record = place / name / "atlas.json"
+        record.write_text(record.read_text().replace(str(world), str(place)))
     os.mkfifo(place / "pipe")
     try:
         os.mknod(place / "node", 0o666 | stat.S_IFCHR, os.makedev(1, 3))

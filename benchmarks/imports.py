@@ -100,7 +100,10 @@ def gemma_single(place: str, hooks: tuple[str, str] | None, *, affine: bool = Fa
         code = jump(x @ W + B, THETA)
         return code, code @ V + C + (x @ AFFINE if affine else 0)
 
-    sites = ("mlp_in.3", "mlp_out.3") if "transcoder" in place else ("resid_post.3", "resid_post.3")
+    kinds = {"transcoder": ("mlp_in", "mlp_out"), "attn_out": ("attn_head", "attn_head")}
+    kind = place.partition("/")[0].removesuffix("_all")
+    read, written = kinds.get(kind, ("resid_post", "resid_post"))
+    sites = f"{read}.3", f"{written}.3"
     return Case(f"Gemma Scope 2 {place.partition('/')[0]}", "gemma_scope_2", write, forward, sites)
 
 
@@ -328,6 +331,7 @@ MLP_HOOKS = (
 CASES = (
     gemma_single("sae/by-config", SITE_HOOKS),
     gemma_single("resid_post/layer_3_width_16k_l0_small", None),
+    gemma_single("attn_out/layer_3_width_16k_l0_small", None),
     gemma_single("transcoder_all/layer_3_width_16k_l0_small", MLP_HOOKS),
     gemma_single("transcoder/layer_3_width_16k_l0_small_affine", None, affine=True),
     gemma_layers("clt/width_262k_l0_big", affine=False, clt=True),

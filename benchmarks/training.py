@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from benchmarks import contenders
 from benchmarks.contenders import Setting, Step
-from benchmarks.harvesting import CONTEXT, gpt2
 from benchmarks.measurement import Measurement, Run
 from benchmarks.turns import ROUNDS, WARM, Made, floor, own_type, peak, ratio, times
 from inscape.activations import ActivationStore, harvest
@@ -31,7 +32,7 @@ from inscape_microworld.benchmark import Check, Row
 SMALL = Setting(d_model=512, d_dict=8192, k=32, batch=4096)
 LARGE = Setting(d_model=512, d_dict=32768, k=32, batch=4096)
 HALF_TOKENS = 1_000_000
-STEPS, HELD = 8, 4
+STEPS, HELD, CONTEXT = 8, 4, 128
 SIZES = (
     Setting(512, 131072, 32, 1024),
     Setting(1024, 65536, 32, 1024),
@@ -230,6 +231,21 @@ def _trained(setting: Setting, seed: int) -> dict[str, float]:
             "from a store": made.made_from["figures"]["tokens_per_second"],
             "whole training": tokens / (time.perf_counter() - began),
         }
+
+
+def gpt2(width: int, *, layers: int, seed: int) -> Any:
+    """A model of GPT-2's shape with random weights, that reads CONTEXT tokens."""
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        n_layer=layers,
+        n_embd=width,
+        n_head=max(1, width // 64),
+        n_positions=CONTEXT,
+        vocab_size=8192,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    return GPT2LMHeadModel(config).eval()
 
 
 def end_to_end(run: Run) -> Row:

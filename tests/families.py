@@ -82,15 +82,17 @@ _MOE_HEADS = {**_MOE, "head_dim": 8}
 _MOE_LATENT = {**_MOE, **_LATENT}
 _ONE_KEY_HEAD = {**_NEOX, "rotary_dim": 4, "n_positions": 64}
 _FALCON = {k: v for k, v in _NEOX.items() if k != "intermediate_size"}
+_LINEAR = {"layer_types": ["linear_attention", "full_attention", "linear_attention"]}
 _DELTA_NET: dict[str, Any] = {
     **{**_MOE, "head_dim": 8},
-    **{"linear_num_value_heads": 4, "linear_num_key_heads": 2},
+    **{**_LINEAR, "linear_num_value_heads": 4, "linear_num_key_heads": 2},
     **{"linear_key_head_dim": 8, "linear_value_head_dim": 8},
 }
 _MAMBA: dict[str, Any] = {
     **{**_NEOX, "num_heads": 4, "head_dim": 16, "state_size": 8, "n_groups": 1},
     **{"attn_layer_indices": [1], "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8},
 }
+_PER_LAYER = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": VOCAB_SIZE}
 _MPT = {**_NEOX, "d_model": D_MODEL, "n_heads": 4, "n_layers": NUM_LAYERS, "max_seq_len": 64}
 
 _FOUND: dict[str, dict[str, Any]] = {
@@ -114,6 +116,11 @@ _FOUND: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("ctrl", "mpt"), _MPT),
     "falcon": _FALCON,
     "gemma4_text": {**_GEMMA, "global_head_dim": 8, "hidden_size_per_layer_input": 0},
+    "gemma3n_text": {
+        **{**_GEMMA, **_PER_LAYER, "layer_types": ["full_attention"] * 3, "laurel_rank": 4},
+        **{"altup_num_inputs": 2, "activation_sparsity_pattern": [0.0] * 3},
+        "num_kv_shared_layers": 1,
+    },
     "granite": {
         **{**_LLAMA, "residual_multiplier": 0.22, "logits_scaling": 8.0},
         **{"embedding_multiplier": 12.0, "attention_multiplier": 0.2},
@@ -124,13 +131,16 @@ _FOUND: dict[str, dict[str, Any]] = {
 }
 TRACED_FAMILIES: tuple[str, ...] = (*_SETTINGS, *_FOUND)
 """Families that are opened whole and traced exactly."""
-OTHER_LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
+_LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "qwen3_5_text, linear attention": ("qwen3_5_text", {**_DELTA_NET, **_LINEAR}),
+    "gemma4_text, per-layer inputs": ("gemma4_text", _PER_LAYER),
     "falcon, new decoder": ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
     "falcon, sequential": ("falcon", {"parallel_attn": False, "alibi": True}),
     "gpt_neox, sequential": ("gpt_neox", {"use_parallel_residual": False}),
     "stablelm, parallel": ("stablelm", {"use_parallel_residual": True, "qk_layernorm": True}),
 }
-"""Layouts of these families that a setting chooses, by name."""
+OTHER_LAYOUTS: tuple[str, ...] = tuple(name for name in _LAYOUTS if "linear" not in name)
+"""Layouts of these families that a setting chooses."""
 _MIXED: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("mamba", "mamba2", "falcon_mamba"), _MAMBA),
     "jamba": {
@@ -152,7 +162,7 @@ _MIXED: dict[str, dict[str, Any]] = {
     "lfm2_moe": {**_MOE, "layer_types": ["conv", "full_attention", "conv"]},
     "bert-generation": _NEOX,
 }
-UNTRACED_FAMILIES: tuple[str, ...] = tuple(_MIXED)
+UNTRACED_FAMILIES: tuple[str, ...] = (*_MIXED, "qwen3_5_text, linear attention")
 """Families with recurrent or convolutional blocks, or norms on the stream: read and edited."""
 
 
@@ -164,7 +174,7 @@ def tiny(family: str, *, seed: int = 0, **over: Any) -> nn.Module:
     Weights (norms and biases too) are drawn large enough that every part of the model matters
     to its output.
     """
-    family, layout = OTHER_LAYOUTS.get(family, (family, {}))
+    family, layout = _LAYOUTS.get(family, (family, {}))
     settings = {**_SETTINGS, **_FOUND, **_MIXED}.get(family, {})
     config = transformers.AutoConfig.for_model(family, **{**settings, **layout, **over})
     with torch.random.fork_rng(devices=[]):

@@ -30,11 +30,11 @@ def sums(run: Run, count: int = 200) -> Row:
         agree += found.answered == (said is not None and int(said[1]) == row["sum"])
     right = sum(found.answered for found in judged)
     return Row(
-        "real-answers",
+        "real-sums",
         "sums of SmolLM2 judged right exactly where the generated text is the sum",
         (Check("judged as the text says", agree, f"≥ {count}"),),
         f"{count} sums, {right} of them right",
     )
 
 
-FIGURES = {"real-answers": Measurement(sums, seeded=False)}
+FIGURES = {"real-sums": Measurement(sums, seeded=False)}

@@ -22,7 +22,8 @@ from inscape_microworld.benchmark import Check, Row
 class FamilyCheck:
     """What holds on a tiny random model of one family; errors are relative to what they concern.
 
-    sums: resid_pre + attn_out + mlp_out against resid_post. edits: the same change made at two
+    sums: resid_pre + attn_out + mlp_out against resid_post, where its adapter does not say that
+    they do not add up. edits: the same change made at two
     sites that must have the same effect. stop: whether sites read alone are those of a whole pass.
     edge: the largest error of an edge against its intervention; None where tracing is refused, for
     `reason`.
@@ -75,7 +76,7 @@ def _sums(model: Model, run: ModelRun) -> float:
     names = {str(site) for site in model.sites()}
     for i in range(model.num_layers):
         added = [run[name] for name in (f"attn_out.{i}", f"mlp_out.{i}") if name in names]
-        if added:
+        if added and model.adapter.adds:
             errors.append(_error(sum(added), run[f"resid_post.{i}"] - run[f"resid_pre.{i}"]))
         if i + 1 < model.num_layers:
             errors.append(_error(run[f"resid_pre.{i + 1}"], run[f"resid_post.{i}"]))
@@ -88,7 +89,8 @@ def _edits(model: Model, tokens: Tensor) -> float:
     change = torch.linspace(-1, 1, model.d_model)
     for i in range(model.num_layers):
         end = f"resid_pre.{i + 1}" if i + 1 < model.num_layers else None
-        pairs = [(f"attn_out.{i}", f"resid_mid.{i}"), (f"mlp_out.{i}", f"resid_post.{i}")]
+        pairs = [(f"attn_out.{i}", f"resid_mid.{i}")]
+        pairs += [(f"mlp_out.{i}", f"resid_post.{i}")] if model.adapter.adds else []
         pairs += [(f"resid_post.{i}", end)] if end else []
         for pair in pairs:
             if names.issuperset(pair):

@@ -74,6 +74,18 @@ def test_activations_are_those_of_unpadded_runs(
     assert set(table.document.tolist()) == set(range(40)) - {7}
 
 
+def test_neurons_and_heads_are_as_wide_as_their_sites(
+    tmp_path: Path, model: Model, make: Callable[..., ActivationStore]
+) -> None:
+    """Every site was taken to be as wide as the residual stream."""
+    sites = ["mlp_act.1", "resid_post.1", "attn_head.0"]
+    store = make(tmp_path / "s", sites=sites)
+    widths = [model.width(site) for site in sites]
+    assert widths[0] != widths[1]
+    assert [store.width(site) for site in sites] == widths
+    assert store.read("mlp_act.1", np.arange(4)).shape == (4, widths[0])
+
+
 def test_statistics_leave_bos_out(tmp_path: Path, make: Callable[..., ActivationStore]) -> None:
     store = make(tmp_path / "store")
     table = store.tokens()
@@ -296,6 +308,8 @@ def test_activations_that_are_not_finite_are_refused(
     plain = model.run
 
     def run(tokens: torch.Tensor, **settings: Any) -> Any:
+        if "read" not in settings:
+            return plain(tokens, **settings)
         spoil = {"mlp_in.0": lambda x: torch.where((tokens == 50)[..., None], torch.nan, x)}
         return plain(tokens, edits=spoil, **settings)
 
@@ -321,3 +335,56 @@ def test_text_is_encoded(tmp_path: Path, shared: Path) -> None:
     assert model.decode(first.tolist()).startswith("Once upon a time, there was a little boy")
     assert store.width("resid_post.0") == 64
     assert D_MODEL == 32
+
+
+def test_a_model_without_finite_logits_is_refused_at_once(tmp_path: Path) -> None:
+    module = tiny("llama")
+    with torch.no_grad():
+        module.model.norm.weight[0] = float("nan")
+    corpus = [[5, 6, 7, 8], [9, 10, 11]]
+    with pytest.raises(DataError, match="the logits of broken are not finite"):
+        harvest(Model.wrap(module, name="broken"), corpus, SITES, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+class Template:
+    """A tokenizer of single characters with a template."""
+
+    chat_template = "there is one"
+    bos_token_id = eos_token_id = unk_token_id = None
+    all_special_ids = (2,)
+
+    def __call__(self, text: str, **_: Any) -> dict[str, Any]:
+        spans = [(i, i + 1) for i in range(len(text))]
+        ids = [2 if c == "#" else ord(c) % 40 + 3 for c in text]
+        return {"input_ids": ids, "offset_mapping": spans}
+
+    def encode(self, text: str, **_: Any) -> list[int]:
+        return list(self(text)["input_ids"])
+
+    def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
+        return "".join(f"#{m['role']}:{m['content']}#" for m in messages)
+
+
+def test_the_template_of_a_chat_does_not_count(tmp_path: Path) -> None:
+    model = Model.wrap(tiny("llama"), Template(), name="chat")
+    chats = [[{"role": "user", "content": c * 4}] for c in "abcd"]
+    file = tmp_path / "chats.jsonl"
+    file.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
+    store = harvest(model, file, SITES, tmp_path / "store")
+    table = store.tokens()
+    assert len(table) == 4 * len("#user:aaaa#")
+    words = ([False] * 6 + [True] * 4 + [False]) * 4
+    assert (table.kept | table.is_sink).tolist() == words
+    assert store.manifest["made_from"]["bos"] == model.bos
+    for site in SITES:  # the residual stream before the last layer decides about sinks
+        assert store.site_stats(site).count == store.num_kept
+    assert all(site.startswith("resid_") for site in store.median_norms)
+
+
+def test_special_tokens_in_the_middle_do_not_count(tmp_path: Path) -> None:
+    model = Model.wrap(tiny("llama"), name="tiny")
+    special = next(iter(model.special_ids))
+    corpus = [[5, 6, special, 8, 9, 10] * 3, [11, 12, 13, 14]]
+    store = harvest(model, corpus, SITES, tmp_path / "store")
+    assert [int(i) for i in store.tokens().ids[store.tokens().is_bos]] == [special] * 3

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.families import tiny
+from tests.attribution.random_transcoders import random_transcoders
+from tests.families import tiny, tiny_tokenizer
 
+from inscape.activations import harvest
 from inscape.atlas import Atlas, BuildConfig, build, default_sites, settings_of
 from inscape.core import InputError, InscapeError, ModelError, SiteError, StorageError
 from inscape.dictionary import Dictionary, DictionaryConfig
@@ -67,7 +69,7 @@ def test_a_damaged_record_is_told(tmp_path: Path, model: Model) -> None:
 
 def test_what_is_not_there_yet_is_named(tmp_path: Path, model: Model) -> None:
     made = make(tmp_path / "a", model)
-    with pytest.raises(InputError, match=r"no dictionary 'mlp.0'.*none yet.*train or import"):
+    with pytest.raises(InputError, match=r"no dictionary 'mlp.0'.*neurons.*train or import"):
         made.dictionary("mlp.0")
     with pytest.raises(InputError, match="has no dictionary"):
         made.features("resid_post.1")
@@ -187,6 +189,7 @@ def test_an_atlas_of_the_former_layout_says_how_to_go_on(tmp_path: Path, model: 
 
 def test_saved_results_are_listed_opened_and_deleted(tmp_path: Path, model: Model) -> None:
     made = make(tmp_path / "a", model)
+    made.add(random_transcoders(model)[1])
     graph = made.trace([5, 6, 7], save=False)
     made.save("traces", "a prompt", graph.to_json())
     assert len(made.traces) == 1
@@ -195,3 +198,47 @@ def test_saved_results_are_listed_opened_and_deleted(tmp_path: Path, model: Mode
         made.traces.open("x")
     made.traces.delete(made.traces.names[0])
     assert made.traces.names == []
+
+
+def test_neurons_are_dictionaries_that_need_no_training(tmp_path: Path, model: Model) -> None:
+    made = make(tmp_path / "a", model)
+    assert made.dictionary_names == []
+    feature = made.feature("mlp_act.1/3")
+    assert feature.dictionary.config.site_in == "mlp_act.1"
+    assert made.steer([5, 6, 7], [feature.ablate()], max_new_tokens=2).steered_tokens
+    with pytest.raises(InputError, match=r"no dictionary 'mlp_act.3'.*mlp_act.0 to mlp_act.2"):
+        made.feature("mlp_act.3/0")
+    with pytest.raises(InputError, match="does not exist"):
+        made.feature("mlp_act.1/999999")
+
+
+def test_an_atlas_reads_text_as_its_dictionaries_did(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    tiny("llama", vocab_size=300).save_pretrained(folder)
+    tiny_tokenizer(adds=False).save_pretrained(folder)
+    model = Model.open(folder, device="cpu", bos="always")
+    made = Atlas.create(tmp_path / "a", model, source=folder)
+    assert Atlas.open(made.path, device="cpu").model.bos_id == 1
+    assert Atlas.open(made.path, device="cpu").model.sink_medians == {}
+    text = ["the cat sat", "on the mat", "the dog sat in Paris"]
+    store = harvest(model, text, ["resid_post.1", "mlp_out.1"], made.path / "activations/corpus")
+    assert set(store.median_norms) == {"resid_post.1"}
+    found = Atlas.open(made.path, device="cpu").model
+    assert found.sink_medians == store.median_norms
+    rows = [list(found.prompt(t).ids) for t in text]
+    flags = [found.prompt(ids).counted.tolist() for ids in rows]
+    assert [c for row in flags for c in row] == (store.tokens().flags == 0).tolist()
+
+
+def test_an_atlas_records_where_its_model_opens_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "some" / "small"
+    tiny("llama", vocab_size=300).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    monkeypatch.chdir(folder.parent)
+    made = Atlas.create(tmp_path / "a", Model.open("small", device="cpu"), source="elsewhere")
+    monkeypatch.chdir(tmp_path)
+    assert made.record["model"]["source"] == str(folder)
+    assert made.record["model"]["revision"] is None
+    assert Atlas.open(tmp_path / "a", device="cpu").model.name == "small"

@@ -77,6 +77,13 @@ def test_the_wrong_layer_is_named(model: Model, rows: list[Any]) -> None:
     assert said.endswith("likely cause: the wrong layer (resid_post.2 fits better)")
 
 
+def test_a_neighbour_that_fits_better_is_named(model: Model, rows: list[Any]) -> None:
+    first, second = (acts(model, rows, f"resid_post.{layer}") for layer in (0, 1))
+    found = fit(model, made(torch.cat([first, first, second]), "resid_post.1"), rows)
+    assert found.fvu < 1
+    assert found.warning == "the wrong layer (resid_post.0 fits better)"
+
+
 def test_a_missing_scale_is_named(model: Model, rows: list[Any]) -> None:
     x = acts(model, rows, "resid_post.1")
     scaled = made(x * 8, "resid_post.1", threshold=4 * float((x - x.mean(0)).std()))
@@ -104,7 +111,7 @@ def test_another_activation_is_named(model: Model, rows: list[Any]) -> None:
     config = good.config.model_copy(update={"d_dict": 424})
     said = warning(model, Dictionary(config, weights), rows)
     assert said.startswith("FVU is")
-    assert " and L0 is" in said
+    assert "; L0 is" in said
     assert said.endswith("the activation (the 12 largest of each token fits better)")
 
 

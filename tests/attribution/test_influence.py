@@ -74,6 +74,13 @@ def test_scores_of_a_graph_done_by_hand() -> None:
     assert found.completeness == pytest.approx((0.8 + 0.6 + 0.2 * 0.5) / 1.8)
 
 
+def test_influence_that_ends_in_a_feature_without_inputs_is_unknown() -> None:
+    # Without the edges into B, its .2 of the influence comes from nobody knows where.
+    found = scores(edges_of(*(e for e in EDGES if e[1] != 1)), START, IS_ERROR, IS_TOKEN)
+    assert found.unknown == pytest.approx(0.2)
+    assert found.replacement == pytest.approx(0.6)  # errors have the other .2
+
+
 def test_pruning_keeps_what_carries_influence_and_stays_connected() -> None:
     always = IS_TOKEN | (START > 0)
     kept, kept_edges, size = prune(

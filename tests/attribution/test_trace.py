@@ -70,6 +70,19 @@ def test_targets_are_the_likeliest_tokens(model: Model) -> None:
         assert node.activation == pytest.approx(value, abs=1e-4)
 
 
+def test_ids_that_the_tokenizer_lacks_are_no_targets() -> None:
+    tokenizer = tiny_tokenizer()
+    padded = Model.wrap(tiny("llama", vocab_size=400), tokenizer)
+    tokens = tokenizer.encode("the cat sat on the mat")
+    logits = padded.run(torch.tensor([tokens]), logits="last").logits
+    assert logits is not None
+    order = logits[0, -1].argsort(descending=True)
+    named = order[order < len(tokenizer)]
+    assert order[:10].tolist() != named[:10].tolist()
+    graph = trace(padded, random_transcoders(padded), tokens)
+    assert [graph.nodes[t].feature for t in graph.targets] == named[:10].tolist()
+
+
 def test_a_sure_answer_has_one_target(model: Model) -> None:
     sure = Model.wrap(tiny("llama"))
     sure.module.lm_head.weight.mul_(30)
@@ -212,7 +225,11 @@ def test_a_bias_that_the_encoder_subtracts_is_no_input(model: Model) -> None:
 
 def test_labels_are_looked_up_when_a_graph_is_shown(model: Model) -> None:
     labels: dict[tuple[str, int], str] = {}
-    graph = trace(model, random_transcoders(model), TOKENS, names=labels)
+
+    def names(name: str, feature: int) -> str | None:
+        return labels.get((name, feature))
+
+    graph = trace(model, random_transcoders(model), TOKENS, names=names)
     node = next(n for n in graph.pruned().nodes if n.kind == "feature")
     assert graph.label(node) is None
     labels[node.dictionary or "", node.feature] = "cats"
@@ -251,6 +268,9 @@ def test_few_rows_are_the_influential_ones_of_the_whole(model: Model) -> None:
     assert kept
     assert set(kept) <= set(features)
     assert "20 most influential" in part.notes[0]
+    assert 0 < part.scores.unknown < 1
+    assert whole.scores.unknown == 0
+    assert f"unknown {part.scores.unknown:.2f}" in part.summary()
     influences = np.array([n.influence for n in whole.nodes[: features[-1] + 1]])
     others = np.setdiff1d(np.arange(len(influences)), features)
     assert influences[features].mean() > 2 * influences[others].mean()

@@ -45,7 +45,7 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
         and path.name != ".lock"
-        and path.relative_to(folder).parts[0] not in ("traces", "diagnoses")
+        and path.relative_to(folder).parts[0] not in ("traces", "diagnoses", "quality")
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from inscape.cli import main as shell
+from inscape.cli.common import note
 from inscape.core import InputError
 
 HEAVY = ("torch", "transformers", "numba", "pyarrow", "numpy")
@@ -100,6 +102,16 @@ def raising(error: BaseException) -> object:
         (InputError("too wide", expected="less", next_step="lower it"), "too wide; expected less"),
         (KeyboardInterrupt(), "stopped; run the same command again: it goes on where it was"),
         (OSError(errno.ENOSPC, "full", "/data/x"), "no space left on the disk of /data/x; free"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/data/x"),
+            "/data/x: Permission denied",
+        ),
+        (MemoryError("Unable to allocate 5 TiB"), "not enough memory"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory:\nframe #1"),
+            "not enough memory",
+        ),
+        (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"), "half a character"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(
@@ -149,6 +161,73 @@ def test_a_fault_of_inscape_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(shell, "import_module", lambda name: raising(ZeroDivisionError("inside")))
     with pytest.raises(ZeroDivisionError, match="inside"):
         shell.main(["doctor"])
+
+
+def test_json_that_is_nested_too_deeply_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Module:
+        @staticmethod
+        def command() -> None:
+            json.loads("[" * 100_000)
+
+    monkeypatch.setattr(shell, "import_module", lambda name: Module)
+    assert shell.main(["doctor"]) == 2
+    assert "nested too deeply" in capsys.readouterr().err
+    monkeypatch.setattr(shell, "import_module", lambda name: raising(RecursionError("ours")))
+    with pytest.raises(RecursionError):
+        shell.main(["doctor"])
+
+
+def test_remarks_come_after_success_and_are_dropped_before_an_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Module:
+        @staticmethod
+        def command(fails: bool = False) -> None:
+            note("a remark")
+            if fails:
+                raise InputError("too wide")
+
+    monkeypatch.setattr(shell, "import_module", lambda name: Module)
+    assert shell.main(["doctor"]) == 0
+    assert capsys.readouterr().err == "a remark\n"
+    assert shell.main(["doctor", "--fails"]) == 2
+    assert capsys.readouterr().err == "inscape: too wide\n"
+
+
+def test_ctrl_c_while_the_command_is_loaded(tmp_path: Path) -> None:
+    code = (
+        "import sys, importlib.abc\n"
+        "class Finder(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from inscape.__main__ import run\n"
+        "run()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "inscape: stopped; nothing had been begun\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_of_another_encoding(encoding: str, tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from inscape.cli import main as shell\n"
+        "from inscape.cli.common import print_json\n"
+        "class Module:\n"
+        "    @staticmethod\n"
+        "    def command(): print_json({'prompt': '日本 é \\ud800'}); print('日本')\n"
+        "shell.import_module = lambda name: Module\n"
+        "sys.argv = ['inscape', 'doctor']\n"
+        "shell.run()\n"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout.decode(encoding).rsplit("}", 1)[0] + "}"
+    assert json.loads(shown) == {"prompt": "日本 é \ud800"}
 
 
 def test_every_verb_has_a_file() -> None:

@@ -77,7 +77,7 @@ def test_the_steps_one_by_one_give_what_build_gives(
     )
     assert found["sites"] == ["resid_post.1"]
     assert found["documents"] == 120
-    assert found["beginning_of_text_tokens_left_out"] > 0
+    assert found["beginning_of_text_tokens_left_out"] == 0  # its tokenizer adds none
     found = json.loads(
         said(
             *("train", store, "--site", "resid_post.1", "--out", dictionary, "--d-dict", 64),
@@ -140,7 +140,7 @@ def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: 
     command = ("validate", atlas, "--max-tokens", 600)
     (own,) = json.loads(said(*command, "--dictionary", "resid_post.1", "--json"))
     (other,) = json.loads(said(*command, "--dictionary", "resid_post.1", "--text", text, "--json"))
-    assert "seen in training" in own["text"]
+    assert "training may have seen" in own["text"]
     assert other["text"] == str(text)
     for figures in (own, other):
         assert 0 < figures["fidelity"]["l0"] <= 4

@@ -457,6 +457,25 @@ CASES = {
     "openai relu": Case(
         "openai", openai("ReLU"), plain(torch.relu), asked=Asked(site_in="resid_post.3")
     ),
+    "gemma scope attention": Case(
+        "gemma_scope",
+        gemma("gemma-scope-2b-pt-att/layer_3/width_16k/average_l0_7"),
+        plain(jump, subtract=False),
+        ("attn_head.3", "attn_head.3"),
+    ),
+    "saelens attention": Case(
+        "saelens",
+        saelens(
+            "standard",
+            BASIC,
+            {
+                "reshape_activations": "hook_z",
+                "metadata": {"sae_lens_version": "6.5.0", "hook_name": "blocks.3.attn.hook_z"},
+            },
+        ),
+        plain(torch.relu),
+        ("attn_head.3", "attn_head.3"),
+    ),
     "llama scope": Case("llama_scope", llama, llama_forward),
     "layer file": Case("layer_files", layer_file({}), halved, MLP),
     "layer file, jumprelu": Case(
@@ -563,12 +582,12 @@ def refused(source: Path, asked: Asked | None = None) -> str:
     [
         ({"architecture": "temporal"}, "architecture 'temporal'"),
         ({"sparsemax_alpha": 2}, "'sparsemax_alpha' (2)"),
-        ({"reshape_activations": "hook_z"}, "reshape_activations 'hook_z'"),
+        ({"reshape_activations": "hook_q"}, "reshape_activations 'hook_q'"),
         ({"activation_fn": "tanh-relu"}, "activation_fn 'tanh-relu'"),
         ({"normalize_activations": "covariance_whitening"}, "covariance_whitening"),
         ({"normalize_activations": "expected_average_only_in"}, "--scale"),
         (
-            {"metadata": {"sae_lens_version": "6.5.0", "hook_name": "blocks.3.attn.hook_z"}},
+            {"metadata": {"sae_lens_version": "6.5.0", "hook_name": "blocks.3.attn.hook_q"}},
             "does not say at which site",
         ),
     ],

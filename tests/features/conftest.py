@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.features.made import write_index
 
-from inscape.features import FeatureIndex, HeadInputs, IndexOptions, TokenTable, write_index
+from inscape.features import FeatureIndex, IndexOptions, TokenTable
+from inscape.features.writer import HeadInputs
 
 NUM_DOCUMENTS, LENGTH, VOCAB, NUM_FEATURES, K = 40, 30, 50, 24, 4
 
@@ -58,7 +60,6 @@ def make_world(folder: Path, num_examples: int = 6) -> World:
         ((b, indices[b], values[b]) for (b,) in batches),
         HeadInputs(decoder, unembedding, weight, lambda i: f" t{i}"),
         IndexOptions(num_examples=num_examples),
-        {"dictionary": "toy", "inputs": "0"},
     )
     return World(table, dense, index, decoder, unembedding, weight)
 

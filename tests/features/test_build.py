@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tests.families import D_MODEL, VOCAB_SIZE, tiny
+from tests.families import D_MODEL, VOCAB_SIZE, tiny, tiny_tokenizer
 
-from inscape.activations import ActivationStore, harvest
+from inscape.activations import ActivationStore, TextActivations, harvest
 from inscape.core import InputError, SiteError, StorageError
-from inscape.dictionary import Dictionary, DictionaryConfig
-from inscape.features import build_index
+from inscape.dictionary import Dictionary, DictionaryConfig, neurons
+from inscape.features import build_index, build_indexes
+from inscape.features.build import head_inputs
+from inscape.features.logits import logit_effects
+from inscape.features.thresholds import DENSE, thresholds
 from inscape.model import Model
 
 D_DICT, K = 48, 4
@@ -100,6 +104,23 @@ def test_promoted_tokens_are_the_change_of_the_logits(
         torch.testing.assert_close(found, centred.topk(12).values)
 
 
+def test_ids_that_the_tokenizer_lacks_are_not_promoted() -> None:
+    tokenizer = tiny_tokenizer()
+    padded = Model.wrap(tiny("llama", vocab_size=400), tokenizer)
+    assert int(padded.vocabulary_mask.sum()) == len(tokenizer) < 400
+    toy = dictionary("resid_post.1", "resid_post.1")
+    for site in ("resid_post.1", "final"):
+        inputs = head_inputs(padded, dictionary(site, site))
+        effects = logit_effects(
+            toy.W_dec, inputs.norm_weight, padded.unembedding(), 400, inputs.named
+        )
+        assert effects.promoted.shape == (D_DICT, len(tokenizer))
+        assert effects.promoted.max() == effects.suppressed.max() == len(tokenizer) - 1
+        every = logit_effects(toy.W_dec, inputs.norm_weight, padded.unembedding(), 400)
+        for found, wanted in zip(effects.promoted, every.promoted, strict=True):
+            assert found.tolist() == [int(i) for i in wanted if i < len(tokenizer)]
+
+
 def test_an_mlp_input_has_no_direct_path_to_the_logits(
     model: Model, store: ActivationStore, tmp_path: Path
 ) -> None:
@@ -155,3 +176,131 @@ def test_a_dictionary_that_never_fires_has_an_index(
     assert index.examples(0) == []
     assert index.rows_of(0)[0].size == 0
     assert index.search("x") == []
+
+
+def lists(num: int = 40) -> list[list[int]]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(3, VOCAB_SIZE, size=rng.integers(2, 41)).tolist() for _ in range(num)]
+
+
+def test_several_dictionaries_are_indexed_in_one_pass_over_a_text(
+    model: Model, store: ActivationStore, tmp_path: Path
+) -> None:
+    """The same as from a store that holds the text's activations, without the store."""
+    chosen = {
+        "resid": dictionary("resid_post.1", "resid_post.1"),
+        "mlp": dictionary("mlp_in.1", "mlp_out.1", seed=1),
+    }
+    passes = 0
+    run = model.run
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal passes
+        passes += len(args[0]) * ("read" in kwargs)
+        return run(*args, **kwargs)
+
+    folders = {tmp_path / name: d for name, d in chosen.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "run", counted)
+        found = build_indexes(model, folders, lists(), context=16)
+        assert passes == store.tokens().row.max() + 1
+        assert [index.hash for index in build_indexes(model, folders, lists(), context=16)] == [
+            index.hash for index in found
+        ]
+        assert passes == store.tokens().row.max() + 1  # finished ones are not read for again
+    for index, (name, d) in zip(found, chosen.items(), strict=True):
+        stored = build_index(model, d, store, tmp_path / f"{name}-stored")
+        assert np.array_equal(index.tokens.ids, stored.tokens.ids)
+        assert np.array_equal(index.tokens.considered, stored.tokens.considered)
+        assert np.array_equal(index.num_active, stored.num_active)
+        np.testing.assert_allclose(index.max, stored.max, rtol=1e-2)
+        assert [index.promoted(f) for f in range(4)] == [stored.promoted(f) for f in range(4)]
+    with pytest.raises(StorageError, match="another text"):
+        build_indexes(model, folders, lists(39), context=16)
+
+
+def test_a_stopped_pass_leaves_nothing_half_made(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = dictionary("resid_post.1", "resid_post.1"), dictionary("mlp_in.1", "mlp_out.1")
+    stopped = InputError("stopped")
+    monkeypatch.setattr(bad, "encode", lambda x: (_ for _ in ()).throw(stopped))
+    with pytest.raises(InputError, match="stopped"):
+        build_indexes(model, {tmp_path / "a": good, tmp_path / "b": bad}, lists(), context=16)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_thresholds_are_quantiles_of_each_feature(model: Model, tmp_path: Path) -> None:
+    toy = dictionary("mlp_in.1", "mlp_out.1", d_dict=12)
+    text = TextActivations(model, lists(400), context=16)
+    found = thresholds([toy], text)["toy"]
+    parts = [
+        toy.encode(acts["mlp_in.1"][torch.from_numpy(tokens.kept)].float()).dense(12)
+        for tokens, acts in text.pieces(["mlp_in.1"])
+    ]
+    dense = torch.cat(parts)
+    assert len(dense) > 4000
+    over = (dense >= found).float().mean(0)
+    assert (over - DENSE).abs().max() < 0.2 * DENSE  # the sample is the whole of so short a text
+
+
+def test_a_cross_layer_transcoder_and_a_crosscoder_are_indexed(
+    model: Model, tmp_path: Path
+) -> None:
+    sites = [("mlp_in.0", "mlp_in.1"), ("mlp_out.0", "mlp_out.1")]
+    torch.manual_seed(0)
+    for number, (reads, writes) in enumerate([sites, [("resid_post.0", "resid_post.1")] * 2]):
+        config = DictionaryConfig(
+            site_in="+".join(reads),
+            site_out="+".join(writes),
+            d_in=2 * D_MODEL,
+            d_out=2 * D_MODEL,
+            d_dict=16,
+            k=K,
+            widths=(D_MODEL, D_MODEL),
+            subtract_b_dec=False,
+        )
+        weights = {name: torch.randn(shape) * 0.3 for name, shape in config.shapes().items()}
+        several = Dictionary(config, weights, name="several")
+        index = build_index(model, several, lists(), tmp_path / str(number), context=16)
+        assert index.num_active.sum() > 0
+        decoder = several.decoder_at(writes[1])
+        if number == 0:
+            decoder = decoder + several.decoder_at(writes[0])
+        effect = (decoder * model.final_norm_weight()) @ model.unembedding().T
+        best = (effect - effect.mean(1, keepdim=True)).topk(12).indices
+        assert index.promoted_ids(3) == best[3].tolist()
+
+
+def test_the_text_may_be_without_any_residual_site(model: Model) -> None:
+    """Attention sinks show in the residual stream only: its norms are read for them."""
+    text = TextActivations(model, lists(), context=16)
+    table, acts = next(text.pieces(["mlp_in.1"]))
+    assert set(acts) == {"mlp_in.1"}
+    assert set(text.median_norms) == {"resid_pre.1"}
+    assert len(table) == len(acts["mlp_in.1"])
+
+
+def test_neurons_are_indexed_without_training(model: Model, tmp_path: Path) -> None:
+    """Each sign by itself, the strongest hundredth of its activations, by thresholds on record."""
+    made = neurons(model, 1)
+    index = build_index(model, made, lists(400), tmp_path / "neurons", context=16)
+    width = model.width("mlp_act.1")
+    assert index.num_features == 2 * width
+    assert 0.5 * DENSE < index.density.mean() < 2 * DENSE
+    text = TextActivations(model, lists(400), context=16)
+    parts = [
+        acts["mlp_act.1"][torch.from_numpy(tokens.kept)]
+        for tokens, acts in text.pieces(["mlp_act.1"])
+    ]
+    acts = torch.cat(parts).float()
+    kept = np.flatnonzero(index.tokens.considered)
+    for feature, values in ((5, acts[:, 5]), (width + 5, -acts[:, 5])):
+        rows = index.rows_of(feature)[0]
+        bound = index.table.column("threshold")[feature].as_py()
+        assert np.array_equal(rows, kept[(values >= bound).numpy()])
+        assert index.max[feature] == pytest.approx(float(values.max()), rel=1e-3)
+        assert index.top(feature)[0].value == pytest.approx(float(values.max()), rel=1e-3)
+    assert "strongest 1%" in index.manifest["indexed"]
+    effect = (made.W_dec[width + 5] * model.final_norm_weight()) @ model.unembedding().T
+    assert index.promoted_ids(width + 5) == effect.topk(12).indices.tolist()

@@ -214,3 +214,15 @@ def test_weights_that_are_not_finite_are_named(model: Model) -> None:
     dictionary.W_dec[:, 3] = float("nan")
     with pytest.raises(InputError, match=f"not finite with {dictionary.name}"):
         fidelity(model, dictionary, [rows()])
+
+
+def test_attention_sinks_are_left_out_wherever_they_are() -> None:
+    module = tiny("llama")
+    module.model.embed_tokens.weight[7] *= 1000
+    model, tokens = Model.wrap(module), rows(length=20)
+    tokens[tokens == 7] = 8
+    tokens[:, 9] = 7
+    everything = torch.ones_like(tokens, dtype=torch.bool)
+    found = fidelity(model, random_dictionary(SITE, SITE, d=D_MODEL, k=8), [(tokens, everything)])
+    assert found.num_tokens == 6 * 18
+    assert found.num_predictions == 6 * 16

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tests.families import D_MODEL, tiny, tiny_tokenizer
 from tests.intervention.dictionaries import made
+from tests.model.test_text import metaspace_tokenizer
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
@@ -75,6 +76,33 @@ def test_seeds_of_sampling(model: Model, paris: Dictionary) -> None:
 
     assert sample(1) == sample(1)
     assert sample(1) != sample(2)
+
+
+def test_a_continuation_is_what_it_adds_to_the_prompt() -> None:
+    """A sentencepiece token decoded alone loses its space, half a character its other half."""
+    tokenizer = metaspace_tokenizer()
+    model = Model.wrap(tiny("llama", vocab_size=300), tokenizer)
+    paris, first, second = tokenizer.convert_tokens_to_ids(["▁Paris", "<0xC3>", "<0xA9>"])
+    ids = [*model.prompt("Paris,").ids, paris, first]
+    assert model.continuation(ids[:-1], len(ids) - 2) == " Paris"
+    assert model.continuation([*ids, second], len(ids)) == "é"
+    found = steer(model, "Paris an", [], 6)
+    whole = model.decode([*model.prompt("Paris an").ids, *found.plain_tokens])
+    assert "Paris an" + found.plain == whole
+
+
+def test_chats_and_ids_are_steered_too(model: Model, paris: Dictionary) -> None:
+    model.tokenizer.chat_template = (
+        "{% for m in messages %}<s>{{ m['content'] }}</s>{% endfor %} on"
+    )
+    change = [FeatureEdit(paris, 0, "add", 200.0)]
+    chat = steer(model, [{"role": "user", "content": "the cat"}], change, 3)
+    assert (chat.prompt, chat.steered) == ("<s>the cat</s> on", " Paris" * 3)
+    by_id = steer(model, list(model.prompt("the cat", bos="never").ids), change, 3)
+    assert by_id.steered == " Paris" * 3
+    for wrong in ([], [1] * 70, [300]):
+        with pytest.raises(InputError):
+            steer(model, wrong, change, 3)
 
 
 def test_a_prompt_without_room_is_refused(model: Model, paris: Dictionary) -> None:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.features.made import write_index
 
-from inscape.features import FeatureIndex, HeadInputs, IndexOptions, TokenTable, write_index
+from inscape.features import FeatureIndex, IndexOptions, TokenTable
+from inscape.features.writer import HeadInputs
 
 NUM_DOCUMENTS, LENGTH, VOCAB = 240, 24, 40
 TOKEN, BIGRAM, RANDOM, CONTEXT, DOCUMENT, NEXT, RARE, DEAD, DIGIT = range(9)
@@ -75,6 +77,5 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
         [(rows, indices, values[rows])],
         HeadInputs(decoder, unembedding, None, text_of),
         IndexOptions(num_examples=5),
-        {"dictionary": "toy", "inputs": "0"},
     )
     return Planted(index, masks)

@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tests.features.made import write_index
 
 from inscape.core import InputError, StorageError
-from inscape.features import HeadInputs, IndexOptions, TokenTable, write_index
+from inscape.features import TokenTable
+from inscape.features.writer import HeadInputs
 from inscape.labels import Labels, label, search
 from inscape.labels.labeller import _Draft, _Labeller
 from inscape.labels.predicates import Clause, Predicate
@@ -160,7 +162,7 @@ def test_rare_and_dead_features_are_counted_not_labelled(labels: Labels) -> None
 def test_labels_come_back_from_disk(planted: Any, labels: Labels) -> None:
     again = Labels.open(labels.folder)
     assert {f.feature: f for f in again} == {f.feature: f for f in labels}
-    assert again.texts()[TOKEN] == '"wi"'
+    assert again[TOKEN].text == '"wi"'
     table = pq.read_table(labels.folder / "labels.parquet")
     assert table.num_rows == 7
     clauses = json.loads(again[BIGRAM].predicate)
@@ -211,8 +213,6 @@ def test_features_that_fire_everywhere_get_no_score_and_say_why(
         TokenTable(table.ids, table.documents, table.positions, table.considered, {}),
         [(rows, np.tile(np.arange(3), (rows.size, 1)), values)],
         HeadInputs(torch.randn(3, 4), None, None, str),
-        IndexOptions(num_examples=5),
-        {"dictionary": "dense", "inputs": "0"},
     )
     labels = label(index, tmp_path / "labels")
     assert labels[0].text == "fires on every token"
@@ -236,8 +236,6 @@ def test_labels_of_nothing_but_features_that_fire_everywhere(planted: Any, tmp_p
         TokenTable(table.ids, table.documents, table.positions, table.considered, {}),
         [(rows, np.zeros((rows.size, 1), np.int64), np.ones((rows.size, 1), np.float32))],
         HeadInputs(torch.randn(1, 4), None, None, str),
-        IndexOptions(),
-        {"dictionary": "dense", "inputs": "0"},
     )
     summary = label(index, tmp_path / "labels").summary
     assert summary["num_scored"] == 0

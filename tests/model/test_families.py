@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from benchmarks.realmodel.families import check_family
+from tests.attribution.random_transcoders import random_dictionary
 from tests.families import OTHER_LAYOUTS, TINY_FAMILIES, TRACED_FAMILIES, UNTRACED_FAMILIES, tiny
 from tests.model.raw import RAW, part
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface, masking_utils
 
+from inscape.attribution import trace
 from inscape.core import ModelError, SiteError
+from inscape.intervention import FeatureEdit, edits, splice
 from inscape.model import Adapter, Model
 
 
@@ -28,6 +34,23 @@ def test_a_family_that_cannot_be_traced_holds_in_all_else(family: str) -> None:
     check = check_family(family)
     assert check.holds, check
     assert "layer 0" in check.reason
+
+
+@pytest.mark.parametrize("family", ["mamba", "qwen3_next", "bert-generation"])
+def test_dictionaries_and_steering_work_where_tracing_does_not(family: str) -> None:
+    model = Model.wrap(tiny(family))
+    ids = torch.arange(3, 12)[None]
+    dictionary = random_dictionary("resid_post.1", "resid_post.1", d=model.d_model)
+    clean = model.run(ids, read=["resid_post.1"], logits="all")
+    code = dictionary.encode(clean["resid_post.1"])
+    steered = edits(model, [FeatureEdit(dictionary, int(code.indices[0, 0]), "add", 20.0)])
+    logits = model.run(ids, edits=steered, logits="all").logits
+    spliced = model.run(ids, edits=splice(model, dictionary), logits="all").logits
+    for changed in (logits, spliced):
+        assert not torch.allclose(changed, clean.logits, atol=1e-2)
+    assert model.generate(ids, 3, edits=steered).shape == (1, 12)
+    with pytest.raises(ModelError, match="cannot be traced: .*layer 0"):
+        trace(model, {0: random_dictionary("mlp_in.0", "mlp_out.0", d=32)}, ids[0].tolist())
 
 
 @pytest.mark.parametrize("family", TINY_FAMILIES)
@@ -58,7 +81,7 @@ def test_an_adapter_that_does_not_fit_names_the_equation(
     monkeypatch: pytest.MonkeyPatch, named: dict[str, str], equation: str
 ) -> None:
     wrong = Adapter(model_type="gemma2", **named)
-    monkeypatch.setattr("inscape.model.model.adapter_for", lambda model_type: wrong)
+    monkeypatch.setattr("inscape.model.model.adapter_for", lambda *types: wrong)
     with pytest.raises(ModelError, match=equation) as error:
         Model.wrap(tiny("gemma2"))
     assert "the adapter of 'gemma2' does not fit" in str(error.value)
@@ -67,7 +90,7 @@ def test_an_adapter_that_does_not_fit_names_the_equation(
 
 def test_an_adapter_that_names_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = Adapter(model_type="llama", mlp="feed_forward")
-    monkeypatch.setattr("inscape.model.model.adapter_for", lambda model_type: wrong)
+    monkeypatch.setattr("inscape.model.model.adapter_for", lambda *types: wrong)
     with pytest.raises(ModelError, match="no part 'feed_forward'"):
         Model.wrap(tiny("llama"))
 
@@ -175,3 +198,36 @@ def test_the_experts_of_each_token_are_named(family: str) -> None:
         assert torch.equal(model.experts(tokens[1:])[layer][0], chosen[1])
         with pytest.raises(SiteError, match="mixture of experts"):
             model.site(f"mlp_act.{layer}")
+
+
+@pytest.mark.parametrize(
+    ("part", "families"), [("traced", TRACED_FAMILIES), ("untraced", UNTRACED_FAMILIES)]
+)
+def test_the_page_on_models_lists_what_is_tested(
+    repository: Path, part: str, families: tuple[str, ...]
+) -> None:
+    page = (repository / "docs" / "models.md").read_text()
+    listed = page.partition(f"<!-- {part} -->")[2].partition(f"<!-- /{part} -->")[0]
+    names = sorted(name for name in families if "," not in name)
+    wanted = textwrap.fill(", ".join(names) + ".", 100, break_on_hyphens=False)
+    assert listed.strip() == wanted
+
+
+def test_hooks_that_other_libraries_put_on_modules_stay() -> None:
+    """accelerate replaces the forward of every module to move its inputs."""
+    module, ids = tiny("qwen3"), torch.arange(3, 12)[None]
+    plain = Model.wrap(module)
+    wanted = (
+        _gradient(plain, ids),
+        plain.run(ids, edits={"mlp_out.1": torch.zeros_like}, logits="all"),
+    )
+    for inner in module.modules():
+        if list(inner.parameters(recurse=False)):
+            add_hook_to_module(inner, AlignDevicesHook(execution_device="cpu", io_same_device=True))
+    add_hook_to_module(module.model.layers[1].self_attn, AlignDevicesHook(execution_device="cpu"))
+    hooked = module.model.layers[1].self_attn.forward
+    model = Model.wrap(module)
+    assert torch.equal(_gradient(model, ids), wanted[0])
+    run = model.run(ids, edits={"mlp_out.1": torch.zeros_like}, logits="all")
+    assert torch.equal(run.logits, wanted[1].logits)
+    assert module.model.layers[1].self_attn.forward is hooked

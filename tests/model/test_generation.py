@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -110,6 +111,12 @@ def test_logits_that_are_not_finite_are_said_with_the_token(
 def test_impossible_temperatures(temperature: float) -> None:
     with pytest.raises(InputError, match="temperature"):
         Model.wrap(tiny("llama")).generate(prompt(), 2, temperature=temperature)
+
+
+@pytest.mark.parametrize("number", [-1, 2.5])
+def test_impossible_numbers_of_tokens(number: Any) -> None:
+    with pytest.raises(InputError, match="new tokens; expected a whole number"):
+        Model.wrap(tiny("llama")).generate(prompt(), number)
 
 
 def test_the_smallest_temperature_is_greedy() -> None:

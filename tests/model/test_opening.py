@@ -137,6 +137,16 @@ def test_missing_weights(folder: Path) -> None:
     assert "no weights" in failure(folder)
 
 
+def test_weights_in_another_layout(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
+    assert "no weights; expected model.safetensors (or its shards)" in failure(folder)
+
+
+def test_a_setting_of_another_type_is_named(folder: Path) -> None:
+    set_config(folder, rms_norm_eps="small")
+    assert re.search("'rms_norm_eps': .*expected float, got str", failure(folder))
+
+
 def test_a_missing_shard_is_named(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     names = sorted(weights)

@@ -85,7 +85,9 @@ def test_messages_go_through_the_template_and_keep_their_roles() -> None:
         for role in ("system", "user", "assistant")
     }
     assert said == {"system": "user", "user": "the cat\nsat", "assistant": ""}
-    assert prompt.counted.tolist() == [role is not None for role in prompt.roles]
+    expected = [role is not None for role in prompt.roles]
+    expected[-1] = True  # the template's last token, at which the answer is computed
+    assert prompt.counted.tolist() == expected
     begun = model.prompt([*messages, {"role": "assistant", "content": "the dog"}])
     assert begun.texts[-1] in "the dog"
     assert begun.roles[-1] == "assistant"
@@ -158,3 +160,20 @@ def test_edits_leave_alone_what_does_not_count() -> None:
     slow = {site: replace(edit, fixed=False) for site, edit in change.items()}
     cached, plain = (model.generate(prompt, 4, edits=chosen) for chosen in (change, slow))
     assert torch.equal(cached, plain)
+
+
+def test_smollm2_reads_what_its_own_tokenizer_gives(smollm2: Model) -> None:
+    text = "Golden Gate Bridge is in the city of"
+    messages = [{"role": "user", "content": "Where is unagi from?"}]
+    tokenizer = smollm2.tokenizer
+    assert list(smollm2.prompt(text).ids) == tokenizer.encode(text)
+    chat = smollm2.prompt(messages)
+    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert list(chat.ids) == tokenizer.encode(rendered, add_special_tokens=False)
+    said = [t for t, role in zip(chat.texts, chat.roles, strict=True) if role == "user"]
+    assert "".join(said) == "Where is unagi from?"
+    assert chat.counted.tolist() == [*(role is not None for role in chat.roles[:-1]), True]
+    assert smollm2.answers("The capital of France is", " Paris")
+    assert not smollm2.answers("59 + 37 =", " 9")
+    assert smollm2.answer("The capital of France is ", "Paris").notes
+    assert smollm2.answer("59 + 37 = ", "96").notes == ()  # its space is a token of its own

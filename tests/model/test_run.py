@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from tests.families import NUM_LAYERS, VOCAB_SIZE, tiny
+from tests.families import NUM_LAYERS, TINY_FAMILIES, VOCAB_SIZE, tiny
 from tests.model.raw import RAW, part
 from torch import Tensor
 
@@ -153,6 +155,26 @@ def test_gemma3_checkpoints_with_images_run_on_text() -> None:
     assert torch.equal(one.logits, two.logits)
     for site in b.sites():
         assert torch.equal(one[site], two[site]), site
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_logits_are_those_of_the_module(family: str, dtype: torch.dtype) -> None:
+    module: Any = tiny(family).to(dtype)
+    with torch.no_grad():
+        expected = module(tokens()).logits.float()
+    model = Model.wrap(module)
+    near = 2e-5 if dtype == torch.float32 else 0.02 * float(expected.abs().max())
+    every = model.run(tokens(), read=model.sites(), logits="all").logits
+    assert torch.allclose(every, expected, atol=near)
+    last = model.run(tokens(), logits="last").logits[:, 0]
+    assert torch.allclose(last, expected[:, -1], atol=near)
+    # Padding on the left shifts no position, in half precision either.
+    padded = torch.cat([torch.full((2, 3), 5), tokens()], 1)
+    mask = torch.ones_like(padded)
+    mask[:, :3] = 0
+    left = model.run(padded, logits="last", attention_mask=mask).logits[:, 0]
+    assert torch.allclose(left, expected[:, -1], atol=near)
 
 
 def test_half_precision_gives_float32_logits() -> None:

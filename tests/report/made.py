@@ -135,7 +135,7 @@ def graph(tokens: list[str], *, num_layers: int = 4, seed: int = 0, answer: str 
         notes=["attention is frozen: why it goes where it goes is not explained"],
         num_nodes_full=3120,
         num_edges_full=88211,
-        names=labels,
+        names=lambda name, feature: labels.get((name, feature)),
     )
 
 

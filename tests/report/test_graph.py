@@ -13,6 +13,7 @@ from tests.report.made import PROMPT, SUM, graph
 from tests.report.reading import Page
 
 from inscape.attribution import trace
+from inscape.core import no_label
 from inscape.model import Model
 from inscape.report import GraphPicture, PictureEdge, PictureNode, graph_svg, picture, picture_html
 from inscape.report.graph_layout import FONT, lay_out
@@ -66,15 +67,14 @@ def test_pruned_parts_are_not_drawn() -> None:
     assert max(n.influence or 0 for n in drawn.nodes) < max(n.influence for n in given.nodes)
 
 
-def test_names_come_from_a_mapping_or_a_function() -> None:
+def test_names_are_looked_up_when_shown() -> None:
     given = graph(PROMPT)
     feature = max((n for n in given.nodes if n.kind == "feature"), key=lambda n: n.influence)
     key = (str(feature.dictionary), feature.feature)
-    assert "my name" in {n.name for n in picture(given, {key: "my name"}).nodes}
     called = picture(given, lambda dictionary, number: f"{dictionary} no. {number}")
     names = {n.name for n in called.nodes if n.kind == "feature"}
     assert f"{key[0]} no. {key[1]}" in names
-    details = {n.name for n in picture(given, {}).nodes}
+    details = {n.name for n in picture(replace(given, names=no_label)).nodes}
     assert f"{key[0]}/{key[1]}" in details
 
 

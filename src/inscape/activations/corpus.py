@@ -1,8 +1,10 @@
 """From documents to rows: what the model reads at once, and the pools that become shards.
 
-1. Each document is tokenised and cut into rows of at most `context` tokens; every row begins with
-   the beginning-of-text token where the model has one.
-2. Rows are collected, in order, until a pool holds `shard_tokens` tokens: one pool is one shard.
+1. Each document is tokenised, chat messages in the tokenizer's template, and cut into rows of at
+   most `context` tokens; every row begins with the beginning-of-text token where the model's rule
+   adds one.
+2. Special tokens and those of a template are no words: they are read, and never count.
+3. Rows are collected, in order, until a pool holds `shard_tokens` tokens: one pool is one shard.
    The grouping depends only on corpus and settings, so that a stopped harvest finds it again.
 """
 
@@ -10,32 +12,44 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from inscape.activations.documents import corpus_files, documents, on_disk, text_bytes
 from inscape.core import DataError, InputError
 from inscape.model import Model
 
-Text = Path | str | Sequence[str] | Iterable[Sequence[int]]
+Text = Path | str | Iterable[str | Sequence[int] | Sequence[Mapping[str, str]]]
 _SAMPLE = 64
 LONGEST_ROW = 1024  # of a model that states no limit, or a very large one
+
+
+class Row(NamedTuple):
+    """A row that the model reads at once: the number of its document, its token ids, and which of
+    them are words."""
+
+    document: int
+    ids: list[int]
+    words: list[bool]
 
 
 @dataclass(frozen=True)
 class Pool:
     """The rows of one shard, end to end.
 
-    ids [tokens]; starts and lengths [rows]: where each row lies in `ids`; document [rows];
+    ids, words [tokens]; starts and lengths [rows]: where each row lies in `ids`; document [rows];
     first_row: the number of its first row in the whole store.
     """
 
     ids: NDArray[np.int32]
+    words: NDArray[np.bool_]
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     document: NDArray[np.int32]
@@ -46,8 +60,8 @@ class Corpus:
     """A text source bound to the model that reads it.
 
     Args:
-        source: a path (see `documents`), texts, or documents that are already token ids (with or
-            without the beginning-of-text token in front).
+        source: a path (see `documents`), or documents: texts, lists of chat messages, or token ids
+            (with or without the beginning-of-text token in front).
     """
 
     def __init__(self, model: Model, source: Text) -> None:
@@ -55,7 +69,6 @@ class Corpus:
         self.source = source if isinstance(source, str | Path) else "the corpus"
         self.path = on_disk(Path(source)) if isinstance(source, str | Path) else None
         self.items: list[Any] = [] if isinstance(source, str | Path) else list(source)
-        self.pretokenised = bool(self.items) and not isinstance(self.items[0], str)
         if self.path is None and not self.items:
             raise DataError("the corpus is empty", expected="at least two documents")
 
@@ -69,43 +82,49 @@ class Corpus:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
             return {"source": "files", "sha256": digest.hexdigest()}
         for item in self.items:
-            raw = np.asarray(item, np.int64).tobytes() if self.pretokenised else item.encode()
+            raw = item.encode() if isinstance(item, str) else repr(_plain(item)).encode()
             digest.update(len(raw).to_bytes(8, "little") + raw)
-        source = "token ids" if self.pretokenised else "texts"
-        return {"source": source, "sha256": digest.hexdigest()}
+        return {"source": "documents", "sha256": digest.hexdigest()}
 
-    def token_lists(self) -> Iterator[list[int]]:
-        """The token ids of each document, without the beginning-of-text token."""
-        bos = self.model.bos_id
+    def tokenised(self) -> Iterator[tuple[list[int], list[bool]]]:
+        """Each document's token ids, without the beginning-of-text token of the rule, and which of
+        them are words."""
+        bos, special = self.model.bos_id, self.model.special_ids
         source: Iterable[Any] = documents(self.path) if self.path is not None else self.items
         for item in source:
-            ids = list(map(int, item)) if self.pretokenised else self.model.encode(item)
-            yield ids[1:] if ids and ids[0] == bos else ids
+            if isinstance(item, str):
+                ids, words = self.model.encode(item), None
+            elif len(item) and isinstance(item[0], Mapping):
+                ids, words = self.model.chat_tokens(item)
+            else:
+                ids, words = _plain(item), None
+            words = [i not in special for i in ids] if words is None else words
+            skip = int(ids[:1] == [bos])
+            yield ids[skip:], words[skip:]
 
     def estimate(self) -> int | None:
         """About how many tokens there are (for the time left), from the first documents."""
-        if self.pretokenised:
-            return sum(len(item) for item in self.items)
-        source = documents(self.path) if self.path is not None else iter(self.items)
-        sample = list(itertools.islice(source, _SAMPLE))
-        size = sum(len(text.encode()) for text in sample)
-        if not size:
-            return None
-        tokens = sum(len(self.model.encode(text)) for text in sample)
+        counts = (len(ids) for ids, _ in self.tokenised())
         if self.path is None:
-            total = sum(len(text.encode()) for text in self.items)
-        else:
-            total = sum(map(text_bytes, corpus_files(self.path)))
-        return int(total * tokens / size)
+            sample = list(itertools.islice(counts, _SAMPLE))
+            return sum(sample) * len(self.items) // max(1, len(sample)) or None
+        tokens = sum(itertools.islice(counts, _SAMPLE))
+        texts = itertools.islice(documents(self.path), _SAMPLE)
+        size = sum(len(t.encode() if isinstance(t, str) else json.dumps(t)) for t in texts)
+        total = sum(map(text_bytes, corpus_files(self.path)))
+        return int(total * tokens / size) if size else None
 
     def check(self, max_tokens: int | None) -> None:
-        """Refuses a corpus of which fewer than two documents would be read, before it is read.
+        """Refuses a corpus of which fewer than two documents would be read, and a model that makes
+        nothing of its beginning, before the corpus is read.
 
         Raises:
-            DataError: it has one document only, or `max_tokens` ends in the first.
+            DataError: there is one document only, or `max_tokens` ends in the first; or the model's
+                logits are not finite.
         """
-        sizes = (len(ids) for ids in self.token_lists() if ids)
-        first = next(sizes, 0)
+        sizes = (ids for ids, _ in self.tokenised() if ids)
+        beginning = next(sizes, [])
+        first = len(beginning)
         if max_tokens is not None and first + 1 >= max_tokens:
             raise DataError(
                 f"{max_tokens} tokens end within the first document of {self.source}, "
@@ -120,21 +139,28 @@ class Corpus:
                 expected="at least two: what is learned on one part is judged on another",
                 next_step="separate documents by blank lines (.txt) or one on a line (.jsonl)",
             )
+        tried = torch.tensor([beginning[: min(_SAMPLE, self.model.context_length)]])
+        logits = self.model.run(tried, logits="last").logits
+        if logits is not None and not bool(torch.isfinite(logits).all()):
+            raise DataError(
+                f"the logits of {self.model.name} are not finite",
+                expected="a model whose weights are whole",
+                next_step="save or download the model again",
+            )
 
     def pools(self, context: int, shard_tokens: int, max_tokens: int | None) -> Iterator[Pool]:
         """The rows of all documents, pool by pool; `max_tokens` cuts the last row short."""
-        rows: list[tuple[int, list[int]]] = []
+        rows: list[Row] = []
         size = total = done = 0
         for row in self.rows(context):
-            document, ids = row
-            if max_tokens is not None and total + len(ids) >= max_tokens:
-                ids = ids[: max_tokens - total]
-                if len(ids) > 1:
-                    rows.append((document, ids))
+            if max_tokens is not None and total + len(row.ids) >= max_tokens:
+                left = max_tokens - total
+                if left > 1:
+                    rows.append(Row(row.document, row.ids[:left], row.words[:left]))
                 break
             rows.append(row)
-            size += len(ids)
-            total += len(ids)
+            size += len(row.ids)
+            total += len(row.ids)
             if size >= shard_tokens:
                 yield _pool(rows, done)
                 done += len(rows)
@@ -142,23 +168,30 @@ class Corpus:
         if rows:
             yield _pool(rows, done)
 
-    def rows(self, context: int) -> Iterator[tuple[int, list[int]]]:
-        """(document, token ids) of every row of at most `context` tokens."""
-        bos = self.model.bos_id
-        front = [] if bos is None else [bos]
+    def rows(self, context: int) -> Iterator[Row]:
+        """Every row, of at most `context` tokens."""
+        front = [] if self.model.bos_id is None else [self.model.bos_id]
         step = context - len(front)
-        for document, ids in enumerate(self.token_lists()):
+        for document, (ids, words) in enumerate(self.tokenised()):
             for start in range(0, len(ids), step):
-                yield document, front + ids[start : start + step]
+                part = slice(start, start + step)
+                yield Row(document, front + ids[part], [False] * len(front) + words[part])
 
 
-def _pool(rows: list[tuple[int, list[int]]], first_row: int) -> Pool:
-    lengths = np.array([len(ids) for _, ids in rows], np.int64)
+def _plain(item: Any) -> list[Any]:
+    """A document of numbers or messages as plain values."""
+    return [dict(part) if isinstance(part, Mapping) else int(part) for part in item]
+
+
+def _pool(rows: list[Row], first_row: int) -> Pool:
+    lengths = np.array([len(row.ids) for row in rows], np.int64)
+    chained = itertools.chain.from_iterable
     return Pool(
-        ids=np.fromiter(itertools.chain.from_iterable(ids for _, ids in rows), np.int32),
+        ids=np.fromiter(chained(row.ids for row in rows), np.int32),
+        words=np.fromiter(chained(row.words for row in rows), np.bool_),
         starts=np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64),
         lengths=lengths,
-        document=np.array([document for document, _ in rows], np.int32),
+        document=np.array([row.document for row in rows], np.int32),
         first_row=first_row,
     )
 

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inscape.activations.corpus import Corpus, Pool, Text, row_length
-from inscape.activations.held import token_columns
 from inscape.activations.precision import reading_copy
 from inscape.activations.reader import Reader
 from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, shard_name
-from inscape.activations.statistics import Moments, row_norms
+from inscape.activations.statistics import Moments
 from inscape.activations.store import KIND, STATS, VERSION, ActivationStore, merged
+from inscape.activations.texts import token_columns
 from inscape.core import DataError, InputError, StorageError, progress
 from inscape.model import Model
 from inscape.storage import (
@@ -93,6 +93,7 @@ def harvest(
         "model_hash": model.hash,
         "sites": names,
         "text": corpus.fingerprint(),
+        "bos": model.bos,
         "context": width,
         "max_tokens": max_tokens,
         "shard_tokens": shard_tokens,
@@ -110,7 +111,7 @@ def harvest(
         writer = _Writer(Reader(reading_copy(model), names, batch_tokens), out, broken)
         try:
             expected = min(filter(None, (corpus.estimate(), max_tokens)), default=None)
-            _check_room(out, expected or 0, len(names) * model.d_model * 2)
+            _check_room(out, expected or 0, 2 * sum(map(model.width, names)))
             with progress("harvest", expected, "tokens") as bar, writer:
                 for number, pool in enumerate(corpus.pools(width, shard_tokens, max_tokens)):
                     writer.add(number, pool)
@@ -224,12 +225,13 @@ class _Writer:
     def _arrays(
         self, pool: Pool, acts: dict[str, Tensor]
     ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-        norms = {site: row_norms(values) for site, values in acts.items()}
+        norms = self.reader.norms(acts)
         flags = self.reader.flags(pool, norms)
         arrays = dict(zip(COLUMNS, (*token_columns(pool), flags), strict=True))
         kept = torch.from_numpy(flags == 0)
         figures: dict[str, Any] = {"median_norm": self.reader.medians, "count": {}, "norms": {}}
-        for site, values in acts.items():
+        for site in self.reader.sites:
+            values = acts[site]
             moments = Moments.of(values, kept, norms[site])
             arrays[f"mean:{site}"], arrays[f"m2:{site}"] = moments.mean, moments.m2
             figures["count"][site], figures["norms"][site] = moments.count, moments.norms
@@ -264,6 +266,8 @@ def _finish(out: Path, writer: _Writer, request: dict[str, Any]) -> None:
     extra = {
         **counts,
         "num_rows": num_rows,
+        "precision": str(writer.reader.model.dtype).removeprefix("torch."),
+        "median_norms": writer.reader.medians,
         "num_documents": writer.num_documents,
         "shards": sizes,
         "sites": {

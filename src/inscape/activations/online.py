@@ -76,7 +76,7 @@ class OnlineActivations:
         if not self.sites:
             raise InputError("no site to read", expected="at least one, such as resid_post.2")
         self._context = row_length(model, context)
-        token_bytes = 2 * model.d_model * len(self.sites)
+        token_bytes = 2 * sum(map(model.width, self.sites))
         self._queue = beside(model.device)
         blocks = 3 if self._queue.apart else 2
         self.block_tokens = memory // (blocks * token_bytes) - self._context
@@ -95,12 +95,7 @@ class OnlineActivations:
         self._stats: dict[str, SiteStats] = {}
         self._held: dict[int, _Block] = {}  # by number; what was used last goes last
         room = self.block_tokens + self._context  # tokens of a block, at most
-        self._room = {
-            site: torch.empty(
-                (blocks * room, model.d_model), dtype=torch.bfloat16, device=model.device
-            )
-            for site in self.sites
-        }
+        self._room = self._reader.space(blocks * room, model.device)
         for x in self._room.values():
             self._queue.uses(x)
         self._free = [number * room for number in range(blocks)]
@@ -117,6 +112,7 @@ class OnlineActivations:
             "model_hash": self._model.hash,
             "sites": self.sites,
             "text": self._corpus.fingerprint(),
+            "bos": self._model.bos,
             "context": self._context,
             "max_tokens": self._max_tokens,
             "block_tokens": self.block_tokens,
@@ -129,8 +125,7 @@ class OnlineActivations:
 
     def width(self, site: str | Site) -> int:
         """Width of the activations at a site."""
-        self._site(site)
-        return self._model.d_model
+        return self._model.width(self._site(site))
 
     def site_stats(self, site: str | Site) -> SiteStats:
         """Statistics of a site over the tokens of the first block that count."""
@@ -239,8 +234,7 @@ class OnlineActivations:
                 return None
             self._at, self._pool = self._at + 1, pool
             if self._at == len(self._slots):
-                special = np.isin(pool.ids, list(self._model.special_ids))
-                self._slots.append(len(pool.ids) - int(special.sum()))
+                self._slots.append(int(pool.words.sum()))
         return self._pool
 
     def _following(self, number: int, epochs: int | None) -> int | None:

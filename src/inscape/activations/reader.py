@@ -7,8 +7,9 @@
    batch sends its activations to the others, a batch and site at a time: all come to the same.
 3. A `Reading` runs the passes piece by piece; what needs the host, or the other processes, comes at
    its end.
-4. Special tokens and attention sinks do not count. What a massive norm is follows from the medians
-   of the first pool.
+4. Tokens that are no words (special ones, those of a chat template) and attention sinks do not
+   count. What a massive norm is follows from the medians of the first pool, at the sites of the
+   residual stream that are read, or before the last layer (an MLP's output has heavy tails).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from inscape.activations.statistics import row_norms
 from inscape.core import DataError
 from inscape.model import Model, find_sinks
 
+NORMS = "norms"
 BATCH_TOKENS = (2048, 8192)
 """Tokens of a forward pass on a processor, whose cache holds so many, and on a GPU."""
 
@@ -70,15 +72,32 @@ class Reader:
         self.batch_tokens = batch_tokens or BATCH_TOKENS[model.device.type != "cpu"]
         self.sharing = sharing
         self.medians: dict[str, float] = {}
+        self._judged = [site for site in sites if site.startswith("resid_")]
+        layers = [int(site.partition(".")[2]) for site in sites if "." in site]
+        self._judge = f"resid_pre.{max(layers)}" if layers and not self._judged else None
 
     def read(self, pool: Pool) -> dict[str, Tensor]:
         """bf16 activations [tokens, width] of every site, in the pool's order, on the CPU."""
-        size = len(pool.ids), self.model.d_model
-        acts = {site: torch.empty(size, dtype=torch.bfloat16) for site in self.sites}
+        acts = self.space(len(pool.ids), "cpu")
         for rows in self.passes(pool):
             self.run(pool, rows, acts)
         self.exchange(pool, acts)
         return acts
+
+    def space(self, tokens: int, device: torch.device | str) -> dict[str, Tensor]:
+        """Where activations are put: bf16 [tokens, width] by site, and where no site is of the
+        residual stream, its norms [tokens] as NORMS."""
+        sizes = {site: (tokens, self.model.width(site)) for site in self.sites}
+        acts = {
+            site: torch.empty(size, dtype=torch.bfloat16, device=device)
+            for site, size in sizes.items()
+        }
+        return acts | ({NORMS: torch.empty(tokens, device=device)} if self._judge else {})
+
+    def norms(self, acts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """fp32 norms [tokens] by site, on the CPU."""
+        found = {site: row_norms(acts[site]) for site in self.sites}
+        return found | ({self._judge: acts[NORMS].cpu()} if self._judge else {})
 
     def passes(self, pool: Pool) -> list[NDArray[np.int64]]:
         """The rows of each forward pass that this process runs."""
@@ -94,12 +113,14 @@ class Reader:
         places, real = _places(pool, rows)
         tokens = torch.zeros(real.shape, dtype=torch.int64)
         tokens[real] = torch.from_numpy(pool.ids)[places].long()
-        run = self.model.run(pinned(tokens, self.model.device), read=self.sites)
+        read = [*self.sites, self._judge] if self._judge else self.sites
+        run = self.model.run(pinned(tokens, self.model.device), read=read)
         (device,) = {x.device for x in acts.values()}
         slots = sent(real.flatten().nonzero().flatten(), device)
         places = sent(places, device)
         for site, x in acts.items():
-            part = run[site].to(dtype=x.dtype, device=device).flatten(0, 1)
+            value = run[self._judge or ""].float().norm(dim=-1) if site == NORMS else run[site]
+            part = value.to(dtype=x.dtype, device=device).flatten(0, 1)
             x.index_copy_(0, places, part.index_select(0, slots))
 
     def exchange(self, pool: Pool, acts: Mapping[str, Tensor]) -> None:
@@ -133,14 +154,13 @@ class Reader:
                     f"{token - pool.starts[row]} of document {pool.document[row]}",
                     next_step="leave that document out, or open the model in float32",
                 )
-        bos = torch.from_numpy(np.isin(pool.ids, list(self.model.special_ids)))
-        # Massive norms are a matter of the residual stream; an MLP's output is heavy-tailed.
-        judged = {site: values for site, values in norms.items() if site.startswith("resid_")}
-        judged = judged or norms
+        words = torch.from_numpy(pool.words)
+        judged = {s: norms[s] for s in ([self._judge] if self._judge else self._judged)} or norms
         if not self.medians:
-            self.medians = {site: float(v[~bos].median()) for site, v in judged.items()}
-        sinks = find_sinks(judged, self.medians) & ~bos
-        found: NDArray[np.uint8] = (bos * BOS + sinks * SINK).to(torch.uint8).numpy()
+            typical = norms if not bool(words.any()) else {s: v[words] for s, v in judged.items()}
+            self.medians = {site: float(typical[site].median()) for site in judged}
+        sinks = find_sinks(judged, self.medians) & words
+        found: NDArray[np.uint8] = (~words * BOS + sinks * SINK).to(torch.uint8).numpy()
         return found
 
 
@@ -173,8 +193,7 @@ class Reading:
         self.advance(1, 1)
         self._queue.end()
         self._reader.exchange(self._pool, self._acts)
-        norms = {site: row_norms(x) for site, x in self._acts.items()}
-        return self._reader.flags(self._pool, norms)
+        return self._reader.flags(self._pool, self._reader.norms(self._acts))
 
 
 def _batches(pool: Pool, batch_tokens: int) -> list[NDArray[np.int64]]:

@@ -38,8 +38,9 @@ class ActivationStore:
 
     Attributes:
         path: its folder. sites: what it holds, as text ("resid_post.2"). num_tokens: entries of the
-            token table; num_kept: those that count. model_hash: the model that made it. skipped:
-            shards that were broken and are left out.
+            token table; num_kept: those that count. median_norms: by site, what attention sinks are
+            found by. model_hash: the model that made it. skipped: shards that were broken and are
+            left out.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
@@ -49,6 +50,7 @@ class ActivationStore:
         self.num_tokens = int(manifest["num_tokens"])
         self.num_kept = self.num_tokens - manifest["num_bos"] - manifest["num_sinks"]
         self.num_documents = int(manifest["num_documents"])
+        self.median_norms: dict[str, float] = dict(manifest.get("median_norms", {}))
         self.model_hash = str(manifest["made_from"]["model_hash"])
         self.skipped: list[str] = list(manifest["made_from"].get("skipped", []))
         names = sorted(name for name in manifest["files"] if name.startswith("shard-"))

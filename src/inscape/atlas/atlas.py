@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -98,7 +98,7 @@ class Atlas(Container):
                 f"feature {id} does not exist", expected=f"an index below {dictionary.d_dict}"
             )
         called = dictionary.name
-        indexed = self.place("features", called).is_dir()
+        indexed = self.is_indexed(called)
         features = self.features(called) if indexed else None
         return Feature(dictionary, int(number), self.feature_label(called, int(number)), features)
 
@@ -122,11 +122,11 @@ class Atlas(Container):
         Raises:
             InputError: the text is blank, or nothing is indexed.
         """
-        indexed = [n for n in self.chosen(names) if self.place("features", n).is_dir()]
+        indexed = [n for n in names or self.indexed_names if self.is_indexed(self._known(n))]
         if not indexed:
             raise InputError(
                 f"{self.path} has no indexed dictionary",
-                next_step=f"run: inscape index {self.path}",
+                next_step=f"run: inscape index {self.path} --text TEXT",
             )
         sources = [(self.features(name), self.labels(name)) for name in indexed]
         return [
@@ -165,7 +165,7 @@ class Atlas(Container):
 
     # Traces, diagnoses, steering
 
-    def fit(self, name: str, text: Path | None = None, *, max_tokens: int = 4096) -> fitting.Fit:
+    def fit(self, name: str, text: Path | None = None, *, max_tokens: int = 2048) -> fitting.Fit:
         """FVU, L0 and the loss recovered of a dictionary on a text (None: that of an index), with
         a warning that names the likely cause where they are not what they should be.
 
@@ -173,7 +173,7 @@ class Atlas(Container):
             InputError: there is no such dictionary, or no text.
         """
         rows: Path | list[measuring.Row] | None = text
-        indexed = [n for n in self.dictionary_names if self.place("features", n).is_dir()]
+        indexed = self.indexed_names
         if text is None and indexed:
             rows = list(measuring.index_rows(self.features(indexed[0]), max_tokens, 0))
         if rows is None:
@@ -226,11 +226,13 @@ class Atlas(Container):
         elif not isinstance(cases, list | tuple) or not all(isinstance(c, Case) for c in cases):
             raise InputError("the correct answer is missing", expected="a prompt and its answer")
         chosen = self.chosen(names)
+        if not chosen:  # nothing was trained or imported: look among the neurons of every layer
+            chosen = [f"mlp_act.{layer}" for layer in range(self.model.num_layers)]
         found = diagnose(
             self.model,
             [self.dictionary(name) for name in chosen],
             cases,
-            labels=self.feature_labels(chosen),
+            labels=self.feature_label,
             **options,
         )
         if save:
@@ -260,7 +262,11 @@ class Atlas(Container):
     @property
     def traces(self) -> Results[Graph]:
         """The saved traces, oldest first."""
-        return Results(self.path / "traces", Graph.from_json)
+
+        def read(content: Any) -> Graph:
+            return replace(Graph.from_json(content), names=self.feature_label)
+
+        return Results(self.path / "traces", read)
 
     @property
     def diagnoses(self) -> Results[Diagnosis]:

@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import inscape
+from inscape.attribution import layers_of
 from inscape.core import InputError, ModelError, StorageError
 from inscape.dictionary import Dictionary
+from inscape.dictionary.neurons import neurons
 from inscape.features import FeatureIndex
 from inscape.labels import Labels
 from inscape.model import Model
@@ -77,7 +79,7 @@ class Container:
 
         Args:
             model: a model, or where it is opened from.
-            source: where a model that is passed open can be opened again; its name if None.
+            source: where a wrapped model can be opened again; its name if None.
             settings: how its dictionaries are going to be trained (see `BuildConfig`).
 
         Raises:
@@ -92,16 +94,16 @@ class Container:
                 next_step="choose another one",
             )
         opened = model if isinstance(model, Model) else Model.open(model, device=device)
-        if source is None:
-            source = opened.name if isinstance(model, Model) else model
         record = {
             "kind": KIND,
             "version": VERSION,
             "inscape": inscape.__version__,
             "model": {
-                "source": _absolute(source),
+                "source": opened.source or (str(source) if source else opened.name),
+                "revision": opened.revision,
                 "name": opened.name,
                 "hash": opened.hash,
+                "bos": opened.bos,
                 "family": opened.adapter.model_type,
                 "num_layers": opened.num_layers,
                 "d_model": opened.d_model,
@@ -161,9 +163,12 @@ class Container:
         Raises:
             ModelError: it is not where it was, or has changed.
         """
-        source = self._source if self._source is not None else self.record["model"]["source"]
+        source, revision = self._source, None
+        if source is None:
+            source, revision = self.record["model"]["source"], self.record["model"].get("revision")
         try:
-            opened = Model.open(source, device=self.device)
+            rule = self.record["model"].get("bos", "auto")
+            opened = Model.open(source, revision=revision, device=self.device, bos=rule)
         except ModelError as error:
             if self._source is not None:
                 raise
@@ -180,6 +185,10 @@ class Container:
                 expected=f"{self.record['model']['name']} with unchanged weights",
                 next_step="open the atlas with that model, or build another one",
             )
+        medians = self.record["model"].get("median_norms")
+        if medians is None and self.has_store:
+            medians = self.store(verify=False).median_norms
+        model.sink_medians = medians or {}  # the sinks that its dictionaries were trained without
         return model
 
     # What is in it
@@ -188,7 +197,9 @@ class Container:
     def dictionary_names(self) -> list[str]:
         """The dictionaries that are finished: of the residual stream first, then by layer."""
         folder = self.path / "dictionaries"
-        found = [p.parent.name for p in folder.glob("*/dictionary.json") if p.parent.name[0] != "."]
+        # (glob would pass over a folder that may not be read)
+        entries = folder.iterdir() if folder.exists() else ()
+        found = [p.name for p in entries if p.name[0] != "." and (p / "dictionary.json").is_file()]
         return sorted(found, key=lambda name: (not name.startswith("resid"), _natural(name)))
 
     @property
@@ -217,37 +228,66 @@ class Container:
         """
         if name not in self._dictionaries:
             self._known(name)
-            self._dictionaries[name] = Dictionary.open(self.place("dictionaries", name))
+            layer = self._neuron_layer(name)
+            self._dictionaries[name] = (
+                Dictionary.open(self.place("dictionaries", name))
+                if layer is None
+                else neurons(self.model, layer)
+            )
         found = self._dictionaries[name]
         if "model" in self.__dict__ and found.W_dec.device != self.model.device:
             found = self._dictionaries[name] = found.to(self.model.device)
         return found
 
+    def _neuron_layer(self, name: str) -> int | None:
+        """The layer of a name such as mlp_act.5: its neurons, which need no training."""
+        layer = name.removeprefix("mlp_act.")
+        is_one = layer != name and layer.isascii() and layer.isdecimal() and len(layer) < 6
+        return int(layer) if is_one and name not in self.dictionary_names else None
+
     def _known(self, name: str) -> str:
-        if name not in self.dictionary_names:
+        layer = self._neuron_layer(name)
+        if name not in self.dictionary_names and (
+            layer is None or layer >= self.record["model"]["num_layers"]
+        ):
+            neurons = f"mlp_act.0 to mlp_act.{self.record['model']['num_layers'] - 1} (neurons)"
             raise InputError(
                 f"{self.path} has no dictionary {name!r}",
-                expected=f"one of {', '.join(self.dictionary_names) or '(none yet)'}",
+                expected=f"one of {', '.join([*self.dictionary_names, neurons])}",
                 next_step=None if self.dictionary_names else "train or import one first",
             )
         return name
 
+    @property
+    def indexed_names(self) -> list[str]:
+        """The dictionaries, neurons included, that have a feature index."""
+        there = {path.name for path in (self.path / "features").glob("[!.]*")}
+        named = [name for name in self.dictionary_names if name in there]
+        return named + sorted(
+            (name for name in there - {*named} if self._neuron_layer(name) is not None),
+            key=_natural,
+        )
+
     def chosen(self, names: Iterable[str] | None) -> list[str]:
-        """The dictionaries named, or all; InputError for one that the atlas does not have."""
+        """The dictionaries named, or all that are stored; InputError for an unknown one."""
         return self.dictionary_names if names is None else [self._known(name) for name in names]
 
     def transcoders(self) -> dict[int, Dictionary]:
-        """Layer → transcoder of that layer's MLP: the first by name where a layer has several.
-
-        Dictionaries of several sites are none of these.
-        """
+        """Layer → transcoder of that layer's MLP, the first by name where there are several; where
+        no layer has one of its own, a cross-layer transcoder under all of its layers."""
         found: dict[int, Dictionary] = {}
+        across: dict[int, Dictionary] = {}
         for name in self.dictionary_names:
-            config = self.dictionary(name).config
-            kind, _, layer = config.site_in.partition(".")
-            if kind == "mlp_in" and layer.isdecimal() and config.site_out == f"mlp_out.{layer}":
-                found.setdefault(int(layer), self.dictionary(name))
-        return dict(sorted(found.items()))
+            one = self.dictionary(name)
+            if not one.config.several:
+                found |= {layer: one for layer in layers_of(one) if layer not in found}
+            elif not across:
+                across = dict.fromkeys(layers_of(one), one)
+        return dict(sorted((found or across).items()))
+
+    def is_indexed(self, name: str) -> bool:
+        """Whether a dictionary has a feature index."""
+        return self.place("features", name).is_dir()
 
     def features(self, name: str) -> FeatureIndex:
         """The feature index of a dictionary.
@@ -258,7 +298,7 @@ class Container:
         """
         if name not in self._features:
             folder = self.place("features", self._known(name))
-            if not folder.is_dir():
+            if not self.is_indexed(name):
                 raise InputError(
                     f"dictionary {name} of {self.path} is not indexed",
                     next_step=f"run: inscape index {self.path} --dictionary {name} --text TEXT",
@@ -278,26 +318,17 @@ class Container:
         """Whether the activations that its dictionaries were trained on are stored."""
         return (self.place("activations", "corpus") / "manifest.json").is_file()
 
-    def store(self) -> ActivationStore:
+    def store(self, *, verify: bool = True) -> ActivationStore:
         """The stored activations, where they were asked for."""
         from inscape.activations import ActivationStore
 
-        return ActivationStore.open(self.place("activations", "corpus"), verify=True)
+        return ActivationStore.open(self.place("activations", "corpus"), verify=verify)
 
     def feature_label(self, dictionary: str, feature: int) -> str | None:
         """The label of a feature, where it has one."""
         labels = self.labels(dictionary)
         found = labels.get(feature) if labels is not None else None
         return found.text if found is not None else None
-
-    def feature_labels(self, names: Iterable[str]) -> dict[tuple[str, int], str]:
-        """(dictionary, feature) → label, of all labelled features of these dictionaries."""
-        return {
-            (name, feature): text
-            for name in names
-            if (labels := self.labels(name)) is not None
-            for feature, text in labels.texts().items()
-        }
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -311,11 +342,6 @@ class Container:
                 yield
             finally:
                 self._depth -= 1
-
-
-def _absolute(source: str | Path) -> str:
-    """A path that is there, in full; a hub id or a known name as it is."""
-    return str(Path(source).resolve()) if Path(source).exists() else str(source)
 
 
 def _visible(folder: Path) -> bool:

@@ -1,10 +1,11 @@
 """Whether an imported dictionary is read as it was meant: its figures on a text, and likely causes.
 
 1. The dictionary is spliced in: FVU, L0 and the loss recovered (`intervention.fidelity`).
-2. An FVU above 1, or an L0 less than half or more than twice the documented one, is a mismatch.
-3. Then what is commonly wrong is tried on a sample of tokens: another layer, activations in other
-   units, each token normalised, the norm's gain left out, with or without beginning-of-text,
-   another activation. The change that leaves by far the least unexplained is named.
+2. An FVU above 1, or an L0 less than half or more than twice the documented one, is a mismatch. So
+   is another layer that fits much better, which neighbours in the residual stream hide.
+3. For a mismatch what is commonly wrong is tried on a sample of tokens: activations in other units,
+   each token normalised, the norm's gain left out, with or without beginning-of-text, another
+   activation. The change that leaves by far the least unexplained is named.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from inscape.model import Model, Site
 
 SAMPLE = 512  # tokens that the causes are tried on
 MUCH_BETTER = 0.5  # a cause is named where it leaves less than this part of what was unexplained
+OTHER_LAYER = 0.75  # the same for another layer where nothing else is wrong
 
 Pair = tuple[Float[Tensor, "n d_in"], Float[Tensor, "n d_out"]]
 """What a dictionary reads, and what it should give."""
@@ -60,7 +62,7 @@ class Fit:
 
 
 def fit(
-    model: Model, dictionary: Dictionary, text: Path | list[Row], *, max_tokens: int = 4096
+    model: Model, dictionary: Dictionary, text: Path | list[Row], *, max_tokens: int = 2048
 ) -> Fit:
     """The figures of a dictionary on a text, or on rows of one, with a warning for a mismatch.
 
@@ -78,66 +80,58 @@ def fit(
         wrong.append(f"FVU is {found.fvu:.3g}: it explains less than the mean would")
     if expected is not None and not expected / 2 <= found.l0 <= expected * 2:
         wrong.append(f"L0 is {found.l0:.3g} where its files say {expected}")
-    warning = None
-    if wrong:
-        cause = None if dictionary.config.several else _cause(model, dictionary, rows)
-        warning = (
-            " and ".join(wrong)
-            + "; "
-            + (
-                f"likely cause: {cause}"
-                if cause
-                else "no other layer, scale, normalisation, beginning-of-text or activation does "
-                "much better: is it a dictionary of this model?"
-            )
+    cause = None if dictionary.config.several else _cause(model, dictionary, rows, bool(wrong))
+    if cause:
+        wrong.append(f"likely cause: {cause}" if wrong else cause)
+    elif wrong:
+        wrong.append(
+            "no other layer, scale, normalisation, beginning-of-text or activation does much "
+            "better: is it a dictionary of this model?"
         )
+    warning = "; ".join(wrong) or None
     return Fit(found.fvu, found.l0, found.loss_recovered_zero, expected, found.num_tokens, warning)
 
 
-def _cause(model: Model, dictionary: Dictionary, rows: list[Row]) -> str | None:
-    """The change that helps most, in words; None where none helps much."""
+def _cause(model: Model, dictionary: Dictionary, rows: list[Row], wrong: bool) -> str | None:
+    """The change that helps most, in words; None where none helps much. Where nothing is wrong,
+    other layers alone are tried."""
     config, k = dictionary.config, dictionary.k
     read, written = (model.site(site) for site in (config.site_in, config.site_out))
-    acts = _acts(model, rows, _layers(model, read) | _layers(model, written))
+    kinds = [site for site in model.sites() if site.kind in (read.kind, written.kind)]
+    acts = _acts(model, rows, kinds)
     pair = acts[read], acts[written]
     plain = _unexplained(dictionary, pair)
     tried: list[tuple[float, str]] = []
-    for site in sorted(_layers(model, read) - {read}, key=str):
-        there = Site(written.kind, site.layer) if written.layer is not None else written
-        if there in acts:
+    for site in kinds:
+        there = Site(written.kind, site.layer)
+        if site.kind == read.kind and site != read and there in acts:
             away = _unexplained(dictionary, (acts[site], acts[there]))
             tried.append((away, f"the wrong layer ({site} fits better)"))
-    for said, change in _changes(model, read, pair[0]):
-        tried.append((_unexplained(dictionary, pair, change), said))
-    others = _acts(model, [_other_start(model, row) for row in rows], {read, written})
-    start = "without" if model.bos_id is not None else "with"
-    other = _unexplained(dictionary, (others[read], others[written]))
-    tried.append((other, f"beginning-of-text (it fits text {start} it)"))
-    if k is not None:
+    if wrong:
+        for said, change in _changes(model, read, pair[0]):
+            tried.append((_unexplained(dictionary, pair, change), said))
+        others = _acts(model, [_other_start(model, row) for row in rows], [read, written])
+        start = "without" if model.bos_id is not None else "with"
+        other = _unexplained(dictionary, (others[read], others[written]))
+        tried.append((other, f"beginning-of-text (it fits text {start} it)"))
+    if wrong and k is not None:
         changed = "relu" if config.kind == "topk" else f"the {k} largest of each token"
         away = _unexplained(_other_activation(dictionary, k), pair)
         tried.append((away, f"the activation ({changed} fits better)"))
-    best, said = min(tried, key=lambda one: one[0] if math.isfinite(one[0]) else math.inf)
-    return said if best < MUCH_BETTER * min(plain, 1.0) or not math.isfinite(plain) else None
+    finite = [one for one in tried if math.isfinite(one[0])]
+    best, said = min(finite, default=(math.inf, ""))
+    much = MUCH_BETTER * min(plain, 1.0) if wrong else OTHER_LAYER * plain
+    return said if best < much or (wrong and not math.isfinite(plain)) else None
 
 
-def _layers(model: Model, site: Site) -> set[Site]:
-    """The site in every layer."""
-    if site.layer is None:
-        return {site}
-    return {Site(site.kind, layer) for layer in range(model.num_layers)}
-
-
-def _acts(model: Model, rows: list[Row], sites: set[Site]) -> dict[Site, Float[Tensor, "n d"]]:
+def _acts(model: Model, rows: list[Row], sites: list[Site]) -> dict[Site, Float[Tensor, "n d"]]:
     """What the sites hold at the first tokens that count."""
     parts: dict[Site, list[Tensor]] = {site: [] for site in sites}
     left = SAMPLE
     for ids, counted, _ in rows:
         tokens = torch.tensor([list(ids)], device=model.device)
-        mask = torch.tensor(list(counted), device=model.device)
-        if model.bos_id is not None:
-            mask &= tokens[0] != model.bos_id
-        run = model.run(tokens, read=sorted(sites, key=str))
+        mask = torch.tensor(list(counted), device=model.device) & model.is_word(tokens)[0]
+        run = model.run(tokens, read=sites)
         for site, held in parts.items():
             held.append(run[site][0][mask][:left].float())
         left -= min(left, int(mask.sum()))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from inscape.activations.corpus import Corpus, row_length
 from inscape.atlas.container import Container
-from inscape.core import DataError, seeded
+from inscape.core import DataError, InputError, seeded
 from inscape.dictionary import Dictionary
 from inscape.features import FeatureIndex
 from inscape.intervention import Fidelity, fidelity
@@ -43,7 +43,8 @@ class Quality(Result):
         dictionary: its name.
         text: what the fidelity was measured on.
         fidelity: what splicing the dictionary in keeps.
-        dead_share: share of features that never fired over `index_tokens` tokens.
+        dead_share: share of features that never fired over `index_tokens` tokens; None without
+            an index.
         dead_share_is_firm: whether these are at least a million.
         label_accuracy: median balanced accuracy of the labels, over the `labels_scored` features
             whose label has one; None without labels.
@@ -55,7 +56,7 @@ class Quality(Result):
     dictionary: str
     text: str
     fidelity: Fidelity
-    dead_share: float
+    dead_share: float | None
     index_tokens: int
     dead_share_is_firm: bool
     label_accuracy: float | None
@@ -73,7 +74,7 @@ def quality(
     """Figures of the dictionaries of an atlas, or of those named.
 
     Args:
-        text: what to measure on; the text of the first index if None, which training has seen.
+        text: what to measure on; the text of the first index if None, which training may have seen.
         max_tokens: how much of it.
 
     Raises:
@@ -81,28 +82,31 @@ def quality(
         InputError: the atlas has no such dictionary.
     """
     chosen = atlas.chosen(names)
-    if not chosen:
-        return []
-    rows = list(
-        index_rows(atlas.features(chosen[0]), max_tokens, seed)
-        if text is None
-        else text_rows(atlas.model, text, max_tokens)
-    )
-    if not rows:
-        raise DataError(f"{text} holds no text", expected="at least one document")
-    where = "the atlas's own text, seen in training" if text is None else str(text)
+    indexes = {name: atlas.features(name) for name in chosen if atlas.is_indexed(name)}
+    if text is not None:
+        rows, where = list(text_rows(atlas.model, text, max_tokens)), str(text)
+        if not rows:
+            raise DataError(f"{text} holds no text", expected="at least one document")
+    elif indexes:
+        rows = list(index_rows(next(iter(indexes.values())), max_tokens, seed))
+        where = "the atlas's own text, which training may have seen"
+    else:
+        raise InputError(
+            f"no dictionary of {atlas.path} is indexed, so there is no text to measure on",
+            next_step="name one with --text",
+        )
     found = []
     for name in chosen:
-        index, labels = atlas.features(name), atlas.labels(name)
+        index, labels = indexes.get(name), atlas.labels(name)
         summary = labels.summary if labels else {}
         found.append(
             Quality(
                 dictionary=name,
                 text=where,
                 fidelity=fidelity(atlas.model, atlas.dictionary(name), batches(rows), seed=seed),
-                dead_share=float(np.mean(index.num_active == 0)),
-                index_tokens=index.num_considered,
-                dead_share_is_firm=index.num_considered >= ENOUGH_TOKENS,
+                dead_share=float(np.mean(index.num_active == 0)) if index else None,
+                index_tokens=index.num_considered if index else 0,
+                dead_share_is_firm=index is not None and index.num_considered >= ENOUGH_TOKENS,
                 label_accuracy=summary.get("median_balanced_accuracy"),
                 labels_scored=summary.get("num_scored", summary.get("num_labelled", 0)),
             )
@@ -145,9 +149,9 @@ def held_out_identity(model: Model, text: Path, *, max_tokens: int = 10_000) -> 
 def text_rows(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:
     """Rows of at most the model's context, each document starting a new one."""
     total = 0
-    for number, ids in Corpus(model, text).rows(row_length(model)):
-        total += len(ids)
-        yield ids, [True] * len(ids), number
+    for row in Corpus(model, text).rows(row_length(model)):
+        total += len(row.ids)
+        yield row.ids, row.words, row.document
         if total >= max_tokens:
             return
 

@@ -9,24 +9,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from inscape.activations import ActivationStore, HeldActivations, harvest
-from inscape.activations.corpus import Corpus
+from inscape.activations import ActivationStore, TextActivations, harvest
 from inscape.atlas.config import BuildConfig
 from inscape.atlas.container import FILE, Container
 from inscape.core import InputError, seeded
 from inscape.dictionary import Dictionary, single_sites
-from inscape.features import FeatureIndex, build_index
+from inscape.features import FeatureIndex, build_indexes
 from inscape.labels import Labels, label
 from inscape.model import Model
 from inscape.storage import write_json
 from inscape.training import Job, TrainConfig, train_from_text, train_many
 
 STEPS = ("harvest", "train", "index", "label")
-HELD_BYTES = 2 << 30
 Step = Callable[[str], AbstractContextManager[None]]
 
 
@@ -100,10 +98,11 @@ def check_fits(dictionary: Dictionary, model: Model) -> None:
         sites = single_sites(text)
         for site in sites:
             model.site(site)
-        if width != len(sites) * model.d_model:
+        fitting = sum(map(model.width, sites))
+        if width != fitting:
             raise InputError(
                 f"dictionary {dictionary.name!r} is {width} wide at {text}",
-                expected=f"{len(sites) * model.d_model}, the width of {model.name} there",
+                expected=f"{fitting}, the width of {model.name} there",
                 next_step="check that it was trained on this model",
             )
 
@@ -230,40 +229,20 @@ def index_atlas(
             expected="a text to read",
             next_step=f"run: inscape index {atlas.path} --text TEXT",
         )
-    found = []
-    for group, source in _sources(atlas, list(atlas.chosen(names)), text):
-        for name in group:
-            folder = atlas.place("features", name)
-            found.append(build_index(atlas.model, atlas.dictionary(name), source, folder))
-    return found
-
-
-def _sources(
-    atlas: Container, names: list[str], text: Path | None
-) -> Iterator[tuple[list[str], ActivationStore | HeldActivations]]:
-    """Groups of dictionaries, and the activations that they read: of a text, of as many sites at a
-    time as fit into HELD_BYTES."""
-    if text is None:
-        yield names, atlas.store()
-        return
     settings = atlas.record["settings"]
     config = BuildConfig.model_validate(settings) if settings else BuildConfig()
-    limits = Corpus(atlas.model, text).estimate(), config.max_tokens
-    tokens = min(filter(None, limits), default=1)
-    size = max(1, HELD_BYTES // (2 * atlas.model.d_model * tokens))
-    for start in range(0, len(names), size):
-        group = names[start : start + size]
-        sites = [atlas.dictionary(name).config.site_in for name in group]
-        yield (
-            group,
-            HeldActivations(
-                atlas.model,
-                text,
-                [site for site in sites if "+" not in site],
-                context=config.context,
-                max_tokens=config.max_tokens,
-            ),
-        )
+    limits = {"context": config.context, "max_tokens": config.max_tokens}
+    source = atlas.store() if text is None else TextActivations(atlas.model, text, **limits)
+    found = build_indexes(
+        atlas.model,
+        {atlas.place("features", name): atlas.dictionary(name) for name in atlas.chosen(names)},
+        source,
+    )
+    if source.median_norms:  # prompts are held against the same medians (see `Model.counted`)
+        atlas.model.sink_medians = source.median_norms
+        atlas.record["model"]["median_norms"] = source.median_norms
+        write_json(atlas.path / FILE, atlas.record)
+    return found
 
 
 def label_atlas(
@@ -273,7 +252,7 @@ def label_atlas(
     if seed is None:
         seed = int(atlas.record["settings"].get("seed", 0))
     if names is None:
-        names = [n for n in atlas.dictionary_names if atlas.place("features", n).is_dir()]
+        names = atlas.indexed_names
     return [
         label(atlas.features(name), atlas.place("labels", name), seed=seed)
         for name in atlas.chosen(names)

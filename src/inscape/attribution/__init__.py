@@ -1,9 +1,10 @@
 """Attribution graphs: which features, tokens and errors made an answer, and by which paths."""
 
-from inscape.attribution.data import Edges, Names, Node, Scores
+from inscape.attribution.data import Edges, Node, Scores
 from inscape.attribution.graph import Graph
 from inscape.attribution.groups import same_feature
 from inscape.attribution.paths import Path, paths, summary
+from inscape.attribution.sources import layers_of
 from inscape.attribution.trace import trace
 from inscape.attribution.viewer import MARK, node_id, to_viewer
 
@@ -11,10 +12,10 @@ __all__ = [
     "MARK",
     "Edges",
     "Graph",
-    "Names",
     "Node",
     "Path",
     "Scores",
+    "layers_of",
     "node_id",
     "paths",
     "same_feature",

@@ -9,20 +9,20 @@ for every target with known inputs:  value = bias + sum of the edges into it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from inscape.core import LabelOf, no_label
 from inscape.storage import Result
 
 NodeKind = Literal["feature", "error", "embedding", "logit"]
 Indices = npt.NDArray[np.int32]
 Weights = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
-Names = Callable[[str, int], str | None] | Mapping[tuple[str, int], str]
 
 
 @dataclass
@@ -118,15 +118,11 @@ class GraphData(Result):
     num_edges_full: int = 0
     roles: list[str | None] = field(default_factory=list)
     counted: list[bool] = field(default_factory=list)
-    names: Names | None = field(default=None, repr=False, compare=False)
+    names: LabelOf = field(default=no_label, repr=False, compare=False)
 
     def label(self, node: Node) -> str | None:
         """The label that a feature has now, or None."""
-        if self.names is None or node.dictionary is None:
-            return None
-        if callable(self.names):
-            return self.names(node.dictionary, node.feature)
-        return self.names.get((node.dictionary, node.feature))
+        return None if node.dictionary is None else self.names(node.dictionary, node.feature)
 
     def title(self, node: Node) -> str:
         """A short name for people: what a node is, with its label where it has one, and where."""

@@ -43,9 +43,9 @@ class Rows:
         edits: dict[str | Site, Callable[[Tensor], Tensor]] = {
             f"mlp_out.{i}": self._leaf(i) for i in layers
         }
-        edits |= {f"mlp_in.{i}": self._kept(i) for i in self.sources.skips}
+        edits |= {self.sources.reads[i]: self._kept(i) for i in self.sources.skips}
         edits["embed"] = self._leaf(EMBEDDING)
-        read = ["final", *(f"mlp_in.{i}" for i in layers)]
+        read = ["final", *self.sources.reads.values()]
         with self.model.linearised():
             self._read = self.model.run(tokens, read=read, edits=edits, grad=True).acts
         return self
@@ -81,7 +81,7 @@ class Rows:
 
     def features(self, layer: int, position: Tensor, vectors: Tensor) -> Tensor:
         """Edges [target, node] into features of a layer: positions [target], encoder rows."""
-        return self._rows(self.model.site(f"mlp_in.{layer}"), layer, position, vectors)
+        return self._rows(self.model.site(self.sources.reads[layer]), layer, position, vectors)
 
     def logits(self, vectors: Float[Tensor, "target d_model"]) -> Tensor:
         """Edges [target, node] into logit targets at the last position."""
@@ -110,4 +110,4 @@ class Rows:
         # [pos, slot, d] @ [pos, d, target] -> [pos, slot, target]
         edges = torch.bmm(block.vectors, gradient.permute(1, 2, 0))
         there = block.nodes >= 0
-        result[:, block.nodes[there]] = edges[there].T
+        result[:, block.nodes[there]] += edges[there].T  # a feature may write several layers

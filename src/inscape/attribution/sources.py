@@ -1,10 +1,12 @@
 """What a traced prompt is made of: active features, MLP errors, token embeddings.
 
-1. One clean pass reads every MLP's input and output, the embedding and the final norm's output.
-2. Each transcoder encodes its MLP's input: the active features and their activations.
+1. One clean pass reads every MLP's output, what its transcoder reads (the MLP's input, or the
+   stream before its norm), the embedding and the final norm's output.
+2. Each transcoder encodes what it reads: the active features and their activations.
    None is looked for at positions that do not count (special and template tokens, attention
    sinks): dictionaries are trained without them.
-3. A feature writes activation · W_dec; the error is the MLP's output less the transcoder's
+3. A feature writes activation · W_dec, that of a cross-layer transcoder to its layer and all that
+   follow, with a row of its own for each; the error is the MLP's output less the transcoder's
    reconstruction (decoder bias and linear skip included). Where nothing is encoded (a layer without
    a transcoder, a beginning-of-text token) the whole output is error.
 4. Per site, the vectors written at each position are laid out as one [pos, slot, d_model] block,
@@ -16,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -41,7 +44,8 @@ class Sources:
 
     Features are sorted by layer, then position. `blocks` maps a layer (or EMBEDDING) to the
     vectors written there; `final` [d_model] is the last position's final-norm output. `encoded`:
-    positions that the transcoders encode; `skips`: linear skips [d_model, d_model] by layer.
+    positions that the transcoders encode; `skips`: linear skips [d_model, d_model] by layer;
+    `reads`: the site that each layer's transcoder reads; `gated`: what those with a GLU read.
     """
 
     tokens: Int[Tensor, "1 pos"]
@@ -49,7 +53,6 @@ class Sources:
     position: Int[Tensor, " feature"]
     feature: Int[Tensor, " feature"]
     activation: Float[Tensor, " feature"]
-    preactivation: Float[Tensor, " feature"]
     error_norm: Float[Tensor, "layer pos"]
     embedding_norm: Float[Tensor, " pos"]
     blocks: dict[int, Block]
@@ -57,6 +60,8 @@ class Sources:
     logits: Float[Tensor, " vocab"]
     encoded: Bool[Tensor, " pos"]
     skips: dict[int, Float[Tensor, "d_model d_model"]]
+    reads: dict[int, str]
+    gated: dict[int, Float[Tensor, "pos d_model"]]
 
     @property
     def num_features(self) -> int:
@@ -83,23 +88,17 @@ def check_transcoders(model: Model, transcoders: Mapping[int, Dictionary]) -> No
             expected="transcoders mlp_in.L to mlp_out.L of some layers",
             next_step="train or import them",
         )
-    devices = sorted({str(parameter.device) for parameter in model.module.parameters()})
-    if len(devices) > 1:
-        raise InputError(
-            f"{model.name} lies on several devices ({', '.join(devices)}), where traces are not "
-            "supported",
-            expected="a model on one device",
-            next_step="open it without device_map, or on the CPU",
-        )
     for layer, dictionary in transcoders.items():
-        found = (str(dictionary.config.site_in), str(dictionary.config.site_out))
-        wanted = (f"mlp_in.{layer}", f"mlp_out.{layer}")
-        if found != wanted or not 0 <= layer < model.num_layers:
+        own = layers_of(dictionary)
+        fits = layer in own and all(transcoders.get(n) is dictionary for n in own)
+        if not fits or not 0 <= layer < model.num_layers:
             raise InputError(
-                f"dictionary {dictionary.name!r} reads {found[0]} and writes {found[1]}",
-                expected=f"a transcoder from {wanted[0]} to {wanted[1]} of a model with "
-                f"{model.num_layers} layers",
-                next_step="pass the transcoders under the layer that each was trained on",
+                f"dictionary {dictionary.name!r} reads {dictionary.config.site_in} and writes "
+                f"{dictionary.config.site_out}",
+                expected=f"a transcoder from mlp_in.{layer} or resid_mid.{layer} to "
+                f"mlp_out.{layer} of a model with {model.num_layers} layers",
+                next_step="pass transcoders under the layer that each was trained on, cross-layer "
+                "ones under all of their layers",
             )
         if dictionary.config.normalize != "none":
             raise InputError(
@@ -109,83 +108,109 @@ def check_transcoders(model: Model, transcoders: Mapping[int, Dictionary]) -> No
             )
 
 
+def layers_of(dictionary: Dictionary) -> list[int]:
+    """The layers whose MLPs a dictionary is the transcoder of: one, or those of a cross-layer
+    transcoder; none where it reads or writes anything else."""
+    found = []
+    for read, written in zip(dictionary.reads, dictionary.writes, strict=False):
+        layer = written.removeprefix("mlp_out.")
+        if not layer.isdecimal() or read not in (f"mlp_in.{layer}", f"resid_mid.{layer}"):
+            return []
+        found.append(int(layer))
+    return found if len(dictionary.reads) == len(dictionary.writes) else []
+
+
 @torch.no_grad()
 def gather(model: Model, transcoders: Mapping[int, Dictionary], prompt: Prompt) -> Sources:
     """Runs the prompt once and lays out its sources (steps 1 to 4)."""
-    tokens = prompt.tokens
-    layers = range(model.num_layers)
-    read = ["embed", "final", *(f"mlp_in.{i}" for i in layers), *(f"mlp_out.{i}" for i in layers)]
-    run = model.run(prompt, read=read, logits="last")
+    tokens, layers = prompt.tokens, range(model.num_layers)
+    reads = {i: d.reads[d.writes.index(f"mlp_out.{i}")] for i, d in transcoders.items()}
+    written = [f"mlp_out.{i}" for i in layers]
+    run = model.run(prompt, read=["embed", "final", *written, *reads.values()], logits="last")
     assert run.logits is not None
     encoded = prompt.counted
-    active = {
-        i: _active(transcoders[i], run[f"mlp_in.{i}"][0].float(), encoded)
-        for i in layers
-        if i in transcoders
-    }
-    columns = [_concat([active[i][part] for i in active], tokens.device) for part in range(4)]
-    counts = [len(active[i][0]) for i in active]
-    layer = torch.repeat_interleave(
-        torch.tensor(list(active), device=tokens.device, dtype=torch.long),
-        torch.tensor(counts, device=tokens.device, dtype=torch.long),
-    )
-    num_features, num_pos = int(layer.shape[0]), int(tokens.shape[1])
+    inputs = {i: run[site][0].float() for i, site in reads.items()}
+    active = _active(transcoders, inputs, encoded)
+    counts = {i: len(position) for i, (position, _, _) in active.items()}
+    starts = dict(zip(counts, np.cumsum([0, *counts.values()]).tolist(), strict=False))
+    num_features, num_pos = sum(counts.values()), int(tokens.shape[1])
     blocks: dict[int, Block] = {}
     error_norm = torch.zeros(model.num_layers, num_pos, device=tokens.device)
-    first = 0
     for i in layers:
-        written = run[f"mlp_out.{i}"][0].float()
+        rest = run[f"mlp_out.{i}"][0].float()
         nodes = num_features + i * num_pos + torch.arange(num_pos, device=tokens.device)
-        if i in active:
-            constant = transcoders[i].base(run[f"mlp_in.{i}"][0].float())
-            rest = written - encoded[:, None] * constant
-            blocks[i] = _block(transcoders[i].W_dec, active[i], rest, first, nodes)
-            first += len(active[i][0])
+        if i in transcoders:
+            rest = rest - encoded[:, None] * transcoders[i].base_at(f"mlp_out.{i}", inputs[i])
+            here = [n for n in active if n <= i and transcoders[n] is transcoders[i]]
+            blocks[i] = _block(transcoders[i], i, {n: active[n] for n in here}, starts, rest, nodes)
         else:
-            blocks[i] = Block(written[:, None], nodes[:, None])
+            blocks[i] = Block(rest[:, None], nodes[:, None])
         error_norm[i] = blocks[i].vectors[:, -1].norm(dim=-1)
     embedding = run["embed"][0].float()
     start = num_features + model.num_layers * num_pos
     nodes = start + torch.arange(num_pos, device=tokens.device)
     blocks[EMBEDDING] = Block(embedding[:, None], nodes[:, None])
-    position, feature, activation, preactivation = columns
+    columns = [_concat([part[n] for part in active.values()], tokens.device) for n in range(3)]
+    number = torch.tensor(list(counts.values()), device=tokens.device, dtype=torch.long)
+    skips = {i: d.skip_at(f"mlp_out.{i}") for i, d in transcoders.items()}
     return Sources(
         tokens=tokens,
-        layer=layer,
-        position=position.long(),
-        feature=feature.long(),
-        activation=activation.float(),
-        preactivation=preactivation.float(),
+        layer=torch.tensor(list(counts), device=tokens.device).long().repeat_interleave(number),
+        position=columns[0].long(),
+        feature=columns[1].long(),
+        activation=columns[2].float(),
         error_norm=error_norm,
         embedding_norm=embedding.norm(dim=-1),
         blocks=blocks,
         final=run["final"][0, -1].float(),
         logits=run.logits[0, -1].float(),
         encoded=encoded,
-        skips={i: d.W_skip for i, d in transcoders.items() if d.W_skip is not None},
+        skips={i: skip for i, skip in skips.items() if skip is not None},
+        reads=reads,
+        gated={i: inputs[i] for i, d in transcoders.items() if d.W_glu is not None},
     )
 
 
-Active = tuple[Tensor, Tensor, Tensor, Tensor]
+Active = tuple[Tensor, Tensor, Tensor]
+"""Positions, features and activations of what is active, by position. Where a feature is active its
+activation is its pre-activation."""
 
 
 def _active(
-    dictionary: Dictionary, x: Float[Tensor, "pos d_model"], encoded: Bool[Tensor, " pos"]
-) -> Active:
-    """Positions, features, activations and pre-activations of what is active, by position."""
-    code = dictionary.encode(x)
-    position, slot = torch.nonzero(code.active & encoded[:, None], as_tuple=True)
-    feature, value = code.indices[position, slot].long(), code.values[position, slot].float()
-    rows = x[position] - dictionary.b_dec if dictionary.config.subtract_b_dec else x[position]
-    weight, bias = dictionary.W_enc[feature].float(), dictionary.b_enc[feature].float()
-    return position, feature, value, (weight * rows).sum(-1) + bias
+    transcoders: Mapping[int, Dictionary],
+    inputs: Mapping[int, Float[Tensor, "pos d_model"]],
+    encoded: Bool[Tensor, " pos"],
+) -> dict[int, Active]:
+    """By layer."""
+    found: dict[int, Active] = {}
+    for dictionary in {id(d): d for d in transcoders.values()}.values():
+        layers = [i for i, d in transcoders.items() if d is dictionary]
+        code = dictionary.encode(torch.cat([inputs[i] for i in layers], -1))
+        position, slot = torch.nonzero(code.active & encoded[:, None], as_tuple=True)
+        feature, value = code.indices[position, slot].long(), code.values[position, slot].float()
+        owner = feature // (dictionary.d_dict // len(layers))
+        for number, layer in enumerate(layers):
+            own = owner == number
+            found[layer] = position[own], feature[own], value[own]
+    return dict(sorted(found.items()))
 
 
 def _block(
-    decoder: Tensor, active: Active, written: Tensor, first: int, error_nodes: Tensor
+    dictionary: Dictionary,
+    layer: int,
+    active: Mapping[int, Active],
+    starts: Mapping[int, int],
+    written: Tensor,
+    error_nodes: Tensor,
 ) -> Block:
-    """Features' and errors' vectors; `written` is the MLP's output less decoder bias and skip."""
-    position, feature, value, _ = active
+    """The vectors of the features that write a layer, and of its errors; `written` is the MLP's
+    output less decoder bias and skip."""
+    parts = [torch.cat(part) for part in zip(*active.values(), strict=True)]
+    numbers = [
+        starts[n] + torch.arange(len(a[0]), device=written.device) for n, a in active.items()
+    ]
+    order = parts[0].argsort(stable=True)
+    position, feature, value = (part[order] for part in parts)
     num_pos, d_model = written.shape
     count = torch.bincount(position, minlength=num_pos)
     slots = int(count.max()) if len(position) else 0
@@ -193,8 +218,9 @@ def _block(
     slot = slot - (torch.cumsum(count, 0) - count)[position]
     vectors = written.new_zeros(num_pos, slots + 1, d_model)
     nodes = torch.full((num_pos, slots + 1), -1, device=written.device, dtype=torch.long)
-    vectors[position, slot] = value[:, None] * decoder[feature].float()
-    nodes[position, slot] = first + torch.arange(len(position), device=written.device)
+    decoder = dictionary.decoder_at(f"mlp_out.{layer}", feature).float()
+    vectors[position, slot] = value[:, None] * decoder
+    nodes[position, slot] = torch.cat(numbers)[order]
     vectors[:, -1] = written - vectors.sum(1)
     nodes[:, -1] = error_nodes
     return Block(vectors, nodes)

@@ -36,7 +36,8 @@ def choose(
 ) -> list[Target]:
     """The target of one token, or of the difference of two.
 
-    Without `tokens`: the smallest set of tokens with cumulative probability 0.95, at most 10.
+    Without `tokens`: the smallest set of tokens with cumulative probability 0.95, at most 10; none
+    that the tokenizer lacks.
 
     Raises:
         ModelError: the logits are not finite.
@@ -49,7 +50,8 @@ def choose(
     probabilities = torch.softmax(logits.double(), -1)
     head = model.unembedding().float()
     if not tokens:
-        return _likeliest(head, probabilities)
+        named = probabilities * model.vocabulary_mask.to(probabilities.device)
+        return _likeliest(head, named)
     token, against = tokens[0], tokens[1] if len(tokens) > 1 else None
     vector = head[token] - (head.mean(0) if against is None else head[against])
     return [Target(token, against, float(probabilities[token]), 1.0, vector)]

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from inscape.attribution import influence as flow
-from inscape.attribution.data import Edges, Mask, Names, Node
+from inscape.attribution.data import Edges, Mask, Node
 from inscape.attribution.graph import Graph
 from inscape.attribution.jacobian import Rows
 from inscape.attribution.sources import Sources, check_transcoders, gather
 from inscape.attribution.targets import Target, choose
-from inscape.core import InputError, progress
+from inscape.core import InputError, LabelOf, no_label, progress
 from inscape.dictionary import Dictionary
 from inscape.model import Model, Prompt, Source
 
@@ -45,7 +45,7 @@ def trace(
     node_share: float = 0.8,
     edge_share: float = 0.98,
     max_features: int | None = None,
-    names: Names | None = None,
+    names: LabelOf = no_label,
 ) -> Graph:
     """The attribution graph of the token after the prompt.
 
@@ -58,9 +58,11 @@ def trace(
     Raises InputError for unusable candidates, transcoders, shares or prompts.
     """
     _check_shares(node_share, edge_share, max_features)
-    model.check_traceable()
+    model.require_one_device("tracing")
     check_transcoders(model, transcoders)
-    transcoders = {layer: d.to(model.device) for layer, d in sorted(transcoders.items())}
+    model.check_traceable()
+    moved = {id(d): d.to(model.device) for d in transcoders.values()}  # one may have many layers
+    transcoders = {layer: moved[id(d)] for layer, d in sorted(transcoders.items())}
     given, tokens, notes = _candidates(model, prompt, target, against)
     sources = gather(model, transcoders, given)
     targets = choose(model, sources.logits, tokens)
@@ -205,9 +207,11 @@ def _edges(
             store.add(numbers[first : first + batch], rows.logits(part), values)
         for chosen in _batches(store, sources, targets, total, batch):
             layer = int(sources.layer[chosen[0]])
-            encoder = transcoders[layer].W_enc[sources.feature[chosen]].float()
-            found = rows.features(layer, sources.position[chosen], encoder)
-            store.add(chosen, found, sources.preactivation[chosen])
+            position, gated = sources.position[chosen], sources.gated.get(layer)
+            x = None if gated is None else gated[position]
+            one, site = transcoders[layer], sources.reads[layer]
+            found = rows.features(layer, position, one.encoder_at(site, sources.feature[chosen], x))
+            store.add(chosen, found, sources.activation[chosen])
             bar.advance(len(chosen))
     return store.edges(), store.known, store.bias
 

@@ -100,7 +100,7 @@ def command(
 
 def _counts(atlas: Atlas, name: str) -> dict[str, int]:
     counts = {"features": atlas.dictionary(name).d_dict}
-    if atlas.place("features", name).is_dir():
+    if atlas.is_indexed(name):
         index, labels = atlas.features(name), atlas.labels(name)
         counts["tokens"] = index.num_considered
         counts["fired"] = int((index.num_active > 0).sum())

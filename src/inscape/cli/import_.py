@@ -20,7 +20,12 @@ def command(
         Path, typer.Argument(help="Its folder or file, or owner/name/folder of the hub.")
     ],
     out: Annotated[Path | None, typer.Option(help="The folder of the imported dictionary.")] = None,
-    into: Annotated[Path | None, typer.Option(help="The atlas to put it in, instead.")] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead: the atlas to put it in; made, with --model, where there is none."
+        ),
+    ] = None,
     form: Annotated[
         str | None,
         typer.Option(
@@ -78,8 +83,13 @@ def command(
     if out is not None:
         refuse_filled(out)
         check_name(name or out.name)
-    atlas = None if into is None else Atlas.open(into)
-    opened = Model.open(model, device="cpu") if model else atlas.model if atlas else None
+    opened = Model.open(model) if model else None
+    atlas = None
+    if into is not None and opened is not None and not into.exists():
+        atlas = Atlas.create(into, opened, source=model)
+    elif into is not None:
+        atlas = Atlas.open(into, model=opened)
+        opened = atlas.model
     called = name or (out.name if out else None)
     asked = Asked(site, to, called, scale, tuple(ignore or ()), k, opened)
     found = import_dictionary(source, asked, form=form)
@@ -101,7 +111,9 @@ def command(
         "skip": config.skip,
         "normalize": config.normalize,
     }
-    if opened is None or (text is None and not (atlas and atlas.has_store)):
+    if opened is None or (
+        text is None and not (atlas and any(map(atlas.is_indexed, atlas.dictionary_names)))
+    ):
         note("not measured: FVU, L0 and the loss recovered need --model and --text")
     else:
         measured = atlas.fit(found.name, text) if atlas else fit(opened, found, text or [])

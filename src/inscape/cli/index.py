@@ -7,15 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import (
-    AtlasFolder,
-    Device,
-    Json,
-    MovedModel,
-    OnlyThese,
-    open_atlas,
-    print_entries,
-)
+from inscape.cli.common import AtlasFolder, Device, Json, OnlyThese, open_atlas, print_entries
 
 
 def command(
@@ -25,11 +17,21 @@ def command(
         Path | None,
         typer.Option(help="The text to index over; default: the atlas's stored activations."),
     ] = None,
-    model: MovedModel = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model: where it has moved, or to make an atlas that is not there."),
+    ] = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
-    """Index the features: density, histogram, examples, promoted and suppressed tokens."""
+    """Index the features: density, histogram, examples, promoted and suppressed tokens.
+
+    The neurons of a layer are a dictionary that needs no training: --dictionary mlp_act.14.
+    """
+    from inscape.atlas import Atlas
+
+    if model is not None and not atlas.exists():
+        Atlas.create(atlas, model, device=device)
     found = open_atlas(atlas, model, device).index(dictionary, text=text)
     print_entries([_shown(index) for index in found], json)
 

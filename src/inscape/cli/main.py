@@ -216,6 +216,7 @@ _MENDABLE = (
     (MemoryError, "", _SMALLER),
     (RuntimeError, "allocate", _SMALLER),
     (RuntimeError, "out of memory", _SMALLER),
+    (RuntimeError, "Storage size calculation overflowed", _SMALLER),
     (RecursionError, "json", "a JSON file is nested too deeply"),
     (UnicodeEncodeError, "surrogates", "the text holds half a character; expected valid UTF-8"),
     (UnicodeDecodeError, "", "the text is not valid UTF-8; convert it with iconv"),

@@ -224,8 +224,8 @@ def _chosen(
         raise InputError("training needs --site", expected=f"a site: {', '.join(source.sites)}")
     site = all_sites(sites[0], source.sites)
     width = sum(map(source.width, single_sites(site)))
-    defaults = {"d_dict": 16 * width, "k": max(1, width // 8)}
-    config = TrainConfig(**{**settings, **{n: settings[n] or d for n, d in defaults.items()}})
+    given = {name: value for name, value in settings.items() if value is not None}
+    config = TrainConfig(**{"d_dict": 16 * width, "k": max(1, width // 8), **given})
     return (site, all_sites(sites[1], source.sites) if sites[1] else site), config
 
 

@@ -17,6 +17,7 @@ from inscape.core.errors import (
 )
 from inscape.core.intervals import Share, bootstrap_mean, wilson
 from inscape.core.memory import keep_freed_memory, peak_memory
+from inscape.core.names import LabelOf, no_label
 from inscape.core.progress import progress, track
 from inscape.core.seeds import seeded
 
@@ -27,6 +28,7 @@ __all__ = [
     "InputError",
     "InscapeError",
     "InscapeWarning",
+    "LabelOf",
     "MissingExtraError",
     "ModelError",
     "PeerError",
@@ -36,6 +38,7 @@ __all__ = [
     "StorageError",
     "bootstrap_mean",
     "keep_freed_memory",
+    "no_label",
     "num_cores",
     "peak_memory",
     "pick_device",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -29,10 +29,17 @@ class Config(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise _told(error, type(self).model_fields) from error
+            raise _explained(error, type(self).model_fields) from error
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """The configuration that a mapping from a file describes; errors as in making one."""
+        if not isinstance(obj, dict) or options:
+            raise ConfigError(f"settings {obj!r}", expected="an object with settings by name")
+        return cls(**obj)
 
 
-def _told(error: ValidationError, known: dict[str, Any]) -> ConfigError:
+def _explained(error: ValidationError, known: dict[str, Any]) -> ConfigError:
     """The first fault in one line."""
     first = error.errors(include_url=False)[0]
     name = ".".join(map(str, first["loc"])) or "the settings"

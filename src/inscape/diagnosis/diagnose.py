@@ -20,7 +20,7 @@ from dataclasses import replace
 
 import torch
 
-from inscape.core import InputError, Share
+from inscape.core import InputError, LabelOf, Share, no_label
 from inscape.diagnosis.candidates import Effect, estimate, measure, strongest
 from inscape.diagnosis.cases import Batch, Case, encode
 from inscape.diagnosis.outcomes import Outcome, outcome
@@ -46,7 +46,7 @@ def diagnose(
     *,
     controls: Sequence[Case] = (),
     judged_on: Mapping[str, Sequence[Case]] | None = None,
-    labels: Mapping[tuple[str, int], str] | None = None,
+    labels: LabelOf = no_label,
     num_candidates: int = 40,
     max_features: int = 24,
     max_spread: int = 64,
@@ -63,7 +63,7 @@ def diagnose(
             search. They should hold prompts on which the wrong answer is the correct one.
         judged_on: named sets of prompts that take no part in the search; the repair is judged
             there. The random sets are judged on the failures of the first of them.
-        labels: (dictionary, feature) → label, for display.
+        labels: gives a feature's label by dictionary and number, for display.
         num_candidates: how many features are ablated one by one.
         max_features: size of the largest set among them; `max_spread`: of a set found by a learned
             mask, which many failures (24 or more) that no such set repairs call for; 0: none.
@@ -105,7 +105,7 @@ def diagnose(
     rows, failing = torch.arange(len(logits)), study.failures
     lead = logits[rows, failing.wrong] - logits[rows, failing.correct]
     there = logits.softmax(-1)[rows, failing.correct]
-    shown = _Candidates(study, labels or {})
+    shown = _Candidates(study, labels)
     wrong, wrong_probability = _wrong_answer(study, cases[first])
     notes = [*failing.notes]
     if sets and min(map(len, sets)) < len(members):
@@ -222,7 +222,7 @@ def _named(study: Study, case: Case) -> str:
 class _Candidates:
     """Effects for display: with labels, and where each feature is active on the first failure."""
 
-    def __init__(self, study: Study, labels: Mapping[tuple[str, int], str]) -> None:
+    def __init__(self, study: Study, labels: LabelOf) -> None:
         self.model, self.labels = study.model, labels
         failing = study.failures
         self.ids = failing.tokens[0, : int(failing.starts[0])]
@@ -246,7 +246,7 @@ class _Candidates:
         return Candidate(
             name,
             effect.feature,
-            self.labels.get((name, effect.feature)),
+            self.labels(name, effect.feature),
             estimate=effect.estimate,
             margin=effect.margin,
             wrong=effect.wrong,

@@ -4,7 +4,9 @@ from inscape.dictionary.code import Code, DenseCode, RaggedCode
 from inscape.dictionary.config import DictionaryConfig, check_name, joined, single_sites
 from inscape.dictionary.dictionary import Dictionary, is_dictionary, refuse_not_finite
 from inscape.dictionary.encoder import Above, Encoder, TopSlots, chunk_rows, half_is_faster
+from inscape.dictionary.neurons import neurons
 from inscape.dictionary.published import local
+from inscape.dictionary.view import TokenFeatures
 from inscape.dictionary.wiring import CrossLayer
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "DictionaryConfig",
     "Encoder",
     "RaggedCode",
+    "TokenFeatures",
     "TopSlots",
     "check_name",
     "chunk_rows",
@@ -23,6 +26,7 @@ __all__ = [
     "is_dictionary",
     "joined",
     "local",
+    "neurons",
     "refuse_not_finite",
     "single_sites",
 ]

@@ -39,9 +39,9 @@ class Arithmetic:
             if found != shape:
                 raise InputError(f"{key} of {name} has shape {found}", expected=str(shape))
             kept[key] = weights[key].detach().to(torch.float32).contiguous()
-        self.W_enc, self.b_enc, self.W_dec, self.b_dec = (
-            kept[key] for key in ("W_enc", "b_enc", "W_dec", "b_dec")
-        )
+        self.W_dec, self.b_dec = kept["W_dec"], kept["b_dec"]
+        self.W_enc = kept.get("W_enc", self.W_dec.new_empty(0, config.d_in))
+        self.b_enc = kept.get("b_enc", self.W_dec.new_empty(0))
         self.threshold, self.W_skip = kept.get("threshold"), kept.get("W_skip")
         self.choice, self.W_glu, self.b_glu = (
             kept.get(key) for key in ("choice", "W_glu", "b_glu")
@@ -64,13 +64,14 @@ class Arithmetic:
 
     @property
     def writes(self) -> tuple[str, ...]:
-        """The sites that are written."""
-        return self.config.sites_out
+        """The sites at which it changes a model: those that are written; neurons themselves, which
+        is exact whatever follows them."""
+        return self.reads if self.config.kind == "neurons" else self.config.sites_out
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.W_enc.device
+        return self.W_dec.device
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -125,6 +126,8 @@ class Arithmetic:
             raise InputError(
                 f"activations that are not finite given to {self.name}", expected="finite numbers"
             )
+        if config.kind == "neurons":
+            return Code.both_signs(rows)
         W_enc, b_enc = self.W_enc[part], self.b_enc[part]
         choice = None if self.choice is None else self.choice[part]
 
@@ -186,6 +189,10 @@ class Arithmetic:
         is active, and the ReLU."""
         chosen = torch.as_tensor(features, dtype=torch.int64, device=self.device)
         rows = self.encoder_input(x)
+        if self.config.kind == "neurons":
+            return (
+                torch.where(chosen < self.config.d_in, 1.0, -1.0) * rows[..., self._neuron(chosen)]
+            )
         found = self.config.wiring.read(rows, self.W_enc[chosen], chosen) + self.b_enc[chosen]
         if self.W_glu is not None and self.b_glu is not None:
             found = found * torch.sigmoid(rows @ self.W_glu[chosen].T + self.b_glu[chosen])
@@ -208,6 +215,8 @@ class Arithmetic:
             InputError: the site is not read, or a GLU is asked for without `x`.
         """
         slot = self._slot(site, self.reads)
+        if self.config.kind == "neurons":
+            return self.decoder_at(site, features)
         if isinstance(self.config.wiring, CrossLayer):
             own = self.config.wiring.layer(features) == slot
             return self.W_enc[features] * own[:, None]
@@ -228,9 +237,13 @@ class Arithmetic:
         Raises:
             InputError: the site is not written.
         """
-        slot = self._slot(site, self.writes)
+        every = torch.arange(self.d_dict, device=self.device) if features is None else features
+        if self.config.kind == "neurons" and site == self.config.site_in:
+            rows = self.W_dec.new_zeros(len(every), self.config.d_in)
+            sign = torch.where(every < self.config.d_in, 1.0, -1.0)
+            return rows.scatter(1, self._neuron(every)[:, None], sign[:, None])
+        slot = self._slot(site, self.config.sites_out)
         if isinstance(self.config.wiring, CrossLayer):
-            every = torch.arange(self.d_dict, device=self.device) if features is None else features
             return self.config.wiring.written(self.W_dec, slot, every)
         rows = self.W_dec if features is None else self.W_dec[features]
         return rows[:, self.config.columns[slot]]
@@ -244,6 +257,9 @@ class Arithmetic:
         Args:
             x: what is read: of several sites, what the one in the same place of `reads` holds.
         """
+        if self.config.kind == "neurons":
+            dense, num = code.dense(self.d_dict), self.config.d_in
+            return dense[:, :num] - dense[:, num:]
         if not self.config.several:
             return self.decode(code, x)
         slot, wiring, ragged = self._slot(site, self.writes), self.config.wiring, code.ragged()
@@ -255,14 +271,26 @@ class Arithmetic:
             out = kernels.decode(RaggedCode(ragged.indptr, place, values), self.W_dec)
         else:
             out = kernels.decode(ragged, self.W_dec)[:, columns]
-        out = out + self.b_dec[columns]
-        skip = self.skip_at(site)
+        return out + self.base_at(site, x)
+
+    def base_at(self, site: str, x: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
+        """`base` at one site that is written; `x` as in `write`."""
+        if not self.config.several:
+            return self.base(x)
+        skip, bias = (
+            self.skip_at(site),
+            self.b_dec[self.config.columns[self._slot(site, self.writes)]],
+        )
+        out = bias.expand(len(x), -1)
         return out if skip is None else out + x.to(out) @ skip.T
 
     def skip_at(self, site: str) -> Float[Tensor, "width d_read"] | None:
         """The linear part that writes a site, [width, width of what it reads]; None without."""
         slot = self._slot(site, self.writes)
         return self.W_skip[slot] if self.W_skip is not None and self.config.several else self.W_skip
+
+    def _neuron(self, features: Tensor) -> Tensor:
+        return features % self.config.d_in
 
     def _slot(self, site: str, sites: tuple[str, ...]) -> int:
         if site not in sites:

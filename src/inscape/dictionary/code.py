@@ -27,6 +27,13 @@ class Code:
     indices: Int[Tensor, "batch k"]
     values: Float[Tensor, "batch k"]
 
+    @classmethod
+    def both_signs(cls, x: Float[Tensor, "batch width"]) -> Code:
+        """All of x: feature i is what is positive of column i, width + i what is negative."""
+        values, order = x.abs().sort(dim=1, descending=True, stable=True)
+        indices = order + x.shape[1] * (x.gather(1, order) < 0)
+        return cls(torch.where(values > 0, indices, 0), values)
+
     def __len__(self) -> int:
         return self.indices.shape[0]
 

@@ -55,7 +55,8 @@ class DictionaryConfig(Config):
     Attributes:
         kind: what makes a feature active: "topk", being among the k largest pre-activations of its
             row and positive; "threshold", a positive pre-activation above the feature's threshold.
-            Every variant that training knows ends in one of the two.
+            Every variant that training knows ends in one of the two. "neurons": of d_in neurons as
+            they are, feature i is what is positive of neuron i, feature d_in + i what is negative.
         k: of "topk" the most active features of a row; of "threshold" the mean number that training
             aimed at, None where it is not known.
         signed: negative pre-activations may be active: among the k largest of a row that has fewer
@@ -77,7 +78,7 @@ class DictionaryConfig(Config):
             from, or several sites do not fit each other.
     """
 
-    kind: Literal["topk", "threshold"] = "topk"
+    kind: Literal["topk", "threshold", "neurons"] = "topk"
     site_in: str
     site_out: str
     d_in: int = Field(gt=0)
@@ -107,6 +108,11 @@ class DictionaryConfig(Config):
             raise InputError(
                 f"b_dec of width {self.d_out} cannot be subtracted from width {self.d_in}",
                 expected="equal widths, or subtract_b_dec = False",
+            )
+        if self.kind == "neurons" and self.d_dict != 2 * self.d_in:
+            raise InputError(
+                f"{self.d_dict} features of {self.d_in} neurons",
+                expected=f"{2 * self.d_in}: a positive and a negative side of each",
             )
         if self.kind != "topk" and (self.scope != "token" or self.weighted):
             raise InputError(
@@ -160,7 +166,9 @@ class DictionaryConfig(Config):
     def version(self) -> int:
         """The oldest version of the format on disk that can hold it. 1: TopK alone. 2: thresholds,
         a linear skip, normalised tokens. 3: several sites. 4: signed, scope, weighted, glu, and a
-        skip of several sites."""
+        skip of several sites. 5: neurons."""
+        if self.kind == "neurons":
+            return 5
         if {"signed", "scope", "weighted", "glu"} & self.model_dump().keys():
             return 4
         return (4 if self.skip else 3) if self.several else 2
@@ -196,7 +204,8 @@ class DictionaryConfig(Config):
         if self.transcoder and (kind, self.site_out) == ("mlp_in", f"mlp_out.{layer}"):
             return f"mlp.{layer}"
         plain = re.sub(r"[^A-Za-z0-9_.-]", "-", self.site_in)
-        return f"{plain}-{self.site_out}" if self.transcoder else plain
+        named = self.transcoder and self.kind != "neurons"
+        return f"{plain}-{self.site_out}" if named else plain
 
     @property
     def several(self) -> bool:
@@ -247,6 +256,8 @@ class DictionaryConfig(Config):
             found |= {"W_enc": (self.d_dict, width), "W_dec": (self.wiring.num_rows, width)}
         if self.kind == "threshold":
             found["threshold"] = (self.d_dict,)
+        if self.kind == "neurons":  # nothing is encoded
+            del found["W_enc"], found["b_enc"]
         if self.skip and self.several:
             found["W_skip"] = (len(self.widths), self.widths[0], self.widths[0])
         elif self.skip:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from inscape.core import InputError, StorageError
 from inscape.dictionary.arithmetic import Arithmetic, Scale
 from inscape.dictionary.config import DictionaryConfig
 from inscape.dictionary.published import local
+from inscape.dictionary.view import TokenFeatures
 from inscape.storage import (
     artefact,
     atomic_folder,
@@ -26,7 +27,7 @@ from inscape.storage import (
 )
 
 KIND = "dictionary"
-VERSION = 4
+VERSION = 5
 """The newest that is read; see `DictionaryConfig.version`."""
 FILE = "dictionary.json"
 WEIGHTS = "weights.safetensors"
@@ -195,12 +196,19 @@ class Dictionary(Arithmetic):
             made_from=manifest.get("made_from", {}),
         )
 
+    def view(
+        self, tokens: Sequence[str], counted: Sequence[bool], parts: Mapping[str, Tensor]
+    ) -> TokenFeatures:
+        """The features at each token of a text, given what the sites hold there [pos, width]."""
+        code = self.encode(self.concat_sites(parts).float()).to("cpu")
+        return TokenFeatures(self.name, tokens, counted, code)
+
     def __repr__(self) -> str:
         config = self.config
         sites = config.site_in
         if config.transcoder:
             sites += f" -> {config.site_out}"
-        active = f"k {config.k}" if config.kind == "topk" else "by threshold"
+        active = {"topk": f"k {config.k}", "threshold": "by threshold"}.get(config.kind, "signed")
         return f"Dictionary({self.name}: {sites}, {config.d_dict} features, {active})"
 
 

@@ -85,7 +85,8 @@ def export_dictionary(dictionary: Dictionary, folder: str | Path, form: str) -> 
         StorageError: the disk is full or may not be written to.
     """
     known, config = chosen(form), dictionary.config
-    if config.several or config.signed or config.glu or config.weighted or config.scope != "token":
+    plain = config.kind != "neurons" and config.scope == "token"
+    if config.several or config.signed or config.glu or config.weighted or not plain:
         raise InputError(
             f"{dictionary.name} reads {len(dictionary.reads)} sites, or chooses in a way that only "
             "its own format knows",

@@ -24,6 +24,7 @@ _HOOKS = {
     "hook_resid_post": "resid_post",
     "hook_attn_out": "attn_out",
     "hook_mlp_out": "mlp_out",
+    "attn.hook_z": "attn_head",
 }
 NO_GAIN = " before the norm's gain"
 _MLP_HOOKS = {

@@ -1,7 +1,9 @@
-"""From a model, a dictionary and a store of activations to a feature index.
+"""From a model, dictionaries and a text (or a store of activations) to feature indexes.
 
-1. The store's tokens that count (no beginning-of-text, no attention sinks) are encoded in chunks.
-2. Their codes go, chunk by chunk, to `write_index`, which does the rest.
+1. The tokens that count (no special tokens, no attention sinks) are encoded piece by piece, by all
+   dictionaries in one pass over the text; nothing is stored but the codes.
+2. A dense dictionary, the neurons, has each feature's strongest DENSE of activations indexed: the
+   thresholds are quantiles over a sample of the text, taken in a pass of their own.
 3. What everything was made from is hashed into the manifest: the same call again returns the
    finished index at once, a call with other inputs is refused.
 """
@@ -10,78 +12,161 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from inscape.activations import ActivationStore, HeldActivations
+from inscape.activations import ActivationStore, TextActivations
+from inscape.activations.corpus import Text
 from inscape.core import InputError, StorageError, progress
 from inscape.dictionary import Dictionary
 from inscape.features.index import KIND, VERSION, FeatureIndex
-from inscape.features.table import TokenTable
-from inscape.features.writer import Batch, HeadInputs, IndexOptions, as_numpy, write_index
+from inscape.features.sparse import Spill
+from inscape.features.table import TokenTable, joined
+from inscape.features.thresholds import is_dense, thresholds
+from inscape.features.writer import HeadInputs, IndexOptions, as_numpy, finish_index
 from inscape.model import Model, Site
-from inscape.storage import MANIFEST, read_manifest, refuse_filled
+from inscape.storage import MANIFEST, atomic_folder, read_manifest, refuse_filled
 
-Activations = ActivationStore | HeldActivations
 CHUNK = 8192  # tokens that are encoded at once
+ENTRIES = 1 << 23  # of a dense code at once
+Source = ActivationStore | TextActivations | Text
+Pieces = Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]
 
 
 def build_index(
     model: Model,
     dictionary: Dictionary,
-    store: Activations,
+    source: Source,
     out: Path,
     *,
-    num_examples: int = 20,
-    num_quantiles: int = 5,
-    per_quantile: int = 4,
-    window: tuple[int, int] = (24, 8),
-    num_logit_tokens: int = 12,
-    num_neighbours: int = 8,
-    seed: int = 0,
+    context: int | None = None,
+    max_tokens: int | None = None,
+    **options: Any,
 ) -> FeatureIndex:
-    """Index a dictionary's features over a store, into the folder `out`.
+    """One index, in the folder `out`: see `build_indexes`; options are those of `IndexOptions`."""
+    return build_indexes(
+        model,
+        {Path(out): dictionary},
+        source,
+        context=context,
+        max_tokens=max_tokens,
+        options=IndexOptions(**options),
+    )[0]
+
+
+def build_indexes(
+    model: Model,
+    dictionaries: Mapping[Path, Dictionary],
+    source: Source,
+    *,
+    context: int | None = None,
+    max_tokens: int | None = None,
+    options: IndexOptions | None = None,
+) -> list[FeatureIndex]:
+    """Index dictionaries in one pass over a text, or over stored activations.
 
     Args:
-        model: the model that the store was harvested from; without a tokenizer tokens read "<id>".
-        dictionary: reads a site that the store holds. store: stored or held activations.
-        out: an index with the same inputs that is already there is returned at once.
-        num_examples: top examples of a feature, from distinct documents where there are enough.
-        num_quantiles, per_quantile: intervals of strength, and random examples from each.
-        window: tokens left and right of an example.
-        num_logit_tokens: length of the lists of promoted and suppressed tokens.
-        num_neighbours: length of the list of similar features.
-        seed: of the random examples.
+        model: what reads the text, or what the store was harvested from; without a tokenizer
+            tokens read "<id>".
+        dictionaries: the folder of each index, and its dictionary. An index with the same inputs
+            that is there already is returned at once.
+        source: a text (see `activations.documents`), texts, token ids; or a store with the sites
+            that the dictionaries read.
+        context, max_tokens: of a text: as `harvest`.
 
     Raises:
-        SiteError: the store does not hold the dictionary's site.
-        InputError: the store is of another model, an option makes no sense, or `out` holds
+        SiteError: the store or the model does not have a dictionary's site.
+        InputError: the store is of another model, an option makes no sense, or a folder holds
             something else.
-        StorageError: `out` holds another index, or the disk is full.
+        StorageError: a folder holds another index, or the disk is full.
     """
-    out = Path(out)
-    options = IndexOptions(
-        num_examples, num_quantiles, per_quantile, window, num_logit_tokens, num_neighbours, seed
-    )
-    _check(model, dictionary, store, options)
-    made_from = _made_from(model, dictionary, store, options)
-    if (out / MANIFEST).is_file():
-        found = read_manifest(out, KIND, VERSION)["made_from"]
-        if found["inputs"] == made_from["inputs"]:
-            return FeatureIndex.open(out)
-        raise StorageError(
-            f"{out} holds an index that was made with {_difference(found, made_from)}",
-            next_step="remove that folder or choose another",
-        )
-    refuse_filled(out)
-    table = _token_table(store)
-    batches = _codes(dictionary, store, np.flatnonzero(table.considered))
-    return write_index(out, table, batches, head_inputs(model, dictionary), options, made_from)
+    options = options or IndexOptions()
+    options.check()
+    if not isinstance(source, ActivationStore | TextActivations):
+        source = TextActivations(model, source, context=context, max_tokens=max_tokens)
+    wanted: dict[Path, tuple[Dictionary, dict[str, Any]]] = {}
+    for out, dictionary in dictionaries.items():
+        _check(model, dictionary, source)
+        made_from = _made_from(model, dictionary, source, options)
+        if not _is_finished(out, made_from):
+            wanted[out] = dictionary, made_from
+    if wanted:
+        _build(model, wanted, source, options)
+    return [FeatureIndex.open(out) for out in dictionaries]
+
+
+def _build(
+    model: Model,
+    wanted: Mapping[Path, tuple[Dictionary, dict[str, Any]]],
+    source: ActivationStore | TextActivations,
+    options: IndexOptions,
+) -> None:
+    bounds = thresholds([d for d, _ in wanted.values() if is_dense(d)], source)
+    sites = list(dict.fromkeys(site for d, _ in wanted.values() for site in d.reads))
+    with ExitStack() as stack:
+        writing: list[tuple[Dictionary, dict[str, Any], ExitStack, Path, Spill]] = []
+        for out, (dictionary, made_from) in wanted.items():
+            own = stack.enter_context(ExitStack())  # each index appears when it is finished
+            folder = own.enter_context(atomic_folder(out))
+            spill = own.enter_context(Spill(folder, dictionary.d_dict))
+            writing.append((dictionary, made_from, own, folder, spill))
+        tables: list[TokenTable] = []
+        for rows, acts in _pieces(source, sites, tables):
+            for dictionary, _, _, _, spill in writing:
+                _spill(dictionary, rows, acts, bounds.get(dictionary.name), spill)
+        tokens = joined(tables)
+        for dictionary, made_from, own, folder, spill in writing:
+            head, bound = head_inputs(model, dictionary), bounds.get(dictionary.name)
+            table = replace(tokens, texts={})
+            finish_index(folder, spill, table, head, options, made_from, thresholds=bound)
+            own.close()
+
+
+def _pieces(
+    source: ActivationStore | TextActivations, sites: Sequence[str], tables: list[TokenTable]
+) -> Pieces:
+    """Rows that count and their activations, piece by piece; the tokens are added to `tables`."""
+    if isinstance(source, ActivationStore):
+        tables.append(_table(source.tokens()))
+        rows = np.flatnonzero(tables[0].considered)
+        with progress("index", rows.size, "tokens") as bar:
+            for start in range(0, rows.size, CHUNK):
+                part = rows[start : start + CHUNK]
+                yield part, {s: torch.from_numpy(source.read(s, part)) for s in sites}
+                bar.advance(part.size)
+        return
+    first = 0
+    for tokens, acts in source.pieces(sites):
+        tables.append(_table(tokens))
+        kept = torch.from_numpy(tables[-1].considered)
+        yield first + np.flatnonzero(kept), {site: acts[site][kept] for site in sites}
+        first += len(tokens)
+
+
+def _spill(
+    dictionary: Dictionary,
+    rows: NDArray[np.int64],
+    acts: Mapping[str, Tensor],
+    bound: Tensor | None,
+    spill: Spill,
+) -> None:
+    step = min(CHUNK, max(64, ENTRIES // dictionary.config.d_in)) if is_dense(dictionary) else CHUNK
+    for start in range(0, rows.size, step):
+        part = slice(start, start + step)
+        read = {site: acts[site][part] for site in dictionary.reads}
+        code = dictionary.encode(dictionary.concat_sites(read).float())
+        values = code.values
+        if bound is not None:
+            values = values * (values >= bound.to(values.device)[code.indices])
+        spill.add(rows[part], as_numpy(code.indices), as_numpy(values))
 
 
 def head_inputs(model: Model, dictionary: Dictionary) -> HeadInputs:
@@ -89,75 +174,92 @@ def head_inputs(model: Model, dictionary: Dictionary) -> HeadInputs:
 
     Only sites that add to the residual stream, or lie behind the last norm, have a direct path to
     the logits. A norm that subtracts the mean of the stream also subtracts that of a direction.
+    What a cross-layer transcoder writes is added up over the layers; of a crosscoder, whose sites
+    are one stream at several depths, the last site counts.
     """
-    site = Site.parse(dictionary.config.site_out)
+    sites = [Site.parse(site) for site in dictionary.config.sites_out]
+    if not all(site.kind in ("attn_out", "mlp_out") for site in sites):
+        sites = sites[-1:]
     decoder = dictionary.W_dec.to(model.device)
+    if dictionary.config.several:
+        written = (dictionary.decoder_at(str(site)).to(model.device) for site in sites)
+        decoder = sum(written, torch.zeros((), device=model.device))
     text = model.token_text if model.tokenizer is not None else "<{}>".format
-    if site.kind == "mlp_in":
+    if sites[-1].kind not in STREAM:
         return HeadInputs(decoder, None, None, text)
-    if site.kind == "final":
-        return HeadInputs(decoder, model.unembedding(), None, text)
+    named = model.vocabulary_mask
+    if sites[-1].kind == "final":
+        return HeadInputs(decoder, model.unembedding(), None, text, named=named)
     weight = model.final_norm_weight()
     final = model.structure.final
     centred = final is not None and final.centred
-    return HeadInputs(decoder, model.unembedding(), weight, text, centred=centred)
+    return HeadInputs(decoder, model.unembedding(), weight, text, centred=centred, named=named)
 
 
-def _check(model: Model, dictionary: Dictionary, store: Activations, options: IndexOptions) -> None:
-    if store.model_hash != model.hash:
+STREAM = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "final")
+
+
+def _check(model: Model, dictionary: Dictionary, source: ActivationStore | TextActivations) -> None:
+    if source.model_hash != model.hash:
         raise InputError(
             f"the activations were harvested from another model than {model.name}",
             next_step="open the model that they were made with, or harvest again",
         )
-    Site.parse(dictionary.config.site_in)  # several are refused
-    site, width = dictionary.config.site_in, store.width(dictionary.config.site_in)
+    width = sum(source.width(site) for site in dictionary.reads)
     if width != dictionary.config.d_in:
         raise InputError(
-            f"{site} is {width} wide in the store, dictionary {dictionary.name!r} reads "
-            f"{dictionary.config.d_in}",
-            next_step="use the dictionary that was trained on this store's model",
-        )
-    counts = (options.num_examples, options.num_quantiles, options.per_quantile)
-    if min(counts) < 1 or max(counts) > 100 or min(options.window) < 0:
-        raise InputError(
-            f"num_examples, num_quantiles, per_quantile are {counts}, window is {options.window}",
-            expected="1 to 100 examples and a window of 0 or more tokens on each side",
+            f"{dictionary.config.site_in} is {width} wide in {model.name}, dictionary "
+            f"{dictionary.name!r} reads {dictionary.config.d_in}",
+            next_step="use a dictionary of this model",
         )
 
 
 def _made_from(
-    model: Model, dictionary: Dictionary, store: Activations, options: IndexOptions
+    model: Model,
+    dictionary: Dictionary,
+    source: ActivationStore | TextActivations,
+    options: IndexOptions,
 ) -> dict[str, Any]:
-    identity = json.dumps(store.identity, sort_keys=True, default=str)
+    identity = json.dumps(source.identity, sort_keys=True, default=str)
     made_from: dict[str, Any] = {
         "model": model.name,
         "model_hash": model.hash,
         "dictionary": dictionary.name,
         "dictionary_config": dictionary.config.model_dump(),
         "dictionary_hash": dictionary.hash,
-        "store_hash": hashlib.sha256(identity.encode()).hexdigest(),
+        "text": hashlib.sha256(identity.encode()).hexdigest(),
         "options": json.loads(json.dumps(asdict(options))),
     }
-    hashed = json.dumps({**made_from, "version": VERSION}, sort_keys=True)
+    identity_of = {**made_from, "model": None, "version": VERSION}  # a model may be renamed
+    hashed = json.dumps(identity_of, sort_keys=True)
     return {**made_from, "inputs": hashlib.sha256(hashed.encode()).hexdigest()}
 
 
-def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """Which inputs differ, in words."""
+def _is_finished(out: Path, made_from: Mapping[str, Any]) -> bool:
+    """Whether the index is there already; InputError, StorageError where something else is."""
+    if not (out / MANIFEST).is_file():
+        refuse_filled(out)
+        return False
+    found = read_manifest(out, KIND, VERSION)["made_from"]
+    if found["inputs"] == made_from["inputs"]:
+        return True
     names = {
         "model_hash": "another model",
         "dictionary": "another dictionary",
         "dictionary_config": "another dictionary",
         "dictionary_hash": "another dictionary",
-        "store_hash": "other activations",
+        "text": "another text",
         "options": "other options",
     }
-    differ = [text for key, text in names.items() if found.get(key) != wanted[key]]
-    return " and ".join(dict.fromkeys(differ)) or "another version of inscape"
+    differ = [text for key, text in names.items() if found.get(key) != made_from[key]]
+    with_what = " and ".join(dict.fromkeys(differ)) or "another version of inscape"
+    raise StorageError(
+        f"{out} holds an index that was made with {with_what}",
+        next_step="remove that folder or choose another",
+    )
 
 
-def _token_table(store: Activations) -> TokenTable:
-    tokens = store.tokens()
+def _table(tokens: Any) -> TokenTable:
     return TokenTable(
         ids=np.asarray(tokens.ids, np.int32),
         documents=np.asarray(tokens.document, np.int32),
@@ -165,14 +267,3 @@ def _token_table(store: Activations) -> TokenTable:
         considered=np.asarray(tokens.kept, np.bool_),
         texts={},
     )
-
-
-def _codes(
-    dictionary: Dictionary, store: Activations, rows: np.ndarray[Any, np.dtype[np.int64]]
-) -> Iterator[Batch]:
-    with progress(f"index {dictionary.name}", rows.size, "tokens") as bar:
-        for start in range(0, rows.size, CHUNK):
-            chunk = rows[start : start + CHUNK]
-            code = dictionary.encode(torch.from_numpy(store.read(dictionary.config.site_in, chunk)))
-            yield chunk, as_numpy(code.indices), as_numpy(code.values)
-            bar.advance(chunk.size)

@@ -12,8 +12,7 @@ Opening reads the small columns only; activations and examples are read when the
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,34 +33,6 @@ VERSION = 2
 """2: 64-bit offsets, a search file."""
 EXAMPLES_PER_GROUP = 4096  # rows of examples.parquet that are read together
 CACHED_GROUPS = 16
-SCALARS = (
-    "num_active",
-    "density",
-    "max",
-    "mean_active",
-    "first",
-    "last",
-    "example_start",
-    "num_examples",
-)
-
-
-@dataclass(frozen=True)
-class RowCodes:
-    """Active features at some rows, row-major: row `rows[i]` has the entries
-    indptr[i] : indptr[i+1] of features (int32) and values (float32)."""
-
-    rows: NDArray[np.int64]
-    indptr: NDArray[np.int64]
-    features: NDArray[np.int32]
-    values: NDArray[np.float32]
-
-    def at(self, i: int) -> list[tuple[int, float]]:
-        """(feature, activation) at the i-th row asked for, strongest first."""
-        part = slice(int(self.indptr[i]), int(self.indptr[i + 1]))
-        order = np.argsort(-self.values[part], kind="stable")
-        features, values = self.features[part][order], self.values[part][order]
-        return [(int(f), float(v)) for f, v in zip(features, values, strict=True)]
 
 
 class FeatureIndex:
@@ -74,15 +45,12 @@ class FeatureIndex:
             self.table = pq.read_table(folder / "features.parquet")
         with reading(folder / "examples.parquet", AGAIN, OSError, pa.ArrowException):
             self._examples = pq.ParquetFile(folder / "examples.parquet", memory_map=True)
-        scalars = {name: self.table.column(name).to_numpy() for name in SCALARS}
-        self.num_active: NDArray[np.int64] = scalars["num_active"]
-        self.density: NDArray[np.float32] = scalars["density"]
-        self.max: NDArray[np.float32] = scalars["max"]
-        self.mean_active: NDArray[np.float32] = scalars["mean_active"]
-        self.first: NDArray[np.int64] = scalars["first"]
-        self.last: NDArray[np.int64] = scalars["last"]
-        self._example_start = scalars["example_start"]
-        self._num_examples = scalars["num_examples"]
+        column = self.table.column
+        self.num_active: NDArray[np.int64] = column("num_active").to_numpy()
+        self.density: NDArray[np.float32] = column("density").to_numpy()
+        self.max: NDArray[np.float32] = column("max").to_numpy()
+        self._example_start = column("example_start").to_numpy()
+        self._num_examples = column("num_examples").to_numpy()
         self.indptr: NDArray[np.int64] = np.asarray(open_array(folder / "indptr.npy"), np.int64)
         self.positions = open_array(folder / "positions.npy")
         self.values = open_array(folder / "values.npy")
@@ -164,36 +132,6 @@ class FeatureIndex:
         start, end = self.indptr[self.check(feature) : feature + 2]
         rows = np.asarray(self.positions[start:end], np.int32)
         return rows, np.asarray(self.values[start:end], np.float32)
-
-    def activations_at(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> RowCodes:
-        """The active features at the given rows, in the order asked for.
-
-        Raises:
-            InputError: a row lies outside the token table.
-        """
-        wanted = np.asarray(rows, np.int64).reshape(-1)
-        if wanted.size and not 0 <= wanted.min() <= wanted.max() < self.num_tokens:
-            raise InputError("a row is not in the index", expected=f"0 to {self.num_tokens - 1}")
-        unique, inverse = np.unique(wanted, return_inverse=True)
-        asked = np.zeros(self.num_tokens, np.bool_)
-        asked[unique] = True
-        step = 4_000_000
-        blocks = range(0, int(self.positions.size), step)
-        hits = np.concatenate(
-            [np.flatnonzero(asked[self.positions[b : b + step]]) + b for b in blocks]
-            or [np.zeros(0, np.int64)]
-        )
-        features = (np.searchsorted(self.indptr, hits, side="right") - 1).astype(np.int32)
-        place = np.searchsorted(unique, self.positions[hits])
-        order = np.argsort(place, kind="stable")
-        per_row = np.bincount(place, minlength=unique.size)
-        starts = np.concatenate([[0], np.cumsum(per_row)])[inverse]
-        lengths = per_row[inverse]
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
-        take = order[np.repeat(starts, lengths) + within]
-        values = np.asarray(self.values[hits], np.float32)
-        return RowCodes(wanted, indptr, features[take], values[take])
 
     def examples(self, feature: int, quantile: int | None = None) -> list[Example]:
         """A feature's examples: the top ones first, strongest first, then those from each

@@ -42,17 +42,26 @@ def _blocks(num_features: int, width: int) -> list[slice]:
 
 @torch.no_grad()
 def logit_effects(
-    decoder: Tensor, weight: Tensor | None, unembedding: Tensor, num_tokens: int
+    decoder: Tensor,
+    weight: Tensor | None,
+    unembedding: Tensor,
+    num_tokens: int,
+    named: Tensor | None = None,
 ) -> LogitEffects:
     """Direct effects of decoder rows [m, d_model] on the logits.
 
     weight [d_model] is the final norm's, None where the site lies behind that norm;
-    unembedding is [vocab, d_model]; num_tokens at most vocab.
+    unembedding is [vocab, d_model]; num_tokens at most vocab; named [vocab] says which tokens may
+    be in the lists (None: all).
     """
     head = unembedding.float()
     head = head - head.mean(dim=0)  # centring over the vocabulary, once for all features
     if weight is not None:
         head = head * weight.float()
+    listed = torch.arange(len(head), device=head.device)
+    if named is not None:
+        listed = listed[named.to(head.device)]
+        head = head[listed]
     count = min(num_tokens, head.shape[0])
     columns: list[list[NDArray[Any]]] = [[], [], [], []]
     blocks = _blocks(decoder.shape[0], head.shape[0])
@@ -60,7 +69,7 @@ def logit_effects(
         logits = decoder[block].float() @ head.T
         for largest, ids, values in ((True, 0, 1), (False, 2, 3)):
             best = logits.topk(count, dim=1, largest=largest)
-            columns[ids].append(best.indices.to(torch.int32).cpu().numpy())
+            columns[ids].append(listed[best.indices].to(torch.int32).cpu().numpy())
             columns[values].append(best.values.cpu().numpy())
     return LogitEffects(*(np.concatenate(parts) for parts in columns))
 

@@ -6,6 +6,7 @@ the index alone, after the activations themselves have been deleted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -85,6 +86,12 @@ class TokenTable:
             vocabulary = pq.read_table(folder / VOCABULARY)
         ids, strings = (vocabulary.column(c).to_pylist() for c in ("id", "text"))
         return cls(**arrays, texts=dict(zip(ids, strings, strict=True)))
+
+
+def joined(tables: Sequence[TokenTable]) -> TokenTable:
+    """The tables one after another, without texts."""
+    columns = {name: np.concatenate([getattr(t, name) for t in tables]) for name in FILES}
+    return TokenTable(**columns, texts={})
 
 
 def clean(text: str) -> str:

@@ -1,7 +1,7 @@
 """Writing a feature index from codes that arrive batch by batch.
 
 1. Spill the active entries of every batch and sort them by feature (sparse.py).
-2. One pass over the features: statistics, top examples, examples from every interval.
+2. Statistics, and one pass over the features: top examples, examples from every interval.
 3. Logit effects and neighbours of the decoder rows (logits.py).
 4. Two parquet files, the token table, the search file (search.py), and last the manifest; the
    folder appears as a whole.
@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inscape.core import seeded, track
+from inscape.core import InputError, seeded, track
 from inscape.features.examples import TOP, ExampleTable, interval_entries, joined, top_entries
-from inscape.features.index import EXAMPLES_PER_GROUP, KIND, VERSION, FeatureIndex
+from inscape.features.index import EXAMPLES_PER_GROUP, KIND, VERSION
 from inscape.features.logits import LogitEffects, logit_effects, neighbours
 from inscape.features.search import Texts, write_search
 from inscape.features.sparse import Spill
-from inscape.features.statistics import Statistics, histogram_edges
+from inscape.features.statistics import histogram_edges, statistics
 from inscape.features.table import TokenTable, clean
-from inscape.storage import atomic_folder, write_manifest
-
-Batch = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+from inscape.features.thresholds import DENSE
+from inscape.storage import write_manifest
 
 
 @dataclass(frozen=True)
@@ -51,39 +50,30 @@ class IndexOptions:
     num_neighbours: int = 8
     seed: int = 0
 
+    def check(self) -> None:
+        """InputError where an option makes no sense."""
+        counts = (self.num_examples, self.num_quantiles, self.per_quantile)
+        if min(counts) < 1 or max(counts) > 100 or min(self.window) < 0:
+            raise InputError(
+                f"num_examples, num_quantiles, per_quantile are {counts}, window is {self.window}",
+                expected="1 to 100 examples and a window of 0 or more tokens on each side",
+            )
+
 
 @dataclass(frozen=True)
 class HeadInputs:
     """What the logit effects are computed from: decoder rows [m, d_out]; unembedding
     [vocab, d_model] or None where the site does not write to the residual stream; the final
     norm's weight [d_model] or None behind that norm; token_text gives a token id's string;
-    centred says that the norm subtracts the mean over d_model."""
+    centred says that the norm subtracts the mean over d_model; named [vocab] says which tokens
+    the tokenizer has."""
 
     decoder: Tensor
     unembedding: Tensor | None
     norm_weight: Tensor | None
     token_text: Callable[[int], str]
     centred: bool = False
-
-
-def write_index(
-    out: Path,
-    table: TokenTable,
-    batches: Iterable[Batch],
-    head: HeadInputs,
-    options: IndexOptions,
-    made_from: Mapping[str, Any],
-) -> FeatureIndex:
-    """Write the index of codes (rows ascending [b], indices [b, k], values [b, k]; value 0 is an
-    empty slot; considered rows only) to the folder `out`, which is new or empty.
-
-    `table.texts` is filled with the strings of all tokens that the index shows.
-    """
-    with atomic_folder(out) as folder, Spill(folder, int(head.decoder.shape[0])) as spill:
-        for rows, indices, values in batches:
-            spill.add(rows, indices, values)
-        finish_index(folder, spill, table, head, options, made_from)
-    return FeatureIndex.open(out)
+    named: Tensor | None = None
 
 
 def finish_index(
@@ -93,16 +83,27 @@ def finish_index(
     head: HeadInputs,
     options: IndexOptions,
     made_from: Mapping[str, Any],
+    *,
+    thresholds: Tensor | None = None,
 ) -> None:
-    """Everything but the codes, which `spill` holds; its flat files are gone afterwards."""
+    """Everything but the codes, which `spill` holds; its flat files are gone afterwards.
+
+    thresholds [m]: what the codes of a dense dictionary were cut at, for the record.
+    """
     with spill:
         spill.sort(folder)
     num_features, largest = spill.num_features, spill.largest
-    statistics, examples = _walk(folder, table, num_features, largest, options)
+    positions = np.load(folder / "positions.npy", mmap_mode="r")
+    values = np.load(folder / "values.npy", mmap_mode="r")
+    indptr = np.load(folder / "indptr.npy")
+    figures = statistics(indptr, positions, values, table.num_considered, largest)
+    examples = _examples(indptr, positions, values, table, options)
     effects = _effects(head, options)
     similar = neighbours(head.decoder, options.num_neighbours)
     _fill_texts(table, effects, head.token_text)
-    columns = _feature_columns(statistics, effects, similar, examples, table)
+    columns = _feature_columns(figures, effects, similar, examples, table)
+    if thresholds is not None:
+        columns["threshold"] = pa.array(as_numpy(thresholds))
     pq.write_table(pa.table(columns), folder / "features.parquet")
     pq.write_table(
         _example_table(examples, table),
@@ -117,6 +118,9 @@ def finish_index(
         "num_considered": table.num_considered,
         "num_quantiles": options.num_quantiles,
         "histogram_edges": histogram_edges(largest).tolist(),
+        "indexed": "all activations"
+        if thresholds is None
+        else f"the strongest {DENSE:.0%} of each feature's activations, by a sample of the text",
     }
     seeds = {"examples": options.seed}
     write_manifest(folder, KIND, VERSION, made_from=made_from, seeds=seeds, extra=extra)
@@ -136,22 +140,19 @@ def _texts(examples: ExampleTable, table: TokenTable, effects: LogitEffects) -> 
         yield Texts(windows, [table.text(t) for t in promoted])
 
 
-def _walk(
-    folder: Path, table: TokenTable, num_features: int, largest: float, options: IndexOptions
-) -> tuple[Statistics, ExampleTable]:
-    """Step 2: one vectorised step a feature."""
-    indptr = np.load(folder / "indptr.npy")
-    if indptr[-1] == 0:
-        return Statistics.empty(num_features), ExampleTable()
-    positions = np.load(folder / "positions.npy", mmap_mode="r")
-    stored = np.load(folder / "values.npy", mmap_mode="r")
-    statistics, examples = Statistics.empty(num_features), ExampleTable()
+def _examples(
+    indptr: NDArray[np.int64],
+    positions: NDArray[np.int32],
+    stored: NDArray[np.floating],
+    table: TokenTable,
+    options: IndexOptions,
+) -> ExampleTable:
+    """The examples of every feature."""
+    examples = ExampleTable()
     bounds, documents = table.bounds, np.asarray(table.documents)
-    for feature in track(range(num_features), "examples", unit="features"):
+    for feature in track(range(indptr.size - 1), "examples", unit="features"):
         part = slice(int(indptr[feature]), int(indptr[feature + 1]))
-        rows = np.asarray(positions[part])
-        values = np.asarray(stored[part], np.float32)
-        statistics.fill(feature, rows, values, table.num_considered, largest)
+        rows, values = np.asarray(positions[part]), np.asarray(stored[part], np.float32)
         if rows.size == 0:
             continue
         owners = documents[rows]
@@ -164,7 +165,7 @@ def _walk(
         places = np.concatenate([top, spread])
         quantile = np.concatenate([np.full(top.size, TOP, np.int8), intervals])
         examples.add(feature, (rows, values), (places, quantile), bounds, options.window)
-    return statistics, examples
+    return examples
 
 
 def _effects(head: HeadInputs, options: IndexOptions) -> LogitEffects:
@@ -172,7 +173,8 @@ def _effects(head: HeadInputs, options: IndexOptions) -> LogitEffects:
         decoder = head.decoder
         if head.centred:
             decoder = decoder - decoder.mean(dim=1, keepdim=True)
-        return logit_effects(decoder, head.norm_weight, head.unembedding, options.num_logit_tokens)
+        num = options.num_logit_tokens
+        return logit_effects(decoder, head.norm_weight, head.unembedding, num, head.named)
     num = int(head.decoder.shape[0])
     ids, logits = np.zeros((num, 0), np.int32), np.zeros((num, 0), np.float32)
     return LogitEffects(ids, logits, ids, logits)
@@ -201,24 +203,17 @@ def _strings(ids: NDArray[Any], table: TokenTable) -> pa.Array:
 
 
 def _feature_columns(
-    statistics: Statistics,
+    figures: Mapping[str, NDArray[Any]],
     effects: LogitEffects,
     similar: tuple[NDArray[np.int32], NDArray[np.float32]],
     examples: ExampleTable,
     table: TokenTable,
 ) -> dict[str, pa.Array]:
-    num_features = statistics.density.size
     owners = joined(examples.feature, np.int32)
-    counts = np.bincount(owners.astype(np.int64), minlength=num_features)
+    counts = np.bincount(owners.astype(np.int64), minlength=figures["density"].size)
     return {
-        "feature": pa.array(np.arange(num_features, dtype=np.int32)),
-        "num_active": pa.array(statistics.num_active),
-        "density": pa.array(statistics.density),
-        "max": pa.array(statistics.max),
-        "mean_active": pa.array(statistics.mean_active),
-        "first": pa.array(statistics.first),
-        "last": pa.array(statistics.last),
-        "histogram": _lists(statistics.histogram),
+        "feature": pa.array(np.arange(counts.size, dtype=np.int32)),
+        **{k: _lists(v) if v.ndim == 2 else pa.array(v) for k, v in figures.items()},
         "promoted_ids": _lists(effects.promoted),
         "promoted_tokens": _lists(effects.promoted, _strings(effects.promoted, table)),
         "promoted_logits": _lists(effects.promoted_logits),

@@ -174,10 +174,11 @@ class _FeatureEdits(Intervention):
 
 
 def _direction(model: Model, change: DirectionEdit) -> Step:
-    if tuple(change.vector.shape) != (model.d_model,):
+    width = model.width(change.site)
+    if tuple(change.vector.shape) != (width,):
         raise InputError(
             f"a direction of shape {tuple(change.vector.shape)} at {change.site}",
-            expected=f"a vector of width {model.d_model}",
+            expected=f"a vector of width {width}",
         )
     norm = float(change.vector.float().norm())
     if norm == 0 and change.mode != "add":

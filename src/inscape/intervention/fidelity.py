@@ -96,15 +96,18 @@ def fidelity(
     Raises InputError when no prediction counts, or a loss is not finite.
     """
     chosen = as_list(dictionaries)
-    batches = list(token_batches)
-    ids_counted = [_counted(model, batch) for batch in batches]
-    if not any(bool(_predictions(counted).any()) for _, counted in ids_counted):
+    batches = [_counted(model, batch) for batch in token_batches]
+    if not any(bool(_predictions(counted).any()) for _, counted, _ in batches):
         raise InputError("no token counts", expected="rows of at least two tokens after BOS")
-    means = _means(model, chosen, ids_counted)
+    means = _means(model, chosen, batches)
     rows = _Rows()
-    for tokens, counted in track(ids_counted, "fidelity", unit="batch"):
+    owners: list[object] = []
+    for number, (tokens, counted, documents) in enumerate(track(batches, "fidelity", unit="batch")):
         _measure(model, chosen, means, tokens, counted, rows)
-    sums = _by_document(rows.arrays(), batches)
+        owners += documents or [(number, row) for row in range(len(tokens))]
+    order = {owner: place for place, owner in enumerate(dict.fromkeys(owners))}
+    place = np.array([order[owner] for owner in owners])
+    sums = {name: np.bincount(place, x).astype(np.float64) for name, x in rows.arrays().items()}
     for name in ("ce_clean", "ce_dict"):
         if not np.isfinite(sums[name]).all():
             cause = "the model" if name == "ce_clean" else " and ".join(d.name for d in chosen)
@@ -114,25 +117,13 @@ def fidelity(
     return _figures(chosen, sums, seed)
 
 
-def _by_document(rows: dict[str, Floats], batches: Sequence[Batch]) -> dict[str, Floats]:
-    """The sums of every row, added up by document where the batches name it."""
-    owners: list[tuple[int, ...]] = []
-    for batch in batches:
-        first = len(owners)
-        tokens = batch[0] if isinstance(batch, tuple) else batch
-        named = isinstance(batch, tuple) and len(batch) == 3
-        numbers = batch[2] if named else range(first, first + len(tokens))  # type: ignore[misc]
-        owners += [(named, number) for number in numbers]
-    place = np.unique(np.array(owners), axis=0, return_inverse=True)[1].ravel()
-    return {name: np.bincount(place, values).astype(np.float64) for name, values in rows.items()}
-
-
-def _counted(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-    tokens, counted = batch[:2] if isinstance(batch, tuple) else (batch, None)
+def _counted(model: Model, batch: Batch) -> tuple[Tensor, Tensor, Sequence[int]]:
+    tokens, counted, documents = (
+        (*batch, (), ())[:3] if isinstance(batch, tuple) else (batch, (), ())
+    )
     tokens = tokens.to(model.device)
-    if counted is None:
-        return tokens, model.counted(tokens)
-    return tokens, counted.to(device=model.device, dtype=torch.bool) & model.is_word(tokens)
+    words = counted.to(model.device, torch.bool) if isinstance(counted, Tensor) else None
+    return tokens, model.counted(tokens, words), documents
 
 
 def _predictions(counted: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch next"]:
@@ -141,12 +132,14 @@ def _predictions(counted: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch next
 
 
 def _means(
-    model: Model, dictionaries: Sequence[Dictionary], batches: Sequence[tuple[Tensor, Tensor]]
+    model: Model,
+    dictionaries: Sequence[Dictionary],
+    batches: Sequence[tuple[Tensor, Tensor, object]],
 ) -> dict[Site, Tensor]:
     sites = [model.site(site) for d in dictionaries for site in d.writes]
     total: dict[Site, Tensor] = {}
     count = 0
-    for tokens, counted in batches:
+    for tokens, counted, _ in batches:
         run = model.run(tokens, read=sites)
         count += int(counted.sum())
         for site in sites:

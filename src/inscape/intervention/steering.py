@@ -1,9 +1,9 @@
-"""The steering lab: what a model says under an edit, beside what it says without.
+"""The steering lab: what a model says under an edit, compared with what it says without.
 
 `steer` shows one prompt; `dose_response` measures an effect over a prompt set at several
-strengths, always beside its price: fluency, the loss that the unmodified model gives to the
-steered text. Baselines that any claim about a feature is held against: a prompt that asks for
-the behaviour (`prompted`), the difference of two means, and a random direction of equal norm.
+strengths, always with its cost in fluency: the loss that the unmodified model gives to the steered
+text. Baselines for any claim about a feature: a prompt that asks for the behaviour (`prompted`),
+the difference of two means, and a random direction of equal norm.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def dose_response(
     samples: int = 1,
     seed: int = 0,
 ) -> list[Dose]:
-    """Effect and fluency at each strength; strength 0 is not special, ask for it beside others.
+    """Effect and fluency at each strength; strength 0 is not special, include it if needed.
 
     Every prompt is continued `samples` times (more than once asks for a temperature); the interval
     is over prompts, of which each counts with its mean.
@@ -209,7 +209,7 @@ def random_direction(
 def _mean(model: Model, site: str, texts: Sequence[str], pool: str) -> Tensor:
     if not texts:
         raise InputError("no texts were given", expected="at least one text on each side")
-    total, count = torch.zeros(model.d_model, dtype=torch.float64), 0
+    total, count = torch.zeros(model.width(site), dtype=torch.float64), 0
     for text in texts:
         prompt = model.prompt(text)
         x = model.run(prompt, read=[site])[site][0].float().cpu().double()

@@ -140,10 +140,6 @@ class Labels:
         """Features whose label matches `text`, with a score, best first (see features.search)."""
         return [hit[:2] for hit in match(self.folder / FILE, text, ["label"], [1.0], limit)]
 
-    def texts(self) -> dict[int, str]:
-        """Feature → text, for search and display."""
-        return {label.feature: label.text for label in self}
-
 
 def write_labels(
     out: Path, labels: list[Label], summary: dict[str, Any], made_from: dict[str, Any], seed: int

@@ -104,7 +104,7 @@ class HookedPass:
                 return None
 
     def _note(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._shape = (args[0] if args else kwargs["hidden_states"]).shape[:2]
+        self._shape = (args[0] if args else kwargs["hidden_states"]).shape[-3:-1]
 
     def _actions(self) -> dict[tuple[nn.Module, Side], list[Action]]:
         actions: dict[tuple[nn.Module, Side], list[Action]] = {}
@@ -178,6 +178,9 @@ class HookedPass:
         return hook
 
     def _act(self, actions: list[Action], x: Tensor) -> Tensor:
+        lane = self._structure.lane
+        if lane is not None and x.ndim == 4:
+            return torch.cat([x[:lane], self._act(actions, x[lane])[None], x[lane + 1 :]])
         shape = x.shape
         if x.ndim == 2:  # opt's MLP gets the positions of all rows one after another
             x = x.reshape(*self._shape, -1)

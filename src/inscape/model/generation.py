@@ -39,6 +39,8 @@ def generate(
     seed: int,
 ) -> Tensor:
     """See `Model.generate`; the inputs and the sites of `edits` are already checked."""
+    if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
+        raise InputError(f"{max_new_tokens!r} new tokens", expected="a whole number, 0 or more")
     if not (math.isfinite(temperature) and temperature >= 0):
         raise InputError(f"a temperature of {temperature}", expected="0 (greedy) or more")
     tokens = given.tokens
@@ -107,11 +109,11 @@ def end_ids(model: Model) -> list[int]:
     """See `Model.end_ids`."""
     module: Any = model.module
     tokenizer, settings = model.tokenizer, getattr(module, "generation_config", None)
-    found: set[int] = set()
+    found: set[Any] = set()
     for owner in (module.config, model.structure.config, settings, tokenizer):
         end = getattr(owner, "eos_token_id", None)
-        found |= set(end if isinstance(end, list | tuple) else [end]) - {None}
-    return sorted(int(i) for i in found | _turn_end(tokenizer))
+        found |= set(end if isinstance(end, list | tuple) else [end])
+    return sorted(i for i in found | _turn_end(tokenizer) if isinstance(i, int))
 
 
 def _turn_end(tokenizer: Any) -> set[int]:

@@ -29,7 +29,7 @@ from inscape.model.sites import LAYER_KINDS
 from inscape.model.structure import Block, Norm, Place, Structure
 
 _MIXER = re.compile(r"att(n|ention)|mixer|mamba|conv|temporal|lstm")
-_NORM = re.compile(r"norm|dropout")
+_NORM = re.compile(r"norm|dropout|ln_")
 _MLP = re.compile(r"mlp|ffn|feed_forward|moe|^fc\d")
 
 
@@ -47,7 +47,7 @@ def inspect(module: nn.Module, adapter: Adapter) -> Structure:
             expected="a Hugging Face causal language model",
         )
     try:
-        seen = Observation(module)
+        seen = Observation(module, adapter.lane)
     except Exception as error:  # whatever it is, this module does not run
         raise ModelError(
             f"{type(module).__name__} fails on eight tokens ({type(error).__name__}: "
@@ -90,6 +90,7 @@ def inspect(module: nn.Module, adapter: Adapter) -> Structure:
         logit_scale=scale,
         soft_cap=seen.soft_cap,
         fault=fault,
+        lane=seen.lane,
         reuses_memory=any(seen.calls[part].changed for part in used),
     )
 
@@ -156,6 +157,7 @@ class _Added(NamedTuple):
 
     call: Call
     scale: float
+    holds: bool = True
 
     @property
     def place(self) -> Place:
@@ -224,7 +226,7 @@ class _BlockParts:
             missing["mlp_act"] = "no down projection is found in its MLP"
         if attn is not None and reader is not None:
             missing["resid_mid"] = "attention and MLP run in parallel"
-            if not parallel:
+            if not parallel and attn.holds:
                 places["resid_mid"] = _input(reader)
         experts = next((c.module for c in self.in_mlp if c.module in self.seen.experts), None)
         if experts is not None:
@@ -290,6 +292,8 @@ class _BlockParts:
             if self.seen.holds(off):
                 return _Added(call, scale)
             least = min(least, off)
+        if not self.adapter.adds:
+            return _Added(found[0], 1.0, holds=False)
         self.seen.hold(f"{equation} at layer {self.n}", least)
         raise AssertionError
 

@@ -17,7 +17,7 @@ from inscape.model.answers import Answer, Judged, Split, batched, make_answer, s
 from inscape.model.forward import Edit
 from inscape.model.images import ImageCodec
 from inscape.model.inputs import Inputs, Run
-from inscape.model.prompt import Norms, Prompt, Source, find_sinks, make_prompt
+from inscape.model.prompt import Messages, Norms, Prompt, Source, drafted, find_sinks, make_prompt
 from inscape.model.sites import Site
 from inscape.model.text import TextCodec
 
@@ -201,6 +201,17 @@ class Language(ABC):
         made = make_prompt(self._text, self._images, source, pixels, bos)
         given = self.checked(Inputs(made.tokens, pixels, self.image_id))
         return replace(made, tokens=given.tokens, measure=self.counted)
+
+    def chat_tokens(self, messages: Messages) -> tuple[list[int], list[bool]]:
+        """The token ids of chat messages of any length in the tokenizer's template, and which of
+        them are words.
+
+        Raises:
+            InputError: the tokenizer has no template, or it takes no such messages.
+        """
+        draft, special = drafted(self._text, messages), self.special_ids
+        parts = zip(draft.ids, draft.roles, strict=True)
+        return draft.ids, [role is not None and i not in special for i, role in parts]
 
     def counted(
         self, tokens: Tensor | Inputs, words: Bool[Tensor, "batch pos"] | None = None

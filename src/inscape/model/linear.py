@@ -34,12 +34,14 @@ def linearised(module: nn.Module, structure: Structure) -> Iterator[None]:
     """Within the context, gradients through the model are those of the held linear map."""
     with ExitStack() as stack:
         stack.enter_context(_visible_patterns(module, structure.config))
+        if structure.adapter.held:
+            stack.enter_context(_held(module, structure.adapter.held))
         for norm in structure.norms:
             hook = norm.module.register_forward_hook(_norm_hook(norm), with_kwargs=True)
             stack.callback(hook.remove)
         for block in structure.blocks:
             if block.attn is not None:
-                stack.enter_context(_held_patterns(block.attn))
+                stack.enter_context(_held(block.attn, ("softmax", "sigmoid")))
             if block.mlp is not None and block.mlp_added is not None:
                 # Cut at the input too, so that no graph of the MLP's inside is kept.
                 cut = block.mlp.register_forward_pre_hook(_detach_input, with_kwargs=True)
@@ -100,7 +102,13 @@ def _depends(y: Tensor, x: Tensor) -> bool:
     return gradient is not None and gradient.requires_grad
 
 
-class _HeldPatterns(TorchFunctionMode):
+class _Held(TorchFunctionMode):
+    """Functions of these names give no gradient; nor do queries and keys in fused attention."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.names = names
+
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
@@ -110,26 +118,25 @@ class _HeldPatterns(TorchFunctionMode):
             kwargs |= {k: v.detach() for k, v in kwargs.items() if k in ("query", "key")}
             return func(*held, *args[2:], **kwargs)
         output = func(*args, **kwargs)
-        held_function = getattr(func, "__name__", "") in ("softmax", "sigmoid")
-        return output.detach() if held_function else output
+        return output.detach() if getattr(func, "__name__", "") in self.names else output
 
 
 @contextmanager
-def _held_patterns(attn: nn.Module) -> Iterator[None]:
-    own, forward = attn.__dict__.get("forward"), attn.forward
+def _held(part: nn.Module, names: tuple[str, ...]) -> Iterator[None]:
+    own, forward = part.__dict__.get("forward"), part.forward
 
     def held(*args: Any, **kwargs: Any) -> Any:
-        with _HeldPatterns():
+        with _Held(names):
             return forward(*args, **kwargs)
 
-    attn.forward = held
+    part.forward = held
     try:
         yield
     finally:
         if own is None:
-            del attn.forward
+            del part.forward
         else:
-            attn.forward = own
+            part.forward = own
 
 
 @contextmanager

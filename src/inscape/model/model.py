@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -26,9 +26,12 @@ from inscape.model.inspection import inspect
 from inscape.model.language import Language
 from inscape.model.linear import check_linear, linearised
 from inscape.model.opening import find_folder, open_folder
-from inscape.model.prompt import Prompt
+from inscape.model.prompt import Prompt, Source
 from inscape.model.sites import Site
 from inscape.model.text import TextCodec
+
+if TYPE_CHECKING:
+    from inscape.dictionary import Dictionary, TokenFeatures
 
 
 class Model(Language):
@@ -57,8 +60,7 @@ class Model(Language):
         self.adapter = adapter
         self.structure = inspect(self.module, adapter)
         config = self.structure.config
-        self.num_layers = len(self.structure.blocks)
-        self.d_model = self.structure.d_model
+        self.num_layers, self.d_model = len(self.structure.blocks), self.structure.d_model
         self.vocab_size: int = self.unembedding().shape[0]
         self.context_length: int = getattr(config, "max_position_embeddings", None) or sys.maxsize
         self._text = TextCodec(tokenizer, config, bos)
@@ -133,7 +135,8 @@ class Model(Language):
                 f"{type(module).__name__} has no config that names its family",
                 expected="a Hugging Face causal language model",
             )
-        adapter = adapter_for(model_type)
+        text_type = getattr(getattr(module.config, "text_config", None), "model_type", None)
+        adapter = adapter_for(model_type, text_type)
         return cls(module, tokenizer, adapter, name=name, preprocessing=preprocessing, bos=bos)
 
     def __repr__(self) -> str:
@@ -148,6 +151,17 @@ class Model(Language):
         module: Any = self.module
         device: torch.device = module.get_input_embeddings().weight.device
         return device
+
+    def require_one_device(self, doing: str) -> None:
+        """InputError where the weights lie on several devices, whose values `doing` would mix."""
+        devices = sorted({str(parameter.device) for parameter in self.module.parameters()})
+        if len(devices) > 1:
+            raise InputError(
+                f"{self.name} lies on several devices ({', '.join(devices)}), on which {doing} is "
+                "not supported",
+                expected="a model on one device",
+                next_step="open it without device_map, or on the CPU",
+            )
 
     @property
     def dtype(self) -> torch.dtype:
@@ -274,6 +288,13 @@ class Model(Language):
             return generate(
                 self, given, max_new_tokens, edits=chains, temperature=temperature, seed=seed
             )
+
+    def features(self, prompt: Source, dictionary: Dictionary) -> TokenFeatures:
+        """The features of a dictionary at each token of a prompt, to be looked at."""
+        given = self.prompt(prompt)
+        run = self.run(given, read=dictionary.reads)
+        parts = {site: run[site][0] for site in dictionary.reads}
+        return dictionary.view(given.texts, given.counted.tolist(), parts)
 
     def passing(self, given: Inputs, offset: int = 0, length: int | None = None) -> Pass:
         """What edits are told of a pass over checked inputs (see Pass)."""

@@ -56,9 +56,10 @@ class Observation:
     the numbers of the experts that each token goes to; again: those called more than once.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, lane: str | None = None) -> None:
         config: Any = module.config
         self.config = config.get_text_config() if hasattr(config, "get_text_config") else config
+        self.lane: int | None = None if lane is None else getattr(self.config, lane)
         found = (getattr(self.config, name, None) for name in _SOFT_CAPS)
         self.soft_cap: float | None = next((cap for cap in found if cap), None)
         self.calls: dict[nn.Module, Call] = {}
@@ -87,10 +88,14 @@ class Observation:
             self.experts.add(part)
         if part in self.calls:
             self.again.add(part)
-        given = x.detach(), y.detach()
+        given = self._stream(x.detach()), self._stream(y.detach())
         copies = [value.to("cpu", torch.float32, copy=True) for value in given]
         self.calls.pop(part, None)
         self.calls[part] = Call(part, copies[0], copies[1], given)
+
+    def _stream(self, x: Tensor) -> Tensor:
+        several = self.lane is not None and x.ndim == 4 and x.shape[1:3] == (1, NUM_TOKENS)
+        return x[self.lane] if several else x
 
     def of(self, parts: Iterable[nn.Module]) -> list[Call]:
         """The calls of these modules, in the order of their ends."""

@@ -181,7 +181,7 @@ def open_folder(
             tokenizer.
     """
     config = _read_config(folder)
-    adapter = adapter_for(config["model_type"])
+    adapter = adapter_for(config["model_type"], config.get("text_config", {}).get("model_type"))
     _check_family(config, trust_remote_code)
     _check_weights(folder)
     _check_tokenizer(folder)
@@ -374,4 +374,5 @@ def _quiet() -> Iterator[None]:
 
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    more = " " + lines[1].strip() if len(lines) > 1 and lines[0].endswith(":") else ""
+    return f"{type(error).__name__}: {lines[0]}{more}" if lines else type(error).__name__

@@ -4,10 +4,10 @@
    place of each message's text shows where the texts lie: all else belongs to the template.
 2. Text begins with BOS where the rule of the model (or of the prompt) adds one; a template and
    given ids stand as they are.
-3. Which positions count: no special token, nothing of a template, no attention sink. A sink is a
-   token whose norm at any of some residual sites is above SINK_FACTOR times the median there:
-   medians that a harvest stored, else those of the text's own tokens (Sun et al. 2024, "Massive
-   activations in large language models").
+3. Which positions count: no special token, nothing of a template but its last token (there the
+   answer is computed), no attention sink. A sink is a token whose norm at any of some residual
+   sites is above SINK_FACTOR times the median there: medians that a harvest stored, else those of
+   the text's own tokens (Sun et al. 2024, "Massive activations in large language models").
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def make_prompt(
         texts=tuple(codec.texts(ids)),
         roles=tuple(roles),
         words=tuple(
-            i not in special and (role is not None or not draft.is_chat)
-            for i, role in zip(ids, roles, strict=True)
+            i not in special and (role is not None or not draft.is_chat or at == len(ids) - 1)
+            for at, (i, role) in enumerate(zip(ids, roles, strict=True))
         ),
         tokens=torch.tensor([ids]),
         pixels=pixels,

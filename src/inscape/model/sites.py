@@ -59,9 +59,8 @@ class Site:
             return text
         if "+" in text:
             raise SiteError(
-                f"{text} are several sites: a crosscoder or a cross-layer transcoder is trained, "
-                "encoded, decoded and measured, and not yet traced, indexed or steered by",
-                expected="one site, or a dictionary of one",
+                f"{text} are several sites, of a crosscoder or a cross-layer transcoder",
+                expected="one of them",
             )
         kind, dot, layer = text.strip().partition(".")
         if kind not in KINDS:

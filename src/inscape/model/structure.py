@@ -89,7 +89,7 @@ class Structure:
     logit_scale: what the head's output is multiplied by; soft_cap: what logits are bent to stay
     under afterwards (gemma 2), or None. fault: the equation that does not hold,
     for a model of which only the residual stream is known; else None. reuses_memory: whether the
-    model adds in place to what its modules gave.
+    model adds in place to what its modules gave. lane: which of several streams is known, or None.
     """
 
     adapter: Adapter
@@ -103,6 +103,7 @@ class Structure:
     soft_cap: float | None
     fault: str | None
     reuses_memory: bool
+    lane: int | None
 
     @property
     def norms(self) -> list[Norm]:

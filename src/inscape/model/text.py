@@ -125,7 +125,7 @@ class TextCodec:
 
     def token_text(self, token: int) -> str:
         """One token as text: its leading space kept, bytes of a cut character as \\xNN."""
-        piece = self.tokenizer.convert_ids_to_tokens(int(token))
+        piece = None if token < 0 else self.tokenizer.convert_ids_to_tokens(int(token))
         if piece is None:
             return f"<{token}>"
         text: str = self.tokenizer.decode([int(token)], clean_up_tokenization_spaces=False)

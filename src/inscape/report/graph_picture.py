@@ -15,7 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from inscape.attribution import Graph, Names, Node, paths
+from inscape.attribution import Graph, Node, paths
+from inscape.core import LabelOf, no_label
 from inscape.report.numbers import finite
 from inscape.report.parts import visible, visible_target
 
@@ -86,7 +87,7 @@ class GraphPicture:
 
 def picture(
     graph: Graph,
-    names: Names | None = None,
+    names: LabelOf = no_label,
     *,
     max_nodes: int = 36,
     max_edges: int = 64,
@@ -94,10 +95,9 @@ def picture(
 ) -> GraphPicture:
     """The strongest part of a graph as plain data.
 
-    names: labels of features by (dictionary, feature), as a mapping or a function such as
-        `Atlas.feature_label`; without one, the graph's own.
+    names: labels of features, such as `Atlas.feature_label`; by default the graph's own.
     """
-    graph = graph if names is None else replace(graph, names=names)
+    graph = graph if names is no_label else replace(graph, names=names)
     label = graph.label
     drawn, edges = _strongest(graph, max_nodes, max_edges)
     place = {number: i for i, number in enumerate(drawn)}

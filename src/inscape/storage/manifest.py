@@ -23,12 +23,12 @@ _OWN_KEYS = ("kind", "version", "inscape", "made_from", "seeds", "files")
 
 def file_hash(path: Path) -> str:
     """The sha256 of a file, as hex; read once for as long as the file stays as it is."""
+    return remembered("sha256", [path], lambda: _read_hash(path))
 
-    def read() -> str:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
 
-    return remembered("sha256", [path], read)
+def _read_hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _files_of(folder: Path, name: str) -> list[Path]:
@@ -74,7 +74,7 @@ def write_manifest(
     listed = {
         path.relative_to(folder).as_posix(): {
             "size": path.stat().st_size,
-            "sha256": file_hash(path),
+            "sha256": _read_hash(path),
         }
         for path in (_files_of(folder, name) if files is None else files)
     }

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from inscape.activations import OnlineActivations
-from inscape.activations.corpus import Text
+from inscape.activations.corpus import Corpus, Text
 from inscape.activations.online import MEMORY
 from inscape.core import InputError
 from inscape.dictionary import Dictionary, single_sites
@@ -67,6 +67,7 @@ def train_from_text(
         for job in jobs
     ]
     ends = [end for job in jobs for end in (job.site_in, job.site_out)]
+    Corpus(model, text).check(max_tokens)
     source = OnlineActivations(
         model,
         text,

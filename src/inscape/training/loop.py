@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -167,7 +168,7 @@ class _Run:
         ranks.check(job.config.d_dict, job.config.batch_size)
         self.shape = dictionary_shape(store, job.site_in, job.site_out, job.config, job.name)
         self.made_from = _request(store, self.shape, job.config)
-        self.partial = Path(f"{job.out.resolve()}.partial")
+        self.partial = Path(f"{os.path.realpath(job.out)}.partial")
         self.done: Dictionary | None = None
         if (job.out / "dictionary.json").is_file():
             self.done = Dictionary.open(job.out)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -32,43 +32,11 @@ from inscape.dictionary import Dictionary
 from inscape.model import Model
 from inscape.validation.frozen import FrozenModel
 
+if TYPE_CHECKING:  # the check itself shares nothing with the package that traces
+    from inscape.attribution import Graph
+
 BATCH_TOKENS = 4096
 TIE = 1e-5
-
-
-class NodeLike(Protocol):
-    """What the check reads of a node."""
-
-    kind: Any
-    layer: int | None
-    position: int
-    feature: int
-    against: int | None
-
-
-class EdgesLike(Protocol):
-    """Node numbers and weights, [E] each."""
-
-    @property
-    def source(self) -> npt.NDArray[np.int32]: ...
-    @property
-    def target(self) -> npt.NDArray[np.int32]: ...
-    @property
-    def weight(self) -> npt.NDArray[np.float32]: ...
-
-
-class GraphLike(Protocol):
-    """What the check reads of an attribution graph."""
-
-    token_ids: list[int]
-    counted: list[bool]
-
-    @property
-    def nodes(self) -> Sequence[NodeLike]: ...
-    @property
-    def edges(self) -> EdgesLike: ...
-    @property
-    def is_pruned(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -95,7 +63,7 @@ class EdgeCheck:
 def check_edges(
     model: Model,
     transcoders: Mapping[int, Dictionary],
-    graph: GraphLike,
+    graph: Graph,
     *,
     num_edges: int | None = None,
     seed: int = 0,
@@ -108,6 +76,11 @@ def check_edges(
     InputError for a graph without edges or one whose features are not active in this model with
     these transcoders.
     """
+    if several := [d.name for d in transcoders.values() if d.config.several]:
+        raise InputError(
+            f"{several[0]} is a cross-layer transcoder",
+            expected="transcoders of one layer each: the edges of others are not checked here",
+        )
     if len(graph.edges.source) == 0:
         raise InputError("the graph has no edges", expected="a traced graph")
     targets = _targets(graph, num_edges, seed)
@@ -135,7 +108,7 @@ def check_edges(
     return _compare(graph, targets, wanted, measured.numpy(), constants)
 
 
-def _targets(graph: GraphLike, num_edges: int | None, seed: int) -> npt.NDArray[np.int64]:
+def _targets(graph: Graph, num_edges: int | None, seed: int) -> npt.NDArray[np.int64]:
     everything = np.unique(graph.edges.target).astype(np.int64)
     if num_edges is None or num_edges >= len(graph.edges.target):
         return everything
@@ -143,7 +116,7 @@ def _targets(graph: GraphLike, num_edges: int | None, seed: int) -> npt.NDArray[
     return np.unique(chosen).astype(np.int64)
 
 
-def _sources(graph: GraphLike, targets: npt.NDArray[np.int64]) -> list[int]:
+def _sources(graph: Graph, targets: npt.NDArray[np.int64]) -> list[int]:
     if not graph.is_pruned:
         return [i for i, node in enumerate(graph.nodes) if node.kind != "logit"]
     into = np.isin(graph.edges.target, targets)
@@ -151,7 +124,7 @@ def _sources(graph: GraphLike, targets: npt.NDArray[np.int64]) -> list[int]:
 
 
 def _compare(
-    graph: GraphLike,
+    graph: Graph,
     targets: npt.NDArray[np.int64],
     wanted: list[int],
     measured: npt.NDArray[np.float64],
@@ -199,7 +172,7 @@ class _Writer:
         self,
         frozen: FrozenModel,
         transcoders: Mapping[int, Dictionary],
-        graph: GraphLike,
+        graph: Graph,
         encoded: npt.NDArray[np.bool_],
     ) -> None:
         self.frozen, self.graph, self.transcoders = frozen, graph, transcoders
@@ -315,7 +288,7 @@ class _Reader:
         self,
         frozen: FrozenModel,
         transcoders: Mapping[int, Dictionary],
-        graph: GraphLike,
+        graph: Graph,
         targets: npt.NDArray[np.int64],
     ) -> None:
         head = frozen.head

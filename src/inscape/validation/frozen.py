@@ -27,6 +27,8 @@ from torch.overrides import TorchFunctionMode
 from inscape.core import ModelError
 from inscape.model import Model
 
+_HELD: tuple[str, ...] = ("softmax", "sigmoid")
+
 
 class FrozenModel:
     """A float64 copy of the model that replays its own clean pass; a context manager.
@@ -48,7 +50,13 @@ class FrozenModel:
             raise ModelError(f"{model.name} has blocks without an MLP", expected="one in each")
         self.num_layers = model.num_layers
         self.first = same[blocks[0].module]
-        self.attentions = [same[block.attn] for block in blocks if block.attn is not None]
+        held = model.structure.adapter.held
+        self.lane = model.structure.lane
+        # What is held in which part: in every attention, and in the whole model for some families.
+        self.holding: list[tuple[Any, tuple[str, ...]]] = [
+            (same[block.attn], _HELD) for block in blocks if block.attn is not None
+        ]
+        self.holding += [(self.module, held)] if held else []
         self.mlps = [(same[block.mlp], same[block.mlp_added]) for block in blocks]
         self.scales = [block.places["mlp_out"].scale for block in blocks]
         self.norms = {same[norm.module]: norm for norm in model.structure.norms}
@@ -114,7 +122,8 @@ class FrozenModel:
             return hook
 
         def start(module: nn.Module, args: Any, kwargs: Any) -> None:
-            self.embedded = _given(args, kwargs).clone()
+            x = _given(args, kwargs)
+            self.embedded = (x if self.lane is None else x[self.lane]).clone()
 
         with self._attention(replay=False), ExitStack() as stack:
             handles = [self.first.register_forward_pre_hook(start, with_kwargs=True)]
@@ -132,19 +141,21 @@ class FrozenModel:
     @contextmanager
     def _attention(self, *, replay: bool) -> Iterator[None]:
         """Every attention under a mode of its own that records, or answers as recorded."""
-        usual = [attention.forward for attention in self.attentions]
-        for i, attention in enumerate(self.attentions):
-            attention.forward = self._under(i, usual[i], replay)
+        usual = [part.forward for part, _ in self.holding]
+        for i, (part, names) in enumerate(self.holding):
+            part.forward = self._under(i, usual[i], names, replay)
         try:
             yield
         finally:
-            for attention, forward in zip(self.attentions, usual, strict=True):
-                attention.forward = forward
+            for (part, _), forward in zip(self.holding, usual, strict=True):
+                part.forward = forward
 
-    def _under(self, i: int, forward: Callable[..., Any], replay: bool) -> Callable[..., Any]:
+    def _under(
+        self, i: int, forward: Callable[..., Any], names: tuple[str, ...], replay: bool
+    ) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
-            kept = self._held.get(i, []) if replay else self._held.setdefault(i, [])
-            with _Replay(kept) if replay else _Record(kept):
+            kept = self._held.setdefault(i, [])
+            with _Replay(names, kept) if replay else _Record(names, kept):
                 return forward(*args, **kwargs)
 
         return run
@@ -152,16 +163,18 @@ class FrozenModel:
     def _denominator(self, norm: nn.Module, x: Tensor) -> Tensor:
         form = self.norms[norm]
         x = x - x.mean(-1, keepdim=True) if form.centred else x
-        return (x.square().mean(-1, keepdim=True) + form.epsilon).sqrt()
+        return 1 / (x.square().mean(-1, keepdim=True) + form.epsilon).rsqrt()
 
     def _record_norm(self, norm: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
         self.denominators[norm] = self._denominator(norm, _given(args, kwargs))
 
     def _replay_norm(self, norm: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor:
-        own, recorded = self._denominator(norm, _given(args, kwargs)), self.denominators[norm]
-        bias: Tensor | float | None = getattr(norm, "bias", None)
-        bias = 0.0 if bias is None else bias
-        return (output - bias) * (own / _rows(recorded, own)) + bias
+        form, x = self.norms[norm], _given(args, kwargs)
+        x = x - x.mean(-1, keepdim=True) if form.centred else x
+        result = x / _rows(self.denominators[norm], x)
+        weight, bias = getattr(norm, "weight", None), getattr(norm, "bias", None)
+        result = result if weight is None else result * (weight + form.offset)
+        return result if bias is None else result + bias
 
     def _by_position(self, x: Tensor) -> Tensor:
         return x if x.ndim == 3 else x.reshape(-1, self.tokens.shape[1], x.shape[-1])
@@ -187,7 +200,11 @@ class FrozenModel:
 
     def _remove_embedding(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         x = _given(args, kwargs)
-        x = x - self._removed[-1] if -1 in self._removed else x
+        if -1 in self._removed and self.lane is None:
+            x = x - self._removed[-1]
+        elif -1 in self._removed:
+            x = x.clone()
+            x[self.lane] -= self._removed[-1]
         return ((x, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": x})
 
     def _keep_final(self, module: nn.Module, args: Any, output: Tensor) -> None:
@@ -195,19 +212,19 @@ class FrozenModel:
 
 
 class _Record(TorchFunctionMode):
-    """Keeps what softmax and sigmoid give, and the queries and keys of fused attention."""
+    """Keeps what functions of these names give, and the queries and keys of fused attention."""
 
-    def __init__(self, kept: list[Tensor]) -> None:
+    def __init__(self, names: tuple[str, ...], kept: list[Tensor]) -> None:
         super().__init__()
-        self.kept = kept
+        self.names, self.kept = names, kept
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func is scaled_dot_product_attention:
+        if func is scaled_dot_product_attention and self.names == _HELD:
             args = (self.instead(args[0]), self.instead(args[1]), *args[2:])
         output = func(*args, **(kwargs or {}))
-        held = getattr(func, "__name__", "") in ("softmax", "sigmoid")
+        held = getattr(func, "__name__", "") in self.names
         return self.instead(output) if held else output
 
     def instead(self, value: Tensor) -> Tensor:
@@ -218,8 +235,8 @@ class _Record(TorchFunctionMode):
 class _Replay(_Record):
     """Answers as recorded, the same in every row of the batch."""
 
-    def __init__(self, kept: list[Tensor]) -> None:
-        super().__init__(list(kept))
+    def __init__(self, names: tuple[str, ...], kept: list[Tensor]) -> None:
+        super().__init__(names, list(kept))
 
     def instead(self, value: Tensor) -> Tensor:
         return _rows(self.kept.pop(0), value)

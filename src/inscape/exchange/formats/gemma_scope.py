@@ -3,8 +3,8 @@
 JumpReLU on activations as they are: nothing is subtracted, nothing normalised. There are no
 settings; layer and place come from the path, as in gemma-scope-2b-pt-res/layer_20/width_16k/
 average_l0_71: res is the residual stream after the layer, mlp the MLP's output, transcoders read
-its input before the gain of its norm, which is folded in from the model. Attention dictionaries
-read the heads' outputs side by side.
+its input before the gain of its norm, which is folded in from the model; att is what the heads
+give, side by side.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _sites(source: Path) -> tuple[str | None, str | None]:
     number = layer[1]
     if "transcoder" in path:
         return f"mlp_in.{number}{NO_GAIN}", f"mlp_out.{number}"
-    for part, site in (("-res", "resid_post"), ("-mlp", "mlp_out")):
+    for part, site in (("-res", "resid_post"), ("-mlp", "mlp_out"), ("-att", "attn_head")):
         if part in path:
             return f"{site}.{number}", f"{site}.{number}"
     return None, None

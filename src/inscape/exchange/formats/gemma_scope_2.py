@@ -6,8 +6,8 @@
    alone and write all: w_dec [m, layers, d] by absolute layer, affine within the layer. A
    cross-layer transcoder writes no earlier layer, so that those slots are 0 and are left out.
 3. Sites come from config.json (hf_hook_point_in, hf_hook_point_out) or the path, as in
-   transcoder/layer_12_width_16k_l0_small_affine: resid_post, mlp_out and transcoders are ours, the
-   transcoders' input with the gain of its norm. attn_out reads the heads' outputs side by side.
+   transcoder/layer_12_width_16k_l0_small_affine. Transcoders read the MLP's input with the gain of
+   its norm; attn_out reads what the heads give, side by side.
 """
 
 from __future__ import annotations
@@ -39,11 +39,13 @@ _SETTINGS = (
 ).split()
 _MODULES = {
     "output": "resid_post",
+    "self_attn.o_proj.input": "attn_head",
     "post_feedforward_layernorm.output": "mlp_out",
     "pre_feedforward_layernorm.output": "mlp_in",
 }
 _KINDS = {
     "resid_post": ("resid_post", "resid_post"),
+    "attn_out": ("attn_head", "attn_head"),
     "mlp_out": ("mlp_out", "mlp_out"),
     "transcoder": ("mlp_in", "mlp_out"),
     "clt": ("mlp_in", "mlp_out"),
@@ -149,7 +151,7 @@ def _site(point: str) -> str | None:
 
 def _kind(folder: Path) -> str | None:
     parts = [part.removesuffix("_all") for part in folder.absolute().parts]
-    return next((part for part in reversed(parts) if part in (*_KINDS, "attn_out")), None)
+    return next((part for part in reversed(parts) if part in _KINDS), None)
 
 
 def _layer_numbers(folder: Path) -> list[int]:

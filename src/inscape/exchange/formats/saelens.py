@@ -88,14 +88,15 @@ class SAELens(Format):
         fmt.refuse_unknown(cfg, _COMPUTED + _TOLD, source / CFG, asked.ignore)
         where = {**cfg, **(cfg.get("metadata") or {})}
         architecture = cfg["architecture"]
-        fmt.only(architecture, _TENSORS, "architecture", source / CFG)
-        fmt.only(
-            cfg.get("reshape_activations", "none"), ["none"], "reshape_activations", source / CFG
-        )
-        fmt.only(cfg.get("activation_fn", "relu"), ["relu", "topk"], "activation_fn", source / CFG)
-        fmt.only(where.get("hook_head_index"), [None], "hook_head_index", source / CFG)
         norm = cfg.get("normalize_activations", "none")
-        fmt.only(norm, [*_NORMS, "expected_average_only_in"], "normalize_activations", source / CFG)
+        for what, value, allowed in (
+            ("architecture", architecture, _TENSORS),
+            ("reshape_activations", cfg.get("reshape_activations", "none"), ["none", "hook_z"]),
+            ("activation_fn", cfg.get("activation_fn", "relu"), ["relu", "topk"]),
+            ("hook_head_index", where.get("hook_head_index"), [None]),
+            ("normalize_activations", norm, [*_NORMS, "expected_average_only_in"]),
+        ):
+            fmt.only(value, allowed, what, source / CFG)
         weights = self._weights(source, architecture, cfg)
         transcoder = architecture.endswith("transcoder")
         if norm == "expected_average_only_in":

@@ -14,7 +14,19 @@ from inscape.model.adapters.base import Adapter
 
 ENTRY_POINT_GROUP = "inscape.adapters"
 
-_OWN = {adapter.model_type: adapter for adapter in (Adapter(model_type="llava", images=True),)}
+_POWERS = ("pow", "__pow__", "sqrt")
+_OWN = (
+    Adapter(model_type="llava", images=True),
+    # Four streams mixed by tanh gates, brought to one magnitude at the end; gates of per-layer
+    # embeddings (gelu) add a part that is no MLP.
+    Adapter(
+        model_type="gemma3n_text",
+        adds=False,
+        lane="altup_active_idx",
+        held=("tanh", "gelu", *_POWERS),
+    ),
+    Adapter(model_type="gemma4_text", adds=False, held=("gelu",)),
+)
 
 
 @cache
@@ -30,10 +42,14 @@ def _foreign(model_type: str) -> Adapter | None:
     return None
 
 
-def adapter_for(model_type: str) -> Adapter:
-    """The adapter of the family `model_type`: another package's, else ours, else one that
-    leaves everything to inspection."""
-    return _foreign(model_type) or _OWN.get(model_type) or Adapter(model_type=model_type)
+def adapter_for(model_type: str, text_type: str | None = None) -> Adapter:
+    """The adapter of the family `model_type`, or of its language model's (`text_type`): another
+    package's, else ours, else one that leaves everything to inspection."""
+    own = {adapter.model_type: adapter for adapter in _OWN}
+    for name in (model_type, text_type):
+        if name is not None and (found := _foreign(name) or own.get(name)):
+            return found
+    return Adapter(model_type=model_type)
 
 
 __all__ = ["ENTRY_POINT_GROUP", "Adapter", "adapter_for"]

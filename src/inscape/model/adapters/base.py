@@ -20,6 +20,12 @@ class Adapter:
             after the attention, where there is one).
         mlp_added: the same of the MLP.
         images: whether the family reads images too.
+        adds: whether the residual stream is the sum of its parts. Where it is not, what attention
+            and MLP give is taken as it is.
+        lane: where several streams lie side by side [lane, batch, pos, d_model], the setting of
+            the configuration that says on which one attention and MLP work.
+        held: functions whose outputs multiply the stream outside of attention and norms, or that
+            stand for a part of their own: held in tracing, as attention patterns are.
     """
 
     model_type: str
@@ -30,8 +36,12 @@ class Adapter:
     attn_added: str | None = None
     mlp_added: str | None = None
     images: bool = False
+    adds: bool = True
+    lane: str | None = None
+    held: tuple[str, ...] = ()
 
     @property
     def names_parts(self) -> bool:
-        """Whether anything is not left to inspection."""
-        return self != Adapter(model_type=self.model_type, images=self.images)
+        """Whether any part is not left to inspection."""
+        names = (self.layers, self.final_norm, self.attn, self.mlp, self.attn_added, self.mlp_added)
+        return any(name is not None for name in names)

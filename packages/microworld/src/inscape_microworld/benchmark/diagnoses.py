@@ -1,4 +1,4 @@
-"""Every planted fault diagnosed, without twins and without being told the wrong answer.
+"""Every planted fault diagnosed, without twins and without being given the wrong answer.
 
 1. The diagnosis gets the prompts and right answers of the selection half, and controls. Its repair
    is judged on the other half, whose triggers it has not seen, on prompts on which the wrong
@@ -247,7 +247,7 @@ def row(scores: Sequence[FaultScore], *, seed: int = 0) -> Row:
     confusion = {s.name: f"{s.mechanism} → {s.verdict}" for s in scores}
     return Row(
         "faults",
-        "planted faults diagnosed without twins and without being told the wrong answer",
+        "planted faults diagnosed without twins and without being given the wrong answer",
         tuple(Check(name, s.value, "", s.interval) for name, s in told.items()),
         samples=f"{len(scores)} faults, {sum(s.shown.total for s in scores)} prompts",
         seed=seed,

@@ -37,19 +37,13 @@ def study(system: System, name: str = "unagi", *, seed: int = 0, plain: bool = T
         RIVALS: cases(planted.rivals_held_out),
         OTHERS: cases(planted.others_held_out),
     }
-    labels = {
-        (d.name, f): label
-        for d in system.dictionaries
-        for f in range(d.d_dict)
-        if (label := system.label(d.name, f)) is not None
-    }
     diagnosis = diagnose(
         system.model,
         system.dictionaries,
         cases(planted.selection),
         controls=cases((*planted.rivals_selection, *planted.others_selection[::3])),
         judged_on=judged,
-        labels=labels,
+        labels=system.label,
         seed=seed,
     )
     found: list[Baseline] = []

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from inscape.core import LabelOf, no_label
 from inscape.dictionary import Dictionary
 from inscape.features import FeatureIndex
 from inscape.model import Model
-
-
-def no_label(dictionary: str, feature: int) -> str | None:
-    """For systems without labels."""
-    return None
 
 
 @dataclass(frozen=True)
@@ -23,7 +19,7 @@ class System:
     residual: Dictionary
     index: FeatureIndex
     transcoders: Mapping[int, Dictionary] = field(default_factory=dict)
-    label: Callable[[str, int], str | None] = no_label
+    label: LabelOf = no_label
 
     @property
     def dictionaries(self) -> list[Dictionary]:

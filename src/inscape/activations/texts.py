@@ -1,0 +1,133 @@
+"""A text's activations piece by piece, in its order: what an index reads where nothing is stored.
+
+A piece is as long as memory allows; what counts in it is decided as in a harvest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inscape.activations.corpus import Corpus, Pool, Text, row_length
+from inscape.activations.precision import reading_copy
+from inscape.activations.reader import NORMS, Reader
+from inscape.activations.shards import TokenTable
+from inscape.core import progress, seeded
+from inscape.model import Model, Site
+
+PIECE_BYTES = 1 << 28  # of activations in bf16
+PIECE_TOKENS = 16384  # at most, so that a short text is read evenly
+
+
+class TextActivations:
+    """Activations of a text, read as they are asked for.
+
+    Args:
+        model, text, context, max_tokens: as `harvest`.
+    """
+
+    def __init__(
+        self, model: Model, text: Text, *, context: int | None = None, max_tokens: int | None = None
+    ) -> None:
+        self.model, self._corpus = model, Corpus(model, text)
+        self._context, self._max_tokens = row_length(model, context), max_tokens
+        self._reader: Reader | None = None
+
+    @property
+    def median_norms(self) -> dict[str, float]:
+        """By site, what sinks were judged by; empty before the first read."""
+        return {} if self._reader is None else self._reader.medians
+
+    @property
+    def model_hash(self) -> str:
+        """Of the model that reads."""
+        return self.model.hash
+
+    def width(self, site: str | Site) -> int:
+        """Width of the activations at a site."""
+        return self.model.width(site)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a product of these activations is made from."""
+        return {
+            "model_hash": self.model.hash,
+            "text": self._corpus.fingerprint(),
+            "bos": self.model.bos,
+            "context": self._context,
+            "max_tokens": self._max_tokens,
+        }
+
+    def pieces(self, sites: Sequence[str]) -> Iterator[tuple[TokenTable, dict[str, Tensor]]]:
+        """Tokens with their flags, and bf16 activations [tokens, width] of the sites.
+
+        Raises:
+            DataError: the text has fewer than two documents, or an activation is not finite.
+        """
+        self._corpus.check(self._max_tokens)
+        read, tokens = self._sites(sites)
+        total = min(filter(None, (self._corpus.estimate(), self._max_tokens)), default=None)
+        with progress("read", total, "tokens") as bar:
+            for pool in self._corpus.pools(self._context, tokens, self._max_tokens):
+                yield self._read(pool, read)
+                bar.advance(len(pool.ids))
+
+    def sample(
+        self, sites: Sequence[str], num_tokens: int, seed: int = 0
+    ) -> Iterator[tuple[TokenTable, dict[str, Tensor]]]:
+        """As `pieces`, of about `num_tokens` tokens from rows all over the text."""
+        pools = list(self._corpus.pools(self._context, PIECE_TOKENS, self._max_tokens))
+        rows = [(pool, row) for pool in pools for row in range(len(pool.lengths))]
+        order = np.random.default_rng(seeded(seed, "sample")).permutation(len(rows))
+        read, most = self._sites(sites)
+        taken: list[Any] = []
+        size = 0
+        for number in order:
+            pool, row = rows[number]
+            start = int(pool.starts[row])
+            part = slice(start, start + int(pool.lengths[row]))
+            taken.append((pool.ids[part], pool.words[part]))
+            size += part.stop - part.start
+            num_tokens -= part.stop - part.start
+            if num_tokens <= 0 or size >= most:
+                yield self._read(_joined(taken), read)
+                taken, size = [], 0
+            if num_tokens <= 0:
+                return
+        if taken:
+            yield self._read(_joined(taken), read)
+
+    def _sites(self, sites: Sequence[str]) -> tuple[list[str], int]:
+        """What to read, and about how many tokens at a time."""
+        read = list(dict.fromkeys(map(str, sites)))
+        size = sum(2 * self.model.width(site) for site in read)
+        return read, min(PIECE_TOKENS, max(self._context, PIECE_BYTES // size))
+
+    def _read(self, pool: Pool, sites: list[str]) -> tuple[TokenTable, dict[str, Tensor]]:
+        if self._reader is None or self._reader.sites != sites:
+            self._reader = Reader(reading_copy(self.model), sites)
+        acts = self._reader.read(pool)
+        flags = self._reader.flags(pool, self._reader.norms(acts))
+        acts.pop(NORMS, None)
+        ids, document, row, position = token_columns(pool)
+        return TokenTable(ids, document, row, position, flags), acts
+
+
+def token_columns(pool: Pool) -> tuple[NDArray[Any], ...]:
+    """ids, document, row and position of every token of a pool."""
+    rows = np.arange(pool.first_row, pool.first_row + len(pool.lengths), dtype=np.int32)
+    position = np.arange(len(pool.ids)) - np.repeat(pool.starts, pool.lengths)
+    document = np.repeat(pool.document, pool.lengths)
+    return pool.ids, document, np.repeat(rows, pool.lengths), position.astype(np.int32)
+
+
+def _joined(rows: list[Any]) -> Pool:
+    lengths = np.array([len(ids) for ids, _ in rows], np.int64)
+    ids, words = (np.concatenate(part) for part in zip(*rows, strict=True))
+    starts = np.cumsum(lengths) - lengths
+    return Pool(ids, words, starts, lengths, np.zeros(len(rows), np.int32), 0)

@@ -1,0 +1,41 @@
+"""The documentation's pages are all in the navigation, and their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+
+def pages(repository: Path) -> list[Path]:
+    return sorted((repository / "docs").glob("*.md"))
+
+
+def test_the_navigation_has_every_page(repository: Path) -> None:
+    nav = yaml.safe_load((repository / "mkdocs.yml").read_text())["nav"]
+    named = [name for entry in nav for name in entry.values()]
+    assert sorted(named) == [path.name for path in pages(repository)]
+
+
+def test_every_link_of_the_docs_leads_somewhere(repository: Path) -> None:
+    readmes = [repository / "README.md", repository / "packages/microworld/README.md"]
+    for page in [*pages(repository), *readmes, repository / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_reference_names_what_there_is(repository: Path) -> None:
+    import inscape
+
+    names = re.findall(r"^::: (\S+)", (repository / "docs" / "api.md").read_text(), re.M)
+    public = {name.rpartition(".")[2] for name in names}
+    assert set(inscape.__all__) - public == {"__version__"}
+
+
+@pytest.mark.parametrize("word", ["told", "rivals", "begin anew", "eyes"])
+def test_pages_are_in_plain_english(word: str, repository: Path) -> None:
+    for page in pages(repository):
+        assert not re.search(rf"\b{word}\b", page.read_text()), page
