@@ -1,4 +1,4 @@
-# make demo      sets up .venv and runs the whole chain on the bundled model
+# make demo      sets up .venv and runs the whole chain on SmolLM2
 # make test      sets up .venv and runs every check and test
 # make figures   sets up .venv and measures every figure of docs/figures.md
 #
@@ -15,7 +15,7 @@ READY := .venv/.ready
 .DELETE_ON_ERROR:
 
 demo: setup
-	$(BIN)/inscape-microworld demo
+	$(BIN)/inscape demo
 
 test: setup
 	$(BIN)/ruff check .

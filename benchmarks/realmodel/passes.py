@@ -40,7 +40,7 @@ from inscape_microworld.benchmark import Check, Row
 
 CORPUS = Path(__file__).parents[3] / "shared" / "data" / "corpus" / "train-00.jsonl.gz"
 CONTEXT, HARVESTED, ROUNDS = 512, 16384, 5
-FEATURES, STEPS, EVERY, BATCH, MEMORY = 4608, 48, 12, 1024, 10**9
+FEATURES, STEPS, EVERY, BATCH, MEMORY = 4608, 24, 6, 1024, 10**9
 
 
 def _texts(count: int, start: int = 0) -> list[str]:

@@ -79,7 +79,9 @@ def test_the_wrong_layer_is_named(model: Model, rows: list[Any]) -> None:
 
 def test_a_neighbour_that_fits_better_is_named(model: Model, rows: list[Any]) -> None:
     first, second = (acts(model, rows, f"resid_post.{layer}") for layer in (0, 1))
-    found = fit(model, made(torch.cat([first, first, second]), "resid_post.1"), rows)
+    there = made(first, "resid_post.1")
+    nearer = {**there.weights, "b_dec": 0.7 * first.mean(0) + 0.3 * second.mean(0)}
+    found = fit(model, Dictionary(there.config, nearer), rows)
     assert found.fvu < 1
     assert found.warning == "the wrong layer (resid_post.0 fits better)"
 

@@ -304,3 +304,10 @@ def test_crosscoders_and_cross_layer_transcoders_are_trained(
         shown = capsys.readouterr().err
         assert message in shown
         assert shown.count("\n") == 1
+
+
+def test_search_by_text_and_by_prompt(said: Any, atlas: Path) -> None:
+    (hit, *_) = json.loads(said("search", atlas, "the cat sat", "--prompt", "--json"))
+    assert hit["where"] == ["prompt"]
+    assert hit["id"].split("/")[1].isdecimal()
+    assert said("search", atlas, "cat", "--limit", 3)

@@ -13,7 +13,7 @@ from tests.families import D_MODEL, VOCAB_SIZE, tiny, tiny_tokenizer
 from inscape.activations import ActivationStore, TextActivations, harvest
 from inscape.core import InputError, SiteError, StorageError
 from inscape.dictionary import Dictionary, DictionaryConfig, neurons
-from inscape.features import build_index, build_indexes
+from inscape.features import build_index, build_indexes, search_prompt
 from inscape.features.build import head_inputs
 from inscape.features.logits import logit_effects
 from inscape.features.thresholds import DENSE, thresholds
@@ -304,3 +304,17 @@ def test_neurons_are_indexed_without_training(model: Model, tmp_path: Path) -> N
     assert "strongest 1%" in index.manifest["indexed"]
     effect = (made.W_dec[width + 5] * model.final_norm_weight()) @ model.unembedding().T
     assert index.promoted_ids(width + 5) == effect.topk(12).indices.tolist()
+
+
+def test_features_that_a_prompt_activates(model: Model, store: ActivationStore) -> None:
+    toy, prompt = dictionary("resid_post.1", "resid_post.1"), [1, 7, 30, 8]
+    read = model.run(torch.tensor([prompt]), read=["resid_post.1"])["resid_post.1"]
+    code = toy.encode(read[0, 1:])
+    best = code.dense(D_DICT).amax(0).numpy()
+    highest, density = best * 2, np.full(D_DICT, 0.5, np.float32)
+    feature = int(np.flatnonzero(best)[1])
+    highest[feature], density[feature] = best[feature], 0.001
+    found = search_prompt(model, {"toy": (toy, highest, density)}, prompt, 50)
+    assert {hit.feature for hit in found} == set(np.flatnonzero(best).tolist())
+    assert found[0].id == f"toy/{feature}"
+    assert found[0].score == pytest.approx(3, abs=1e-3)

@@ -20,7 +20,8 @@ from torch import Tensor
 from inscape.core import InputError, StorageError
 from inscape.dictionary import Code, CrossLayer, Dictionary, DictionaryConfig, RaggedCode, joined
 from inscape.dictionary.kernels import CodeGradient, RowTerms
-from inscape.training import TrainConfig, Trainer, check_gradients, train
+from inscape.training import TrainConfig, Trainer, train
+from inscape_microworld.benchmark.gradients import check_gradients
 
 WIDTHS = (10, 14, 12)
 SITES = tuple(f"resid_post.{n}" for n in range(3))

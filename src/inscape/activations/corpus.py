@@ -27,7 +27,7 @@ from inscape.core import DataError, InputError
 from inscape.model import Model
 
 Text = Path | str | Iterable[str | Sequence[int] | Sequence[Mapping[str, str]]]
-_SAMPLE = 64
+_SAMPLE, _TRIED = 64, 8
 LONGEST_ROW = 1024  # of a model that states no limit, or a very large one
 
 
@@ -139,7 +139,7 @@ class Corpus:
                 expected="at least two: what is learned on one part is judged on another",
                 next_step="separate documents by blank lines (.txt) or one on a line (.jsonl)",
             )
-        tried = torch.tensor([beginning[: min(_SAMPLE, self.model.context_length)]])
+        tried = torch.tensor([beginning[: min(_TRIED, self.model.context_length)]])
         logits = self.model.run(tried, logits="last").logits
         if logits is not None and not bool(torch.isfinite(logits).all()):
             raise DataError(

@@ -23,6 +23,7 @@ from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
+from inscape.features import search_prompt
 from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
 from inscape.labels import search
@@ -115,9 +116,15 @@ class Atlas(Container):
         return here[0] if here else name
 
     def search(
-        self, text: str, *, names: Iterable[str] | None = None, limit: int = 20
+        self,
+        text: Any,
+        *,
+        names: Iterable[str] | None = None,
+        limit: int = 20,
+        prompt: bool = False,
     ) -> list[Found]:
-        """Features whose label, examples or promoted tokens hold `text`, best first.
+        """Features whose label, examples or promoted tokens hold `text`, best first; with `prompt`
+        those that it activates as a prompt.
 
         Raises:
             InputError: the text is blank, or nothing is indexed.
@@ -128,10 +135,15 @@ class Atlas(Container):
                 f"{self.path} has no indexed dictionary",
                 next_step=f"run: inscape index {self.path} --text TEXT",
             )
-        sources = [(self.features(name), self.labels(name)) for name in indexed]
+        if prompt:
+            indexes = {n: self.features(n) for n in indexed}
+            asked = {n: (self.dictionary(n), i.max, i.density) for n, i in indexes.items()}
+            hits = search_prompt(self.model, asked, text, limit)
+        else:
+            hits = search([(self.features(n), self.labels(n)) for n in indexed], text, limit=limit)
         return [
             Found(hit.id, self.feature_label(hit.dictionary, hit.feature), hit.score, hit.where)
-            for hit in search(sources, text, limit=limit)
+            for hit in hits
         ]
 
     # The steps of a build

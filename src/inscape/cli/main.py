@@ -22,6 +22,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 VERBS = {
+    "demo": "The whole chain on SmolLM2, without training.",
     "build": "Make an atlas of a model: train, index, label.",
     "harvest": "Store a model's activations over a text.",
     "train": "Train dictionaries on stored activations.",
@@ -49,6 +50,7 @@ GO_ON = "run the same command again: it goes on where it was"
 OVERVIEW = """Shows what a language model is thinking, where it goes wrong, and what to change.
 
 \b
+inscape demo                                     the whole chain on SmolLM2
 inscape build MODEL --text corpus/ --out atlas/  make an atlas of a model
 inscape trace atlas/ "a prompt"                  how the next token came about
 inscape diagnose atlas/ "a prompt" --correct " x"   why another answer won

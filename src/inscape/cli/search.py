@@ -14,10 +14,13 @@ def command(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="A word or a phrase.")],
     dictionary: OnlyThese = None,
     limit: Annotated[int, typer.Option(min=1, help="Most features to list.")] = 20,
+    prompt: Annotated[
+        bool, typer.Option("--prompt", help="Find the features that TEXT activates as a prompt.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Find features whose label, examples or promoted tokens hold TEXT."""
-    found = open_atlas(atlas).search(text, names=dictionary, limit=limit)
+    found = open_atlas(atlas).search(text, names=dictionary, limit=limit, prompt=prompt)
     if json:
         print_json([vars(hit) for hit in found])
     elif found:

@@ -10,7 +10,6 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -22,33 +21,14 @@ from torch import Tensor
 
 from inscape.core import InputError, StorageError
 from inscape.dictionary import Dictionary, DictionaryConfig, check_name, refuse_not_finite
+from inscape.exchange.asked import Asked as Asked
+from inscape.exchange.asked import Weights as Weights
+from inscape.exchange.sites import through_norm
 
 if TYPE_CHECKING:
-    from inscape.model import Model
+    pass
 
-Weights = dict[str, Tensor]
 Normalize = Literal["none", "layer_norm", "constant_norm"]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the user says beyond the files.
-
-    site_in, site_out: where it reads and writes, where the files do not say it in our words. name:
-    as in name/feature; from its sites by default. scale: what activations are multiplied by, for
-    formats whose files leave it out. ignore: settings to ignore. k: of a top-k dictionary whose
-    files leave it out. model: whose norm is folded in, for dictionaries that read what an MLP's
-    norm gives before its gain. settings: those of the set (config.yaml) that it belongs to.
-    """
-
-    site_in: str | None = None
-    site_out: str | None = None
-    name: str | None = None
-    scale: float | None = None
-    ignore: tuple[str, ...] = ()
-    k: int | None = None
-    model: Model | None = None
-    settings: Mapping[str, Any] | None = None
 
 
 class Format(ABC):
@@ -200,8 +180,6 @@ def made(
         InputError: a name that is none, or a configuration that cannot be.
         StorageError: a weight is not finite.
     """
-    from inscape.exchange.sites import through_norm
-
     sites, weights = through_norm(sites, weights, asked, source)
     refuse_not_finite(weights, source)
     config = DictionaryConfig(

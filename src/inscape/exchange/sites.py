@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from inscape.core import InputError
-from inscape.exchange.format import Asked, Weights
+from inscape.exchange.asked import Asked, Weights
 from inscape.model import Model, Site
 
 _HOOKS = {

@@ -3,7 +3,7 @@
 from inscape.features.build import build_index, build_indexes
 from inscape.features.examples import Example
 from inscape.features.index import FeatureIndex
-from inscape.features.search import Hit
+from inscape.features.search import Hit, search_prompt
 from inscape.features.table import TokenTable
 from inscape.features.writer import IndexOptions
 
@@ -15,4 +15,5 @@ __all__ = [
     "TokenTable",
     "build_index",
     "build_indexes",
+    "search_prompt",
 ]

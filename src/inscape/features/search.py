@@ -6,6 +6,8 @@
 2. A query is matched as a phrase whose last word may go on; one of several words also where all of
    them lie near each other. Rank is bm25 (Robertson and Zaragoza 2009), peaks counting most.
 3. A query without letters and digits, such as "=", is looked up among the tokens.
+4. `search_prompt` asks the model instead: which features a prompt activates, ranked by how near
+   each comes to its largest activation and by how rare it is.
 """
 
 from __future__ import annotations
@@ -13,13 +15,18 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from inscape.core import InputError, StorageError
+from inscape.dictionary import Dictionary
 from inscape.features.table import AGAIN
+from inscape.model import Model, Source
 from inscape.storage import reading
 
 FILE = "search.sqlite"
@@ -168,6 +175,29 @@ def search_index(folder: Path, dictionary: str, text: str, limit: int) -> list[H
         )
         for feature, score, *given in rows
     ]
+
+
+def search_prompt(
+    model: Model,
+    sources: Mapping[str, tuple[Dictionary, NDArray[np.floating], NDArray[np.floating]]],
+    prompt: Source,
+    limit: int,
+) -> list[Hit]:
+    """Features that a prompt activates (step 4); each source is a dictionary with the largest
+    activation and the density of its features, [m] each."""
+    given = model.prompt(prompt)
+    sites = [site for dictionary, _, _ in sources.values() for site in dictionary.reads]
+    run = model.run(given, read=list(dict.fromkeys(sites)))
+    hits: list[Hit] = []
+    for name, (dictionary, highest, density) in sources.items():
+        read = {site: run[site][0][given.counted] for site in dictionary.reads}
+        code = dictionary.encode(dictionary.concat_sites(read))
+        best = np.zeros(dictionary.d_dict, np.float32)
+        np.maximum.at(best, code.indices.cpu().numpy().ravel(), code.values.cpu().numpy().ravel())
+        part = np.minimum(best / np.maximum(highest, 1e-12), 1.0) * -np.log10(density + 1e-7)
+        order = np.argsort(-part, kind="stable")[:limit]
+        hits += [Hit(name, int(f), float(part[f]), ("prompt",)) for f in order if best[f] > 0]
+    return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit]
 
 
 @contextmanager

@@ -6,7 +6,8 @@ those on a CUDA device that has passed a check against the references, and the p
 anything else, or for everything within `use_kernels("plain")`.
 """
 
-from inscape.dictionary.kernels.adam import AdamStep, adam, adam_plain
+from inscape.dictionary.kernels import checks  # noqa: F401  compares the kernels on a GPU
+from inscape.dictionary.kernels.adam import adam, adam_plain
 from inscape.dictionary.kernels.choice import CHOICES, use_kernels
 from inscape.dictionary.kernels.decode import (
     decode,
@@ -15,14 +16,7 @@ from inscape.dictionary.kernels.decode import (
     value_gradients,
     value_gradients_plain,
 )
-from inscape.dictionary.kernels.gradients import (
-    CodeGradient,
-    RowBlock,
-    RowTerms,
-    WeightGradients,
-    weight_gradients,
-    weight_gradients_plain,
-)
+from inscape.dictionary.kernels.gradients import weight_gradients, weight_gradients_plain
 from inscape.dictionary.kernels.select import (
     keep_top,
     select_above,
@@ -31,6 +25,13 @@ from inscape.dictionary.kernels.select import (
     select_half_plain,
     select_top,
     select_top_plain,
+)
+from inscape.dictionary.kernels.terms import (
+    AdamStep,
+    CodeGradient,
+    RowBlock,
+    RowTerms,
+    WeightGradients,
 )
 
 __all__ = [

@@ -6,7 +6,6 @@ their moments decay and still move them, as in torch (a "sparse" Adam would trai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import no_type_check
 
 import numpy as np
@@ -15,19 +14,9 @@ from jaxtyping import Float
 from numba import prange
 from torch import Tensor
 
+from inscape.dictionary.kernels import gpu
 from inscape.dictionary.kernels._jit import array, parallel, runs_here
-
-
-@dataclass(frozen=True)
-class AdamStep:
-    """The figures of one step: `step` counts from 1, `scale` multiplies gradients (clipping)."""
-
-    step: int
-    lr: float
-    scale: float = 1.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
+from inscape.dictionary.kernels.terms import AdamStep
 
 
 def adam(
@@ -40,8 +29,6 @@ def adam(
     unit_rows: bool = False,
 ) -> None:
     """Update parameter, first and second moment in place; with `unit_rows`, renormalise rows."""
-    from inscape.dictionary.kernels import gpu  # late: it calls on this file
-
     if gpu.serves(parameter, gradient):
         gpu.adam(parameter, gradient, mean, square, step, unit_rows)
         return

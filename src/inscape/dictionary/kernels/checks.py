@@ -9,15 +9,11 @@ from torch import Tensor
 
 from inscape.dictionary.code import RaggedCode
 from inscape.dictionary.kernels import gpu
-from inscape.dictionary.kernels.adam import AdamStep, adam_plain
+from inscape.dictionary.kernels.adam import adam_plain
 from inscape.dictionary.kernels.decode import decode_plain, value_gradients_plain
-from inscape.dictionary.kernels.gradients import (
-    CodeGradient,
-    RowBlock,
-    RowTerms,
-    weight_gradients_plain,
-)
+from inscape.dictionary.kernels.gradients import weight_gradients_plain
 from inscape.dictionary.kernels.select import select_above_plain, select_top_plain
+from inscape.dictionary.kernels.terms import AdamStep, CodeGradient, RowBlock, RowTerms
 
 TOLERANCE = 1e-4
 _ROWS, _WIDTH, _FEATURES, _K = 6, 20, 70, 5
@@ -102,3 +98,6 @@ def _pairs(device: str) -> Iterator[tuple[str, Tensor, Tensor]]:
 def _features(pre: Tensor) -> Tensor:
     """Distinct features for each row."""
     return pre.argsort(1)[:, :_K].reshape(-1).contiguous()
+
+
+gpu.CHECKS.append(differences)

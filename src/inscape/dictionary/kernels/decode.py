@@ -20,6 +20,7 @@ from torch import Tensor
 
 from inscape.dictionary.code import RaggedCode
 from inscape.dictionary.kernels._jit import array, parallel, runs_here
+from inscape.dictionary.kernels.terms import grad_rows
 
 
 def decode(
@@ -117,11 +118,6 @@ def value_gradients_plain(
     """Reference of `value_gradients` in plain torch."""
     found = (grad[grad_rows(code, groups)] * weight[code.indices]).sum(1)
     return found if everywhere else found * (code.values > 0)
-
-
-def grad_rows(code: RaggedCode, groups: Int[Tensor, " d_dict"] | None) -> Int[Tensor, " entries"]:
-    """The row of the output gradient that each entry belongs to."""
-    return code.rows if groups is None else groups[code.indices] * len(code) + code.rows
 
 
 def _arrays(code: RaggedCode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

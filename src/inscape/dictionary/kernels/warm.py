@@ -10,10 +10,11 @@ from __future__ import annotations
 import torch
 
 from inscape.dictionary.code import Code
-from inscape.dictionary.kernels.adam import AdamStep, adam
+from inscape.dictionary.kernels.adam import adam
 from inscape.dictionary.kernels.decode import decode, reconstruct, value_gradients
-from inscape.dictionary.kernels.gradients import CodeGradient, weight_gradients
+from inscape.dictionary.kernels.gradients import weight_gradients
 from inscape.dictionary.kernels.select import keep_top, select_above, select_half, select_top
+from inscape.dictionary.kernels.terms import AdamStep, CodeGradient
 
 
 def compile_kernels() -> None:

@@ -74,14 +74,9 @@ class DictionaryLearning(Format):
         layer = trainer.get("layer")
         said = f"trainer.layer {layer}, submodule {trainer.get('submodule_name')}"
         site = None if layer is None or trainer.get("submodule_name") else f"resid_post.{layer}"
+        places = told(asked, (site, site), source, said)
         return fmt.made(
-            found,
-            told(asked, (site, site), source, said),
-            asked,
-            source,
-            self.name,
-            subtract=kind not in _NO_SUBTRACTION,
-            k=k,
+            found, places, asked, source, self.name, subtract=kind not in _NO_SUBTRACTION, k=k
         )
 
     def _weights(self, source: Path, kind: str) -> Weights:

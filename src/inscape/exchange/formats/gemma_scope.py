@@ -41,15 +41,8 @@ class GemmaScope(Format):
         found = fmt.take(_read(source / FILE), _NAMES, source / FILE)
         found["W_enc"] = found["W_enc"].T.contiguous()
         sites = _sites(source)
-        return fmt.made(
-            found,
-            told(asked, sites, source, "by its path"),
-            asked,
-            source,
-            self.name,
-            subtract=False,
-            k=_l0(source),
-        )
+        places = told(asked, sites, source, "by its path")
+        return fmt.made(found, places, asked, source, self.name, subtract=False, k=_l0(source))
 
     def write(self, dictionary: Dictionary, folder: Path) -> None:
         """Dictionaries of thresholds."""

@@ -26,13 +26,7 @@ from inscape.exchange.format import Asked, Format, Weights
 from inscape.exchange.sites import told
 
 FILE, LAYER_FILE, CONFIG = "params.safetensors", "params_layer_{}.safetensors", "config.json"
-_NAMES = {
-    "W_enc": "w_enc",
-    "b_enc": "b_enc",
-    "W_dec": "w_dec",
-    "b_dec": "b_dec",
-    "threshold": "threshold",
-}
+_NAMES = {key: key.lower() for key in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")}
 _AFFINE = "affine_skip_connection"
 _SETTINGS = (
     "hf_hook_point_in hf_hook_point_out width model_name architecture l0 affine_connection type"

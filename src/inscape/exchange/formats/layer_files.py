@@ -76,9 +76,10 @@ class LayerFiles(Format):
             if cfg.get("activation") == "relu":
                 threshold = torch.zeros(())
             found["threshold"] = threshold.expand(found["b_enc"].shape).contiguous()
+        places = told(asked, (sites[0], sites[1]), source, f"file {source.name}")
         return fmt.made(
             found,
-            told(asked, (sites[0], sites[1]), source, f"file {source.name}"),
+            places,
             asked,
             source,
             self.name,

@@ -42,12 +42,8 @@ class LlamaScope(Format):
         fmt.only(cfg.get("act_fn", "jumprelu"), ["jumprelu", "relu"], "act_fn", source / SETTINGS)
         for key in ("apply_decoder_bias_to_pre_encoder", "use_glu_encoder"):
             fmt.only(cfg.get(key, False), [False], key, source / SETTINGS)
-        fmt.only(
-            cfg.get("norm_activation", "dataset-wise"),
-            ["dataset-wise"],
-            "norm_activation",
-            source / SETTINGS,
-        )
+        norm = cfg.get("norm_activation", "dataset-wise")
+        fmt.only(norm, ["dataset-wise"], "norm_activation", source / SETTINGS)
         found = fmt.take(fmt.read_weights(source / WEIGHTS), _TENSORS, source / WEIGHTS)
         found["W_dec"] = found["W_dec"].T.contiguous()
         scale_in, scale_out = self._scales(cfg, found["W_enc"].shape[1], source)
@@ -60,15 +56,8 @@ class LlamaScope(Format):
         }
         hooks = str(cfg.get("hook_point_in")), str(cfg.get("hook_point_out"))
         sites = of_hook(hooks[0]), of_hook(hooks[1])
-        return fmt.made(
-            found,
-            told(asked, sites, source, f"hooks {hooks[0]}, {hooks[1]}"),
-            asked,
-            source,
-            self.name,
-            subtract=False,
-            k=cfg.get("top_k"),
-        )
+        places = told(asked, sites, source, f"hooks {hooks[0]}, {hooks[1]}")
+        return fmt.made(found, places, asked, source, self.name, subtract=False, k=cfg.get("top_k"))
 
     def _scales(self, cfg: dict[str, object], width: int, source: Path) -> tuple[float, float]:
         norms = cfg.get("dataset_average_activation_norm")

@@ -60,9 +60,10 @@ class OpenAI(Format):
             k = int(settings["k"])
         else:
             found["threshold"] = torch.zeros_like(found["b_enc"])
+        places = told(asked, (None, None), source, "it never does")
         return fmt.made(
             found,
-            told(asked, (None, None), source, "it never does"),
+            places,
             asked,
             source,
             self.name,

@@ -103,9 +103,10 @@ class SAELens(Format):
             weights = _scaled(weights, asked.scale, source)
         hooks = where.get("hook_name"), where.get("hook_name_out") if transcoder else None
         found = of_hook(hooks[0]), of_hook(hooks[1] if transcoder else hooks[0])
+        places = told(asked, found, source, f"hook {hooks[0]}")
         return fmt.made(
             weights,
-            told(asked, found, source, f"hook {hooks[0]}"),
+            places,
             asked,
             source,
             self.name,

@@ -45,14 +45,9 @@ class Sparsify(Format):
         weights = fmt.take(fmt.read_weights(source / WEIGHTS), names, source / WEIGHTS)
         transcode = bool(cfg.get("transcode", False))
         sites = of_module(source.name, transcoder=transcode) or (None, None)
+        places = told(asked, sites, source, f"hookpoint {source.name}")
         return fmt.made(
-            weights,
-            told(asked, sites, source, f"hookpoint {source.name}"),
-            asked,
-            source,
-            self.name,
-            subtract=not transcode,
-            k=int(cfg["k"]),
+            weights, places, asked, source, self.name, subtract=not transcode, k=int(cfg["k"])
         )
 
     def write(self, dictionary: Dictionary, folder: Path) -> None:

@@ -1,0 +1,72 @@
+"""The whole chain on a real model, without training: SmolLM2, its neurons, and a mistake it makes.
+
+1. SmolLM2 writes a text, so that nothing but the model is needed.
+2. The neurons of its middle layer are indexed on that text and named.
+3. "Paella is a dish from the country of" → Italy: the neurons that make it say so, by ablation.
+4. A neuron is turned up while the model writes.
+5. One page shows it all.
+
+What is finished is not done again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from inscape.atlas import Atlas, Found
+from inscape.core import track
+from inscape.diagnosis import Diagnosis
+from inscape.intervention import SteerResult
+from inscape.model import Model
+from inscape.report.atlas_page import write_atlas_report
+from inscape.storage import atomic_write
+
+MODEL = "smollm2"
+OPENINGS = (
+    "The city of|Once upon a time|The recipe calls for|In biology, a cell|The president of|"
+    "She played the|The bridge over the river|To sort a list in Python,|The capital of|"
+    "In the winter,|The doctor said that|A triangle has|The ship sailed|My favourite food is|"
+    "The war began|He was sorry that|The stock market|Birds such as the|In French, the word"
+).split("|")
+ROWS, TOKENS = 8, 80
+PAELLA, CORRECT, WRONG = "<|endoftext|>Paella is a dish from the country of", " Spain", " Italy"
+WORD, START = "city", "My name is"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What was found: neurons by a word, the verdict on a mistake, a steered text, and the page."""
+
+    found: list[Found]
+    diagnosis: Diagnosis
+    steered: SteerResult
+    page: Path
+
+
+def demo(out: Path, *, device: str | None = None) -> Demo:
+    """Runs the chain into the folder `out`; run again, it goes on where it stopped."""
+    folder, text = out / "atlas", out / "text.txt"
+    if (folder / "atlas.json").is_file():
+        atlas = Atlas.open(folder, device=device)
+    else:
+        atlas = Atlas.create(folder, MODEL, device=device)
+    if not text.is_file():
+        atomic_write(text, written(atlas.model).encode())
+    layer = f"mlp_act.{(atlas.model.num_layers - 1) // 2}"
+    atlas.index([layer], text=text)
+    atlas.label([layer])
+    found = atlas.search(WORD, limit=5)
+    diagnosis = atlas.diagnose(PAELLA, CORRECT, wrong=WRONG, num_random=50)
+    steered = atlas.steer(START, {found[0].id: 4.0} if found else {}, max_new_tokens=20)
+    return Demo(found, diagnosis, steered, write_atlas_report(atlas))
+
+
+def written(model: Model) -> str:
+    """Documents that the model writes from OPENINGS, sampled with fixed seeds."""
+    documents = []
+    for seed, opening in enumerate(track(OPENINGS, "writing a text")):
+        tokens = model.prompt(opening).tokens.repeat(ROWS, 1)
+        for row in model.generate(tokens, TOKENS, temperature=1.0, seed=seed):
+            documents.append(" ".join(model.decode(row).split()))
+    return "\n\n".join(documents) + "\n"
