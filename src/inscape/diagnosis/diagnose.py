@@ -107,12 +107,7 @@ def diagnose(
     there = logits.softmax(-1)[rows, failing.correct]
     shown = _Candidates(study, labels)
     wrong, wrong_probability = _wrong_answer(study, cases[first])
-    notes = [*failing.notes]
-    if sets and min(map(len, sets)) < len(members):
-        notes.append(
-            f"the random sets have {min(map(len, sets))} features, the repair {len(members)}: no "
-            "more are active on these prompts"
-        )
+    smallest = min(map(len, sets), default=len(members))
     changes = [FeatureEdit(d, f, "ablate") for d, f in found.members]
     return Diagnosis(
         prompt=model.prompt(cases[first].prompt).text,
@@ -136,8 +131,15 @@ def diagnose(
         amplified=amplified,
         before={name: result.share for name, result in before.items()},
         after={name: outcome(model, given, found.removed).share for name, given in judged.items()},
-        notes=tuple(notes),
+        notes=(*failing.notes, *_smaller(smallest, len(members))),
     )
+
+
+def _smaller(size: int, wanted: int) -> tuple[str, ...]:
+    """What is said where too few features are active for random sets of the wanted size."""
+    if size == wanted:
+        return ()
+    return (f"random sets have {size} features, not {wanted}: no more are active here",)
 
 
 def _judged_failures(
