@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from inscape.core import InputError, InscapeError, MissingExtraError, SiteError, StorageError
+from inscape.core import InputError, InscapeError, SiteError, StorageError
 
 
 def test_an_error_is_one_line_with_what_was_expected_and_what_to_do() -> None:
@@ -11,13 +11,7 @@ def test_an_error_is_one_line_with_what_was_expected_and_what_to_do() -> None:
     assert (error.expected, error.next_step) == ("one of a, b", "look again")
 
 
-@pytest.mark.parametrize("kind", [InputError, SiteError, StorageError, MissingExtraError])
+@pytest.mark.parametrize("kind", [InputError, SiteError, StorageError])
 def test_every_kind_is_an_inscape_error(kind: type[InscapeError]) -> None:
     assert issubclass(kind, InscapeError)
     assert str(kind("only what")) == "only what"
-
-
-def test_a_missing_extra_names_the_install_command() -> None:
-    message = str(MissingExtraError.for_package("umap-learn", "the feature map"))
-    assert "pip install umap-learn" in message
-    assert "the feature map" in message

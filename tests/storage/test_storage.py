@@ -67,7 +67,7 @@ def test_a_kill_while_replacing_a_folder_is_undone_by_the_next_write(tmp_path: P
         (folder / "new").touch()
         made.mkdir()  # by somebody else, meanwhile
         (made / "former").touch()
-    former = atomic_module._hidden(made, "replaced")
+    former = temporary_name(made, what="replaced")
     made.rename(former)
     temporary_name(made).mkdir()
     with pytest.raises(RuntimeError), atomic_folder(made, lambda _: True):
@@ -202,6 +202,15 @@ def test_what_is_wrong_with_a_folder_is_told(tmp_path: Path) -> None:
 def test_json_is_strict(tmp_path: Path) -> None:
     write_json(tmp_path / "x.json", {"a": [1, "ä"]})
     assert read_json(tmp_path / "x.json") == {"a": [1, "ä"]}
+    write_json(tmp_path / "x.json", {"half": "a \ud800 b"})
+    assert read_json(tmp_path / "x.json") == {"half": "a \ud800 b"}
+    (tmp_path / "x.json").write_text("[" * 100_000)
+    with pytest.raises(StorageError, match="nested too deeply"):
+        read_json(tmp_path / "x.json")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StorageError, match="is a pipe or a device"):
+        read_json(tmp_path / "pipe")
+    (tmp_path / "pipe").unlink()
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "y.json", float("nan"))
     assert names(tmp_path) == ["x.json"]

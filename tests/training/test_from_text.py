@@ -14,7 +14,7 @@ import torch
 from tests.families import VOCAB_SIZE, tiny
 
 from inscape.activations import OnlineActivations, reader
-from inscape.core import InputError
+from inscape.core import DataError, InputError
 from inscape.dictionary import Dictionary
 from inscape.model import Model
 from inscape.training import Job, TrainConfig, train, train_from_text
@@ -122,3 +122,18 @@ def test_what_cannot_share_batches_is_refused(model: Model, tmp_path: Path) -> N
     with pytest.raises(InputError, match="batches of 32, 64 tokens"):
         train_from_text(model, corpus(), mixed)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_activations_in_memory_are_trained_on(tmp_path: Path) -> None:
+    x = torch.randn((500, 16), generator=torch.Generator().manual_seed(0))
+    made = train(x, k=4, d_dict=64, tokens=6400, batch_size=64)
+    assert (made.k, made.d_dict, made.config.d_in) == (4, 64, 16)
+    both = {"mlp_in.1": x, "mlp_out.1": x @ x[:16].T}
+    kept = train(both, "mlp_in.1", "mlp_out.1", tmp_path / "d", k=4, tokens=1024, name="d")
+    assert (kept.config.site_in, kept.config.site_out) == ("mlp_in.1", "mlp_out.1")
+    assert same(Dictionary.open(tmp_path / "d"), kept)
+    for bad, said in ((x[0], r"shape \(16,\)"), ({"a": x, "b": x[:3]}, "as many tokens")):
+        with pytest.raises(InputError, match=said):
+            train(bad, k=4)
+    with pytest.raises(DataError, match="NaN"):
+        train(torch.full((4, 4), float("nan")), k=1)

@@ -2,11 +2,10 @@
 
 from inscape.attribution.data import Edges, Node, Scores
 from inscape.attribution.graph import Graph
-from inscape.attribution.groups import same_feature
 from inscape.attribution.paths import Path, paths, summary
 from inscape.attribution.sources import layers_of
 from inscape.attribution.trace import trace
-from inscape.attribution.viewer import MARK, node_id, to_viewer
+from inscape.attribution.viewer import MARK, node_id, same_feature, to_viewer
 
 __all__ = [
     "MARK",

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
 
 from inscape.attribution.data import GraphData, Node
-from inscape.attribution.groups import same_feature
 
 CREATOR = "inscape"
 MARK = r'"generator":\s*\{\s*"name":\s*"inscape"'
@@ -67,6 +67,19 @@ def to_viewer(
             for s, t, w in zip(part.edges.source, part.edges.target, part.edges.weight, strict=True)
         ],
     }
+
+
+def same_feature(graph: GraphData) -> list[tuple[str, list[int]]]:
+    """(name, node numbers) for each kept feature that is active at two positions or more."""
+    members: dict[tuple[int | None, int], list[int]] = defaultdict(list)
+    for number, node in enumerate(graph.nodes):
+        if node.kind == "feature" and graph.kept_nodes[number]:
+            members[node.layer, node.feature].append(number)
+    return [
+        (graph.label(graph.nodes[found[0]]) or f"L{layer}/{feature}", found)
+        for (layer, feature), found in members.items()
+        if len(found) > 1
+    ]
 
 
 def plain_name(text: str, otherwise: str) -> str:

@@ -217,16 +217,13 @@ def _chosen(
 ) -> tuple[tuple[str, str], Any]:
     """The sites in full, and the settings with the defaults that follow from their width."""
     from inscape.core import InputError
-    from inscape.dictionary import single_sites
-    from inscape.training import TrainConfig
+    from inscape.training import default_config
 
     if sites[0] is None:
         raise InputError("training needs --site", expected=f"a site: {', '.join(source.sites)}")
     site = all_sites(sites[0], source.sites)
-    width = sum(map(source.width, single_sites(site)))
-    given = {name: value for name, value in settings.items() if value is not None}
-    config = TrainConfig(**{"d_dict": 16 * width, "k": max(1, width // 8), **given})
-    return (site, all_sites(sites[1], source.sites) if sites[1] else site), config
+    to = all_sites(sites[1], source.sites) if sites[1] else site
+    return (site, to), default_config(source, site, **settings)
 
 
 def _plan(

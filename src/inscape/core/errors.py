@@ -57,18 +57,6 @@ class StorageError(InscapeError):
     """A file or folder is missing, corrupt, locked, of another kind, or cannot be written."""
 
 
-class MissingExtraError(InscapeError):
-    """An optional package is not installed."""
-
-    @classmethod
-    def for_package(cls, package: str, purpose: str) -> MissingExtraError:
-        """The error for a missing optional `package`, with the exact install command."""
-        return cls(
-            f"{purpose} needs the package {package}, which is not installed",
-            next_step=f"run: pip install {package}",
-        )
-
-
 class Stopped(InscapeError):
     """Work was stopped on request at a place from which it can go on."""
 

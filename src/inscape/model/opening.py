@@ -81,7 +81,8 @@ def find_folder(
 ) -> Found:
     """The local folder of a model; a hub id that is not in the local cache is downloaded.
 
-    A folder of the name is taken before a hub id or a known name, if there is a model in it.
+    A folder of the name is taken before a hub id or a known name, if there is a model in it and
+    no revision is asked for.
 
     Raises:
         ModelError: there is no such folder, or the id is neither here nor to be had.
@@ -89,16 +90,15 @@ def find_folder(
     if not isinstance(path_or_id, str | Path) or not str(path_or_id):
         raise ModelError(f"a model cannot be opened from {path_or_id!r}", expected=_OPENED)
     text, path = str(path_or_id), Path(path_or_id).expanduser()
-    known = text == SMOLLM2
-    if path.exists() and not (known and path.is_dir() and not _holds_model(path)):
-        if revision is not None:
-            raise ModelError(
-                f"{text} is here, and has no revision {revision!r}", expected="a hub id with it"
-            )
+    known, is_id = text == SMOLLM2, isinstance(path_or_id, str) and _HUB_ID.fullmatch(text)
+    if revision is not None and not is_id:
+        raise ModelError(f"{text} has no revision {revision!r}", expected="a hub id with it")
+    empty = known and path.is_dir() and not _holds_model(path)
+    if path.exists() and revision is None and not empty:
         return _local(path)
     if known and revision is None and (file := _packaged()) is not None:
         return replace(_local(file), name=SMOLLM2, source=SMOLLM2)
-    if not isinstance(path_or_id, str) or not _HUB_ID.fullmatch(text):
+    if not is_id:
         raise ModelError(f"there is no folder {text}", expected=_OPENED)
     hub_id = _SMOLLM2_ID if known else text
     try:
@@ -107,7 +107,7 @@ def find_folder(
         kept = None
     folder = kept if kept and weight_files(kept) else _download(hub_id, revision, trust_remote_code)
     commit = folder.name if folder.parent.name == "snapshots" else revision
-    return Found(folder, text, text, commit)
+    return Found(folder, text, text, None if known else commit)
 
 
 def _local(path: Path) -> Found:

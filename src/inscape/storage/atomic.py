@@ -77,20 +77,15 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def _hidden(path: Path, what: str, number: str = "") -> Path:
-    """A hidden name beside `path` that only inscape gives: its last digits follow from the rest."""
+def temporary_name(path: Path, number: str = "", what: str = _TEMPORARY) -> Path:
+    """The hidden name under which `path` is written; `number` (8 characters) where processes have
+    to agree on it. Only inscape gives such names: the last digits follow from the rest."""
     number = number or uuid.uuid4().hex[:8]
     return path.with_name(f".{path.name}.{what}-{number}{_check(path.name, number)}")
 
 
 def _check(name: str, number: str) -> str:
     return hashlib.blake2b(f"{name}/{number}".encode(errors="replace"), digest_size=3).hexdigest()
-
-
-def temporary_name(path: Path, number: str = "") -> Path:
-    """The hidden name under which `path` is written; `number` (8 characters) where processes have
-    to agree on it."""
-    return _hidden(path, _TEMPORARY, number)
 
 
 def is_temporary(name: str) -> bool:
@@ -175,12 +170,8 @@ def atomic_write(path: Path, data: bytes) -> None:
 def write_json(path: Path, obj: Any) -> None:
     """Writes `obj` as indented JSON, whole or not at all; NaN and infinity are refused."""
     text = json.dumps(obj, indent=1, ensure_ascii=False, allow_nan=False)
-    # Half of a surrogate pair, as a broken text may hold, is written as JSON's own escape.
-    atomic_write(path, re.sub(r"[\ud800-\udfff]", _escaped, text).encode() + b"\n")
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+    # Half of a surrogate pair, as a broken text may hold, becomes JSON's own escape.
+    atomic_write(path, text.encode(errors="backslashreplace") + b"\n")
 
 
 def read_json(path: Path) -> Any:
@@ -321,7 +312,7 @@ def _put_in_place(temporary: Path, path: Path) -> None:
         for _, name in sorted((part.suffix == ".json", part.name) for part in temporary.iterdir()):
             os.rename(temporary / name, path / name)
         return
-    aside = _hidden(path, _REPLACED)
+    aside = temporary_name(path, what=_REPLACED)
     os.rename(path, aside)
     os.rename(temporary, path)
     remove(aside)

@@ -17,16 +17,18 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from inscape.activations import TensorActivations
 from inscape.core import InputError, Stopped, StorageError, progress, seeded, track
 from inscape.dictionary import Dictionary, DictionaryConfig, single_sites
 from inscape.storage import lock, refuse_filled, remove
@@ -84,22 +86,29 @@ class Job:
 
 
 def train(
-    store: ActivationSource,
-    site_in: str,
-    site_out: str,
-    out: Path,
-    config: TrainConfig,
+    store: ActivationSource | Tensor | Mapping[str, Tensor],
+    site_in: str | None = None,
+    site_out: str | None = None,
+    out: Path | None = None,
+    config: TrainConfig | None = None,
     *,
-    name: str,
+    name: str = "dictionary",
     watch: Watch | None = None,
     listeners: Sequence[Listener] = (),
     ranks: Ranks | None = None,
+    **settings: Any,
 ) -> Dictionary:
     """Train a dictionary and save it at `out`; a finished one is returned.
 
+        train(activations, k=64)  # [tokens, width], in memory; nothing is saved
+
     Args:
-        store: where batches come from (an `ActivationStore`).
-        site_in, site_out, out, config, name, watch, listeners: see `Job`.
+        store: where batches come from (an `ActivationStore`), or activations in memory: a tensor
+            [tokens, width], or one for each site.
+        site_in, site_out, out, config, name, watch, listeners: see `Job`. Of a single tensor the
+            site need not be named; without `site_out` an autoencoder is trained; without `out` it
+            is only returned.
+        settings: in place of a config, some of its fields (see `default_config`).
         ranks: the processes that train it together, each of which makes this call (see
             `connected`); alone without.
 
@@ -112,9 +121,24 @@ def train(
         StorageError: the disk is full; the last checkpoint stays.
         PeerError: another process has ended; the same call of all of them goes on.
     """
-    job = Job(site_in, site_out, Path(out), config, name, watch, tuple(listeners))
-    (dictionary,) = train_many(store, [job], ranks)
-    return dictionary
+    if isinstance(store, Tensor | Mapping):
+        held = TensorActivations(store)
+        store, site_in = held, site_in or held.sites[0]
+    if site_in is None or (config is not None and settings):
+        raise InputError("train needs a site, and a config or some of its fields")
+    config = config or default_config(store, site_in, **settings)
+    with nullcontext() if out else tempfile.TemporaryDirectory() as folder:
+        place = Path(out or Path(str(folder)) / name)
+        job = Job(site_in, site_out or site_in, place, config, name, watch, tuple(listeners))
+        return train_many(store, [job], ranks)[0]
+
+
+def default_config(source: ActivationSource, site_in: str, **settings: Any) -> TrainConfig:
+    """Settings of a training, with 16 features for each dimension that is read, an eighth of the
+    width active, and 2 M tokens where nothing else is given."""
+    width = sum(map(source.width, single_sites(site_in)))
+    defaults = {"d_dict": 16 * width, "k": max(1, width // 8), "tokens": 2_000_000}
+    return TrainConfig(**{**defaults, **{n: v for n, v in settings.items() if v is not None}})
 
 
 def train_many(
