@@ -63,7 +63,7 @@ LIKELY: dict[str, Sequence[str]] = {
     "tensorboard": NEW,
     "prompt": ("the cat sat", "a", "the old boat and the"),
     "edges": ("the cat", "a"),
-    "right": (" cat", " dog", "the"),
+    "correct": (" cat", " dog", "the"),
     "wrong": (" cat", " a"),
     "target": (" cat", " a"),
     "against": (" dog", " the"),

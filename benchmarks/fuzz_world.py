@@ -22,7 +22,7 @@ USERS = {
     "file.txt": b"my file, which is one line of text",
     "latin.txt": "café ü ".encode("latin-1") * 50,
     "deep.json": b"[" * 100_000,
-    "null.jsonl": b'null\n[]\n{"text": 5}\n{"prompt": 5, "right": 6}\n',
+    "null.jsonl": b'null\n[]\n{"text": 5}\n{"prompt": 5, "correct": 6}\n',
     "surrogate.jsonl": b'{"text": "a \\ud800 b"}\n{"text": "c d"}\n',
     "ünï cødé/notes.txt": b"my notes",
     "new.partial/train.jsonl": b"my data",
@@ -31,7 +31,7 @@ USERS = {
     "closed/mine": b"my secrets",
 }
 LINKS = {"link": "mine", "linkfile": "file.txt", "loop": "loop", "dangling": "elsewhere"}
-PROMPTS = ({"prompt": "the cat", "right": " sat"}, {"prompt": "a dog", "right": " ran"})
+PROMPTS = ({"prompt": "the cat", "correct": " sat"}, {"prompt": "a dog", "correct": " ran"})
 SMALL = "--expansion 2 --k 2 --train-tokens 2048 --context 32"
 COMMANDS = f"""
 build model --text corpus.txt --out atlas {SMALL}

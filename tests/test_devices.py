@@ -12,9 +12,9 @@ from tests.fake_device import FAKE, model_on_fake
 
 from inscape.activations import harvest
 from inscape.attribution import trace
-from inscape.diagnosis import baselines, diagnose
-from inscape.diagnosis.cases import encode
+from inscape.diagnosis import diagnose
 from inscape.diagnosis.mask import masked_logits
+from inscape.diagnosis.study import study_failures
 from inscape.dictionary import Dictionary
 from inscape.features import build_index
 from inscape.intervention import FeatureEdit, fidelity, steer
@@ -46,17 +46,12 @@ def test_diagnose(fault: Planted, dictionary: Dictionary) -> None:
 
 
 def test_a_learned_mask(fault: Planted, dictionary: Dictionary) -> None:
-    batch = encode(fault.model, fault.failing[:2])
+    batch = study_failures(fault.model, [dictionary], fault.failing[:2], 0)[2].failures
     taken = torch.zeros(dictionary.d_dict, device=FAKE, requires_grad=True)
     logits = masked_logits(fault.model, [dictionary], [taken], batch)
     torch.autograd.backward(logits[:, fault.wrong].sum())
     assert taken.grad is not None
     assert float(taken.grad[PLANTED]) < 0
-
-
-def test_baselines(fault: Planted) -> None:
-    mean = torch.zeros(fault.model.d_model)
-    assert baselines(fault.model, SITE, mean, fault.failing[:2], {"all": fault.failing[:2]})
 
 
 def test_trace(fault: Planted, dictionary: Dictionary) -> None:

@@ -134,7 +134,7 @@ def test_what_cannot_be_saved_is_printed_all_the_same(
     atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trace = ["trace", str(atlas), "the cat"]
-    diagnose = ["diagnose", str(atlas), "the cat", "--right", " a", "--num-random", "2"]
+    diagnose = ["diagnose", str(atlas), "the cat", "--correct", " a", "--num-random", "2"]
     for command in (trace, diagnose):
         with lock(atlas):
             assert shell.main(command) == 2
@@ -190,15 +190,22 @@ def test_prompts_of_a_diagnosis_that_cannot_be_read(
     refused: Run, atlas: Path, tmp_path: Path
 ) -> None:
     prompts = tmp_path / "prompts.jsonl"
-    command = ("diagnose", atlas, "the cat", "--right", " a", "--more", prompts)
+    command = ("diagnose", atlas, "the cat", "--correct", " a", "--more", prompts)
     assert "cannot be read" in refused(*command)
-    prompts.write_text('{"prompt": "a", "right": " b"}\n{"prompt": "a"}\n')
+    prompts.write_text('{"prompt": "a", "correct": " b"}\n{"prompt": "a"}\n')
     assert "line 2" in refused(*command)
+    prompts.write_text('{"prompt": "a", "correct": " b", "wrong": 5}\n')
+    assert "line 1" in refused(*command)
+    prompts.write_text("")
+    assert "holds no prompts" in refused(*command)
+    # A mistake is one line, whatever the answers are.
+    refused("diagnose", atlas, "the cat sat on the old boat " * 30, "--correct", " xyz")
+    assert "begins with" in refused("diagnose", atlas, "a", "--correct", " b", "--wrong", " bc")
 
 
 @pytest.mark.parametrize("verb", ["trace", "diagnose", "steer"])
 def test_a_prompt_longer_than_the_context(verb: str, refused: Run, atlas: Path) -> None:
-    more = {"diagnose": ["--right", " a"], "steer": ["--feature", "resid_post.1/1"]}.get(verb, [])
+    more = {"diagnose": ["--correct", " a"], "steer": ["--feature", "resid_post.1/1"]}.get(verb, [])
     line = refused(verb, atlas, "the cat sat on the old boat " * 30, *more)
     assert "64" in line
 
@@ -210,9 +217,6 @@ def test_a_candidate_of_several_tokens_says_which_one_is_used(
     assert "note: " in capsys.readouterr().out
     assert shell.main(["trace", str(atlas), "the cat", "--target", " xyz", "--json"]) == 0
     assert "token" in capsys.readouterr().err
-    command = ["diagnose", str(atlas), "the cat", "--right", " xyz", "--num-random", "2"]
-    assert shell.main(command) == 0
-    assert "note: ' xyz' has several tokens; the first, ' ', is used" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_model(refused: Run, text: Path, tmp_path: Path) -> None:

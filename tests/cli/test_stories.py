@@ -33,7 +33,7 @@ def test_the_graph_is_that_of_the_viewer(stories: Path, capsys: pytest.CaptureFi
 
 def test_a_wrong_answer_is_diagnosed(stories: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    assert shell.main(["diagnose", str(stories), PROMPT, "--right", " Tom", "--json"]) == 0
+    assert shell.main(["diagnose", str(stories), PROMPT, "--correct", " Tom", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["num_failures"] == 1
     assert found["wrong"] != found["correct_token"]

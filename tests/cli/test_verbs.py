@@ -123,10 +123,10 @@ def test_steer_shows_the_plain_text_beside_the_steered(said: Any, atlas: Path) -
 
 def test_diagnose_explains_a_wrong_answer(said: Any, atlas: Path, tmp_path: Path) -> None:
     judging = tmp_path / "held-out.jsonl"
-    judging.write_text('{"prompt": "a dog ran", "right": " boat"}\n\n')
+    judging.write_text('{"prompt": "a dog ran", "correct": " boat"}\n\n')
     found = json.loads(
         said(
-            *("diagnose", atlas, "the cat sat on the", "--right", " river", "--num-random", 5),
+            *("diagnose", atlas, "the cat sat on the", "--correct", " river", "--num-random", 5),
             *("--held-out", judging, "--json"),
         )
     )

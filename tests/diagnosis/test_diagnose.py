@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from tests.diagnosis.planted import PLANTED, SITE, Planted, planted
 
-from inscape.core import InputError
-from inscape.diagnosis import CAUSES, Case, Diagnosis, baselines, diagnose, shares
-from inscape.diagnosis.candidates import estimate, measure, strongest
-from inscape.diagnosis.cases import encode, last_logits
-from inscape.diagnosis.random_sets import matched_sets
+from inscape.core import InputError, wilson
+from inscape.diagnosis import Case, Diagnosis, diagnose, shares
+from inscape.diagnosis.candidates import Estimate, estimate, measure, strongest
+from inscape.diagnosis.cases import encode
+from inscape.diagnosis.outcomes import Outcome, outcome, outcomes
+from inscape.diagnosis.random_sets import matched_sets, random_control
+from inscape.diagnosis.study import Study, study_failures
+from inscape.model import Model
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +25,35 @@ def fault() -> Planted:
     return planted()
 
 
-def test_logits_are_those_of_each_prompt_alone(fault: Planted) -> None:
-    cases = [*fault.failing[:3], Case("ab", fault.right[0].correct), *fault.right[:3]]
+def studied(fault: Planted, count: int = 12) -> Study:
+    return study_failures(fault.model, [fault.dictionary], fault.failing[:count], 0)[2]
+
+
+def test_outcomes_are_those_of_each_prompt_alone(fault: Planted) -> None:
+    cases = [*fault.failing[:3], Case("ab", " the cat"), *fault.right[:3]]
     batch = encode(fault.model, cases)
-    together = last_logits(fault.model, batch)
+    together = outcome(fault.model, batch)
+    logits = together.logits(fault.model, batch)
     for row, case in enumerate(cases):
         alone = fault.model.run(fault.model.prompt(case.prompt), logits="last").logits
         assert alone is not None
-        torch.testing.assert_close(together[row], alone[0, -1], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(logits[row], alone[0, -1].cpu(), atol=1e-5, rtol=1e-5)
+        judged = fault.model.judge([(case.prompt, case.correct)])[0]
+        assert bool(together.answered[row]) == judged.answered
+        score = float(together.log_probability[row])
+        assert score == pytest.approx(judged.log_probability, abs=1e-4)
+
+
+def test_many_sets_in_one_pass_are_as_one_by_one(fault: Planted) -> None:
+    study = studied(fault)
+    d = fault.dictionary
+    sets = [{}, {(d, PLANTED): 1.0}, {(d, 3): -1.0, (d, 5): 0.5}, {(d, PLANTED): 0.5, (d, 1): 1.0}]
+    together = list(outcomes(fault.model, study.failures, sets))
+    for one, found in zip(sets, together, strict=True):
+        alone = outcome(fault.model, study.failures, one)
+        assert torch.equal(found.answered, alone.answered)
+        for a, b in zip(found.states, alone.states, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
 def test_the_planted_feature_is_found_proved_and_enough(fault: Planted) -> None:
@@ -42,7 +68,8 @@ def test_the_planted_feature_is_found_proved_and_enough(fault: Planted) -> None:
     assert found.num_failures >= 5
     assert found.removed[0].feature == PLANTED
     assert found.mechanism == "outvoted"
-    assert found.wrong == fault.model.token_text(fault.wrong)
+    assert found.wrong_token == fault.model.token_text(fault.wrong)
+    assert found.wrong.startswith(found.wrong_token)
     assert found.after["others"].value >= 0.8 > 0.3 >= found.before["others"].value
     assert found.after["right"].value >= 0.8
     assert (found.random.value or 0) < 0.3
@@ -64,39 +91,33 @@ def test_without_the_planted_feature_nothing_is_claimed(fault: Planted) -> None:
     other = type(blind)(blind.config, weights, name="blind")
     found = diagnose(fault.model, [other], fault.failing, num_random=5)
     assert found.mechanism != "outvoted"
-    assert found.repaired.value < 0.5
+    assert not found.repaired.total or found.repaired.value < 0.5
     assert found.removed or "no set of features" in found.summary()
 
 
-def test_estimates_are_the_derivative_of_the_margin(fault: Planted) -> None:
-    batch = encode(fault.model, fault.failing[:1])
-    wrong = torch.tensor([fault.wrong])
-    (push,) = estimate(fault.model, [fault.dictionary], batch, wrong)
+def test_estimates_are_the_derivative_of_the_lead(fault: Planted) -> None:
+    study = studied(fault, 1)
+    (found,) = estimate(study)
+    batch = study.failures
 
-    def margin(amount: float) -> float:
-        def nudge(x: torch.Tensor) -> torch.Tensor:
-            values = fault.dictionary.encode(x).of(PLANTED).reshape(x.shape[:2]).clone()
-            values[:, 0] = 0
-            return x + amount * values[..., None] * fault.dictionary.W_dec[PLANTED]
+    def lead(amount: float) -> float:
+        result = outcome(fault.model, batch, {(fault.dictionary, PLANTED): -amount})
+        logits = result.logits(fault.model, batch)[0]
+        return float(logits[batch.wrong[0]] - logits[batch.correct[0]])
 
-        logits = fault.model.run(batch.tokens, edits={SITE: nudge}, logits="last").logits
-        assert logits is not None
-        return float(logits[0, -1, wrong[0]] - logits[0, -1, batch.correct[0]])
-
-    slope = (margin(1e-2) - margin(-1e-2)) / 2e-2
-    assert float(push.push[PLANTED]) == pytest.approx(slope, rel=0.02)
+    slope = (lead(1e-2) - lead(-1e-2)) / 2e-2
+    assert float(found.effect[PLANTED]) == pytest.approx(slope, rel=0.02)
 
 
 def test_measured_effects_are_those_of_a_plain_hook(fault: Planted) -> None:
-    batch = encode(fault.model, fault.failing[:4])
-    wrong = torch.full((4,), fault.wrong)
-    pushes = estimate(fault.model, [fault.dictionary], batch, wrong)
-    (effect,) = measure(fault.model, [(fault.dictionary, PLANTED)], pushes, batch, wrong)
-    rows, changes = torch.arange(4), []
-    for row in rows:
-        tokens = batch.tokens[row : row + 1]
+    study = studied(fault, 4)
+    batch, estimates = study.failures, estimate(study)
+    (effect,) = measure(study, [(fault.dictionary, PLANTED)], estimates)
+    changes = []
+    for case, right, wrong in zip(fault.failing, batch.correct, batch.wrong, strict=False):
+        tokens = torch.tensor([fault.model.prompt(case.prompt).ids])
 
-        def ablate(module, args, x):
+        def ablate(module: Any, args: Any, x: torch.Tensor) -> torch.Tensor:
             taken = fault.dictionary.encode(x).of(PLANTED).reshape(x.shape[:2]).clone()
             taken[:, 0] = 0
             return x - taken[..., None] * fault.dictionary.W_dec[PLANTED]
@@ -105,45 +126,73 @@ def test_measured_effects_are_those_of_a_plain_hook(fault: Planted) -> None:
         handle = fault.model.module.model.embed_tokens.register_forward_hook(ablate)
         cut = fault.model.module(tokens).logits[0, -1]
         handle.remove()
-        right = batch.correct[row]
-        changes.append(float((clean[fault.wrong] - clean[right]) - (cut[fault.wrong] - cut[right])))
-    assert effect.margin == pytest.approx(sum(changes) / 4, abs=1e-4)
+        changes.append(float((clean[wrong] - clean[right]) - (cut[wrong] - cut[right])))
+    assert effect.margin == pytest.approx(sum(changes) / len(changes), abs=1e-4)
+
+
+# The control
 
 
 def test_random_sets_are_as_large_and_leave_the_found_out(fault: Planted) -> None:
-    batch = encode(fault.model, fault.failing)
-    wrong = torch.full((len(batch),), fault.wrong)
-    pushes = estimate(fault.model, [fault.dictionary], batch, wrong)
-    members = strongest(pushes, 3)
-    sets = matched_sets(members, pushes, 25, seed=1)
-    taken = {feature for _, feature in members}
+    estimates = estimate(studied(fault))
+    members = strongest(estimates, 3)
+    sets = matched_sets(members, estimates, 25, seed=1)
     assert len(sets) == 25
-    assert all(len({e.feature for e in s}) == len(members) for s in sets)
-    assert not any(e.feature in taken for s in sets for e in s)
-    assert sets == matched_sets(members, pushes, 25, seed=1) != matched_sets(members, pushes, 25, 2)
+    assert all(len(s) == len(members) and not set(members) & set(s) for s in sets)
+    assert sets == matched_sets(members, estimates, 25, seed=1)
+    assert sets != matched_sets(members, estimates, 25, seed=2)
 
 
-def test_right_answers_need_no_diagnosis(fault: Planted) -> None:
+def test_random_sets_keep_their_size_where_the_nearest_are_used_up(fault: Planted) -> None:
+    """36 members of one dictionary: more than the nearest 30 that each is matched to."""
+    mass = torch.linspace(1, 9, 100)
+    members = [(fault.dictionary, f) for f in range(36)]
+    given = [Estimate(fault.dictionary, torch.zeros(100), mass)]
+    assert {len(s) for s in matched_sets(members, given, 5, seed=0)} == {36}
+    mass[50:] = 0  # now only 14 others are active, which the control says
+    assert {len(s) for s in matched_sets(members, given, 5, seed=0)} == {14}
+
+
+def test_the_control_is_no_surer_than_its_prompts(fault: Planted) -> None:
+    """100 sets, each of which restores the same one of two prompts: two prompts, not 200."""
+    study = studied(fault, 2)
+    restored = replace(study.clean, answered=torch.tensor([True, False]))
+
+    class Fixed(Study):
+        def outcomes(self, sets: Any, what: str) -> list[Outcome]:
+            return [restored] * len(sets)
+
+    fixed = Fixed(**vars(study))
+    found = random_control(fixed, [{(fault.dictionary, 1): 1.0}] * 100)
+    assert (found.value, found.num_prompts, found.num_features) == (0.5, 2, 1)
+    assert found.interval == (0.0, 1.0)
+    low, high = wilson(100, 200)
+    assert high - low < 0.15  # what it claimed before
+
+
+def test_failures_to_measure_on_are_drawn_not_the_first(fault: Planted) -> None:
+    cases = (fault.failing * 6)[:60]
+    study = study_failures(fault.model, [fault.dictionary], cases, 3)[2]
+    chosen = study.some().chosen
+    assert len(chosen) == len(set(chosen)) == 48
+    assert chosen != study.chosen[:48]
+    assert study.some().chosen == chosen
+    assert encode(fault.model, cases).drawn(7, 0).tokens.shape[0] == 7
+
+
+# What is not diagnosed
+
+
+def test_right_answers_need_no_diagnosis_and_one_clean_pass(
+    fault: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = []
+    run = Model.run
+    monkeypatch.setattr(Model, "run", lambda self, *a, **k: passes.append(1) or run(self, *a, **k))
     found = diagnose(fault.model, [fault.dictionary], fault.right[:3])
     assert (found.mechanism, found.num_failures, found.removed) == ("correct", 0, ())
     assert "nothing to diagnose" in found.summary()
-
-
-def test_plain_baselines_find_the_trigger(fault: Planted) -> None:
-    batch = encode(fault.model, fault.failing[:2])
-    last = int(batch.lengths[0]) - 1
-    assert int(CAUSES["leave one token out"](fault.model, batch)[0]) == last
-    mean = torch.zeros(fault.model.d_model)
-    found = baselines(fault.model, SITE, mean, fault.failing[:3], {"all": fault.failing[:3]})
-    assert [b.name for b in found] == [
-        "leave one token out",
-        "input × gradient",
-        "the wrong answer's own direction",
-    ]
-    assert all(b.after["all"].total == 3 for b in found)
-    assert (
-        found[2].after["all"].value > shares(fault.model, {"all": fault.failing[:3]})["all"].value
-    )
+    assert len(passes) == 2  # which positions count; what the model says
 
 
 def test_bad_input_is_told(fault: Planted) -> None:
@@ -153,3 +202,4 @@ def test_bad_input_is_told(fault: Planted) -> None:
         diagnose(fault.model, [], fault.failing)
     with pytest.raises(InputError, match="context"):
         diagnose(fault.model, [fault.dictionary], [Case("a b c " * 200, " x")])
+    assert SITE in fault.dictionary.config.site_in

@@ -6,11 +6,13 @@ import pytest
 import torch
 from tests.diagnosis.planted import PLANTED, Planted, planted
 
-from inscape.diagnosis.cases import Batch, encode, last_logits
+from inscape.diagnosis.cases import encode
 from inscape.diagnosis.mask import learned_sets, masked_logits
+from inscape.diagnosis.outcomes import Set, outcome
 from inscape.diagnosis.search import MANY, Judge, find_set
+from inscape.diagnosis.study import Study, study_failures
 from inscape.dictionary import Dictionary
-from inscape.intervention import FeatureEdit
+from inscape.intervention import FeatureEdit, edits
 
 PARTS = 6
 
@@ -32,81 +34,74 @@ def spread(fault: Planted) -> Dictionary:
     return type(whole)(whole.config, weights, name="spread")
 
 
-def many(fault: Planted) -> Batch:
-    batch = encode(fault.model, fault.failing)
-    return batch.rows(torch.arange(MANY) % len(batch))
+def studied(fault: Planted, dictionary: Dictionary, count: int = MANY, seed: int = 0) -> Study:
+    cases = (fault.failing * 3)[:count]
+    return study_failures(fault.model, [dictionary], cases, seed)[2]
 
 
-def test_a_share_of_one_is_ablation_and_of_zero_is_nothing(fault: Planted) -> None:
-    batch = encode(fault.model, fault.failing[:4])
-    dictionary = fault.dictionary
-    shares = torch.zeros(dictionary.d_dict)
+def test_a_fraction_of_one_is_ablation_and_of_zero_is_nothing(fault: Planted) -> None:
+    study, dictionary = studied(fault, fault.dictionary, 4), fault.dictionary
+    batch = study.failures
+
+    def after(removed: Set) -> torch.Tensor:
+        return outcome(fault.model, batch, removed).logits(fault.model, batch)
+
+    taken = torch.zeros(dictionary.d_dict)
+    close = {"atol": 1e-4, "rtol": 1e-4}
     with torch.no_grad():
-        plain = masked_logits(fault.model, [dictionary], [shares], batch)
-        shares[[2, PLANTED]] = 1
-        cut = masked_logits(fault.model, [dictionary], [shares], batch)
-        shares[[2, PLANTED]] = 0.25
-        less = masked_logits(fault.model, [dictionary], [shares], batch)
-    ablated = [FeatureEdit(dictionary, f, "ablate") for f in (2, PLANTED)]
-    turned_down = [FeatureEdit(dictionary, f, "scale", 0.75) for f in (2, PLANTED)]
-    torch.testing.assert_close(plain, last_logits(fault.model, batch), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(cut, last_logits(fault.model, batch, ablated), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(
-        less, last_logits(fault.model, batch, turned_down), atol=1e-4, rtol=1e-4
-    )
+        plain = masked_logits(fault.model, [dictionary], [taken], batch)
+        torch.testing.assert_close(plain, study.logits, **close)
+        for fraction in (1.0, 0.25):
+            taken[[2, PLANTED]] = fraction
+            masked = masked_logits(fault.model, [dictionary], [taken], batch)
+            removed = {(dictionary, f): fraction for f in (2, PLANTED)}
+            torch.testing.assert_close(masked, after(removed), **close)
+            scaled = [FeatureEdit(dictionary, f, "scale", 1 - fraction) for f in (2, PLANTED)]
+            with fault.model.standing_edits(edits(fault.model, scaled)):
+                torch.testing.assert_close(masked, after({}), **close)
 
 
-def test_the_derivative_of_a_share_is_that_of_its_ablation(fault: Planted) -> None:
-    batch = encode(fault.model, fault.failing[:2])
-    shares = torch.zeros(fault.dictionary.d_dict, requires_grad=True)
-    logits = masked_logits(fault.model, [fault.dictionary], [shares], batch)
+def test_the_derivative_of_a_fraction_is_that_of_its_ablation(fault: Planted) -> None:
+    batch = studied(fault, fault.dictionary, 2).failures
+    taken = torch.zeros(fault.dictionary.d_dict, requires_grad=True)
+    logits = masked_logits(fault.model, [fault.dictionary], [taken], batch)
     torch.autograd.backward(logits[:, fault.wrong].sum())
-    assert shares.grad is not None
+    assert taken.grad is not None
 
-    def wrong(share: float) -> float:
-        changes = [FeatureEdit(fault.dictionary, PLANTED, "scale", 1 - share)]
-        return float(last_logits(fault.model, batch, changes)[:, fault.wrong].sum())
+    def wrong(fraction: float) -> float:
+        result = outcome(fault.model, batch, {(fault.dictionary, PLANTED): fraction})
+        return float(result.logits(fault.model, batch)[:, fault.wrong].sum())
 
     slope = (wrong(1e-2) - wrong(-1e-2)) / 2e-2
-    assert float(shares.grad[PLANTED]) == pytest.approx(slope, rel=0.02)
+    assert float(taken.grad[PLANTED]) == pytest.approx(slope, rel=0.02)
 
 
 def test_features_that_share_a_cause_are_found_together(fault: Planted, spread: Dictionary) -> None:
-    failures = many(fault)
-    wrong = torch.full((len(failures),), fault.wrong)
-    controls = encode(fault.model, fault.right)
-    judge = Judge(fault.model, failures, wrong, controls)
-    alone = max(judge.trial([(spread, f)]).repaired for f in range(spread.d_dict))
-    assert alone < 0.5
-    found = find_set(
-        fault.model, [spread], [], failures, wrong, controls, max_features=24, max_spread=20
-    )
+    study, controls = studied(fault, spread), encode(fault.model, fault.right)
+    judge = Judge(study, controls)
+    alone = judge.trials([[(spread, f)] for f in range(spread.d_dict)])
+    assert max(found.repaired for found in alone) < 0.5
+    found = find_set(study, [], controls, max_features=24, max_spread=20)
     assert found.repaired >= 0.6
     assert {f for _, f in found.members} >= set(range(PARTS))
-    assert not find_set(
-        fault.model, [spread], [], failures, wrong, controls, max_features=24, max_spread=0
-    ).members
+    assert not find_set(study, [], controls, max_features=24, max_spread=0).members
 
 
 def test_the_last_set_is_the_cause_itself(fault: Planted, spread: Dictionary) -> None:
     controls = encode(fault.model, fault.right)
-    *_, last = learned_sets(fault.model, [spread], many(fault), controls, max_features=40)
+    *_, last = learned_sets(studied(fault, spread), controls, max_features=40)
     assert {f for _, f in last} == set(range(PARTS))
 
 
 def test_few_failures_learn_no_mask(fault: Planted, spread: Dictionary) -> None:
     """With too few to judge it, a mask could talk the model into anything."""
-    failures = many(fault).rows(slice(0, MANY - 1))
-    wrong = torch.full((len(failures),), fault.wrong)
-    found = find_set(
-        fault.model, [spread], [], failures, wrong, None, max_features=24, max_spread=20
-    )
-    assert not found.members
+    study = studied(fault, spread, MANY - 1)
+    assert not find_set(study, [], None, max_features=24, max_spread=20).members
 
 
 def test_sets_are_the_same_for_the_same_seed(fault: Planted, spread: Dictionary) -> None:
-    def first(seed: int) -> list[int]:
-        sets = learned_sets(fault.model, [spread], many(fault), None, max_features=40, seed=seed)
+    def first() -> list[int]:
+        sets = learned_sets(studied(fault, spread, seed=1), None, max_features=40)
         return [f for _, f in next(iter(sets))]
 
-    assert first(1) == first(1)
+    assert first() == first()

@@ -297,7 +297,7 @@ def cross_layer(**changes: Any) -> DictionaryConfig:
         ({"widths": (12, 24)}, "a width for each site"),
         ({"widths": (10, 14, 12)}, "equal widths"),
         ({"d_dict": 97}, "a multiple of 3"),
-        ({"skip": True}, "neither"),
+        ({"glu": True}, "none of these"),
     ],
 )
 def test_sites_that_do_not_fit_are_refused(changes: dict[str, Any], said: str) -> None:

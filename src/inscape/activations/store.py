@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -252,10 +251,3 @@ def _without(path: Path, manifest: dict[str, Any], broken: list[str]) -> dict[st
         "num_sinks": int(((flags & SINK) != 0).sum()),
         "made_from": {**manifest["made_from"], "skipped": broken},
     }
-
-
-def to_tensor(array: NDArray[Any]) -> Tensor:
-    """A tensor over the same memory; bf16 arrays (ml_dtypes) become torch.bfloat16."""
-    if array.dtype == ml_dtypes.bfloat16:
-        return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
-    return torch.from_numpy(array)

@@ -27,7 +27,7 @@ from inscape.features import search_prompt
 from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
 from inscape.labels import search
-from inscape.model import Model
+from inscape.model import Model, Source
 
 if TYPE_CHECKING:
     from inscape.diagnosis import Case, Diagnosis
@@ -219,33 +219,36 @@ class Atlas(Container):
 
     def diagnose(
         self,
-        prompt: str | Sequence[Case],
-        right: str | None = None,
+        prompt: Source | Sequence[Case],
+        correct: str | None = None,
         *,
+        wrong: str | None = None,
+        candidates: Sequence[str] = (),
         names: Iterable[str] | None = None,
         save: bool = True,
         **options: Any,
     ) -> Diagnosis:
-        """Why a wrong answer wins (see `inscape.diagnose`): of one prompt with its right answer,
-        or of several cases."""
+        """Why a wrong answer wins (see `inscape.diagnose`): of one prompt with its answers (see
+        `Case`), or of several cases."""
         from inscape.diagnosis import Case, diagnose
 
-        if isinstance(prompt, str):
-            if right is None:
-                raise InputError("the right answer is missing", expected="prompt and right answer")
-            prompt = [Case(prompt, right)]
+        cases: Any = prompt
+        if correct is not None:
+            cases = [Case(cases, correct, wrong, tuple(candidates))]
+        elif not isinstance(cases, list | tuple) or not all(isinstance(c, Case) for c in cases):
+            raise InputError("the correct answer is missing", expected="a prompt and its answer")
         chosen = self.chosen(names)
         if not chosen:  # nothing was trained or imported: look among the neurons of every layer
             chosen = [f"mlp_act.{layer}" for layer in range(self.model.num_layers)]
         found = diagnose(
             self.model,
             [self.dictionary(name) for name in chosen],
-            list(prompt),
+            cases,
             labels=self.feature_label,
             **options,
         )
         if save:
-            self.save("diagnoses", found.prompt, found.to_json(), key=f"\n{found.correct}")
+            self.save("diagnoses", found.prompt, found.to_json(), key=f"\n{found.correct}\n{wrong}")
         return found
 
     def steer(

@@ -21,9 +21,8 @@ from inscape.cli.common import (
 
 if TYPE_CHECKING:
     from inscape.diagnosis import Case
-    from inscape.model import Model
 
-_FILE = "One JSON object a line, with prompt and right."
+_FILE = "One JSON object a line, with prompt and correct; also wrong and candidates, if wanted."
 
 
 def command(
@@ -31,12 +30,21 @@ def command(
     prompt: Annotated[
         str, typer.Argument(metavar="PROMPT", help="A prompt that is answered wrongly.")
     ],
-    right: Annotated[str, typer.Option(help="The right answer, its leading space included.")],
+    correct: Annotated[str, typer.Option(help="The correct answer, with its leading space.")],
+    wrong: Annotated[
+        str | None, typer.Option(help="The wrong answer; default: what the model says.")
+    ] = None,
+    candidate: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A possible answer, repeatable: only these compete with the correct one."
+        ),
+    ] = None,
     more: Annotated[
         Path | None, typer.Option(help=f"Further prompts of the same failure. {_FILE}")
     ] = None,
     controls: Annotated[
-        Path | None, typer.Option(help=f"Prompts whose answers must stay right. {_FILE}")
+        Path | None, typer.Option(help=f"Prompts whose answers must stay correct. {_FILE}")
     ] = None,
     held_out: Annotated[
         Path | None, typer.Option(help=f"Prompts that only judge the repair. {_FILE}")
@@ -51,22 +59,20 @@ def command(
     device: Device = None,
     json: Json = False,
 ) -> None:
-    """Find which features make a wrong answer win over the right one, where, and prove it.
+    """Find which features make a wrong answer win over the correct one, where, and prove it.
 
-    Every claim is an intervention in the unmodified model, beside matched random features.
+    Every claim is an intervention in the unmodified model, compared with matched random features.
     """
     from inscape.diagnosis import Case
 
     opened = open_atlas(atlas, model, device)
-    cases = [Case(prompt, right), *_cases(more)]
+    cases = [Case(prompt, correct, wrong, tuple(candidate or ())), *_cases(more)]
     judging = _cases(held_out)
-    guards = _cases(controls)
-    _say_tokens(opened.model, [*cases, *guards, *judging])
     found = opened.diagnose(
         cases,
         names=dictionary,
         save=False,
-        controls=guards,
+        controls=_cases(controls),
         judged_on={"held out": judging} if judging else None,
         max_features=max_features,
         num_random=num_random,
@@ -77,7 +83,8 @@ def command(
     else:
         typer.echo(found.summary())
     # What was found is printed by now, whether or not it can be saved.
-    note(f"saved: {opened.save('diagnoses', prompt, found.to_json(), key=right)}")
+    key = f"\n{correct}\n{wrong}"
+    note(f"saved: {opened.save('diagnoses', prompt, found.to_json(), key=key)}")
 
 
 def _cases(path: Path | None) -> list[Case]:
@@ -91,7 +98,7 @@ def _cases(path: Path | None) -> list[Case]:
 
     if path is None:
         return []
-    expected = 'a JSON object with "prompt" and "right" on every line'
+    expected = 'a JSON object with "prompt" and "correct", both of them text, on every line'
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -102,17 +109,17 @@ def _cases(path: Path | None) -> list[Case]:
             continue
         try:
             record = json_module.loads(line)
-            cases.append(Case(str(record["prompt"]), str(record["right"])))
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"line {number} of {path} is unusable", expected=expected) from error
-    return cases
-
-
-def _say_tokens(model: Model, cases: list[Case]) -> None:
-    for answer in dict.fromkeys(case.correct for case in cases):
-        token, more = model.answer_token(answer)
-        if more:
-            note(
-                f"note: {answer!r} has several tokens; the first, {model.token_text(token)!r}, "
-                "is used"
+            case = Case(
+                record["prompt"],
+                record["correct"],
+                record.get("wrong"),
+                tuple(record.get("candidates", ())),
             )
+            if not all(isinstance(text, str) for text in case.answers):
+                raise TypeError("an answer is no text")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"line {number} of {path} is unusable", expected=expected) from error
+        cases.append(case)
+    if not cases:
+        raise DataError(f"{path} holds no prompts", expected=expected)
+    return cases

@@ -53,7 +53,7 @@ OVERVIEW = """Shows what a language model is thinking, where it goes wrong, and 
 inscape demo                                     the whole chain on SmolLM2
 inscape build MODEL --text corpus/ --out atlas/  make an atlas of a model
 inscape trace atlas/ "a prompt"                  how the next token came about
-inscape diagnose atlas/ "a prompt" --right " x"  why another answer won
+inscape diagnose atlas/ "a prompt" --correct " x"   why another answer won
 inscape steer atlas/ "a prompt" --feature resid_post.14/692
 
 Every command that writes can be stopped and run again: it goes on where it was.

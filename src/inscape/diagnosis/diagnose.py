@@ -1,13 +1,13 @@
-"""Why a model answers wrongly, decided by what restores the right answer.
+"""Why a model answers wrongly, decided by what restores the correct answer.
 
-1. The wrong answer is what the model says; it need not be told.
-2. Features of all dictionaries are ranked by their estimated push toward the wrong answer and
-   toward the right one, and the strongest are ablated one by one in the unmodified model
-   (candidates.py).
-3. A set whose ablation restores the right answers, and harms no control, is searched for
-   (search.py): among the strongest, or, of a mistake that many features share, by a learned mask.
-   Matched random sets are ablated beside it (random_sets.py).
-4. The right answer's own supporters are turned up (doubled), to see whether that restores it too.
+1. The wrong answer is what the model says, unless it is named (cases.py); the failures among the
+   cases are explained together.
+2. Features of all dictionaries are ranked by their estimated direct effect toward the wrong answer
+   and toward the correct one; the strongest are ablated one by one (candidates.py).
+3. A set whose ablation restores the correct answers, and harms no control, is searched for
+   (search.py): among the strongest, or, of a mistake that many features share, by a learned mask
+   (mask.py). Random sets are ablated for comparison (random_sets.py).
+4. The correct answer's own features are doubled, to see whether that restores it too.
 5. The mechanism follows from what restored the answer (see `_mechanism`); it is "undecided" where
    nothing did.
 6. What was found is judged on prompts that had no part in finding it, where such are given.
@@ -16,24 +16,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from inscape.core import InputError, LabelOf, Share, no_label
-from inscape.diagnosis.candidates import MEASURED_ON, Effect, estimate, measure, strongest
-from inscape.diagnosis.cases import Batch, Case, encode, last_logits, shares
+from inscape.diagnosis.candidates import Effect, estimate, measure, strongest
+from inscape.diagnosis.cases import Batch, Case, encode
+from inscape.diagnosis.outcomes import Outcome, outcome
 from inscape.diagnosis.random_sets import matched_sets, random_control
 from inscape.diagnosis.result import Candidate, Diagnosis, Mechanism
 from inscape.diagnosis.search import find_set
+from inscape.diagnosis.study import Study, study_failures
 from inscape.dictionary import Dictionary
 from inscape.intervention import FeatureEdit, Repair
 from inscape.model import Model
 
 NUM_AMPLIFIED = 6
+SHOWN = 8  # candidates of each side that are kept
 ENOUGH = 0.5
 """A set that restores fewer than half of the failures explains nothing."""
+LONGEST = 12  # tokens of a wrong answer that is not named
 
 
 def diagnose(
@@ -55,116 +58,119 @@ def diagnose(
     Args:
         model: the unmodified model.
         dictionaries: where features are looked for: any number of sites and layers.
-        cases: prompts with right answers; those that the model gets wrong are explained together.
-        controls: prompts that should stay right; the ones that the model gets right guard the
-            search. They should hold prompts on which the wrong answer is right.
+        cases: prompts with correct answers; those that the model gets wrong are explained together.
+        controls: prompts that should stay correct; the ones that the model gets right guard the
+            search. They should hold prompts on which the wrong answer is the correct one.
         judged_on: named sets of prompts that take no part in the search; the repair is judged
             there. The random sets are judged on the failures of the first of them.
-        labels: of features, for display.
+        labels: gives a feature's label by dictionary and number, for display.
         num_candidates: how many features are ablated one by one.
         max_features: size of the largest set among them; `max_spread`: of a set found by a learned
             mask, which many failures (24 or more) that no such set repairs call for; 0: none.
 
     Raises:
-        InputError: no prompts, no dictionaries, or a prompt longer than the context.
+        InputError: no prompts, no dictionaries, a prompt longer than the context, or a wrong answer
+            that begins with the correct one.
     """
     if not dictionaries:
-        raise InputError("there are no dictionaries", next_step="train one")
-    batch = encode(model, cases)
-    logits = last_logits(model, batch)
-    failing = logits.argmax(-1) != batch.correct
-    if not bool(failing.any()):
-        return _all_right(model, cases, batch, logits)
-    failures, logits = batch.rows(failing), logits[failing]
-    first = int(failing.nonzero()[0])
-    wrong = logits.argmax(-1)
-    pushes = estimate(model, dictionaries, failures, wrong)
-    for_wrong = measure(model, strongest(pushes, num_candidates), pushes, failures, wrong)
-    supporters = strongest(pushes, num_candidates // 4, sign=-1)
-    for_correct = measure(model, supporters, pushes, failures, wrong)[::-1]
-    helpful = [effect for effect in for_wrong if effect.margin > 0]
+        raise InputError("there are no dictionaries", next_step="train or import one")
+    batch, clean, study = study_failures(model, dictionaries, cases, seed)
+    if not study.chosen and not clean.answered.all():
+        raise InputError(
+            study.failures.notes[-1],
+            expected="a wrong answer that does not begin with the correct one",
+            next_step="name the wrong answer, or let the correct one go on until they differ",
+        )
+    if not study.chosen:
+        return _all_correct(model, cases, batch, clean, study.failures.notes)
+    estimates = estimate(study)
+    for_wrong = measure(study, strongest(estimates, num_candidates), estimates)
+    supporters = strongest(estimates, num_candidates // 4, sign=-1)
+    for_correct = measure(study, supporters, estimates)[::-1]
     found = find_set(
-        model,
-        dictionaries,
-        helpful,
-        failures,
-        wrong,
-        _right_controls(model, controls),
+        study,
+        [effect for effect in for_wrong if effect.margin > 0],
+        _correct_controls(model, controls),
         max_features=max_features,
         max_spread=max_spread,
-        seed=seed,
     )
-    members = measure(model, found.members, pushes, failures, wrong)
-    changes = found.edits()
-    repaired = _answered(model, failures, changes)
-    sets = matched_sets(found.members, pushes, num_random, seed) if changes else []
-    amplified = _amplified(model, failures, for_correct)
-    probabilities = logits.softmax(-1)
-    rows = torch.arange(len(failures))
-    candidate = partial(_candidate, model, failures, labels)
+    members = measure(study, found.members, estimates)
+    repaired = study.outcome(found.removed).share if members else Share(0, len(study.chosen))
+    up = [effect.member for effect in for_correct if effect.margin < 0][:NUM_AMPLIFIED]
+    amplified = study.outcome(dict.fromkeys(up, -1.0)).share
+    judged = {name: encode(model, given) for name, given in (judged_on or {}).items() if given}
+    before = {name: outcome(model, given) for name, given in judged.items()}
+    sets = matched_sets(found.members, estimates, num_random, seed) if members else []
+    first, logits = study.chosen[0], study.logits
+    rows, failing = torch.arange(len(logits)), study.failures
+    lead = logits[rows, failing.wrong] - logits[rows, failing.correct]
+    there = logits.softmax(-1)[rows, failing.correct]
+    shown = _Candidates(study, labels)
+    wrong, wrong_probability = _wrong_answer(study, cases[first])
+    smallest = min(map(len, sets), default=len(members))
+    changes = [FeatureEdit(d, f, "ablate") for d, f in found.members]
     return Diagnosis(
-        prompt=cases[first].prompt,
+        prompt=model.prompt(cases[first].prompt).text,
         correct=cases[first].correct,
-        wrong=model.token_text(int(wrong[0])),
-        correct_token=model.token_text(int(failures.correct[0])),
-        wrong_token=model.token_text(int(wrong[0])),
-        mechanism=_mechanism(members, repaired, amplified, probabilities[rows, failures.correct]),
+        wrong=wrong,
+        correct_token=model.token_text(int(failing.correct[0])),
+        wrong_token=model.token_text(int(failing.wrong[0])),
+        shared=_shared(study),
+        mechanism=_mechanism(members, repaired, amplified, float(there.mean())),
         num_prompts=len(batch),
-        num_failures=len(failures),
-        lead=float((logits[rows, wrong] - logits[rows, failures.correct]).mean()),
-        correct_probability=float(probabilities[rows, failures.correct].mean()),
-        wrong_probability=float(probabilities[rows, wrong].mean()),
-        for_wrong=tuple(candidate(e) for e in for_wrong[:8]),
-        for_correct=tuple(candidate(e) for e in for_correct[:8]),
-        removed=tuple(candidate(e) for e in members),
+        num_failures=len(failing),
+        lead=float(lead.mean()),
+        correct_probability=float(study.clean.log_probability[failing.first].exp().mean()),
+        wrong_probability=wrong_probability,
+        for_wrong=shown.of(for_wrong[:SHOWN]),
+        for_correct=shown.of(for_correct[:SHOWN]),
+        removed=shown.of(members),
         repair=Repair.of(model, changes, prompt=cases[first].prompt) if changes else None,
         repaired=repaired,
-        random=random_control(model, sets, _judged_failures(model, judged_on, failures), seed),
+        random=random_control(_judged_failures(study, judged, before), sets),
         amplified=amplified,
-        before=shares(model, judged_on or {}),
-        after=shares(model, judged_on or {}, changes),
+        before={name: result.share for name, result in before.items()},
+        after={name: outcome(model, given, found.removed).share for name, given in judged.items()},
+        notes=(*failing.notes, *_smaller(smallest, len(members))),
     )
 
 
-def _answered(model: Model, batch: Batch, changes: Sequence[FeatureEdit]) -> Share:
-    logits = last_logits(model, batch, changes)
-    return Share(int((logits.argmax(-1) == batch.correct).sum()), len(batch))
-
-
-def _amplified(model: Model, failures: Batch, supporters: Sequence[Effect]) -> Share:
-    """How many failures are right with the right answer's own supporters doubled."""
-    up = [FeatureEdit(e.dictionary, e.feature, "scale", 2.0) for e in supporters if e.margin < 0]
-    return _answered(model, failures, up[:NUM_AMPLIFIED])
+def _smaller(size: int, wanted: int) -> tuple[str, ...]:
+    """What is said where too few features are active for random sets of the wanted size."""
+    if size == wanted:
+        return ()
+    return (f"random sets have {size} features, not {wanted}: no more are active here",)
 
 
 def _judged_failures(
-    model: Model, judged_on: Mapping[str, Sequence[Case]] | None, failures: Batch
-) -> Batch:
+    study: Study, judged: Mapping[str, Batch], before: Mapping[str, Outcome]
+) -> Study:
     """The failures of the first judged set; without any, some of those at hand."""
-    if judged_on:
-        batch = encode(model, next(iter(judged_on.values())))
-        failing = last_logits(model, batch).argmax(-1) != batch.correct
-        if bool(failing.any()):
-            return batch.rows(failing)
-    return failures.rows(slice(0, MEASURED_ON))
+    for name, batch in judged.items():
+        failing = (~before[name].answered).nonzero().flatten().tolist()
+        if failing:
+            chosen = batch.cases(failing), before[name].cases(batch, failing)
+            return replace(study, failures=chosen[0], clean=chosen[1], chosen=tuple(failing))
+        break
+    return study.some()
 
 
-def _right_controls(model: Model, controls: Sequence[Case]) -> Batch | None:
+def _correct_controls(model: Model, controls: Sequence[Case]) -> Batch | None:
     if not controls:
         return None
     batch = encode(model, controls)
-    return batch.rows(last_logits(model, batch).argmax(-1) == batch.correct)
+    return batch.cases(outcome(model, batch).answered)
 
 
 def _mechanism(
-    members: Sequence[Effect], repaired: Share, amplified: Share, correct: Tensor
+    members: Sequence[Effect], repaired: Share, amplified: Share, probability: float
 ) -> Mechanism:
     """Decided by what restores the answer (reference: the project's methods, "Failures").
 
-    Removal restores it: "inhibited" where the removed features mostly held the right answer's
-    logit down, "outvoted" where they mostly held the wrong one's up. Turning the right answer's
-    own supporters up restores it: "outvoted". Neither does, and the right answer has less than a
-    thousandth of the probability: "absent or unknown" (which of the two needs paraphrases).
+    Removal restores it: "inhibited" where the removed features mostly held the correct answer's
+    logit down, "outvoted" where they mostly held the wrong one's up. Doubling the correct answer's
+    own features restores it: "outvoted". Neither does, and the correct answer's token has less than
+    a thousandth of the probability: "absent or unknown" (which of the two needs paraphrases).
     """
     if members and repaired.value >= ENOUGH:
         held_down = sum(max(0.0, member.correct) for member in members)
@@ -172,40 +178,95 @@ def _mechanism(
         return "inhibited" if held_down > held_up else "outvoted"
     if amplified.value >= ENOUGH:
         return "outvoted"
-    return "absent or unknown" if float(correct.mean()) < 1e-3 else "undecided"
+    return "absent or unknown" if probability < 1e-3 else "undecided"
 
 
-def _candidate(model: Model, failures: Batch, labels: LabelOf, effect: Effect) -> Candidate:
-    length = int(failures.lengths[0])
-    tokens = failures.tokens[:1, :length]
-    one = effect.dictionary
-    run = model.run(tokens.to(model.device), read=one.reads)
-    code = one.encode(one.concat_sites({site: run[site] for site in one.reads}))
-    values = code.of(effect.feature).cpu()
-    if model.bos_id is not None:
-        values[0] = 0
-    top = values.topk(min(3, length)).indices.tolist()
-    places = tuple(
-        (p, model.token_text(int(tokens[0, p])), float(values[p])) for p in top if values[p] > 0
-    )
-    name = effect.dictionary.name
-    return Candidate(
-        name,
-        effect.feature,
-        labels(name, effect.feature),
-        effect.estimate,
-        effect.margin,
-        effect.wrong,
-        effect.correct,
-        effect.repaired,
-        places,
-    )
+def _shared(study: Study) -> str:
+    """What the two answers to the first failing prompt begin with."""
+    failing, row = study.failures, int(study.failures.first[0])
+    ids = failing.tokens[row, int(failing.starts[row]) : int(failing.parts[0]) + 1]
+    return "".join(study.model.token_text(int(token)) for token in ids)
 
 
-def _all_right(model: Model, cases: Sequence[Case], batch: Batch, logits: Tensor) -> Diagnosis:
-    correct = logits.softmax(-1)[torch.arange(len(batch)), batch.correct]
+def _wrong_answer(study: Study, case: Case) -> tuple[str, float]:
+    """The wrong answer to the first failing prompt, and the mean probability of the wrong ones:
+    whole where the cases name them, else as far as the first token that is wrong."""
+    failing, clean, model = study.failures, study.clean, study.model
+    scores = []
+    for i, count in enumerate(failing.num_rows.tolist()):
+        row, at = int(failing.first[i]), int(failing.parts[i] - failing.starts[failing.first[i]])
+        wrong = [*failing.answer(row)[: at + 1], int(failing.wrong[i])]
+        others = [r for r in range(row + 1, row + count) if failing.answer(r)[: at + 2] == wrong]
+        if others:
+            scores.append(max(float(clean.log_probability[r]) for r in others))
+        else:
+            logs = model.unembed(clean.states[row][: at + 2]).log_softmax(-1)
+            scores.append(float(logs[range(at + 2), wrong].sum()))
+    probability = float(torch.tensor(scores).exp().mean())
+    if len(case.answers) > 1:
+        return _named(study, case), probability
+    prompt = model.prompt(case.prompt)
+    room = min(LONGEST, model.context_length - len(prompt))
+    ids = model.generate(prompt, room)[0].tolist()
+    end = len(prompt) + int(failing.parts[0] - failing.starts[0]) + 2
+    while end < len(ids) and model.token_text(ids[end])[:1].isalnum():
+        end += 1
+    return model.continuation(ids[:end], len(prompt)), probability
+
+
+def _named(study: Study, case: Case) -> str:
+    if case.wrong is not None:
+        return case.wrong
+    others = study.clean.log_probability[1 : int(study.failures.num_rows[0])]
+    return case.answers[1 + int(others.argmax())]
+
+
+class _Candidates:
+    """Effects for display: with labels, and where each feature is active on the first failure."""
+
+    def __init__(self, study: Study, labels: LabelOf) -> None:
+        self.model, self.labels = study.model, labels
+        failing = study.failures
+        self.ids = failing.tokens[0, : int(failing.starts[0])]
+        self.places = failing.counted[0, : len(self.ids)].nonzero().flatten()
+        sites = sorted({site for d in study.dictionaries for site in d.reads})
+        run = self.model.run(self.ids[None].to(self.model.device), read=sites)
+        self.codes = {
+            id(d): d.encode(d.concat_sites({s: run[s][0, self.places] for s in d.reads}))
+            for d in study.dictionaries
+        }
+
+    def of(self, effects: Sequence[Effect]) -> tuple[Candidate, ...]:
+        """The effects as candidates."""
+        return tuple(map(self._one, effects))
+
+    def _one(self, effect: Effect) -> Candidate:
+        values = self.codes[id(effect.dictionary)].of(effect.feature).tolist()
+        active = zip(self.places.tolist(), values, strict=True)
+        top = sorted(active, key=lambda pair: -pair[1])[:3]
+        name = effect.dictionary.name
+        return Candidate(
+            name,
+            effect.feature,
+            self.labels(name, effect.feature),
+            estimate=effect.estimate,
+            margin=effect.margin,
+            wrong=effect.wrong,
+            correct=effect.correct,
+            repaired=effect.repaired,
+            tokens=tuple(
+                (place, self.model.token_text(int(self.ids[place])), value)
+                for place, value in top
+                if value > 0
+            ),
+        )
+
+
+def _all_correct(
+    model: Model, cases: Sequence[Case], batch: Batch, clean: Outcome, notes: tuple[str, ...]
+) -> Diagnosis:
     return Diagnosis(
-        prompt=cases[0].prompt,
+        prompt=model.prompt(cases[0].prompt).text,
         correct=cases[0].correct,
         wrong="",
         correct_token=model.token_text(int(batch.correct[0])),
@@ -214,6 +275,7 @@ def _all_right(model: Model, cases: Sequence[Case], batch: Batch, logits: Tensor
         num_prompts=len(batch),
         num_failures=0,
         lead=0.0,
-        correct_probability=float(correct.mean()),
+        correct_probability=float(clean.log_probability[batch.first].exp().mean()),
         wrong_probability=0.0,
+        notes=notes,
     )

@@ -1,7 +1,8 @@
 """The control: random sets of as many features, as active on the same prompts as the found ones.
 
-Each member is matched to the features of its own dictionary that are active on the failures,
-among the nearest 30 by summed activation; found features are never drawn.
+Each member is matched to a feature of its own dictionary that is active on the failures, drawn from
+the nearest 30 by summed activation, or, where these are used up, the nearest that is left; found
+features are never drawn.
 """
 
 from __future__ import annotations
@@ -11,59 +12,53 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from inscape.core import bootstrap_mean, seeded, track
-from inscape.diagnosis.candidates import Member, Pushes
-from inscape.diagnosis.cases import Batch, last_logits
+from inscape.core import bootstrap_mean, seeded
+from inscape.diagnosis.candidates import Estimate
+from inscape.diagnosis.outcomes import Member, Set
 from inscape.diagnosis.result import RandomControl
-from inscape.dictionary import Dictionary
-from inscape.intervention import FeatureEdit
-from inscape.model import Model
+from inscape.diagnosis.study import Study
 
 NEAREST = 30
 
 
 def matched_sets(
-    members: Sequence[Member], pushes: Sequence[Pushes], num_sets: int, seed: int
-) -> list[list[FeatureEdit]]:
-    """`num_sets` random sets, each as large as `members`."""
+    members: Sequence[Member], estimates: Sequence[Estimate], num_sets: int, seed: int
+) -> list[Set]:
+    """`num_sets` random sets, each as large as `members` unless too few features are active."""
     generator = np.random.default_rng(seeded(seed, "matched random sets"))
-    taken = {(dictionary.name, feature) for dictionary, feature in members}
-    pools: list[tuple[Dictionary, np.ndarray]] = []
+    mass_of = {id(e.dictionary): e.mass for e in estimates}
+    pools = []
     for dictionary, member in members:
-        push = next(p for p in pushes if p.dictionary is dictionary)
-        active = torch.nonzero(push.mass > 0).flatten()
-        free = torch.tensor([(dictionary.name, int(f)) not in taken for f in active])
-        active = active[free] if len(active) else active
-        distance = (push.mass[active].log() - push.mass[member].log()).abs()
-        pools.append((dictionary, active[distance.argsort()[:NEAREST]].numpy()))
-    sets = []
+        mass = mass_of[id(dictionary)]
+        taken = [feature for owner, feature in members if owner is dictionary]
+        free = mass > 0
+        free[taken] = False
+        active = free.nonzero().flatten()
+        distance = (mass[active].log() - mass[member].log()).abs()
+        pools.append((dictionary, active[distance.argsort(stable=True)].numpy()))
+    sets: list[Set] = []
     for _ in range(num_sets):
-        drawn: dict[tuple[str, int], FeatureEdit] = {}
+        drawn: dict[Member, float] = {}
         for dictionary, pool in pools:
-            for feature in generator.permutation(pool):
-                key = (dictionary.name, int(feature))
-                if key not in drawn:
-                    drawn[key] = FeatureEdit(dictionary, int(feature), "ablate")
-                    break
-        sets.append(list(drawn.values()))
+            near = generator.permutation(pool[:NEAREST])
+            order = np.concatenate([near, pool[NEAREST:]])
+            new = next((f for f in order if (dictionary, int(f)) not in drawn), None)
+            if new is not None:
+                drawn[dictionary, int(new)] = 1.0
+        sets.append(drawn)
     return sets
 
 
-def random_control(
-    model: Model, sets: Sequence[Sequence[FeatureEdit]], failures: Batch, seed: int
-) -> RandomControl:
+def random_control(study: Study, sets: Sequence[Set]) -> RandomControl:
     """How often a random set restores the correct answer, over all sets and failures."""
-    if not sets:
+    if not sets or not len(study.failures):
         return RandomControl()
-    restored = np.zeros(len(failures))
-    for changes in track(sets, "matched random sets"):
-        logits = last_logits(model, failures, changes)
-        restored += (logits.argmax(-1) == failures.correct).numpy()
-    each = restored / len(sets)
+    tried = study.outcomes(sets, "matched random sets")
+    each = torch.stack([result.answered for result in tried]).double().mean(0).tolist()
     return RandomControl(
-        value=float(each.mean()),
-        interval=bootstrap_mean(each.tolist(), seed),
+        value=float(np.mean(each)),
+        interval=bootstrap_mean(each, study.seed),
         num_sets=len(sets),
-        num_prompts=len(failures),
+        num_prompts=len(each),
         num_features=min(map(len, sets)),
     )

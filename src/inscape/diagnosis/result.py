@@ -127,7 +127,8 @@ class Diagnosis(Result):
             where = ", ".join(f"{text!r} ({value:.1f})" for _, text, value in found.tokens)
             lines.append(
                 f"  without {found.name} [{found.label or 'no label'}], active on {where}: the "
-                f"wrong answer's lead shrinks by {found.margin:.2f}"
+                f"wrong answer's lead shrinks by {found.margin:.2f}; alone this corrects "
+                f"{found.repaired}"
             )
         if self.removed:
             lines.append(

@@ -227,11 +227,6 @@ class CrossLayer(Wiring):
         """The same multiple for all rows of a feature."""
         return RowTerms(_per(amount, self.norms(W_dec))[self._owners(W_dec.device)])
 
-    def rows_of(self, layer: int) -> slice:
-        """The rows of W_dec that the features of a layer own, [size, num - layer] of them."""
-        start = self.starts[layer]
-        return slice(start, start + self.size * (self.num - layer))
-
     def layer(self, features: Int[Tensor, " chosen"]) -> Int[Tensor, " chosen"]:
         """The layer that each feature reads, and the first that it writes."""
         return features // self.size

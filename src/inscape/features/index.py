@@ -166,18 +166,14 @@ class FeatureIndex:
     def promoted(self, feature: int) -> list[tuple[str, float]]:
         """Tokens that the feature's direction raises most, with the direct logit effect per unit
         of activation; empty where the site does not write into the residual stream."""
-        return self._effects("promoted", feature)
+        return self._pairs("promoted_tokens", "promoted_logits", feature)
 
     def suppressed(self, feature: int) -> list[tuple[str, float]]:
         """Tokens that the feature's direction lowers most, most lowered first."""
-        return self._effects("suppressed", feature)
+        return self._pairs("suppressed_tokens", "suppressed_logits", feature)
 
-    def _effects(self, name: str, feature: int) -> list[tuple[str, float]]:
-        tokens, logits = (
-            self._column(f"{name}_tokens", feature),
-            self._column(f"{name}_logits", feature),
-        )
-        return list(zip(tokens, logits, strict=True))
+    def _pairs(self, first: str, second: str, feature: int) -> list[tuple[Any, float]]:
+        return list(zip(*(self._column(name, feature) for name in (first, second)), strict=True))
 
     def promoted_ids(self, feature: int) -> list[int]:
         """Token ids of `promoted`."""
@@ -185,8 +181,7 @@ class FeatureIndex:
 
     def neighbours(self, feature: int) -> list[tuple[int, float]]:
         """Features with the most similar decoder direction, and the cosine."""
-        ids, cosines = (self._column(c, feature) for c in ("neighbours", "neighbour_cosines"))
-        return list(zip(ids, cosines, strict=True))
+        return self._pairs("neighbours", "neighbour_cosines", feature)
 
     def search(self, text: str, *, limit: int = 20) -> list[Hit]:
         """Features whose top examples or promoted tokens hold `text`, best first; of a token

@@ -67,11 +67,6 @@ class Label:
     predicate: str = "[]"
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the balanced accuracy."""
-        return self.low, self.high
-
-    @property
     def num_scored(self) -> int:
         """Windows that the label was scored on."""
         return self.num_positive + self.num_negative
@@ -120,15 +115,10 @@ class Labels:
         return feature in self._labels
 
     def __getitem__(self, feature: int) -> Label:
-        if not 0 <= feature < self.num_features:
-            raise InputError(
-                f"feature {feature} is not in the dictionary",
-                expected=f"0 to {self.num_features - 1}",
-            )
         if feature not in self._labels:
             raise InputError(
-                f"feature {feature} has no label: it fires too rarely in this corpus",
-                next_step="ask `feature in labels` first, or use Labels.get",
+                f"feature {feature} has no label",
+                expected=f"0 to {self.num_features - 1}, and one that does not fire too rarely",
             )
         return self._labels[feature]
 

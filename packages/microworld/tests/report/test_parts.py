@@ -8,9 +8,9 @@ from tests.report.made import found
 from tests.report.reading import Page
 
 from inscape.core import Share
-from inscape.diagnosis import Baseline
 from inscape.features import Example
 from inscape.intervention import Dose
+from inscape_microworld.benchmark.plain_methods import Baseline
 from inscape_microworld.report.figures import Check, Figure, Measure, at_least
 from inscape_microworld.report.filling import diagnosis_view, dose_line, snippets
 from inscape_microworld.report.parts import checks_table, feature_list

@@ -19,21 +19,12 @@ from typing import Any
 import torch
 
 from inscape.core import Share, track
-from inscape.diagnosis import (
-    CAUSES,
-    Baseline,
-    Case,
-    Diagnosis,
-    RandomControl,
-    baselines,
-    diagnose,
-    encode,
-    shares,
-)
+from inscape.diagnosis import Case, Diagnosis, RandomControl, diagnose, encode, shares
 from inscape.dictionary import Dictionary
 from inscape.model import Model
 from inscape.storage import plain
 from inscape_microworld.benchmark.faults import HELD_OUT, OTHERS, RIVALS
+from inscape_microworld.benchmark.plain_methods import CAUSES, Baseline, baselines
 from inscape_microworld.benchmark.row import Check, Row
 from inscape_microworld.benchmark.sets import cases
 from inscape_microworld.benchmark.system import System
@@ -188,10 +179,10 @@ def _triggers(
     for name, cause in CAUSES.items():
         named = cause(model, batch).tolist()
         hits[name] = sum(p in tokens for p, tokens in zip(named, truth, strict=True))
-    for i in range(len(prompts)):
-        tokens = batch.tokens[i : i + 1, : int(batch.lengths[i])]
+    for i, length in enumerate(batch.starts.tolist()):
+        tokens = batch.tokens[i : i + 1, :length]
         hits["features"] += _most_active(model, dictionaries, tokens, found) in truth[i]
-    share = sum(len(t) / (int(n) - 1) for t, n in zip(truth, batch.lengths, strict=True))
+    share = sum(len(t) / (int(n) - 1) for t, n in zip(truth, batch.starts, strict=True))
     return {k: Share(n, len(prompts)) for k, n in hits.items()}, share / max(len(prompts), 1)
 
 

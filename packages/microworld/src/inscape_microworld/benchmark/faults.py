@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inscape.core import Share
-from inscape.diagnosis import Baseline, Diagnosis, baselines, diagnose
+from inscape.diagnosis import Diagnosis, diagnose, shares
+from inscape_microworld.benchmark.plain_methods import Baseline, baselines
 from inscape_microworld.benchmark.row import Check, Row
 from inscape_microworld.benchmark.sets import cases
 from inscape_microworld.benchmark.system import System
@@ -56,8 +57,6 @@ def study(system: System, name: str = "unagi", *, seed: int = 0, plain: bool = T
 
 def shares_of_twins(system: System, name: str) -> Share:
     """How often the unmodified model is right on the minimal twins (not used by the diagnosis)."""
-    from inscape.diagnosis import shares
-
     planted = fault(name)
     twins = cases(p.twin for p in (*planted.selection, *planted.held_out))
     return shares(system.model, {"twins": twins})["twins"]

@@ -21,7 +21,8 @@ import torch
 
 from inscape.core import seeded, track
 from inscape.diagnosis import Case
-from inscape.diagnosis.cases import encode, last_logits
+from inscape.diagnosis.cases import encode
+from inscape.diagnosis.outcomes import outcome
 from inscape.intervention import (
     DirectionEdit,
     Dose,
@@ -31,6 +32,7 @@ from inscape.intervention import (
     best_dose,
     difference_in_means,
     dose_response,
+    edited,
     prompted,
     random_direction,
     steer,
@@ -161,9 +163,9 @@ def _strongest(
         unit = float(system.index.max[feature])
         for strength in SCREENED_AT:
             change = FeatureEdit(system.residual, feature, "clamp", strength, unit=unit)
-            logits = last_logits(system.model, batch, [change]).log_softmax(-1)
-            right = logits.gather(1, batch.correct[:, None])
-            found.append((float(right.exp().mean()), -int(feature)))
+            with edited(system.model, [change]):
+                scores = outcome(system.model, batch).log_probability
+            found.append((float(scores.exp().mean()), -int(feature)))
     return -max(found)[1]
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from inscape.diagnosis import Baseline, Diagnosis
+from inscape.diagnosis import Diagnosis
 from inscape.features import Example, FeatureIndex
 from inscape.intervention import Dose, SteerResult
 from inscape.report.numbers import Unit
+from inscape_microworld.benchmark.plain_methods import Baseline
 from inscape_microworld.report.figures import Bar, Check, Figure
 from inscape_microworld.report.schema import (
     BaselineRow,

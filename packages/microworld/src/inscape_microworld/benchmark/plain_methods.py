@@ -1,11 +1,11 @@
-"""Three plain ways to the same end, reported beside the features.
+"""Three plain ways to the same end as a diagnosis, reported beside it.
 
-1. Leave one token out: the token without which the right answer gains most is the cause; the
-   repair takes what the middle layer holds at that token out (its mean stays).
+1. Leave one token out: the token without which the correct answer gains most is the cause; the
+   repair replaces what the middle layer holds at that token by its mean.
 2. Input × gradient: the token whose embedding, times the gradient of the margin, pushes most
    toward the wrong answer; the same repair.
-3. The wrong answer's own direction: its unembedding less the right one's, projected out of the
-   middle layer at the last token. Its strength is chosen on the failures that it is given.
+3. The wrong answer's own direction: of each case its unembedding less the correct one's, projected
+   out of the middle layer at the last token. Its strength is chosen on the failures at hand.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inscape.core import Share
-from inscape.diagnosis.cases import Batch, Case, answered, encode, last_logits
-from inscape.model import Model
+from inscape.diagnosis import Case
+from inscape.diagnosis.cases import Batch, encode
+from inscape.diagnosis.outcomes import judged
+from inscape.model import Inputs, Model
 
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 Cause = Callable[[Model, Batch], Int[Tensor, " case"]]
@@ -27,7 +29,7 @@ Cause = Callable[[Model, Batch], Int[Tensor, " case"]]
 
 @dataclass(frozen=True)
 class Baseline:
-    """What one plain method repairs: shares of right answers by named set, and its setting."""
+    """What one plain method repairs: correct answers by named set, and its setting."""
 
     name: str
     after: Mapping[str, Share]
@@ -51,9 +53,19 @@ def baselines(
     return found
 
 
+@torch.no_grad()
+def last_logits(
+    model: Model, tokens: Tensor, lengths: Tensor, edits: Mapping[str, Callable[[Tensor], Tensor]]
+) -> Float[Tensor, "case vocab"]:
+    """Logits after the last token of each row."""
+    run = model.run(Inputs(tokens.to(model.device)), read=["final"], edits=edits)
+    rows = torch.arange(len(tokens))
+    return model.unembed(run["final"][rows, (lengths - 1).to(model.device)]).cpu()
+
+
 def _wrong(model: Model, batch: Batch) -> Int[Tensor, " case"]:
-    """What the model says instead of the right answer; where it is right, its second choice."""
-    first, second = last_logits(model, batch).topk(2).indices.T
+    """What the model says instead of the correct answer; where it says that, its second choice."""
+    first, second = last_logits(model, *batch.stems, {}).topk(2).indices.T
     return torch.where(first == batch.correct, second, first)
 
 
@@ -63,14 +75,14 @@ def _first(model: Model) -> int:
 
 
 def _leave_out(model: Model, batch: Batch) -> Int[Tensor, " case"]:
-    wrong, first = _wrong(model, batch), _first(model)
-    case, left = (batch.real & (torch.arange(batch.tokens.shape[1]) >= first)).nonzero().T
-    kept = torch.arange(batch.tokens.shape[1] - 1)[None]
-    tokens = batch.tokens[case].gather(1, kept + (kept >= left[:, None]).long())
-    shorter = Batch(tokens, batch.lengths[case] - 1, batch.correct[case])
-    logits, row = last_logits(model, shorter), torch.arange(len(case))
-    margins = torch.full(batch.tokens.shape, float("inf"))
-    margins[case, left] = logits[row, wrong[case]] - logits[row, shorter.correct]
+    wrong, (tokens, lengths) = _wrong(model, batch), batch.stems
+    places = torch.arange(tokens.shape[1])
+    case, left = ((places < lengths[:, None]) & (places >= _first(model))).nonzero().T
+    kept = places[None, :-1]
+    shorter = tokens[case].gather(1, kept + (kept >= left[:, None]).long())
+    logits, row = last_logits(model, shorter, lengths[case] - 1, {}), torch.arange(len(case))
+    margins = torch.full(tokens.shape, float("inf"))
+    margins[case, left] = logits[row, wrong[case]] - logits[row, batch.correct[case]]
     return margins.argmin(1)
 
 
@@ -81,17 +93,17 @@ def _input_gradient(model: Model, batch: Batch) -> Int[Tensor, " case"]:
         leaves.append(x.detach().requires_grad_())
         return leaves[0]
 
-    tokens = batch.tokens.to(model.device)
-    run = model.run(tokens, edits={"embed": leaf}, read=["final"], grad=True)
+    tokens, lengths = batch.stems
+    run = model.run(tokens.to(model.device), edits={"embed": leaf}, read=["final"], grad=True)
     row = torch.arange(len(batch))
-    logits = model.unembed(run["final"][row, (batch.lengths - 1).to(model.device)])
+    logits = model.unembed(run["final"][row, (lengths - 1).to(model.device)])
     # Cases do not touch each other: the gradient of the sum is each one's own.
     torch.autograd.backward((logits[row, wrong] - logits[row, batch.correct]).sum())
     gradient = leaves[0].grad
     if gradient is None:
         raise RuntimeError("no gradient reached the embeddings")
     push = (gradient * leaves[0].detach()).sum(-1).cpu()
-    push[~batch.real] = -float("inf")
+    push[torch.arange(tokens.shape[1]) >= lengths[:, None]] = -float("inf")
     push[:, : _first(model)] = -float("inf")
     return push.argmax(1)
 
@@ -107,6 +119,7 @@ def _mean_out(model: Model, site: str, mean: Tensor, batch: Batch, cause: Cause)
     return _edited(model, site, batch, cause(model, batch), lambda x: mean.to(x).expand_as(x))
 
 
+@torch.no_grad()
 def _edited(
     model: Model,
     site: str,
@@ -114,32 +127,35 @@ def _edited(
     position: Int[Tensor, " case"],
     change: Callable[[Tensor], Tensor],
 ) -> Share:
-    """Right answers where `change` acts on one position of the site in each case."""
+    """Correct answers where `change` acts on one position of the site in each case."""
 
     def edit(x: Tensor) -> Tensor:
         row = torch.arange(len(x), device=x.device)
         x[row, position.to(x.device)] = change(x[row, position.to(x.device)])
         return x
 
-    run = model.run(batch.tokens.to(model.device), edits={site: edit}, read=["final"])
-    last = run["final"][torch.arange(len(batch)), (batch.lengths - 1).to(model.device)]
-    return answered(model.unembed(last).cpu(), batch)
+    run = model.run(Inputs(batch.tokens.to(model.device)), edits={site: edit}, read=["final"])
+    ends = zip(batch.starts.tolist(), batch.lengths.tolist(), strict=True)
+    states = [run["final"][row, a - 1 : b] for row, (a, b) in enumerate(ends)]
+    return judged(model, batch, [states])[0].share
 
 
 def _direction(
     model: Model, site: str, selection: Batch, judged_on: Mapping[str, Batch]
 ) -> Baseline:
-    wrong, right = int(_wrong(model, selection)[0]), int(selection.correct[0])
     head = model.unembedding().float()
-    direction = head[wrong] - head[right]
-    direction = direction / direction.norm()
 
     def share(batch: Batch, strength: float) -> Share:
+        wrong = _wrong(model, batch).to(head.device)
+        directions = head[wrong] - head[batch.correct.to(head.device)]
+        directions = directions / directions.norm(dim=-1, keepdim=True)
+
         def turn(x: Tensor) -> Tensor:
-            turned: Tensor = x - strength * (x @ direction.to(x))[:, None] * direction.to(x)
+            own = directions.to(x)
+            turned: Tensor = x - strength * (x * own).sum(-1, keepdim=True) * own
             return turned
 
-        return _edited(model, site, batch, batch.lengths - 1, turn)
+        return _edited(model, site, batch, batch.parts, turn)
 
     best = max(STRENGTHS, key=lambda strength: share(selection, strength).value)
     after = {name: share(batch, best) for name, batch in judged_on.items()}

@@ -1,0 +1,102 @@
+"""What a diagnosis works on: the failures among some cases, each with the answer that wins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inscape.diagnosis.cases import Batch, Case, encode, part
+from inscape.diagnosis.outcomes import Outcome, Set, outcome, outcomes
+from inscape.dictionary import Dictionary
+from inscape.model import Model
+
+MEASURED_ON = 48
+"""At most so many failures, drawn at random, are run for each feature or set that is tried."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Failures of a model, and the dictionaries in which their cause is looked for.
+
+    failures: the cases that fail, with their wrong answers; clean: what the model says to them;
+    chosen: which of the cases they are.
+    """
+
+    model: Model
+    dictionaries: Sequence[Dictionary]
+    failures: Batch
+    clean: Outcome
+    chosen: tuple[int, ...]
+    seed: int
+
+    @property
+    def logits(self) -> Float[Tensor, "case vocab"]:
+        """Where the answers part, in the model as it is."""
+        return self.clean.logits(self.model, self.failures)
+
+    def some(self, count: int = MEASURED_ON) -> Study:
+        """At most `count` of its failures, drawn at random."""
+        if len(self.failures) <= count:
+            return self
+        draw = torch.Generator().manual_seed(self.seed)
+        return self.of(torch.randperm(len(self.failures), generator=draw)[:count].sort().values)
+
+    def of(self, cases: Tensor) -> Study:
+        """Some of its failures, by index."""
+        index = cases.tolist()
+        return replace(
+            self,
+            failures=self.failures.cases(index),
+            clean=self.clean.cases(self.failures, index),
+            chosen=tuple(self.chosen[i] for i in index),
+        )
+
+    def outcome(self, removed: Set) -> Outcome:
+        """What the model says to the failures with a set removed."""
+        return outcome(self.model, self.failures, removed)
+
+    def outcomes(self, sets: Sequence[Set], what: str) -> list[Outcome]:
+        """What it says under each of several sets."""
+        return list(outcomes(self.model, self.failures, sets, what))
+
+
+def study_failures(
+    model: Model, dictionaries: Sequence[Dictionary], cases: Sequence[Case], seed: int
+) -> tuple[Batch, Outcome, Study]:
+    """All cases, what the model says to them, and the study of those that it gets wrong.
+
+    A wrong answer is the one that the case names, else the likeliest of its candidates, else what
+    the model says. Where that only goes on where the correct answer ends (" 96", " 960"), no token
+    tells them apart: the case is left out, and a note says so.
+    """
+    batch = encode(model, cases)
+    clean = outcome(model, batch)
+    parts, correct, wrong = batch.parts.clone(), batch.correct.clone(), batch.wrong.clone()
+    allowed, kept, notes = list(batch.allowed), [], list(batch.notes)
+    for i in (~clean.answered).nonzero().flatten().tolist():
+        row, count = int(batch.first[i]), int(batch.num_rows[i])
+        start, ids = int(batch.starts[row]), [batch.answer(r) for r in range(row, row + count)]
+        made = int(parts[i]), int(correct[i]), int(wrong[i]), allowed[i]
+        if count == 1:
+            *said, following = clean.greedy[row].tolist()
+            if said == ids[0]:
+                more = model.token_text(following)
+                notes.append(
+                    f"the model says {cases[i].correct!r} and goes on with {more!r}: no token "
+                    "tells the two answers apart, so that case is left out"
+                )
+                continue
+            made = part(start, ids[0], said, [])
+        elif cases[i].wrong is None:
+            best = int(clean.log_probability[row + 1 : row + count].argmax()) + 1
+            made = part(start, ids[0], ids[best], ids)
+        parts[i], correct[i], wrong[i], allowed[i] = made
+        kept.append(i)
+    whole = replace(batch, parts=parts, correct=correct, wrong=wrong, allowed=tuple(allowed))
+    found = replace(whole.cases(kept), notes=tuple(dict.fromkeys(notes)))
+    study = Study(model, dictionaries, found, clean.cases(batch, kept), tuple(kept), seed)
+    return batch, clean, study

@@ -1,0 +1,74 @@
+"""Answers are judged whole; the wrong one, or what counts as an answer at all, can be named."""
+
+from __future__ import annotations
+
+import pytest
+from tests.attribution.random_transcoders import random_dictionary
+from tests.families import D_MODEL, tiny, tiny_tokenizer
+from tests.model.test_answers import saying
+
+from inscape.core import InputError
+from inscape.diagnosis import Case, Diagnosis, diagnose
+from inscape.model import Model
+
+
+def of(model: Model, *cases: Case) -> Diagnosis:
+    dictionary = random_dictionary("resid_post.1", "resid_post.1", d=D_MODEL)
+    return diagnose(model, [dictionary], cases, num_random=2, num_candidates=4)
+
+
+def test_a_wrong_number_is_wrong_though_its_first_token_is_a_space() -> None:
+    """The tokenizer splits digits: " 89" and " 81" begin with the same two tokens."""
+    model = saying("= 81.")
+    found = of(model, Case("48+41=", " 89"))
+    assert found.mechanism != "correct"
+    assert (found.correct, found.wrong) == (" 89", " 81")
+    assert (found.shared, found.correct_token, found.wrong_token) == (" 8", "9", "1")
+    assert found.lead > 0
+    assert found.wrong_probability > 0.5 > found.correct_probability
+    assert of(model, Case("40+41=", " 81")).mechanism == "correct"
+
+
+def test_a_number_that_goes_on_is_no_answer_and_cannot_be_told_apart() -> None:
+    with pytest.raises(InputError, match="goes on with '0'.*next|name the wrong answer"):
+        of(saying("= 890"), Case("48+41=", " 89"))
+    found = of(saying("= 890"), Case("48+41=", " 89"), Case("40+41=", " 81"))
+    assert (found.num_prompts, found.num_failures) == (2, 1)
+    assert "left out" in found.summary()
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model.wrap(tiny("llama", vocab_size=300), tiny_tokenizer())
+
+
+def test_the_wrong_answer_can_be_named(model: Model) -> None:
+    """What the model would rather say does not matter then: only which of the two is likelier."""
+    prompt = "the dog sat in"
+    better, worse = sorted((" Paris", " the mat"), key=lambda a: -model.score(prompt, a))
+    assert not model.answers(prompt, better)
+    assert of(model, Case(prompt, better, wrong=worse)).mechanism == "correct"
+    found = of(model, Case(prompt, worse, wrong=better))
+    assert (found.wrong, found.num_failures) == (better, 1)
+    assert of(model, Case(prompt, worse)).wrong not in (better, worse)
+
+
+def test_candidates_say_what_counts_as_an_answer(model: Model) -> None:
+    prompt = "the dog sat in"
+    answers = (" Paris", " the mat", " a cat", " sat")
+    best, second, *rest = sorted(answers, key=lambda a: -model.score(prompt, a))
+    assert of(model, Case(prompt, best, candidates=(second, *rest))).mechanism == "correct"
+    found = of(model, Case(prompt, second, candidates=(*rest[::-1], best)))
+    assert found.wrong == best
+    named = of(model, Case(prompt, rest[-1], wrong=second, candidates=answers))
+    assert named.wrong == second
+
+
+def test_answers_of_which_one_begins_with_the_other_are_refused(model: Model) -> None:
+    with pytest.raises(InputError, match="begins with the other.*go on until it differs"):
+        of(model, Case("the dog sat in", " Paris", wrong=" Paris and the cat"))
+
+
+def test_a_prompt_that_ends_in_a_space_is_noticed(model: Model) -> None:
+    found = of(model, Case("the dog sat in ", "Paris"))
+    assert "ends in a space" in found.summary()
