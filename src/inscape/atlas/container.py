@@ -55,8 +55,10 @@ class Container:
         *,
         model: Model | str | Path | None = None,
         device: str | None = None,
+        bos: str | None = None,
     ) -> None:
         self.path, self.record, self.device = path, record, device
+        self._bos = bos
         self._source: str | Path | None = model if isinstance(model, str | Path) else None
         self._dictionaries: dict[str, Dictionary] = {}
         self._features: dict[str, FeatureIndex] = {}
@@ -74,6 +76,7 @@ class Container:
         source: str | Path | None = None,
         settings: Mapping[str, Any] | None = None,
         device: str | None = None,
+        bos: str | None = None,
     ) -> Self:
         """A new, empty atlas of `model`.
 
@@ -93,7 +96,10 @@ class Container:
                 expected="an empty folder or a free name",
                 next_step="choose another one",
             )
-        opened = model if isinstance(model, Model) else Model.open(model, device=device)
+        if not isinstance(model, Model):
+            opened = Model.open(model, device=device, bos=bos or "auto")
+        else:
+            opened = model
         record = {
             "kind": KIND,
             "version": VERSION,
@@ -115,13 +121,19 @@ class Container:
 
     @classmethod
     def open(
-        cls, path: str | Path, *, model: Model | str | Path | None = None, device: str | None = None
+        cls,
+        path: str | Path,
+        *,
+        model: Model | str | Path | None = None,
+        device: str | None = None,
+        bos: str | None = None,
     ) -> Self:
         """The atlas in a folder; its model is opened when it is first needed.
 
         Args:
             model: the atlas's model where it is open already, or where it has moved to.
             device: where the model and the dictionaries go.
+            bos: another rule for beginning-of-text than the recorded one (see `Model.open`).
 
         Raises:
             StorageError: the folder is no atlas, or one of another version.
@@ -147,7 +159,7 @@ class Container:
                 expected="the model and the settings that it was made with",
                 next_step="build the atlas again",
             )
-        return cls(path, record, model=model, device=device)
+        return cls(path, record, model=model, device=device, bos=bos)
 
     def __repr__(self) -> str:
         name = self.record["model"]["name"]
@@ -167,7 +179,7 @@ class Container:
         if source is None:
             source, revision = self.record["model"]["source"], self.record["model"].get("revision")
         try:
-            rule = self.record["model"].get("bos", "auto")
+            rule = self._bos or self.record["model"].get("bos", "auto")
             opened = Model.open(source, revision=revision, device=self.device, bos=rule)
         except ModelError as error:
             if self._source is not None:

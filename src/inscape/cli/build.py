@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from inscape.cli.common import (
+    Bos,
     Device,
     Json,
     ModelName,
@@ -54,6 +55,7 @@ def command(
         ),
     ] = None,
     seed: Seed = 0,
+    bos: Bos = None,
     device: Device = None,
     trust_remote_code: TrustCode = False,
     json: Json = False,
@@ -81,7 +83,9 @@ def command(
         batch_size=min(1024, train_tokens),
         seed=seed,
     )
-    opened = Model.open(model, device=device, trust_remote_code=trust_remote_code)
+    opened = Model.open(
+        model, device=device, bos=bos or "auto", trust_remote_code=trust_remote_code
+    )
     atlas = build(opened, text, out, config, source=model, only=only)
     result = {
         "atlas": str(atlas.path),

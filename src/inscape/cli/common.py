@@ -27,6 +27,13 @@ ModelName = Annotated[
 MovedModel = Annotated[
     str | None, typer.Option("--model", help="The atlas's model, where it has moved.")
 ]
+Bos = Annotated[
+    str | None,
+    typer.Option(
+        help="Whether text begins with a beginning-of-text token: auto (as the tokenizer does), "
+        "always or never; default: as the atlas records, else auto."
+    ),
+]
 Text = Annotated[
     Path,
     typer.Option(help="A .txt, .jsonl(.gz) or .parquet file, a folder of them, or - (the input)."),
@@ -92,8 +99,10 @@ def print_table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
         typer.echo("  ".join([f"{first:<{widths[0]}}", *cells]).rstrip())
 
 
-def open_atlas(folder: Path, model: str | None = None, device: str | None = None) -> Atlas:
+def open_atlas(
+    folder: Path, model: str | None = None, device: str | None = None, bos: str | None = None
+) -> Atlas:
     """The atlas of a verb; `model`: where its model has moved to."""
     from inscape.atlas import Atlas
 
-    return Atlas.open(folder, model=model, device=device)
+    return Atlas.open(folder, model=model, device=device, bos=bos)

@@ -10,6 +10,7 @@ import typer
 
 from inscape.cli.common import (
     AtlasFolder,
+    Bos,
     Device,
     Json,
     MovedModel,
@@ -56,6 +57,7 @@ def command(
     num_random: Annotated[int, typer.Option(min=1, help="Matched random sets as control.")] = 100,
     seed: Seed = 0,
     model: MovedModel = None,
+    bos: Bos = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -65,7 +67,7 @@ def command(
     """
     from inscape.diagnosis import Case
 
-    opened = open_atlas(atlas, model, device)
+    opened = open_atlas(atlas, model, device, bos)
     cases = [Case(prompt, correct, wrong, tuple(candidate or ())), *_cases(more)]
     judging = _cases(held_out)
     found = opened.diagnose(

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import Device, Json, ModelName, RowTokens, Text, TrustCode, print_json, rows
+from inscape.cli.common import (
+    Bos,
+    Device,
+    Json,
+    ModelName,
+    RowTokens,
+    Text,
+    TrustCode,
+    print_json,
+    rows,
+)
 
 
 def command(
@@ -20,6 +30,7 @@ def command(
     ] = None,
     context: RowTokens = None,
     max_tokens: Annotated[int | None, typer.Option(help="Stop after so many tokens.")] = None,
+    bos: Bos = None,
     device: Device = None,
     trust_remote_code: TrustCode = False,
     json: Json = False,
@@ -29,7 +40,9 @@ def command(
     from inscape.atlas import default_sites
     from inscape.model import Model
 
-    opened = Model.open(model, device=device, trust_remote_code=trust_remote_code)
+    opened = Model.open(
+        model, device=device, bos=bos or "auto", trust_remote_code=trust_remote_code
+    )
     sites = site or default_sites(opened)
     store = harvest(opened, text, sites, out, context=context, max_tokens=max_tokens)
     manifest = store.manifest

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import Json, note, print_entries
+from inscape.cli.common import Bos, Json, note, print_entries
 
 # Their names alone: importing the formats would load torch.
 _PLACE = Path(__file__).parents[1] / "exchange" / "formats"
@@ -64,6 +64,7 @@ def command(
         list[str] | None,
         typer.Option(help="A setting that does not change what is computed, repeatable."),
     ] = None,
+    bos: Bos = None,
     json: Json = False,
 ) -> None:
     """Read a dictionary that another library trained.
@@ -83,12 +84,12 @@ def command(
     if out is not None:
         refuse_filled(out)
         check_name(name or out.name)
-    opened = Model.open(model) if model else None
+    opened = Model.open(model, bos=bos or "auto") if model else None
     atlas = None
     if into is not None and opened is not None and not into.exists():
         atlas = Atlas.create(into, opened, source=model)
     elif into is not None:
-        atlas = Atlas.open(into, model=opened)
+        atlas = Atlas.open(into, model=opened, bos=bos)
         opened = atlas.model
     called = name or (out.name if out else None)
     asked = Asked(site, to, called, scale, tuple(ignore or ()), k, opened)

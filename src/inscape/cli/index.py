@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import AtlasFolder, Device, Json, OnlyThese, open_atlas, print_entries
+from inscape.cli.common import AtlasFolder, Bos, Device, Json, OnlyThese, open_atlas, print_entries
 
 
 def command(
@@ -21,6 +21,7 @@ def command(
         str | None,
         typer.Option(help="The model: where it has moved, or to make an atlas that is not there."),
     ] = None,
+    bos: Bos = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -31,8 +32,8 @@ def command(
     from inscape.atlas import Atlas
 
     if model is not None and not atlas.exists():
-        Atlas.create(atlas, model, device=device)
-    found = open_atlas(atlas, model, device).index(dictionary, text=text)
+        Atlas.create(atlas, model, device=device, bos=bos)
+    found = open_atlas(atlas, model, device, bos).index(dictionary, text=text)
     print_entries([_shown(index) for index in found], json)
 
 

@@ -40,6 +40,7 @@ def open_source(
     model: str | None,
     memory: float | None,
     skip_corrupt: bool,
+    bos: str | None = None,
     held_out: Path | None = None,
     others: tuple[Path, ...] = (),
     ranks: Ranks | None = None,
@@ -74,7 +75,7 @@ def open_source(
                 next_step="leave it out",
             )
     if not is_store:
-        return _online(source, sites, model, 1.0 if memory is None else memory, ranks)
+        return _online(source, sites, model, 1.0 if memory is None else memory, bos, ranks)
     first = ranks is None or ranks.first
     if others:
         for option, value in {"--held-out": held_out, "--model": model}.items():
@@ -136,6 +137,7 @@ def _online(
     sites: tuple[str | None, str | None],
     model: str | None,
     memory: float,
+    bos: str | None,
     ranks: Ranks | None,
 ) -> tuple[Any, Any]:
     """Activations of a text that are not stored, and the model that makes them."""
@@ -151,7 +153,7 @@ def _online(
         )
     if not 0 < memory < 1e6:
         raise InputError(f"--memory {memory}", expected="GB, as in 2")
-    opened = Model.open(model, device=None if ranks is None else ranks.device)
+    opened = Model.open(model, device=None if ranks is None else ranks.device, bos=bos or "auto")
     layers = [f"{kind}.{layer}" for kind in KINDS for layer in range(opened.num_layers)]
     named = [one for site in sites if site for one in single_sites(all_sites(site, layers))]
     made = OnlineActivations(opened, source, named, memory=int(memory * 1e9), sharing=ranks)

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import AtlasFolder, Device, Json, MovedModel, Seed, open_atlas, print_json
+from inscape.cli.common import (
+    AtlasFolder,
+    Bos,
+    Device,
+    Json,
+    MovedModel,
+    Seed,
+    open_atlas,
+    print_json,
+)
 
 
 def command(
@@ -28,6 +37,7 @@ def command(
     ] = 0.0,
     seed: Seed = 0,
     model: MovedModel = None,
+    bos: Bos = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -38,7 +48,7 @@ def command(
         raise InputError(f"mode {mode!r} is unknown", expected="add, clamp, scale or ablate")
     if not math.isfinite(strength):
         raise InputError(f"strength {strength} is not finite", expected="a number, such as 4")
-    opened = open_atlas(atlas, model, device)
+    opened = open_atlas(atlas, model, device, bos)
     chosen = [opened.feature(name) for name in feature]
     result = opened.steer(
         prompt,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import Json, note, print_json, print_table
+from inscape.cli.common import Bos, Json, note, print_json, print_table
 from inscape.cli.sources import Memory, SkipCorrupt, Source, SourceModel, open_source
 
 
@@ -48,6 +48,7 @@ def command(
     ] = False,
     model: SourceModel = None,
     memory: Memory = None,
+    bos: Bos = None,
     skip_corrupt: SkipCorrupt = False,
     json: Json = False,
 ) -> None:
@@ -60,7 +61,13 @@ def command(
 
     keep_freed_memory()
     activations, opened = open_source(
-        source, (site, to), model=model, memory=memory, skip_corrupt=skip_corrupt, held_out=held_out
+        source,
+        (site, to),
+        model=model,
+        memory=memory,
+        bos=bos,
+        skip_corrupt=skip_corrupt,
+        held_out=held_out,
     )
     asked = SweepConfig(
         variants=_list(variant),

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import AtlasFolder, Device, Json, MovedModel, note, open_atlas, print_json
+from inscape.cli.common import (
+    AtlasFolder,
+    Bos,
+    Device,
+    Json,
+    MovedModel,
+    note,
+    open_atlas,
+    print_json,
+)
 
 
 def command(
@@ -28,6 +37,7 @@ def command(
         Path | None, typer.Option(help="Also write the graph in the viewer's format here.")
     ] = None,
     model: MovedModel = None,
+    bos: Bos = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -40,7 +50,7 @@ def command(
 
     if out is not None:
         refuse_file(out, MARK)
-    opened = open_atlas(atlas, model, device)
+    opened = open_atlas(atlas, model, device, bos)
     options = {"target": target, "against": against}
     graph = opened.trace(
         prompt,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import Device, Json, Seed, note, print_entries, print_json, rows
+from inscape.cli.common import Bos, Device, Json, Seed, note, print_entries, print_json, rows
 from inscape.cli.sources import Memory, SkipCorrupt, Source, SourceModel, all_sites, open_source
 
 Variant = Annotated[
@@ -107,6 +107,7 @@ def command(
         Path | None, typer.Option(help="A text on which the loss recovered is measured.")
     ] = None,
     memory: Memory = None,
+    bos: Bos = None,
     beside: Beside = None,
     skip_corrupt: SkipCorrupt = False,
     tensorboard: Annotated[
@@ -155,6 +156,7 @@ def command(
             (site, to),
             model=model,
             memory=memory,
+            bos=bos,
             skip_corrupt=skip_corrupt,
             held_out=held_out,
             others=tuple(beside or ()),

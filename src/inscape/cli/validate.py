@@ -9,6 +9,7 @@ import typer
 
 from inscape.cli.common import (
     AtlasFolder,
+    Bos,
     Device,
     Json,
     MovedModel,
@@ -38,12 +39,13 @@ def command(
     ] = None,
     seed: Seed = 0,
     model: MovedModel = None,
+    bos: Bos = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
     """Measure the dictionaries of an atlas: loss recovered, FVU, L0, density, labels."""
 
-    opened = open_atlas(atlas, model, device)
+    opened = open_atlas(atlas, model, device, bos)
     result: Any
     if edges is not None:
         result = [_edges(opened, edges)]
