@@ -351,4 +351,4 @@ def test_more_dead_features_than_slots_cost_as_much_as_one_site_would() -> None:
     shape = cross_layer()
     asked = TrainConfig(d_dict=96, k=5, tokens=1000, batch_size=100)
     weights = {k: torch.zeros(s) for k, s in shape.shapes().items()}
-    assert Trainer(shape, asked, weights)._aux_k == 6
+    assert Trainer(shape, asked, weights).aux_k == 6
