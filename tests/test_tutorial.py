@@ -33,4 +33,4 @@ def test_every_cell_runs(page: ModuleType, repository: Path, smollm2: Model) -> 
     for kind, content in page.cells((repository / "docs" / "tutorial.md").read_text()):
         if kind == "code":
             exec(compile(content, content.splitlines()[0], "exec"), scope)
-    assert scope["repair"].changes  # type: ignore[attr-defined]
+    assert scope["diagnosis"].repair.changes  # type: ignore[attr-defined]

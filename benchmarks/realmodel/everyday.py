@@ -1,8 +1,7 @@
-"""What a user does on the first day: one diagnosis, the tutorial, the two commands of the README."""
+"""What a user does first: one diagnosis, the tutorial, the two commands of the README."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -34,7 +33,7 @@ def diagnosing(run: Run) -> Row:
         "one prompt diagnosed with one dictionary, after opening",
         (Check("seconds", seconds, "≤ 15"),),
         f"{PAELLA!r}, 9,216 features of resid_post.14, 100 random sets",
-        detail={"features of the repair": len(found.repair), "verdict": found.mechanism},
+        detail={"features of the repair": len(found.removed), "verdict": found.mechanism},
     )
 
 
@@ -67,7 +66,7 @@ def commands(run: Run) -> Row:
     clone = run.folder / "clone"
     run.folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-    os.symlink(ROOT.parent / "shared", run.folder / "shared")
+    (run.folder / "shared").symlink_to(ROOT.parent / "shared")
     minutes, codes = {}, {}
     for target in ("demo", "test"):
         began = time.monotonic()
