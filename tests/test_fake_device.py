@@ -51,7 +51,7 @@ def test_what_cuda_allows_is_allowed() -> None:
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
 def test_a_model_there_computes_the_same(family: str) -> None:
     model = Model.wrap(tiny(family, vocab_size=300), tiny_tokenizer())
-    ids = model.prompt("the cat sat")
+    ids = model.prompt("the cat sat").tokens
     here, said = model.run(ids, logits="all").logits, model.generate(ids, 4)
     model_on_fake(model)
     assert model.device == FAKE

@@ -91,12 +91,17 @@ def print_entries(entries: Iterable[Mapping[str, Any]], json: bool) -> None:
 
 
 def print_table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-    """Prints columns under their heads; the first one to the left, the others to the right."""
-    table = [list(heads), *map(list, lines)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for first, *others in table:
-        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
-        typer.echo("  ".join([f"{first:<{widths[0]}}", *cells]).rstrip())
+    """Prints columns under their heads: numbers to the right, words to the left."""
+    body = [list(line) for line in lines]
+    columns = list(zip(heads, *body, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [all(not cell or cell[0] in "-−.0123456789" for cell in c[1:]) for c in columns]
+    for line in (list(heads), *body):
+        cells = [
+            f"{cell:>{width}}" if to_right else f"{cell:<{width}}"
+            for cell, width, to_right in zip(line, widths, right, strict=True)
+        ]
+        typer.echo("  ".join(cells).rstrip())
 
 
 def open_atlas(

@@ -76,6 +76,8 @@ class View:
         """The weights that training begins with, or those of some features."""
         means = [self.store.site_stats(site).mean for site in self.shape.sites_out]
         mean = torch.from_numpy(np.concatenate(means)) * self._written
+        if not len(self._sample):  # let go after an earlier call
+            self._sample = self._first()
         sample, config = self._seen(self._sample), self.config
         given: dict[str, Any] = {
             "sample": sample,
