@@ -67,11 +67,7 @@ def write_atlas_report(atlas: Atlas, out: str | Path | None = None) -> Path:
 
 def atlas_html(atlas: Atlas) -> str:
     """The whole page."""
-    indexes = {
-        name: atlas.features(name)
-        for name in atlas.dictionary_names
-        if atlas.place("features", name).is_dir()
-    }
+    indexes = {name: atlas.features(name) for name in atlas.indexed_names}
     traces, diagnoses = _opened(atlas.traces), _opened(atlas.diagnoses)
     named = {(n.dictionary, n.feature) for g in traces[0] for n in g.nodes if n.kind == "feature"}
     named |= {(c.dictionary, c.feature) for d in diagnoses[0] for c in d.removed + d.for_wrong}
@@ -127,7 +123,7 @@ def _dictionaries(atlas: Atlas, indexes: dict[str, FeatureIndex]) -> Markup | No
     measured = {quality.dictionary: quality for quality in _opened(atlas.qualities)[0]}
     rows = [
         _dictionary(atlas, name, indexes.get(name), measured.get(name))
-        for name in atlas.dictionary_names
+        for name in dict.fromkeys([*atlas.dictionary_names, *indexes])
     ]
     heads = [
         "dictionary",
@@ -147,7 +143,11 @@ def _dictionaries(atlas: Atlas, indexes: dict[str, FeatureIndex]) -> Markup | No
 def _dictionary(
     atlas: Atlas, name: str, index: FeatureIndex | None, quality: Quality | None
 ) -> tuple[object, ...]:
-    record = read_json(atlas.place("dictionaries", name) / "dictionary.json")
+    path = atlas.place("dictionaries", name) / "dictionary.json"
+    if index is not None and not path.is_file():  # neurons, which are stored nowhere
+        record = {"config": index.manifest["made_from"]["dictionary_config"]}
+    else:
+        record = read_json(path)
     config = DictionaryConfig(**record["config"])
     labels = atlas.labels(name)
     fidelity = None if quality is None else quality.fidelity
@@ -157,6 +157,8 @@ def _dictionary(
         l0 = float(index.num_active.sum()) / index.num_considered
     fvu = trained.get("fvu") if fidelity is None else fidelity.fvu
     most = f"at most {config.k}" if config.kind == "topk" else "no fixed number"
+    if config.kind == "neurons":
+        most = "the strongest 1 % of each neuron"
     accuracy = None if labels is None else finite(labels.summary.get("median_balanced_accuracy"))
     return (
         tag("code", name, class_="name"),
