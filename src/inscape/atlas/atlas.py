@@ -257,6 +257,7 @@ class Atlas(Container):
         features: Mapping[str, float] | Sequence[FeatureEdit],
         *,
         mode: str = "add",
+        save: bool = True,
         **options: Any,
     ) -> SteerResult:
         """Text written with features changed, beside the plain text (see `inscape.steer`).
@@ -267,7 +268,11 @@ class Atlas(Container):
         """
         if isinstance(features, Mapping):
             features = [self.feature(id).edit(mode, value) for id, value in features.items()]
-        return steer_prompt(self.model, prompt, features, **options)
+        found = steer_prompt(self.model, prompt, features, **options)
+        if save:
+            key = f"\n{found.changes}\n{options}"
+            self.save("steering", found.prompt, found.to_json(), key=key)
+        return found
 
     # Results
 

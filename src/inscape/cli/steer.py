@@ -14,6 +14,7 @@ from inscape.cli.common import (
     Json,
     MovedModel,
     Seed,
+    note,
     open_atlas,
     print_json,
 )
@@ -56,16 +57,20 @@ def command(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
+        save=False,
     )
     labels = {found.id: found.label for found in chosen}
     if json:
         shown = {"features": labels, "mode": mode, "strength": strength}
         print_json({**shown, **result.to_json()})
-        return
-    for name, label in labels.items():
-        typer.echo(f"{mode} {name} [{label or 'no label'}]")
-    typer.echo(f"plain    {_loss(result.plain_loss)}{prompt}{result.plain}")
-    typer.echo(f"steered  {_loss(result.steered_loss)}{prompt}{result.steered}")
+    else:
+        for name, label in labels.items():
+            typer.echo(f"{mode} {name} [{label or 'no label'}]")
+        typer.echo(f"plain    {_loss(result.plain_loss)}{prompt}{result.plain}")
+        typer.echo(f"steered  {_loss(result.steered_loss)}{prompt}{result.steered}")
+    # What was found is printed by now, whether or not it can be saved.
+    key = f"{result.changes} {max_new_tokens} {temperature} {seed}"
+    note(f"saved: {opened.save('steering', prompt, result.to_json(), key=key)}")
 
 
 def _loss(loss: float | None) -> str:

@@ -104,6 +104,19 @@ class DirectionEdit:
 Edit = FeatureEdit | DirectionEdit
 
 
+def in_words(edit: Edit) -> str:
+    """What an edit does, such as "clamp resid_post.14/692 to 30"."""
+    if isinstance(edit, DirectionEdit):
+        return f"{edit.mode} a direction at {edit.site}, strength {edit.value:.3g}"
+    name = f"{edit.dictionary.name}/{edit.feature}"
+    return {
+        "ablate": f"ablate {name}",
+        "clamp": f"clamp {name} to {edit.value * edit.unit:.3g}",
+        "add": f"add {edit.value * edit.unit:.3g} of {name}",
+        "scale": f"scale {name} by {edit.value:.3g}",
+    }[edit.mode]
+
+
 def edits(model: Model, changes: Sequence[Edit]) -> dict[Site, PositionEdit]:
     """What `Model.run` and `Model.generate` take as `edits`, for these changes together.
 

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inscape.core import InputError, bootstrap_mean, track
-from inscape.intervention.edits import Edit, edits
+from inscape.intervention.edits import Edit, edits, in_words
 from inscape.model import Model, Source
 from inscape.storage import Result
 
@@ -30,7 +30,8 @@ Changes = Sequence[Edit] | Callable[[float], Sequence[Edit]]
 class SteerResult(Result):
     """Continuations of one prompt (without it), and the unmodified model's loss on each.
 
-    Losses are nats per token over the continuation; None where it is empty.
+    Losses are nats per token over the continuation; None where it is empty. changes: the edits in
+    words, such as "clamp resid_post.14/692 to 30".
     """
 
     SCHEMA: ClassVar[str] = "inscape.steering"
@@ -43,6 +44,7 @@ class SteerResult(Result):
     steered_tokens: list[int]
     plain_loss: float | None
     steered_loss: float | None
+    changes: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -96,6 +98,7 @@ def steer(
         steered_tokens=steered[start:].tolist(),
         plain_loss=text_loss(model, plain, start),
         steered_loss=text_loss(model, steered, start),
+        changes=tuple(map(in_words, changes)),
     )
 
 

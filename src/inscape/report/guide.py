@@ -49,5 +49,5 @@ EMPTY: Mapping[str, str] = {
     "features": "inscape index ATLAS, then inscape label ATLAS",
     "traces": 'inscape trace ATLAS "a prompt"',
     "diagnoses": 'inscape diagnose ATLAS "a prompt" --correct " answer"',
-    "steering": 'inscape steer ATLAS "a prompt" --feature resid_post.14/692 --save',
+    "steering": 'inscape steer ATLAS "a prompt" --feature resid_post.14/692',
 }

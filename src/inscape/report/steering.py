@@ -12,6 +12,7 @@ def steering_html(result: SteerResult) -> Markup:
     return tag(
         "article",
         tag("p", tag("q", result.prompt), class_="prompt"),
+        tag("p", "; ".join(result.changes), class_="note"),
         tag(
             "div",
             _text("as it is", result.plain, result.plain_loss),
