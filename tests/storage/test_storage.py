@@ -277,3 +277,13 @@ def test_results_become_plain_json(tmp_path: Path) -> None:
         "several": [True, None, ["x"]],
     }
     write_json(tmp_path / "x.json", found)
+
+
+@pytest.mark.parametrize("value", [None, "many", True, [1]])
+def test_an_entry_of_another_type_is_named(tmp_path: Path, value: object) -> None:
+    write_manifest(tmp_path, "thing", 1, made_from={"text": "x"}, extra={"count": value})
+    with pytest.raises(StorageError, match="does not describe a thing: count is"):
+        read_manifest(tmp_path, "thing", 1, fields={"count": int})
+    with pytest.raises(StorageError, match=r"made_from\.words is"):
+        read_manifest(tmp_path, "thing", 1, fields={"made_from.words": str})
+    assert read_manifest(tmp_path, "thing", 1, fields={"made_from.text": str})["kind"] == "thing"

@@ -32,6 +32,13 @@ _AGAIN = "run the same harvest again: it makes broken shards anew"
 _MEMORY = 2 << 30
 
 
+_FIELDS = dict.fromkeys(("num_tokens", "num_bos", "num_sinks", "num_documents"), int) | {
+    "sites": dict,
+    "shards": list,
+    "made_from.model_hash": str,
+}
+
+
 class ActivationStore:
     """Activations of one model over one corpus, read-only.
 
@@ -73,9 +80,12 @@ class ActivationStore:
         """
         path = Path(path)
         if not skip_corrupt:
-            return cls(path, read_manifest(path, KIND, VERSION, verify=verify, next_step=_AGAIN))
+            return cls(
+                path,
+                read_manifest(path, KIND, VERSION, verify=verify, next_step=_AGAIN, fields=_FIELDS),
+            )
         broken: list[str] = []
-        manifest = read_manifest(path, KIND, VERSION, verify=True, broken=broken)
+        manifest = read_manifest(path, KIND, VERSION, verify=True, broken=broken, fields=_FIELDS)
         return cls(path, _without(path, manifest, broken) if broken else manifest)
 
     @property

@@ -30,6 +30,9 @@ from inscape.storage import read_manifest, reading
 
 KIND = "feature-index"
 VERSION = 2
+FIELDS = {"num_tokens": int, "num_considered": int, "histogram_edges": list} | {
+    f"made_from.{name}": str for name in ("dictionary", "inputs")
+}
 """2: 64-bit offsets, a search file."""
 EXAMPLES_PER_GROUP = 4096  # rows of examples.parquet that are read together
 CACHED_GROUPS = 16
@@ -64,7 +67,10 @@ class FeatureIndex:
             StorageError: there is none, it is of a newer version, or it is damaged.
         """
         folder = Path(path)
-        return cls(folder, read_manifest(folder, KIND, VERSION, verify=True, next_step=AGAIN))
+        return cls(
+            folder,
+            read_manifest(folder, KIND, VERSION, verify=True, next_step=AGAIN, fields=FIELDS),
+        )
 
     def __repr__(self) -> str:
         return (

@@ -93,7 +93,10 @@ class Labels:
             StorageError: there are none, they are of a newer version, or damaged.
         """
         folder = Path(path)
-        manifest = read_manifest(folder, KIND, VERSION, verify=True, next_step=_AGAIN)
+        needed = {"num_features": int}
+        manifest = read_manifest(
+            folder, KIND, VERSION, verify=True, next_step=_AGAIN, fields=needed
+        )
         with reading(folder / "labels.parquet", _AGAIN, OSError, TypeError, pa.ArrowException):
             records = pq.read_table(folder / "labels.parquet").to_pylist()
             labels = [Label(**record) for record in records]

@@ -99,6 +99,7 @@ def read_manifest(
     verify: bool = False,
     broken: list[str] | None = None,
     next_step: str | None = None,
+    fields: Mapping[str, type] | None = None,
 ) -> dict[str, Any]:
     """The manifest of `folder`, checked against what is there.
 
@@ -109,10 +110,12 @@ def read_manifest(
         broken: takes the names of files that are missing, half-written or changed; without it the
             first of them is an error.
         next_step: how a broken file is made again.
+        fields: entries that the caller needs, and their types ("a.b" is b in the entry a).
 
     Raises:
-        StorageError: no such artefact, another kind, a newer version, or a file that is
-            missing, half-written, not readable or (with `verify`) changed.
+        StorageError: no such artefact, another kind, a newer version, an entry that is missing or
+            of another type, or a file that is missing, half-written, not readable or (with
+            `verify`) changed.
     """
     folder = Path(folder)
     with reading(folder, ""):
@@ -131,6 +134,16 @@ def read_manifest(
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{folder / name} does not list its files") from error
     remedy = next_step or f"put it back, or remove {folder} and run the command that makes it again"
+    for field, kind_of in (fields or {}).items():
+        value: Any = manifest
+        for part in field.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if not isinstance(value, kind_of) or isinstance(value, bool):
+            raise StorageError(
+                f"{folder / name} does not describe {_a(kind)}: {field} is {str(value)[:40]!r}",
+                expected=f"{_a(kind_of.__name__)}",
+                next_step=remedy,
+            )
     for file, (size, digest) in listed.items():
         try:
             _check_file(folder / file, size, digest if verify else None, remedy)
