@@ -1,12 +1,12 @@
-"""Work beside the steps: on a card, in a queue of its own (a CUDA stream).
+"""Work concurrent with the training steps: on a GPU, in a queue of its own (a CUDA stream).
 
-1. What is asked for within the queue is done there in its order, while the card goes on with the
-   steps. One thread asks for both, and waits for neither.
-2. At the beginning of such work the queue waits for all that the card was asked for before; at its
-   end, all that the card is asked for from then on waits for the queue.
-3. Places go to a card from pinned memory: a copy from elsewhere would wait for the card.
+1. Work launched within the queue runs there in order while the GPU continues with the steps. One
+   thread launches both and waits for neither.
+2. `begin` makes the queue wait for everything launched on the GPU so far; `end` makes everything
+   launched on the GPU afterwards wait for the queue.
+3. Indices are copied to a GPU from pinned memory: a copy from pageable memory would synchronise.
 
-A processor has one queue: everything is done in its turn, at once.
+On a CPU there is one queue: everything runs in order, at once.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from torch import Tensor
 
 
 class InTurn:
-    """One queue for everything.
+    """A single queue for everything.
 
     Attributes:
-        apart: whether there is another one, for work beside the steps.
+        apart: whether there is a second queue, concurrent with the steps.
     """
 
     apart = False
 
     def within(self) -> AbstractContextManager[object]:
-        """What is asked for within it is asked of the queue."""
+        """Work launched within this context goes to the queue."""
         return nullcontext()
 
     def begin(self) -> None:
-        """The queue waits for all that was asked for so far."""
+        """The queue waits for all work launched so far."""
 
     def end(self) -> None:
-        """All that is asked for from now on waits for the queue."""
+        """All work launched from now on waits for the queue."""
 
     def uses(self, x: Tensor) -> None:
-        """Once `x` is given up, its memory stays until the queue has done what it was asked for."""
+        """Keep the memory of `x`, once freed, from being reused before the queue has finished."""
 
 
 class Apart(InTurn):
-    """A queue of its own on a card, beside the one that its caller asks."""
+    """A separate stream on a GPU, next to the caller's current stream."""
 
     apart = True
 
@@ -67,15 +67,15 @@ class Apart(InTurn):
 
 
 def beside(device: torch.device) -> InTurn:
-    """The queue for work beside the steps on a device."""
+    """The queue of a device for work concurrent with the steps."""
     return Apart(device) if device.type == "cuda" else InTurn()
 
 
 def pinned(x: Tensor, device: torch.device) -> Tensor:
-    """What lies on the CPU, so that a copy to the device need not wait for it."""
+    """A CPU tensor, pinned if the device is a GPU, so that copies are asynchronous."""
     return x.pin_memory() if device.type == "cuda" else x
 
 
 def sent(x: Tensor, device: torch.device) -> Tensor:
-    """What lies on the CPU, on the device."""
+    """A CPU tensor, copied to the device without waiting."""
     return pinned(x, device).to(device, non_blocking=device.type == "cuda")

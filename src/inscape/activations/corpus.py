@@ -1,11 +1,11 @@
-"""From documents to rows: what the model reads at once, and the pools that become shards.
+"""From documents to rows (the model's input sequences), and to the pools that become shards.
 
 1. Each document is tokenised, chat messages in the tokenizer's template, and cut into rows of at
-   most `context` tokens; every row begins with the beginning-of-text token where the model's rule
-   adds one.
-2. Special tokens and those of a template are no words: they are read, and never count.
+   most `context` tokens; every row begins with the beginning-of-text token if the model's rule adds
+   one.
+2. Special tokens and those of a template are not words: the model reads them, but they never count.
 3. Rows are collected, in order, until a pool holds `shard_tokens` tokens: one pool is one shard.
-   The grouping depends only on corpus and settings, so that a stopped harvest finds it again.
+   The grouping depends only on corpus and settings, so that a stopped harvest can reproduce it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from inscape.model import Model
 
 Text = Path | str | Iterable[str | Sequence[int] | Sequence[Mapping[str, str]]]
 _SAMPLE, _TRIED = 64, 8
-LONGEST_ROW = 1024  # of a model that states no limit, or a very large one
+LONGEST_ROW = 1024  # for models with no stated limit, or a very large one
 
 
 class Row(NamedTuple):
-    """A row that the model reads at once: the number of its document, its token ids, and which of
-    them are words."""
+    """An input sequence: the number of its document, its token ids, and which of them are
+    words."""
 
     document: int
     ids: list[int]
@@ -42,9 +42,9 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Pool:
-    """The rows of one shard, end to end.
+    """The rows of one shard, concatenated.
 
-    ids, words [tokens]; starts and lengths [rows]: where each row lies in `ids`; document [rows];
+    ids, words [tokens]; starts and lengths [rows]: the span of each row in `ids`; document [rows];
     first_row: the number of its first row in the whole store.
     """
 
@@ -103,7 +103,7 @@ class Corpus:
             yield ids[skip:], words[skip:]
 
     def estimate(self) -> int | None:
-        """About how many tokens there are (for the time left), from the first documents."""
+        """An estimate of the number of tokens from the first documents (for the time left)."""
         counts = (len(ids) for ids, _ in self.tokenised())
         if self.path is None:
             sample = list(itertools.islice(counts, _SAMPLE))
@@ -115,8 +115,8 @@ class Corpus:
         return int(total * tokens / size) if size else None
 
     def check(self, max_tokens: int | None) -> None:
-        """Refuses a corpus of which fewer than two documents would be read, and a model that makes
-        nothing of its beginning, before the corpus is read.
+        """Refuses, before the corpus is read, one of which fewer than two documents would be used,
+        and a model whose output on its beginning is not finite.
 
         Raises:
             DataError: there is one document only, or `max_tokens` ends in the first; or the model's
@@ -149,7 +149,7 @@ class Corpus:
             )
 
     def pools(self, context: int, shard_tokens: int, max_tokens: int | None) -> Iterator[Pool]:
-        """The rows of all documents, pool by pool; `max_tokens` cuts the last row short."""
+        """The rows of all documents, pool by pool; `max_tokens` truncates the last row."""
         rows: list[Row] = []
         size = total = done = 0
         for row in self.rows(context):
@@ -197,10 +197,10 @@ def _pool(rows: list[Row], first_row: int) -> Pool:
 
 
 def row_length(model: Model, context: int | None = None) -> int:
-    """Tokens of a row; by default the model's context, at most LONGEST_ROW.
+    """Tokens per row; by default the model's context, at most LONGEST_ROW.
 
     Raises:
-        InputError: the model cannot read so many.
+        InputError: the model cannot read that many.
     """
     if context is None:
         return min(model.context_length, LONGEST_ROW)

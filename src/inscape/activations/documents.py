@@ -1,12 +1,12 @@
-"""Documents from files of text, read as a stream and decoded strictly.
+"""Documents from text files, streamed and decoded strictly.
 
 .txt   split on blank lines; without any, cut into runs of whole lines of about 2,000 characters.
-.jsonl an object on each line, with a field "text", or "messages" (chat messages with a role and a
-       content) that go through the model's chat template.
+.jsonl an object per line, with a field "text", or "messages" (chat messages with role and content)
+       that go through the model's chat template.
 .parquet the same as columns.
-Each of the first two may be compressed (.gz). What is not a regular file (a pipe, `-` for standard
-input) is copied to the disk first, since it is read more than once. A file that is named with
-another suffix is taken for what its first bytes are.
+The first two may be compressed (.gz). Input other than a regular file (a pipe, `-` for standard
+input) is copied to disk first, since it is read more than once. The type of a file with another
+suffix is detected from its first bytes.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def documents(path: Path | str) -> Iterator[Document]:
 
 
 def on_disk(path: Path) -> Path:
-    """The path, or for a pipe and for `-` that of a copy, which lives as long as the process."""
+    """The path, or for a pipe and for `-` that of a copy, which is kept until the process ends."""
     if str(path) == "-":
         return _copied(path, sys.stdin.buffer)
     try:
@@ -99,7 +99,7 @@ def corpus_files(path: Path) -> list[Path]:
 
 
 def text_bytes(file: Path) -> int:
-    """About how many bytes of text a file holds, without reading it."""
+    """An estimate of the bytes of text in a file, without reading it."""
     size = file.stat().st_size
     if _kind(file) == "parquet":
         import pyarrow.parquet as parquet
@@ -146,7 +146,7 @@ def _opened(file: Path) -> IO[bytes]:
 
 
 def _lines(file: Path) -> Iterator[str]:
-    """Decoded lines with their line ends; a byte that is no UTF-8 is named by its offset."""
+    """Decoded lines with their line ends; invalid UTF-8 is reported by its byte offset."""
     offset = 0
     with _readable(file), _opened(file) as stream:
         for number, line in enumerate(stream):
@@ -222,7 +222,7 @@ def _parquet(file: Path) -> Iterator[Document]:
 
 
 def _document(row: Any, where: str) -> Document | None:
-    """The text or the messages of a row; None where they are blank."""
+    """The text or the messages of a row; None if they are blank."""
     given = row if isinstance(row, Mapping) else {}
     text, messages = given.get("text"), given.get("messages")
     if isinstance(text, str):

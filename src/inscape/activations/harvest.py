@@ -1,11 +1,11 @@
 """Harvest: corpus -> model -> a store of activations on disk.
 
 1. The corpus is tokenised and cut into rows, and rows are grouped into pools, one per shard.
-2. The model reads a pool (reader.py); its forward pass stops at the last site that is wanted.
-3. Activations go into the shard in bf16, in the order of the corpus. Tokens that do not count
-   (beginning of text, attention sinks) are flagged, and statistics are taken over the others.
-4. A shard is written whole, by a background thread while the model reads the next pool; the
-   manifest comes last. A stopped harvest skips the shards that are there.
+2. The model reads a pool (reader.py); its forward pass stops at the last requested site.
+3. Activations go into the shard in bf16, in corpus order. Tokens that do not count (beginning of
+   text, attention sinks) are flagged, and statistics are taken over the others.
+4. A shard is written atomically by a background thread while the model reads the next pool; the
+   manifest comes last. A resumed harvest skips existing shards.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ def harvest(
         model: the model to read.
         text: a path (see `documents`), texts, or documents as token ids.
         sites: where to read.
-        out: the store's folder. A stopped harvest goes on there; a finished one is returned.
-        context: tokens per row, the beginning-of-text token included; the model's own, at most
-            1024, by default.
+        out: the store's folder. A stopped harvest is resumed; a finished one is returned.
+        context: tokens per row, the beginning-of-text token included; by default the model's
+            context, at most 1024.
         max_tokens: stop after this many tokens (rows of the token table).
-        batch_tokens: tokens that the model reads at once, padding included; 2,048 on a processor
-            and 8,192 on a GPU by default.
+        batch_tokens: tokens per forward pass, padding included; by default 2,048 on a CPU and
+            8,192 on a GPU.
         shard_tokens: a shard is closed once it holds this many.
 
     Raises:
@@ -118,19 +118,19 @@ def harvest(
                     bar.advance(len(pool.ids))
             _finish(out, writer, request)
         except DataError:
-            # The text has to change: the mended one may go on with the shards that it shares.
+            # The text has to change: a corrected one may reuse the shards that it shares.
             write_json(out / REQUEST, {**request, "text": None})
             raise
     return ActivationStore.open(out)
 
 
 def _check_request(out: Path, request: dict[str, Any]) -> None:
-    """Refuses a folder that holds a store made from something else, by name."""
+    """Refuses a folder with a store made from something else, and names the difference."""
     refuse_filled(out, _is_store)
     if not (out / REQUEST).is_file():
         return
     found = read_json(out / REQUEST)
-    if found.get("text", "") is None:  # its text was unusable, and may be another one now
+    if found.get("text", "") is None:  # its text was unusable, and may have been replaced
         request = {**request, "text": None}
     for key, wanted in request.items():
         if key == "model" or found.get(key) == wanted:
@@ -139,7 +139,7 @@ def _check_request(out: Path, request: dict[str, Any]) -> None:
         if key == "model_hash":
             what, shown = "model", f" ({found.get('model')} there, {request['model']} asked for)"
         if key == "text":
-            shown = ""  # the hashes of the two texts tell nobody anything
+            shown = ""  # hashes of texts mean nothing to a reader
         raise InputError(
             f"{out} holds activations made with another {what}{shown}",
             next_step="choose another folder, or remove that one",
@@ -147,7 +147,7 @@ def _check_request(out: Path, request: dict[str, Any]) -> None:
 
 
 def _is_store(out: Path) -> bool:
-    """Whether a folder is a store, whole or half made; other files in it stay as they are."""
+    """Whether a folder is a store, finished or not; other files in it are left alone."""
     if (out / REQUEST).is_file():
         found = read_json(out / REQUEST)
         return isinstance(found, dict) and {"model_hash", "sites"} <= set(found)
@@ -155,7 +155,7 @@ def _is_store(out: Path) -> bool:
 
 
 def _check_room(out: Path, num_tokens: int, token_bytes: int) -> None:
-    """Refuses a harvest that the disk cannot hold, before it has begun."""
+    """Refuses a harvest that does not fit on disk, before it starts."""
     needed = num_tokens * token_bytes
     there = sum(file.stat().st_size for file in out.glob("shard-*.safetensors"))
     free = shutil.disk_usage(out).free
@@ -176,7 +176,7 @@ def _told(value: Any) -> str:
 
 
 class _Writer:
-    """Turns pools into shards; used as a context manager, waits for the last write at its end."""
+    """Turns pools into shards; as a context manager it waits for the last write on exit."""
 
     def __init__(self, reader: Reader, out: Path, broken: Sequence[str]) -> None:
         self.reader, self.out, self.broken = reader, out, broken
@@ -194,7 +194,7 @@ class _Writer:
             self._pending.result()
 
     def add(self, number: int, pool: Pool) -> None:
-        """Make shard `number` from its pool, unless it is there already."""
+        """Make shard `number` from its pool, unless it exists already."""
         path = self.out / shard_name(number)
         self.shards.append(path)
         self.num_documents = int(pool.document[-1]) + 1
@@ -212,7 +212,7 @@ class _Writer:
             return False
         try:
             shard = Shard(path)
-            pairs = zip(COLUMNS, token_columns(pool), strict=False)  # flags aside
+            pairs = zip(COLUMNS, token_columns(pool), strict=False)  # without flags
             same = all(np.array_equal(shard.map(name), column) for name, column in pairs)
             medians = json.loads(shard.metadata["statistics"])["median_norm"]
         except (StorageError, KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""Stores of one text by several models, read token by token side by side."""
+"""Stores of the same text from several models, aligned token by token."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ MEMORY = 2 << 30
 
 
 class JoinedStores:
-    """Several stores as one source for training: what a crosscoder of several models reads.
+    """Several stores as one source for training, as for a crosscoder between models.
 
-    A site is written with the name of its store, as in chat:resid_post.3. A token counts where it
-    counts in each of them (models have attention sinks at different tokens).
+    A site is prefixed with the name of its store, as in chat:resid_post.3. A token counts if it
+    counts in every store (models have attention sinks at different tokens).
 
     Args:
-        stores: by name, of the same text in the same tokens.
+        stores: by name, of the same text with the same tokens.
 
     Attributes:
-        sites: of all of them.
+        sites: those of all stores.
 
     Raises:
         InputError: fewer than two, a name with ":" or "+", or stores of different tokens.
@@ -53,7 +53,7 @@ class JoinedStores:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What is trained on them is made from all of them."""
+        """What a product of these activations is made from: all stores."""
         return {name: store.identity for name, store in self.stores.items()}
 
     def width(self, site: str) -> int:

@@ -1,20 +1,20 @@
-"""Activations that are made as training asks for them, and never stored.
+"""Activations computed on demand during training, and never stored.
 
-1. The corpus is cut into blocks of rows (the pools of `corpus`), again from its beginning once it
-   has ended. Two blocks are held at a time, on a card three, on the model's device, in memory that
-   is taken once: `memory` bounds all. Batches are gathered there, and stay there.
-2. Every block's tokens are split in halves by a seeded permutation. Round r gives the first half of
-   block r and the second half of block r - 1, shuffled together: every token comes once an epoch,
-   tokens of one document come far apart, and a batch costs what its rows cost.
-3. A beginning-of-text token has no place. An attention sink has one, which another token of its
-   block takes: so places follow from the text alone, and batch n is the same wherever the drawing
-   starts. To start there, the text before it is tokenised, and two blocks are read.
-4. On a card, block r + 1 is read into the third room while the batches of round r are drawn: each
-   of them asks for its share of the forward passes, in a queue beside the steps (see `aside`). On a
-   processor the steps take all cores, and a block is read whole when its round begins.
+1. The corpus is cut into blocks of rows (the pools of `corpus`), starting over at its end. Two
+   blocks are held at a time (three on a GPU), on the model's device, in buffers allocated once:
+   `memory` bounds their total. Batches are gathered there and stay there.
+2. Every block's tokens are split in halves by a seeded permutation. Round r yields the first half
+   of block r and the second half of block r - 1, shuffled together: every token comes once an
+   epoch, tokens of one document are spread out, and a batch costs only its own rows.
+3. Beginning-of-text tokens get no slot in the shuffle. An attention sink does, filled by another
+   token of its block: so slots follow from the text alone, and batch n is the same wherever drawing
+   starts. To start at n, the text before it is tokenised and two blocks are read.
+4. On a GPU, block r + 1 is read into the third buffer while the batches of round r are drawn: each
+   batch launches its fraction of the forward passes on a stream concurrent with the steps (see
+   `aside`). On a CPU the steps take all cores, and a block is read whole when its round begins.
 5. Statistics are those of the first block.
 6. Processes that train together share the forward passes of every block (see `reader`), and all
-   hold the same blocks: batch n is the same for any number of them.
+   hold the same blocks: batch n does not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ MEMORY = 1 << 30
 
 
 class OnlineActivations:
-    """A source of activations for training that keeps a few blocks of them, and nothing on disk.
+    """A source of activations for training that holds a few blocks in memory, nothing on disk.
 
     Args:
         model: the model to read.
         text: a path (see `documents`), texts, or documents as token ids.
         sites: where to read; batches may be of some of them.
         context, max_tokens, batch_tokens: as `harvest`.
-        memory: bytes that all blocks may take, in bf16, on the model's device.
+        memory: bytes that all blocks together may take, in bf16, on the model's device.
         sharing: the processes that share the forward passes (`Ranks` of `training.connected`): each
-            has such a source of the same text, and asks it for the same things in the same order.
+            has such a source of the same text, and makes the same calls in the same order.
 
     Raises:
         InputError: no site, a context longer than the model's, memory for less than a row, or
-            processes that cannot exchange what lies on the model's device.
+            processes that cannot exchange tensors on the model's device.
         SiteError: a site is unknown.
-        DataError: the corpus is not there.
+        DataError: the corpus does not exist.
     """
 
     def __init__(
@@ -93,13 +93,13 @@ class OnlineActivations:
         self._corpus = Corpus(model, text)
         self._reader = Reader(reading_copy(model), self.sites, batch_tokens, sharing)
         self._stats: dict[str, SiteStats] = {}
-        self._held: dict[int, _Block] = {}  # by number; what was used last goes last
+        self._held: dict[int, _Block] = {}  # by number, least recently used first
         room = self.block_tokens + self._context  # tokens of a block, at most
         self._room = self._reader.space(blocks * room, model.device)
         for x in self._room.values():
             self._queue.uses(x)
         self._free = [number * room for number in range(blocks)]
-        self._slots: list[int] = []  # how many each block has, of those taken so far
+        self._slots: list[int] = []  # the number of slots of each block so far
         self._num_blocks: int | None = None  # known once the text has ended
         self._pool: Pool | None = None
         self._restart()
@@ -120,7 +120,7 @@ class OnlineActivations:
 
     @property
     def sample_tokens(self) -> int:
-        """As many tokens as can be drawn from the first two blocks, whatever the seed."""
+        """How many tokens can be drawn from the first two blocks, whatever the seed."""
         return self.block_tokens
 
     def width(self, site: str | Site) -> int:
@@ -148,8 +148,8 @@ class OnlineActivations:
         part: slice = slice(None),
     ) -> Iterator[dict[str, Tensor]]:
         """Shuffled fp32 batches over the tokens that count, on the model's device; see
-        `ActivationStore.batches`. `memory` is the source's own here, and with a `part` all rows are
-        read still.
+        `ActivationStore.batches`. The source's own `memory` applies, not the argument, and with a
+        `part` all rows are still read.
 
         Raises:
             DataError: an activation is not finite: document and position are named.
@@ -196,9 +196,9 @@ class OnlineActivations:
     def _gather(
         self, names: list[str], rows: NDArray[Any], owner: NDArray[Any]
     ) -> dict[str, Tensor]:
-        """fp32 rows of their blocks."""
-        # The earlier block first: it is held already. They are asked for by every batch: another
-        # drawing may have had their places in between.
+        """fp32 rows from their blocks."""
+        # The earlier block first: it is held already. Blocks are looked up for every batch: another
+        # iterator may have evicted them in between.
         blocks, which = np.unique(owner, return_inverse=True)
         starts = np.array([self._block(number).start for number in blocks.tolist()])
         index = sent(torch.from_numpy(rows + starts[which]), self._model.device)
@@ -219,8 +219,8 @@ class OnlineActivations:
         self._at, self._pool = -1, None
 
     def _take(self, number: int) -> Pool | None:
-        """Pool `number` of the text, from where it was left or from its beginning; None after its
-        end."""
+        """Pool `number` of the text, continuing from the current position or from the beginning;
+        None past the end."""
         if self._num_blocks is not None and number >= self._num_blocks:
             return None
         if number < self._at:
@@ -238,7 +238,7 @@ class OnlineActivations:
         return self._pool
 
     def _following(self, number: int, epochs: int | None) -> int | None:
-        """The block that is read while the batches of round `number` are drawn, begun; None where
+        """Start the block that is read while the batches of round `number` are drawn; None if
         there is none."""
         if not self._queue.apart or not self._exists(number + 1, epochs):
             return None
@@ -246,26 +246,26 @@ class OnlineActivations:
         return number + 1
 
     def _advance(self, number: int, done: int, of: int) -> None:
-        """Read `done` of `of` shares of a block that is begun; none of it where another drawing has
-        had its room since: then it is read when its round begins."""
+        """Read a started block up to the fraction `done` / `of`; does nothing if another iterator
+        has evicted it: then it is read when its round begins."""
         block = self._held.get(self._wrapped(number))
         if block is not None:
             block.reading.advance(done, of)
 
     def _block(self, number: int) -> _Block:
-        """Block `number` of the endless row, whole: what is missing is read."""
+        """Block `number` of the repeated text, complete: the missing part is read."""
         block = self._begun(number)
         if block.flags is None:
             block.flags = block.reading.finish()
         return block
 
     def _begun(self, number: int) -> _Block:
-        """Block `number` of the endless row, begun unless it is held."""
+        """Block `number` of the repeated text, started unless it is held."""
         number = self._wrapped(number)
         if number not in self._held:
             pool = self._take(number)
             if pool is None:
-                return self._begun(number)  # the text has ended: the row begins again
+                return self._begun(number)  # the text has ended: start over
             if not self._free:
                 self._free.append(self._held.pop(next(iter(self._held))).start)
             start = self._free.pop()
@@ -289,8 +289,8 @@ class OnlineActivations:
 
 @dataclass(eq=False)
 class _Block:
-    """start: where it begins in the room of all blocks; acts: bf16 [tokens, width] by site, there;
-    flags [tokens]: as in `shards`, 0 where a token counts, once it is read whole."""
+    """start: its offset in the shared buffer; acts: bf16 [tokens, width] by site, views of that
+    buffer; flags [tokens]: as in `shards`, 0 where a token counts, None until it is complete."""
 
     start: int
     acts: dict[str, Tensor]

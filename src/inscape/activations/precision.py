@@ -1,10 +1,10 @@
-"""Which precision a model is read in.
+"""The precision of the forward passes that read activations.
 
-1. On a processor with instructions for bf16 (AVX-512 BF16, AMX), activations of a model in float32
-   are read through a copy of its parameters in bf16: they are stored in bf16 in any case, and the
-   forward pass takes half of the time or less. Statistics are summed in float32 and float64.
-2. Models of fewer than LARGE parameters stay as they are: conversions cost more than they save.
-3. On a GPU a model is opened in the precision that it is stored in, and is read as it is.
+1. On a CPU with instructions for bf16 (AVX-512 BF16, AMX), a float32 model is run with a bf16 copy
+   of its parameters: activations are stored in bf16 in any case, and the forward pass takes half of
+   the time or less. Statistics are summed in float32 and float64.
+2. Models of fewer than LARGE parameters are not converted: conversions cost more than they save.
+3. On a GPU a model is opened in the precision that it is stored in, and used unchanged.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _copies: WeakKeyDictionary[Model, Model] = WeakKeyDictionary()
 
 
 def reading_copy(model: Model) -> Model:
-    """`model`, or a copy of it in bf16 where that is read faster; made once for each model.
+    """`model`, or a bf16 copy of it if that is faster; made once per model.
 
-    It shares all but its parameters with `model`; its hash is not to be asked for.
+    The copy shares everything but the parameters with `model`; its hash must not be used.
     """
     if model.dtype != torch.float32 or not _fast(model):
         return model

@@ -1,15 +1,15 @@
-"""The model read over a pool of rows: activations by site, and which tokens count.
+"""Running the model over a pool of rows: activations by site, and which tokens count.
 
-1. Rows of similar length are read together, so that there is little padding. The model is causal
-   and padding is on the right: padded positions are dropped and no mask is needed. The forward pass
-   stops at the last site that is wanted.
-2. Processes that share the reading run every so many-th of these batches. Then the owner of each
-   batch sends its activations to the others, a batch and site at a time: all come to the same.
-3. A `Reading` runs the passes piece by piece; what needs the host, or the other processes, comes at
-   its end.
-4. Tokens that are no words (special ones, those of a chat template) and attention sinks do not
-   count. What a massive norm is follows from the medians of the first pool, at the sites of the
-   residual stream that are read, or before the last layer (an MLP's output has heavy tails).
+1. Rows of similar length form a batch, so that there is little padding. The model is causal and
+   padding is on the right: padded positions are dropped and no mask is needed. The forward pass
+   stops at the last requested site.
+2. Of N processes that share the forward passes, each runs every N-th batch, then broadcasts its
+   activations to the others, one batch and site at a time: all hold the same activations.
+3. A `Reading` runs the passes piece by piece; whatever needs the host or the other processes comes
+   at its end.
+4. Non-text tokens (special tokens, those of a chat template) and attention sinks do not count. The
+   norm threshold of sinks follows from the medians of the first pool, at the residual stream sites
+   that are read, or else before the last layer (an MLP's output has heavy tails).
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from inscape.model import Model, find_sinks
 
 NORMS = "norms"
 BATCH_TOKENS = (2048, 8192)
-"""Tokens of a forward pass on a processor, whose cache holds so many, and on a GPU."""
+"""Tokens per forward pass on a CPU, to fit its cache, and on a GPU."""
 
 
 class Sharing(Protocol):
-    """Processes that read a text together: each of them reads the same pools in the same order.
+    """Processes that share the forward passes over a text: all see the same pools in one order.
 
-    count, number: how many there are, and which of them this one is. device: the kind of device on
+    count, number: the number of processes, and the rank of this one. device: the kind of device on
     which they exchange tensors.
     """
 
@@ -51,7 +51,7 @@ class Sharing(Protocol):
     def device(self) -> str: ...
 
     def broadcast(self, tensor: Tensor, owner: int) -> Tensor:
-        """What process `owner` has in this tensor, in place, in all of them."""
+        """Broadcast the tensor of process `owner` to all of them, in place."""
         ...
 
 
@@ -85,8 +85,8 @@ class Reader:
         return acts
 
     def space(self, tokens: int, device: torch.device | str) -> dict[str, Tensor]:
-        """Where activations are put: bf16 [tokens, width] by site, and where no site is of the
-        residual stream, its norms [tokens] as NORMS."""
+        """Buffers for activations: bf16 [tokens, width] by site and, if no site is in the residual
+        stream, the norms [tokens] of one as NORMS."""
         sizes = {site: (tokens, self.model.width(site)) for site in self.sites}
         acts = {
             site: torch.empty(size, dtype=torch.bfloat16, device=device)
@@ -105,10 +105,10 @@ class Reader:
         return batches if self.sharing is None else batches[self.sharing.number :: self._count]
 
     def run(self, pool: Pool, rows: NDArray[np.int64], acts: Mapping[str, Tensor]) -> None:
-        """The activations of some rows, by one forward pass, to where they belong in `acts`.
+        """Write the activations of some rows, from one forward pass, to their places in `acts`.
 
-        Nothing here waits for the card, unless `acts` lie elsewhere than on the model's. Some
-        models of transformers do: their check for packed rows waits for the passes before.
+        Nothing here waits for the GPU unless `acts` are on another device than the model. Some
+        transformers models do wait: their check for packed rows synchronises.
         """
         places, real = _places(pool, rows)
         tokens = torch.zeros(real.shape, dtype=torch.int64)
@@ -124,7 +124,7 @@ class Reader:
             x.index_copy_(0, places, part.index_select(0, slots))
 
     def exchange(self, pool: Pool, acts: Mapping[str, Tensor]) -> None:
-        """What each process has read of a pool, to all others."""
+        """Broadcast what each process has read of a pool to all others."""
         if self.sharing is None or self._count == 1:
             return
         for number, rows in enumerate(_batches(pool, self.batch_tokens)):
@@ -165,9 +165,9 @@ class Reader:
 
 
 class Reading:
-    """A pool that is read pass by pass, in the `queue` beside the steps.
+    """A pool that is read pass by pass, in the `queue` concurrent with the steps.
 
-    acts: bf16 [tokens, width] by site, to be filled; what was asked for before may still use them.
+    acts: bf16 [tokens, width] by site, to be filled; work launched earlier may still use them.
     """
 
     def __init__(
@@ -178,14 +178,14 @@ class Reading:
         queue.begin()
 
     def advance(self, done: int, of: int) -> None:
-        """At least `done` of `of` equal shares of the passes are run, or asked for."""
+        """Launch passes until at least the fraction `done` / `of` of them has been launched."""
         while self._done * of < len(self._passes) * done:
             with self._queue.within():
                 self._reader.run(self._pool, self._passes[self._done], self._acts)
             self._done += 1
 
     def finish(self) -> NDArray[np.uint8]:
-        """The rest of it: then `acts` are whole. The flags of `Reader.flags`.
+        """Run the remaining passes, which completes `acts`; returns `Reader.flags`.
 
         Raises:
             DataError: an activation is not finite.
@@ -211,8 +211,8 @@ def _batches(pool: Pool, batch_tokens: int) -> list[NDArray[np.int64]]:
 
 
 def _places(pool: Pool, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Where the tokens of some rows lie in the pool [tokens], and where in the batch of these rows,
-    padded on the right, there is one [rows, positions]."""
+    """The indices of some rows' tokens in the pool [tokens], and the mask of real tokens in the
+    right-padded batch of these rows [rows, positions]."""
     lengths = pool.lengths[rows]
     columns = np.arange(lengths.max())
     real = columns[None, :] < lengths[:, None]

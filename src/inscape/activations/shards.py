@@ -1,4 +1,4 @@
-"""One shard on disk: a safetensors file whose arrays are mapped, not read.
+"""One shard on disk: a safetensors file whose arrays are memory-mapped.
 
     ids, document, row, position   int32 [tokens]
     flags                          uint8 [tokens]: 1 beginning of text, 2 attention sink
@@ -36,12 +36,12 @@ def shard_name(number: int) -> str:
 
 @dataclass(frozen=True)
 class TokenTable:
-    """One entry for every token of a store, in the order of the corpus.
+    """One entry for every token of a store, in corpus order.
 
     Attributes:
-        ids: token ids. document: number of the document in the corpus. row: number of the row that
-            the model read at once (windows must not cross rows). position: place in that row, as
-            the model saw it. flags: 1 beginning of text, 2 attention sink, 0 ordinary.
+        ids: token ids. document: number of the document in the corpus. row: number of the input
+            sequence (windows must not cross rows). position: index in that row, as the model saw
+            it. flags: 1 beginning of text, 2 attention sink, 0 ordinary.
     """
 
     ids: NDArray[np.int32]
@@ -67,13 +67,13 @@ class TokenTable:
 
     @property
     def kept(self) -> Mask:
-        """Tokens that count in statistics and training: neither of the two above."""
+        """Tokens that count in statistics and training: those with neither flag."""
         mask: Mask = self.flags == 0
         return mask
 
 
 class Shard:
-    """A mapped shard.
+    """A memory-mapped shard.
 
     Raises:
         StorageError: the file is missing, half-written or corrupt; it is named.

@@ -1,7 +1,7 @@
 """Statistics of activations over the tokens that count, merged shard by shard.
 
 Beginning-of-text tokens and attention sinks (`inscape.model.find_sinks`) dominate norms and
-variances: they are found, left out, and their number is reported.
+variances: they are left out, and their number is reported.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SiteStats:
 
 @dataclass(frozen=True)
 class Moments:
-    """What is summed over shards: m2 [width] is the sum of squared deviations from the mean."""
+    """Sums merged over shards: m2 [width] is the sum of squared deviations from the mean."""
 
     count: int
     mean: Vector
@@ -55,10 +55,10 @@ class Moments:
         kept: Bool[Tensor, " tokens"],
         norms: Float[Tensor, " tokens"],
     ) -> Moments:
-        """The moments of the rows that are kept, given every row's norm; `x` lies on any device.
+        """The moments of the kept rows, given every row's norm; `x` may be on any device.
 
-        One pass in chunks that stay in the cache: sums of differences from a row near the mean
-        are taken in fp32 within a chunk and added up in float64.
+        One pass in cache-sized chunks: differences from a row near the mean are summed in fp32
+        within a chunk and in float64 over chunks.
         """
         width = x.shape[1]
         total, squares = np.zeros(width), np.zeros(width)
@@ -82,7 +82,7 @@ class Moments:
         return cls(count, near + shift, m2, float(norms[kept].double().sum()))
 
     def merge(self, other: Moments) -> Moments:
-        """The moments of both (Chan et al. 1979)."""
+        """The combined moments (Chan et al. 1979)."""
         count = self.count + other.count
         if not count:
             return self
@@ -101,7 +101,7 @@ class Moments:
 
 
 def row_norms(x: Shaped[Tensor, "tokens width"]) -> Float[Tensor, " tokens"]:
-    """The norm of every row in fp32, a chunk at a time where they lie; on the CPU."""
+    """The norm of every row in fp32, by chunks on its device; returned on the CPU."""
     norms = torch.empty(len(x), device=x.device)
     for start in range(0, len(x), _CHUNK):
         rows = x[start : start + _CHUNK].float()

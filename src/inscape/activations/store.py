@@ -1,8 +1,8 @@
 """A finished store of activations: reads, statistics, and shuffled batches.
 
-Shards are mapped, so that opening a store costs no memory. Batches are drawn through one seeded
-permutation per epoch over all tokens that count, in O(batch); batch n is the same whenever and
-wherever the drawing starts, which is what makes a training resumable.
+Shards are memory-mapped, so that opening a store costs no memory. Batches are drawn in O(batch)
+from one seeded permutation per epoch over all tokens that count; batch n is the same wherever
+drawing starts, which makes training resumable.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class ActivationStore:
     """Activations of one model over one corpus, read-only.
 
     Attributes:
-        path: its folder. sites: what it holds, as text ("resid_post.2"). num_tokens: entries of the
-            token table; num_kept: those that count. median_norms: by site, what attention sinks are
-            found by. model_hash: the model that made it. skipped: shards that were broken and are
+        path: its folder. sites: names of its sites ("resid_post.2"). num_tokens: entries of the
+            token table; num_kept: those that count. median_norms: by site, the reference norms for
+            attention sinks. model_hash: of the model that made it. skipped: broken shards that are
             left out.
     """
 
@@ -70,9 +70,9 @@ class ActivationStore:
         """Open the store in a folder.
 
         Args:
-            verify: compare checksums too, each once for as long as its file stays as it is.
+            verify: compare checksums too, once per file until it changes.
             skip_corrupt: leave out shards that are missing, half-written or differ from their
-                checksum; `skipped` names them, and so does what is made from the store.
+                checksum; `skipped` and the identity of every product name them.
 
         Raises:
             StorageError: not a store, an unfinished one, a newer version, or a shard is missing,
@@ -128,7 +128,7 @@ class ActivationStore:
         shard_of = np.searchsorted(self._offsets, chosen, side="right") - 1
         for number in np.unique(shard_of):
             here = np.flatnonzero(shard_of == number)
-            # Ascending order within the shard: one walk over its pages.
+            # Ascending order within the shard: one sequential scan of its pages.
             here = here[np.argsort(chosen[here], kind="stable")]
             data = self._shards[number].map(name)
             out[here] = data[chosen[here] - self._offsets[number]].astype(dtype)
@@ -149,14 +149,14 @@ class ActivationStore:
         """Shuffled fp32 batches over the tokens that count.
 
         Args:
-            sites: the activations of one batch are of the same tokens, by site.
-            batch_size: rows of a batch; batches run on across epochs.
+            sites: a batch holds the same tokens at each of these sites.
+            batch_size: rows per batch; batches may span epochs.
             seed: of the order.
             epochs: how often each token is seen (the last batch may be short); endless by default.
-            start: number of the first batch, to go on after an interruption.
-            memory: sites that fit into this many bytes in bf16 are held, others read when needed.
-            part: the rows of each batch that are wanted; the others are not read.
-            only: of the tokens that count, those that are marked.
+            start: number of the first batch, to resume after an interruption.
+            memory: sites that fit into this many bytes in bf16 are cached, others read on demand.
+            part: the requested rows of each batch; the others are not read.
+            only: a mask that restricts the tokens that count.
 
         Raises:
             DataError: an activation is not finite: shard and row are named.
@@ -180,7 +180,7 @@ class ActivationStore:
                 values = torch.from_numpy(self.read(name, rows))
             else:
                 values = held[name][torch.from_numpy(rows)].float()
-            # A sum is finite only if every term is (overflow aside): one cheap pass.
+            # A sum is finite only if every term is (barring overflow): one cheap pass.
             if not bool(torch.isfinite(values.sum())):
                 self._refuse(name, rows, values)
             batch[name] = values
@@ -226,7 +226,7 @@ class ActivationStore:
 
 
 def merged(shards: Iterable[Shard], sites: Sequence[str]) -> dict[str, Moments]:
-    """The moments of each site over the tokens of all shards that count."""
+    """The moments of each site over all tokens that count."""
     totals: dict[str, Moments] = {}
     for shard in shards:
         figures = json.loads(shard.metadata["statistics"])

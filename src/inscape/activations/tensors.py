@@ -1,4 +1,4 @@
-"""Activations that are in memory already, as a source for training; and the order of batches."""
+"""Activations already in memory as a source for training; and the order of batches."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ class TensorActivations:
     """Activations [tokens, width] as a source for training.
 
     Args:
-        data: one tensor (its site is called resid_post.0), or one for each site, of the same
-            tokens.
+        data: one tensor (its site is named resid_post.0), or one per site, of the same tokens.
 
     Raises:
         InputError: a tensor is not [tokens, width], or their numbers of tokens differ.
@@ -93,8 +92,8 @@ class TensorActivations:
 def batch_rows(
     kept: NDArray[Any], batch_size: int, *, seed: int, epochs: int | None, start: int
 ) -> Iterator[NDArray[Any]]:
-    """The rows of batch `start` and of all that follow: one seeded permutation of `kept` an epoch;
-    batches run on across epochs, without end where `epochs` is None."""
+    """The rows of batch `start` and all later ones: one seeded permutation of `kept` per epoch;
+    batches may span epochs, and are endless if `epochs` is None."""
     total = None if epochs is None else epochs * len(kept)
     place = start * batch_size
     epoch, order = -1, kept

@@ -1,6 +1,6 @@
-"""A text's activations piece by piece, in its order: what an index reads where nothing is stored.
+"""A text's activations piece by piece, in order: the source of an index without a store.
 
-A piece is as long as memory allows; what counts in it is decided as in a harvest.
+A piece is as long as memory allows; which of its tokens count is decided as in a harvest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PIECE_TOKENS = 16384  # at most, so that a short text is read evenly
 
 
 class TextActivations:
-    """Activations of a text, read as they are asked for.
+    """Activations of a text, computed on demand.
 
     Args:
         model, text, context, max_tokens: as `harvest`.
@@ -40,7 +40,7 @@ class TextActivations:
 
     @property
     def median_norms(self) -> dict[str, float]:
-        """By site, what sinks were judged by; empty before the first read."""
+        """By site, the reference norms for sinks; empty before the first read."""
         return {} if self._reader is None else self._reader.medians
 
     @property
@@ -80,7 +80,7 @@ class TextActivations:
     def sample(
         self, sites: Sequence[str], num_tokens: int, seed: int = 0
     ) -> Iterator[tuple[TokenTable, dict[str, Tensor]]]:
-        """As `pieces`, of about `num_tokens` tokens from rows all over the text."""
+        """As `pieces`, of about `num_tokens` tokens from rows spread over the text."""
         pools = list(self._corpus.pools(self._context, PIECE_TOKENS, self._max_tokens))
         rows = [(pool, row) for pool in pools for row in range(len(pool.lengths))]
         order = np.random.default_rng(seeded(seed, "sample")).permutation(len(rows))

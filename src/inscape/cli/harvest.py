@@ -29,13 +29,13 @@ def command(
         typer.Option(help="Where to read, repeatable; default: middle residual and every MLP."),
     ] = None,
     context: RowTokens = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Stop after so many tokens.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Stop after this many tokens.")] = None,
     bos: Bos = None,
     device: Device = None,
     trust_remote_code: TrustCode = False,
     json: Json = False,
 ) -> None:
-    """Store the activations of MODEL over a text; run again, it goes on where it was."""
+    """Store the activations of MODEL over a text; run again after a stop, it resumes."""
     from inscape.activations import harvest
     from inscape.atlas import default_sites
     from inscape.model import Model

@@ -24,27 +24,25 @@ def command(
         Path, typer.Option(help="A text not trained on, to measure the dictionaries on.")
     ],
     to: Annotated[
-        str | None, typer.Option(help="The site to write; another one gives transcoders.")
+        str | None, typer.Option(help="The site to predict; other than --site: transcoders.")
     ] = None,
     variant: Annotated[str, _list_option("Variants (see `train`), as in topk,jumprelu.")] = "topk",
     d_dict: Annotated[
         str | None, _list_option("Numbers of features; default: 16 times the width.")
     ] = None,
     seed: Annotated[str, _list_option("Seeds, each a dictionary of every setting.")] = "0",
-    tokens: Annotated[int, typer.Option(help="Tokens that each one sees.")] = 2_000_000,
+    tokens: Annotated[int, typer.Option(help="Training tokens for each dictionary.")] = 2_000_000,
     batch_size: Annotated[int, typer.Option(help="Tokens per step.")] = 1024,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="VARIANT.NAME=VALUE", help="A setting of a variant's own, repeatable."
-        ),
+        typer.Option(metavar="VARIANT.NAME=VALUE", help="A variant-specific setting, repeatable."),
     ] = None,
     skip: Annotated[
-        bool, typer.Option("--skip", help="A linear skip beside the transcoders' features.")
+        bool, typer.Option("--skip", help="Give transcoders a linear skip as well.")
     ] = False,
     whiten: Annotated[
-        bool, typer.Option("--whiten", help="Let every direction of the activations count alike.")
+        bool, typer.Option("--whiten", help="Whiten the activations before training.")
     ] = False,
     model: SourceModel = None,
     memory: Memory = None,
@@ -54,7 +52,7 @@ def command(
 ) -> None:
     """Train variants, widths, sparsities and seeds on one pass; find the Pareto front.
 
-    Run again after a stop, it goes on; with longer lists, it trains what is new.
+    Run again after a stop, it resumes; with longer lists, it trains only what is new.
     """
     from inscape.core import keep_freed_memory
     from inscape.training import SweepConfig

@@ -21,7 +21,7 @@ Beside = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="STORE",
-        help="Another store, of the same text by another model, repeatable; sites are written "
+        help="Another store, of the same text by another model, repeatable; sites are prefixed "
         "with the folder's name, as in base:resid_post.3+chat:resid_post.3.",
     ),
 ]
@@ -33,33 +33,29 @@ Read = Annotated[
 Written = Annotated[
     str | None,
     typer.Option(
-        help="The site to write; another one gives a transcoder, as many others as are "
+        help="The site to predict: another site gives a transcoder, as many others as are "
         "read a cross-layer transcoder."
     ),
 ]
 
 Setting = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="A setting of the variant's own, repeatable."),
+    typer.Option(metavar="NAME=VALUE", help="A variant-specific setting, repeatable."),
 ]
 
-Kernels = Annotated[
-    str, typer.Option(help="auto: the fastest that this machine runs; plain: torch alone.")
-]
+Kernels = Annotated[str, typer.Option(help="auto: the fastest on this machine; plain: torch only.")]
 
 Precision = Annotated[
     str,
     typer.Option(
-        help="fp32, bf16 (topk kinds, jumprelu; what is chosen is computed in fp32), or "
+        help="fp32, bf16 (topk kinds, jumprelu; selected values are computed in fp32), or "
         "auto: bf16 where it is faster."
     ),
 ]
 
 Skip = Annotated[bool, typer.Option("--skip", help="Give a transcoder a linear skip as well.")]
 
-Whiten = Annotated[
-    bool, typer.Option("--whiten", help="Whiten the activations: every direction counts alike.")
-]
+Whiten = Annotated[bool, typer.Option("--whiten", help="Whiten the activations before training.")]
 
 Features = Annotated[
     int | None, typer.Option(help="Number of features; default: 16 times the width.")
@@ -71,12 +67,11 @@ Resample = Annotated[
 ]
 
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what memory, disk and time it takes, and stop.")
+    bool, typer.Option("--dry-run", help="Print the memory, disk and time needed, and stop.")
 ]
 
 Processes = Annotated[
-    int | None,
-    typer.Option(help="Of --dry-run: processes that would share the work; default: one."),
+    int | None, typer.Option(help="For --dry-run: the number of processes; default: one.")
 ]
 
 FeatureShards = Annotated[
@@ -125,7 +120,7 @@ def command(
 ) -> None:
     """Train a dictionary on stored activations, or on those of a text that a model reads.
 
-    Run again after a stop, it goes on from its last checkpoint. With torchrun, several processes
+    Run again after a stop, it resumes from its last checkpoint. With torchrun, several processes
     train it together.
     """
     from inscape.core import InputError, keep_freed_memory, pick_device
@@ -201,7 +196,7 @@ def _train(
     if held_out is not None and len(read) > 1:
         raise InputError(
             f"--held-out with {len(read)} sites",
-            expected="one: the loss that several recover together is not measured",
+            expected="one: loss recovered is not measured for several sites",
             next_step="leave it out",
         )
     watch = None if held_out is None else loss_watch(model, held_out)
@@ -217,7 +212,7 @@ def _train(
 def _chosen(
     source: Any, sites: tuple[str | None, str | None], settings: dict[str, Any]
 ) -> tuple[tuple[str, str], Any]:
-    """The sites in full, and the settings with the defaults that follow from their width."""
+    """The expanded sites, and the settings with defaults derived from their width."""
     from inscape.core import InputError
     from inscape.training import default_config
 
@@ -236,7 +231,7 @@ def _plan(
     device: str,
     json: bool,
 ) -> None:
-    """Print what the training would take."""
+    """Print the estimated cost of the training."""
     from inscape.training import dictionary_shape, plan
 
     (site, to), config = _chosen(source, sites, settings)
@@ -271,7 +266,7 @@ def _plan(
 
 
 def size_text(size: float) -> str:
-    """Bytes for people."""
+    """Bytes, human-readable."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if size >= factor:
             return f"{size / factor:,.3g} {unit}" if size < 1e15 else f"{size / factor:,.0f} {unit}"
@@ -279,7 +274,7 @@ def size_text(size: float) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """A time for people."""
+    """A duration, human-readable."""
     for unit, factor in (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0)):
         if seconds >= 2 * factor or (unit == "s" and seconds >= 1):
             return f"{seconds / factor:,.3g} {unit}"

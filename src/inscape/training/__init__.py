@@ -1,4 +1,4 @@
-"""Training of dictionaries from any stream of batches; it knows no model."""
+"""Training of dictionaries from any stream of batches, independent of any model."""
 
 from inscape.training.config import TrainConfig, default_lr
 from inscape.training.connect import connected

@@ -1,16 +1,15 @@
-"""The next batch is made while a step runs, where a graphics card does the steps.
+"""Prefetching: the next batch is prepared while a training step runs on the GPU.
 
-1. One thread draws the next batch: it reads the disk, and copies the batch to the card, on a stream
-   of its own, so that neither waits for the step that is running.
-2. The step's stream waits for that copy, not the processor.
-3. Batches come one after the other from one thread: in the same order, with the same bits.
-4. A source whose first batch lies on a card already, this one or another, makes them there. These
-   are drawn when they are asked for, by the thread and on the stream of the steps: processes that
-   make batches together would say things in two orders otherwise (NCCL may hang then). Such a
-   source itself sees to what can be done beside the steps (`activations.aside`), and the step moves
-   what comes from another card.
+1. One background thread reads the next batch from disk and copies it to the GPU on its own CUDA
+   stream, so that neither waits for the running step.
+2. The step's stream, not the CPU, waits for that copy.
+3. A single thread draws all batches: their order and their bits are unchanged.
+4. A source whose first batch is already on a GPU (this one or another) makes its batches there.
+   They are drawn on demand, on the training thread and stream: processes that make batches together
+   would otherwise issue collectives in different orders (NCCL may hang). Such a source overlaps its
+   own work with the steps (`activations.aside`), and the step copies batches from another GPU.
 
-On a processor the steps take all cores, and nothing is drawn ahead.
+On a CPU the steps take all cores, and nothing is prefetched.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ T = TypeVar("T")
 
 @contextmanager
 def drawn(batches: Iterator[Batch], device: str) -> Iterator[Iterator[Batch]]:
-    """The batches; on a card one of them ahead, and moved there, unless they are made there."""
+    """The batches; on a GPU prefetched by one and copied there, unless they are made there."""
     if not device.startswith("cuda"):
         yield batches
         return
@@ -50,7 +49,7 @@ def drawn(batches: Iterator[Batch], device: str) -> Iterator[Iterator[Batch]]:
         stream = torch.cuda.current_stream(device)
         event.wait(stream)
         for x in batch.values():
-            x.record_stream(stream)  # its memory is not to be used again before the step is over
+            x.record_stream(stream)  # its memory must not be reused before the step is over
         return batch
 
     with one_ahead(draw) as found:
@@ -58,8 +57,8 @@ def drawn(batches: Iterator[Batch], device: str) -> Iterator[Iterator[Batch]]:
 
 
 def from_first(batches: Iterator[Batch], ahead: Iterator[Batch], device: str) -> Iterator[Batch]:
-    """The first batch as it comes, which tells where the others are made: on a device of this
-    kind, and they come as they are, or not, and they come by `ahead`."""
+    """The first batch, which shows where batches are made, then the others: directly if on this
+    kind of device, else from `ahead`."""
     first = next(batches, None)
     if first is None:
         return
@@ -70,8 +69,8 @@ def from_first(batches: Iterator[Batch], ahead: Iterator[Batch], device: str) ->
 
 @contextmanager
 def one_ahead(draw: Callable[[], T]) -> Iterator[Iterator[T]]:
-    """What `draw` gives, call after call, each made while what came before is used; what it raises
-    is raised when its turn comes."""
+    """The results of successive `draw` calls, each computed while the one before is used; an
+    exception is raised when its turn comes."""
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
 
         def found() -> Iterator[T]:

@@ -1,10 +1,10 @@
-"""Checkpoints: the whole state of a run, there as a whole or not at all.
+"""Checkpoints: the whole state of a run, written atomically.
 
-1. Every random draw derives from the seed and the number of the step, so that the step is the data
-   cursor and the random state in one; with weights, moments and silent counts it is all there is.
-2. One process writes one file. Several write a folder `checkpoint-<step>`, each the parts that it
-   holds (see `shards`).
-3. A run goes on from the later of the two, with any number of processes.
+1. Every random draw derives from the seed and the step number, so that the step is both the data
+   cursor and the random state; with weights, moments and silent counts the state is complete.
+2. A single process writes one file. Several write a folder `checkpoint-<step>`, each the shards
+   that it holds (see `shards`).
+3. A run resumes from the later of the two, with any number of processes.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _GROUPS = ("weights", "mean", "square")
 def save_checkpoint(
     folder: Path, trainer: Trainer, request: dict[str, Any], *, log_bytes: int
 ) -> None:
-    """Write the state of `trainer` after its last step; each of its processes has to.
+    """Write the state of `trainer` after its last step; every process has to call this.
 
     Args:
         folder: where the checkpoint is.
-        request: what is being trained, compared when the run goes on.
-        log_bytes: length of the log at this step; what a later, lost part wrote is cut off.
+        request: what is being trained, compared on resuming.
+        log_bytes: length of the log at this step; on resuming, later lines are cut off.
 
     Raises:
-        StorageError: the disk is full; the checkpoint before stays.
-        PeerError: another process has ended, or could not write; the checkpoint before stays.
+        StorageError: the disk is full; the previous checkpoint is kept.
+        PeerError: another process has ended, or could not write; the previous one is kept.
     """
     state = {
         "version": VERSION,
@@ -72,7 +72,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path, trainer: Trainer, request: dict[str, Any]) -> int:
-    """Put the trainer into the stored state, if there is one; returns the log's length.
+    """Load the stored state into the trainer, if there is one; returns the log's length.
 
     Raises:
         InputError: the checkpoint belongs to another run; the first difference is named.
@@ -102,7 +102,7 @@ def load_checkpoint(folder: Path, trainer: Trainer, request: dict[str, Any]) -> 
 
 
 def _tensors(trainer: Trainer) -> dict[str, Tensor]:
-    """The state by name: what this process holds of it."""
+    """The state by name: this process's part of it."""
     found = {
         f"{group}.{key}": getattr(trainer, group)[key]
         for group in _GROUPS
@@ -113,13 +113,13 @@ def _tensors(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def _by_feature(name: str) -> bool:
-    """Whether the first axis of a part of the state is that of the features."""
+    """Whether the first axis of a state tensor is the feature axis."""
     kind, _, key = name.partition(".")
     return kind != "variant" and key not in WHOLE
 
 
 def _sharded(trainer: Trainer) -> dict[str, Tensor]:
-    """The state as torch.distributed knows it: parts of a whole."""
+    """The state as torch.distributed expects it: sharded tensors as DTensors."""
     return {
         name: trainer.ranks.sharded(tensor) if _by_feature(name) else tensor
         for name, tensor in _tensors(trainer).items()
@@ -127,7 +127,7 @@ def _sharded(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is that of a run in progress, and holds nothing else."""
+    """Whether a folder belongs to a run in progress, and holds nothing else."""
     inside = list(folder.iterdir())
     known = {folder / LOG, *_places(folder), *filter(is_lock, inside)}
     ours = all(path in known or is_temporary(path.name) for path in inside)
@@ -135,19 +135,19 @@ def is_run(folder: Path) -> bool:
 
 
 def _places(folder: Path) -> list[Path]:
-    """The checkpoints in a folder: one but for a moment."""
+    """The checkpoints in a folder: one, except briefly while it is being replaced."""
     return [path for path in folder.iterdir() if path.name == FILE or path.name.startswith(FOLDER)]
 
 
 def _state(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself."""
+    """The metadata of a checkpoint."""
     if path.name == FILE:
         return dict(json.loads(tensor_metadata(path)["state"]))
     return dict(read_json(path / STATE))
 
 
 def _last(folder: Path, trainer: Trainer) -> Path | None:
-    """The last checkpoint. The first process decides, and clears away what a stop left."""
+    """The last checkpoint. The first process decides, and removes what an interruption left."""
     step = 0  # below zero for that of several processes
     if trainer.ranks.first:
         for left in list(folder.iterdir()):

@@ -23,24 +23,24 @@ _MOST_HASTE = 10.0
 class TrainConfig(Config):
     """How a dictionary is trained.
 
-    Warm-up, decay and the window after which a feature counts as dead are shares of the run,
-    capped at the published absolute values: a run of a million tokens trains as a long one does.
+    Warm-up, decay and the window after which a feature counts as dead are fractions of the run,
+    capped at the published absolute values, so that short runs follow the schedule of long ones.
 
     Attributes:
-        d_dict, k: size, and the number of active features per token that is aimed at. variant,
-            options: which kind of dictionary, and its own settings. skip: a linear part beside the
-            features (transcoders). tokens: tokens seen in all, epochs counted. batch_size: tokens
-            per step. lr: peak learning rate, `default_lr` if None. warmup, decay: shares of the run
-            with a rising and a falling learning rate. seed: of everything random; data_seed: of the
-            data's order alone, so that several dictionaries share one pass. aux_k: features of the
+        d_dict, k: number of features, and target L0 (active features per token). variant, options:
+            the kind of dictionary, and its own settings. skip: a linear skip next to the features
+            (transcoders). tokens: total tokens seen, over all epochs. batch_size: tokens per step.
+            lr: peak learning rate, `default_lr` if None. warmup, decay: fractions of the run with a
+            rising and a falling learning rate. seed: of everything random; data_seed: of the data
+            order alone, so that several dictionaries can share one pass. aux_k: features of the
             auxiliary loss, half the width of a written site if None; aux_weight: its weight, 0
             turns it off, the variant's default if None. dead_tokens: tokens without firing after
             which a feature is dead, `dead_window` if None. clip: largest gradient norm,
             `largest_norm` if None. whiten: train on whitened activations (autoencoders; see
-            `whitening`). resample: how often dead features begin anew, evenly over the first half
-            of the run (see `resampling`). encoder: the type of the product that tells which entries
-            may be active (they are computed in fp32 either way); "auto" is bf16 for large
-            dictionaries of topk kinds and JumpReLU where the machine has instructions for it.
+            `whitening`). resample: how often dead features are re-initialised, evenly over the
+            first half of the run (see `resampling`). encoder: the dtype of the encoder matmul that
+            preselects active entries (their values are computed in fp32 either way); "auto" is bf16
+            for large dictionaries of topk kinds and JumpReLU on hardware with bf16 instructions.
             checkpoint_seconds: between checkpoints. log_every: steps per log line.
 
     Raises:
@@ -73,7 +73,7 @@ class TrainConfig(Config):
     @field_validator("options")
     @classmethod
     def _known(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        """The variant's own settings as it understands them: "0.1" is 0.1."""
+        """The variant's own settings, parsed: "0.1" becomes 0.1."""
         own = variant_class(info.data["variant"]).Options(**value)
         return own.model_dump(exclude_unset=True)
 
@@ -104,7 +104,7 @@ class TrainConfig(Config):
 
     @property
     def order(self) -> int:
-        """The seed of the data's order."""
+        """The seed of the data order."""
         return self.seed if self.data_seed is None else self.data_seed
 
     @property
@@ -131,14 +131,14 @@ class TrainConfig(Config):
         return max(self.batch_size, min(_PAPER_DEAD_TOKENS, self.tokens // 10))
 
     def largest_norm(self, shape: DictionaryConfig) -> float:
-        """The norm that gradients are clipped to: 1, and in runs shorter than the memory of Adam's
-        second moment one so small that all gradients are brought to it.
+        """The norm that gradients are clipped to: 1, or in runs shorter than the memory of Adam's
+        second moment a norm so small that all gradients are rescaled to it.
 
-        Such a run never forgets the large gradients of its start, by which later steps are divided.
+        In such a run the large early gradients would dominate the second moment to the end.
         Measured on seed 0, 300,000 tokens: a fifth less unexplained variance for TopK, a third less
-        for BatchTopK, two fifths less for gated ones; at 1.5 M tokens 3 % less, and a little less
-        of the loss recovered. Gated transcoders collapse so (in the tests' world), and are clipped
-        at 1.
+        for BatchTopK, two fifths less for gated; at 1.5 M tokens 3 % less, with slightly less of
+        the loss recovered. Gated transcoders collapse under it (in the tests' world) and are
+        clipped at 1.
         """
         if self.clip is not None:
             return self.clip
@@ -146,12 +146,12 @@ class TrainConfig(Config):
         return 1.0 if long or (self.variant == "gated" and shape.transcoder) else _ALWAYS
 
     def from_data(self, shape: DictionaryConfig) -> float:
-        """How far the first directions are led towards tokens (see `initial_weights`): half way
-        for autoencoders of one site in runs of 100 to 999 steps, with little time to turn.
+        """How far initial directions are moved towards tokens (see `initial_weights`): half way for
+        autoencoders of one site in runs of 100 to 999 steps, which are short for learning them.
 
-        Measured on seeds 10 and 11, 300,000 tokens of two models: 1 to 9 % less unexplained. TopK,
-        with 2 % less on one of them and 1 % more on the other, begins at random, and so
-        do runs that are too short to part features that begin alike (a draw at 50 steps, worse at
+        Measured on seeds 10 and 11, 300,000 tokens of two models: 1 to 9 % less unexplained
+        variance. TopK, with 2 % less on one and 1 % more on the other, starts at random, as do runs
+        too short to separate features that start alike (no difference at 50 steps, worse at
         20).
         """
         single = not (shape.transcoder or shape.several)
@@ -169,7 +169,7 @@ class TrainConfig(Config):
 
 
 def uses_half(config: TrainConfig, shape: DictionaryConfig, device: torch.device) -> bool:
-    """Whether the encoder's product is made in bf16 (see `TrainConfig.encoder`)."""
+    """Whether the encoder's matmul is in bf16 (see `TrainConfig.encoder`)."""
     if not variant_class(config.variant).half or config.encoder == "fp32" or shape.cross_layer:
         return False
     return config.encoder == "bf16" or half_is_faster(shape.d_dict * shape.d_in, device)
@@ -178,9 +178,9 @@ def uses_half(config: TrainConfig, shape: DictionaryConfig, device: torch.device
 def default_lr(d_dict: int, num_steps: int) -> float:
     """The published rule 2e-4 / sqrt(d_dict / 2^14) (Gao et al. 2024), raised for short runs.
 
-    A run of fewer than 100,000 steps takes sqrt(100,000 / num_steps) times as much, at most ten
-    times. Measured on the activations of a five-layer story model at a million tokens: the
-    published rate ends at twice the unexplained variance of one ten times as large.
+    In a run of fewer than 100,000 steps it is multiplied by sqrt(100,000 / num_steps), at most by
+    ten. Measured on activations of a five-layer story model at a million tokens: the published
+    rate ends with twice the unexplained variance of one ten times as large.
     """
     haste = math.sqrt(_LONG_RUN / max(num_steps, 1))
     return 2e-4 / math.sqrt(d_dict / 2**14) * min(max(haste, 1.0), _MOST_HASTE)

@@ -1,10 +1,10 @@
-"""The processes of one training find each other, and end together.
+"""Start-up and shutdown of the processes of one distributed training run.
 
 1. torchrun (or any launcher that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT) starts them;
-   without these there is one process alone.
-2. The first process to fail says so in the store through which they met, and raises its error. The
-   others find that out and leave without a word, with exit code 2: one line tells of it all.
-3. What looks like another process's end gets no word for a moment, so that the cause can speak.
+   without these variables there is a single process.
+2. The first process to fail records it in the rendezvous store and raises its error. The others
+   read that and exit silently with code 2, so that the failure is reported in one line.
+3. A PeerError is reported only GRACE seconds later, so that the process at fault reports first.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from inscape.core import InputError, InscapeError, PeerError, Stopped
 from inscape.training.ranks import Mesh, Ranks
 
 MEETING = timedelta(minutes=30)
-"""How long one process waits for another, in the beginning and at any step."""
+"""How long one process waits for another, at start-up and at any step."""
 GRACE = 3.0
-"""Seconds that the cause of an end has to speak before those who saw its effect."""
+"""Seconds that the process at fault has to report before processes that only lost contact."""
 _ENDED = "ended"
 _meetings = itertools.count()
 
 
 @contextmanager
 def connected(num_features: int = 1, *, device: str = "cpu") -> Iterator[Ranks]:
-    """What the processes of this training are to each other, for the length of a block.
+    """The process group of this training run, for the duration of a `with` block.
 
-    After an error SIGTERM is ignored: the process is to end, and the launcher, which stops those
-    that are left, is not to cut its last words short.
+    After an error SIGTERM is ignored: the process is exiting anyway, and the launcher, which
+    terminates the remaining processes, must not cut off the error message.
 
     Args:
         num_features: processes that share the features; the others share the rows of each batch.
-        device: where each process trains: "cpu" (gloo), or "cuda" (NCCL; each takes the card of its
-            local number).
+        device: where each process trains: "cpu" (gloo), or "cuda" (NCCL; each takes the GPU of its
+            local rank).
 
     Raises:
-        InputError: they cannot share the features so many ways, or do not find each other.
+        InputError: the world size is not a multiple of `num_features`, or the rendezvous fails.
         SystemExit: on all but the first process to fail, which raises its own error.
     """
     number, world = (int(os.environ.get(key, "0")) for key in ("RANK", "WORLD_SIZE"))
@@ -73,7 +73,7 @@ def connected(num_features: int = 1, *, device: str = "cpu") -> Iterator[Ranks]:
 
 
 def _meet(device: str) -> Any:
-    """The store of the processes, once all are there."""
+    """The rendezvous store, once all processes have joined."""
     import torch
     from torch import distributed
     from torch.distributed.distributed_c10d import PrefixStore
@@ -82,7 +82,7 @@ def _meet(device: str) -> Any:
     place = ":".join(os.environ.get(key, "?") for key in ("MASTER_ADDR", "MASTER_PORT"))
     try:
         met, number, world = next(rendezvous("env://", timeout=MEETING))
-        # Trainings may follow each other: what one has left in the store is not the next one's.
+        # Consecutive trainings share the store: a prefix keeps their keys separate.
         store = PrefixStore(f"inscape-{next(_meetings)}", met)
         if device.startswith("cuda"):
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -102,10 +102,10 @@ def _meet(device: str) -> Any:
 
 
 def _end(error: BaseException, store: Any, number: int, world: int) -> None:
-    """Returns where this process is to raise its error; else ends it.
+    """Returns if this process is the one to raise its error; otherwise exits.
 
     Raises:
-        SystemExit: another one has told of the end already.
+        SystemExit: another process has already reported the failure.
     """
     known = isinstance(error, InscapeError | KeyboardInterrupt)
     if isinstance(error, InscapeError) and not isinstance(error, Stopped):
@@ -124,7 +124,7 @@ def _end(error: BaseException, store: Any, number: int, world: int) -> None:
 
 
 def _note(line: str) -> None:
-    """Leave the error where torchrun looks for it, so that its summary shows it."""
+    """Write the error where torchrun looks for it, so that its summary shows it."""
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if path is None:
         return

@@ -1,10 +1,10 @@
 """Train any number of dictionaries on one pass of a model over a text; nothing is stored.
 
-1. The sites that any of them reads or writes are read in one forward pass, in blocks that are
+1. The sites that any of them reads or writes are captured in one forward pass, in blocks that are
    shuffled in memory (`activations.online`), in bf16 where that is faster.
-2. Every batch goes to every training in turn (`loop`): they see the same tokens in the same order.
-3. A stopped run goes on with the same call: the batches follow from the text and the number of the
-   step alone. All sites that are read and the memory are part of what a dictionary is made from.
+2. Every batch goes to every dictionary in turn (`loop`): all see the same tokens in the same order.
+3. The same call resumes a stopped run: the batches follow from the text and the step number alone.
+   All captured sites and the memory are recorded in what a dictionary is made from.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ def train_from_text(
     sites: Sequence[str] = (),
     ranks: Ranks | None = None,
 ) -> list[Dictionary]:
-    """The dictionaries of `jobs`, all fed by one forward pass over the text.
+    """The dictionaries of `jobs`, all trained on one pass of the model over the text.
 
-    Beside the model, memory holds the weights, two moments of them and the largest gradient of all
-    jobs in float32, and `memory` bytes of activations.
+    Next to the model, memory holds the weights and two Adam moments of all jobs and the largest
+    job's gradients, in float32, and `memory` bytes of activations.
 
     Args:
         model: the model to read.
         text: a path (see `documents`), texts, or documents as token ids.
-        jobs: what to train. They share the order of the data: a `data_seed` that is not set is 0.
+        jobs: what to train. They share the data order: a `data_seed` that is not set becomes 0.
         context, max_tokens: as `harvest`.
         memory: bytes of activations that are shuffled at a time.
-        sites: further sites to read: those of dictionaries that are finished already, so that the
-            others go on with the same batches.
+        sites: further sites to capture: those of already finished dictionaries, so that the others
+            resume with the same batches.
         ranks: the processes that train together (see `connected`).
 
     Raises:

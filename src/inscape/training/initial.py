@@ -22,28 +22,28 @@ def initial_weights(
     part: slice | None = None,
     from_data: float = 0.0,
 ) -> dict[str, Tensor]:
-    """The published starting point, by parameter name.
+    """The published initialisation, by parameter name.
 
     Autoencoder: unit decoder rows in random directions, encoder tied to them, b_dec the geometric
     median of the sample, encoder biases zero. Transcoder: encoder rows of unit norm in random
     directions, W_dec = 0, b_dec = the mean target; the encoder biases are such that the mean input
     gives zero (nothing is subtracted from the input, and with zero biases a large mean would decide
-    which features ever fire). A crosscoder begins as the autoencoder of its sites side by side,
-    with rows of unit norm over all of them; a cross-layer transcoder as each layer's transcoder.
+    which features ever fire). A crosscoder starts as an autoencoder of its concatenated sites, with
+    rows of unit norm over all of them; a cross-layer transcoder as one transcoder per layer.
 
     Args:
         sample: scaled activations that the encoder reads.
         target_mean: mean of the scaled target.
-        part: the features that are wanted, all by default.
-        from_data: how far an autoencoder's rows are led from their random directions towards those
-            of single tokens of the sample (less b_dec): 0 not at all, 1 all the way.
+        part: the requested features, all by default.
+        from_data: interpolation of an autoencoder's rows from random directions (0) to those of
+            single tokens of the sample minus b_dec (1).
     """
     generator = torch.Generator().manual_seed(seeded(seed, "weights") % 2**62)
     width = shape.shapes()["W_enc"][1]
     own = part or slice(0, shape.d_dict)
     encoder = _unit(_normal(shape.d_dict, width, generator, own))
     if shape.transcoder:
-        whole = shape.shapes()["W_dec"]  # a cross-layer transcoder's features are not shared out
+        whole = shape.shapes()["W_dec"]  # a cross-layer transcoder's features are not sharded
         decoder = torch.zeros(whole if shape.cross_layer else (len(encoder), whole[1]))
         offset = target_mean.float().clone()
         biases = -shape.wiring.read(sample.mean(0), encoder)
@@ -64,9 +64,9 @@ def _unit(rows: Tensor) -> Tensor:
 
 
 def _normal(rows: int, width: int, generator: torch.Generator, part: slice) -> Tensor:
-    """Rows `part` of what torch.randn((rows, width)) draws, without room for the others.
+    """Rows `part` of what torch.randn((rows, width)) draws, without memory for the others.
 
-    torch draws 16 numbers at a time: pieces of a multiple of 16 are those of the whole.
+    torch draws 16 numbers at a time: chunks of a multiple of 16 give the same numbers as the whole.
     """
     found = torch.empty((part.stop - part.start, width))
     start = 0
@@ -85,7 +85,7 @@ def _normal(rows: int, width: int, generator: torch.Generator, part: slice) -> T
 def geometric_median(
     rows: Float[Tensor, "rows width"], *, num_iterations: int = 100, tolerance: float = 1e-6
 ) -> Float[Tensor, " width"]:
-    """The point with the least sum of distances to the rows (Weiszfeld's iteration)."""
+    """The geometric median of the rows (Weiszfeld's iteration)."""
     points = rows.double()
     guess = points.mean(0)
     for _ in range(num_iterations):

@@ -1,6 +1,6 @@
-"""Where the lines of a training log go beside its file: TensorBoard, Weights & Biases.
+"""Receivers of training log lines in addition to the log file: TensorBoard, Weights & Biases.
 
-A listener of your own has the same three methods.
+A custom listener implements the same three methods.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from inscape.core import InputError
 
 
 class Listener(Protocol):
-    """Hears of each line of a log."""
+    """Receives each line of a log."""
 
     def begin(self, name: str, step: int) -> None:
-        """A run begins, or goes on, after this many steps; what was told of later ones is void."""
+        """A run starts or resumes after this many steps; reports of later steps are void."""
         ...
 
     def line(self, line: Mapping[str, Any]) -> None:
@@ -24,12 +24,12 @@ class Listener(Protocol):
         ...
 
     def end(self) -> None:
-        """The run ends, done or stopped."""
+        """The run ends, finished or stopped."""
         ...
 
 
 class TensorBoard:
-    """Event files in `folder`, one folder a dictionary.
+    """Event files in `folder`, one subfolder per dictionary.
 
     Raises:
         InputError: the package is not installed.
@@ -49,7 +49,7 @@ class TensorBoard:
         self._writer = self._make(str(self.folder / name), purge_step=step)
 
     def line(self, line: Mapping[str, Any]) -> None:
-        """A scalar for each figure."""
+        """Write a scalar per metric."""
         for key, value in scalars(line):
             self._writer.add_scalar(key, value, line["step"])
 
@@ -61,7 +61,7 @@ class TensorBoard:
 
 
 class WandB:
-    """A run of a Weights & Biases project, of the dictionary's name.
+    """A run in a Weights & Biases project, named after the dictionary.
 
     Raises:
         InputError: the package is not installed.
@@ -77,13 +77,13 @@ class WandB:
         self._wandb: Any = wandb
 
     def begin(self, name: str, step: int) -> None:
-        """Begin the run."""
+        """Start the run."""
         self._run = self._wandb.init(
             project=self.project, name=name, config={"goes_on_after": step}, reinit="create_new"
         )
 
     def line(self, line: Mapping[str, Any]) -> None:
-        """A point for each figure."""
+        """Log a point per metric."""
         self._run.log(dict(scalars(line)), step=line["step"])
 
     def end(self) -> None:
@@ -94,7 +94,7 @@ class WandB:
 
 
 def scalars(line: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of a line by name, those of an inner mapping as outer/inner."""
+    """The numbers of a line by name, those of a nested mapping as outer/inner."""
     for key, value in line.items():
         if isinstance(value, Mapping):
             yield from scalars(value, f"{prefix}{key}/")

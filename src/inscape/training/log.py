@@ -1,4 +1,4 @@
-"""The log of a run: one JSON object on each line, averages since the line before."""
+"""The log of a run: one JSON object per line, averages since the previous line."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ LOG = "train.jsonl"
 
 
 class TrainingLog:
-    """Appends lines to a file that a resumed run cuts back to its checkpoint.
+    """Appends lines to a file that a resumed run truncates to its checkpoint.
 
     Args:
-        path: the file, None where another process writes it. size: how much of it counts; the rest
-            is cut off.
+        path: the file, None if another process writes it. size: bytes to keep; the rest is
+            truncated.
 
     Attributes:
         last: the last line written.
 
     Each line: step, tokens, loss, fvu, explained_variance (centred), l0, aux_loss, dead_share
     (features silent for dead_tokens; null while the run is shorter than that), lr,
-    tokens_per_second; site_fvu, of several sites that of each; held_out, where something was
-    measured on a held-out set at that step.
+    tokens_per_second; site_fvu, the FVU by site if there are several; held_out, if there was a
+    held-out evaluation at that step.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class TrainingLog:
         with disk_errors(path):
             path.touch()
             with open(path, "r+b") as file:
-                kept = file.read(size)  # less than that where a power cut took its end
+                kept = file.read(size)  # shorter if a power cut lost its end
                 kept = kept[: kept.rfind(b"\n") + 1]
                 file.truncate(len(kept))
         with suppress(ValueError):
@@ -57,8 +57,8 @@ class TrainingLog:
     def add(
         self, trainer: Trainer, metrics: StepMetrics, held_out: Mapping[str, float] | None = None
     ) -> None:
-        """Note one step; every `log_every` steps, at the end, and where something was measured on a
-        held-out set, a line is written. Each process of a training has to."""
+        """Record one step; a line is written every `log_every` steps, at the end, and after a
+        held-out evaluation. Every process has to call this."""
         self._pending.append(metrics)
         step = trainer.num_steps
         if step % self.config.log_every and step != self.config.num_steps and held_out is None:
@@ -95,7 +95,7 @@ class TrainingLog:
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The mean of each figure, those of inner mappings too; empty ones are left out."""
+    """The mean of each metric, nested mappings included; empty ones are left out."""
     found: dict[str, Any] = {}
     for key, first in rows[0].items():
         values = [row[key] for row in rows]

@@ -1,17 +1,17 @@
-"""Train dictionaries from a source of activations, start to end, or on from where they stopped.
+"""The training loop: dictionaries from a source of activations, from the start or a checkpoint.
 
 1. Activations are scaled or whitened (see `view`); either is folded into the weights at the end,
    and recorded.
-2. Weights start as published (see `initial`); each step draws its batch by number.
-3. Dictionaries with the same batches (batch size, seed of the data) are trained on one pass over
-   them: each batch is read once. Each comes to the same bits as by itself.
-4. While it runs, `<out>.partial` holds the checkpoint and the log. Ctrl-C finishes the step, writes
-   a checkpoint and stops; after any end, however sudden, the same command goes on from the last
-   checkpoint and comes to the same bits.
-5. When one is done, `out` appears as a whole: dictionary.json, weights.safetensors, train.jsonl.
+2. Weights are initialised as published (see `initial`); the step number determines the batch.
+3. Dictionaries with the same batches (batch size, data seed) are trained on one pass over them:
+   each batch is read once. Each is bit-identical to one trained alone.
+4. `<out>.partial` holds the checkpoint and the log of a run. Ctrl-C finishes the step, writes a
+   checkpoint and stops; after any interruption, crashes included, the same command resumes from the
+   last checkpoint with a bit-identical result.
+5. A finished `out` appears atomically: dictionary.json, weights.safetensors, train.jsonl.
 6. Several processes (see `ranks`, `connect`) take every step together, on their rows and features.
-   The first one logs and writes; all write their part of each checkpoint. Whether to write one, and
-   whether to stop, they tell each other at every step.
+   The first logs and writes; all write their part of each checkpoint. At every step they agree on
+   whether to write one and whether to stop.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ from inscape.training.trainer import StepMetrics, Trainer
 from inscape.training.view import View
 
 _CHECKPOINT_COST = 40
-"""Writing checkpoints takes at most one part in 40 of the time: large ones are rarer."""
+"""Writing checkpoints takes at most 1/40 of the time: large ones are written less often."""
 MISSED = 0.25
-"""How far from its target a mean number of active features may end without a word."""
+"""The relative deviation of the final L0 from its target above which a notice is given."""
 
 
 @dataclass(frozen=True)
 class Watch:
-    """What is measured while a dictionary is trained, such as the loss that it recovers.
+    """An evaluation during training, such as the loss recovered on a held-out text.
 
-    measure: figures by name, of the dictionary as it is. times: how often, evenly over the run, the
+    measure: metrics by name, of the current dictionary. times: how often, evenly over the run, the
     last time at its end.
     """
 
@@ -61,7 +61,7 @@ class Watch:
     times: int = 10
 
     def due(self, step: int, num_steps: int) -> bool:
-        """Whether a step is one after which to measure."""
+        """Whether to evaluate after this step."""
         return step * self.times // num_steps > (step - 1) * self.times // num_steps
 
 
@@ -69,11 +69,11 @@ class Watch:
 class Job:
     """One dictionary to train.
 
-    site_in, site_out: equal for an autoencoder; another `site_out` makes a transcoder. Several
-    sites joined by "+" make a crosscoder, or a cross-layer transcoder of as many others (see
-    `DictionaryConfig`); d_dict and k are of all of them then. out: the dictionary's folder; its
-    parents are made. name: as in `name/feature`. watch: what is measured on a held-out set while it
-    is trained. listeners: who hears of each line of its log.
+    site_in, site_out: equal for an autoencoder, different for a transcoder. Several sites joined by
+    "+" make a crosscoder or, with equally many other sites to write, a cross-layer transcoder (see
+    `DictionaryConfig`); d_dict and k then count over all of them. out: the dictionary's folder,
+    created with its parents. name: as in `name/feature`. watch: held-out evaluation during
+    training. listeners: receive each line of its log.
     """
 
     site_in: str
@@ -98,28 +98,28 @@ def train(
     ranks: Ranks | None = None,
     **settings: Any,
 ) -> Dictionary:
-    """Train a dictionary and save it at `out`; a finished one is returned.
+    """Train a dictionary and save it at `out`; one that is already finished is loaded and returned.
 
         train(activations, k=64)  # [tokens, width], in memory; nothing is saved
 
     Args:
         store: where batches come from (an `ActivationStore`), or activations in memory: a tensor
             [tokens, width], or one for each site.
-        site_in, site_out, out, config, name, watch, listeners: see `Job`. Of a single tensor the
-            site need not be named; without `site_out` an autoencoder is trained; without `out` it
-            is only returned.
-        settings: in place of a config, some of its fields (see `default_config`).
+        site_in, site_out, out, config, name, watch, listeners: see `Job`. For a single tensor the
+            site need not be named; without `site_out` an autoencoder is trained; without `out` the
+            dictionary is only returned.
+        settings: some fields of the config, instead of a config (see `default_config`).
         ranks: the processes that train it together, each of which makes this call (see
-            `connected`); alone without.
+            `connected`); by default a single process.
 
     Raises:
         InputError: `out`, or the checkpoint of a stopped run, was made with other settings; a
             transcoder is to be whitened, or an autoencoder to have a skip; batches or features
-            cannot be shared evenly.
+            cannot be divided evenly.
         DataError: an activation, or the loss, is not finite.
-        Stopped: Ctrl-C; the same call goes on.
-        StorageError: the disk is full; the last checkpoint stays.
-        PeerError: another process has ended; the same call of all of them goes on.
+        Stopped: Ctrl-C; the same call resumes.
+        StorageError: the disk is full; the last checkpoint is kept.
+        PeerError: another process has ended; the same call on all of them resumes.
     """
     if isinstance(store, Tensor | Mapping):
         held = TensorActivations(store)
@@ -134,8 +134,8 @@ def train(
 
 
 def default_config(source: ActivationSource, site_in: str, **settings: Any) -> TrainConfig:
-    """Settings of a training, with 16 features for each dimension that is read, an eighth of the
-    width active, and 2 M tokens where nothing else is given."""
+    """Training settings; by default d_dict is 16 times the width, k an eighth of the width, and
+    2 M tokens are seen."""
     width = sum(map(source.width, single_sites(site_in)))
     defaults = {"d_dict": 16 * width, "k": max(1, width // 8), "tokens": 2_000_000}
     return TrainConfig(**{**defaults, **{n: v for n, v in settings.items() if v is not None}})
@@ -144,11 +144,11 @@ def default_config(source: ActivationSource, site_in: str, **settings: Any) -> T
 def train_many(
     store: ActivationSource, jobs: Sequence[Job], ranks: Ranks | None = None
 ) -> list[Dictionary]:
-    """Train several dictionaries, those with the same batches on one pass over them.
+    """Train several dictionaries; those with the same batches share one pass over them.
 
     Raises:
-        InputError: two of them have one folder; and as `train`, for any of them, before any of
-            them has begun.
+        InputError: two of them have the same folder; and as `train`, for any of them, before the
+            first one starts.
         DataError, Stopped, StorageError, PeerError: as `train`.
     """
     folders = [Path(job.out).absolute() for job in jobs]
@@ -157,7 +157,7 @@ def train_many(
         raise InputError(f"two dictionaries would be written to {twice}", expected="one for each")
     ranks = ranks or Ranks()
     runs = [_Run(store, job, ranks) for job in jobs]
-    ranks.meet()  # nobody begins to write while another one looks for what is there
+    ranks.meet()  # nobody writes while another process still looks for existing files
     groups: dict[tuple[int, int], list[_Run]] = defaultdict(list)
     for run in runs:
         if run.done is None:
@@ -171,7 +171,7 @@ def train_many(
 
 
 def missed_target(dictionary: Dictionary) -> str | None:
-    """One line where training ended with another number of active features than it aimed at."""
+    """A one-line notice if the final L0 missed its target; otherwise None."""
     asked = dictionary.made_from.get("training", {}).get("k")
     found = dictionary.made_from.get("figures", {}).get("l0")
     if asked is None or found is None or dictionary.config.kind == "topk":
@@ -185,7 +185,7 @@ def missed_target(dictionary: Dictionary) -> str | None:
 
 
 class _Run:
-    """One job: what it is made from, and its state while it is trained."""
+    """One job: its inputs, and its state during training."""
 
     def __init__(self, store: ActivationSource, job: Job, ranks: Ranks) -> None:
         self.store, self.job, self.ranks = store, job, ranks
@@ -203,7 +203,7 @@ class _Run:
             refuse_filled(self.partial, is_run)
 
     def begin(self, scratch: dict[Any, Any]) -> None:
-        """The state of the start, or of the last checkpoint; its folder is locked already."""
+        """Initialise, or load the last checkpoint; the folder is already locked."""
         self.view = View(self.store, self.shape, self.job.config)
         initial = self.view.initial(self.ranks.shard(self.shape.d_dict))
         weights = {key: value.to(self.ranks.device) for key, value in initial.items()}
@@ -217,7 +217,7 @@ class _Run:
 
     @property
     def remaining(self) -> int:
-        """Steps that are left."""
+        """Remaining steps."""
         return self.job.config.num_steps - self.trainer.num_steps
 
     def step(self, batch: dict[str, Tensor]) -> StepMetrics:
@@ -234,7 +234,7 @@ class _Run:
         return metrics
 
     def now(self) -> Dictionary | None:
-        """The dictionary as it is, on the first process."""
+        """The current dictionary, on the first process."""
         whole = self.ranks.gathered(self.trainer.weights)
         if whole is None:
             return None
@@ -256,7 +256,7 @@ class _Run:
         save_checkpoint(self.partial, self.trainer, self.made_from, log_bytes=log_bytes)
 
     def end(self) -> None:
-        """Save the dictionary; the other processes read what the first one has written."""
+        """Save the dictionary; the other processes load what the first one has written."""
         made = self.now()
         if made is not None:
             made.save(self.job.out, extra_files={LOG: self.partial / LOG})
@@ -266,12 +266,12 @@ class _Run:
         self.tidy()
 
     def tidy(self) -> None:
-        """Remove what only a run in progress needs."""
+        """Remove the files that only a run in progress needs."""
         if self.ranks.first and self.partial.is_dir() and is_run(self.partial):
             remove(self.partial)
 
     def finished(self) -> Dictionary:
-        """The dictionary, once it is done."""
+        """The finished dictionary."""
         assert self.done is not None
         return self.done
 
@@ -299,7 +299,7 @@ def _train_together(
         while open_runs := _unfinished(open_runs):
             batch = next(batches)
             for run in open_runs:
-                if run.trainer.num_steps == number:  # others were further when they were stopped
+                if run.trainer.num_steps == number:  # other runs were stopped at a later step
                     metrics = run.step(batch)
             number += 1
             bar.advance(batch_size, fvu=metrics.fvu)
@@ -320,7 +320,7 @@ def _train_together(
 
 
 def _enter(stack: ExitStack, run: _Run, scratch: dict[Any, Any]) -> None:
-    """Begin, or go on with, a run, whose folder belongs to the first process until the end."""
+    """Start or resume a run; the first process holds its folder's lock until the end."""
     if run.ranks.first:
         stack.enter_context(lock(run.partial))
         for listener in run.job.listeners:
@@ -335,7 +335,7 @@ def _enter(stack: ExitStack, run: _Run, scratch: dict[Any, Any]) -> None:
 
 
 def _unfinished(runs: list[_Run]) -> list[_Run]:
-    """Those that are not done; of the others the dictionary is saved."""
+    """The unfinished runs; the dictionaries of the others are saved."""
     for run in runs:
         if run.remaining <= 0:
             run.end()
@@ -349,7 +349,7 @@ def dictionary_shape(
     config: TrainConfig,
     name: str = "the dictionary",
 ) -> DictionaryConfig:
-    """The shape of the dictionary that a training makes; `name` is for error messages.
+    """The shape of the dictionary to be trained; `name` is for error messages.
 
     Raises:
         InputError: a transcoder or a crosscoder is to be whitened, or an autoencoder to have a
@@ -391,8 +391,8 @@ def dictionary_shape(
 def _request(
     store: ActivationSource, shape: DictionaryConfig, config: TrainConfig
 ) -> dict[str, Any]:
-    """What decides the result; how often checkpoints and log lines are written does not."""
-    # Runs from before there was a choice go on: what is as it was then is not told.
+    """The settings that determine the result: not how often checkpoints and logs are written."""
+    # Settings added later are left out at their defaults, so that older runs can be resumed.
     later = {
         "whiten": False,
         "variant": "topk",

@@ -1,14 +1,14 @@
-"""What a training will take, before it begins: memory, traffic and time.
+"""The cost of a training run, estimated before it starts: memory, traffic and time.
 
-1. Memory is counted: weights, Adam's moments, gradients, the batch and its active entries, as
-   `trainer` holds them at the worst moment of a step.
-2. Traffic is counted: what `ranks` sums up or gathers in a step. A sum over P processes makes each
-   of them send 2 (P - 1) / P times its size, a gather P - 1 times.
-3. Time is measured: STEPS real steps on random activations, with one process's share of the rows
-   and features, after WARM_UP others. A dictionary of more than MOST_PARAMETERS is tried with fewer
+1. Memory is computed: weights, Adam's moments, gradients, the batch and its active entries, as
+   `trainer` holds them at the peak of a step.
+2. Traffic is computed: what `ranks` reduces or gathers in a step. In an all-reduce over P processes
+   each sends 2 (P - 1) / P times the tensor's size, in an all-gather P - 1 times.
+3. Time is measured: STEPS real steps on random activations, with one process's part of the rows
+   and features, after WARM_UP others. A dictionary of more than MOST_PARAMETERS is timed with fewer
    features; the time of a step is proportional to them.
-4. DEAD of the features are taken to be dead. The active entries are those of the first steps, when
-   variants without a fixed number of them have most.
+4. A fraction DEAD of the features is assumed dead. The active entries are those of the first steps,
+   when variants without a fixed number of them have most.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ STEPS, WARM_UP = 20, 2
 MOST_PARAMETERS = 1 << 27
 DEAD = 0.05
 _MOST_SECONDS = 20.0
-_FP32, _PRODUCT = 4, 80e6  # a chunk of pre-activations, and what the library packs
+_FP32, _PRODUCT = 4, 80e6  # a chunk of pre-activations, and the BLAS library's packing buffers
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training takes; bytes and seconds of one process where nothing else is said.
+    """The cost of a training run; bytes and seconds are per process unless stated otherwise.
 
-    memory: bytes by use; held together at the worst moment. sent: bytes sent in a step along each
-    axis of processes. step_seconds: of a step, without what is sent and without reading the
-    activations. tried_features: how many features the timed steps had. checkpoint_bytes,
-    dictionary_bytes, activations_bytes: on disk, of all processes together, the activations only
-    where they are stored.
+    memory: peak bytes by use. sent: bytes sent per step along each axis of processes.
+    step_seconds: of a step, without communication and without reading the activations.
+    tried_features: how many features the timed steps had. checkpoint_bytes, dictionary_bytes,
+    activations_bytes: on disk, for all processes together, the activations only if they are
+    stored.
     """
 
     processes: int
@@ -61,12 +61,12 @@ class Plan:
 
     @property
     def memory_bytes(self) -> float:
-        """All of a process's memory."""
+        """The total memory of a process."""
         return sum(self.memory.values())
 
     @property
     def total_seconds(self) -> float:
-        """All steps of the run."""
+        """The time of all steps."""
         return self.step_seconds * self.num_steps
 
     def to_json(self) -> dict[str, Any]:
@@ -86,15 +86,15 @@ def plan(
     buffer: float = 0.0,
     device: str = "cpu",
 ) -> Plan:
-    """What a training takes.
+    """Estimate the cost of a training run.
 
     Args:
-        source: only the widths of its sites are read. shape, config: the dictionary's and the
-            training's. processes: that share the work, `feature_shards` of them the features.
-            buffer: bytes that the source of activations holds. device: where the steps are timed.
+        source: only the widths of its sites are read. shape, config: of the dictionary and of the
+            training. processes: how many share the work, with the features in `feature_shards`
+            shards. buffer: bytes that the source of activations holds. device: for the timed steps.
 
     Raises:
-        InputError: the work cannot be shared so.
+        InputError: the work cannot be divided in this way.
     """
     if processes < 1 or feature_shards < 1 or processes % feature_shards:
         raise InputError(
@@ -146,7 +146,7 @@ def plan(
 def _auxiliary_bytes(
     rows: int, dead: int, aux_k: int, shape: DictionaryConfig, feature_shards: int
 ) -> float:
-    """What the dead features' code takes, as a dense matrix or in slots."""
+    """The memory of the dead features' code, as a dense matrix or in slots."""
     slots = min(aux_k, dead)
     if feature_shards == 1 and dead <= DENSE * slots:
         return _FP32 * (2 * rows * dead + 3 * dead * max(shape.d_in, shape.d_out))
@@ -156,7 +156,7 @@ def _auxiliary_bytes(
 def _sent(
     rows: int, features: int, data: int, shards: int, shape: DictionaryConfig, entries: int
 ) -> dict[str, float]:
-    """Bytes that a process sends in a step, along each axis; `entries` of a row are gathered."""
+    """Bytes that a process sends per step along each axis; `entries` per row are gathered."""
     gradients = features * (shape.d_in + shape.d_out + 3) + 4 * shape.d_out
     across = 2 * rows * shape.d_out + shape.d_in
     return {
@@ -207,12 +207,12 @@ class _Trial:
         self.entries = float(np.mean(l0))
 
     def parameters(self, features: int) -> int:
-        """How many there are with so many features."""
+        """The number of parameters with this many features."""
         return self._per_feature // self.shape.d_dict * features + self._others
 
 
 def _random(source: ActivationSource, shape: DictionaryConfig, rows: int) -> TensorActivations:
-    """Normally distributed activations, as wide as those of a source."""
+    """Normally distributed activations with the widths of a source."""
     generator = torch.Generator().manual_seed(0)
     count = max(2 * rows, 2 * shape.d_in)  # more than dimensions: they may be whitened
     sites = (*shape.sites_in, *shape.sites_out)

@@ -1,17 +1,17 @@
-"""What the processes of one training say to each other.
+"""Communication between the processes of one distributed training run.
 
 1. Processes form a mesh, data × features. Those along "features" see the same rows and hold
    different features; those along "data" hold the same features and see different rows.
 2. Process r of R along "features" holds the features r·m/R to (r+1)·m/R; process s of S along
    "data" sees the rows s, s + S, s + 2S, ... of every batch.
 3. Which entries are active is exact across shards: the k largest of a row are chosen among the k
-   largest of each shard; the count largest of a batch by bisection over the bits of the border
-   (positive floats are ordered as their bits are), with one sum of counts a bit.
-4. A source of activations that runs a model may share the forward passes among all processes: what
-   one of them has made it sends to the others.
+   largest of each shard; the count largest of a batch by bisection over the bits of the threshold
+   (positive floats are ordered as their bits are), with one all-reduced count per bit.
+4. A source of activations that runs a model may divide the forward passes among all processes:
+   each one broadcasts the activations it computed to the others.
 
-All messages of a process are of one thread, in an order that is the same in all of them. One
-process alone has nothing to say, and computes as if there were no others.
+All collectives of a process are issued by one thread, in the same order on every process. A single
+process communicates with nobody: every collective is the identity.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from inscape.core import InputError, PeerError
 from inscape.dictionary import Code
 
 WHOLE = ("b_dec", "W_skip")
-"""The parameters that belong to no feature: every process holds all of them."""
+"""Parameters with no feature axis: replicated on every process."""
 
 
 def nth_largest(values: Float[Tensor, " entries"], count: int) -> float:
-    """The count-th largest value (counted from 1), found without a sort, where the values lie."""
+    """The count-th largest value (counted from 1), found without a sort, on the values' device."""
     place = len(values) - count
     if values.is_cuda:
         return float(values.kthvalue(place + 1).values)
@@ -41,11 +41,11 @@ def nth_largest(values: Float[Tensor, " entries"], count: int) -> float:
 
 
 class Ranks:
-    """One process alone.
+    """A single process; `Mesh` is the distributed subclass.
 
     Attributes:
-        num_data, num_features: processes along each axis. data_rank, feature_rank: which of them
-            this one is. device: where it trains.
+        num_data, num_features: processes along each axis. data_rank, feature_rank: the coordinates
+            of this one. device: where it trains.
     """
 
     num_data = num_features = 1
@@ -67,19 +67,19 @@ class Ranks:
 
     @property
     def number(self) -> int:
-        """Which of all processes this one is."""
+        """The global rank of this process."""
         return self.data_rank * self.num_features + self.feature_rank
 
     @property
     def first(self) -> bool:
-        """Whether this process speaks and writes for all."""
+        """Whether this is the process that logs and writes for all."""
         return self.data_rank == self.feature_rank == 0
 
     def check(self, d_dict: int, batch_size: int | None = None) -> None:
-        """Refuse what cannot be shared evenly.
+        """Refuse sizes that cannot be divided evenly.
 
         Raises:
-            InputError: features or rows are no multiple of the processes that share them.
+            InputError: features or rows are not a multiple of the processes that share them.
         """
         if d_dict % self.num_features:
             raise InputError(
@@ -94,7 +94,7 @@ class Ranks:
 
     @property
     def part(self) -> slice:
-        """The rows of a batch that this process sees."""
+        """The rows of a batch that this process sees, as a slice."""
         return slice(self.data_rank, None, self.num_data)
 
     def rows(self, x: Tensor) -> Tensor:
@@ -107,11 +107,11 @@ class Ranks:
         return slice(self.feature_rank * size, (self.feature_rank + 1) * size)
 
     def over_data(self, tensor: Tensor) -> Tensor:
-        """The sum over the processes that see other rows."""
+        """All-reduce (sum) along the data axis."""
         return tensor
 
     def over_features(self, tensor: Tensor) -> Tensor:
-        """The sum over the processes that hold other features."""
+        """All-reduce (sum) along the feature axis."""
         return tensor
 
     def over_all(self, value: float) -> float:
@@ -119,42 +119,42 @@ class Ranks:
         return value
 
     def broadcast(self, tensor: Tensor, owner: int) -> Tensor:
-        """What process `owner` has in this tensor, in place, in all processes."""
+        """Broadcast the tensor of process `owner` to all processes, in place."""
         return tensor
 
     def meet(self) -> None:
-        """Wait until all processes are here."""
+        """A barrier over all processes."""
         self.over_all(0.0)
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """Of each flag, whether one of the processes has it set."""
+        """For each flag, whether any process has it set."""
         return flags
 
     def least(self, value: float) -> float:
-        """The smallest of the values of all processes."""
+        """The minimum over all processes."""
         return value
 
     def gathered(self, own: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-        """The whole of each parameter, on the first process; None on the others."""
+        """Every parameter gathered in full on the first process; None on the others."""
         return dict(own)
 
     def sharded(self, own: Tensor) -> Tensor:
-        """The rows of the own features as torch.distributed knows them, part of a whole: no
+        """This process's feature rows as a DTensor shard of the whole parameter, without a
         copy."""
         return own
 
     def top(self, code: Code) -> Code:
-        """Of each row's slots those that are among the largest over all shards; others empty."""
+        """Keep in each row only the slots among the k largest over all shards; empty the rest."""
         return code
 
     def border(self, values: Float[Tensor, " entries"], count: int) -> float:
-        """The count-th largest of the positive values of all processes; 0 where there are fewer."""
+        """The count-th largest positive value over all processes; 0 if there are fewer."""
         return max(nth_largest(values, count), 0.0) if len(values) >= count else 0.0
 
 
 @contextmanager
 def peers() -> Iterator[None]:
-    """What goes wrong between processes, told as what it is: mostly, another one has ended.
+    """Report communication errors as what they usually mean: another process has ended.
 
     Raises:
         PeerError: in place of torch's own error.
@@ -170,13 +170,13 @@ def peers() -> Iterator[None]:
 
 
 class Mesh(Ranks):
-    """Processes of torch.distributed, whose group is set up already.
+    """The processes of an initialised torch.distributed group.
 
     Args:
-        num_features: processes that share the features; the others share the rows.
+        num_features: processes along the feature axis; the rest is the data axis.
 
     Raises:
-        InputError: the number of processes is no multiple of it.
+        InputError: the number of processes is not a multiple of it.
     """
 
     def __init__(self, num_features: int = 1, *, device: str = "cpu") -> None:
@@ -232,9 +232,9 @@ class Mesh(Ranks):
         return -float(self._reduce(found, self._distributed.ReduceOp.MAX))
 
     def gathered(self, own: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-        """See the base; one parameter after the other."""
+        """See the base; one parameter at a time."""
         if self.data_rank:
-            return None  # others hold the same
+            return None  # data rank 0 holds the same
         found = {}
         for key in sorted(own):
             shard = own[key].contiguous()
@@ -256,13 +256,13 @@ class Mesh(Ranks):
         return DTensor.from_local(own, self.mesh, [Replicate(), Shard(0)], run_check=False)
 
     def _reduce(self, tensor: Tensor, *operation: Any, **group: Any) -> Tensor:
-        """A sum, or another operation, in place."""
+        """All-reduce in place: a sum unless another operation is given."""
         with peers():
             self._distributed.all_reduce(tensor, *operation, **group)
         return tensor
 
     def top(self, code: Code) -> Code:
-        """See the base; of equal entries those of the first shard."""
+        """See the base; ties go to the first shard."""
         if self.num_features == 1:
             return code
         k = code.values.shape[1]

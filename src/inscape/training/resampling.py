@@ -1,17 +1,17 @@
-"""Dead features begin anew where the dictionary explains least.
+"""Resampling: dead features are re-initialised where the reconstruction is worst.
 
-1. So many times as are asked for, evenly over the first half of the run, after a step.
-2. For each feature that is dead then, a row of that step's batch is drawn, with a probability that
-   is proportional to the square of its squared error.
-3. The feature writes that row's direction and reads it, with a fifth of the mean norm of the living
-   features' rows as published, or with all of it in topk kinds, where a fainter feature would not
-   be among the k largest; its bias is 0. Its moments are 0, and it counts as alive.
+1. It happens `TrainConfig.resample` times, evenly over the first half of the run, after a step.
+2. For each dead feature a row of that step's batch is drawn with a probability proportional to its
+   squared error, squared.
+3. Its direction becomes the feature's decoder row and, scaled, its encoder row: to a fifth of the
+   mean encoder norm of live features as published, or to all of it for topk kinds, where a weaker
+   feature would not reach the k largest. Bias and Adam moments become 0; it counts as alive.
 
-Autoencoders alone: transcoders were measured to become worse (0.21 of the variance unexplained came
-to be 0.23 to 0.26, in the tests' world).
+Autoencoders only: it made transcoders worse (0.21 of the variance unexplained became 0.23 to 0.26,
+in the tests' world).
 
 Bricken et al. 2023, "Towards monosemanticity", appendix "Neuron resampling". Draws derive from the
-seed and the number of the step, so that a run that was stopped goes on to the same bits.
+seed and the step number, so that a resumed run is bit-identical.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PUBLISHED, TOPK = 0.2, 1.0
 
 
 def check(config: TrainConfig, shape: DictionaryConfig, ranks: Ranks) -> None:
-    """Refuse what cannot be resampled.
+    """Refuse configurations without support for resampling.
 
     Raises:
         InputError: several processes, a transcoder, or a variant whose features have parameters of
@@ -53,7 +53,7 @@ def check(config: TrainConfig, shape: DictionaryConfig, ranks: Ranks) -> None:
 
 
 def due(step: int, config: TrainConfig) -> bool:
-    """Whether dead features begin anew after a step (counted from 1)."""
+    """Whether dead features are re-initialised after a step (counted from 1)."""
     half = max(1, config.num_steps // 2)
     return step <= half and step * config.resample // half > (step - 1) * config.resample // half
 
@@ -68,11 +68,11 @@ def resample(
     share: float,
     seed: int,
 ) -> None:
-    """Change the dead features in place.
+    """Re-initialise the dead features in place.
 
     Args:
-        weights, moments: of the training. dead: features. rows: what the encoder read. errors: what
-            the dictionary left of its target. share: of the living features' mean norm.
+        weights, moments: of the training. dead: feature indices. rows: the encoder's input. errors:
+            target minus reconstruction. share: the fraction of the live features' mean norm.
     """
     chances = errors.double().square().sum(1).square().cpu()
     if not len(dead) or not float(chances.sum()) > 0:

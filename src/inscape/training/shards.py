@@ -1,10 +1,10 @@
-"""The checkpoint of several processes: each writes what it holds, and any number reads it.
+"""Sharded checkpoints: each process writes its shards; any number of processes can read them.
 
-1. torch.distributed.checkpoint plans who writes which part (what two processes hold alike is
-   written once), in safetensors files that say where their parts belong. No pickle.
-2. They are written into a hidden folder. When all are on the disk, the first process adds the
-   state and renames it: a checkpoint is there as a whole or not at all.
-3. To read, each process asks for the parts that it holds now, wherever they lie.
+1. torch.distributed.checkpoint plans which process writes which part (replicated tensors are
+   written once), in safetensors files that record where their parts belong. No pickle.
+2. They are written into a hidden folder. When all are on disk, the first process adds the state and
+   renames the folder: a checkpoint appears atomically.
+3. To read, each process requests the shards that it holds now, whichever files contain them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ STATE = "state.json"
 def write_shards(
     path: Path, tensors: dict[str, Tensor], state: dict[str, Any], ranks: Ranks
 ) -> None:
-    """Write the folder `path`; each process has to.
+    """Write the folder `path`; every process has to call this.
 
     Args:
-        tensors: by name; those that are shared out as DTensors, the others alike on all processes.
-        state: what else there is to say, as JSON.
+        tensors: by name; sharded ones as DTensors, the others replicated on all processes.
+        state: further state, as JSON.
 
     Raises:
         StorageError: the disk of this process is full.
@@ -54,14 +54,14 @@ def write_shards(
             with disk_errors(path):
                 write_json(temporary / STATE, {**state, "files": _hashes(temporary)})
                 os.rename(temporary, path)
-        ranks.meet()  # nobody goes on before it is there
+        ranks.meet()  # nobody continues before it exists
     finally:
         if ranks.first:
             remove(temporary)
 
 
 def read_shards(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Fill tensors, given as to `write_shards`, in place; each process has to.
+    """Fill tensors, given as to `write_shards`, in place; every process has to call this.
 
     Raises:
         StorageError: a file is missing or corrupt.
@@ -93,7 +93,7 @@ def _corrupt(path: Path, why: object) -> StorageError:
 
 @contextmanager
 def _failures(path: Path, verb: str) -> Iterator[None]:
-    """What failed on this process, as an error of its own; on the others, that it did elsewhere."""
+    """This process's own failure as its error; on the others, a PeerError for it."""
     from torch.distributed.checkpoint.api import CheckpointException
 
     try:

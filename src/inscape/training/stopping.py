@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, told to a loop that ends where it can go on."""
+"""Ctrl-C and SIGTERM as an event, for a loop that stops at a resumable point."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C (or SIGTERM) sets; the second one ends at once.
+    """An event that the first Ctrl-C (or SIGTERM) sets; a second one terminates at once.
 
     Outside the main thread, where signals cannot be handled, the event is never set.
     """
@@ -31,5 +31,5 @@ def interruptible() -> Iterator[threading.Event]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
-    if event.is_set():  # a stop that came after the last step's look at the event is not lost
+    if event.is_set():  # a stop after the last check of the event is not lost
         raise KeyboardInterrupt

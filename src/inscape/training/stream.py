@@ -1,4 +1,4 @@
-"""What training needs of a source of activations; `ActivationStore` is one."""
+"""The interface of a source of activations for training; `ActivationStore` implements it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Statistics(Protocol):
 
 @runtime_checkable
 class ActivationSource(Protocol):
-    """Shuffled batches over one or more sites, the same for the same seed from any start.
+    """Shuffled batches over one or more sites, reproducible from the seed at any start.
 
-    `identity` says what the activations were made from; it is recorded with what is trained.
-    `part` of `batches`: the rows of each batch that are wanted.
+    `identity` states what the activations were made from; it is recorded with each dictionary.
+    `part` of `batches`: the requested rows of each batch.
     """
 
     @property

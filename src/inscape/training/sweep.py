@@ -1,13 +1,13 @@
-"""A sweep: many dictionaries on one pass over the activations, and which of them are worth having.
+"""A sweep: many dictionaries on one pass over the activations, and their Pareto front.
 
 1. Variants, widths, sparsities and seeds make a grid; all of its dictionaries see the same batches
    in the same order, so that each batch is read once.
-2. Each finished dictionary is measured on what was held out; its figures are noted at once, with
-   what they are of, so that a sweep that was stopped, or has grown, measures no dictionary twice.
-3. A setting (variant, width, sparsity) is worth the mean over its seeds: one lucky seed makes no
-   setting better. It is on the front if no other one has as few active features and recovers as
-   much of the loss, and is better in one of the two.
-4. `front.json` appears once all are measured.
+2. Each finished dictionary is evaluated on held-out text; its metrics are saved at once, so that a
+   sweep that was stopped or extended evaluates no dictionary twice.
+3. A setting (variant, width, sparsity) is scored by the mean over its seeds, so that one lucky seed
+   does not decide. It is on the Pareto front if no other setting has as few active features,
+   recovers as much of the loss, and is better in one of the two.
+4. `front.json` appears once all are evaluated.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class SweepConfig(Config):
     """The grid of a sweep, and what its trainings share.
 
     Attributes:
-        variants, d_dict, k, seeds: one dictionary for each combination; k is the number of active
-            features per token that is aimed at. options: settings of a variant's own, by variant.
+        variants, d_dict, k, seeds: one dictionary for each combination; k is the target number of
+            active features per token. options: variant-specific settings, by variant.
         tokens, batch_size, lr, skip, whiten: of every training (see `TrainConfig`). data_seed: of
-            the order of the data, which all of them share.
+            the data order, which all of them share.
 
     Raises:
         InputError: a list is empty or names a value twice, options are for a variant that is not
@@ -87,7 +87,7 @@ class SweepConfig(Config):
         return self
 
     def trainings(self) -> dict[str, TrainConfig]:
-        """The training of each dictionary, by its name."""
+        """The training config of each dictionary, by name."""
         return {
             f"{variant}-{d_dict}-k{k}-s{seed}": TrainConfig(
                 d_dict=d_dict,
@@ -108,7 +108,7 @@ class SweepConfig(Config):
 
 @dataclass(frozen=True)
 class Trained:
-    """One dictionary of a sweep; figures: measured on what was held out, by name."""
+    """One dictionary of a sweep; figures: held-out metrics by name."""
 
     name: str
     seed: int
@@ -119,7 +119,7 @@ class Trained:
 class Setting:
     """One combination of variant, width and sparsity.
 
-    l0, fvu, loss_recovered: means over the seeds. optimal: whether it is on the front.
+    l0, fvu, loss_recovered: means over the seeds. optimal: whether it is on the Pareto front.
     """
 
     variant: str
@@ -170,21 +170,21 @@ def sweep(
     *,
     held_out: Mapping[str, Any],
 ) -> Front:
-    """Train and measure a grid of dictionaries in the folder `out`; a finished sweep is returned.
+    """Train and evaluate a grid of dictionaries in `out`; a finished sweep is loaded and returned.
 
-    Each is a folder of its own below `out`. A grid that has grown trains and measures only what is
+    Each dictionary is a subfolder of `out`. An extended grid trains and evaluates only what is
     new.
 
     Args:
         store, site_in, site_out: as `train`. config: the grid.
-        measure: at least l0, fvu and loss_recovered of a dictionary, on what was held out.
-        held_out: what identifies that.
+        measure: at least l0, fvu and loss_recovered of a dictionary, on held-out text.
+        held_out: what identifies that text.
 
     Raises:
-        InputError: a dictionary that is there was trained otherwise.
+        InputError: an existing dictionary was trained with other settings.
         SiteError: there are no activations at a site.
-        DataError: a figure that was measured is not finite.
-        Stopped, DataError, StorageError: as `train`; the same call goes on.
+        DataError: a metric is not finite.
+        Stopped, DataError, StorageError: as `train`; the same call resumes.
     """
     out = Path(out)
     asked = {
@@ -196,7 +196,7 @@ def sweep(
     asked = json.loads(json.dumps(plain(asked)))  # as it is once it has been written
     trainings = config.trainings()
     for site in (site_in, site_out):
-        store.width(site)  # what is not there is refused before a folder is made
+        store.width(site)  # unknown sites are refused before a folder is made
     refuse_filled(out, _is_sweep)
     with lock(out):
         if (former := _finished(out, trainings)) is not None and former.made_from == asked:
@@ -210,7 +210,7 @@ def sweep(
 
 
 def _is_sweep(out: Path) -> bool:
-    """Whether a folder is that of a sweep, whole or half made."""
+    """Whether a folder is that of a sweep, finished or not."""
     return (out / MEASURED).is_file() or all(
         is_lock(path) or path.suffix == ".partial" or (path / "dictionary.json").is_file()
         for path in out.iterdir()
@@ -218,7 +218,7 @@ def _is_sweep(out: Path) -> bool:
 
 
 def _finished(out: Path, names: Mapping[str, Any]) -> Front | None:
-    """The front that is there, if its dictionaries are too."""
+    """The saved front, if all of its dictionaries exist."""
     there = all((out / name / "dictionary.json").is_file() for name in names)
     return Front.read(out / FRONT) if there and (out / FRONT).is_file() else None
 
@@ -226,7 +226,7 @@ def _finished(out: Path, names: Mapping[str, Any]) -> Front | None:
 def _measured(
     path: Path, made: Sequence[Dictionary], measure: Measure, held_out: Any
 ) -> dict[str, dict[str, float]]:
-    """Figures of each dictionary by name; each is noted as soon as it is there."""
+    """The metrics of each dictionary by name, each saved as soon as it is measured."""
     noted = read_json(path) if path.is_file() else {}
     found = {}
     for dictionary in track(made, "measure", unit="dictionaries"):
@@ -250,7 +250,7 @@ def _measured(
 def _settings(
     trainings: Mapping[str, TrainConfig], figures: Mapping[str, Mapping[str, float]]
 ) -> list[Setting]:
-    """The dictionaries of each setting together."""
+    """The dictionaries grouped by setting."""
     groups: dict[tuple[str, int, int], list[Trained]] = {}
     for name, one in trainings.items():
         group = groups.setdefault((one.variant, one.d_dict, one.k), [])
@@ -270,7 +270,7 @@ def _settings(
 
 
 def front_of(settings: Sequence[Setting]) -> tuple[Setting, ...]:
-    """The same settings, those on the front marked."""
+    """The same settings, with those on the Pareto front marked."""
     return tuple(replace(s, optimal=not any(_beats(o, s) for o in settings)) for s in settings)
 
 

@@ -3,16 +3,16 @@
 1. Encode: the variant selects the active entries of the batch, and the aux_k largest entries of
    each row among the dead features.
 2. Loss = |y - y^|^2 / |y - mean y|^2, sums over the batch: the fraction of variance unexplained.
-   Where features have nested groups, the sum of it over the prefixes. Of several sites, whose
-   variances `view` makes alike, it is the mean over the sites; each one's own is told beside it.
-3. Auxiliary loss: the dead features' code decodes (without b_dec: y^ has it already) to e^, which
-   should explain the error e = y - y^, held constant: |e - e^|^2 / |e - mean e|^2, zero where there
+   With nested groups of features it is summed over the prefixes. With several sites, which `view`
+   scales to equal variance, it is the mean over the sites, and each site's own is logged as well.
+3. Auxiliary loss: the dead features' code decodes (without b_dec: y^ includes it) to e^, which is
+   to reconstruct the error e = y - y^ (detached): |e - e^|^2 / |e - mean e|^2, zero where there
    is no error.
 4. The variant adds its penalty. Gradients flow back through the decodes to the entries, and from
-   there to encoder and b_dec; where the encoder subtracts b_dec, b_dec collects
-   -(sum of pre-activation gradients) @ W_enc as well. A skip collects d_out^T x.
+   there to encoder and b_dec; where the encoder subtracts b_dec, b_dec also receives
+   -(sum of pre-activation gradients) @ W_enc. The gradient of a skip is d_out^T x.
 5. Unit decoder rows: the gradient along them is removed, and they are normalised after the update.
-   Clip the whole gradient, then Adam.
+   The global gradient norm is clipped, then Adam.
 
 Method: Gao et al. 2024, "Scaling and evaluating sparse autoencoders"; transcoders as in Dunefsky
 et al. 2024; each variant names its own source.
@@ -42,12 +42,12 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """Figures of one batch.
+    """Metrics of one batch.
 
-    loss: with penalty and auxiliary part. fvu: |y - y^|^2 / |y - mean y|^2. explained_variance:
+    loss: with penalty and auxiliary loss. fvu: |y - y^|^2 / |y - mean y|^2. explained_variance:
     centred, 1 - Var(y - y^) / Var(y). l0: mean number of active features. aux_loss: unweighted, 0
-    without dead features. penalty: what the variant added to the loss. site_fvu: of several sites,
-    that of each.
+    without dead features. penalty: what the variant added to the loss. site_fvu: the FVU by site,
+    if there are several.
     """
 
     loss: float
@@ -61,7 +61,7 @@ class StepMetrics:
 
 @dataclass(frozen=True)
 class Gradients:
-    """Gradients by parameter name, the norm of them all, and what was selected."""
+    """Gradients by parameter name, their global norm, and the selected entries."""
 
     of: dict[str, Tensor]
     norm: float
@@ -83,7 +83,7 @@ class Trainer:
         silent_tokens [d_dict]: tokens since the feature last fired.
         variant: what is trained. num_steps: steps taken.
 
-    Trainers that take turns may share `scratch`, which holds the gradients of a step.
+    Trainers that alternate may share `scratch`, the buffers of a step's gradients.
     """
 
     def __init__(
@@ -127,14 +127,14 @@ class Trainer:
         self._size = self.weights["W_enc"].shape, self.weights["W_dec"].shape
 
     def _own(self, key: str, whole: Tensor) -> Tensor:
-        """This process's part of a parameter: its features, if it is not that part already; all of
-        what belongs to no feature."""
+        """This process's shard of a parameter, unless it is one already; parameters without a
+        feature axis are returned whole."""
         if self.ranks.num_features == 1 or key in WHOLE or len(whole) < self.shape.d_dict:
             return whole.contiguous()
-        return whole[self.ranks.shard(self.shape.d_dict)].clone()  # the rest is let go of
+        return whole[self.ranks.shard(self.shape.d_dict)].clone()  # frees the rest
 
     def num_dead(self) -> int:
-        """How many features are dead, over all processes; each of them has to ask."""
+        """How many features are dead, over all processes; a collective call."""
         return int(self.ranks.over_features((self.silent_tokens >= self.config.dead_window).sum()))
 
     @property
@@ -154,9 +154,8 @@ class Trainer:
         """The loss of a batch and its exact gradients, auxiliary loss included.
 
         Args:
-            x, y: what is read and what is to be predicted (the same for an autoencoder), scaled:
-                the rows of this process.
-            dead: features for the auxiliary loss; those that are dead now by default.
+            x, y: scaled input and target (the same for an autoencoder): the rows of this process.
+            dead: features for the auxiliary loss; by default the currently dead ones.
             project: remove the decoder gradient along unit rows; by default where they are unit.
 
         The gradients are held in storage that the next call reuses.
@@ -204,7 +203,7 @@ class Trainer:
 
     @torch.no_grad()
     def step(self, x: Float[Tensor, "batch d_in"], y: Float[Tensor, "batch d_out"]) -> StepMetrics:
-        """One optimiser step on a batch; the weights change in place.
+        """One optimiser step on a batch; updates the weights in place.
 
         Raises:
             DataError: the loss or its gradient is not finite; the weights stay as they were.
@@ -243,7 +242,7 @@ class Trainer:
         return metrics
 
     def _resample(self, x: Tensor, y: Tensor) -> None:
-        """Dead features begin anew."""
+        """Re-initialise dead features."""
         dead, weights = self.dead, self.weights
         inner = x - weights["b_dec"] if self.shape.subtract_b_dec else x
         selected = self.variant.select(self._encoder, Rows(inner, dead, 0, self.ranks), weights)
@@ -267,14 +266,14 @@ class Trainer:
     def _reconstruct(
         self, rest: Tensor, code: RaggedCode, spread: float
     ) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """For each prefix (one, without groups) what it leaves of `rest`, and the gradient for its
-        features' output; and the gradient for every entry."""
+        """For each prefix (one, without groups) the residual of `rest` and the gradient of its
+        features' output; and the gradient of every entry."""
         weight, scale = self.weights["W_dec"], -2.0 / spread
         if self.variant.groups is None and self.ranks.num_features == 1:
             error, dots = self._wiring.reconstruct(code, weight, self.weights["b_dec"], rest)
             return [error], [error * scale], dots.mul_(scale)
         errors = self._errors(rest, code)
-        # A feature takes part in its own prefix and in all that follow.
+        # A feature belongs to its own prefix and all larger ones.
         d_outs = [error * scale for error in errors]
         for number in range(len(d_outs) - 2, -1, -1):
             d_outs[number] += d_outs[number + 1]
@@ -286,7 +285,7 @@ class Trainer:
         )
 
     def _errors(self, rest: Tensor, code: RaggedCode) -> list[Tensor]:
-        """What each prefix leaves of `rest`; one error where there are no groups."""
+        """The residual of `rest` after each prefix; a single one without groups."""
         whole = self.variant.groups
         if whole is None or self._groups is None:
             return [rest - self._decoded(code) - self.weights["b_dec"]]
@@ -299,7 +298,7 @@ class Trainer:
         return errors
 
     def _decoded(self, code: RaggedCode) -> Tensor:
-        """What a code makes over all shards of the features, without b_dec."""
+        """The decoded output summed over all feature shards, without b_dec."""
         return self.ranks.over_features(self._wiring.decode(code, self.weights["W_dec"]))
 
     def _by_site(self, error: Tensor, y: Tensor) -> dict[str, float]:
@@ -315,7 +314,7 @@ class Trainer:
         return float(self.ranks.over_data(rows.square().sum()))
 
     def _spread(self, rows: Tensor) -> float:
-        """Sum of squared distances from the mean row; never zero, so that it may divide."""
+        """Sum of squared distances from the mean row; never zero, so that it can be divided by."""
         mean = self.ranks.over_data(rows.sum(0)) / (len(rows) * self.ranks.num_data)
         if self.ranks.alone:
             mean = rows.mean(0)
@@ -329,8 +328,8 @@ class Trainer:
     def _auxiliary(
         self, extra: RaggedCode | DenseCode, error: Tensor, spread: float, inner: Tensor
     ) -> tuple[float, CodeGradient | RowBlock]:
-        """The auxiliary loss, and its weighted gradient: for the dead features' entries, or, where
-        their code is dense, for their weights. `spread`: the error's."""
+        """The auxiliary loss and its weighted gradient, of the dead features' entries or, where
+        their code is dense, of their weights. `spread`: the total squares of the error."""
         weight = self.weights["W_dec"]
         if isinstance(extra, DenseCode):
             weight, values = self._low(weight[extra.features]), self._low(extra.values)
@@ -352,7 +351,7 @@ class Trainer:
         )
 
     def _low(self, factor: Tensor) -> Tensor:
-        """A factor of the dead features' products: in bf16 where the encoder's product is."""
+        """An operand of the dead features' matmuls: bf16 where the encoder's matmul is."""
         return factor.bfloat16() if self._encoder.half else factor
 
     def _gather(
@@ -364,8 +363,8 @@ class Trainer:
         d_bias: Tensor,
         project: bool | None,
     ) -> tuple[dict[str, Tensor], float]:
-        """Gradients of all parameters but a skip, and their norm; `d_bias` is the gradient of what
-        b_dec is added to."""
+        """Gradients of all parameters but a skip, and their norm; `d_bias` is the gradient of the
+        output that b_dec is added to."""
         sparse = self._wiring.weight_gradients(
             codes,
             inner,
@@ -384,7 +383,7 @@ class Trainer:
         if self.shape.subtract_b_dec:
             b_dec -= ranks.over_features(sparse.b_enc @ self.weights["W_enc"])
         squared = sparse.squared_norm.double().sum()
-        if ranks.num_data > 1:  # the kernel's are those of this process's rows
+        if ranks.num_data > 1:  # the kernel sums over this process's rows only
             gradients = sparse.W_enc, sparse.b_enc, sparse.W_dec
             squared = torch.stack([g.double().square().sum() for g in gradients]).sum()
         b_enc = sparse.b_enc

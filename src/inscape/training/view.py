@@ -1,11 +1,11 @@
-"""Activations as training sees them, and the way back.
+"""Normalisation of activations for training, and folding it back into the weights.
 
-1. A site is scaled so that E||x|| = sqrt(width), or whitened (see `whitening`). What a dictionary
-   of several sites predicts is scaled so that E||y - mean||^2 = width at each, and none of them
-   outweighs the others by what its mean or its size is.
-2. What was trained is folded, so that it acts on activations as the model has them. An autoencoder
-   keeps its decoder rows: its values take the scale, so that they are in units of the activations.
-   A transcoder or a crosscoder keeps its values, and its maps take the scales.
+1. A site is scaled so that E||x|| = sqrt(width), or whitened (see `whitening`). The targets of a
+   dictionary of several sites are scaled so that E||y - mean||^2 = width at each: no site dominates
+   the loss by its mean or its norm.
+2. Trained weights are folded to act on the model's raw activations. For an autoencoder the decoder
+   rows stay and the values take the scale, so that they are in units of the activations. For a
+   transcoder or a crosscoder the values stay and the weight matrices take the scales.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from inscape.training.whitening import Whitening
 Scale = float | tuple[float, ...]
 _SAMPLE = 8192
 _TOKENS_PER_DIMENSION = 32
-_ROWS, _FEATURES = 1024, 4096  # what tells how many features fire at the start
+_ROWS, _FEATURES = 1024, 4096  # to estimate how many features fire at the start
 
 
 class View:
-    """What one training makes of a source of activations.
+    """A source of activations, normalised for one training run.
 
     Attributes:
-        sites: those that it reads, without repetition. scales: of input and output, of several
-            sites one for each; 1 where they are whitened.
+        sites: the distinct sites that it reads. scales: of input and output, one per site if there
+            are several; 1 with whitening.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class View:
         self._read, self._written = (self._columns(scale) for scale in self.scales)
 
     def _columns(self, scale: Scale) -> float | Tensor:
-        """A scale as the activations are multiplied by it: a number, or one for each column."""
+        """A scale as a factor of the activations: a number, or one per column."""
         if isinstance(scale, float):
             return scale
         return torch.tensor(scale).repeat_interleave(torch.tensor(self.shape.widths))
 
     def _first(self) -> Tensor:
-        """Tokens of the input's site, on the CPU as the first weights are; enough of them for a
-        covariance, where one is needed."""
+        """A sample of the input, on the CPU like the initial weights; large enough for a
+        covariance if whitening needs one."""
         width = self.shape.d_in
         count = max(_SAMPLE, _TOKENS_PER_DIMENSION * width) if self.config.whiten else _SAMPLE
         count = min(count, getattr(self.store, "sample_tokens", count))
@@ -73,10 +73,10 @@ class View:
         return _beside(next(stream), sites).cpu()
 
     def initial(self, part: slice | None = None) -> dict[str, Tensor]:
-        """The weights that training begins with, or those of some features."""
+        """The initial weights, or those of some features."""
         means = [self.store.site_stats(site).mean for site in self.shape.sites_out]
         mean = torch.from_numpy(np.concatenate(means)) * self._written
-        if not len(self._sample):  # let go after an earlier call
+        if not len(self._sample):  # freed after an earlier call
             self._sample = self._first()
         sample, config = self._seen(self._sample), self.config
         given: dict[str, Any] = {
@@ -87,7 +87,7 @@ class View:
         }
         weights = initial_weights(self.shape, **given, part=part)
         some = weights
-        if part is not None and part != slice(0, self.shape.d_dict):  # on every process the same
+        if part is not None and part != slice(0, self.shape.d_dict):  # the same on every process
             some = initial_weights(
                 self.shape, **given, part=slice(0, min(_FEATURES, self.shape.d_dict))
             )
@@ -97,8 +97,8 @@ class View:
         return {**weights, **own}
 
     def _pre(self, weights: Mapping[str, Tensor], sample: Tensor) -> Tensor:
-        """Pre-activations [rows, features] of some tokens and the first features, of a cross-layer
-        transcoder fewer tokens and all features."""
+        """Pre-activations [rows, features] of some tokens and the first features; for a cross-layer
+        transcoder, of fewer tokens and all features."""
         features, rows = _FEATURES, sample[:_ROWS]
         if self.shape.cross_layer:
             features = self.shape.d_dict
@@ -108,7 +108,7 @@ class View:
         return self.shape.wiring.read(inner, encoder) + bias
 
     def pair(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """(read, to be predicted) of a batch by site."""
+        """(input, target) of a batch given by site."""
         x = self._seen(_beside(batch, self.shape.sites_in))
         if not self.shape.transcoder:
             return x, x
@@ -118,8 +118,8 @@ class View:
         return _times(x, self._read) if self.whitening is None else self.whitening(x)
 
     def fold(self, weights: dict[str, Tensor], *, unit_rows: bool) -> dict[str, Tensor]:
-        """Weights that act on activations as the model has them; with `unit_rows`, those of an
-        autoencoder whose decoder rows are brought to unit norm."""
+        """Weights that act on the model's raw activations; with `unit_rows`, an autoencoder's
+        decoder rows are normalised to unit norm."""
         if self.whitening is not None:
             return self.whitening.fold(weights)
         if self.shape.several:
@@ -128,7 +128,7 @@ class View:
         return _with_unit_rows(folded) if unit_rows and not self.shape.transcoder else folded
 
     def _fold_several(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The maps take the scales, of a cross-layer transcoder those of each row's layer."""
+        """The weight matrices take the scales, per row's layer in a cross-layer transcoder."""
         read, written = (torch.tensor(scale) for scale in self.scales)
         into, out = self._read, self._written
         wiring = self.shape.wiring
@@ -148,8 +148,8 @@ def _beside(batch: Mapping[str, Tensor], sites: tuple[str, ...]) -> Tensor:
 
 
 def _scale(store: ActivationSource, site: str, *, centred: bool = False) -> float:
-    """By what a site is multiplied, so that its mean norm, or its distance from its mean, is that
-    of its width."""
+    """The factor that brings a site's mean norm, or with `centred` its RMS distance from the mean,
+    to sqrt(width)."""
     found = store.site_stats(site)
     norm = math.sqrt(found.variance) if centred else found.mean_norm
     if not (math.isfinite(norm) and norm > 0):
@@ -176,7 +176,7 @@ def _fold(
 
 
 def _with_unit_rows(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same autoencoder: its values take the lengths of the decoder's rows."""
+    """The same autoencoder with unit decoder rows: its values take their norms."""
     norm = weights["W_dec"].norm(dim=1)
     norm = torch.where(norm > 0, norm, 1.0)
     longer = {k: weights[k] * norm for k in weights.keys() & {"b_enc", "threshold"}}
@@ -186,5 +186,5 @@ def _with_unit_rows(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _times(x: Tensor, scale: float | Tensor) -> Tensor:
-    """Scaled, where it lies."""
+    """Scaled, on its own device."""
     return x * (scale.to(x) if isinstance(scale, Tensor) else scale)

@@ -1,11 +1,11 @@
-"""Whitening: activations in which every direction varies alike.
+"""Whitening: activations with equal variance in every direction.
 
 1. The mean μ and the covariance C of a sample of the activations at a site.
 2. W = C^(-1/2), the symmetric root; eigenvalues below FLOOR of the largest are raised to it, so
-   that directions in which hardly anything varies are not blown up.
-3. Training sees (x - μ) W. What it minimises is the Mahalanobis distance of the reconstruction, not
-   the Euclidean one: directions of little variance, where much of the context lies, count as much
-   as those of the token's identity.
+   that directions with almost no variance are not amplified.
+3. Training sees (x - μ) W. It minimises the Mahalanobis, not the Euclidean, distance of the
+   reconstruction: low-variance directions, which carry much of the context, weigh as much as those
+   of the token's identity.
 4. Folded: an autoencoder of (x - μ) W is one of x, with W_enc W, W_dec W⁻¹ and b_dec W⁻¹ + μ. Its
    values stay in units of the whitened activations, so its decoder rows have no unit norm.
 """
@@ -58,7 +58,7 @@ class Whitening:
         return (x - self.mean.to(x)) @ self.matrix.to(x)
 
     def fold(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The weights of an autoencoder of whitened activations, for activations as they are."""
+        """The weights of an autoencoder of whitened activations, folded for raw activations."""
         return {
             **weights,
             "W_enc": weights["W_enc"] @ self.matrix,

@@ -1,4 +1,4 @@
-"""The variants of dictionaries that training knows, one a file; others come by an entry point."""
+"""The built-in variants of dictionaries, one per file; packages add others by entry point."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUILT_IN: tuple[type[Variant], ...] = (TopK, BatchTopK, Matryoshka, JumpReLU, Re
 
 @cache
 def known() -> dict[str, type[Variant]]:
-    """All variants by name; those of other packages do not replace ours."""
+    """All variants by name; those of other packages cannot replace built-in ones."""
     found: dict[str, type[Variant]] = {}
     for point in entry_points(group=GROUP):
         found[point.name] = point.load()

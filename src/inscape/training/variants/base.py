@@ -1,17 +1,17 @@
-"""What a variant of dictionary says to training, and the default: nothing beyond reconstruction.
+"""The interface of a dictionary variant; the default adds nothing beyond reconstruction.
 
-A step of training (see `trainer`) asks its variant, in this order:
+A training step (see `trainer`) calls its variant in this order:
 
 1. `select`: which entries of the batch are active, and with what values.
 2. `groups`: whether features belong to nested prefixes, each with a reconstruction of its own.
-3. `penalise`: given the gradient of the reconstruction for every entry, what the variant's own
-   terms add to the loss and to its gradients.
-4. `advance`, once the step is accepted: its running figures.
-5. `finish`, at the end: the dictionary's kind, and the threshold that it works with from then on.
+3. `penalise`: given the reconstruction gradient of every entry, what the variant's own terms add to
+   the loss and to its gradients.
+4. `advance`, once the step is accepted: updates its running statistics.
+5. `finish`, at the end: the dictionary's kind, and the threshold that it uses at inference.
 
 All losses are in units of the fraction of variance unexplained: a penalty that its paper adds to
-the mean squared error is divided by the variance of what is predicted. A variant of another package
-is a subclass that its entry point in the group `inscape.variants` names.
+the mean squared error is divided by the variance of the target. A package adds a variant as a
+subclass named by an entry point in the group `inscape.variants`.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Options(Config):
 
 @dataclass(frozen=True)
 class Rows:
-    """A batch as the encoder sees it: `x` [batch, d_in] after any subtraction; `dead` features, of
-    which the `aux_k` largest entries of each row are wanted too; `ranks`: the processes that share
-    the work, of which this one holds some rows and some features; `dense`: whether the dead
-    features' code may be a dense matrix."""
+    """A batch as the encoder sees it: `x` [batch, d_in] after any subtraction; `dead`: features
+    whose `aux_k` largest entries per row are selected too; `ranks`: the processes that share the
+    work, of which this one holds some rows and some features; `dense`: whether the dead features'
+    code may be a dense matrix."""
 
     x: Float[Tensor, "batch d_in"]
     dead: Int[Tensor, " num_dead"]
@@ -63,9 +63,9 @@ class Rows:
 class Selected:
     """The active entries of a batch.
 
-    code: with values > 0 where active (entries of value 0 are there for the variant's own use).
-    dead: the largest entries among the dead features, None without any. own: what the variant's
-    later steps need.
+    code: with values > 0 where active (entries of value 0 are for the variant's own use). dead: the
+    largest entries among the dead features, None without any. own: data for the variant's later
+    steps.
     """
 
     code: RaggedCode
@@ -75,13 +75,13 @@ class Selected:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What the entries made of the batch.
+    """The reconstruction of a batch and its gradients.
 
-    y: what the features were to predict (without what a skip does). d_out [groups * batch, d_out]:
-    gradient for the decoded output. d_values [entries]: gradient for the values of the active
+    y: the target of the features (minus the output of a skip). d_out [groups * batch, d_out]:
+    gradient of the decoded output. d_values [entries]: gradient of the values of the active
     entries. variance: mean squared distance of the target from its mean. batch, l0: rows, and mean
-    number of active features, over all processes. progress: share of the run that is over.
-    groups: the variant's, of the features that this process holds.
+    number of active features, over all processes. progress: elapsed fraction of the run. groups:
+    the variant's, of the features that this process holds.
     """
 
     y: Float[Tensor, "batch d_out"]
@@ -97,12 +97,12 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Penalty:
-    """What a variant adds: to the loss, and to its gradients.
+    """What a variant adds to the loss and to its gradients.
 
-    codes: what flows through the encoder. loss: of this process's rows and features; row_loss: of
-    its rows, alike for all features; whole_loss: alike for all processes. terms: what is added to
-    whole weight rows. gradients: of the variant's own parameters. bias [d_dict]: added to the
-    gradient of b_enc alone, which is else the sum over the entries.
+    codes: gradients to backpropagate through the encoder. loss: over this process's rows and
+    features; row_loss: over its rows, replicated along the features; whole_loss: replicated on all
+    processes. terms: added to whole weight rows. gradients: of the variant's own parameters. bias
+    [d_dict]: added to the gradient of b_enc alone, otherwise the sum over the entries.
     """
 
     codes: list[CodeGradient]
@@ -115,15 +115,15 @@ class Penalty:
 
 
 class Variant(ABC):
-    """One kind of dictionary, as training makes it.
+    """One kind of dictionary, as it is trained.
 
     Args:
-        shape: the dictionary's; its k is the number of active features per row that is aimed at.
+        shape: of the dictionary; its k is the target number of active features per row.
         options: the variant's own settings. num_steps: the length of the run.
 
     Attributes:
-        name: what it is called. Options: the class of its settings. beta1: of Adam. state: running
-            figures, part of every checkpoint. wiring: how codes are decoded.
+        name: used in configs. Options: the class of its settings. beta1: of Adam. state: running
+            statistics, part of every checkpoint. wiring: how codes are decoded.
     """
 
     name: ClassVar[str]
@@ -132,9 +132,9 @@ class Variant(ABC):
     aux_weight: ClassVar[float] = 1 / 32
     """The default weight of the auxiliary loss."""
     half: ClassVar[bool] = False
-    """Whether it knows an encoder whose product is made in bf16."""
+    """Whether it supports an encoder matmul in bf16."""
     near_tokens: ClassVar[bool] = False
-    """Whether short trainings of autoencoders begin near tokens (`TrainConfig.from_data`)."""
+    """Whether short runs of autoencoders start near tokens (`TrainConfig.from_data`)."""
 
     def __init__(self, shape: DictionaryConfig, options: Any, num_steps: int) -> None:
         self.shape, self.options, self.num_steps = shape, options, num_steps
@@ -143,27 +143,27 @@ class Variant(ABC):
 
     @property
     def target(self) -> int:
-        """The number of active features per row that is aimed at."""
-        assert self.shape.k is not None  # training always states it
+        """The target number of active features per row."""
+        assert self.shape.k is not None  # training always sets it
         return self.shape.k
 
     @property
     def unit_decoder(self) -> bool:
-        """Whether decoder rows are held at unit norm: those of autoencoders."""
+        """Whether decoder rows are kept at unit norm, as for autoencoders."""
         return not self.shape.transcoder
 
     @property
     def groups(self) -> Int[Tensor, " d_dict"] | None:
-        """The group of each feature, where prefixes have reconstructions of their own."""
+        """The group of each feature, if prefixes have reconstructions of their own."""
         return None
 
     def initial(self, weights: Weights, scale: float) -> dict[str, Tensor]:
-        """The variant's own parameters at the start; `scale` is the mean norm of what is read."""
+        """The variant's own initial parameters; `scale` is the mean norm of the input."""
         return {}
 
     def started(self, pre: Float[Tensor, "rows features"]) -> dict[str, float]:
-        """What those of them that follow from the data begin with, alike for all features, given
-        pre-activations of some tokens and features at the start."""
+        """Data-dependent initial values of some of them, equal for all features, given the initial
+        pre-activations of some tokens and features."""
         return {}
 
     @abstractmethod
@@ -177,7 +177,7 @@ class Variant(ABC):
     def advance(  # noqa: B027
         self, selected: Selected, weights: Weights, progress: float, l0: float
     ) -> None:
-        """Take note of an accepted step; `weights` may be put back into their bounds."""
+        """Update the state after an accepted step; `weights` may be clamped to their bounds."""
 
     @abstractmethod
     def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:
@@ -185,16 +185,16 @@ class Variant(ABC):
 
 
 DENSE = 8
-"""The dead features' code is a dense matrix where it has at most so many features for each entry of
-a row that is wanted: matrix products are much faster than gathered rows. The border itself was not
-looked for by timings."""
+"""The dead features' code is a dense matrix with at most this many dead features per selected entry
+of a row: matmuls are much faster than gathered rows. The cut-off itself was not tuned by
+timings."""
 
 
 class Dead:
     """The largest entries of each row among the dead features, chunk by chunk; none without any.
 
-    With `half` the features' own product is made, in bf16, instead of reading their columns of the
-    chunks.
+    With `half` they are computed by a separate bf16 matmul of these features, instead of read from
+    the chunks' columns.
     """
 
     def __init__(self, rows: Rows, *, half: bool = False) -> None:
@@ -209,14 +209,14 @@ class Dead:
             self.slots = TopSlots(rows.x, self.width, None if half else rows.dead)
 
     def add(self, part: slice, pre: Float[Tensor, "rows d_dict"]) -> None:
-        """Take the next chunk."""
+        """Process the next chunk."""
         if self.values is not None:
             torch.index_select(pre, 1, self.rows.dead, out=self.values[part])
         elif self.slots is not None:
             self.slots.add(part, pre)
 
     def product(self, weights: Weights) -> None:
-        """Take all rows at once, of a product of the dead features alone."""
+        """Process all rows at once, from a matmul of the dead features alone."""
         x, dead = self.rows.x, self.rows.dead
         if self.values is not None:
             low = x.bfloat16() @ weights["W_enc"][dead].bfloat16().T
@@ -227,7 +227,7 @@ class Dead:
                 self.slots.add(part, pre)
 
     def code(self) -> RaggedCode | DenseCode | None:
-        """What was found, None without dead features."""
+        """The result, None without dead features."""
         if self.values is not None:
             return DenseCode(self.rows.dead, keep_top(self.values, self.width))
         if self.slots is None:
@@ -248,7 +248,7 @@ def above(
     half: bool = False,
 ) -> tuple[RaggedCode, RaggedCode | DenseCode | None]:
     """The entries whose pre-activation is above a bound, and those of the dead features; `half`:
-    found by a product in bf16 (no bound is negative then)."""
+    preselected by a bf16 matmul (then no bound is negative)."""
     read = rows.x, weights["W_enc"], weights["b_enc"]
     found, dead = Above(bound, read if half else None), Dead(rows, half=half)
     for part, pre in encoder.halves(*read) if half else encoder.chunks(*read):

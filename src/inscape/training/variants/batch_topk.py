@@ -1,12 +1,12 @@
-"""BatchTopK: the batch * k largest pre-activations of a whole batch, those that are positive.
+"""BatchTopK: the batch * k largest positive pre-activations of a whole batch.
 
-1. Entries above a floor are collected, chunk by chunk. The floor lies below the last smallest kept
-   entry, so that about a third more than are wanted are collected; where there were too few after
-   all, everything positive is collected in a second pass. The choice is exact either way.
-2. Of what was collected the batch * k largest are kept (by selection, without a sort).
-3. The running mean of the smallest kept entry is the threshold of the finished dictionary: then a
-   row's code does not depend on the others of its batch. It runs over the last WINDOW steps, as
-   published, or over the last twentieth of a shorter run: what was kept early is no guide.
+1. Entries above a floor are collected, chunk by chunk. The floor is set below the previous smallest
+   kept entry, so that about a third more than needed are collected; if there are too few after all,
+   all positive ones are collected in a second pass. The selection is exact either way.
+2. Of these the batch * k largest are kept (by selection, without a sort).
+3. The running mean of the smallest kept entry is the threshold of the finished dictionary, so that
+   a row's code does not depend on its batch. It is taken over the last WINDOW steps, as published,
+   or over the last twentieth of a shorter run, as early values are not representative.
 
 Bussmann et al. 2024, "BatchTopK sparse autoencoders".
 """
@@ -29,7 +29,7 @@ WINDOW = 1000
 
 
 class BatchTopK(Variant):
-    """Rows share their slots: one that needs more takes them from one that needs fewer."""
+    """Rows share a budget of slots: some rows use more than k, others fewer."""
 
     name: ClassVar[str] = "batch_topk"
     near_tokens: ClassVar[bool] = True
@@ -49,7 +49,7 @@ class BatchTopK(Variant):
         floor = FLOOR * float(self.state["smallest"])
         code, lowest = self._above(encoder, rows, weights, floor, dead)
         border = ranks.border(code.values, wanted)
-        if ranks.over_all(float(border < lowest)):  # what lies below the floor may be among them
+        if ranks.over_all(float(border < lowest)):  # entries below the floor may be among them
             nothing = replace(rows, aux_k=0)
             code, _ = self._above(encoder, rows, weights, 0.0, Dead(nothing), estimate=False)
             border = ranks.border(code.values, wanted)
@@ -57,7 +57,7 @@ class BatchTopK(Variant):
         return Selected(code, dead.code(), {"smallest": self._smallest(code, border, ranks)})
 
     def _smallest(self, code: RaggedCode, border: float, ranks: Ranks) -> float:
-        """The smallest kept entry of the batch; 0 where there is none."""
+        """The smallest kept entry of the batch; 0 if there is none."""
         if border > 0:
             return border
         own = float(code.values.min()) if len(code.values) else math.inf
@@ -74,7 +74,7 @@ class BatchTopK(Variant):
         *,
         estimate: bool = True,
     ) -> tuple[RaggedCode, float]:
-        """What lies above the floor, and the floor; without one it is estimated from a chunk."""
+        """The entries above the floor, and the floor; without one it is estimated from a chunk."""
         above: Above | None = None
         read = rows.x, weights["W_enc"], weights["b_enc"]
         for part, pre in encoder.halves(*read) if encoder.half else encoder.chunks(*read):
@@ -92,7 +92,7 @@ class BatchTopK(Variant):
         return above.code(), floor
 
     def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
-        """The running mean, free of the bias of its start."""
+        """The running mean, bias-corrected."""
         smallest = selected.own["smallest"]
         if smallest > 0:
             for key, value in (("threshold", smallest), ("weight", 1.0)):
@@ -107,13 +107,13 @@ class BatchTopK(Variant):
 
 
 def _estimate(pre: Tensor, k: int) -> float:
-    """A floor that about 2k entries of each row of a chunk exceed; 0 where there are fewer."""
+    """A floor that about 2k entries per row of a chunk exceed; 0 if there are fewer."""
     count = min(2 * k * len(pre), pre.numel())
     return max(nth_largest(pre.flatten(), count), 0.0)
 
 
 def largest(code: RaggedCode, border: float, count: int) -> RaggedCode:
-    """The `count` largest entries, given the count-th; of equal ones the first."""
+    """The `count` largest entries, given the count-th; ties go to the first."""
     kept = code.values > border
     ties = (code.values == border).nonzero().flatten()[: count - int(kept.sum())]
     kept[ties] = True
@@ -121,5 +121,5 @@ def largest(code: RaggedCode, border: float, count: int) -> RaggedCode:
 
 
 def at_least(code: RaggedCode, border: float) -> RaggedCode:
-    """The entries that reach a border."""
+    """The entries at or above a threshold."""
     return code.only(code.values >= border)

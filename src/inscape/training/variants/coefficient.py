@@ -1,10 +1,10 @@
-"""The weight of a sparsity penalty: given, or led so that the aimed-at L0 is reached.
+"""The weight of a sparsity penalty: given, or adapted to reach the target L0.
 
-1. A given weight rises from 0 over the first share of the run (`ramp`).
-2. Where none is given, the goal falls over that share, geometrically, from the L0 of the first step
-   to the target. The logarithm of the weight moves at each step by RATE / num_steps times
-   log(L0 / goal), held within ±1. A goal that begins where the run does keeps the weight from
-   shooting over: what features a strong penalty has killed do not come back.
+1. A given weight rises from 0 over the first fraction `ramp` of the run.
+2. If none is given, the goal falls geometrically over that fraction, from the L0 of the first step
+   to the target. The logarithm of the weight changes at each step by RATE / num_steps times
+   log(L0 / goal), clamped to ±1. Starting the goal at the run's own L0 keeps the weight from
+   overshooting: features killed by a strong penalty do not come back.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-# Both were settled on the small synthetic world of the tests, on no real activations.
+# Both were tuned on the small synthetic world of the tests, not on real activations.
 RATE = 40.0
 MOST = 0.1
 
@@ -24,9 +24,9 @@ class Coefficient:
 
     Args:
         state: where its logarithm and the first L0 are kept, from checkpoint to checkpoint.
-        given: a constant weight, or None to lead it. start: where leading begins. ramp: share of
-            the run over which it, or the goal, gets where it is to be. target: active features per
-            row.
+        given: a constant weight, or None to adapt it. start: the initial adapted weight. ramp:
+            fraction of the run over which the weight, or the goal, reaches its final value. target:
+            active features per row.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class Coefficient:
             state["first_l0"] = torch.zeros((), dtype=torch.float64)
 
     def value(self, progress: float) -> float:
-        """The weight when that share of the run is over."""
+        """The weight at this fraction of the run."""
         if self.given is None:
             return math.exp(float(self.state["coefficient"]))
         return self.given * self._risen(progress)
 
     def advance(self, l0: float, progress: float) -> None:
-        """Take note of a step's mean number of active features."""
+        """Update the weight from a step's mean number of active features."""
         if self.given is not None:
             return
         if not self.state["first_l0"]:

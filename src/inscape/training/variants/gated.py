@@ -3,11 +3,11 @@
 1. Gate: g = W_enc x + b_enc; active where g > 0. Magnitude: f = relu(exp(r) (g − b_enc) + b_mag):
    the two share W_enc up to a factor for each feature.
 2. loss = unexplained variance of f's reconstruction + λ / variance · mean of Σ relu(g_i) ‖d_i‖ +
-   unexplained variance of relu(g)'s reconstruction through the decoder (and the skip), held
-   constant: the gate gets no gradient from the first term, and learns from the third what is worth
-   opening for.
-3. A gated dictionary is one of thresholds: with W' = exp(r) W_enc and b' = b_mag, g > 0 says
-   W' x + b' > b_mag − exp(r) b_enc. That is how it is finished.
+   unexplained variance of relu(g)'s reconstruction through the detached decoder (and skip): the
+   gate gets no gradient from the first term, and learns from the third which features are
+   useful.
+3. A gated dictionary equals one with thresholds: with W' = exp(r) W_enc and b' = b_mag, g > 0 means
+   W' x + b' > b_mag − exp(r) b_enc. It is saved in this form.
 
 Rajamanoharan et al. 2024, "Improving dictionary learning with gated sparse autoencoders".
 """
@@ -55,7 +55,7 @@ class Gated(Penalised):
         return Selected(code, dead, own)
 
     def penalise(self, selected: Selected, found: Reconstruction, weights: Weights) -> Penalty:
-        """The L1 term of the gate, and what the gate reconstructs."""
+        """The L1 term of the gate, and the loss of the gate's own reconstruction."""
         gate, read = selected.own["gate"], selected.own["read"]
         code, norm = selected.code, self.wiring.norms(weights["W_dec"])
         spread = found.variance * found.batch
@@ -76,7 +76,7 @@ class Gated(Penalised):
                 "b_mag": by_feature(gate, found.d_values, weights),
                 "r_mag": by_feature(gate, d_read * read, weights),
             },
-            bias=-by_feature(gate, d_read, weights),  # magnitudes do not read the gate's bias
+            bias=-by_feature(gate, d_read, weights),  # magnitudes do not depend on the gate's bias
         )
 
     def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:

@@ -1,18 +1,18 @@
-"""JumpReLU: each feature has a threshold of its own, which is learned.
+"""JumpReLU: each feature has its own learned threshold.
 
 1. f = pre where pre > θ (and positive), else 0. Entries within half a bandwidth of the threshold
-   are collected too: through a rectangular kernel they tell how the loss changes with θ,
+   are collected too: through a rectangular kernel they estimate the gradient with respect to θ,
    ∂f/∂θ ≈ −θ/ε and ∂[active]/∂θ ≈ −1/ε inside the window.
-2. Penalty "l0": coefficient · (L0 / target − 1)², which moves the thresholds alone. Decoder rows
-   have unit norm.
+2. Penalty "l0": coefficient · (L0 / target − 1)², with a gradient for the thresholds alone. Decoder
+   rows have unit norm.
 3. Penalty "tanh": λ / variance · mean over rows of Σ tanh(4 f_i ‖d_i‖), and
-   wake / variance · mean of Σ relu(θ_i − pre_i) ‖d_i‖, which wakes features that do not fire. λ is
-   led to the target where it is not given. The second term concerns every inactive entry, yet it is
-   linear in what the encoder reads: its sums are those over all rows less those over the active
+   wake / variance · mean of Σ relu(θ_i − pre_i) ‖d_i‖, which revives features that do not fire. λ
+   is adapted to the target if not given. The second term covers every inactive entry, yet it is
+   linear in the encoder's input: its sums are those over all rows minus those over the active
    entries.
-4. Thresholds are held raw, in single precision, never below 0. With "l0" they begin where FIRST_L0
-   times the target are active, all alike: at the published start half of all features fire, which
-   costs as many entries, and ends worse.
+4. Thresholds are stored directly (not as logarithms), in fp32, and clamped at 0. With "l0" all
+   start at one value at which FIRST_L0 times the target are active: at the published start half of
+   all features fire, which costs as many entries and ends worse.
 
 Rajamanoharan et al. 2024, "Jumping ahead: improving reconstruction fidelity with JumpReLU sparse
 autoencoders"; the quadratic penalty from the same group's Gemma Scope 2; tanh: Anthropic, January
@@ -49,21 +49,21 @@ SLOPE = 4.0
 
 
 FIRST_L0 = 32
-"""Settled on seeds 10 and 11, 300,000 tokens: 6 to 10 % less unexplained than from the published
-start; 8 times the target ended worse than that, 16 times nearly as well as 32."""
+"""Tuned on seeds 10 and 11, 300,000 tokens: 6 to 10 % less unexplained variance than from the
+published start; 8 times the target ended worse than that, 16 times nearly as well as 32."""
 
 _PUBLISHED = 0.001
 FEW = 4
-"""Up to how many times the target may fire for the encoder's product to be made in bf16: well below
-where computing again costs what it saves; the border itself was not looked for by timings."""
+"""The multiple of the target L0 up to which the encoder's matmul may be in bf16: well below where
+recomputing entries costs what it saves; the cut-off itself was not tuned by timings."""
 
 
 class JumpReLUOptions(Options):
-    """penalty: "l0" or "tanh". coefficient: its weight; of "l0" 1 by default, of "tanh" led to the
-    target L0. ramp: share of the run over which it rises (of "l0" 0.1, of a given "tanh" all of it
-    by default), or over which the goal falls to the target (0.5). wake: weight of the second term
-    of "tanh". threshold, bandwidth: the start of θ (by default of "tanh" 0.001, of "l0" see step
-    4) and the width of the window, as shares of the mean norm of what is read."""
+    """penalty: "l0" or "tanh". coefficient: its weight; by default 1 for "l0", adapted to the
+    target L0 for "tanh". ramp: fraction of the run over which it rises (by default 0.1 for "l0",
+    the whole run for a given "tanh"), or the goal falls to the target (0.5). wake: weight of the
+    second term of "tanh". threshold, bandwidth: initial θ (by default 0.001 for "tanh", see step 4
+    for "l0") and width of the window, as fractions of the mean norm of the input."""
 
     penalty: Literal["l0", "tanh"] = "l0"
     coefficient: float | None = Field(default=None, ge=0)
@@ -99,11 +99,11 @@ class JumpReLU(Variant):
 
     @property
     def unit_decoder(self) -> bool:
-        """The tanh penalty holds the decoder by its norms."""
+        """The tanh penalty constrains the decoder's norms."""
         return not self.shape.transcoder and not self.tanh
 
     def initial(self, weights: Weights, scale: float) -> dict[str, Tensor]:
-        """Thresholds, all alike."""
+        """Thresholds, all equal."""
         width = torch.tensor(self.options.bandwidth * scale, dtype=torch.float64)
         self.state["bandwidth"] = width
         start = (self.options.threshold or _PUBLISHED) * scale
@@ -122,7 +122,7 @@ class JumpReLU(Variant):
         width = float(self.state["bandwidth"])
         threshold = weights["threshold"]
         bound = threshold - width / 2
-        # What is computed again costs more than it saves while very many features fire.
+        # While very many features fire, recomputing entries costs more than bf16 saves.
         half = encoder.half and float(self.state["l0"]) <= FEW * self.target
         half = half and bool((bound >= 0).all())
         code, dead = above(encoder, rows, weights, bound, half=half)
@@ -132,7 +132,7 @@ class JumpReLU(Variant):
         return Selected(code.with_values(values), dead, own)
 
     def penalise(self, selected: Selected, found: Reconstruction, weights: Weights) -> Penalty:
-        """The penalty, and how the loss changes with the thresholds."""
+        """The penalty, and the gradient of the thresholds."""
         code = selected.code
         active = code.values > 0
         d_f = self.wiring.value_gradients(code, weights["W_dec"], found.d_out, everywhere=True)
@@ -146,7 +146,7 @@ class JumpReLU(Variant):
         d_threshold = d_threshold + by_feature(code, through, weights)
         d_pre = d_f * active
         if terms is not None and terms.encoder is not None:
-            # What the whole rows get is meant for inactive entries: active ones give it back.
+            # The terms on whole rows are for inactive entries: subtract them from active ones.
             d_pre = d_pre - terms.encoder[code.indices] * (selected.own["pre"] > edge)
         given = CodeGradient(code, d_pre, found.d_out)
         return Penalty(
@@ -176,7 +176,7 @@ class JumpReLU(Variant):
         slope = weight * SLOPE * (1 - squashed.square())
         loss = weight * float(squashed.sum())
         own = by_feature(code, slope * code.values, weights)
-        # Inactive entries: sums over all rows, less those over the entries above the threshold.
+        # Inactive entries: sums over all rows minus those over the entries above the threshold.
         price = self.options.wake / spread
         beyond = selected.own["pre"] > threshold[code.indices]
         total = selected.own["x"].sum(0)
@@ -194,11 +194,11 @@ class JumpReLU(Variant):
         return (loss, 0.0), slope * norm[code.indices], 0.0, terms, price * count * norm
 
     def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
-        """Lead the penalty's weight; no threshold below 0."""
+        """Adapt the penalty's weight; clamp thresholds at 0."""
         self.coefficient.advance(l0, progress)
         self.state["l0"] = torch.tensor(l0, dtype=torch.float64)
         weights["threshold"].clamp_min_(0.0)
 
     def finish(self, weights: Weights) -> tuple[Literal["topk", "threshold"], dict[str, Tensor]]:
-        """The thresholds as they are."""
+        """The thresholds, unchanged."""
         return "threshold", dict(weights)

@@ -1,9 +1,9 @@
 """Matryoshka BatchTopK: nested prefixes of the features, each of which has to reconstruct.
 
-1. Entries are chosen as in BatchTopK, once for all features.
+1. Entries are selected as in BatchTopK, once for all features.
 2. Features belong to groups; prefix p holds the groups up to p. The loss is the sum over prefixes
    of the variance that the prefix leaves unexplained.
-3. A feature of group g takes part in all prefixes from g on, so its gradient is that of their sum.
+3. A feature of group g belongs to all prefixes from g on, so its gradient is that of their sum.
 
 Bussmann et al. 2025, "Learning multi-level features with Matryoshka sparse autoencoders".
 """
@@ -26,13 +26,13 @@ DEFAULT = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 
 
 class MatryoshkaOptions(Options):
-    """prefixes: sizes of the prefixes as shares of d_dict, ascending, the last one 1."""
+    """prefixes: sizes of the prefixes as fractions of d_dict, ascending, the last one 1."""
 
     prefixes: tuple[float, ...] = Field(default=DEFAULT)
 
 
 class Matryoshka(BatchTopK):
-    """General features come first, and special ones do not take their place."""
+    """General features come first; specific ones do not replace them."""
 
     name: ClassVar[str] = "matryoshka"
     near_tokens: ClassVar[bool] = False  # not measured
@@ -50,7 +50,7 @@ class Matryoshka(BatchTopK):
         if not shares or shares[-1] != 1 or min(sizes) < 1 or sorted(set(sizes)) != sizes:
             raise InputError(
                 f"prefixes {', '.join(map(str, shares))} of {shape.d_dict} features",
-                expected="ascending shares that differ by a feature at least, the last one 1",
+                expected="ascending fractions that differ by at least one feature, the last one 1",
             )
         counts = torch.tensor(sizes).diff(prepend=torch.zeros(1, dtype=torch.int64))
         self._groups = torch.repeat_interleave(torch.arange(len(sizes)), counts)

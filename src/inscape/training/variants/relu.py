@@ -1,10 +1,10 @@
-"""ReLU with an L1 penalty, weighed by the norms of the decoder's rows.
+"""ReLU with an L1 penalty, weighted by the norms of the decoder's rows.
 
 loss = unexplained variance + λ / variance · mean over rows of Σ f_i ‖d_i‖. The decoder is not
 constrained: shrinking f and growing d gains nothing.
 
-Anthropic 2024, "Scaling Monosemanticity". Its λ is 5 at E‖x‖ = √d; here λ is led to the aimed-at
-L0 where it is not given.
+Anthropic 2024, "Scaling Monosemanticity". Its λ is 5 at E‖x‖ = √d; here λ is adapted to the target
+L0 if it is not given.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ START = 0.1
 
 
 class ReLUOptions(Options):
-    """coefficient: λ, led to the target L0 if None. ramp: share of the run over which a given λ
-    rises (0.05 by default), or the goal falls to the target (0.5)."""
+    """coefficient: λ, adapted to the target L0 if None. ramp: fraction of the run over which a
+    given λ rises (0.05 by default), or the goal falls to the target (0.5)."""
 
     coefficient: float | None = Field(default=None, ge=0)
     ramp: float | None = Field(default=None, ge=0, le=1)
@@ -49,8 +49,8 @@ class ReLUOptions(Options):
 
 
 class Penalised(Variant):
-    """An encoder whose positive entries are active, and a penalty on them whose weight is given or
-    led (see `coefficient`)."""
+    """An encoder whose positive entries are active, with a penalty whose weight is given or adapted
+    (see `coefficient`)."""
 
     Options: ClassVar[type[Config]] = ReLUOptions  # type: ignore[assignment]
     aux_weight: ClassVar[float] = 0.0
@@ -71,7 +71,7 @@ class Penalised(Variant):
         return Selected(*above(encoder, rows, weights, weights["b_enc"].new_zeros(1)))
 
     def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
-        """Lead the penalty's weight."""
+        """Adapt the penalty's weight."""
         self.coefficient.advance(l0, progress)
 
 
@@ -83,7 +83,7 @@ class ReLU(Penalised):
 
     @property
     def unit_decoder(self) -> bool:
-        """The penalty holds the decoder."""
+        """The penalty constrains the decoder's norms."""
         return False
 
     def penalise(self, selected: Selected, found: Reconstruction, weights: Weights) -> Penalty:

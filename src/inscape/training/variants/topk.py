@@ -1,4 +1,4 @@
-"""TopK: the k largest pre-activations of a row, those that are positive.
+"""TopK: the k largest positive pre-activations of each row.
 
 Gao et al. 2024, "Scaling and evaluating sparse autoencoders".
 """
@@ -14,7 +14,7 @@ from inscape.training.variants.base import Dead, Rows, Selected, Variant, Weight
 
 
 class TopK(Variant):
-    """Every row has k slots of its own."""
+    """Every row has its own k slots."""
 
     name: ClassVar[str] = "topk"
     half: ClassVar[bool] = True
@@ -31,7 +31,7 @@ class TopK(Variant):
         return Selected(rows.ranks.top(top.code).ragged(), dead.code())
 
     def _half(self, encoder: Encoder, rows: Rows, weights: Weights) -> tuple[Code, Dead]:
-        """The same, found by a product in bf16."""
+        """The same, preselected by a bf16 matmul."""
         dead = Dead(rows, half=True)
         dead.product(weights)
         return encoder.top_half(rows.x, weights["W_enc"], weights["b_enc"], self.target), dead
