@@ -24,12 +24,10 @@ from inscape.storage import atomic_write
 
 MODEL = "smollm2"
 OPENINGS = (
-    "The city of|Once upon a time|The recipe calls for|In biology, a cell|The president of|"
-    "She played the|The bridge over the river|To sort a list in Python,|The capital of|"
-    "In the winter,|The doctor said that|A triangle has|The ship sailed|My favourite food is|"
-    "The war began|He was sorry that|The stock market|Birds such as the|In French, the word"
+    "The city of|The recipe calls for|In biology, a cell|The president of|The bridge over the river|"
+    "To sort a list in Python,|The doctor said that|Birds such as the"
 ).split("|")
-ROWS, TOKENS = 8, 80
+ROWS, TOKENS = 24, 64  # of one opening together: large batches are several times faster
 PAELLA, CORRECT, WRONG = "<|endoftext|>Paella is a dish from the country of", " Spain", " Italy"
 WORD, START = "city", "My name is"
 
