@@ -24,7 +24,7 @@ from inscape.storage import atomic_write
 
 MODEL = "smollm2"
 OPENINGS = (
-    "The city of|The recipe calls for|In biology, a cell|The president of|The bridge over the river|"
+    "The city of|The recipe calls for|In biology, a cell|The president of|The bridge over|"
     "To sort a list in Python,|The doctor said that|Birds such as the"
 ).split("|")
 ROWS, TOKENS = 24, 64  # of one opening together: large batches are several times faster
