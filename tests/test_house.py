@@ -101,5 +101,6 @@ def test_files_and_functions_fit_in_the_head(repository: Path) -> None:
         assert text.count("\n") <= 500, path
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                # The signature does not count: a verb's has a line and more for each option.
                 length = (node.end_lineno or node.lineno) - node.body[0].lineno + 1
                 assert length <= 80, f"{path}:{node.lineno} {node.name}"

@@ -127,8 +127,8 @@ class Diagnosis(Result):
             where = ", ".join(f"{text!r} ({value:.1f})" for _, text, value in found.tokens)
             lines.append(
                 f"  without {found.name} [{found.label or 'no label'}], active on {where}: the "
-                f"wrong answer's lead shrinks by {found.margin:.2f}; alone this corrects "
-                f"{found.repaired}"
+                f"wrong answer's lead shrinks by {found.margin:.2f}; removing it alone "
+                f"corrects {found.repaired} prompt{'s' * (found.repaired != 1)}"
             )
         if self.removed:
             lines.append(

@@ -3,7 +3,7 @@
 1. SmolLM2 writes a text, so that nothing but the model is needed.
 2. The neurons of its middle layer are indexed on that text and named.
 3. "Paella is a dish from the country of" → Italy: the neurons that make it say so, by ablation.
-4. A neuron is turned up while the model writes.
+4. A neuron is amplified while the model writes.
 5. One page shows it all.
 
 What is finished is not done again.
