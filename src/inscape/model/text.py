@@ -6,10 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import accumulate, groupby
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeAlias
+
+from torch import Tensor
 
 from inscape.core import InputError, ModelError
 
+Ids: TypeAlias = "Sequence[int] | Tensor"
 BOS_RULES = ("auto", "always", "never")
 
 # Characters after which a tokenizer is asked how a text goes on; the first that does not
@@ -93,7 +96,7 @@ class TextCodec:
         for i in ids:
             if isinstance(i, bool) or not isinstance(i, Integral):
                 raise InputError(f"a token id of type {type(i).__name__}", expected="a number")
-            if not 0 <= i < self._vocab_size:
+            if not 0 <= int(i) < self._vocab_size:
                 raise InputError(
                     f"token id {str(i)[:40]} is out of range",
                     expected=f"ids from 0 to {self._vocab_size - 1}, the model's vocabulary",
@@ -101,7 +104,7 @@ class TextCodec:
             found.append(int(i))
         return found
 
-    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+    def decode(self, ids: Ids, *, special: bool = False) -> str:
         """The text of `ids`, with or without BOS and other special tokens."""
         text: str = self.tokenizer.decode(
             self.checked(ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False
@@ -114,7 +117,7 @@ class TextCodec:
             return " ".join(self.texts(ids))
         return self.decode(ids, special=True)
 
-    def continuation(self, ids: Sequence[int], start: int) -> str:
+    def continuation(self, ids: Ids, start: int) -> str:
         """The text that `ids` from `start` on add to those before: decoded alone, a first token of
         sentencepiece would lose its space, and half a character its other half."""
         ids = self.checked(ids)
