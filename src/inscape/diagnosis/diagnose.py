@@ -74,7 +74,6 @@ def diagnose(
     """
     if not dictionaries:
         raise InputError("there are no dictionaries", next_step="train or import one")
-    model.require_one_device("diagnosing")
     batch, clean, study = study_failures(model, dictionaries, cases, seed)
     if not study.chosen and not clean.answered.all():
         raise InputError(
