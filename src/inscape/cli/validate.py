@@ -7,76 +7,86 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import (
-    AtlasFolder,
-    Bos,
-    Device,
-    Json,
-    MovedModel,
-    OnlyThese,
-    Seed,
-    open_atlas,
-    print_entries,
-    print_json,
-)
+from inscape.cli import common
 
-_NATS = ("ce_clean", "ce_dict", "ce_zero", "ce_mean", "extra_ce", "kl")
+# What the figures are called for people, with the unit.
+_NAMES = {
+    "text": ("measured on", ""),
+    "ce_clean": ("loss of the model", "nats per token"),
+    "ce_dict": ("loss with the dictionary", "nats per token"),
+    "ce_zero": ("loss with zeros in its place", "nats per token"),
+    "ce_mean": ("loss with the mean in its place", "nats per token"),
+    "extra_ce": ("loss that it adds", "nats per token"),
+    "loss_recovered_zero": ("loss recovered over zeros", ""),
+    "loss_recovered_mean": ("loss recovered over the mean", ""),
+    "kl": ("KL from the model", "nats per token"),
+    "fvu": ("unexplained variance (FVU)", ""),
+    "ev": ("explained variance, centred", ""),
+    "l0": ("active features per token (L0)", ""),
+    "num_tokens": ("tokens", ""),
+    "num_predictions": ("predicted tokens", ""),
+    "num_documents": ("documents", ""),
+    "dead_share": ("fraction of features that never fired", ""),
+    "index_tokens": ("in an index over", "tokens"),
+    "dead_share_is_firm": ("which is enough to tell", ""),
+    "label_accuracy": ("labels are right on, in the median", ""),
+    "labels_scored": ("over", "labels"),
+}
 
 
 def command(
-    atlas: AtlasFolder,
+    atlas: common.AtlasFolder,
     text: Annotated[
         Path | None, typer.Option(help="Measure on this text; default: the atlas's own.")
     ] = None,
-    dictionary: OnlyThese = None,
+    dictionary: common.OnlyThese = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens to measure on.")] = 20_000,
     edges: Annotated[
         str | None,
         typer.Option(
             metavar="PROMPT",
-            help="Instead hold every edge of this prompt's graph against an intervention.",
+            help="Instead check every edge of this prompt's graph against an intervention.",
         ),
     ] = None,
-    seed: Seed = 0,
-    model: MovedModel = None,
-    bos: Bos = None,
-    device: Device = None,
-    json: Json = False,
+    seed: common.Seed = 0,
+    model: common.MovedModel = None,
+    bos: common.Bos = None,
+    device: common.Device = None,
+    json: common.Json = False,
 ) -> None:
     """Measure the dictionaries of an atlas: loss recovered, FVU, L0, density, labels."""
-
-    opened = open_atlas(atlas, model, device, bos)
-    result: Any
+    opened = common.open_atlas(atlas, model, device, bos)
     if edges is not None:
-        result = [_edges(opened, edges)]
-    else:
-        found = opened.validate(text, dictionary, max_tokens=max_tokens, seed=seed, save=False)
-        result = [figures.to_json() for figures in found]
-    if json:
-        print_json(result)
-    else:
-        print_entries(map(_for_people, result), json=False)
-    # What was found is printed by now, whether or not it can be saved for the report.
-    for figures in result if edges is None else ():
-        opened.save("quality", figures["dictionary"], figures)
+        checked = _edges(opened, edges)
+        common.show([checked] if json else _worst(checked), json)
+        return
+    found = opened.validate(text, dictionary, max_tokens=max_tokens, seed=seed, save=False)
+    results = [figures.to_json() for figures in found]
+    common.show(results if json else [_for_people(figures) for figures in results], json)
+    for figures in found:
+        opened.save(figures)  # they are printed by now, whether or not they can be saved
 
 
 def _for_people(figures: dict[str, Any]) -> dict[str, Any]:
     """One level of named values, with units and intervals."""
-    shown = {k: v for k, v in figures.items() if k not in ("schema", "version")}
-    measured = shown.pop("fidelity", {})
-    intervals = measured.pop("interval", {})
-    measured.pop("each", None)
-    for name, value in measured.items():
-        text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        text += " nats per token" if name in _NATS else ""
-        if name in intervals:
-            low, high = intervals[name]
-            text += f" (95%: {low:.4g} to {high:.4g})"
-        shown[name] = text
-    if "worst" in shown:
-        source, target, edge, found = shown["worst"]
-        shown["worst"] = f"node {source} to node {target}: edge {edge:.6g}, measured {found:.6g}"
+    measured = figures["fidelity"]
+    order = ("dictionary", "text", *measured, *(name for name in _NAMES if name in figures))
+    shown = {}
+    for name in dict.fromkeys(order):
+        value = measured.get(name, figures.get(name))
+        words, unit = _NAMES.get(name, (name, ""))
+        if name in ("each", "interval"):
+            continue
+        if isinstance(value, bool):
+            value = "yes" if value else "no"
+        text = (
+            f"{value:.4g}" if isinstance(value, float) else str("none" if value is None else value)
+        )
+        text += f" {unit}" if unit else ""
+        if name in measured["interval"]:
+            low, high = measured["interval"][name]
+            text += f" (95 %: {low:.4g} to {high:.4g})"
+        shown[words] = text
     return shown
 
 
@@ -85,6 +95,11 @@ def _edges(opened: Any, prompt: str) -> dict[str, Any]:
     from inscape.validation import check_edges
 
     graph = opened.trace(prompt, save=False)
-    check = check_edges(opened.model, opened.transcoders(), graph)
-    found: dict[str, Any] = plain(check)
-    return {"prompt": prompt, **found}
+    return {"prompt": prompt, **plain(check_edges(opened.model, opened.transcoders(), graph))}
+
+
+def _worst(check: dict[str, Any]) -> dict[str, Any]:
+    """The check with its worst edge in words."""
+    source, target, edge, measured = check["worst"]
+    worst = f"node {source} to node {target}: edge {edge:.6g}, measured {measured:.6g}"
+    return {**check, "worst": worst}
