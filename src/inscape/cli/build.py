@@ -79,11 +79,13 @@ def command(
     opened = common.open_model(model, device, bos, trust_remote_code)
     atlas = build(opened, text, out, config, source=model, only=only)
     name = atlas.record["model"]["name"]
-    counts = {name: _counts(atlas, name) for name in atlas.dictionary_names}
+    counts = {one: _counts(atlas, one) for one in atlas.dictionary_names}
     if json:
         common.print_json({"atlas": str(atlas.path), "model": name, "dictionaries": counts})
     else:
-        common.show({"model": name, **counts}, json=False)
+        heads = ("features", "tokens", "fired", "labelled")
+        rows = [[one, *(str(of.get(head, "–")) for head in heads)] for one, of in counts.items()]
+        common.print_table([f"dictionary of {name}", *heads], rows)
     common.note(f'next: inscape trace {out} "a prompt"')
 
 

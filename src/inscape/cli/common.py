@@ -101,7 +101,7 @@ def print_table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
     body = [list(line) for line in lines]
     columns = list(zip(heads, *body, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    right = [all(not cell or cell[0] in "-−.0123456789" for cell in c[1:]) for c in columns]
+    right = [all(not cell or cell[0] in "-−–.0123456789" for cell in c[1:]) for c in columns]
     for line in (list(heads), *body):
         cells = [
             cell.rjust(width) if to_right else cell.ljust(width)

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from inscape.cli import common
 
-# What the figures are called for people, with the unit.
+if TYPE_CHECKING:
+    from inscape.atlas import Quality
+
+_NATS = "nats per token"
+# What the figures are called for people, with their unit.
 _NAMES = {
-    "text": ("measured on", ""),
-    "ce_clean": ("loss of the model", "nats per token"),
-    "ce_dict": ("loss with the dictionary", "nats per token"),
-    "ce_zero": ("loss with zeros in its place", "nats per token"),
-    "ce_mean": ("loss with the mean in its place", "nats per token"),
-    "extra_ce": ("loss that it adds", "nats per token"),
+    "ce_clean": ("loss of the model", _NATS),
+    "ce_dict": ("loss with the dictionary", _NATS),
+    "ce_zero": ("loss with zeros in its place", _NATS),
+    "ce_mean": ("loss with the mean in its place", _NATS),
+    "extra_ce": ("loss that it adds", _NATS),
     "loss_recovered_zero": ("loss recovered over zeros", ""),
     "loss_recovered_mean": ("loss recovered over the mean", ""),
-    "kl": ("KL from the model", "nats per token"),
+    "kl": ("KL from the model", _NATS),
     "fvu": ("unexplained variance (FVU)", ""),
     "ev": ("explained variance, centred", ""),
     "l0": ("active features per token (L0)", ""),
     "num_tokens": ("tokens", ""),
     "num_predictions": ("predicted tokens", ""),
     "num_documents": ("documents", ""),
-    "dead_share": ("fraction of features that never fired", ""),
-    "index_tokens": ("in an index over", "tokens"),
-    "dead_share_is_firm": ("which is enough to tell", ""),
-    "label_accuracy": ("labels are right on, in the median", ""),
-    "labels_scored": ("over", "labels"),
 }
 
 
@@ -61,32 +59,28 @@ def command(
         common.show([checked] if json else _worst(checked), json)
         return
     found = opened.validate(text, dictionary, max_tokens=max_tokens, seed=seed, save=False)
-    results = [figures.to_json() for figures in found]
-    common.show(results if json else [_for_people(figures) for figures in results], json)
+    common.show([f.to_json() if json else _for_people(f) for f in found], json)
     for figures in found:
         opened.save(figures)  # they are printed by now, whether or not they can be saved
 
 
-def _for_people(figures: dict[str, Any]) -> dict[str, Any]:
+def _for_people(figures: Quality) -> dict[str, str]:
     """One level of named values, with units and intervals."""
-    measured = figures["fidelity"]
-    order = ("dictionary", "text", *measured, *(name for name in _NAMES if name in figures))
-    shown = {}
-    for name in dict.fromkeys(order):
-        value = measured.get(name, figures.get(name))
-        words, unit = _NAMES.get(name, (name, ""))
-        if name in ("each", "interval"):
-            continue
-        if isinstance(value, bool):
-            value = "yes" if value else "no"
-        text = (
-            f"{value:.4g}" if isinstance(value, float) else str("none" if value is None else value)
-        )
-        text += f" {unit}" if unit else ""
-        if name in measured["interval"]:
-            low, high = measured["interval"][name]
-            text += f" (95 %: {low:.4g} to {high:.4g})"
-        shown[words] = text
+    shown = {"dictionary": figures.dictionary, "measured on": figures.text}
+    for name, (words, unit) in _NAMES.items():
+        value = getattr(figures.fidelity, name)
+        shown[words] = f"{value:.4g}" if isinstance(value, float) else str(value)
+        shown[words] += f" {unit}" if unit else ""
+        if name in figures.fidelity.interval:
+            low, high = figures.fidelity.interval[name]
+            shown[words] += f" (95 %: {low:.4g} to {high:.4g})"
+    if figures.dead_share is not None:
+        sure = "" if figures.dead_share_is_firm else ", too few to be sure"
+        rest = f"over {figures.index_tokens} tokens{sure}"
+        shown["features that never fired"] = f"{figures.dead_share:.2%} ({rest})"
+    if figures.label_accuracy is not None:
+        rest = f"{figures.labels_scored} labels; 50 % is chance"
+        shown["labels right, in the median"] = f"{figures.label_accuracy:.1%} ({rest})"
     return shown
 
 
