@@ -182,7 +182,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     def full(*args: object) -> None:
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("inscape.exchange.formats.sparsify.save_file", full)
+    monkeypatch.setattr("inscape.exchange.format.save_file", full)
     with pytest.raises(StorageError, match="No space left on device"):
         export_dictionary(make(), tmp_path / "out", "sparsify")
     assert list(tmp_path.iterdir()) == []
