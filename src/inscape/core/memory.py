@@ -1,4 +1,4 @@
-"""Memory: that of the machine, this process's peak, and what is kept of what was freed."""
+"""Memory: that of the machine, and what is kept of what was freed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-
-
-def peak_memory() -> int | None:
-    """The most memory that this process has held, in bytes; None where that is not known."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def total_memory() -> int | None:
