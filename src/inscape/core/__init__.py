@@ -1,7 +1,6 @@
 """Errors, configurations, progress, devices and seeds: what every room stands on."""
 
 from inscape.core.config import Config, ConfigError
-from inscape.core.device import num_cores, pick_device
 from inscape.core.errors import (
     DataError,
     InputError,
@@ -15,7 +14,7 @@ from inscape.core.errors import (
     warn,
 )
 from inscape.core.intervals import Share, bootstrap_mean, wilson
-from inscape.core.memory import keep_freed_memory, total_memory
+from inscape.core.machine import keep_freed_memory, num_cores, pick_device, total_memory
 from inscape.core.names import LabelOf, no_label
 from inscape.core.progress import progress, track
 from inscape.core.seeds import seeded
