@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -24,11 +24,13 @@ from inscape.core import InputError, StorageError
 from inscape.dictionary import Dictionary, DictionaryConfig, check_name, refuse_not_finite
 from inscape.exchange.sites import NO_GAIN
 from inscape.model import Model, Site
+from inscape.storage import reading
 
 Weights = dict[str, Tensor]
 Sites = tuple[str | None, str | None]
 """The sites that are read and written, as far as the files say."""
 Normalize = Literal["none", "layer_norm", "constant_norm"]
+AGAIN = "download or copy it again"
 
 
 @dataclass(frozen=True)
@@ -173,12 +175,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         StorageError: it is missing, or is not one.
     """
-    try:
-        found = json.loads(path.read_text())
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise StorageError(f"{path} is not JSON ({error})") from error
+    with reading(path, AGAIN, ValueError, RecursionError):
+        found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, dict):
         raise StorageError(f"{path} holds no settings", expected="a JSON object")
     return found
@@ -190,12 +188,8 @@ def read_weights(path: Path) -> Weights:
     Raises:
         StorageError: it is missing or corrupt.
     """
-    try:
-        if path.stat().st_size == 0:
-            raise StorageError(f"{path} is empty", next_step="download or copy it again")
+    with reading(path, AGAIN, OSError, SafetensorError):
         return {key: value.float() for key, value in load_file(path).items()}
-    except (OSError, SafetensorError) as error:
-        raise StorageError(f"{path} cannot be read ({error})") from error
 
 
 def read_pickle(path: Path) -> Any:
@@ -274,15 +268,6 @@ def needed_k(asked: Asked, *found: Any, source: Path, said: str) -> int:
         expected="how many features are active at a token",
         next_step="pass --k",
     )
-
-
-def block_diagonal(parts: Sequence[Tensor]) -> Tensor:
-    """Matrices of one shape along the diagonal of one that is 0 elsewhere."""
-    height, width = parts[0].shape
-    out = parts[0].new_zeros(len(parts) * height, len(parts) * width)
-    for n, part in enumerate(parts):
-        out[n * height : (n + 1) * height, n * width : (n + 1) * width] = part
-    return out
 
 
 def gated_as_threshold(

@@ -12,15 +12,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
-from inscape.core import InputError, StorageError
+from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.exchange import format as fmt
 from inscape.exchange.format import Asked, Format, Sites, Weights
 from inscape.exchange.sites import NO_GAIN
+from inscape.storage import reading
 
 FILE = "params.npz"
 _NAMES = {key: key for key in ("b_enc", "W_dec", "b_dec", "threshold")} | {"W_enc": "W_enc.T"}
@@ -57,11 +59,11 @@ class GemmaScope(Format):
 
 
 def _read(path: Path) -> Weights:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {key: torch.from_numpy(np.asarray(arrays[key], np.float32)) for key in arrays}
-    except (OSError, ValueError, EOFError) as error:
-        raise StorageError(f"{path} cannot be read ({error})") from error
+    with (
+        reading(path, fmt.AGAIN, OSError, ValueError, EOFError, BadZipFile),
+        np.load(path) as arrays,
+    ):
+        return {key: torch.from_numpy(np.asarray(arrays[key], np.float32)) for key in arrays}
 
 
 def _sites(path: str) -> Sites:

@@ -92,7 +92,7 @@ class GemmaScope2(Format):
         if "W_skip" in parts:
             weights["W_skip"] = torch.stack(parts["W_skip"])
         if sites[0] == sites[1]:  # a crosscoder
-            weights["W_enc"] = fmt.block_diagonal(parts["W_enc"])
+            weights["W_enc"] = torch.block_diag(*parts["W_enc"])  # type: ignore[no-untyped-call]
             weights["W_dec"] = torch.cat(parts["W_dec"]).flatten(1)
         else:
             weights["W_enc"] = torch.cat(parts["W_enc"])

@@ -182,7 +182,8 @@ def _crosscoder(
     if act == "jumprelu":
         weights["threshold"] = found["threshold"].repeat(num)
     more = {"k": num * int(cfg.get("top_k", 50))} if act == "batchtopk" else {}
-    return {**weights, "W_dec": fmt.block_diagonal(list(decoder))}, norms.flatten(), more
+    weights["W_dec"] = torch.block_diag(*decoder)  # type: ignore[no-untyped-call]
+    return weights, norms.flatten(), more
 
 
 def _hooks(cfg: dict[str, Any], kind: str, source: Path) -> tuple[list[str], list[str]]:
