@@ -25,6 +25,7 @@ from inscape.exchange.sites import NO_GAIN
 from inscape.storage import reading
 
 FILE = "params.npz"
+_DAMAGED = (OSError, ValueError, EOFError, BadZipFile)
 _NAMES = {key: key for key in ("b_enc", "W_dec", "b_dec", "threshold")} | {"W_enc": "W_enc.T"}
 
 
@@ -59,10 +60,7 @@ class GemmaScope(Format):
 
 
 def _read(path: Path) -> Weights:
-    with (
-        reading(path, fmt.AGAIN, OSError, ValueError, EOFError, BadZipFile),
-        np.load(path) as arrays,
-    ):
+    with reading(path, fmt.AGAIN, *_DAMAGED), open(path, "rb") as file, np.load(file) as arrays:
         return {key: torch.from_numpy(np.asarray(arrays[key], np.float32)) for key in arrays}
 
 
