@@ -203,3 +203,36 @@ def test_bad_input_is_told(fault: Planted) -> None:
     with pytest.raises(InputError, match="context"):
         diagnose(fault.model, [fault.dictionary], [Case("a b c " * 200, " x")])
     assert SITE in fault.dictionary.config.site_in
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"cases": 5}, "a prompt with its answer: 5"),
+        ({"cases": [None]}, "a prompt with its answer: None"),
+        ({"cases": [("a", "b")]}, "expected one Case, or a list"),
+        ({"dictionaries": None}, "a dictionary: None"),
+        ({"dictionaries": ["resid_post.1"]}, "expected one Dictionary"),
+        ({"controls": [5]}, "a prompt with its answer: 5"),
+        ({"judged_on": {"held out": 5}}, "a prompt with its answer: 5"),
+        ({"judged_on": [5]}, "judged_on"),
+        ({"num_candidates": -1}, "num_candidates -1"),
+        ({"num_candidates": 2.5}, "num_candidates 2.5"),
+        ({"max_features": "a"}, "max_features 'a'"),
+        ({"num_random": None}, "num_random None"),
+        ({"seed": "a"}, "seed 'a'"),
+    ],
+)
+def test_arguments_of_the_wrong_type_end_in_one_line(
+    fault: Planted, arguments: dict[str, Any], message: str
+) -> None:
+    usual = {"dictionaries": [fault.dictionary], "cases": fault.failing[:1], "num_random": 1}
+    with pytest.raises(InputError, match=message):
+        diagnose(fault.model, **{**usual, **arguments})
+
+
+@pytest.mark.parametrize("answers", [{"correct": 5}, {"wrong": b"x"}, {"candidates": (" a", 5)}])
+def test_answers_are_text(answers: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="an answer: .*; expected one text"):
+        Case("a", **{"correct": " b", **answers})
+    assert Case("a", " b", candidates=" cd").candidates == (" cd",)  # type: ignore[arg-type]

@@ -86,10 +86,10 @@ class Atlas(Container):
         Raises:
             InputError: it is not written so, or there is no such feature.
         """
-        name, _, number = id.rpartition("/")
+        name, _, number = str(id).rpartition("/")
         if not name or not (number.isascii() and number.isdecimal() and len(number) < 12):
             raise InputError(
-                f"feature {id[:80]!r} is not readable",
+                f"feature {str(id)[:80]!r} is not readable",
                 expected="dictionary/index, for example "
                 f"{next(iter(self.dictionary_names), 'resid_post.14')}/17",
             )

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from inscape.core import InputError, seeded
+from inscape.core import InputError, all_of, seeded
 from inscape.model import Answer, Model, Prompt, Source
 
 
@@ -37,6 +37,10 @@ class Case:
     correct: str
     wrong: str | None = None
     candidates: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        all_of(str, [self.correct] if self.wrong is None else [self.correct, self.wrong], "an answer")
+        object.__setattr__(self, "candidates", tuple(all_of(str, self.candidates, "an answer")))
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -134,6 +138,7 @@ def encode(model: Model, cases: Sequence[Case]) -> Batch:
         InputError: no cases; a prompt and answer longer than the model's context, or a picture;
             an answer that begins with another.
     """
+    cases = all_of(Case, cases, "a prompt with its answer")
     if not cases:
         raise InputError("there are no prompts", expected="at least one prompt with its answer")
     prompts = [model.prompt(case.prompt) for case in cases]

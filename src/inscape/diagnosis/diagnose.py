@@ -20,7 +20,7 @@ from dataclasses import replace
 
 import torch
 
-from inscape.core import InputError, LabelOf, Share, no_label
+from inscape.core import InputError, LabelOf, Share, all_of, no_label, short, whole
 from inscape.diagnosis.candidates import Effect, estimate, measure, strongest
 from inscape.diagnosis.cases import Batch, Case, encode
 from inscape.diagnosis.outcomes import Outcome, outcome
@@ -72,8 +72,15 @@ def diagnose(
         InputError: no prompts, no dictionaries, a prompt longer than the context, or a wrong answer
             that begins with the correct one.
     """
+    dictionaries = all_of(Dictionary, dictionaries, "a dictionary")
     if not dictionaries:
         raise InputError("there are no dictionaries", next_step="train or import one")
+    if not isinstance(judged_on, Mapping | None):
+        raise InputError(f"judged_on: {short(judged_on)}", expected="sets of cases by name")
+    counts = {"num_candidates": num_candidates, "max_features": max_features}
+    counts |= {"max_spread": max_spread, "num_random": num_random, "seed": seed}
+    for name, count in counts.items():
+        whole(count, name, 0)
     batch, clean, study = study_failures(model, dictionaries, cases, seed)
     if not study.chosen and not clean.answered.all():
         raise InputError(
@@ -156,7 +163,7 @@ def _judged_failures(
 
 
 def _correct_controls(model: Model, controls: Sequence[Case]) -> Batch | None:
-    if not controls:
+    if isinstance(controls, Sequence) and not controls:
         return None
     batch = encode(model, controls)
     return batch.cases(outcome(model, batch).answered)

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from inscape.core import InputError
+from inscape.core import InputError, finite_number
 from inscape.model.forward import Edit, HookedPass, PositionEdit
 from inscape.model.inputs import Inputs
 from inscape.model.sites import Site
@@ -39,9 +38,7 @@ def generate(
     seed: int,
 ) -> Tensor:
     """See `Model.generate`; the inputs and the sites of `edits` are already checked."""
-    if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
-        raise InputError(f"{max_new_tokens!r} new tokens", expected="a whole number, 0 or more")
-    if not (math.isfinite(temperature) and temperature >= 0):
+    if finite_number(temperature, "a temperature") < 0:
         raise InputError(f"a temperature of {temperature}", expected="0 (greedy) or more")
     tokens = given.tokens
     length = tokens.shape[1] + max_new_tokens

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from inscape.core import InputError, ModelError, pick_device
+from inscape.core import InputError, ModelError, pick_device, whole
 from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.fingerprint import module_hash
 from inscape.model.forward import Edit, HookedPass, noting_experts
@@ -283,7 +283,8 @@ class Model(Language):
             InputError: tokens out of shape or range, no room left in the context, or logits
                 that are not finite (says at which token).
         """
-        given, chains = self.checked(tokens, room=max_new_tokens), self._chains(edits)
+        room = whole(max_new_tokens, "new tokens:", 0)
+        given, chains = self.checked(tokens, room=room), self._chains(edits)
         with self._evaluating():
             return generate(
                 self, given, max_new_tokens, edits=chains, temperature=temperature, seed=seed

@@ -57,6 +57,7 @@ class Site:
         """
         if isinstance(text, Site):
             return text
+        text = str(text)
         if "+" in text:
             raise SiteError(
                 f"{text} are several sites, of a crosscoder or a cross-layer transcoder",
