@@ -187,7 +187,7 @@ def _train(
     from inscape.atlas import loss_watch
     from inscape.core import InputError
     from inscape.dictionary import single_sites
-    from inscape.training import missed_target, train
+    from inscape.training import remarks, train
 
     if out is None:
         raise InputError("training needs --out", expected="the folder of the dictionary")
@@ -203,9 +203,8 @@ def _train(
     made = train(
         source, site, to, out, config, name=out.name, watch=watch, listeners=listeners, ranks=ranks
     )
-    told = missed_target(made)
-    if told and ranks.first:
-        note(told)
+    for remark in remarks(made) if ranks.first else ():
+        note(remark)
     return _shown(made, out)
 
 

@@ -39,7 +39,8 @@ class Case:
     candidates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        all_of(str, [self.correct] if self.wrong is None else [self.correct, self.wrong], "an answer")
+        wrong = [] if self.wrong is None else [self.wrong]
+        all_of(str, [self.correct, *wrong], "an answer")
         object.__setattr__(self, "candidates", tuple(all_of(str, self.candidates, "an answer")))
 
     @property
