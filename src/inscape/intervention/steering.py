@@ -81,7 +81,8 @@ def steer(
     Raises InputError when the prompt leaves no room for `max_new_tokens`.
     """
     given, changes = model.prompt(prompt), all_of(Edit, changes, "an edit")
-    start, options = len(given), {"temperature": temperature, "seed": seed}
+    start = len(given)
+    options: dict[str, Any] = {"temperature": temperature, "seed": seed}
     plain = model.generate(given, max_new_tokens, **options)[0]
     steered = model.generate(given, max_new_tokens, edits=edits(model, changes), **options)[0]
     return SteerResult(
@@ -136,7 +137,7 @@ def dose_response(
         if callable(changes):
             chosen = changes(strength)
         else:
-            chosen = [replace(change, value=strength) for change in changes]
+            chosen = [replace(change, value=strength) for change in changes]  # type: ignore[type-var]
         effects: list[float] = []
         losses: list[float | None] = []
         for i, text in enumerate(prompts):
