@@ -97,7 +97,7 @@ def test_without_the_planted_feature_nothing_is_claimed(fault: Planted) -> None:
 
 def test_estimates_are_the_derivative_of_the_lead(fault: Planted) -> None:
     study = studied(fault, 1)
-    (found,) = estimate(study)
+    found = estimate(study)[fault.dictionary]
     batch = study.failures
 
     def lead(amount: float) -> float:
@@ -147,7 +147,7 @@ def test_random_sets_keep_their_size_where_the_nearest_are_used_up(fault: Plante
     """36 members of one dictionary: more than the nearest 30 that each is matched to."""
     mass = torch.linspace(1, 9, 100)
     members = [(fault.dictionary, f) for f in range(36)]
-    given = [Estimate(fault.dictionary, torch.zeros(100), mass)]
+    given = {fault.dictionary: Estimate(torch.zeros(100), mass)}
     assert {len(s) for s in matched_sets(members, given, 5, seed=0)} == {36}
     mass[50:] = 0  # now only 14 others are active, which the control says
     assert {len(s) for s in matched_sets(members, given, 5, seed=0)} == {14}
@@ -229,6 +229,11 @@ def test_arguments_of_the_wrong_type_end_in_one_line(
     usual = {"dictionaries": [fault.dictionary], "cases": fault.failing[:1], "num_random": 1}
     with pytest.raises(InputError, match=message):
         diagnose(fault.model, **{**usual, **arguments})
+
+
+def test_one_answer_cannot_be_both(fault: Planted) -> None:
+    with pytest.raises(InputError, match="' b' is both answers"):
+        Case("a", " b", " b")
 
 
 @pytest.mark.parametrize("answers", [{"correct": 5}, {"wrong": b"x"}, {"candidates": (" a", 5)}])

@@ -41,6 +41,8 @@ class Case:
     def __post_init__(self) -> None:
         wrong = [] if self.wrong is None else [self.wrong]
         all_of(str, [self.correct, *wrong], "an answer")
+        if self.wrong == self.correct:
+            raise InputError(f"{self.correct!r} is both answers", expected="two that differ")
         object.__setattr__(self, "candidates", tuple(all_of(str, self.candidates, "an answer")))
 
     @property
@@ -93,6 +95,11 @@ class Batch:
         ids: list[int] = self.tokens[row, int(self.starts[row]) : int(self.lengths[row])].tolist()
         return ids
 
+    def shared(self, case: int) -> list[int]:
+        """What the correct and the wrong answer of a case begin with."""
+        row = int(self.first[case])
+        return self.answer(row)[: int(self.parts[case] + 1 - self.starts[row])]
+
     def cases(self, chosen: Tensor | Sequence[int]) -> Batch:
         """The chosen cases, by a mask or indices."""
         index = torch.as_tensor(chosen)
@@ -111,6 +118,11 @@ class Batch:
             **{name: getattr(self, name)[index] for name in ("parts", "correct", "wrong")},
             allowed=tuple(self.allowed[i] for i in index.tolist()),
         )
+
+    def lead(self, logits: Float[Tensor, "case vocab"]) -> Float[Tensor, " case"]:
+        """By how much the wrong answers lead, in logits at `parts`."""
+        rows = torch.arange(len(self))
+        return logits[rows, self.wrong] - logits[rows, self.correct]
 
     def drawn(self, count: int, seed: int) -> Batch:
         """At most `count` cases, drawn at random, in their order."""
