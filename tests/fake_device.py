@@ -6,8 +6,8 @@
 3. An operation that is given tensors of both devices raises what CUDA would raise. As there, a
    scalar of the CPU may take part, indices may lie on the CPU, and copies may cross.
 
-`model_on_fake(model)` moves a model; dictionaries and tensors move by `.to("fake")`. `waits()` lists
-the operations that would make the host wait for a GPU.
+`model_on_fake(model)` moves a model; dictionaries and tensors move by `.to("fake")`. `waits()`
+lists the operations that would make the host wait for a GPU.
 """
 
 from __future__ import annotations

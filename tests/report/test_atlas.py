@@ -49,10 +49,9 @@ def full(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Atlas:
     name = "resid_post.1"
     build_index(model, atlas.dictionary(name), store, atlas.place("features", name))
     atlas.label(["resid_post.1"])
-    atlas.save("traces", "a", graph(PROMPT).to_json())
-    atlas.save("diagnoses", "b", found().to_json())
-    steered = SteerResult("My name is", " Ann", f" {EVIL}", [1], [2], 2.5, None)
-    atlas.save("steering", "c", steered.to_json())
+    atlas.save(graph(PROMPT))
+    atlas.save(found())
+    atlas.save(SteerResult("My name is", " Ann", f" {EVIL}", [1], [2], 2.5, None))
     return atlas
 
 
@@ -134,6 +133,11 @@ def test_the_verb(full: Atlas, tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_notebooks_show_pictures(full: Atlas) -> None:
     assert "<svg" in full.traces[0]._repr_html_()
     assert "Verdict" in full.diagnoses[0]._repr_html_()
+    strongest = int(full.features("resid_post.1").max.argmax())
+    feature = Page(full.feature(f"resid_post.1/{strongest}")._repr_html_())
+    assert f"resid_post.1/{strongest}" in feature.words
+    assert feature.named("mark")
+    assert "Not indexed" in full.feature("mlp.1/3")._repr_html_()
     page = Page(full.steering[0]._repr_html_())
     assert page.named("script") == page.named("img") == []
     assert EVIL in page.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from inscape.atlas import Feature
 from inscape.features import Example, FeatureIndex
 from inscape.labels import Label
 from inscape.report.markup import Markup, join, tag
@@ -27,6 +28,18 @@ def feature_html(name: str, label: Label | None, index: FeatureIndex, feature: i
         data_dictionary=name,
         data_density=float(index.density[feature]),
         data_accuracy=-1.0 if accuracy is None else accuracy,
+    )
+
+
+def feature_picture(feature: Feature) -> Markup:
+    """One feature by itself, as an `<article>`."""
+    index = feature.features
+    unknown = tag("p", "Not indexed: nothing is known yet of where it is active.", class_="note")
+    return tag(
+        "article",
+        tag("p", feature_name(feature.id, feature.label)),
+        unknown if index is None else feature_body(index, feature.index),
+        class_="card",
     )
 
 
