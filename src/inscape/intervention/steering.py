@@ -101,7 +101,7 @@ def steer(
             given, max_new_tokens, edits=hooks, temperature=temperature, seed=seed
         )[0]
 
-    plain, steered = generate([]), generate(changes)
+    steered, plain = generate(changes), generate([])
     start = len(given)
     return SteerResult(
         prompt=given.text,
