@@ -308,8 +308,9 @@ class Container:
     def labels(self, name: str) -> Labels | None:
         """The labels of a dictionary's features; None where there are none yet."""
         if name not in self._labels:
-            folder = self.place("labels", name)
-            self._labels[name] = Labels.open(folder) if folder.is_dir() else None
+            there = {path.name for path in (self.path / "labels").glob("[!.]*")}
+            found = Labels.open(self.place("labels", name)) if name in there else None
+            self._labels[name] = found
         return self._labels[name]
 
     @property

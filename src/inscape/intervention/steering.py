@@ -52,14 +52,16 @@ class SteerResult(Result):
         return self.plain_tokens != self.steered_tokens
 
     def summary(self) -> str:
-        """Both texts, each with the loss by which the unmodified model finds it natural."""
+        """Both texts, each with the loss that the unmodified model gives to it."""
         lines = list(self.changes)
         for name, text, loss in (
             ("plain", self.plain, self.plain_loss),
             ("steered", self.steered, self.steered_loss),
         ):
-            rated = "" if loss is None else f"({loss:.2f} nats per token) "
-            lines.append(f"{name:7}  {rated}{self.prompt}{text}")
+            rated = "" if loss is None else f" (loss {loss:.2f} nats per token)"
+            lines.append(
+                f"{name}{rated}:\n  {(self.prompt + text).replace(chr(10), chr(10) + '  ')}"
+            )
         return "\n".join(lines)
 
 

@@ -50,7 +50,9 @@ def feature_body(index: FeatureIndex, feature: int, label: Label | None = None) 
         ("largest activation", number(float(index.max[feature]))),
     ]
     if label is not None and finite(label.balanced_accuracy) is not None:
-        facts.append(("label is right on", number(label.balanced_accuracy, "share")))
+        facts.append(
+            ("label is right on (50 % is chance)", number(label.balanced_accuracy, "share"))
+        )
     raised, lowered = (
         effects[:EFFECTS] for effects in (index.promoted(feature), index.suppressed(feature))
     )

@@ -177,7 +177,7 @@ def _full_name(graph: Graph, node: Node) -> str:
     if node.kind == "error":
         return f"error of layer {node.layer} at {place}"
     text = graph.label(node)
-    return f"{_address(node)} “{text}” at {place}" if text else f"{_address(node)} at {place}"
+    return f"{_address(node)} [{text}] at {place}" if text else f"{_address(node)} at {place}"
 
 
 def _address(node: Node) -> str:
