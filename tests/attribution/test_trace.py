@@ -138,8 +138,8 @@ def test_candidates_are_traced_at_their_first_token_that_differs() -> None:
         ({"edge_share": float("nan")}, "edge_share of nan"),
         ({"max_features": 0}, "max_features 0"),
         ({"max_features": 2.5}, "max_features 2.5"),
-        ({"target": 5}, "the answer 5; expected a text"),
-        ({"target": " the", "against": [" a"]}, "the answer"),
+        ({"target": 5}, "found int in place of text"),
+        ({"target": " the", "against": [" a"]}, "found list in place of text"),
     ],
 )
 def test_unusable_options(spoken: Model, options: dict[str, object], message: str) -> None:

@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inscape.cli.common import (
-    AtlasFolder,
-    Bos,
-    Device,
-    Json,
-    MovedModel,
-    Seed,
-    note,
-    open_atlas,
-    print_json,
-)
+from inscape.cli import common
 
 if TYPE_CHECKING:
     from inscape.diagnosis import Case
@@ -27,7 +17,7 @@ _FILE = "One JSON object a line, with prompt and correct; also wrong and candida
 
 
 def command(
-    atlas: AtlasFolder,
+    atlas: common.AtlasFolder,
     prompt: Annotated[
         str, typer.Argument(metavar="PROMPT", help="A prompt that is answered wrongly.")
     ],
@@ -50,16 +40,14 @@ def command(
     held_out: Annotated[
         Path | None, typer.Option(help=f"Prompts that only judge the repair. {_FILE}")
     ] = None,
-    dictionary: Annotated[
-        list[str] | None, typer.Option(help="Look in this dictionary only, repeatable.")
-    ] = None,
+    dictionary: common.OnlyThese = None,
     max_features: Annotated[int, typer.Option(min=1, help="Most features of a repair.")] = 24,
     num_random: Annotated[int, typer.Option(min=1, help="Matched random sets as control.")] = 100,
-    seed: Seed = 0,
-    model: MovedModel = None,
-    bos: Bos = None,
-    device: Device = None,
-    json: Json = False,
+    seed: common.Seed = 0,
+    model: common.MovedModel = None,
+    bos: common.Bos = None,
+    device: common.Device = None,
+    json: common.Json = False,
 ) -> None:
     """Find which features make a wrong answer win over the correct one, where, and prove it.
 
@@ -67,7 +55,7 @@ def command(
     """
     from inscape.diagnosis import Case
 
-    opened = open_atlas(atlas, model, device, bos)
+    opened = common.open_atlas(atlas, model, device, bos)
     cases = [Case(prompt, correct, wrong, tuple(candidate or ())), *_cases(more)]
     judging = _cases(held_out)
     found = opened.diagnose(
@@ -81,12 +69,10 @@ def command(
         seed=seed,
     )
     if json:
-        print_json(found.to_json())
+        common.print_json(found.to_json())
     else:
         typer.echo(found.summary())
-    # What was found is printed by now, whether or not it can be saved.
-    key = f"\n{correct}\n{wrong}"
-    note(f"saved: {opened.save('diagnoses', prompt, found.to_json(), key=key)}")
+    common.save(opened, found)
 
 
 def _cases(path: Path | None) -> list[Case]:

@@ -51,6 +51,19 @@ class SteerResult(Result):
         """Whether the edit changed a token."""
         return self.plain_tokens != self.steered_tokens
 
+    def summary(self) -> str:
+        """Both texts, each with the loss that the unmodified model gives to it."""
+        lines = list(self.changes)
+        for name, text, loss in (
+            ("plain", self.plain, self.plain_loss),
+            ("steered", self.steered, self.steered_loss),
+        ):
+            rated = "" if loss is None else f" (loss {loss:.2f} nats per token)"
+            lines.append(
+                f"{name}{rated}:\n  {(self.prompt + text).replace(chr(10), chr(10) + '  ')}"
+            )
+        return "\n".join(lines)
+
 
 @dataclass(frozen=True)
 class Dose:
@@ -83,8 +96,8 @@ def steer(
     given, changes = model.prompt(prompt), all_of(Edit, changes, "an edit")
     start = len(given)
     options: dict[str, Any] = {"temperature": temperature, "seed": seed}
-    plain = model.generate(given, max_new_tokens, **options)[0]
     steered = model.generate(given, max_new_tokens, edits=edits(model, changes), **options)[0]
+    plain = model.generate(given, max_new_tokens, **options)[0]
     return SteerResult(
         prompt=given.text,
         plain=model.continuation(plain, start),

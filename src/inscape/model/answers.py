@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from inscape.core import InputError, short
+from inscape.core import InputError
 from inscape.model.prompt import Prompt
 from inscape.model.text import TextCodec
 
@@ -54,8 +54,6 @@ class Split:
 
 def make_answer(codec: TextCodec, prompt: Prompt, text: str) -> Answer:
     """See `Model.answer`."""
-    if not isinstance(text, str):
-        raise InputError(f"the answer {short(text)}", expected="a text")
     apart = tuple(codec.following(text))
     alone, whole = codec.plain(prompt.text), codec.plain(prompt.text + text)
     if tuple(alone) != prompt.ids[len(prompt) - len(alone) :]:  # ids that no text gives
