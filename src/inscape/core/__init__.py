@@ -17,7 +17,7 @@ from inscape.core.errors import (
 )
 from inscape.core.intervals import Share, bootstrap_mean, wilson
 from inscape.core.memory import keep_freed_memory, peak_memory, total_memory
-from inscape.core.names import LabelOf, no_label
+from inscape.core.names import LabelOf, no_label, tokens_as_label
 from inscape.core.progress import progress, track
 from inscape.core.seeds import seeded
 
@@ -46,6 +46,7 @@ __all__ = [
     "progress",
     "seeded",
     "short",
+    "tokens_as_label",
     "total_memory",
     "track",
     "warn",
