@@ -11,6 +11,7 @@ import typer
 from inscape.cli.common import (
     AtlasFolder,
     Bos,
+    Chat,
     Device,
     Json,
     MovedModel,
@@ -18,6 +19,7 @@ from inscape.cli.common import (
     note,
     open_atlas,
     print_json,
+    read_prompt,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def command(
     max_features: Annotated[int, typer.Option(min=1, help="Most features of a repair.")] = 24,
     num_random: Annotated[int, typer.Option(min=1, help="Matched random sets as control.")] = 100,
     seed: Seed = 0,
+    chat: Chat = False,
     model: MovedModel = None,
     bos: Bos = None,
     device: Device = None,
@@ -68,13 +71,16 @@ def command(
     from inscape.diagnosis import Case
 
     opened = open_atlas(atlas, model, device, bos)
-    cases = [Case(prompt, correct, wrong, tuple(candidate or ())), *_cases(more)]
-    judging = _cases(held_out)
+    cases = [
+        Case(read_prompt(prompt, chat), correct, wrong, tuple(candidate or ())),
+        *_cases(more, chat),
+    ]
+    judging = _cases(held_out, chat)
     found = opened.diagnose(
         cases,
         names=dictionary,
         save=False,
-        controls=_cases(controls),
+        controls=_cases(controls, chat),
         judged_on={"held out": judging} if judging else None,
         max_features=max_features,
         num_random=num_random,
@@ -85,11 +91,11 @@ def command(
     else:
         typer.echo(found.summary())
     # What was found is printed by now, whether or not it can be saved.
-    key = f"\n{correct}\n{wrong}"
+    key = f"\n{correct}\n{wrong}{'chat' * chat}"
     note(f"saved: {opened.save('diagnoses', prompt, found.to_json(), key=key)}")
 
 
-def _cases(path: Path | None) -> list[Case]:
+def _cases(path: Path | None, chat: bool) -> list[Case]:
     """The prompts of a JSONL file.
 
     Raises:
@@ -100,9 +106,12 @@ def _cases(path: Path | None) -> list[Case]:
 
     if path is None:
         return []
-    expected = 'a JSON object with "prompt" and "correct", both of them text, on every line'
+    expected = (
+        'a JSON object with "prompt" (text or messages) and "correct" (text) on every line, '
+        '"wrong" (text) and "candidates" (a list of texts) where they are wanted'
+    )
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read", expected=expected) from error
     cases = []
@@ -111,14 +120,16 @@ def _cases(path: Path | None) -> list[Case]:
             continue
         try:
             record = json_module.loads(line)
-            case = Case(
-                record["prompt"],
-                record["correct"],
-                record.get("wrong"),
-                tuple(record.get("candidates", ())),
-            )
-            if not all(isinstance(text, str) for text in case.answers):
+            asked, candidates = record["prompt"], record.get("candidates") or []
+            if isinstance(asked, str):
+                asked = read_prompt(asked, chat)
+            case = Case(asked, record["correct"], record.get("wrong"), tuple(candidates))
+            if not isinstance(candidates, list) or not all(
+                isinstance(a, str) for a in case.answers
+            ):
                 raise TypeError("an answer is no text")
+            if not isinstance(asked, str) and not all(isinstance(m, dict) for m in asked):
+                raise TypeError("a prompt is neither text nor messages")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"line {number} of {path} is unusable", expected=expected) from error
         cases.append(case)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import Bos, Json, note, print_entries
+from inscape.cli.common import Bos, Json, note, open_or_create, print_entries
 
 # Their names alone: importing the formats would load torch.
 _PLACE = Path(__file__).parents[1] / "exchange" / "formats"
@@ -72,7 +72,8 @@ def command(
     A setting that is not known is refused by its name. With a model and a text one line says how
     well the dictionary fits.
     """
-    from inscape.atlas import Atlas, fit
+    from inscape.activations import corpus_files, on_disk
+    from inscape.atlas import fit
     from inscape.core import InputError
     from inscape.dictionary import check_name
     from inscape.exchange import Asked, import_dictionary
@@ -84,13 +85,14 @@ def command(
     if out is not None:
         refuse_filled(out)
         check_name(name or out.name)
-    opened = Model.open(model, bos=bos or "auto") if model else None
-    atlas = None
-    if into is not None and opened is not None and not into.exists():
-        atlas = Atlas.create(into, opened, source=model)
-    elif into is not None:
-        atlas = Atlas.open(into, model=opened, bos=bos)
-        opened = atlas.model
+    if text is not None:  # what cannot be measured on is refused before anything is written
+        text = on_disk(text)
+        corpus_files(text)
+    atlas = open_or_create(into, model, bos=bos) if into is not None else None
+    if atlas is not None:
+        opened: Model | None = atlas.model
+    else:
+        opened = Model.open(model, bos=bos or "auto") if model else None
     called = name or (out.name if out else None)
     asked = Asked(site, to, called, scale, tuple(ignore or ()), k, opened)
     found = import_dictionary(source, asked, form=form)
@@ -115,7 +117,8 @@ def command(
     if opened is None or (
         text is None and not (atlas and any(map(atlas.is_indexed, atlas.dictionary_names)))
     ):
-        note("not measured: FVU, L0 and the loss recovered need --model and --text")
+        needed = "--text" if opened else "--model and --text"
+        note(f"not measured: FVU, L0 and the loss recovered need {needed}")
     else:
         measured = atlas.fit(found.name, text) if atlas else fit(opened, found, text or [])
         shown["fit"] = measured if json else measured.line()

@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import AtlasFolder, Bos, Device, Json, OnlyThese, open_atlas, print_entries
+from inscape.cli.common import (
+    AtlasFolder,
+    Bos,
+    Device,
+    Json,
+    OnlyThese,
+    open_or_create,
+    print_entries,
+)
 
 
 def command(
@@ -29,11 +37,7 @@ def command(
 
     The neurons of a layer are a dictionary that needs no training: --dictionary mlp_act.14.
     """
-    from inscape.atlas import Atlas
-
-    if model is not None and not atlas.exists():
-        Atlas.create(atlas, model, device=device, bos=bos)
-    found = open_atlas(atlas, model, device, bos).index(dictionary, text=text)
+    found = open_or_create(atlas, model, device, bos).index(dictionary, text=text)
     print_entries([_shown(index) for index in found], json)
 
 

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import AtlasFolder, Json, OnlyThese, open_atlas, print_json, print_table
+from inscape.cli.common import (
+    AtlasFolder,
+    Chat,
+    Json,
+    OnlyThese,
+    open_atlas,
+    print_json,
+    print_table,
+    read_prompt,
+)
 
 
 def command(
@@ -17,10 +26,12 @@ def command(
     prompt: Annotated[
         bool, typer.Option("--prompt", help="Find the features that TEXT activates as a prompt.")
     ] = False,
+    chat: Chat = False,
     json: Json = False,
 ) -> None:
     """Find features whose label, examples or promoted tokens hold TEXT."""
-    found = open_atlas(atlas).search(text, names=dictionary, limit=limit, prompt=prompt)
+    asked = read_prompt(text, chat)
+    found = open_atlas(atlas).search(asked, names=dictionary, limit=limit, prompt=prompt or chat)
     if json:
         print_json([vars(hit) for hit in found])
     elif found:

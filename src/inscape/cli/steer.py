@@ -10,6 +10,7 @@ import typer
 from inscape.cli.common import (
     AtlasFolder,
     Bos,
+    Chat,
     Device,
     Json,
     MovedModel,
@@ -17,6 +18,7 @@ from inscape.cli.common import (
     note,
     open_atlas,
     print_json,
+    read_prompt,
 )
 
 
@@ -37,6 +39,7 @@ def command(
         float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")
     ] = 0.0,
     seed: Seed = 0,
+    chat: Chat = False,
     model: MovedModel = None,
     bos: Bos = None,
     device: Device = None,
@@ -52,7 +55,7 @@ def command(
     opened = open_atlas(atlas, model, device, bos)
     chosen = [opened.feature(name) for name in feature]
     result = opened.steer(
-        prompt,
+        read_prompt(prompt, chat),
         [found.edit(mode, strength) for found in chosen],
         max_new_tokens=max_new_tokens,
         temperature=temperature,
@@ -66,10 +69,11 @@ def command(
     else:
         for name, label in labels.items():
             typer.echo(f"{mode} {name} [{label or 'no label'}]")
-        typer.echo(f"plain    {_loss(result.plain_loss)}{prompt}{result.plain}")
-        typer.echo(f"steered  {_loss(result.steered_loss)}{prompt}{result.steered}")
+        before = "" if chat else prompt  # an answer stands alone
+        typer.echo(f"plain    {_loss(result.plain_loss)}{before}{result.plain}")
+        typer.echo(f"steered  {_loss(result.steered_loss)}{before}{result.steered}")
     # What was found is printed by now, whether or not it can be saved.
-    key = f"{result.changes} {max_new_tokens} {temperature} {seed}"
+    key = f"{'chat ' * chat}{result.changes} {max_new_tokens} {temperature} {seed}"
     note(f"saved: {opened.save('steering', prompt, result.to_json(), key=key)}")
 
 

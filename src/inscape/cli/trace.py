@@ -10,12 +10,14 @@ import typer
 from inscape.cli.common import (
     AtlasFolder,
     Bos,
+    Chat,
     Device,
     Json,
     MovedModel,
     note,
     open_atlas,
     print_json,
+    read_prompt,
 )
 
 
@@ -36,6 +38,7 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Also write the graph in the viewer's format here.")
     ] = None,
+    chat: Chat = False,
     model: MovedModel = None,
     bos: Bos = None,
     device: Device = None,
@@ -53,7 +56,7 @@ def command(
     opened = open_atlas(atlas, model, device, bos)
     options = {"target": target, "against": against}
     graph = opened.trace(
-        prompt,
+        read_prompt(prompt, chat),
         **options,
         node_share=node_share,
         edge_share=edge_share,
@@ -67,6 +70,7 @@ def command(
     else:
         typer.echo(graph.summary())
     # What was found is printed by now, whether or not it can be saved.
-    note(f"saved: {opened.save('traces', prompt, graph.to_json(), key=str(options))}")
+    saved = opened.save("traces", prompt, graph.to_json(), key=f"{options}{'chat' * chat}")
+    note(f"saved: {saved}")
     if out is not None:
         write_json(out, graph.to_viewer())

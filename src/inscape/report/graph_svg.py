@@ -93,7 +93,7 @@ def _title(node: PictureNode) -> str:
         parts.append(node.detail)
     if node.layer is not None:
         parts.append(f"layer {node.layer}")
-    parts.append(f"position {node.position}")
+    parts.append(f"position {node.position}{f' ({node.role})' if node.role else ''}")
     if node.activation is not None:
         parts.append(f"{_what(node)} {show(node.activation)}")
     if node.influence is not None:
