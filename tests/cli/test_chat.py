@@ -56,7 +56,6 @@ def test_a_chat_is_steered_searched_and_diagnosed(said: Any, tmp_path: Path) -> 
     feature = ("--feature", "resid_post.1/3", "--max-new-tokens", "4")
     steered = json.loads(said("steer", CHAT, "--chat", *feature, "--json"))
     assert steered["prompt"] == "<s>system: the sea</s><s>user: a cat ran</s><s>"
-    assert "a cat ran" not in said("steer", "a cat ran", "--chat", *feature).split("saved")[0]
     (hit, *_) = json.loads(said("search", "a cat ran", "--chat", "--json"))
     assert hit["where"] == ["prompt"]
     more = tmp_path / "more.jsonl"

@@ -18,7 +18,7 @@ from tests.exchange.test_formats import BASIC, THETA, activations, gemma, jump, 
 from tests.families import tiny
 
 import inscape
-from inscape.core import InputError, StorageError
+from inscape.core import InputError, SiteError, StorageError
 from inscape.dictionary import Dictionary
 from inscape.exchange import Asked, export_dictionary, import_dictionary, open_set
 from inscape.exchange.sites import of_hook
@@ -172,7 +172,7 @@ def test_a_name_that_could_be_a_path_is_refused(name: str, tmp_path: Path) -> No
 def test_a_layer_that_no_model_has_is_refused(tmp_path: Path) -> None:
     assert of_hook("blocks.3.hook_resid_post") == "resid_post.3"
     assert of_hook(f"blocks.{'9' * 60}.hook_resid_post") is None
-    with pytest.raises(InputError, match="no valid layer"):
+    with pytest.raises(SiteError, match="no valid layer"):
         import_dictionary(layer_file({})(tmp_path / "set"), Asked(site_in="resid_post." + "9" * 50))
 
 

@@ -89,6 +89,30 @@ def test_cut_characters_are_shown_as_bytes() -> None:
         assert model.decode(model.encode("é")).strip() == "é"
 
 
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([-1], "token id -1 is out of range; expected ids from 0 to 299"),
+        ([300], "token id 300 is out of range"),
+        ([10**30], "token id 10000.* is out of range"),
+        (["a"], "a token id of type str"),
+        ([1.5], "a token id of type float"),
+        ([True], "a token id of type bool"),
+        ([[1, 2], [3]], "a token id of type list"),
+        ("ab", "token ids of type str"),
+        (None, "token ids of type NoneType"),
+    ],
+)
+def test_ids_that_are_none_are_refused(ids: Any, message: str) -> None:
+    for model in (wrapped(tiny_tokenizer()), wrapped(None)):
+        uses = [lambda: model.continuation(ids, 0)]  # noqa: B023
+        uses += [lambda: model.decode(ids)] if model.tokenizer else []  # noqa: B023
+        uses += [lambda: model.token_text(ids[0])] if isinstance(ids, list) else []  # noqa: B023
+        for use in uses:
+            with pytest.raises(InputError, match=message):
+                use()
+
+
 def test_answer_token_is_the_first_of_the_continuation() -> None:
     for tokenizer in (tiny_tokenizer(), metaspace_tokenizer()):
         model = wrapped(tokenizer)

@@ -49,10 +49,9 @@ def full(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Atlas:
     name = "resid_post.1"
     build_index(model, atlas.dictionary(name), store, atlas.place("features", name))
     atlas.label(["resid_post.1"])
-    atlas.save("traces", "a", graph(PROMPT).to_json())
-    atlas.save("diagnoses", "b", found().to_json())
-    steered = SteerResult("My name is", " Ann", f" {EVIL}", [1], [2], 2.5, None)
-    atlas.save("steering", "c", steered.to_json())
+    atlas.save(graph(PROMPT))
+    atlas.save(found())
+    atlas.save(SteerResult("My name is", " Ann", f" {EVIL}", [1], [2], 2.5, None))
     return atlas
 
 
@@ -113,6 +112,19 @@ def test_a_damaged_result_is_named_and_the_rest_is_shown(full: Atlas, tmp_path: 
     assert "outvoted" in text
 
 
+def test_steering_names_the_labels_of_what_was_changed(full: Atlas, tmp_path: Path) -> None:
+    shutil.copytree(full.path, tmp_path / "a")
+    atlas = Atlas.open(tmp_path / "a", model=full.model)
+    labels = full.labels("resid_post.1")
+    assert labels is not None
+    feature = next(f for f in range(64) if f in labels)
+    changes = (f"add 14.4 of resid_post.1/{feature}", "ablate ../7", f"ablate x/{'9' * 5000}")
+    atlas.save(SteerResult("p", " a", " b", [1], [2], None, None, changes))
+    page = Page(atlas_html(atlas))
+    assert f"resid_post.1/{feature} [{full.feature_label('resid_post.1', feature)}]" in page.text
+    assert f"resid_post.1/{feature}" in page.words  # in the list of features
+
+
 def test_only_a_page_of_inscape_is_replaced(full: Atlas, tmp_path: Path) -> None:
     assert write_atlas_report(full) == full.path / "report.html"
     assert write_atlas_report(full, tmp_path / "p.html").read_text() == atlas_html(full)
@@ -135,6 +147,11 @@ def test_the_verb(full: Atlas, tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_notebooks_show_pictures(full: Atlas) -> None:
     assert "<svg" in full.traces[0]._repr_html_()
     assert "Verdict" in full.diagnoses[0]._repr_html_()
+    strongest = int(full.features("resid_post.1").max.argmax())
+    feature = Page(full.feature(f"resid_post.1/{strongest}")._repr_html_())
+    assert f"resid_post.1/{strongest}" in feature.words
+    assert feature.named("mark")
+    assert "Not indexed" in full.feature("mlp.1/3")._repr_html_()
     page = Page(full.steering[0]._repr_html_())
     assert page.named("script") == page.named("img") == []
     assert EVIL in page.text

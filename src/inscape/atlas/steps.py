@@ -10,13 +10,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from pydantic import Field
+
 from inscape.activations import ActivationStore, TextActivations, harvest
-from inscape.atlas.config import BuildConfig
+from inscape.activations.online import MEMORY
 from inscape.atlas.container import FILE, Container
-from inscape.core import InputError, seeded
+from inscape.core import Config, InputError, seeded
 from inscape.dictionary import Dictionary, single_sites
 from inscape.features import FeatureIndex, build_indexes
 from inscape.labels import Labels, label
@@ -25,12 +27,40 @@ from inscape.storage import write_json
 from inscape.training import Job, TrainConfig, train_from_text, train_many
 
 STEPS = ("harvest", "train", "index", "label")
-Step = Callable[[str], AbstractContextManager[None]]
+Step = Callable[[str], AbstractContextManager[object]]
 
 
-def untimed(name: str) -> AbstractContextManager[None]:
-    """A step around which nothing is done."""
-    return nullcontext()
+class BuildConfig(Config):
+    """How an atlas is made from a model and a text.
+
+    Attributes:
+        layer: the residual dictionary sits at resid_post of this layer; the middle one if None.
+        transcoders: train one transcoder for each MLP (traces need them).
+        expansion: features of the residual dictionary per dimension of the residual.
+        transcoder_expansion: features of a transcoder, likewise; half of `expansion` if None.
+        k, transcoder_k: active features per token; an eighth of d_model if None.
+        context: tokens per row; the model's own context if None.
+        max_tokens: tokens to read at most; None takes the whole text.
+        train_tokens: tokens that each dictionary sees in training, repetitions counted.
+        memory: GB of activations that are shuffled at a time where none are stored; 1 if None.
+        batch_size: tokens per training step.
+        lr: the peak learning rate; the training's own rule if None.
+        seed: the seed of everything random.
+    """
+
+    layer: int | None = Field(default=None, ge=0)
+    transcoders: bool = True
+    expansion: int = Field(default=16, gt=0)
+    transcoder_expansion: int | None = Field(default=None, gt=0)
+    k: int | None = Field(default=None, gt=0)
+    transcoder_k: int | None = Field(default=None, gt=0)
+    context: int | None = Field(default=None, gt=1)
+    max_tokens: int | None = Field(default=1_000_000, gt=0)
+    train_tokens: int = Field(default=2_000_000, gt=0)
+    memory: float | None = Field(default=None, gt=0, lt=1e6)
+    batch_size: int = Field(default=1024, gt=0)
+    lr: float | None = Field(default=None, gt=0)
+    seed: int = 0
 
 
 def settings_of(atlas: Container) -> BuildConfig:
@@ -197,6 +227,7 @@ def train_atlas(atlas: Container, text: Path) -> list[Dictionary]:
         jobs,
         context=config.context,
         max_tokens=config.max_tokens,
+        memory=MEMORY if config.memory is None else int(config.memory * 1e9),
         sites=_sites(atlas),
     )
 
@@ -219,10 +250,20 @@ def train_settings(width: int, config: BuildConfig, name: str, *, transcoder: bo
 
 
 def index_atlas(
-    atlas: Container, names: Iterable[str] | None = None, *, text: Path | None = None
+    atlas: Container,
+    names: Iterable[str] | None = None,
+    *,
+    text: Path | None = None,
+    max_tokens: int | None = None,
 ) -> list[FeatureIndex]:
     """Step 3: the feature index of every dictionary, or of those named, over `text`; without one
     over the stored activations."""
+    if text is None and max_tokens is not None:
+        raise InputError(
+            f"max_tokens {max_tokens} without a text",
+            expected="a text of which so much is read: stored activations are indexed whole",
+            next_step="name one with --text",
+        )
     if text is None and not atlas.has_store:
         raise InputError(
             f"{atlas.path} stores no activations to index",
@@ -231,7 +272,7 @@ def index_atlas(
         )
     settings = atlas.record["settings"]
     config = BuildConfig.model_validate(settings) if settings else BuildConfig()
-    limits = {"context": config.context, "max_tokens": config.max_tokens}
+    limits = {"context": config.context, "max_tokens": max_tokens or config.max_tokens}
     source = atlas.store() if text is None else TextActivations(atlas.model, text, **limits)
     found = build_indexes(
         atlas.model,

@@ -8,19 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inscape.cli.common import (
-    AtlasFolder,
-    Bos,
-    Chat,
-    Device,
-    Json,
-    MovedModel,
-    Seed,
-    note,
-    open_atlas,
-    print_json,
-    read_prompt,
-)
+from inscape.cli import common
 
 if TYPE_CHECKING:
     from inscape.diagnosis import Case
@@ -29,7 +17,7 @@ _FILE = "One JSON object a line, with prompt and correct; also wrong and candida
 
 
 def command(
-    atlas: AtlasFolder,
+    atlas: common.AtlasFolder,
     prompt: Annotated[
         str, typer.Argument(metavar="PROMPT", help="A prompt that is answered wrongly.")
     ],
@@ -52,17 +40,15 @@ def command(
     held_out: Annotated[
         Path | None, typer.Option(help=f"Prompts that only judge the repair. {_FILE}")
     ] = None,
-    dictionary: Annotated[
-        list[str] | None, typer.Option(help="Look in this dictionary only, repeatable.")
-    ] = None,
+    dictionary: common.OnlyThese = None,
     max_features: Annotated[int, typer.Option(min=1, help="Most features of a repair.")] = 24,
     num_random: Annotated[int, typer.Option(min=1, help="Matched random sets as control.")] = 100,
-    seed: Seed = 0,
-    chat: Chat = False,
-    model: MovedModel = None,
-    bos: Bos = None,
-    device: Device = None,
-    json: Json = False,
+    seed: common.Seed = 0,
+    chat: common.Chat = False,
+    model: common.MovedModel = None,
+    bos: common.Bos = None,
+    device: common.Device = None,
+    json: common.Json = False,
 ) -> None:
     """Find which features make a wrong answer win over the correct one, where, and prove it.
 
@@ -70,11 +56,9 @@ def command(
     """
     from inscape.diagnosis import Case
 
-    opened = open_atlas(atlas, model, device, bos)
-    cases = [
-        Case(read_prompt(prompt, chat), correct, wrong, tuple(candidate or ())),
-        *_cases(more, chat),
-    ]
+    opened = common.open_atlas(atlas, model, device, bos)
+    asked = common.read_prompt(prompt, chat)
+    cases = [Case(asked, correct, wrong, tuple(candidate or ())), *_cases(more, chat)]
     judging = _cases(held_out, chat)
     found = opened.diagnose(
         cases,
@@ -87,12 +71,10 @@ def command(
         seed=seed,
     )
     if json:
-        print_json(found.to_json())
+        common.print_json(found.to_json())
     else:
         typer.echo(found.summary())
-    # What was found is printed by now, whether or not it can be saved.
-    key = f"\n{correct}\n{wrong}{'chat' * chat}"
-    note(f"saved: {opened.save('diagnoses', prompt, found.to_json(), key=key)}")
+    common.save(opened, found)
 
 
 def _cases(path: Path | None, chat: bool) -> list[Case]:
@@ -122,14 +104,14 @@ def _cases(path: Path | None, chat: bool) -> list[Case]:
             record = json_module.loads(line)
             asked, candidates = record["prompt"], record.get("candidates") or []
             if isinstance(asked, str):
-                asked = read_prompt(asked, chat)
+                asked = common.read_prompt(asked, chat)
+            elif not all(isinstance(message, dict) for message in asked):
+                raise TypeError("a prompt is neither text nor messages")
             case = Case(asked, record["correct"], record.get("wrong"), tuple(candidates))
             if not isinstance(candidates, list) or not all(
                 isinstance(a, str) for a in case.answers
             ):
                 raise TypeError("an answer is no text")
-            if not isinstance(asked, str) and not all(isinstance(m, dict) for m in asked):
-                raise TypeError("a prompt is neither text nor messages")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"line {number} of {path} is unusable", expected=expected) from error
         cases.append(case)

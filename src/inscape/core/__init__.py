@@ -15,7 +15,7 @@ from inscape.core.errors import (
     warn,
 )
 from inscape.core.intervals import Share, bootstrap_mean, wilson
-from inscape.core.memory import keep_freed_memory, peak_memory
+from inscape.core.memory import keep_freed_memory, peak_memory, total_memory
 from inscape.core.names import LabelOf, no_label
 from inscape.core.progress import progress, track
 from inscape.core.seeds import seeded
@@ -42,6 +42,7 @@ __all__ = [
     "pick_device",
     "progress",
     "seeded",
+    "total_memory",
     "track",
     "warn",
     "wilson",

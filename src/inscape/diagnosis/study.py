@@ -72,7 +72,9 @@ def study_failures(
     A wrong answer is the one that the case names, else the likeliest of its candidates, else what
     the model says. Where that only goes on where the correct answer ends (" 96", " 960"), no token
     tells them apart: the case is left out, and a note says so.
+    InputError for a model on several devices.
     """
+    model.require_one_device("diagnosing")
     batch = encode(model, cases)
     clean = outcome(model, batch)
     parts, correct, wrong = batch.parts.clone(), batch.correct.clone(), batch.wrong.clone()

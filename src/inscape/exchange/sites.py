@@ -89,10 +89,7 @@ def told(
         )
     for name in (site_in, site_out):
         for site in name.split("+"):
-            plain = site.removesuffix(NO_GAIN).rpartition(":")[2]
-            if len(plain.partition(".")[2]) > 4:
-                raise InputError(f"site {plain[:40]!r} has no valid layer", expected="0 to 9999")
-            Site.parse(plain)
+            Site.parse(site.removesuffix(NO_GAIN).rpartition(":")[2])
     return site_in, site_out
 
 

@@ -51,6 +51,19 @@ class SteerResult(Result):
         """Whether the edit changed a token."""
         return self.plain_tokens != self.steered_tokens
 
+    def summary(self) -> str:
+        """Both texts, each with the loss that the unmodified model gives to it."""
+        lines = list(self.changes)
+        for name, text, loss in (
+            ("plain", self.plain, self.plain_loss),
+            ("steered", self.steered, self.steered_loss),
+        ):
+            rated = "" if loss is None else f" (loss {loss:.2f} nats per token)"
+            lines.append(
+                f"{name}{rated}:\n  {(self.prompt + text).replace(chr(10), chr(10) + '  ')}"
+            )
+        return "\n".join(lines)
+
 
 @dataclass(frozen=True)
 class Dose:
@@ -88,7 +101,7 @@ def steer(
             given, max_new_tokens, edits=hooks, temperature=temperature, seed=seed
         )[0]
 
-    plain, steered = generate([]), generate(changes)
+    steered, plain = generate(changes), generate([])
     start = len(given)
     return SteerResult(
         prompt=given.text,

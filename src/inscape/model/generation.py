@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +30,20 @@ _ANSWER = "inscape-answer"
 _TURN = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": _ANSWER}]
 
 
+def check_settings(max_new_tokens: Any, temperature: Any, seed: Any) -> None:
+    """InputError unless these are what `Model.generate` takes."""
+    if not _is_whole(max_new_tokens) or max_new_tokens < 0:
+        raise InputError(f"{max_new_tokens!r} new tokens", expected="a whole number, 0 or more")
+    if not isinstance(temperature, int | float) or not 0 <= temperature < math.inf:
+        raise InputError(f"a temperature of {temperature!r}", expected="0 (greedy) or more")
+    if not _is_whole(seed) or not -(2**63) <= seed < 2**63:
+        raise InputError(f"the seed {seed!r}", expected="a whole number of 64 bits")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def generate(
     model: Model,
     given: Inputs,
@@ -39,10 +54,6 @@ def generate(
     seed: int,
 ) -> Tensor:
     """See `Model.generate`; the inputs and the sites of `edits` are already checked."""
-    if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
-        raise InputError(f"{max_new_tokens!r} new tokens", expected="a whole number, 0 or more")
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise InputError(f"a temperature of {temperature}", expected="0 (greedy) or more")
     tokens = given.tokens
     length = tokens.shape[1] + max_new_tokens
     random = torch.Generator().manual_seed(seed)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inscape.core import InputError
+from inscape.core import InputError, SiteError
 from inscape.model.sites import Site
 
 Logits = Literal["none", "last", "all"]
@@ -50,7 +50,14 @@ class Run:
     logits: Tensor | None = None
 
     def __getitem__(self, site: str | Site) -> Tensor:
-        return self.acts[Site.parse(site)]
+        wanted = Site.parse(site)
+        if wanted not in self.acts:
+            raise SiteError(
+                f"{wanted} was not read in this run",
+                expected=", ".join(map(str, self.acts)) or "nothing: it read no site",
+                next_step="name it in read=[...]",
+            )
+        return self.acts[wanted]
 
 
 @dataclass(frozen=True)
@@ -109,13 +116,21 @@ def module_inputs(tokens: Tensor, mask: Tensor | None, logits: str) -> dict[str,
     inputs: dict[str, Any] = {"input_ids": tokens, "use_cache": False}
     inputs["logits_to_keep"] = 1 if logits == "last" else 0
     if mask is not None:
-        if mask.shape != tokens.shape:
-            raise InputError(
-                f"attention_mask of shape {tuple(mask.shape)}",
-                expected=f"{tuple(tokens.shape)}, that of the tokens",
-            )
-        mask = mask.to(device=tokens.device, dtype=torch.long)
+        mask = _checked_mask(mask, tokens)
         # transformers counts positions over padding on the left; the model must not.
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         inputs |= {"attention_mask": mask, "position_ids": positions}
     return inputs
+
+
+def _checked_mask(mask: Any, tokens: Tensor) -> Tensor:
+    expected = f"1 for tokens and 0 for padding, of shape {tuple(tokens.shape)}"
+    if not isinstance(mask, Tensor):
+        raise InputError(f"attention_mask of type {type(mask).__name__}", expected=expected)
+    if mask.shape != tokens.shape:
+        raise InputError(f"attention_mask of shape {tuple(mask.shape)}", expected=expected)
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        raise InputError("attention_mask with other values than 0 and 1", expected=expected)
+    if not bool(mask.any(1).all()):
+        raise InputError("attention_mask has a row of padding alone", expected=expected)
+    return mask.to(device=tokens.device, dtype=torch.long)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -91,12 +91,12 @@ class Language(ABC):
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
         """The text of `ids` [pos], without special tokens."""
-        return self._text.decode(ids.tolist() if isinstance(ids, Tensor) else ids)
+        return self._text.decode(ids)
 
     def continuation(self, ids: Sequence[int] | Tensor, start: int) -> str:
         """The text that the tokens from `start` on add to those before, without special tokens;
         numbers for a model without a tokenizer."""
-        return self._text.continuation(ids.tolist() if isinstance(ids, Tensor) else ids, start)
+        return self._text.continuation(ids, start)
 
     def token_text(self, id: int) -> str:
         """One token as text, its leading space kept."""
@@ -128,7 +128,10 @@ class Language(ABC):
     ) -> list[Judged]:
         """Log-probability, and whether it is answered, of many answers to their prompts."""
         made = []
-        for source, answer in pairs:
+        for pair in pairs:
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise InputError(f"{pair!r} to be judged", expected="a pair of prompt and answer")
+            source, answer = pair
             given = self.prompt(source)
             made.append(
                 (given, answer if isinstance(answer, Answer) else self.answer(given, answer))
@@ -170,6 +173,8 @@ class Language(ABC):
         Raises:
             InputError: equal candidates, or one that begins with another.
         """
+        if isinstance(candidates, str) or not isinstance(candidates, Iterable):
+            raise InputError(f"the candidates {candidates!r}", expected="a list of answers")
         given = self.prompt(prompt)
         role = "assistant" if any(given.roles) else None
         made = [make_answer(self._text, given, text) for text in candidates]

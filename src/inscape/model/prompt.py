@@ -30,6 +30,7 @@ from inscape.model.text import TextCodec
 Messages = Sequence[Mapping[str, str]]
 Source: TypeAlias = "str | Messages | Sequence[int] | Tensor | Prompt"
 SINK_FACTOR = 10.0
+_EXPECTED = "text, chat messages, or a list of token ids"
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,18 +133,17 @@ def drafted(codec: TextCodec, source: Any) -> Draft:
         ids = codec.plain(source)
         return Draft(ids, source, [None] * len(ids))
     if isinstance(source, Tensor):
-        source = source.flatten().tolist() if source.ndim < 2 or len(source) == 1 else source
-    items = list(source) if isinstance(source, Iterable) else [source]
+        source = (source[0] if source.ndim == 2 and len(source) == 1 else source).tolist()
+    if isinstance(source, bytes | Mapping) or not isinstance(source, Iterable):
+        raise InputError(f"a prompt of {type(source).__name__}", expected=_EXPECTED)
+    items = list(source)
     if items and all(isinstance(item, Mapping) for item in items):
         return _chat(codec, items)
-    odd = [item for item in items if type(item) is bool or not isinstance(item, Integral)]
+    odd = [item for item in items if isinstance(item, bool) or not isinstance(item, Integral)]
     if odd:
-        raise InputError(
-            f"a prompt of {type(odd[0]).__name__}",
-            expected="text, chat messages, or a list of token ids",
-        )
-    items = [int(item) for item in items]
-    return Draft(items, codec.whole(items), [None] * len(items))
+        raise InputError(f"a prompt of {type(odd[0]).__name__}s", expected=_EXPECTED)
+    ids = codec.checked(items)
+    return Draft(ids, codec.whole(ids), [None] * len(ids))
 
 
 def _chat(codec: TextCodec, messages: list[Mapping[str, Any]]) -> Draft:

@@ -31,14 +31,14 @@ from inscape.report.markup import Markup, join, tag
 from inscape.report.numbers import finite
 from inscape.report.page import MADE, document, script
 from inscape.report.parts import fold, number, table
-from inscape.report.steering import steering_html
+from inscape.report.steering import steered_features, steering_html
 from inscape.storage import atomic_write, read_json, refuse_file
 
 FILE = "report.html"
 MOST_FEATURES, FEWEST_EACH = 240, 6
 ORDERS = {
-    "number": "number",
-    "accurate": "how right the label is",
+    "number": "dictionary and number",
+    "accurate": "best label first",
     "common": "most common first",
     "rare": "rarest first",
 }
@@ -65,11 +65,17 @@ def atlas_html(atlas: Atlas) -> str:
     traces, diagnoses = _opened(atlas.traces), _opened(atlas.diagnoses)
     named = {(n.dictionary, n.feature) for g in traces[0] for n in g.nodes if n.kind == "feature"}
     named |= {(c.dictionary, c.feature) for d in diagnoses[0] for c in d.removed + d.for_wrong}
+    steering = _opened(atlas.steering)
+    named |= {found for result in steering[0] for found in steered_features(result)}
     parts = [
         ("dictionaries", "Dictionaries", _dictionaries(atlas, indexes)),
         ("traces", "Traces", _shown(traces, lambda graph: _trace(atlas, graph))),
         ("diagnoses", "Diagnoses", _shown(diagnoses, diagnosis_html)),
-        ("steering", "Steering", _shown(_opened(atlas.steering), steering_html)),
+        (
+            "steering",
+            "Steering",
+            _shown(steering, lambda result: steering_html(result, atlas.feature_label)),
+        ),
         ("features", "Features", _features(atlas, indexes, named)),
     ]
     model = atlas.record["model"]["name"]
@@ -128,7 +134,7 @@ def _dictionaries(atlas: Atlas, indexes: dict[str, FeatureIndex]) -> Markup | No
         "loss recovered",
         "dead features",
         "labelled features",
-        "labels right on, in the median",
+        "labels right, in the median (50 % is chance)",
     ]
     numeric = range(2, len(heads))
     return table(heads, rows, what="dictionaries", numeric=numeric) if rows else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from inscape.atlas import Feature
 from inscape.features import Example, FeatureIndex
 from inscape.labels import Label
 from inscape.report.markup import Markup, join, tag
@@ -30,6 +31,18 @@ def feature_html(name: str, label: Label | None, index: FeatureIndex, feature: i
     )
 
 
+def feature_picture(feature: Feature) -> Markup:
+    """One feature by itself, as an `<article>`."""
+    index = feature.features
+    unknown = tag("p", "Not indexed: nothing is known yet of where it is active.", class_="note")
+    return tag(
+        "article",
+        tag("p", feature_name(feature.id, feature.label)),
+        unknown if index is None else feature_body(index, feature.index),
+        class_="card",
+    )
+
+
 def feature_body(index: FeatureIndex, feature: int, label: Label | None = None) -> Markup:
     """Figures, examples, and the tokens that it raises and lowers."""
     facts: list[tuple[str, Markup]] = [
@@ -37,7 +50,9 @@ def feature_body(index: FeatureIndex, feature: int, label: Label | None = None) 
         ("largest activation", number(float(index.max[feature]))),
     ]
     if label is not None and finite(label.balanced_accuracy) is not None:
-        facts.append(("label is right on", number(label.balanced_accuracy, "share")))
+        facts.append(
+            ("label is right on (50 % is chance)", number(label.balanced_accuracy, "share"))
+        )
     raised, lowered = (
         effects[:EFFECTS] for effects in (index.promoted(feature), index.suppressed(feature))
     )

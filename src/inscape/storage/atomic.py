@@ -53,6 +53,13 @@ def nothing(path: Path) -> bool:
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turns what the system says about writing `path` into a StorageError."""
+    home = path.parts[0] if path.parts else ""
+    if home.startswith("~") and not Path(home).exists():
+        raise StorageError(
+            f"{path} begins with {home}, which only a shell without quotes replaces by a folder",
+            expected="a path without it",
+            next_step="give the path in full",
+        )
     try:
         yield
     except (OSError, SafetensorError) as error:

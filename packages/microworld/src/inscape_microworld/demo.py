@@ -168,7 +168,7 @@ def _traces(system: System, atlas: Atlas) -> list[Graph]:
             against=against,
             names=atlas.feature_label,
         )
-        atlas.save("traces", prompt, graph.to_json())
+        atlas.save(graph)
         graphs.append(graph)
     return graphs
 
