@@ -26,12 +26,12 @@ VERBS = {
     "build": "Make an atlas of a model: train, index, label.",
     "harvest": "Store a model's activations over a text.",
     "train": "Train dictionaries on stored activations.",
-    "sweep": "Train a front of dictionaries on one pass.",
+    "sweep": "Train many dictionaries on one pass; find the best (Pareto front).",
     "search": "Find features by words.",
     "feature": "Show what is known of a feature.",
     "index": "Index what each feature of a dictionary does.",
     "label": "Name features, and score the names.",
-    "trace": "Trace which concepts led to the next token.",
+    "trace": "Trace which features led to the next token.",
     "diagnose": "Find and prove why a wrong answer wins.",
     "steer": "Change features while the model writes.",
     "report": "Write a page of all that an atlas holds.",
@@ -49,11 +49,12 @@ GO_ON = "run the same command again: it goes on where it was"
 OVERVIEW = """Shows what a language model is thinking, where it goes wrong, and what to change.
 
 \b
-inscape demo                                     the whole chain on SmolLM2
-inscape build MODEL --text corpus/ --out atlas/  make an atlas of a model
-inscape trace atlas/ "a prompt"                  how the next token came about
-inscape diagnose atlas/ "a prompt" --correct " x"   why another answer won
-inscape steer atlas/ "a prompt" --feature resid_post.14/692
+inscape demo                                       the whole chain on SmolLM2
+inscape build MODEL --text corpus/ --out atlas/    make an atlas of a model
+inscape trace atlas/ "a prompt"                    how the next token came about
+inscape diagnose atlas/ "a prompt" --correct " x"  why another answer won
+inscape steer atlas/ "a prompt" --feature mlp.5/7  what changes with a feature
+inscape report atlas/                              a page of all that was found
 
 Every command that writes can be stopped and run again: it goes on where it was.
 `--json` prints the result for a program; `inscape VERB --help` tells more.
