@@ -26,7 +26,7 @@ VERBS = {
     "build": "Make an atlas of a model: train, index, label.",
     "harvest": "Store a model's activations over a text.",
     "train": "Train dictionaries on stored activations.",
-    "sweep": "Train many dictionaries on one pass; find the best (Pareto front).",
+    "sweep": "Train many dictionaries; find the best (Pareto front).",
     "search": "Find features by words.",
     "feature": "Show what is known of a feature.",
     "index": "Index what each feature of a dictionary does.",
