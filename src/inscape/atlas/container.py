@@ -17,9 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import inscape
+from inscape.activations import ActivationStore
 from inscape.attribution import layers_of
 from inscape.core import InputError, ModelError, StorageError, tokens_as_label
 from inscape.dictionary import Dictionary
@@ -28,9 +29,6 @@ from inscape.features import FeatureIndex
 from inscape.labels import Labels
 from inscape.model import Model
 from inscape.storage import lock, read_manifest, write_json
-
-if TYPE_CHECKING:
-    from inscape.activations import ActivationStore
 
 KIND = "atlas"
 VERSION = 2
@@ -320,8 +318,6 @@ class Container:
 
     def store(self, *, verify: bool = True) -> ActivationStore:
         """The stored activations, where they were asked for."""
-        from inscape.activations import ActivationStore
-
         return ActivationStore.open(self.place("activations", "corpus"), verify=verify)
 
     def feature_name(self, dictionary: str, feature: int) -> str | None:

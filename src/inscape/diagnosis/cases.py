@@ -149,11 +149,17 @@ def encode(model: Model, cases: Sequence[Case]) -> Batch:
 
     Raises:
         InputError: no cases; a prompt and answer longer than the model's context, or a picture;
-            an answer that begins with another.
+            an answer that begins with another, or is both correct and wrong.
     """
     cases = all_of(Case, cases, "a prompt with its answer")
     if not cases:
         raise InputError("there are no prompts", expected="at least one prompt with its answer")
+    for case in cases:
+        if case.wrong == case.correct:
+            raise InputError(
+                f"{case.correct!r} is given as the correct and as the wrong answer",
+                expected="two answers that differ",
+            )
     prompts = [model.prompt(case.prompt) for case in cases]
     answers = [
         [model.answer(prompt, text) for text in case.answers]

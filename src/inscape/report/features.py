@@ -28,8 +28,8 @@ def feature_html(name: str, label: Label | None, index: FeatureIndex, feature: i
         fold(title, feature_body(index, feature, label)),
         class_="feature",
         data_dictionary=name,
-        data_density=float(index.density[feature]),
-        data_accuracy=-1.0 if accuracy is None else accuracy,
+        data_density=repr(float(index.density[feature])),
+        data_accuracy=-1 if accuracy is None else repr(accuracy),
     )
 
 

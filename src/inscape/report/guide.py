@@ -47,8 +47,9 @@ GUIDES: Mapping[str, str] = {
     "the less natural it finds the text.",
 }
 EMPTY: Mapping[str, str] = {
-    "dictionaries": "inscape train ATLAS, or inscape import SOURCE --into ATLAS",
-    "features": "inscape index ATLAS, then inscape label ATLAS",
+    "dictionaries": "inscape build MODEL --text TEXT --out ATLAS, or "
+    "inscape import SOURCE --into ATLAS",
+    "features": "inscape index ATLAS --text TEXT, then inscape label ATLAS",
     "traces": 'inscape trace ATLAS "a prompt"',
     "diagnoses": 'inscape diagnose ATLAS "a prompt" --correct " answer"',
     "steering": 'inscape steer ATLAS "a prompt" --feature resid_post.14/692',
