@@ -17,20 +17,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import inscape
+from inscape.activations import ActivationStore
 from inscape.attribution import layers_of
-from inscape.core import InputError, ModelError, StorageError
+from inscape.core import InputError, ModelError, StorageError, tokens_as_label
 from inscape.dictionary import Dictionary
 from inscape.dictionary.neurons import neurons
 from inscape.features import FeatureIndex
 from inscape.labels import Labels
 from inscape.model import Model
 from inscape.storage import lock, read_manifest, write_json
-
-if TYPE_CHECKING:
-    from inscape.activations import ActivationStore
 
 KIND = "atlas"
 VERSION = 2
@@ -308,8 +306,9 @@ class Container:
     def labels(self, name: str) -> Labels | None:
         """The labels of a dictionary's features; None where there are none yet."""
         if name not in self._labels:
-            folder = self.place("labels", name)
-            self._labels[name] = Labels.open(folder) if folder.is_dir() else None
+            there = {path.name for path in (self.path / "labels").glob("[!.]*")}
+            found = Labels.open(self.place("labels", name)) if name in there else None
+            self._labels[name] = found
         return self._labels[name]
 
     @property
@@ -319,15 +318,23 @@ class Container:
 
     def store(self, *, verify: bool = True) -> ActivationStore:
         """The stored activations, where they were asked for."""
-        from inscape.activations import ActivationStore
-
         return ActivationStore.open(self.place("activations", "corpus"), verify=verify)
 
-    def feature_label(self, dictionary: str, feature: int) -> str | None:
+    def feature_name(self, dictionary: str, feature: int) -> str | None:
         """The label of a feature, where it has one."""
         labels = self.labels(dictionary)
         found = None if labels is None else labels.get(feature)
-        return None if found is None else found.text
+        return None if found is None else found.name
+
+    def feature_label(self, dictionary: str, feature: int) -> str | None:
+        """What stands beside a feature where it is shown: its label; without one the tokens that it
+        is most active on, said to be tokens; None where it is not indexed."""
+        if name := self.feature_name(dictionary, feature):
+            return name
+        index = self.features(dictionary) if dictionary in self.indexed_names else None
+        if index is None or not 0 <= feature < index.num_features:
+            return None
+        return tokens_as_label(index.peak_tokens(feature))
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -16,9 +16,9 @@ import inscape
 from inscape.report import charts
 from inscape.report.markup import Markup, tag
 from inscape.report.numbers import show
-from inscape.report.page import document
+from inscape.report.page import MADE, document
 from inscape.report.parts import number, table
-from inscape.storage import atomic_write
+from inscape.storage import atomic_write, refuse_file
 from inscape.training import Front, Setting
 
 PAGE = "front.html"
@@ -30,9 +30,11 @@ def write_front(front: Front, folder: Path) -> Path:
     """Write the page of a front into a folder; returns its path.
 
     Raises:
+        InputError: a file that is no page of inscape has that name.
         StorageError: the disk is full or may not be written to.
     """
     path = Path(folder) / PAGE
+    refuse_file(path, MADE)
     atomic_write(path, front_html(front).encode())
     return path
 
@@ -58,7 +60,7 @@ def front_html(front: Front) -> str:
             "as few active features (means over seeds).",
             class_="lead",
         ),
-        charts.legend(list(lines)),
+        charts.legend(dict(enumerate(lines))),
         tag(
             "figure",
             tag("figcaption", "loss recovered by active features per token"),
@@ -129,8 +131,8 @@ def _line(
     rings, marks = [], []
     for s in ordered:
         if s.optimal:
-            place = {"cx": f"{across(s.l0):.1f}", "cy": f"{up(s.loss_recovered):.1f}"}
-            rings.append(tag("circle", **place, r=_RING, class_="ring"))
+            x, y = across(s.l0), up(s.loss_recovered)
+            rings.append(tag("circle", cx=x, cy=y, r=_RING, class_="ring"))
         for t in s.dictionaries:
             l0, recovered = t.figures["l0"], t.figures["loss_recovered"]
             title = tag("title", f"{t.name}: {show(recovered, 'share')} at {show(l0)}")
