@@ -233,7 +233,8 @@ def save_settings(settings: Mapping[str, Any], path: Path) -> None:
 
 def take(weights: Weights, names: Mapping[str, str], source: Path) -> Weights:
     """The tensors by our names (ours → theirs), each there and none left over. A name of theirs
-    that ends in .T is transposed; one that ends in ? may be missing.
+    that ends in .T is transposed; one that ends in ? may be missing. A gated encoder (r_mag) is
+    brought to one of thresholds.
 
     Raises:
         InputError: one is missing, or there is one more, by its name.
@@ -250,6 +251,10 @@ def take(weights: Weights, names: Mapping[str, str], source: Path) -> Weights:
     for theirs in left:
         raise InputError(
             f"{source} has the tensor {theirs!r}, whose meaning is not known", expected=expected
+        )
+    if "r_mag" in found:
+        found |= _gated_as_threshold(
+            found["W_enc"], *(found.pop(key) for key in ("b_gate", "r_mag", "b_mag"))
         )
     return found
 
@@ -270,7 +275,7 @@ def needed_k(asked: Asked, *found: Any, source: Path, said: str) -> int:
     )
 
 
-def gated_as_threshold(
+def _gated_as_threshold(
     W_enc: Float[Tensor, "d_dict d_in"], b_gate: Tensor, r_mag: Tensor, b_mag: Tensor
 ) -> Weights:
     """A gated encoder as one of thresholds: the gate x W + b_gate > 0 says, with W' = exp(r) W,

@@ -25,26 +25,18 @@ AE, CONFIG = "ae.pt", "config.json"
 _LINEAR = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "decoder.weight.T"}
 _SLOTS = {**_LINEAR, "b_dec": "b_dec", "k": "k", "threshold": "threshold"}
 _PLAIN = {"W_enc": "W_enc.T", "b_enc": "b_enc", "W_dec": "W_dec", "b_dec": "b_dec"}
+_JUMP = {**_PLAIN, "threshold": "threshold"}
 _CLASSES: dict[str, dict[str, str]] = {
     "AutoEncoder": {**_LINEAR, "b_dec": "bias"},
     "AutoEncoderNew": {**_LINEAR, "b_dec": "decoder.bias"},
     "GatedAutoEncoder": {
-        "W_enc": "encoder.weight",
-        "W_dec": "decoder.weight.T",
-        "b_dec": "decoder_bias",
-        "r_mag": "r_mag",
-        "b_gate": "gate_bias",
-        "b_mag": "mag_bias",
+        **{"W_enc": "encoder.weight", "W_dec": "decoder.weight.T", "b_dec": "decoder_bias"},
+        **{"r_mag": "r_mag", "b_gate": "gate_bias", "b_mag": "mag_bias"},
     },
     "AutoEncoderTopK": {**_SLOTS, "k": "k?", "threshold": "threshold?"},  # older files have neither
     "BatchTopKSAE": _SLOTS,
-    "MatryoshkaBatchTopKSAE": {
-        **_PLAIN,
-        "k": "k",
-        "threshold": "threshold",
-        "group_sizes": "group_sizes",
-    },
-    "JumpReluAutoEncoder": {**_PLAIN, "threshold": "threshold"},
+    "MatryoshkaBatchTopKSAE": {**_JUMP, "k": "k", "group_sizes": "group_sizes"},
+    "JumpReluAutoEncoder": _JUMP,
 }
 _NO_SUBTRACTION = ("AutoEncoderNew", "JumpReluAutoEncoder")
 
@@ -73,9 +65,6 @@ class DictionaryLearning(Format):
     def _weights(self, source: Path, kind: str) -> Weights:
         """In our layout."""
         found = fmt.take(fmt.read_state(source / AE), _CLASSES[kind], source / AE)
-        if kind == "GatedAutoEncoder":
-            parts = (found.pop(key) for key in ("b_gate", "r_mag", "b_mag"))
-            found |= fmt.gated_as_threshold(found["W_enc"], *parts)
         if kind in ("AutoEncoder", "AutoEncoderNew"):
             found["threshold"] = torch.zeros(())
         if kind == "AutoEncoder":

@@ -112,10 +112,7 @@ class SAELens(Format):
         raw = fmt.read_weights(source / WEIGHTS)
         factor = raw.pop("scaling_factor", None)
         found = fmt.take(raw, _TENSORS[architecture], source / WEIGHTS)
-        if architecture == "gated":
-            parts = (found.pop(key) for key in ("b_gate", "r_mag", "b_mag"))
-            found |= fmt.gated_as_threshold(found["W_enc"], *parts)
-        elif architecture in ("standard", "transcoder", "skip_transcoder"):
+        if architecture in ("standard", "transcoder", "skip_transcoder"):
             found["threshold"] = torch.zeros(())
         if cfg.get("rescale_acts_by_decoder_norm", False):
             norms = found["W_dec"].norm(dim=1)
