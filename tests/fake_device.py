@@ -6,17 +6,21 @@
 3. An operation that is given tensors of both devices raises what CUDA would raise. As there, a
    scalar of the CPU may take part, indices may lie on the CPU, and copies may cross.
 
-`model_on_fake(model)` moves a model; dictionaries and tensors move by `.to("fake")`.
+`model_on_fake(model)` moves a model; dictionaries and tensors move by `.to("fake")`. `waits()`
+lists the operations that would make the host wait for a GPU.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torch.utils._mode_utils import no_dispatch
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from inscape.model import Model
@@ -25,7 +29,23 @@ _setup_privateuseone_for_python_backend("fake")
 FAKE = torch.device("fake", 0)
 
 CROSSING = ("aten::copy_", "aten::_to_copy", "aten::set_")
+WAITING = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::bincount")
 INDEXING = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_")
+
+
+_waited: list[str] = []
+
+
+@contextmanager
+def waits() -> Iterator[list[str]]:
+    """The operations so far within it whose result the host cannot go on without: a number read, a
+    copy to the CPU, a choice by a mask (the size of the result is not known beforehand)."""
+    first = len(_waited)
+    found: list[str] = []
+    try:
+        yield found
+    finally:
+        found += _waited[first:]
 
 
 class _OnFake(Tensor):
@@ -57,6 +77,7 @@ class _OnFake(Tensor):
         raise TypeError("can't convert a tensor of device fake to numpy: use Tensor.cpu() first")
 
     def tolist(self) -> Any:
+        _waited.append("tolist")
         return self.inner.tolist()
 
     __torch_function__ = torch._C._disabled_torch_function_impl
@@ -85,9 +106,17 @@ def _run(func: Any, *args: Any, **kwargs: Any) -> Any:
     else:
         kwargs = {**kwargs, "device": "cpu"}
     on_fake = device is not None and torch.device(device).type == "fake"
+    if any(isinstance(t, _OnFake) for t in tensors):
+        masks = name in INDEXING and any(i.dtype == torch.bool for i in args[1] if i is not None)
+        sized = name == "aten::repeat_interleave" and kwargs.get("output_size") is None
+        if name in WAITING or masks or sized or (name == "aten::_to_copy" and not on_fake):
+            _waited.append(name.removeprefix("aten::"))
     same = {id(t.inner): t for t in tensors if isinstance(t, _OnFake)}
     inner_args, inner_kwargs = pytree.tree_map_only(_OnFake, lambda t: t.inner, (args, kwargs))
     out = func(*inner_args, **inner_kwargs)
+    if torch.Tag.inplace_view in func.tags and same:  # the wrapper has to take the new shape too
+        with no_dispatch():
+            func(*args, **kwargs)
     assert all(t.shape == t.inner.shape for t in same.values()), f"{name} resizes"
 
     def wrap(t: Tensor) -> Tensor:

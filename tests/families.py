@@ -121,6 +121,7 @@ _FOUND: dict[str, dict[str, Any]] = {
         **{"altup_num_inputs": 2, "activation_sparsity_pattern": [0.0] * 3},
         "num_kv_shared_layers": 1,
     },
+    "jetmoe": {**_MOE, "kv_channels": 8, "num_key_value_heads": 4, "num_attention_heads": 8},
     "granite": {
         **{**_LLAMA, "residual_multiplier": 0.22, "logits_scaling": 8.0},
         **{"embedding_multiplier": 12.0, "attention_multiplier": 0.2},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,15 +10,17 @@ import torch
 from tests.attribution.random_transcoders import random_transcoders
 from tests.diagnosis.planted import PLANTED, SITE, Planted, planted
 from tests.fake_device import FAKE, model_on_fake
+from torch import nn
 
 from inscape.activations import harvest
 from inscape.attribution import trace
+from inscape.core import InputError
 from inscape.diagnosis import diagnose
 from inscape.diagnosis.mask import masked_logits
 from inscape.diagnosis.study import study_failures
 from inscape.dictionary import Dictionary
 from inscape.features import build_index
-from inscape.intervention import FeatureEdit, fidelity, steer
+from inscape.intervention import FeatureEdit, fidelity, splice, steer
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,27 @@ def test_diagnose(fault: Planted, dictionary: Dictionary) -> None:
         num_random=3,
     )
     assert found.removed[0].feature == PLANTED
+
+
+@pytest.mark.parametrize("doing", ["diagnose", "steer", "fidelity", "index", "trace", "splice"])
+def test_a_model_on_several_devices_is_refused(doing: str, tmp_path: Path) -> None:
+    made = planted()
+    model, one = made.model, made.dictionary
+    norm = model.structure.final_norm
+    norm.weight = nn.Parameter(norm.weight.detach().to(FAKE), requires_grad=False)
+    prompt = made.failing[0].prompt
+    use: dict[str, Callable[[], object]] = {
+        "diagnose": lambda: diagnose(model, [one], made.failing),
+        "steer": lambda: steer(model, prompt, [FeatureEdit(one, PLANTED, "add", 2.0)], 3),
+        "fidelity": lambda: fidelity(model, one, [torch.ones(2, 8, dtype=torch.long)]),
+        "index": lambda: build_index(model, one, ["the cat sat"], tmp_path / "index"),
+        "trace": lambda: trace(model, {}, prompt),
+        "splice": lambda: splice(model, one),
+    }
+    with pytest.raises(InputError, match=r"lies on several devices \(cpu, fake:0\)") as error:
+        use[doing]()
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_learned_mask(fault: Planted, dictionary: Dictionary) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from inscape.activations import harvest
 from inscape.atlas import Atlas, BuildConfig, build, default_sites, settings_of
 from inscape.core import InputError, InscapeError, ModelError, SiteError, StorageError
 from inscape.dictionary import Dictionary, DictionaryConfig
+from inscape.intervention import SteerResult
 from inscape.model import Model
 from inscape.storage import lock
 
@@ -78,19 +81,42 @@ def test_what_is_not_there_yet_is_named(tmp_path: Path, model: Model) -> None:
     assert made.transcoders() == {}
 
 
-def test_results_of_one_title_and_key_share_a_file(tmp_path: Path, model: Model) -> None:
+def test_an_equal_result_is_saved_once_and_another_one_beside_it(
+    tmp_path: Path, model: Model
+) -> None:
     made = make(tmp_path / "a", model)
-    first = made.save("traces", "Où est-ce?", {"x": float("nan")})
-    assert json.loads(first.read_text()) == {"x": None}
-    assert made.save("traces", "Où est-ce?", {"x": 2}) == first
-    assert made.save("traces", "Où est-ce?", {"x": 3}, key="other") != first
-    assert made.save("traces", "Où est ce", {"x": 3}) != first
-    assert len(list((tmp_path / "a" / "traces").iterdir())) == 3
+    steered = SteerResult("Où est-ce?", " a", " b", [1], [2], float("nan"), None)
+    first = made.save(steered)
+    assert json.loads(first.read_text())["plain_loss"] is None
+    assert made.save(steered) == first
+    assert made.save(replace(steered, steered=" c")) != first
+    assert made.save(replace(steered, prompt="Où est ce")) != first
+    assert len(made.steering) == 3
+    assert [found.steered for found in made.steering] == [" b", " c", " b"]
+
+
+@pytest.mark.parametrize("path", [None, 5, ""])
+def test_what_is_no_path_is_no_atlas(path: Any, model: Model) -> None:
+    for action in (Atlas.open, lambda p: Atlas.create(p, model)):
+        with pytest.raises(InputError, match="names no atlas; expected the path of a folder"):
+            action(path)
 
 
 def test_the_middle_layer_and_every_mlp_are_read_by_default(model: Model) -> None:
     mlps = [f"{kind}.{layer}" for layer in range(3) for kind in ("mlp_in", "mlp_out")]
     assert default_sites(model) == ["resid_post.1", *mlps]
+
+
+def test_an_index_reads_as_much_of_a_text_as_asked(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    model = Model.wrap(tiny("llama", vocab_size=len(tokenizer)), tokenizer, name="tiny")
+    made = Atlas.create(tmp_path / "a", model, source="nowhere")
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(["the cat sat on the mat"] * 40))
+    with pytest.raises(InputError, match="max_tokens 50 without a text"):
+        made.index(["mlp_act.1"], max_tokens=50)
+    (index,) = made.index(["mlp_act.1"], text=text, max_tokens=50)
+    assert 0 < index.num_considered <= 50
 
 
 def test_a_second_writer_is_refused(tmp_path: Path, model: Model) -> None:
@@ -160,6 +186,9 @@ def test_a_feature_is_found_by_dictionary_or_site(tmp_path: Path, model: Model) 
     for wrong in ("resid_post.1/8", "resid_post.1/x", "resid_post.1/" + "9" * 5000, "7", "no/1"):
         with pytest.raises(InputError):
             made.feature(wrong)
+    for odd in (5, None, b"resid_post.1/7", ["resid_post.1/7"], ("resid_post.1", 7)):
+        with pytest.raises(InputError, match="is not readable; expected dictionary/index"):
+            made.feature(odd)  # type: ignore[arg-type]
     made.add(dictionary("resid_post.1", seed=1), name="again")
     assert made.feature("again/0").id == "again/0"
     made.add(dictionary("resid_post.0", seed=1), name="one").add(
@@ -191,7 +220,7 @@ def test_saved_results_are_listed_opened_and_deleted(tmp_path: Path, model: Mode
     made = make(tmp_path / "a", model)
     made.add(random_transcoders(model)[1])
     graph = made.trace([5, 6, 7], save=False)
-    made.save("traces", "a prompt", graph.to_json())
+    made.save(replace(graph, prompt="a prompt"))
     assert len(made.traces) == 1
     assert made.traces[-1].prompt_tokens == graph.prompt_tokens
     with pytest.raises(InputError, match="has no 'x'; expected one of a-prompt"):

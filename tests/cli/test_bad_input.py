@@ -119,7 +119,7 @@ def test_features_and_modes_that_are_unknown(refused: Run, atlas: Path) -> None:
     assert "expected dictionary/index" in refused(*steer, "resid_post.1-3")
     assert "expected an index below 64" in refused(*steer, "resid_post.1/64")
     assert "expected one of resid_post.1, mlp.0" in refused(*steer, "resid_post.9/1")
-    assert "expected add, clamp, scale or ablate" in refused(
+    assert "expected ablate, clamp, add or scale" in refused(
         *steer, "resid_post.1/1", "--mode", "boost"
     )
 
@@ -127,7 +127,7 @@ def test_features_and_modes_that_are_unknown(refused: Run, atlas: Path) -> None:
 @pytest.mark.parametrize("strength", ["nan", "inf"])
 def test_a_strength_that_is_no_number(strength: str, refused: Run, atlas: Path) -> None:
     line = refused("steer", atlas, "the cat", "--feature", "resid_post.1/1", "--strength", strength)
-    assert f"strength {strength} is not finite" in line
+    assert f"a strength of {strength}; expected a finite number" in line
 
 
 def test_what_cannot_be_saved_is_printed_all_the_same(
@@ -196,6 +196,9 @@ def test_prompts_of_a_diagnosis_that_cannot_be_read(
     assert "line 2" in refused(*command)
     prompts.write_text('{"prompt": "a", "correct": " b", "wrong": 5}\n')
     assert "line 1" in refused(*command)
+    for odd in ('"candidates": " Paris"', '"candidates": [5]', '"prompt": 5', '"prompt": [5]'):
+        prompts.write_text(f'{{"prompt": "a", "correct": " b", {odd}}}\n')
+        assert "line 1" in refused(*command)
     prompts.write_text("")
     assert "holds no prompts" in refused(*command)
     # A mistake is one line, whatever the answers are.

@@ -52,6 +52,8 @@ def test_transcoders_of_another_size(
     found = said("build", tiny_model, "--text", text, "--out", tmp_path, *SMALL, *size, "--json")
     counts = [figures["features"] for figures in json.loads(found)["dictionaries"].values()]
     assert counts == [64, 96, 96, 96]
+    shown = said("build", tiny_model, "--text", text, "--out", tmp_path, *SMALL, *size)
+    assert re.search(r"^resid_post\.1 +64 +\d+ +\d+ +\d+$", shown, re.M)
 
 
 def test_what_is_said_of_several_dictionaries_is_set_apart(said: Any, atlas: Path) -> None:
@@ -151,8 +153,8 @@ def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: 
     (edges,) = json.loads(said("validate", atlas, "--edges", "the cat sat", "--json"))
     assert edges["max_error"] <= 1e-4
     shown = said(*command)
-    assert "loss_recovered_mean" in shown
-    assert re.search(r"ce_clean +[\d.]+ nats per token \(95%: [\d.]+ to [\d.]+\)", shown)
+    assert "loss recovered over the mean" in shown
+    assert re.search(r"loss of the model +[\d.]+ nats per token \(95 %: [\d.]+ to [\d.]+\)", shown)
     assert re.search(
         r"worst +node \d+ to node \d+: edge ", said(*command[:2], "--edges", "the cat")
     )
@@ -249,6 +251,18 @@ def test_an_import_goes_into_an_atlas_and_is_measured(
     )  # the name is taken
     for wrong in ((), ("--out", tmp_path / "y", "--into", mine), ("--out", tmp_path / "a b")):
         assert shell.main(["import", str(tmp_path / "theirs"), *map(str, wrong)]) == 2
+
+
+def test_an_import_that_cannot_be_measured_writes_nothing(
+    said: Any, atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    said("export", atlas / "dictionaries" / "resid_post.1", "--out", tmp_path / "theirs")
+    (tmp_path / "new").mkdir()  # an empty folder may become the atlas
+    into = ("import", tmp_path / "theirs", "--into", tmp_path / "new", "--model", tiny_model)
+    assert shell.main([*map(str, into), "--text", str(tmp_path / "missing.txt")]) == 2
+    assert list((tmp_path / "new").iterdir()) == []
+    (found,) = json.loads(said(*into, "--text", text, "--json"))
+    assert found["fit"]["fvu"] < 1
 
 
 def test_a_dictionary_is_trained_on_a_text_without_a_store(

@@ -18,7 +18,7 @@ from tests.exchange.test_formats import BASIC, THETA, activations, gemma, jump, 
 from tests.families import tiny
 
 import inscape
-from inscape.core import InputError, StorageError
+from inscape.core import InputError, SiteError, StorageError
 from inscape.dictionary import Dictionary
 from inscape.exchange import Asked, export_dictionary, import_dictionary, open_set
 from inscape.exchange.sites import of_hook
@@ -172,7 +172,7 @@ def test_a_name_that_could_be_a_path_is_refused(name: str, tmp_path: Path) -> No
 def test_a_layer_that_no_model_has_is_refused(tmp_path: Path) -> None:
     assert of_hook("blocks.3.hook_resid_post") == "resid_post.3"
     assert of_hook(f"blocks.{'9' * 60}.hook_resid_post") is None
-    with pytest.raises(InputError, match="no valid layer"):
+    with pytest.raises(SiteError, match="no valid layer"):
         import_dictionary(layer_file({})(tmp_path / "set"), Asked(site_in="resid_post." + "9" * 50))
 
 
@@ -182,16 +182,19 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     def full(*args: object) -> None:
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("inscape.exchange.formats.sparsify.save_file", full)
+    monkeypatch.setattr("inscape.exchange.format.save_file", full)
     with pytest.raises(StorageError, match="No space left on device"):
         export_dictionary(make(), tmp_path / "out", "sparsify")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_files_that_are_empty_or_misshapen_are_one_line(tmp_path: Path) -> None:
-    (tmp_path / "layer_3.safetensors").write_bytes(b"")
-    with pytest.raises(StorageError, match="is empty"):
-        Dictionary.open(tmp_path / "layer_3.safetensors")
+    for name in ("layer_3.safetensors", "params.npz"):
+        for content in (b"", b"PK\x03\x04 cut short"):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(StorageError, match="half-written or corrupt .*; download or copy"):
+                Dictionary.open(tmp_path / name)
+    (tmp_path / "params.npz").unlink()
     from benchmarks.imports import saved
 
     flat = {**BASIC, "W_enc": BASIC["b_enc"], "W_dec": BASIC["b_enc"]}

@@ -63,6 +63,17 @@ def test_top_examples_are_the_strongest_of_distinct_documents(world: Any) -> Non
         np.testing.assert_allclose([e.value for e in top], np.sort(by_document)[::-1][:6], 1e-3)
 
 
+def test_peak_tokens_are_the_commonest_at_the_peaks_of_the_top_examples(world: Any) -> None:
+    for feature in range(24):
+        peaks = Counter(e.tokens[e.peak] for e in world.index.top(feature))
+        found = world.index.peak_tokens(feature, 3)
+        assert len(found) == len(set(found)) == min(3, len(peaks))
+        assert sorted((peaks[token] for token in peaks), reverse=True)[:3] == [
+            peaks[token] for token in found
+        ]
+    assert world.index.peak_tokens(23) == []  # it never fires
+
+
 def test_windows_stay_in_their_document_and_carry_the_activations(world: Any) -> None:
     for example in world.index.examples(4):
         start = example.row - example.peak
@@ -114,8 +125,12 @@ def test_search_finds_what_features_fire_on(world: Any) -> None:
     assert 3 in [h.feature for h in phrase]
     assert len(phrase) < len(world.index.search(first, limit=24))
     assert world.index.search("nothing") == []
-    with pytest.raises(InputError, match="blank"):
-        world.index.search("  ")
+    for blank in ("  ", None, 5, b"a"):
+        with pytest.raises(InputError, match="the search text is"):
+            world.index.search(blank)
+    for limit in (0, -1, "a"):
+        with pytest.raises(InputError, match=f"limit {limit!r}; expected a whole number"):
+            world.index.search("a", limit=limit)
 
 
 def test_search_reduces_words_to_their_stems_and_completes_the_last(tmp_path: Path) -> None:
@@ -152,8 +167,9 @@ def test_an_index_without_or_with_a_damaged_search_file_ends_in_one_line(tmp_pat
 
 def test_a_feature_outside_the_dictionary_is_named(world: Any) -> None:
     for read in (world.index.rows_of, world.index.examples, world.index.promoted):
-        with pytest.raises(InputError, match="feature 24 is not in dictionary 'toy'"):
-            read(24)
+        for wrong in (24, -1, None, "3", 1.5):
+            with pytest.raises(InputError, match="dictionary 'toy' has no feature .*; expected 0"):
+                read(wrong)
 
 
 def test_parquet_reads_without_inscape(world: Any) -> None:

@@ -122,6 +122,21 @@ def test_tokens_that_merge_over_the_boundary_are_said() -> None:
     assert model.answer("an,", " an").notes == ()
 
 
+def test_what_is_no_answer_is_refused() -> None:
+    model = saying(SUM)
+    for message, use in (
+        ("found int in place of text", lambda: model.score("the cat", 5)),
+        ("found NoneType in place of text", lambda: model.answer("the cat", None)),
+        ("5 to be judged; expected a pair", lambda: model.judge([5])),
+        ("'ab' to be judged; expected a pair", lambda: model.judge(["ab"])),
+        ("the candidates 'ab'; expected a list", lambda: model.first_difference("a", "ab")),
+        ("the candidates None; expected a list", lambda: model.first_difference("a", None)),
+        ("found int in place of text", lambda: model.first_difference("a", [1, 2])),
+    ):
+        with pytest.raises(InputError, match=message):
+            use()
+
+
 def test_candidates_part_at_their_first_token_that_differs() -> None:
     model = Model.wrap(tiny("llama", vocab_size=300), tiny_tokenizer(digits=True))
     split = model.first_difference(SUM, [" 89", " 81"])

@@ -13,7 +13,9 @@ from tests.model.raw import RAW, Raw, first, part, with_first
 from torch import Tensor
 
 from inscape.core import InputError
-from inscape.model import Model, Site
+from inscape.model import Model, PositionEdit, Site
+
+NO_FUNCTION = PositionEdit(3)  # type: ignore[arg-type]
 
 Edit = Callable[[Tensor], Tensor]
 
@@ -199,6 +201,14 @@ def test_an_edit_that_changes_the_shape_is_refused(site: str) -> None:
         model.run(tokens(), edits={site: lambda x: x[..., 1:]}, logits="all")
     with pytest.raises(InputError, match="returned NoneType"):
         model.run(tokens(), edits={site: lambda x: None}, logits="all")  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize("edits", [[3], 5, {"final": 3}, {"final": None}, {"embed": NO_FUNCTION}])
+def test_what_is_no_edit_is_refused(edits: Any) -> None:
+    model, ids = Model.wrap(tiny("llama")), torch.tensor([[3, 4]])
+    for use in (lambda: model.run(ids, edits=edits), lambda: model.generate(ids, 2, edits=edits)):
+        with pytest.raises(InputError, match="expected (a function|site -> function)"):
+            use()
 
 
 def test_gradients_reach_what_an_edit_puts_in() -> None:

@@ -107,16 +107,41 @@ def test_logits_that_are_not_finite_are_said_with_the_token(
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("temperature", [float("nan"), float("inf"), -1.0])
+def test_a_stream_whose_norm_overflows_is_said() -> None:
+    """The norm makes zeros of it, and the head logits that are finite and mean nothing."""
+    model = Model.wrap(tiny("llama", eos_token_id=None))
+    change = {"resid_post.1": lambda x: x + 1e38}
+    logits = model.run(prompt(), edits=change, logits="last").logits
+    assert logits is not None
+    assert logits.isfinite().all()
+    with pytest.raises(InputError, match=r"not finite at new token 1; lower the strength"):
+        model.generate(prompt(), 2, edits=change)
+    model.generate(prompt(), 2, edits={"resid_post.1": lambda x: x + 1e15})
+
+
+@pytest.mark.parametrize("temperature", [float("nan"), float("inf"), -1.0, None, "warm"])
 def test_impossible_temperatures(temperature: float) -> None:
     with pytest.raises(InputError, match="temperature"):
         Model.wrap(tiny("llama")).generate(prompt(), 2, temperature=temperature)
 
 
-@pytest.mark.parametrize("number", [-1, 2.5])
+@pytest.mark.parametrize("number", [-1, 2.5, None, "5", True])
 def test_impossible_numbers_of_tokens(number: Any) -> None:
-    with pytest.raises(InputError, match="new tokens; expected a whole number"):
+    with pytest.raises(InputError, match="number of new tokens .*; expected a whole number"):
         Model.wrap(tiny("llama")).generate(prompt(), number)
+
+
+def test_no_new_tokens_and_more_than_the_context_has() -> None:
+    model = Model.wrap(tiny("llama"))
+    assert torch.equal(model.generate(prompt(), 0), prompt())
+    with pytest.raises(InputError, match="1000000000000 new ones do not fit; expected at most 64"):
+        model.generate(prompt(), 10**12)
+
+
+@pytest.mark.parametrize("seed", ["a", 1.5, 2**70, None])
+def test_impossible_seeds(seed: Any) -> None:
+    with pytest.raises(InputError, match="the seed .* expected -9223"):
+        Model.wrap(tiny("llama")).generate(prompt(), 2, temperature=1.0, seed=seed)
 
 
 def test_the_smallest_temperature_is_greedy() -> None:

@@ -40,7 +40,14 @@ def llama() -> Any:
     return tiny("llama", vocab_size=300, eos_token_id=2)
 
 
-def write_gguf(path: Path, *, architecture: str = "llama", kind: str = "model") -> Path:
+def write_gguf(
+    path: Path,
+    *,
+    architecture: str = "llama",
+    kind: str = "model",
+    factors: np.ndarray | None = None,
+    scaling: str | None = None,
+) -> Path:
     """The tiny llama as llama.cpp's converter writes it."""
     module, tokenizer = llama(), tiny_tokenizer()
     writer = gguf.GGUFWriter(path, architecture)
@@ -53,6 +60,10 @@ def write_gguf(path: Path, *, architecture: str = "llama", kind: str = "model") 
     writer.add_head_count_kv(2)
     writer.add_layer_norm_rms_eps(module.config.rms_norm_eps)
     writer.add_rope_freq_base(10000.0)
+    if scaling is not None:
+        writer.add_rope_scaling_type(gguf.RopeScalingType(scaling))
+    if factors is not None:
+        writer.add_tensor("rope_freqs.weight", factors)
     writer.add_vocab_size(300)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
@@ -128,6 +139,37 @@ def test_a_gguf_file_is_the_model_that_it_was_made_from(
     assert [path.name for path in (cache / "gguf").iterdir()] == [
         path.name for path in (cache / "gguf").glob("small-*")
     ]
+
+
+@pytest.mark.parametrize("factor", [8.0, 32.0])
+def test_the_rope_scaling_of_llama_3_is_kept(tmp_path: Path, factor: float) -> None:
+    module, plain = llama(), llama()
+    scaled = {"rope_type": "llama3", "factor": factor, "rope_theta": 10000.0}
+    module.config.rope_parameters = {
+        **{**scaled, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+        "original_max_position_embeddings": 8192,
+    }
+    module = type(module)(module.config).eval()
+    module.load_state_dict(plain.state_dict())
+    factors = (plain.model.rotary_emb.inv_freq / module.model.rotary_emb.inv_freq).numpy()
+    assert factors.max() > 1.5
+    ids = torch.arange(3, 60)[None]
+    model = Model.open(write_gguf(tmp_path / "a.gguf", factors=factors), device="cpu")
+    logits = Model.wrap(module).run(ids, logits="all").logits
+    assert torch.allclose(model.run(ids, logits="all").logits, logits, atol=1e-6)
+    assert not torch.allclose(Model.wrap(plain).run(ids, logits="all").logits, logits, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"factors": np.array([1, 1, 5, 9], np.float32)}, "rope_freqs.weight"),
+        ({"scaling": "yarn"}, "yarn"),
+    ],
+)
+def test_another_rope_scaling_is_refused(tmp_path: Path, how: dict[str, Any], said: str) -> None:
+    message = failure(write_gguf(tmp_path / "a.gguf", **how))
+    assert f"scales its rotary frequencies ({said})" in message
 
 
 def test_a_folder_with_one_gguf_file_is_that_file(file: Path, tmp_path: Path) -> None:

@@ -147,6 +147,31 @@ def test_a_setting_of_another_type_is_named(folder: Path) -> None:
     assert re.search("'rms_norm_eps': .*expected float, got str", failure(folder))
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"vocab_size": 10**11}, r"parameters, 2.38e\+04 GiB"),
+        ({"hidden_size": 2**26}, "GiB of memory of this machine"),
+        ({"intermediate_size": 10**12}, "GiB of memory of this machine"),
+        ({"num_hidden_layers": 10**7}, "num_hidden_layers = 10000000; expected at most 1000"),
+    ],
+)
+def test_sizes_that_no_memory_holds_are_refused_before_anything_is_loaded(
+    folder: Path, setting: dict[str, int], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*args: Any, **settings: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(opening, "_load_weights", load)
+    set_config(folder, **setting)
+    assert re.search(said, failure(folder))
+
+
+def test_a_dtype_that_is_none(folder: Path) -> None:
+    with pytest.raises(ModelError, match="dtype 'float32'; expected a torch.dtype"):
+        Model.open(folder, dtype="float32")  # type: ignore[arg-type]
+
+
 def test_a_missing_shard_is_named(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     names = sorted(weights)

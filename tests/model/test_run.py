@@ -220,11 +220,32 @@ def test_bad_tokens_are_refused(ids: Tensor, message: str) -> None:
         model.run(ids, read=["final"])
 
 
-def test_a_mask_of_another_shape_is_refused() -> None:
-    with pytest.raises(InputError, match=r"\(2, 11\), that of the tokens"):
-        Model.wrap(tiny("llama")).run(
-            tokens(), read=["final"], attention_mask=torch.ones(2, 10, dtype=torch.long)
-        )
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (torch.ones(2, 10), r"shape \(2, 10\); expected .* of shape \(2, 11\)"),
+        (torch.ones(2, 11) / 2, "other values than 0 and 1"),
+        (torch.full((2, 11), 2), "other values than 0 and 1"),
+        (torch.zeros(2, 11, dtype=torch.long), "a row of padding alone"),
+        (torch.arange(2)[:, None].expand(2, 11), "a row of padding alone"),
+        ([[1] * 11] * 2, "of type list"),
+    ],
+)
+def test_an_odd_mask_is_refused(mask: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"attention_mask.*{message}"):
+        Model.wrap(tiny("llama")).run(tokens(), read=["final"], attention_mask=mask)
+
+
+def test_a_site_that_was_not_read_is_named() -> None:
+    run = Model.wrap(tiny("llama")).run(tokens(), read=["final"])
+    with pytest.raises(SiteError, match="resid_post.1 was not read in this run; expected final"):
+        run["resid_post.1"]
+
+
+@pytest.mark.parametrize("values", [None, torch.ones(5)])
+def test_only_values_of_final_are_unembedded(values: Any) -> None:
+    with pytest.raises(InputError, match=r"expected a tensor \[\.\.\., 32\]"):
+        Model.wrap(tiny("llama")).unembed(values)
 
 
 def test_a_run_without_wishes_is_empty() -> None:

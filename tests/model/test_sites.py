@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from inscape.core import SiteError
@@ -28,9 +30,13 @@ def test_round_trip(kind: str) -> None:
         "final.2",
         "resid_post.1.2",
         "resid_post.²",
+        "resid_post.12345",
+        "resid_post." + "9" * 5000,
+        None,
+        5,
     ],
 )
-def test_bad_sites_list_the_kinds(text: str) -> None:
+def test_bad_sites_list_the_kinds(text: Any) -> None:
     with pytest.raises(SiteError) as error:
         Site.parse(text)
     assert all(kind in str(error.value) for kind in KINDS)

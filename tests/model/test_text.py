@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +82,49 @@ def test_token_texts_make_up_the_text() -> None:
     assert model.token_text(1) == "<s>"
 
 
+def test_a_truncation_that_the_tokenizers_file_asks_for_cuts_no_text(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    text = "the cat sat on the mat, and nobody saw it there at all"
+    whole = wrapped(tokenizer).encode(text)
+    tokenizer.backend_tokenizer.enable_truncation(max_length=8)
+    tokenizer.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "tokenizer.json").read_text())["truncation"]["max_length"] == 8
+    model = wrapped(transformers.AutoTokenizer.from_pretrained(tmp_path))
+    assert len(whole) > 12
+    assert model.encode(text) == whole
+    assert list(model.prompt(text).ids) == whole
+
+
 def test_cut_characters_are_shown_as_bytes() -> None:
     for tokenizer in (tiny_tokenizer(), metaspace_tokenizer()):
         model = wrapped(tokenizer)
         ids = [i for i in model.encode("é")[1:] if model.token_text(i).strip()]
         assert [model.token_text(i) for i in ids] == ["\\xc3", "\\xa9"]
         assert model.decode(model.encode("é")).strip() == "é"
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([-1], "token id -1; expected 0 to 299"),
+        ([300], "token id 300; expected"),
+        ([10**30], "token id 10000.*; expected"),
+        (["a"], "token id 'a'; expected"),
+        ([1.5], "token id 1.5; expected"),
+        ([True], "token id True; expected"),
+        ([[1, 2], [3]], r"token id \[1, 2\]; expected"),
+        ("ab", "token ids of type str"),
+        (None, "token ids of type NoneType"),
+    ],
+)
+def test_ids_that_are_none_are_refused(ids: Any, message: str) -> None:
+    for model in (wrapped(tiny_tokenizer()), wrapped(None)):
+        uses = [lambda: model.continuation(ids, 0)]  # noqa: B023
+        uses += [lambda: model.decode(ids)] if model.tokenizer else []  # noqa: B023
+        uses += [lambda: model.token_text(ids[0])] if isinstance(ids, list) else []  # noqa: B023
+        for use in uses:
+            with pytest.raises(InputError, match=message):
+                use()
 
 
 def test_answer_token_is_the_first_of_the_continuation() -> None:

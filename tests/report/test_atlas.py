@@ -19,7 +19,7 @@ from tests.report.reading import Page
 from inscape.activations import harvest
 from inscape.atlas import Atlas
 from inscape.cli import main as shell
-from inscape.core import InputError
+from inscape.core import InputError, StorageError
 from inscape.features import build_index
 from inscape.intervention import SteerResult
 from inscape.model import Model
@@ -49,10 +49,9 @@ def full(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Atlas:
     name = "resid_post.1"
     build_index(model, atlas.dictionary(name), store, atlas.place("features", name))
     atlas.label(["resid_post.1"])
-    atlas.save("traces", "a", graph(PROMPT).to_json())
-    atlas.save("diagnoses", "b", found().to_json())
-    steered = SteerResult("My name is", " Ann", f" {EVIL}", [1], [2], 2.5, None)
-    atlas.save("steering", "c", steered.to_json())
+    atlas.save(graph(PROMPT))
+    atlas.save(found())
+    atlas.save(SteerResult("My name is", " Ann", f" {EVIL}", [1], [2], 2.5, None))
     return atlas
 
 
@@ -113,14 +112,50 @@ def test_a_damaged_result_is_named_and_the_rest_is_shown(full: Atlas, tmp_path: 
     assert "outvoted" in text
 
 
+def test_steering_names_the_labels_of_what_was_changed(full: Atlas, tmp_path: Path) -> None:
+    shutil.copytree(full.path, tmp_path / "a")
+    atlas = Atlas.open(tmp_path / "a", model=full.model)
+    labels = full.labels("resid_post.1")
+    assert labels is not None
+    feature = next(f for f in range(64) if f in labels)
+    changes = (f"add 14.4 of resid_post.1/{feature}", "ablate ../7", f"ablate x/{'9' * 5000}")
+    atlas.save(SteerResult("p", " a", " b", [1], [2], None, None, changes))
+    page = Page(atlas_html(atlas))
+    assert f"resid_post.1/{feature} [{full.feature_label('resid_post.1', feature)}]" in page.text
+    assert f"resid_post.1/{feature}" in page.words  # in the list of features
+
+
+def test_in_place_of_a_missing_label_stand_tokens_that_are_called_tokens(
+    full: Atlas, tmp_path: Path
+) -> None:
+    shutil.copytree(full.path, tmp_path / "a")
+    shutil.rmtree(tmp_path / "a" / "labels")
+    atlas = Atlas.open(tmp_path / "a", model=full.model)
+    feature = int(full.features("resid_post.1").num_active.argmax())
+    found = atlas.feature(f"resid_post.1/{feature}")
+    assert found.label is None
+    assert 1 <= len(found.tokens) <= 4
+    assert found.shown == f"tokens: {', '.join(map(repr, found.tokens))}"
+    assert found.summary().splitlines()[0] == f"{found.id}  {found.shown}"
+    assert (found.to_json()["label"], found.to_json()["tokens"]) == (None, found.tokens)
+    assert atlas.feature_label("resid_post.1", feature) == found.shown
+    assert atlas.feature_name("resid_post.1", feature) is None
+    assert found.shown in Page(atlas_html(atlas)).text
+    hit = next(h for h in atlas.search(found.tokens[0], limit=64) if h.id == found.id)
+    assert (hit.label, hit.shown) == (None, found.shown)
+    assert atlas.feature_label("resid_post.1", 10**6) is None
+    assert atlas.feature_label("mlp.1", 0) is None  # not indexed
+
+
 def test_only_a_page_of_inscape_is_replaced(full: Atlas, tmp_path: Path) -> None:
     assert write_atlas_report(full) == full.path / "report.html"
     assert write_atlas_report(full, tmp_path / "p.html").read_text() == atlas_html(full)
     write_atlas_report(full, tmp_path / "p.html")
     (tmp_path / "thesis.html").write_text("my thesis")
-    for out in (tmp_path / "thesis.html", tmp_path):
-        with pytest.raises(InputError, match="no page of inscape.*another --out"):
-            write_atlas_report(full, out)
+    with pytest.raises(InputError, match="inscape did not make it.*choose another name"):
+        write_atlas_report(full, tmp_path / "thesis.html")
+    with pytest.raises(StorageError, match="is a folder"):
+        write_atlas_report(full, tmp_path)
     assert (tmp_path / "thesis.html").read_text() == "my thesis"
 
 
@@ -134,6 +169,11 @@ def test_the_verb(full: Atlas, tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_notebooks_show_pictures(full: Atlas) -> None:
     assert "<svg" in full.traces[0]._repr_html_()
     assert "Verdict" in full.diagnoses[0]._repr_html_()
+    strongest = int(full.features("resid_post.1").max.argmax())
+    feature = Page(full.feature(f"resid_post.1/{strongest}")._repr_html_())
+    assert f"resid_post.1/{strongest}" in feature.words
+    assert feature.named("mark")
+    assert "Not indexed" in full.feature("mlp.1/3")._repr_html_()
     page = Page(full.steering[0]._repr_html_())
     assert page.named("script") == page.named("img") == []
     assert EVIL in page.text

@@ -25,8 +25,9 @@ def test_the_verdict_its_meaning_and_its_controls_are_shown() -> None:
 def test_a_long_list_of_features_is_folded() -> None:
     given = found()
     page = Page(diagnosis_html(replace(given, for_wrong=given.for_wrong * 4)))
-    assert "7 more" in page.words
-    assert page.words.count("resid2/611") == 4 + 1  # four of the list, one of the repair
+    assert page.words.count("resid2/611") == 1 + 1  # among the removed, and first in the table
+    assert page.words.count("in the repair") == 1
+    assert "4 more" in page.words  # of the removed one and eight others
 
 
 def test_a_prompt_without_failure_claims_nothing() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.report.reading import Page
 
-from inscape.report.charts import HEIGHT, WIDTH, Series, legend, line_chart, ticks
+from inscape.report.charts import ticks
 from inscape.report.parts import snippet, visible
 
 
@@ -43,24 +43,3 @@ def test_ticks_are_round_and_hold_the_data(low: float, high: float) -> None:
     assert found[-1] >= high
     assert 2 <= len(found) <= 9
     assert found == sorted(set(found))
-
-
-def test_chart_points_lie_inside_and_lines_differ_without_colour() -> None:
-    series = [
-        Series("feature", ((0.0, 0.1, 0.05, 0.2), (4.0, 0.9, 0.8, 1.0)), 0),
-        Series("random", ((0.0, 0.1, None, None), (4.0, 0.12, None, None)), 1),
-        Series("prompted", ((1.0, 0.5, None, None),), 2, level=True),
-    ]
-    page = Page(line_chart(series, title="t", x="strength", y="share", unit="share"))
-    for line in page.named("polyline"):
-        for point in str(line["points"]).split():
-            x, y = map(float, point.split(","))
-            assert 0 <= x <= WIDTH
-            assert 0 <= y <= HEIGHT
-    assert len(page.named("polyline")) == 2
-    assert [e["y1"] for e in page.named("line") if e.get("class") == "level"] == ["111.0"]
-    assert len(page.named("circle")) == 2
-    assert len(page.named("polygon")) == 2
-    shapes = Page(legend(series))
-    assert len(shapes.named("circle")) == len(shapes.named("polygon")) == 1
-    assert "prompted" in shapes.text

@@ -237,3 +237,27 @@ def test_the_lock_on_a_machine_without_fcntl(
     finally:
         reload(module)
     assert module.fcntl is fcntl
+
+
+@pytest.mark.parametrize("path", ["~/out", "~", "~nobody/out"])
+def test_a_home_that_no_shell_replaced_is_refused(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def folder() -> None:
+        with atomic_folder(Path(path)):
+            raise AssertionError
+
+    def locked() -> None:
+        with lock(Path(path)):
+            raise AssertionError
+
+    for write in (folder, locked, lambda: atomic_write(Path(path), b"")):
+        with pytest.raises(StorageError, match="begins with ~.*; give the path in full"):
+            write()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / path.partition("/")[0]).mkdir()  # a folder that is really called so
+    with atomic_folder(Path(path)) as new:
+        (new / "a").touch()
+    assert (tmp_path / path / "a").is_file()

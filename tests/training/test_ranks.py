@@ -129,7 +129,9 @@ def test_several_processes_have_the_losses_of_one(
         for rank in range(world)
     ]
     errors = [process.communicate(timeout=300)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * world, errors[0][-2000:]
+    assert [process.returncode for process in processes] == [0] * world, [
+        error[-2000:] for error in errors
+    ]
     found, alone = torch.load(tmp_path / "found.pt"), run(Ranks())
     # The features of a cross-layer transcoder are not shared among processes.
     assert {name for name in alone if name not in found} == (

@@ -6,43 +6,51 @@ folder, calls the one function that does the work, and saves the result.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from inscape.atlas import fit as fitting
 from inscape.atlas import quality as measuring
 from inscape.atlas import steps
-from inscape.atlas.config import BuildConfig
-from inscape.atlas.container import FILE, NAME, Container
+from inscape.atlas.container import FILE, Container
 from inscape.atlas.feature import Feature
 from inscape.atlas.results import Results
+from inscape.atlas.steps import BuildConfig
 from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt
-from inscape.core import InputError
-from inscape.dictionary import Dictionary
-from inscape.features import search_prompt
+from inscape.core import InputError, tokens_as_label
+from inscape.diagnosis import Case, Diagnosis
+from inscape.diagnosis import diagnose as diagnose_cases
+from inscape.dictionary import Dictionary, check_name
+from inscape.features import FeatureIndex, search_prompt
 from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
-from inscape.labels import search
+from inscape.labels import Labels, search
 from inscape.model import Model, Source
-
-if TYPE_CHECKING:
-    from inscape.diagnosis import Case, Diagnosis
-    from inscape.features import FeatureIndex
-    from inscape.labels import Labels
+from inscape.storage import Result, plain, write_json
 
 
 @dataclass(frozen=True)
 class Found:
-    """A feature that a search found; `where` says in what: label, peak, window, promoted."""
+    """A feature that a search found; `where` says in what: label, peak, window, promoted; tokens:
+    those that it is most active on."""
 
     id: str
     label: str | None
+    tokens: tuple[str, ...]
     score: float
     where: tuple[str, ...]
+
+    @property
+    def shown(self) -> str:
+        """Its label, else these tokens, said to be tokens."""
+        return self.label or tokens_as_label(self.tokens) or "(no label)"
 
 
 class Atlas(Container):
@@ -64,11 +72,7 @@ class Atlas(Container):
             raise InputError(f"name {name!r} for {len(dictionaries)} dictionaries", expected="one")
         for given in dictionaries:
             found = given if isinstance(given, Dictionary) else Dictionary.open(given)
-            called = found.config.site_name if name is None else name
-            if not NAME.fullmatch(called):
-                raise InputError(
-                    f"name {called!r}", expected="letters, digits, '.', '_', '-' and '+'"
-                )
+            called = check_name(found.config.site_name if name is None else name)
             steps.check_fits(found, self.model)
             with self.writing():
                 if self.place("dictionaries", called).exists():
@@ -86,10 +90,10 @@ class Atlas(Container):
         Raises:
             InputError: it is not written so, or there is no such feature.
         """
-        name, _, number = id.rpartition("/")
+        name, _, number = id.rpartition("/") if isinstance(id, str) else ("", "", "")
         if not name or not (number.isascii() and number.isdecimal() and len(number) < 12):
             raise InputError(
-                f"feature {id[:80]!r} is not readable",
+                f"feature {str(id)[:80]!r} is not readable",
                 expected="dictionary/index, for example "
                 f"{next(iter(self.dictionary_names), 'resid_post.14')}/17",
             )
@@ -99,9 +103,8 @@ class Atlas(Container):
                 f"feature {id} does not exist", expected=f"an index below {dictionary.d_dict}"
             )
         called = dictionary.name
-        indexed = self.is_indexed(called)
-        features = self.features(called) if indexed else None
-        return Feature(dictionary, int(number), self.feature_label(called, int(number)), features)
+        features = self.features(called) if self.is_indexed(called) else None
+        return Feature(dictionary, int(number), self.feature_name(called, int(number)), features)
 
     def _by_site(self, name: str) -> str:
         names = self.dictionary_names
@@ -142,18 +145,29 @@ class Atlas(Container):
         else:
             hits = search([(self.features(n), self.labels(n)) for n in indexed], text, limit=limit)
         return [
-            Found(hit.id, self.feature_label(hit.dictionary, hit.feature), hit.score, hit.where)
+            Found(
+                hit.id,
+                self.feature_name(hit.dictionary, hit.feature),
+                tuple(self.features(hit.dictionary).peak_tokens(hit.feature)),
+                hit.score,
+                hit.where,
+            )
             for hit in hits
         ]
 
     # The steps of a build
 
     def index(
-        self, names: Iterable[str] | None = None, *, text: Path | None = None
+        self,
+        names: Iterable[str] | None = None,
+        *,
+        text: Path | None = None,
+        max_tokens: int | None = None,
     ) -> list[FeatureIndex]:
-        """Indexes dictionaries: over `text`, or over the stored activations."""
+        """Indexes dictionaries: over `text`, at most `max_tokens` of it (by default as many as the
+        build reads), or over the stored activations."""
         with self.writing():
-            return steps.index_atlas(self, names, text=text)
+            return steps.index_atlas(self, names, text=text, max_tokens=max_tokens)
 
     def label(self, names: Iterable[str] | None = None, *, seed: int | None = None) -> list[Labels]:
         """Names the features of the indexed dictionaries."""
@@ -172,7 +186,7 @@ class Atlas(Container):
         """What the dictionaries keep and lose of the model (see `quality`)."""
         found = measuring.quality(self, text=text, names=names, max_tokens=max_tokens, seed=seed)
         for figures in found if save else ():
-            self.save("quality", figures.dictionary, figures.to_json())
+            self.save(figures)
         return found
 
     # Traces, diagnoses, steering
@@ -185,13 +199,13 @@ class Atlas(Container):
             InputError: there is no such dictionary, or no text.
         """
         rows: Path | list[measuring.Row] | None = text
-        indexed = self.indexed_names
-        if text is None and indexed:
-            rows = list(measuring.index_rows(self.features(indexed[0]), max_tokens, 0))
         if rows is None:
-            raise InputError(
-                f"{self.path} has no index that holds a text", expected="a text to measure on"
-            )
+            if not self.indexed_names:
+                raise InputError(
+                    f"{self.path} has no index that holds a text", expected="a text to measure on"
+                )
+            index = self.features(self.indexed_names[0])
+            rows = measuring.index_rows(index, max_tokens, 0)
         return fitting.fit(self.model, self.dictionary(name), rows, max_tokens=max_tokens)
 
     def trace(
@@ -214,7 +228,7 @@ class Atlas(Container):
             **options,
         )
         if save:
-            self.save("traces", graph.prompt, graph.to_json(), key=f"\n{target}\n{against}")
+            self.save(graph)
         return graph
 
     def diagnose(
@@ -230,8 +244,6 @@ class Atlas(Container):
     ) -> Diagnosis:
         """Why a wrong answer wins (see `inscape.diagnose`): of one prompt with its answers (see
         `Case`), or of several cases."""
-        from inscape.diagnosis import Case, diagnose
-
         cases: Any = prompt
         if correct is not None:
             cases = [Case(cases, correct, wrong, tuple(candidates))]
@@ -240,7 +252,7 @@ class Atlas(Container):
         chosen = self.chosen(names)
         if not chosen:  # nothing was trained or imported: look among the neurons of every layer
             chosen = [f"mlp_act.{layer}" for layer in range(self.model.num_layers)]
-        found = diagnose(
+        found = diagnose_cases(
             self.model,
             [self.dictionary(name) for name in chosen],
             cases,
@@ -248,7 +260,7 @@ class Atlas(Container):
             **options,
         )
         if save:
-            self.save("diagnoses", found.prompt, found.to_json(), key=f"\n{found.correct}\n{wrong}")
+            self.save(found)
         return found
 
     def steer(
@@ -270,8 +282,7 @@ class Atlas(Container):
             features = [self.feature(id).edit(mode, value) for id, value in features.items()]
         found = steer_prompt(self.model, prompt, features, **options)
         if save:
-            key = f"\n{found.changes}\n{options}"
-            self.save("steering", found.prompt, found.to_json(), key=key)
+            self.save(found)
         return found
 
     # Results
@@ -288,8 +299,6 @@ class Atlas(Container):
     @property
     def diagnoses(self) -> Results[Diagnosis]:
         """The saved diagnoses, oldest first."""
-        from inscape.diagnosis import Diagnosis
-
         return Results(self.path / "diagnoses", Diagnosis.from_json)
 
     @property
@@ -324,16 +333,29 @@ class Atlas(Container):
         with edited(self.model, changes) as model:
             yield model
 
-    def save(self, kind: str, title: str, content: Any, *, key: str = "") -> Path:
-        """Writes one JSON result; the same `title` and `key` give the same file.
+    def save(self, result: Result) -> Path:
+        """Writes a graph, a diagnosis, a result of steering, a repair or figures as JSON.
 
-        Args:
-            kind: traces, diagnoses, steering, repairs or quality.
-            title: what the file is named after, such as the prompt.
-            key: what else distinguishes it from other results of that title.
+        An equal result gives the same file; figures of a dictionary replace those that were there.
         """
+        kind, content = _FOLDERS[result.SCHEMA], plain(result)
+        title = str(getattr(result, "prompt", getattr(result, "dictionary", kind)))
+        identity = title if kind == "quality" else json.dumps(content)
+        words = "-".join(re.findall(r"[A-Za-z0-9]+", title))[:48].strip("-").lower() or "untitled"
+        digest = hashlib.blake2b(identity.encode(errors="replace"), digest_size=4).hexdigest()
+        path = self.path / kind / f"{words}-{digest}.json"
         with self.writing():
-            return Results(self.path / kind, lambda c: c).save(title, content, key=key)
+            write_json(path, content)
+        return path
+
+
+_FOLDERS = {
+    Graph.SCHEMA: "traces",
+    Diagnosis.SCHEMA: "diagnoses",
+    SteerResult.SCHEMA: "steering",
+    Repair.SCHEMA: "repairs",
+    measuring.Quality.SCHEMA: "quality",
+}
 
 
 def build(
@@ -345,7 +367,7 @@ def build(
     source: str | Path | None = None,
     device: str | None = None,
     only: Sequence[str] | None = None,
-    step: steps.Step = steps.untimed,
+    step: steps.Step = nullcontext,
 ) -> Atlas:
     """An atlas of `model`, made from `text` in the folder `out`; run again, it goes on.
 

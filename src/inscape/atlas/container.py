@@ -17,11 +17,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import inscape
+from inscape.activations import ActivationStore
 from inscape.attribution import layers_of
-from inscape.core import InputError, ModelError, StorageError
+from inscape.core import InputError, ModelError, StorageError, tokens_as_label
 from inscape.dictionary import Dictionary
 from inscape.dictionary.neurons import neurons
 from inscape.features import FeatureIndex
@@ -29,14 +30,11 @@ from inscape.labels import Labels
 from inscape.model import Model
 from inscape.storage import lock, read_manifest, write_json
 
-if TYPE_CHECKING:
-    from inscape.activations import ActivationStore
-
 KIND = "atlas"
 VERSION = 2
 FILE = "atlas.json"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
-_MODEL_KEYS = {"source": str, "name": str, "hash": str, "num_layers": int, "d_model": int}
+_MODEL = {"source": str, "name": str, "hash": str, "num_layers": int, "d_model": int}
+_FIELDS = {"settings": dict} | {f"model.{name}": kind for name, kind in _MODEL.items()}
 
 
 class Container:
@@ -57,9 +55,8 @@ class Container:
         device: str | None = None,
         bos: str | None = None,
     ) -> None:
-        self.path, self.record, self.device = path, record, device
-        self._bos = bos
-        self._source: str | Path | None = model if isinstance(model, str | Path) else None
+        self.path, self.record, self.device, self._bos = path, record, device, bos
+        self._source = None if isinstance(model, Model) else model
         self._dictionaries: dict[str, Dictionary] = {}
         self._features: dict[str, FeatureIndex] = {}
         self._labels: dict[str, Labels | None] = {}
@@ -86,20 +83,19 @@ class Container:
             settings: how its dictionaries are going to be trained (see `BuildConfig`).
 
         Raises:
-            InputError: there is something else at `path`.
+            InputError: there is something else at `path`, or it is no path.
             StorageError: the disk is full or may not be written to.
         """
-        path = Path(path)
+        path = _folder(path)
         if path.exists() and (not path.is_dir() or _visible(path)):
             raise InputError(
                 f"{path} is there already and is not empty",
                 expected="an empty folder or a free name",
                 next_step="choose another one",
             )
-        if not isinstance(model, Model):
-            opened = Model.open(model, device=device, bos=bos or "auto")
-        else:
-            opened = model
+        opened = model
+        if not isinstance(opened, Model):
+            opened = Model.open(opened, device=device, bos=bos or "auto")
         record = {
             "kind": KIND,
             "version": VERSION,
@@ -136,10 +132,11 @@ class Container:
             bos: another rule for beginning-of-text than the recorded one (see `Model.open`).
 
         Raises:
+            InputError: `path` is no path.
             StorageError: the folder is no atlas, or one of another version.
             ModelError: `model` is another one than the atlas was made from.
         """
-        path = Path(path)
+        path = _folder(path)
         record = read_manifest(path, KIND, VERSION, name=FILE)
         if record["version"] < VERSION:
             raise StorageError(
@@ -148,17 +145,8 @@ class Container:
                 next_step="make it again with inscape build, or import its dictionaries "
                 "(dictionaries/NAME) into a new atlas with inscape import",
             )
-        model_record, settings = record.get("model"), record.get("settings")
-        if not (
-            isinstance(model_record, dict)
-            and isinstance(settings, dict)
-            and all(isinstance(model_record.get(k), kind) for k, kind in _MODEL_KEYS.items())
-        ):
-            raise StorageError(
-                f"{path / FILE} does not describe an atlas",
-                expected="the model and the settings that it was made with",
-                next_step="build the atlas again",
-            )
+        again = "build the atlas again"
+        read_manifest(path, KIND, VERSION, name=FILE, fields=_FIELDS, next_step=again)
         return cls(path, record, model=model, device=device, bos=bos)
 
     def __repr__(self) -> str:
@@ -239,8 +227,7 @@ class Container:
             InputError: the atlas has none of that name.
         """
         if name not in self._dictionaries:
-            self._known(name)
-            layer = self._neuron_layer(name)
+            layer = self._neuron_layer(self._known(name))
             self._dictionaries[name] = (
                 Dictionary.open(self.place("dictionaries", name))
                 if layer is None
@@ -275,10 +262,8 @@ class Container:
         """The dictionaries, neurons included, that have a feature index."""
         there = {path.name for path in (self.path / "features").glob("[!.]*")}
         named = [name for name in self.dictionary_names if name in there]
-        return named + sorted(
-            (name for name in there - {*named} if self._neuron_layer(name) is not None),
-            key=_natural,
-        )
+        neurons = {name for name in there if self._neuron_layer(name) is not None}
+        return named + sorted(neurons, key=_natural)
 
     def chosen(self, names: Iterable[str] | None) -> list[str]:
         """The dictionaries named, or all that are stored; InputError for an unknown one."""
@@ -321,8 +306,9 @@ class Container:
     def labels(self, name: str) -> Labels | None:
         """The labels of a dictionary's features; None where there are none yet."""
         if name not in self._labels:
-            folder = self.place("labels", name)
-            self._labels[name] = Labels.open(folder) if folder.is_dir() else None
+            there = {path.name for path in (self.path / "labels").glob("[!.]*")}
+            found = Labels.open(self.place("labels", name)) if name in there else None
+            self._labels[name] = found
         return self._labels[name]
 
     @property
@@ -332,15 +318,23 @@ class Container:
 
     def store(self, *, verify: bool = True) -> ActivationStore:
         """The stored activations, where they were asked for."""
-        from inscape.activations import ActivationStore
-
         return ActivationStore.open(self.place("activations", "corpus"), verify=verify)
 
-    def feature_label(self, dictionary: str, feature: int) -> str | None:
+    def feature_name(self, dictionary: str, feature: int) -> str | None:
         """The label of a feature, where it has one."""
         labels = self.labels(dictionary)
-        found = labels.get(feature) if labels is not None else None
-        return found.text if found is not None else None
+        found = None if labels is None else labels.get(feature)
+        return None if found is None else found.name
+
+    def feature_label(self, dictionary: str, feature: int) -> str | None:
+        """What stands beside a feature where it is shown: its label; without one the tokens that it
+        is most active on, said to be tokens; None where it is not indexed."""
+        if name := self.feature_name(dictionary, feature):
+            return name
+        index = self.features(dictionary) if dictionary in self.indexed_names else None
+        if index is None or not 0 <= feature < index.num_features:
+            return None
+        return tokens_as_label(index.peak_tokens(feature))
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -354,6 +348,12 @@ class Container:
                 yield
             finally:
                 self._depth -= 1
+
+
+def _folder(path: Any) -> Path:
+    if isinstance(path, str | Path) and str(path):
+        return Path(path)
+    raise InputError(f"{path!r} names no atlas", expected="the path of a folder, as in atlas/")
 
 
 def _visible(folder: Path) -> bool:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from html import escape
-from typing import Any
+from typing import Any, cast
 
-from inscape.core import InputError
+from inscape.core import InputError, tokens_as_label
 from inscape.dictionary import Dictionary
 from inscape.features import Example, FeatureIndex
 from inscape.intervention import FeatureEdit
+from inscape.intervention.edits import FeatureMode
+from inscape.storage import Pictured
 
 SCHEMA = "inscape.feature/1"
 
 
 @dataclass(frozen=True)
-class Feature:
-    """A feature, written `dictionary/index`; statistics are None where it is not indexed.
+class Feature(Pictured):
+    """A feature, written `dictionary/index`.
 
     Attributes:
-        id: such as resid_post.14/692.
         label: its name in words, where it has one.
-        density: the fraction of tokens that it is active on.
-        max: its largest activation on the indexed text.
-        promoted, suppressed: tokens that its direction raises and lowers most, with the direct
-            logit effect per unit of activation.
+        features: the index of its dictionary; without one the statistics are None.
     """
 
     dictionary: Dictionary = field(repr=False)
@@ -34,7 +31,7 @@ class Feature:
 
     @property
     def id(self) -> str:
-        """dictionary/index."""
+        """dictionary/index, such as resid_post.14/692."""
         return f"{self.dictionary.name}/{self.index}"
 
     @property
@@ -49,13 +46,23 @@ class Feature:
 
     @property
     def promoted(self) -> list[tuple[str, float]]:
-        """Tokens that it raises most."""
+        """Tokens that its direction raises most, with the logits per unit of activation."""
         return [] if self.features is None else self.features.promoted(self.index)
 
     @property
     def suppressed(self) -> list[tuple[str, float]]:
-        """Tokens that it lowers most."""
+        """Tokens that its direction lowers most, likewise."""
         return [] if self.features is None else self.features.suppressed(self.index)
+
+    @property
+    def tokens(self) -> list[str]:
+        """The tokens that it is most active on."""
+        return [] if self.features is None else self.features.peak_tokens(self.index)
+
+    @property
+    def shown(self) -> str:
+        """Its label, else the tokens that it is most active on, said to be tokens."""
+        return self.label or tokens_as_label(self.tokens) or "(no label)"
 
     @property
     def examples(self) -> list[Example]:
@@ -87,23 +94,23 @@ class Feature:
             InputError: an unknown mode; or that unit is needed and unknown (not indexed) or zero
                 (never active on the indexed text).
         """
-        unit = 1.0
-        if mode in ("add", "clamp"):
-            if self.max is None:
-                raise InputError(
-                    f"{self.id} is not indexed, so its largest activation is unknown",
-                    expected="an index, since strengths count in units of it",
-                    next_step=f"run: inscape index ATLAS --dictionary {self.dictionary.name} "
-                    "--text TEXT",
-                )
-            if self.max == 0:
-                raise InputError(
-                    f"{self.id} was never active on the indexed text",
-                    expected="a feature that is, since strengths count in its largest activation",
-                    next_step="choose another feature, or index a longer text",
-                )
-            unit = self.max
-        return FeatureEdit(self.dictionary, self.index, mode, strength, unit=unit)  # type: ignore[arg-type]
+        unit = self.max if mode in ("add", "clamp") else 1.0
+        if unit is None:
+            raise InputError(
+                f"{self.id} is not indexed, so its largest activation is unknown",
+                expected="an index, since strengths count in units of it",
+                next_step=f"run: inscape index ATLAS --dictionary {self.dictionary.name} "
+                "--text TEXT",
+            )
+        if unit == 0:
+            raise InputError(
+                f"{self.id} was never active on the indexed text",
+                expected="a feature that is, since strengths count in its largest activation",
+                next_step="choose another feature, or index a longer text",
+            )
+        return FeatureEdit(
+            self.dictionary, self.index, cast(FeatureMode, mode), strength, unit=unit
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; examples as text with the strongest token and its activation."""
@@ -111,6 +118,7 @@ class Feature:
             "schema": SCHEMA,
             "id": self.id,
             "label": self.label,
+            "tokens": self.tokens,
             "density": self.density,
             "max": self.max,
             "promoted": self.promoted,
@@ -123,7 +131,7 @@ class Feature:
 
     def summary(self) -> str:
         """What is known of it in a few lines."""
-        lines = [f"{self.id}  {self.label or '(no label)'}"]
+        lines = [f"{self.id}  {self.shown}"]
         if self.density is not None:
             lines.append(f"active on {self.density:.3%} of tokens, at most {self.max:.3g}")
         for word, effects in (("raises", self.promoted), ("lowers", self.suppressed)):
@@ -133,6 +141,3 @@ class Feature:
             parts = [*e.tokens[: e.peak], f"[{e.tokens[e.peak]}]", *e.tokens[e.peak + 1 :]]
             lines.append(f"{e.value:8.3g}  " + "".join(parts).replace("\n", "⏎"))
         return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.summary())}</pre>"

@@ -70,9 +70,9 @@ def fit(
         DataError: the text is empty or unreadable.
         SiteError: the model has no such site.
     """
-    rows = list(text_rows(model, text, max_tokens)) if isinstance(text, Path) else text
+    rows = text_rows(model, text, max_tokens) if isinstance(text, Path) else text
     if not rows:
-        raise DataError(f"{text} holds no text", expected="at least one document")
+        raise DataError("there is no text to measure on", expected="at least one row of it")
     found = fidelity(model, dictionary, batches(rows))
     expected = dictionary.k
     wrong = []

@@ -9,14 +9,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from pydantic import Field
+
 from inscape.activations import ActivationStore, TextActivations, harvest
-from inscape.atlas.config import BuildConfig
+from inscape.activations.online import MEMORY
 from inscape.atlas.container import FILE, Container
-from inscape.core import InputError, seeded
+from inscape.core import Config, InputError, seeded
 from inscape.dictionary import Dictionary, single_sites
 from inscape.features import FeatureIndex, build_indexes
 from inscape.labels import Labels, label
@@ -25,12 +27,40 @@ from inscape.storage import write_json
 from inscape.training import Job, TrainConfig, train_from_text, train_many
 
 STEPS = ("harvest", "train", "index", "label")
-Step = Callable[[str], AbstractContextManager[None]]
+Step = Callable[[str], AbstractContextManager[object]]
 
 
-def untimed(name: str) -> AbstractContextManager[None]:
-    """A step around which nothing is done."""
-    return nullcontext()
+class BuildConfig(Config):
+    """How an atlas is made from a model and a text.
+
+    Attributes:
+        layer: the residual dictionary sits at resid_post of this layer; the middle one if None.
+        transcoders: train one transcoder for each MLP (traces need them).
+        expansion: features of the residual dictionary per dimension of the residual.
+        transcoder_expansion: features of a transcoder, likewise; half of `expansion` if None.
+        k, transcoder_k: active features per token; an eighth of d_model if None.
+        context: tokens per row; the model's own context if None.
+        max_tokens: tokens to read at most; None takes the whole text.
+        train_tokens: tokens that each dictionary sees in training, repetitions counted.
+        memory: GB of activations that are shuffled at a time where none are stored; 1 if None.
+        batch_size: tokens per training step.
+        lr: the peak learning rate; the training's own rule if None.
+        seed: the seed of everything random.
+    """
+
+    layer: int | None = Field(default=None, ge=0)
+    transcoders: bool = True
+    expansion: int = Field(default=16, gt=0)
+    transcoder_expansion: int | None = Field(default=None, gt=0)
+    k: int | None = Field(default=None, gt=0)
+    transcoder_k: int | None = Field(default=None, gt=0)
+    context: int | None = Field(default=None, gt=1)
+    max_tokens: int | None = Field(default=1_000_000, gt=0)
+    train_tokens: int = Field(default=2_000_000, gt=0)
+    memory: float | None = Field(default=None, gt=0, lt=1e6)
+    batch_size: int = Field(default=1024, gt=0)
+    lr: float | None = Field(default=None, gt=0)
+    seed: int = 0
 
 
 def settings_of(atlas: Container) -> BuildConfig:
@@ -50,7 +80,11 @@ def settings_of(atlas: Container) -> BuildConfig:
 
 def check_settings(model: Model, config: BuildConfig) -> None:
     """InputError for settings that make no sense, so that they leave no atlas behind."""
-    residual_layer(model, config)
+    if (config.layer or 0) >= model.num_layers:
+        raise InputError(
+            f"layer {config.layer} is beyond the last layer of {model.name}",
+            expected=f"a layer from 0 to {model.num_layers - 1}",
+        )
     for transcoder in (False, True):
         train_settings(model.d_model, config, "checked", transcoder=transcoder)
 
@@ -64,9 +98,16 @@ def settle(atlas: Container, config: BuildConfig | None, source: str | Path) -> 
     """
     record = atlas.record
     if config is not None and record["settings"] != config.model_dump():
-        had = BuildConfig.model_validate(record["settings"]) if record["settings"] else None
-        if had is not None and _begun(atlas):
-            _refuse(atlas, had, config)
+        had = BuildConfig.model_validate(record["settings"]) if record["settings"] else config
+        for name in BuildConfig.model_fields if _begun(atlas) else ():
+            before, now = getattr(had, name), getattr(config, name)
+            if before != now:
+                shown = ["the default" if v is None else str(v) for v in (before, now)]
+                raise InputError(
+                    f"{atlas.path} is made with {name} = {shown[0]}, not {shown[1]}",
+                    expected="the same settings as before",
+                    next_step="choose another --out",
+                )
         check_settings(atlas.model, config)
         record["settings"] = config.model_dump()
         write_json(atlas.path / FILE, record)
@@ -77,18 +118,6 @@ def settle(atlas: Container, config: BuildConfig | None, source: str | Path) -> 
 
 def _begun(atlas: Container) -> bool:
     return any((atlas.path / kind).exists() for kind in ("activations", "dictionaries", "features"))
-
-
-def _refuse(atlas: Container, had: BuildConfig, wanted: BuildConfig) -> None:
-    for name, value in wanted.model_dump().items():
-        before = getattr(had, name)
-        if before != value:
-            shown = ("the default" if v is None else v for v in (before, value))
-            raise InputError(
-                f"{atlas.path} is made with {name} = {next(shown)}, not {next(shown)}",
-                expected="the same settings as before",
-                next_step="choose another --out",
-            )
 
 
 def check_fits(dictionary: Dictionary, model: Model) -> None:
@@ -122,42 +151,25 @@ def run(atlas: Container, text: Path, only: Sequence[str] | None, step: Step) ->
                 actions[name]()
 
 
-def residual_layer(model: Model, config: BuildConfig) -> int:
-    """The layer whose residual stream gets a dictionary: the asked one, or the middle."""
-    layer = _layer(config, model.num_layers)
-    if layer >= model.num_layers:
-        raise InputError(
-            f"layer {layer} is beyond the last layer of {model.name}",
-            expected=f"a layer from 0 to {model.num_layers - 1}",
-        )
-    return layer
-
-
-def _layer(config: BuildConfig, num_layers: int) -> int:
-    return (num_layers - 1) // 2 if config.layer is None else config.layer
+def _dictionaries(config: BuildConfig, num_layers: int) -> dict[str, tuple[str, str]]:
+    """Name → (site read, site written) of every dictionary that a build trains."""
+    middle = f"resid_post.{(num_layers - 1) // 2 if config.layer is None else config.layer}"
+    layers = range(num_layers if config.transcoders else 0)
+    mlps = {f"mlp.{layer}": (f"mlp_in.{layer}", f"mlp_out.{layer}") for layer in layers}
+    return {middle: (middle, middle), **mlps}
 
 
 def default_sites(model: Model) -> list[str]:
     """What a harvest reads by default: the middle residual, every MLP's input and output."""
-    sites = [f"resid_post.{residual_layer(model, BuildConfig())}"]
-    for layer in range(model.num_layers):
-        sites += [f"mlp_in.{layer}", f"mlp_out.{layer}"]
-    return sites
+    return _sites(_dictionaries(BuildConfig(), model.num_layers))
 
 
-def wanted_dictionaries(atlas: Container) -> dict[str, tuple[str, str]]:
-    """Name → (site read, site written) of every dictionary that belongs to the atlas."""
-    config, num_layers = settings_of(atlas), int(atlas.record["model"]["num_layers"])
-    site = f"resid_post.{_layer(config, num_layers)}"
-    found = {site: (site, site)}
-    for number in range(num_layers if config.transcoders else 0):
-        found[f"mlp.{number}"] = (f"mlp_in.{number}", f"mlp_out.{number}")
-    return found
+def _sites(dictionaries: Mapping[str, tuple[str, str]]) -> list[str]:
+    return list(dict.fromkeys(site for pair in dictionaries.values() for site in pair))
 
 
-def _sites(atlas: Container) -> list[str]:
-    """What the dictionaries that belong to the atlas read and write."""
-    return list(dict.fromkeys(s for pair in wanted_dictionaries(atlas).values() for s in pair))
+def _wanted(atlas: Container) -> dict[str, tuple[str, str]]:
+    return _dictionaries(settings_of(atlas), int(atlas.record["model"]["num_layers"]))
 
 
 def harvest_atlas(atlas: Container, text: Path) -> ActivationStore:
@@ -166,7 +178,7 @@ def harvest_atlas(atlas: Container, text: Path) -> ActivationStore:
     return harvest(
         atlas.model,
         text,
-        _sites(atlas),
+        _sites(_wanted(atlas)),
         folder,
         context=config.context,
         max_tokens=config.max_tokens,
@@ -184,7 +196,7 @@ def train_atlas(atlas: Container, text: Path) -> list[Dictionary]:
             train_settings(width, config, name, transcoder=pair[0] != pair[1]),
             name,
         )
-        for name, pair in wanted_dictionaries(atlas).items()
+        for name, pair in _wanted(atlas).items()
         if name not in atlas.dictionary_names
     ]
     if not jobs:
@@ -197,7 +209,8 @@ def train_atlas(atlas: Container, text: Path) -> list[Dictionary]:
         jobs,
         context=config.context,
         max_tokens=config.max_tokens,
-        sites=_sites(atlas),
+        memory=MEMORY if config.memory is None else int(config.memory * 1e9),
+        sites=_sites(_wanted(atlas)),
     )
 
 
@@ -219,10 +232,20 @@ def train_settings(width: int, config: BuildConfig, name: str, *, transcoder: bo
 
 
 def index_atlas(
-    atlas: Container, names: Iterable[str] | None = None, *, text: Path | None = None
+    atlas: Container,
+    names: Iterable[str] | None = None,
+    *,
+    text: Path | None = None,
+    max_tokens: int | None = None,
 ) -> list[FeatureIndex]:
     """Step 3: the feature index of every dictionary, or of those named, over `text`; without one
     over the stored activations."""
+    if text is None and max_tokens is not None:
+        raise InputError(
+            f"max_tokens {max_tokens} without a text",
+            expected="a text of which so much is read: stored activations are indexed whole",
+            next_step="name one with --text",
+        )
     if text is None and not atlas.has_store:
         raise InputError(
             f"{atlas.path} stores no activations to index",
@@ -231,7 +254,7 @@ def index_atlas(
         )
     settings = atlas.record["settings"]
     config = BuildConfig.model_validate(settings) if settings else BuildConfig()
-    limits = {"context": config.context, "max_tokens": config.max_tokens}
+    limits = {"context": config.context, "max_tokens": max_tokens or config.max_tokens}
     source = atlas.store() if text is None else TextActivations(atlas.model, text, **limits)
     found = build_indexes(
         atlas.model,

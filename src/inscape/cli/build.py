@@ -7,46 +7,40 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inscape.cli.common import (
-    Bos,
-    Device,
-    Json,
-    ModelName,
-    RowTokens,
-    Seed,
-    Text,
-    TrustCode,
-    note,
-    print_json,
-    rows,
-)
+from inscape.cli import common
 
 if TYPE_CHECKING:
     from inscape.atlas import Atlas
 
 
 def command(
-    model: ModelName,
-    text: Text,
+    model: common.ModelName,
+    text: common.Text,
     out: Annotated[Path, typer.Option(help="The folder of the atlas.")],
     layer: Annotated[
-        int | None, typer.Option(help="The layer of the residual dictionary; default: the middle.")
+        int | None,
+        typer.Option(
+            help="The layer after which the residual stream gets a dictionary; default: the middle."
+        ),
     ] = None,
     transcoders: Annotated[
         bool, typer.Option(help="Train a transcoder for every MLP; traces need them.")
     ] = True,
-    expansion: Annotated[int, typer.Option(help="Features per dimension of the residual.")] = 16,
+    expansion: Annotated[
+        int, typer.Option(help="Features of the residual stream's dictionary, times its width.")
+    ] = 16,
     transcoder_expansion: Annotated[
         int | None, typer.Option(help="The same for each transcoder; default: half of --expansion.")
     ] = None,
     k: Annotated[
-        int | None, typer.Option(help="Active features per token; default: d_model / 8.")
+        int | None, typer.Option(help="Active features per token; default: width / 8.")
     ] = None,
-    context: RowTokens = None,
-    max_tokens: Annotated[int, typer.Option(help="Tokens to harvest at most.")] = 1_000_000,
+    context: common.RowTokens = None,
+    max_tokens: Annotated[int, typer.Option(help="Tokens of the text to read at most.")] = 10**6,
     train_tokens: Annotated[
-        int, typer.Option(help="Tokens that each dictionary sees in training.")
+        int, typer.Option(help="Tokens that each dictionary sees in training, repetitions counted.")
     ] = 2_000_000,
+    memory: common.Memory = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,11 +48,11 @@ def command(
             "repeatable. Default: all but harvest."
         ),
     ] = None,
-    seed: Seed = 0,
-    bos: Bos = None,
-    device: Device = None,
-    trust_remote_code: TrustCode = False,
-    json: Json = False,
+    seed: common.Seed = 0,
+    bos: common.Bos = None,
+    device: common.Device = None,
+    trust_remote_code: common.TrustCode = False,
+    json: common.Json = False,
 ) -> None:
     """Make an atlas of MODEL: train, index and label in one go.
 
@@ -66,10 +60,8 @@ def command(
     """
     from inscape.atlas import BuildConfig, build
     from inscape.core import keep_freed_memory
-    from inscape.model import Model
 
     keep_freed_memory()
-
     config = BuildConfig(
         layer=layer,
         transcoders=transcoders,
@@ -81,32 +73,27 @@ def command(
         max_tokens=max_tokens,
         train_tokens=train_tokens,
         batch_size=min(1024, train_tokens),
+        memory=memory,
         seed=seed,
     )
-    opened = Model.open(
-        model, device=device, bos=bos or "auto", trust_remote_code=trust_remote_code
-    )
+    opened = common.open_model(model, device, bos, trust_remote_code)
     atlas = build(opened, text, out, config, source=model, only=only)
-    result = {
-        "atlas": str(atlas.path),
-        "model": atlas.record["model"]["name"],
-        "dictionaries": {name: _counts(atlas, name) for name in atlas.dictionary_names},
-    }
+    name = atlas.record["model"]["name"]
+    counts = {one: _counts(atlas, one) for one in atlas.dictionary_names}
     if json:
-        print_json(result)
-        return
-    rows({"model": result["model"]})
-    for name, figures in result["dictionaries"].items():
-        counts = ", ".join(f"{count} {what}" for what, count in figures.items())
-        typer.echo(f"{name}: {counts}")
-    note(f'next: inscape trace {out} "a prompt"')
+        common.print_json({"atlas": str(atlas.path), "model": name, "dictionaries": counts})
+    else:
+        heads = ("features", "tokens", "fired", "labelled")
+        rows = [[one, *(str(of.get(head, "–")) for head in heads)] for one, of in counts.items()]
+        common.print_table([f"dictionary of {name}", *heads], rows)
+    common.note(f'next: inscape trace {out} "a prompt"')
 
 
 def _counts(atlas: Atlas, name: str) -> dict[str, int]:
     counts = {"features": atlas.dictionary(name).d_dict}
     if atlas.is_indexed(name):
-        index, labels = atlas.features(name), atlas.labels(name)
+        index = atlas.features(name)
         counts["tokens"] = index.num_considered
         counts["fired"] = int((index.num_active > 0).sum())
-        counts["labelled"] = len(labels or ())
+        counts["labelled"] = sum(one.name is not None for one in atlas.labels(name) or ())
     return counts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import json as json_module
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +14,8 @@ from inscape.cli.main import NOTES
 
 if TYPE_CHECKING:
     from inscape.atlas import Atlas
+    from inscape.model import Model, Source
+    from inscape.storage import Result
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Device = Annotated[
@@ -22,7 +24,8 @@ Device = Annotated[
 Seed = Annotated[int, typer.Option(help="The seed of everything random.")]
 AtlasFolder = Annotated[Path, typer.Argument(metavar="ATLAS", help="The folder of an atlas.")]
 ModelName = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A Hugging Face model folder or id.")
+    str,
+    typer.Argument(metavar="MODEL", help="A Hugging Face folder or id, a GGUF file, or smollm2."),
 ]
 MovedModel = Annotated[
     str | None, typer.Option("--model", help="The atlas's model, where it has moved.")
@@ -34,17 +37,55 @@ Bos = Annotated[
         "always or never; default: as the atlas records, else auto."
     ),
 ]
+Chat = Annotated[
+    bool,
+    typer.Option(
+        "--chat",
+        help="The prompt is a user's message, or a JSON list of messages, which goes through the "
+        "chat template of the model.",
+    ),
+]
 Text = Annotated[
     Path,
-    typer.Option(help="A .txt, .jsonl(.gz) or .parquet file, a folder of them, or - (the input)."),
+    typer.Option(
+        help="A .txt, .jsonl(.gz) or .parquet file, a folder of them, or - (standard input)."
+    ),
 ]
-RowTokens = Annotated[int | None, typer.Option("--context", help="Tokens per row of text.")]
+RowTokens = Annotated[
+    int | None, typer.Option("--context", help="Tokens per row of text; default: the model's own.")
+]
 OnlyThese = Annotated[
     list[str] | None, typer.Option("--dictionary", help="Only this dictionary, repeatable.")
+]
+Memory = Annotated[
+    float | None,
+    typer.Option(help="GB of activations of the text that are shuffled at a time; default: 1."),
 ]
 TrustCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that the model's folder brings.")
 ]
+
+
+def read_prompt(text: str, chat: bool) -> Source:
+    """A typed prompt: plain text, or with --chat one message or a JSON list of messages.
+
+    Raises:
+        InputError: the list is no JSON.
+    """
+    if not chat:
+        return text
+    if not text.lstrip().startswith("["):
+        return [{"role": "user", "content": text}]
+    try:
+        messages: Source = json_module.loads(text)
+    except ValueError as error:
+        from inscape.core import InputError
+
+        raise InputError(
+            f"the messages are no JSON ({error})",
+            expected='a list such as [{"role": "user", "content": "..."}]',
+        ) from error
+    return messages
 
 
 def print_json(value: Any) -> None:
@@ -52,7 +93,32 @@ def print_json(value: Any) -> None:
     from inscape.storage import plain
 
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    typer.echo(json.dumps(plain(value), indent=1, ensure_ascii=not unicode))
+    typer.echo(json_module.dumps(plain(value), indent=1, ensure_ascii=not unicode))
+
+
+def show(result: Mapping[str, Any] | Sequence[Mapping[str, Any]], json: bool) -> None:
+    """Prints named values: as JSON, or in two columns; of several results, each by itself."""
+    if json:
+        print_json(result)
+        return
+    for number, entry in enumerate([result] if isinstance(result, Mapping) else result):
+        if number:
+            typer.echo("")
+        width = max(map(len, entry), default=0)
+        for name, value in entry.items():
+            typer.echo(f"{name.replace('_', ' '):<{width}}  {_in_words(value)}")
+
+
+def _in_words(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_in_words(entry)}" for name, entry in value.items())
+    if isinstance(value, list):
+        return " ".join(map(_in_words, value))
+    return str(value)
 
 
 def note(message: str) -> None:
@@ -60,48 +126,27 @@ def note(message: str) -> None:
     NOTES.append(message)
 
 
-def rows(pairs: Mapping[str, Any]) -> None:
-    """Prints named values in two columns; numbers in four digits."""
-    width = max((len(name) for name in pairs), default=0)
-    for name, value in pairs.items():
-        typer.echo(f"{name:<{width}}  {_shown(value)}")
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_shown(entry)}" for name, entry in value.items())
-    if isinstance(value, list):
-        return " ".join(map(_shown, value))
-    return str(value)
-
-
-def print_entries(entries: Iterable[Mapping[str, Any]], json: bool) -> None:
-    """Prints one result an entry: as a JSON list, or in rows with a blank line between two."""
-    if json:
-        print_json(list(entries))
-        return
-    for number, entry in enumerate(entries):
-        if number:
-            typer.echo("")
-        rows(entry)
-
-
 def print_table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
     """Prints columns under their heads: numbers to the right, words to the left."""
     body = [list(line) for line in lines]
     columns = list(zip(heads, *body, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    right = [all(not cell or cell[0] in "-−.0123456789" for cell in c[1:]) for c in columns]
+    right = [all(not cell or cell[0] in "-−–.0123456789" for cell in c[1:]) for c in columns]
     for line in (list(heads), *body):
         cells = [
-            f"{cell:>{width}}" if to_right else f"{cell:<{width}}"
+            cell.rjust(width) if to_right else cell.ljust(width)
             for cell, width, to_right in zip(line, widths, right, strict=True)
         ]
         typer.echo("  ".join(cells).rstrip())
+
+
+def open_model(
+    name: str, device: str | None = None, bos: str | None = None, trust: bool = False
+) -> Model:
+    """The model that a verb was given."""
+    from inscape.model import Model
+
+    return Model.open(name, device=device, bos=bos or "auto", trust_remote_code=trust)
 
 
 def open_atlas(
@@ -111,3 +156,20 @@ def open_atlas(
     from inscape.atlas import Atlas
 
     return Atlas.open(folder, model=model, device=device, bos=bos)
+
+
+def open_or_create(
+    folder: Path, model: str | None, device: str | None = None, bos: str | None = None
+) -> Atlas:
+    """The atlas of a verb that makes one of `model` where there is nothing yet."""
+    from inscape.atlas import Atlas
+
+    empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if model is not None and empty:
+        return Atlas.create(folder, model, device=device, bos=bos)
+    return open_atlas(folder, model, device, bos)
+
+
+def save(atlas: Atlas, result: Result) -> None:
+    """Saves what is printed by now, whether or not it can be saved."""
+    note(f"saved: {atlas.save(result)}")

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import Device, Json, note, print_json
+from inscape.cli import common
 
 
 def command(
     out: Annotated[Path, typer.Option(help="The folder for the atlas and the page.")] = Path(
         "inscape-demo"
     ),
-    device: Device = None,
-    json: Json = False,
+    device: common.Device = None,
+    json: common.Json = False,
 ) -> None:
     """Index, name, diagnose and steer with SmolLM2's neurons, and write a page.
 
@@ -23,15 +23,12 @@ def command(
     """
     from inscape.report.demo import WORD, demo
 
-    shown = demo(out, device=device)
+    made = demo(out, device=device)
     if json:
-        print_json({"diagnosis": shown.diagnosis.to_json(), "page": str(shown.page)})
+        common.print_json({"diagnosis": made.diagnosis.to_json(), "page": str(made.page)})
     else:
         typer.echo(f"Neurons found for {WORD!r}:")
-        for hit in shown.found:
-            typer.echo(f"  {hit.id}  {hit.label or '(no label)'}")
-        steered = shown.steered
-        typer.echo(f"\n{shown.diagnosis.summary()}\n")
-        typer.echo(f"plain    {steered.prompt}{steered.plain}")
-        typer.echo(f"steered  {steered.prompt}{steered.steered}")
-    note(f"page: {shown.page}")
+        for hit in made.found:
+            typer.echo(f"  {hit.id}  {hit.shown}")
+        typer.echo(f"\n{made.diagnosis.summary()}\n\n{made.steered.summary()}")
+    common.note(f"page: {made.page}")

@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inscape.cli.common import (
-    AtlasFolder,
-    Bos,
-    Device,
-    Json,
-    MovedModel,
-    Seed,
-    note,
-    open_atlas,
-    print_json,
-)
+from inscape.cli import common
 
 if TYPE_CHECKING:
     from inscape.diagnosis import Case
@@ -27,7 +17,7 @@ _FILE = "One JSON object a line, with prompt and correct; also wrong and candida
 
 
 def command(
-    atlas: AtlasFolder,
+    atlas: common.AtlasFolder,
     prompt: Annotated[
         str, typer.Argument(metavar="PROMPT", help="A prompt that is answered wrongly.")
     ],
@@ -50,16 +40,15 @@ def command(
     held_out: Annotated[
         Path | None, typer.Option(help=f"Prompts that only judge the repair. {_FILE}")
     ] = None,
-    dictionary: Annotated[
-        list[str] | None, typer.Option(help="Look in this dictionary only, repeatable.")
-    ] = None,
+    dictionary: common.OnlyThese = None,
     max_features: Annotated[int, typer.Option(min=1, help="Most features of a repair.")] = 24,
     num_random: Annotated[int, typer.Option(min=1, help="Matched random sets as control.")] = 100,
-    seed: Seed = 0,
-    model: MovedModel = None,
-    bos: Bos = None,
-    device: Device = None,
-    json: Json = False,
+    seed: common.Seed = 0,
+    chat: common.Chat = False,
+    model: common.MovedModel = None,
+    bos: common.Bos = None,
+    device: common.Device = None,
+    json: common.Json = False,
 ) -> None:
     """Find which features make a wrong answer win over the correct one, where, and prove it.
 
@@ -67,29 +56,28 @@ def command(
     """
     from inscape.diagnosis import Case
 
-    opened = open_atlas(atlas, model, device, bos)
-    cases = [Case(prompt, correct, wrong, tuple(candidate or ())), *_cases(more)]
-    judging = _cases(held_out)
+    opened = common.open_atlas(atlas, model, device, bos)
+    asked = common.read_prompt(prompt, chat)
+    cases = [Case(asked, correct, wrong, tuple(candidate or ())), *_cases(more, chat)]
+    judging = _cases(held_out, chat)
     found = opened.diagnose(
         cases,
         names=dictionary,
         save=False,
-        controls=_cases(controls),
+        controls=_cases(controls, chat),
         judged_on={"held out": judging} if judging else None,
         max_features=max_features,
         num_random=num_random,
         seed=seed,
     )
     if json:
-        print_json(found.to_json())
+        common.print_json(found.to_json())
     else:
         typer.echo(found.summary())
-    # What was found is printed by now, whether or not it can be saved.
-    key = f"\n{correct}\n{wrong}"
-    note(f"saved: {opened.save('diagnoses', prompt, found.to_json(), key=key)}")
+    common.save(opened, found)
 
 
-def _cases(path: Path | None) -> list[Case]:
+def _cases(path: Path | None, chat: bool) -> list[Case]:
     """The prompts of a JSONL file.
 
     Raises:
@@ -100,9 +88,12 @@ def _cases(path: Path | None) -> list[Case]:
 
     if path is None:
         return []
-    expected = 'a JSON object with "prompt" and "correct", both of them text, on every line'
+    expected = (
+        'a JSON object with "prompt" (text or messages) and "correct" (text) on every line, '
+        '"wrong" (text) and "candidates" (a list of texts) where they are wanted'
+    )
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read", expected=expected) from error
     cases = []
@@ -111,13 +102,15 @@ def _cases(path: Path | None) -> list[Case]:
             continue
         try:
             record = json_module.loads(line)
-            case = Case(
-                record["prompt"],
-                record["correct"],
-                record.get("wrong"),
-                tuple(record.get("candidates", ())),
-            )
-            if not all(isinstance(text, str) for text in case.answers):
+            asked, candidates = record["prompt"], record.get("candidates") or []
+            if isinstance(asked, str):
+                asked = common.read_prompt(asked, chat)
+            elif not all(isinstance(message, dict) for message in asked):
+                raise TypeError("a prompt is neither text nor messages")
+            case = Case(asked, record["correct"], record.get("wrong"), tuple(candidates))
+            if not isinstance(candidates, list) or not all(
+                isinstance(a, str) for a in case.answers
+            ):
                 raise TypeError("an answer is no text")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"line {number} of {path} is unusable", expected=expected) from error

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import Json, print_entries
+from inscape.cli import common
 
 
 def command(
@@ -19,7 +19,7 @@ def command(
             "--format", help="saelens, dictionary_learning, sparsify, gemma_scope or layer_files."
         ),
     ] = "saelens",
-    json: Json = False,
+    json: common.Json = False,
 ) -> None:
     """Write a dictionary so that another library opens it.
 
@@ -29,9 +29,5 @@ def command(
     from inscape.exchange import export_dictionary
 
     export_dictionary(Dictionary.open(dictionary), out, form)
-    shown = {
-        "folder": str(out),
-        "format": form,
-        "files": ", ".join(sorted(p.name for p in out.iterdir())),
-    }
-    print_entries([shown], json)
+    files = ", ".join(sorted(path.name for path in out.iterdir()))
+    common.show([{"folder": str(out), "format": form, "files": files}], json)

@@ -7,54 +7,40 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import (
-    Bos,
-    Device,
-    Json,
-    ModelName,
-    RowTokens,
-    Text,
-    TrustCode,
-    print_json,
-    rows,
-)
+from inscape.cli import common
 
 
 def command(
-    model: ModelName,
-    text: Text,
+    model: common.ModelName,
+    text: common.Text,
     out: Annotated[Path, typer.Option(help="The folder of the store.")],
     site: Annotated[
         list[str] | None,
-        typer.Option(help="Where to read, repeatable; default: middle residual and every MLP."),
+        typer.Option(
+            help="Where to read, repeatable; default: the middle of the residual stream, and the "
+            "input and output of every MLP."
+        ),
     ] = None,
-    context: RowTokens = None,
+    context: common.RowTokens = None,
     max_tokens: Annotated[int | None, typer.Option(help="Stop after this many tokens.")] = None,
-    bos: Bos = None,
-    device: Device = None,
-    trust_remote_code: TrustCode = False,
-    json: Json = False,
+    bos: common.Bos = None,
+    device: common.Device = None,
+    trust_remote_code: common.TrustCode = False,
+    json: common.Json = False,
 ) -> None:
     """Store the activations of MODEL over a text; run again after a stop, it resumes."""
     from inscape.activations import harvest
     from inscape.atlas import default_sites
-    from inscape.model import Model
 
-    opened = Model.open(
-        model, device=device, bos=bos or "auto", trust_remote_code=trust_remote_code
-    )
+    opened = common.open_model(model, device, bos, trust_remote_code)
     sites = site or default_sites(opened)
     store = harvest(opened, text, sites, out, context=context, max_tokens=max_tokens)
-    manifest = store.manifest
-    result = {
+    made = {
         "store": str(out),
         "tokens": store.num_tokens,
-        "documents": manifest["num_documents"],
-        "beginning_of_text_tokens_left_out": manifest["num_bos"],
-        "sink_tokens_left_out": manifest["num_sinks"],
+        "documents": store.manifest["num_documents"],
+        "beginning_of_text_tokens_left_out": store.manifest["num_bos"],
+        "sink_tokens_left_out": store.manifest["num_sinks"],
         "sites": list(store.sites),
     }
-    if json:
-        print_json(result)
-    else:
-        rows(result)
+    common.show(made, json)

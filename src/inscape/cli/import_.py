@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pkgutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inscape.cli.common import Bos, Json, note, print_entries
+from inscape.cli import common
+
+if TYPE_CHECKING:
+    from inscape.atlas import Atlas, Fit
+    from inscape.dictionary import Dictionary
+    from inscape.model import Model
 
 # Their names alone: importing the formats would load torch.
 _PLACE = Path(__file__).parents[1] / "exchange" / "formats"
@@ -22,28 +27,21 @@ def command(
     out: Annotated[Path | None, typer.Option(help="The folder of the imported dictionary.")] = None,
     into: Annotated[
         Path | None,
-        typer.Option(
-            help="Instead: the atlas to put it in; made, with --model, where there is none."
-        ),
+        typer.Option(help="Instead: the atlas to put it in; with --model a new one is made."),
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option(
-            "--format", help=f"One of {', '.join(FORMATS)}; by what lies there by default."
-        ),
+        typer.Option("--format", help=f"{', '.join(FORMATS)}; default: by what lies there."),
     ] = None,
     site: Annotated[
         str | None,
-        typer.Option(
-            help="The site that it reads, where the files do not say it; mlp_in.* of every layer."
-        ),
+        typer.Option(help="The site that it reads, where the files do not say; or mlp_in.*."),
     ] = None,
     to: Annotated[
         str | None, typer.Option(help="The site that it writes, for a transcoder.")
     ] = None,
     name: Annotated[
-        str | None,
-        typer.Option(help="Its name, as in name/feature; default: that of --out, or of its site."),
+        str | None, typer.Option(help="Its name; default: that of --out, or of its site.")
     ] = None,
     scale: Annotated[
         float | None,
@@ -64,19 +62,18 @@ def command(
         list[str] | None,
         typer.Option(help="A setting that does not change what is computed, repeatable."),
     ] = None,
-    bos: Bos = None,
-    json: Json = False,
+    bos: common.Bos = None,
+    json: common.Json = False,
 ) -> None:
     """Read a dictionary that another library trained.
 
     A setting that is not known is refused by its name. With a model and a text one line says how
     well the dictionary fits.
     """
-    from inscape.atlas import Atlas, fit
+    from inscape.activations import corpus_files, on_disk
     from inscape.core import InputError
     from inscape.dictionary import check_name
     from inscape.exchange import Asked, import_dictionary
-    from inscape.model import Model
     from inscape.storage import refuse_filled
 
     if (out is None) == (into is None):
@@ -84,23 +81,23 @@ def command(
     if out is not None:
         refuse_filled(out)
         check_name(name or out.name)
-    opened = Model.open(model, bos=bos or "auto") if model else None
-    atlas = None
-    if into is not None and opened is not None and not into.exists():
-        atlas = Atlas.create(into, opened, source=model)
-    elif into is not None:
-        atlas = Atlas.open(into, model=opened, bos=bos)
+    if text is not None:  # what cannot be measured on is refused before anything is written
+        text = on_disk(text)
+        corpus_files(text)
+    atlas = common.open_or_create(into, model, bos=bos) if into is not None else None
+    opened = common.open_model(model, bos=bos) if model and not atlas else None
+    if atlas is not None:
         opened = atlas.model
     called = name or (out.name if out else None)
     asked = Asked(site, to, called, scale, tuple(ignore or ()), k, opened)
     found = import_dictionary(source, asked, form=form)
     if atlas is not None:
-        atlas.add(found, name=name)
-        found = atlas.dictionary(name or found.config.site_name)
+        found = found.renamed(name or found.config.site_name)
+        atlas.add(found, name=found.name)
     elif out is not None:
         found.save(out)
     config = found.config
-    shown = {
+    made = {
         "dictionary": found.name,
         "folder": str(out or (atlas and atlas.place("dictionaries", found.name))),
         "format": found.made_from["format"],
@@ -112,13 +109,24 @@ def command(
         "skip": config.skip,
         "normalize": config.normalize,
     }
-    if opened is None or (
-        text is None and not (atlas and any(map(atlas.is_indexed, atlas.dictionary_names)))
-    ):
-        note("not measured: FVU, L0 and the loss recovered need --model and --text")
-    else:
-        measured = atlas.fit(found.name, text) if atlas else fit(opened, found, text or [])
-        shown["fit"] = measured if json else measured.line()
+    measured = _measured(atlas, opened, found, text)
+    if measured is not None:
+        made["fit"] = measured if json else measured.line()
         if measured.warning:
-            note(f"warning: {measured.warning}")
-    print_entries([shown], json)
+            common.note(f"warning: {measured.warning}")
+    common.show([made], json)
+
+
+def _measured(
+    atlas: Atlas | None, model: Model | None, found: Dictionary, text: Path | None
+) -> Fit | None:
+    """How well the dictionary fits; None where there is no model or no text."""
+    from inscape.atlas import fit
+
+    if atlas is not None and (text is not None or atlas.indexed_names):
+        return atlas.fit(found.name, text)
+    if model is not None and text is not None:
+        return fit(model, found, text)
+    needed = "--model and --text" if model is None else "--text"
+    common.note(f"not measured: FVU, L0 and the loss recovered need {needed}")
+    return None

@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from inscape.cli.common import AtlasFolder, Bos, Device, Json, OnlyThese, open_atlas, print_entries
+from inscape.cli import common
 
 
 def command(
-    atlas: AtlasFolder,
-    dictionary: OnlyThese = None,
+    atlas: common.AtlasFolder,
+    dictionary: common.OnlyThese = None,
     text: Annotated[
         Path | None,
         typer.Option(help="The text to index over; default: the atlas's stored activations."),
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens of the text to read at most; default: as in the build."),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(help="The model: where it has moved, or to make an atlas that is not there."),
     ] = None,
-    bos: Bos = None,
-    device: Device = None,
-    json: Json = False,
+    bos: common.Bos = None,
+    device: common.Device = None,
+    json: common.Json = False,
 ) -> None:
     """Index the features: density, histogram, examples, promoted and suppressed tokens.
 
     The neurons of a layer are a dictionary that needs no training: --dictionary mlp_act.14.
     """
-    from inscape.atlas import Atlas
-
-    if model is not None and not atlas.exists():
-        Atlas.create(atlas, model, device=device, bos=bos)
-    found = open_atlas(atlas, model, device, bos).index(dictionary, text=text)
-    print_entries([_shown(index) for index in found], json)
-
-
-def _shown(index: Any) -> dict[str, Any]:
-    return {
-        "index": str(index.folder),
-        "dictionary": index.dictionary,
-        "features": index.num_features,
-        "tokens": index.num_considered,
-        "fired": int((index.num_active > 0).sum()),
-    }
+    opened = common.open_or_create(atlas, model, device, bos)
+    made = [
+        {
+            "index": str(index.folder),
+            "dictionary": index.dictionary,
+            "features": index.num_features,
+            "tokens": index.num_considered,
+            "fired": int((index.num_active > 0).sum()),
+        }
+        for index in opened.index(dictionary, text=text, max_tokens=max_tokens)
+    ]
+    common.show(made, json)

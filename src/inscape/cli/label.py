@@ -6,17 +6,17 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import AtlasFolder, Json, OnlyThese, open_atlas, print_entries
+from inscape.cli import common
 
 
 def command(
-    atlas: AtlasFolder,
-    dictionary: OnlyThese = None,
+    atlas: common.AtlasFolder,
+    dictionary: common.OnlyThese = None,
     seed: Annotated[
         int | None, typer.Option(help="The seed of everything random; default: the atlas's.")
     ] = None,
-    json: Json = False,
+    json: common.Json = False,
 ) -> None:
     """Name the features from tokens and contexts, and score the names on other documents."""
-    found = open_atlas(atlas).label(dictionary, seed=seed)
-    print_entries([{"labels": str(labels.folder), **labels.summary} for labels in found], json)
+    found = common.open_atlas(atlas).label(dictionary, seed=seed)
+    common.show([{"labels": str(labels.folder), **labels.summary} for labels in found], json)

@@ -7,25 +7,24 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import AtlasFolder, Json, print_json
+from inscape.cli import common
 
 
 def command(
-    atlas: AtlasFolder,
+    atlas: common.AtlasFolder,
     out: Annotated[
         Path | None, typer.Option(help="The page to write; default: report.html in the atlas.")
     ] = None,
-    json: Json = False,
+    json: common.Json = False,
 ) -> None:
     """Write a page of the atlas: its dictionaries and features, traces, diagnoses, steering.
 
     The page is one file that any browser opens; it loads nothing from elsewhere.
     """
-    from inscape.atlas import Atlas
     from inscape.report import write_atlas_report
 
-    path = write_atlas_report(Atlas.open(atlas), out)
+    path = write_atlas_report(common.open_atlas(atlas), out)
     if json:
-        print_json({"page": str(path)})
+        common.print_json({"page": str(path)})
     else:
         typer.echo(path)

@@ -6,28 +6,28 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import AtlasFolder, Json, OnlyThese, open_atlas, print_json, print_table
+from inscape.cli import common
 
 
 def command(
-    atlas: AtlasFolder,
+    atlas: common.AtlasFolder,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="A word or a phrase.")],
-    dictionary: OnlyThese = None,
+    dictionary: common.OnlyThese = None,
     limit: Annotated[int, typer.Option(min=1, help="Most features to list.")] = 20,
     prompt: Annotated[
         bool, typer.Option("--prompt", help="Find the features that TEXT activates as a prompt.")
     ] = False,
-    json: Json = False,
+    chat: common.Chat = False,
+    json: common.Json = False,
 ) -> None:
     """Find features whose label, examples or promoted tokens hold TEXT."""
-    found = open_atlas(atlas).search(text, names=dictionary, limit=limit, prompt=prompt)
+    opened = common.open_atlas(atlas)
+    asked = common.read_prompt(text, chat)
+    found = opened.search(asked, names=dictionary, limit=limit, prompt=prompt or chat)
     if json:
-        print_json([vars(hit) for hit in found])
+        common.print_json([vars(hit) for hit in found])
     elif found:
-        lines = [
-            (hit.id, f"{hit.score:.2f}", ", ".join(hit.where), hit.label or "(no label)")
-            for hit in found
-        ]
-        print_table(["feature", "score", "found in", "label"], lines)
+        lines = [(hit.id, f"{hit.score:.2f}", ", ".join(hit.where), hit.shown) for hit in found]
+        common.print_table(["feature", "score", "found in", "label"], lines)
     else:
         typer.echo(f"no feature was found for {text!r}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inscape.cli.common import note
+from inscape.cli import common
 
 if TYPE_CHECKING:
     from inscape.training import Ranks
@@ -24,12 +24,15 @@ SourceModel = Annotated[
     str | None,
     typer.Option("--model", help="The model that reads TEXT, or that STORE was made with."),
 ]
-Memory = Annotated[
-    float | None,
-    typer.Option(help="GB of activations of TEXT that are shuffled at a time; default: 1."),
-]
 SkipCorrupt = Annotated[
     bool, typer.Option("--skip-corrupt", help="Leave broken shards of STORE out, and name them.")
+]
+
+Skip = Annotated[bool, typer.Option("--skip", help="Give a transcoder a linear skip as well.")]
+Whiten = Annotated[bool, typer.Option("--whiten", help="Whiten the activations before training.")]
+BatchSize = Annotated[int, typer.Option(help="Tokens per step.")]
+Lr = Annotated[
+    float | None, typer.Option(help="Peak learning rate; default: by features and steps.")
 ]
 
 
@@ -96,16 +99,15 @@ def _stored(
     this process verifies them and says what is left out."""
     from inscape.activations import ActivationStore
     from inscape.core import InputError
-    from inscape.model import Model
 
     store = ActivationStore.open(source, verify=first, skip_corrupt=skip_corrupt)
     if store.skipped and first:
-        note(f"left out of {source}: {', '.join(store.skipped)}")
+        common.note(f"left out of {source}: {', '.join(store.skipped)}")
     if held_out != (model is not None):
         raise InputError(
             "--held-out and --model go together", expected="a text, and the model that reads it"
         )
-    opened = None if model is None else Model.open(model)
+    opened = None if model is None else common.open_model(model)
     if opened is not None and opened.hash != store.model_hash:
         made_with = store.manifest["made_from"]["model"]
         raise InputError(f"{source} was not made with {model}", expected=made_with)
@@ -144,7 +146,7 @@ def _online(
     from inscape.activations import OnlineActivations
     from inscape.core import InputError
     from inscape.dictionary import single_sites
-    from inscape.model import KINDS, Model
+    from inscape.model import KINDS
 
     if model is None:
         raise InputError(
@@ -153,7 +155,7 @@ def _online(
         )
     if not 0 < memory < 1e6:
         raise InputError(f"--memory {memory}", expected="GB, as in 2")
-    opened = Model.open(model, device=None if ranks is None else ranks.device, bos=bos or "auto")
+    opened = common.open_model(model, None if ranks is None else ranks.device, bos)
     layers = [f"{kind}.{layer}" for kind in KINDS for layer in range(opened.num_layers)]
     named = [one for site in sites if site for one in single_sites(all_sites(site, layers))]
     made = OnlineActivations(opened, source, named, memory=int(memory * 1e9), sharing=ranks)
@@ -174,3 +176,19 @@ def all_sites(given: str, known: list[str]) -> str:
         own = sorted(int(layer) for layer in layers if layer.isdecimal())
         found += [site] if kind == site else [f"{kind}{layer}" for layer in own]
     return joined(found)
+
+
+def named_values(
+    given: list[str], form: str = "NAME=VALUE", example: str = "penalty=tanh"
+) -> dict[str, Any]:
+    """Settings typed as NAME=VALUE; a value with commas is a list."""
+    from inscape.core import InputError
+
+    found: dict[str, Any] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        parts = name.split(".", form.count("."))
+        if not (sign and all(parts)) or len(parts) <= form.count("."):
+            raise InputError(f"--option {text!r}", expected=f"{form}, as in {example}")
+        found[name] = value.split(",") if "," in value else value
+    return found

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 import typer
 
-from inscape.cli.common import (
-    AtlasFolder,
-    Bos,
-    Device,
-    Json,
-    MovedModel,
-    Seed,
-    note,
-    open_atlas,
-    print_json,
-)
+from inscape.cli import common
 
 
 def command(
-    atlas: AtlasFolder,
+    atlas: common.AtlasFolder,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The text to go on from.")],
     feature: Annotated[
         list[str], typer.Option(help="dictionary/index, repeatable; all are changed together.")
@@ -36,23 +25,18 @@ def command(
     temperature: Annotated[
         float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")
     ] = 0.0,
-    seed: Seed = 0,
-    model: MovedModel = None,
-    bos: Bos = None,
-    device: Device = None,
-    json: Json = False,
+    seed: common.Seed = 0,
+    chat: common.Chat = False,
+    model: common.MovedModel = None,
+    bos: common.Bos = None,
+    device: common.Device = None,
+    json: common.Json = False,
 ) -> None:
     """Go on from PROMPT with features changed, beside what the model writes unchanged."""
-    from inscape.core import InputError
-
-    if mode not in ("add", "clamp", "scale", "ablate"):
-        raise InputError(f"mode {mode!r} is unknown", expected="add, clamp, scale or ablate")
-    if not math.isfinite(strength):
-        raise InputError(f"strength {strength} is not finite", expected="a number, such as 4")
-    opened = open_atlas(atlas, model, device, bos)
+    opened = common.open_atlas(atlas, model, device, bos)
     chosen = [opened.feature(name) for name in feature]
     result = opened.steer(
-        prompt,
+        common.read_prompt(prompt, chat),
         [found.edit(mode, strength) for found in chosen],
         max_new_tokens=max_new_tokens,
         temperature=temperature,
@@ -61,18 +45,10 @@ def command(
     )
     labels = {found.id: found.label for found in chosen}
     if json:
-        shown = {"features": labels, "mode": mode, "strength": strength}
-        print_json({**shown, **result.to_json()})
+        asked = {"features": labels, "mode": mode, "strength": strength}
+        common.print_json({**asked, **result.to_json()})
     else:
-        for name, label in labels.items():
-            typer.echo(f"{mode} {name} [{label or 'no label'}]")
-        typer.echo(f"plain    {_loss(result.plain_loss)}{prompt}{result.plain}")
-        typer.echo(f"steered  {_loss(result.steered_loss)}{prompt}{result.steered}")
-    # What was found is printed by now, whether or not it can be saved.
-    key = f"{result.changes} {max_new_tokens} {temperature} {seed}"
-    note(f"saved: {opened.save('steering', prompt, result.to_json(), key=key)}")
-
-
-def _loss(loss: float | None) -> str:
-    """The unmodified model's loss on what was written: how natural it finds the text."""
-    return "" if loss is None else f"({loss:.2f} nats per token) "
+        for found in chosen:
+            typer.echo(f"{found.id}  {found.shown}")
+        typer.echo(result.summary())
+    common.save(opened, result)

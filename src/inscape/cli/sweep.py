@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import Bos, Json, note, print_json, print_table
-from inscape.cli.sources import Memory, SkipCorrupt, Source, SourceModel, open_source
+from inscape.cli import common, sources
 
 
 def _list_option(about: str) -> Any:
@@ -16,7 +15,7 @@ def _list_option(about: str) -> Any:
 
 
 def command(
-    source: Source,
+    source: sources.Source,
     site: Annotated[str, typer.Option(help="The site to read.")],
     out: Annotated[Path, typer.Option(help="The folder of the sweep.")],
     k: Annotated[str, _list_option("Active features per token, as in 8,16,32.")],
@@ -32,23 +31,19 @@ def command(
     ] = None,
     seed: Annotated[str, _list_option("Seeds, each a dictionary of every setting.")] = "0",
     tokens: Annotated[int, typer.Option(help="Training tokens for each dictionary.")] = 2_000_000,
-    batch_size: Annotated[int, typer.Option(help="Tokens per step.")] = 1024,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    batch_size: sources.BatchSize = 1024,
+    lr: sources.Lr = None,
     option: Annotated[
         list[str] | None,
         typer.Option(metavar="VARIANT.NAME=VALUE", help="A variant-specific setting, repeatable."),
     ] = None,
-    skip: Annotated[
-        bool, typer.Option("--skip", help="Give transcoders a linear skip as well.")
-    ] = False,
-    whiten: Annotated[
-        bool, typer.Option("--whiten", help="Whiten the activations before training.")
-    ] = False,
-    model: SourceModel = None,
-    memory: Memory = None,
-    bos: Bos = None,
-    skip_corrupt: SkipCorrupt = False,
-    json: Json = False,
+    skip: sources.Skip = False,
+    whiten: sources.Whiten = False,
+    model: sources.SourceModel = None,
+    memory: common.Memory = None,
+    bos: common.Bos = None,
+    skip_corrupt: sources.SkipCorrupt = False,
+    json: common.Json = False,
 ) -> None:
     """Train variants, widths, sparsities and seeds on one pass; find the Pareto front.
 
@@ -58,7 +53,7 @@ def command(
     from inscape.training import SweepConfig
 
     keep_freed_memory()
-    activations, opened = open_source(
+    activations, opened = sources.open_source(
         source,
         (site, to),
         model=model,
@@ -67,7 +62,7 @@ def command(
         skip_corrupt=skip_corrupt,
         held_out=held_out,
     )
-    asked = SweepConfig(
+    config = SweepConfig(
         variants=_list(variant),
         d_dict=_numbers("--d-dict", d_dict or str(16 * activations.width(site))),
         k=_numbers("--k", k),
@@ -79,17 +74,17 @@ def command(
         skip=skip,
         whiten=whiten,
     )
-    found = _sweep(activations, (site, to or site), out, asked, opened, held_out)
+    front = _sweep(activations, (site, to or site), out, config, opened, held_out)
     if json:
-        print_json(found)
+        common.print_json(front)
         return
     heads = ("variant", "features", "k", "active", "loss recovered", "FVU", "front")
-    print_table(heads, [_row(setting) for setting in found["settings"]])
+    common.print_table(heads, [_row(setting) for setting in front["settings"]])
     typer.echo(f"{out / 'front.json'}, {out / 'front.html'}")
 
 
 def _sweep(
-    activations: Any, sites: tuple[str, str], out: Path, asked: Any, model: Any, held_out: Path
+    activations: Any, sites: tuple[str, str], out: Path, config: Any, model: Any, held_out: Path
 ) -> dict[str, Any]:
     from inscape.atlas import held_out_identity, loss_watch
     from inscape.report import write_front
@@ -97,11 +92,11 @@ def _sweep(
 
     measure = loss_watch(model, held_out).measure
     of = held_out_identity(model, held_out)
-    front = sweep(activations, *sites, out, asked, measure, held_out=of)
+    front = sweep(activations, *sites, out, config, measure, held_out=of)
     write_front(front, out)
     for setting in front.settings:
         if setting.variant != "topk" and abs(setting.l0 / setting.k - 1) > MISSED:
-            note(
+            common.note(
                 f"{setting.variant}, {setting.d_dict} features, ends with {setting.l0:.3g} active "
                 f"features per token instead of {setting.k}"
             )
@@ -113,11 +108,10 @@ def _list(text: str) -> tuple[str, ...]:
 
 
 def _numbers(name: str, text: str) -> tuple[int, ...]:
-    """Whole numbers, with commas between them."""
     from inscape.core import InputError
 
     try:
-        return tuple(int(part) for part in _list(text))
+        return tuple(map(int, _list(text)))
     except ValueError as error:
         raise InputError(
             f"{name} {text!r}", expected="whole numbers with commas between them, as in 8,16,32"
@@ -125,18 +119,12 @@ def _numbers(name: str, text: str) -> tuple[int, ...]:
 
 
 def _options(given: list[str]) -> dict[str, dict[str, Any]]:
-    """VARIANT.NAME=VALUE by variant; a value with commas is a list."""
-    from inscape.core import InputError
-
+    """The settings of each variant."""
+    named = sources.named_values(given, "VARIANT.NAME=VALUE", "jumprelu.penalty=tanh")
     found: dict[str, dict[str, Any]] = {}
-    for text in given:
-        name, sign, value = text.partition("=")
-        variant, dot, setting = name.partition(".")
-        if not (sign and dot and variant and setting):
-            raise InputError(
-                f"--option {text!r}", expected="VARIANT.NAME=VALUE, as in jumprelu.penalty=tanh"
-            )
-        found.setdefault(variant, {})[setting] = value.split(",") if "," in value else value
+    for name, value in named.items():
+        variant, _, setting = name.partition(".")
+        found.setdefault(variant, {})[setting] = value
     return found
 
 

@@ -7,20 +7,11 @@ from typing import Annotated
 
 import typer
 
-from inscape.cli.common import (
-    AtlasFolder,
-    Bos,
-    Device,
-    Json,
-    MovedModel,
-    note,
-    open_atlas,
-    print_json,
-)
+from inscape.cli import common
 
 
 def command(
-    atlas: AtlasFolder,
+    atlas: common.AtlasFolder,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The text to go on from.")],
     target: Annotated[
         str | None, typer.Option(help="Trace this candidate; default: the likeliest tokens.")
@@ -28,18 +19,23 @@ def command(
     against: Annotated[
         str | None, typer.Option(help="Trace the logit difference of --target and this.")
     ] = None,
-    node_share: Annotated[float, typer.Option(help="Share of influence that nodes keep.")] = 0.8,
-    edge_share: Annotated[float, typer.Option(help="Share of influence that edges keep.")] = 0.98,
+    node_share: Annotated[
+        float, typer.Option(help="Fraction of influence that the kept nodes carry.")
+    ] = 0.8,
+    edge_share: Annotated[
+        float, typer.Option(help="Fraction of influence that the kept edges carry.")
+    ] = 0.98,
     max_features: Annotated[
         int | None, typer.Option(help="Most features whose inputs are computed.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Also write the graph in the viewer's format here.")
     ] = None,
-    model: MovedModel = None,
-    bos: Bos = None,
-    device: Device = None,
-    json: Json = False,
+    chat: common.Chat = False,
+    model: common.MovedModel = None,
+    bos: common.Bos = None,
+    device: common.Device = None,
+    json: common.Json = False,
 ) -> None:
     """Trace which features, tokens and errors led to the token after PROMPT.
 
@@ -50,23 +46,22 @@ def command(
 
     if out is not None:
         refuse_file(out, MARK)
-    opened = open_atlas(atlas, model, device, bos)
-    options = {"target": target, "against": against}
+    opened = common.open_atlas(atlas, model, device, bos)
     graph = opened.trace(
-        prompt,
-        **options,
+        common.read_prompt(prompt, chat),
+        target=target,
+        against=against,
         node_share=node_share,
         edge_share=edge_share,
         max_features=max_features,
         save=False,
     )
     if json:
-        print_json(graph.to_viewer())
+        common.print_json(graph.to_viewer())
         for remark in graph.notes:
-            note(f"note: {remark}")
+            common.note(f"note: {remark}")
     else:
         typer.echo(graph.summary())
-    # What was found is printed by now, whether or not it can be saved.
-    note(f"saved: {opened.save('traces', prompt, graph.to_json(), key=str(options))}")
+    common.save(opened, graph)
     if out is not None:
         write_json(out, graph.to_viewer())

@@ -7,16 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from inscape.cli.common import Bos, Device, Json, Seed, note, print_entries, print_json, rows
-from inscape.cli.sources import Memory, SkipCorrupt, Source, SourceModel, all_sites, open_source
+from inscape.cli import common, sources
 
+# The options that need more than a line; the others stand in the signature.
 Variant = Annotated[
     str,
     typer.Option(
         help="topk, batch_topk, matryoshka, jumprelu, relu, gated, or one of an installed package."
     ),
 ]
-
 Beside = Annotated[
     list[Path] | None,
     typer.Option(
@@ -25,11 +24,9 @@ Beside = Annotated[
         "with the folder's name, as in base:resid_post.3+chat:resid_post.3.",
     ),
 ]
-
 Read = Annotated[
     str | None, typer.Option(help="The site to read; several, A+B or mlp_in.*, give a crosscoder.")
 ]
-
 Written = Annotated[
     str | None,
     typer.Option(
@@ -37,14 +34,10 @@ Written = Annotated[
         "read a cross-layer transcoder."
     ),
 ]
-
 Setting = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=VALUE", help="A variant-specific setting, repeatable."),
 ]
-
-Kernels = Annotated[str, typer.Option(help="auto: the fastest on this machine; plain: torch only.")]
-
 Precision = Annotated[
     str,
     typer.Option(
@@ -53,70 +46,57 @@ Precision = Annotated[
     ),
 ]
 
-Skip = Annotated[bool, typer.Option("--skip", help="Give a transcoder a linear skip as well.")]
-
-Whiten = Annotated[bool, typer.Option("--whiten", help="Whiten the activations before training.")]
-
-Features = Annotated[
-    int | None, typer.Option(help="Number of features; default: 16 times the width.")
-]
-
-Resample = Annotated[
-    int,
-    typer.Option(help="How often dead features are re-initialised, in the first half of the run."),
-]
-
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the memory, disk and time needed, and stop.")
-]
-
-Processes = Annotated[
-    int | None, typer.Option(help="For --dry-run: the number of processes; default: one.")
-]
-
-FeatureShards = Annotated[
-    int, typer.Option(help="Processes that share the features; the others share the rows.")
-]
-
 
 def command(
     context: typer.Context,
-    source: Source,
+    source: sources.Source,
     site: Read = None,
     to: Written = None,
     out: Annotated[Path | None, typer.Option(help="The folder of the dictionary.")] = None,
-    model: SourceModel = None,
-    d_dict: Features = None,
+    model: sources.SourceModel = None,
+    d_dict: Annotated[
+        int | None, typer.Option(help="Number of features; default: 16 times the width.")
+    ] = None,
     k: Annotated[
         int | None, typer.Option(help="Active features per token; default: width / 8.")
     ] = None,
     tokens: Annotated[int, typer.Option(help="Tokens seen in training.")] = 2_000_000,
-    batch_size: Annotated[int, typer.Option(help="Tokens per step.")] = 1024,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    batch_size: sources.BatchSize = 1024,
+    lr: sources.Lr = None,
     variant: Variant = "topk",
     option: Setting = None,
-    skip: Skip = False,
-    whiten: Whiten = False,
-    resample: Resample = 0,
+    skip: sources.Skip = False,
+    whiten: sources.Whiten = False,
+    resample: Annotated[
+        int, typer.Option(help="How often to re-initialise dead features, in the run's first half.")
+    ] = 0,
     held_out: Annotated[
         Path | None, typer.Option(help="A text on which the loss recovered is measured.")
     ] = None,
-    memory: Memory = None,
-    bos: Bos = None,
+    memory: common.Memory = None,
+    bos: common.Bos = None,
     beside: Beside = None,
-    skip_corrupt: SkipCorrupt = False,
+    skip_corrupt: sources.SkipCorrupt = False,
     tensorboard: Annotated[
         Path | None, typer.Option(help="A folder for TensorBoard's event files.")
     ] = None,
     wandb: Annotated[str | None, typer.Option(help="A project of Weights & Biases.")] = None,
     encoder: Precision = "auto",
-    kernels: Kernels = "auto",
-    feature_shards: FeatureShards = 1,
-    dry_run: DryRun = False,
-    processes: Processes = None,
-    device: Device = None,
-    seed: Seed = 0,
-    json: Json = False,
+    kernels: Annotated[
+        str, typer.Option(help="auto: the fastest on this machine; plain: torch only.")
+    ] = "auto",
+    feature_shards: Annotated[
+        int, typer.Option(help="Processes that share the features; the others share the rows.")
+    ] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the memory, disk and time needed, and stop.")
+    ] = False,
+    processes: Annotated[
+        int | None, typer.Option(help="For --dry-run: the number of processes; default: one.")
+    ] = None,
+    device: common.Device = None,
+    seed: common.Seed = 0,
+    json: common.Json = False,
 ) -> None:
     """Train a dictionary on stored activations, or on those of a text that a model reads.
 
@@ -125,28 +105,15 @@ def command(
     """
     from inscape.core import InputError, keep_freed_memory, pick_device
     from inscape.dictionary.kernels import use_kernels
-    from inscape.training import connected
+    from inscape.training import connected, default_config
 
     keep_freed_memory()
     context.with_resource(use_kernels(kernels))
     if processes is not None and not dry_run:
         raise InputError("--processes without --dry-run", expected="torchrun, to start them")
-    settings = {
-        "d_dict": d_dict,
-        "k": k,
-        "tokens": tokens,
-        "lr": lr,
-        "seed": seed,
-        "whiten": whiten,
-        "variant": variant,
-        "options": named_values(option or []),
-        "skip": skip,
-        "batch_size": batch_size,
-        "encoder": encoder,
-        "resample": resample,
-    }
+    options = sources.named_values(option or [])
     with connected(1 if dry_run else feature_shards, device=str(pick_device(device))) as ranks:
-        activations, opened = open_source(
+        activations, opened = sources.open_source(
             source,
             (site, to),
             model=model,
@@ -157,14 +124,37 @@ def command(
             others=tuple(beside or ()),
             ranks=ranks,
         )
+        if site is None:
+            raise InputError(
+                "training needs --site", expected=f"a site: {', '.join(activations.sites)}"
+            )
+        read = sources.all_sites(site, activations.sites)
+        written = sources.all_sites(to, activations.sites) if to else read
+        config = default_config(
+            activations,
+            read,
+            d_dict=d_dict,
+            k=k,
+            tokens=tokens,
+            lr=lr,
+            seed=seed,
+            whiten=whiten,
+            variant=variant,
+            options=options,
+            skip=skip,
+            batch_size=batch_size,
+            encoder=encoder,
+            resample=resample,
+        )
         if dry_run:
-            shared = processes or 1, feature_shards
-            _plan(activations, (site, to), settings, shared, ranks.device, json)
+            shared = {"processes": processes or 1, "feature_shards": feature_shards}
+            _plan(activations, (read, written), config, shared, ranks.device, json)
             return
+        watch = None if held_out is None else _watch(read, opened, held_out)
         listeners = _listeners(tensorboard, wandb) if ranks.first else []
-        made = _train(activations, (site, to), out, settings, opened, held_out, listeners, ranks)
+        made = _train(activations, (read, written), out, config, watch, listeners, ranks)
         if ranks.first:
-            print_entries([made], json)
+            common.show([made], json)
 
 
 def _listeners(tensorboard: Path | None, wandb: str | None) -> list[Any]:
@@ -174,80 +164,66 @@ def _listeners(tensorboard: Path | None, wandb: str | None) -> list[Any]:
     return found if wandb is None else [*found, WandB(wandb)]
 
 
-def _train(
-    source: Any,
-    sites: tuple[str | None, str | None],
-    out: Path | None,
-    settings: dict[str, Any],
-    model: Any,
-    held_out: Path | None,
-    listeners: list[Any],
-    ranks: Any,
-) -> dict[str, Any]:
+def _watch(read: str, model: Any, held_out: Path) -> Any:
     from inscape.atlas import loss_watch
     from inscape.core import InputError
     from inscape.dictionary import single_sites
-    from inscape.training import missed_target, train
 
-    if out is None:
-        raise InputError("training needs --out", expected="the folder of the dictionary")
-    (site, to), config = _chosen(source, sites, settings)
-    read = single_sites(site)
-    if held_out is not None and len(read) > 1:
+    if (num_sites := len(single_sites(read))) > 1:
         raise InputError(
-            f"--held-out with {len(read)} sites",
+            f"--held-out with {num_sites} sites",
             expected="one: loss recovered is not measured for several sites",
             next_step="leave it out",
         )
-    watch = None if held_out is None else loss_watch(model, held_out)
-    made = train(
-        source, site, to, out, config, name=out.name, watch=watch, listeners=listeners, ranks=ranks
-    )
-    told = missed_target(made)
-    if told and ranks.first:
-        note(told)
-    return _shown(made, out)
+    return loss_watch(model, held_out)
 
 
-def _chosen(
-    source: Any, sites: tuple[str | None, str | None], settings: dict[str, Any]
-) -> tuple[tuple[str, str], Any]:
-    """The expanded sites, and the settings with defaults derived from their width."""
+def _train(
+    source: Any,
+    sites: tuple[str, str],
+    out: Path | None,
+    config: Any,
+    watch: Any,
+    listeners: list[Any],
+    ranks: Any,
+) -> dict[str, Any]:
     from inscape.core import InputError
-    from inscape.training import default_config
+    from inscape.training import remarks, train
 
-    if sites[0] is None:
-        raise InputError("training needs --site", expected=f"a site: {', '.join(source.sites)}")
-    site = all_sites(sites[0], source.sites)
-    to = all_sites(sites[1], source.sites) if sites[1] else site
-    return (site, to), default_config(source, site, **settings)
+    if out is None:
+        raise InputError("training needs --out", expected="the folder of the dictionary")
+    made = train(
+        source, *sites, out, config, name=out.name, watch=watch, listeners=listeners, ranks=ranks
+    )
+    for remark in remarks(made) if ranks.first else ():
+        common.note(remark)
+    return {
+        "dictionary": made.name,
+        "folder": str(out),
+        "reads": made.config.site_in,
+        "writes": made.config.site_out,
+        "features": made.d_dict,
+        "kind": made.config.kind,
+        "k": made.k,
+    }
 
 
 def _plan(
     source: Any,
-    sites: tuple[str | None, str | None],
-    settings: dict[str, Any],
-    shared: tuple[int, int],
+    sites: tuple[str, str],
+    config: Any,
+    shared: dict[str, int],
     device: str,
     json: bool,
 ) -> None:
     """Print the estimated cost of the training."""
     from inscape.training import dictionary_shape, plan
 
-    (site, to), config = _chosen(source, sites, settings)
-    shape = dictionary_shape(source, site, to, config)
+    shape = dictionary_shape(source, *sites, config)
     buffer = getattr(source, "memory", 0)
-    made = plan(
-        source,
-        shape,
-        config,
-        processes=shared[0],
-        feature_shards=shared[1],
-        buffer=buffer,
-        device=device,
-    )
+    made = plan(source, shape, config, buffer=buffer, device=device, **shared)
     if json:
-        print_json(made.to_json())
+        common.print_json(made.to_json())
         return
     lines = {f"memory: {name}": size_text(size) for name, size in made.memory.items() if size}
     lines["memory of a process"] = size_text(made.memory_bytes)
@@ -261,8 +237,8 @@ def _plan(
         "dictionary": size_text(made.dictionary_bytes),
         "activations, if stored": size_text(made.activations_bytes),
     }
-    rows(lines)
-    note("not counted: reading the activations, the network between processes")
+    common.show(lines, json=False)
+    common.note("not counted: reading the activations, the network between processes")
 
 
 def size_text(size: float) -> str:
@@ -279,28 +255,3 @@ def duration_text(seconds: float) -> str:
         if seconds >= 2 * factor or (unit == "s" and seconds >= 1):
             return f"{seconds / factor:,.3g} {unit}"
     return f"{seconds * 1e3:.3g} ms"
-
-
-def named_values(given: list[str]) -> dict[str, Any]:
-    """NAME=VALUE as settings; a value with commas is a list."""
-    from inscape.core import InputError
-
-    found: dict[str, Any] = {}
-    for text in given:
-        name, sign, value = text.partition("=")
-        if not (sign and name):
-            raise InputError(f"--option {text!r}", expected="NAME=VALUE, as in penalty=tanh")
-        found[name] = value.split(",") if "," in value else value
-    return found
-
-
-def _shown(dictionary: Any, folder: Path) -> dict[str, Any]:
-    return {
-        "dictionary": dictionary.name,
-        "folder": str(folder),
-        "reads": dictionary.config.site_in,
-        "writes": dictionary.config.site_out,
-        "features": dictionary.d_dict,
-        "kind": dictionary.config.kind,
-        "k": dictionary.k,
-    }

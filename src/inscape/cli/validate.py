@@ -3,80 +3,84 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inscape.cli.common import (
-    AtlasFolder,
-    Bos,
-    Device,
-    Json,
-    MovedModel,
-    OnlyThese,
-    Seed,
-    open_atlas,
-    print_entries,
-    print_json,
-)
+from inscape.cli import common
 
-_NATS = ("ce_clean", "ce_dict", "ce_zero", "ce_mean", "extra_ce", "kl")
+if TYPE_CHECKING:
+    from inscape.atlas import Quality
+
+_NATS = "nats per token"
+# What the figures are called for people, with their unit.
+_NAMES = {
+    "ce_clean": ("loss of the model", _NATS),
+    "ce_dict": ("loss with the dictionary", _NATS),
+    "ce_zero": ("loss with zeros in its place", _NATS),
+    "ce_mean": ("loss with the mean in its place", _NATS),
+    "extra_ce": ("loss that it adds", _NATS),
+    "loss_recovered_zero": ("loss recovered over zeros", ""),
+    "loss_recovered_mean": ("loss recovered over the mean", ""),
+    "kl": ("KL from the model", _NATS),
+    "fvu": ("unexplained variance (FVU)", ""),
+    "ev": ("explained variance, centred", ""),
+    "l0": ("active features per token (L0)", ""),
+    "num_tokens": ("tokens", ""),
+    "num_predictions": ("predicted tokens", ""),
+    "num_documents": ("documents", ""),
+}
 
 
 def command(
-    atlas: AtlasFolder,
+    atlas: common.AtlasFolder,
     text: Annotated[
         Path | None, typer.Option(help="Measure on this text; default: the atlas's own.")
     ] = None,
-    dictionary: OnlyThese = None,
+    dictionary: common.OnlyThese = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens to measure on.")] = 20_000,
     edges: Annotated[
         str | None,
         typer.Option(
             metavar="PROMPT",
-            help="Instead hold every edge of this prompt's graph against an intervention.",
+            help="Instead check every edge of this prompt's graph against an intervention.",
         ),
     ] = None,
-    seed: Seed = 0,
-    model: MovedModel = None,
-    bos: Bos = None,
-    device: Device = None,
-    json: Json = False,
+    seed: common.Seed = 0,
+    model: common.MovedModel = None,
+    bos: common.Bos = None,
+    device: common.Device = None,
+    json: common.Json = False,
 ) -> None:
     """Measure the dictionaries of an atlas: loss recovered, FVU, L0, density, labels."""
-
-    opened = open_atlas(atlas, model, device, bos)
-    result: Any
+    opened = common.open_atlas(atlas, model, device, bos)
     if edges is not None:
-        result = [_edges(opened, edges)]
-    else:
-        found = opened.validate(text, dictionary, max_tokens=max_tokens, seed=seed, save=False)
-        result = [figures.to_json() for figures in found]
-    if json:
-        print_json(result)
-    else:
-        print_entries(map(_for_people, result), json=False)
-    # What was found is printed by now, whether or not it can be saved for the report.
-    for figures in result if edges is None else ():
-        opened.save("quality", figures["dictionary"], figures)
+        checked = _edges(opened, edges)
+        common.show([checked] if json else _worst(checked), json)
+        return
+    found = opened.validate(text, dictionary, max_tokens=max_tokens, seed=seed, save=False)
+    common.show([f.to_json() if json else _for_people(f) for f in found], json)
+    for figures in found:
+        opened.save(figures)  # they are printed by now, whether or not they can be saved
 
 
-def _for_people(figures: dict[str, Any]) -> dict[str, Any]:
+def _for_people(figures: Quality) -> dict[str, str]:
     """One level of named values, with units and intervals."""
-    shown = {k: v for k, v in figures.items() if k not in ("schema", "version")}
-    measured = shown.pop("fidelity", {})
-    intervals = measured.pop("interval", {})
-    measured.pop("each", None)
-    for name, value in measured.items():
-        text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        text += " nats per token" if name in _NATS else ""
-        if name in intervals:
-            low, high = intervals[name]
-            text += f" (95%: {low:.4g} to {high:.4g})"
-        shown[name] = text
-    if "worst" in shown:
-        source, target, edge, found = shown["worst"]
-        shown["worst"] = f"node {source} to node {target}: edge {edge:.6g}, measured {found:.6g}"
+    shown = {"dictionary": figures.dictionary, "measured on": figures.text}
+    for name, (words, unit) in _NAMES.items():
+        value = getattr(figures.fidelity, name)
+        shown[words] = f"{value:.4g}" if isinstance(value, float) else str(value)
+        shown[words] += f" {unit}" if unit else ""
+        if name in figures.fidelity.interval:
+            low, high = figures.fidelity.interval[name]
+            shown[words] += f" (95 %: {low:.4g} to {high:.4g})"
+    if figures.dead_share is not None:
+        sure = "" if figures.dead_share_is_firm else ", too few to be sure"
+        rest = f"over {figures.index_tokens} tokens{sure}"
+        shown["features that never fired"] = f"{figures.dead_share:.2%} ({rest})"
+    if figures.label_accuracy is not None:
+        rest = f"{figures.labels_scored} labels; 50 % is chance"
+        shown["labels right, in the median"] = f"{figures.label_accuracy:.1%} ({rest})"
     return shown
 
 
@@ -85,6 +89,11 @@ def _edges(opened: Any, prompt: str) -> dict[str, Any]:
     from inscape.validation import check_edges
 
     graph = opened.trace(prompt, save=False)
-    check = check_edges(opened.model, opened.transcoders(), graph)
-    found: dict[str, Any] = plain(check)
-    return {"prompt": prompt, **found}
+    return {"prompt": prompt, **plain(check_edges(opened.model, opened.transcoders(), graph))}
+
+
+def _worst(check: dict[str, Any]) -> dict[str, Any]:
+    """The check with its worst edge in words."""
+    source, target, edge, measured = check["worst"]
+    worst = f"node {source} to node {target}: edge {edge:.6g}, measured {measured:.6g}"
+    return {**check, "worst": worst}

@@ -101,17 +101,18 @@ class RaggedCode:
 
     def only(self, kept: Bool[Tensor, " entries"]) -> RaggedCode:
         """Those entries that are marked."""
-        if bool(kept.all()):
+        places = kept.nonzero().flatten()
+        if len(places) == len(kept):
             return self
-        counts = torch.bincount(self.rows[kept], minlength=len(self))
-        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        return RaggedCode(indptr, self.indices[kept], self.values[kept])
+        indptr = row_starts(occurrences(self.rows[places], len(self)))
+        return RaggedCode(indptr, self.indices[places], self.values[places])
 
-    def padded(self) -> Code:
-        """As many slots in every row as the fullest row has entries (at least one)."""
-        counts = self.indptr.diff()
-        width = max(int(counts.max()) if len(self) else 0, 1)
-        rows = self.rows
+    def padded(self, width: int | None = None) -> Code:
+        """As many slots in every row as the fullest row has entries (at least one); `width`: how
+        many, where that is known."""
+        if width is None:
+            width = int(self.indptr.diff().max()) if len(self) else 0
+        width, rows = max(width, 1), self.rows
         slots = torch.arange(len(rows), device=rows.device) - self.indptr[rows]
         values = self.values.new_zeros((len(self), width))
         indices = self.indices.new_zeros((len(self), width))
@@ -127,3 +128,14 @@ class DenseCode:
 
     features: Int[Tensor, " n"]
     values: Float[Tensor, "batch n"]
+
+
+def row_starts(counts: Int[Tensor, " batch"]) -> Int[Tensor, " batch_and_one"]:
+    """`indptr` of a code, given the number of entries in each row."""
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def occurrences(indices: Int[Tensor, " entries"], size: int) -> Int[Tensor, " size"]:
+    """How often each of 0 to size - 1 is among the indices. As torch.bincount, which makes the host
+    wait for a GPU."""
+    return indices.new_zeros(size).index_add_(0, indices, torch.ones_like(indices))

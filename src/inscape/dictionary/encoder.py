@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inscape.dictionary.code import Code, RaggedCode
+from inscape.dictionary.code import Code, RaggedCode, occurrences, row_starts
 from inscape.dictionary.kernels import select_above, select_half, select_top, value_gradients
 
 _ROWS = 512  # a product of fewer rows at a time is slower by up to a half
@@ -181,8 +181,7 @@ class Above:
     def code(self) -> RaggedCode:
         """All entries so far; values are pre-activations, and may be negative."""
         counts, indices, values = (torch.cat(part) for part in zip(*self._parts, strict=True))
-        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        code = RaggedCode(indptr, indices, values)
+        code = RaggedCode(row_starts(counts), indices, values)
         if self.exact is None:
             return code
         x, W_enc, b_enc = self.exact
@@ -226,8 +225,7 @@ class Pool:
         """What was kept, as a code of as many slots as the fullest row needs."""
         row, indices, values = self._kept
         order = row.argsort(stable=True)
-        counts = torch.bincount(row, minlength=self.num_rows)
-        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        indptr = row_starts(occurrences(row, self.num_rows))
         return RaggedCode(indptr, indices[order], values[order]).padded()
 
 

@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inscape.dictionary import kernels
-from inscape.dictionary.code import RaggedCode
+from inscape.dictionary.code import RaggedCode, occurrences, row_starts
 from inscape.dictionary.kernels import CodeGradient, RowBlock, RowTerms, WeightGradients
 
 
@@ -265,13 +265,13 @@ class CrossLayer(Wiring):
         """The code over the rows (batch, layer), where each entry reads; and whence it comes."""
         place = code.rows * self.num + code.indices // self.size
         order = place.argsort(stable=True)
-        counts = torch.bincount(place, minlength=len(code) * self.num)
-        return RaggedCode(_pointer(counts), code.indices[order], code.values[order]), order
+        indptr = row_starts(occurrences(place, len(code) * self.num))
+        return RaggedCode(indptr, code.indices[order], code.values[order]), order
 
     def _wide(self, narrow: RaggedCode) -> tuple[RaggedCode, Int[Tensor, " wide"]]:
         """Over the same rows, where each entry writes, by rows of W_dec; and whence it comes."""
         counts = narrow.indptr.diff().view(-1, self.num).cumsum(1).flatten()
-        indptr = _pointer(counts)
+        indptr = row_starts(counts)
         every = torch.arange(len(counts), device=counts.device)
         row = torch.repeat_interleave(every, counts)
         # A row holds its batch entry's first ones: those of its own layer and of those before.
@@ -281,10 +281,6 @@ class CrossLayer(Wiring):
         feature = narrow.indices[source]
         place = self.place(feature, row % self.num)
         return RaggedCode(indptr, place, narrow.values[source]), source
-
-
-def _pointer(counts: Int[Tensor, " rows"]) -> Int[Tensor, " rows_and_one"]:
-    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
 
 def _per(amount: Tensor, norm: Tensor) -> Tensor:

@@ -90,6 +90,7 @@ def build_indexes(
     """
     options = options or IndexOptions()
     options.check()
+    model.require_one_device("indexing")
     if not isinstance(source, ActivationStore | TextActivations):
         source = TextActivations(model, source, context=context, max_tokens=max_tokens)
     wanted: dict[Path, tuple[Dictionary, dict[str, Any]]] = {}

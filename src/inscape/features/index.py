@@ -11,7 +11,7 @@ Opening reads the small columns only; activations and examples are read when the
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inscape.core import InputError
+from inscape.core import whole
 from inscape.features.examples import TOP, Example
 from inscape.features.search import Hit, search_index
 from inscape.features.table import AGAIN, TokenTable, open_array
@@ -126,12 +126,8 @@ class FeatureIndex:
         Raises:
             InputError: it lies outside the dictionary.
         """
-        if not 0 <= feature < self.num_features:
-            raise InputError(
-                f"feature {feature} is not in dictionary {self.dictionary!r}",
-                expected=f"0 to {self.num_features - 1}",
-            )
-        return int(feature)
+        what = f"dictionary {self.dictionary!r} has no feature"
+        return whole(feature, what, 0, self.num_features - 1)
 
     def rows_of(self, feature: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Where a feature fires: rows of the token table, ascending, and activations (> 0)."""
@@ -155,6 +151,22 @@ class FeatureIndex:
     def top(self, feature: int) -> list[Example]:
         """The top examples alone, strongest first."""
         return self.examples(feature, TOP)
+
+    def peak_tokens(self, feature: int, count: int = 4) -> list[str]:
+        """The tokens at the peaks of its top examples, the most frequent first."""
+        start = int(self._example_start[self.check(feature)])
+        part = slice(start, start + int(self._num_examples[feature]))
+        rows, quantiles = (column[part] for column in self._peaks)
+        ids = self.tokens.ids[rows[quantiles == TOP]].tolist()
+        return [self.tokens.text(token) for token, _ in Counter(ids).most_common(count)]
+
+    @cached_property
+    def _peaks(self) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+        """The row and the interval of every example."""
+        path = self.folder / "examples.parquet"
+        with reading(path, AGAIN, OSError, pa.ArrowException):
+            table = pq.read_table(path, columns=["row", "quantile"])
+        return table.column("row").to_numpy(), table.column("quantile").to_numpy()
 
     def _group(self, number: int) -> list[dict[str, Any]]:
         if number not in self._groups:

@@ -96,6 +96,7 @@ def fidelity(
     Raises InputError when no prediction counts, or a loss is not finite.
     """
     chosen = as_list(dictionaries)
+    model.require_one_device("measuring fidelity")
     batches = [_counted(model, batch) for batch in token_batches]
     if not any(bool(_predictions(counted).any()) for _, counted, _ in batches):
         raise InputError("no token counts", expected="rows of at least two tokens after BOS")

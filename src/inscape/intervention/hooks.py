@@ -86,12 +86,14 @@ def hooks(
     """What `Model.run` takes as `edits`: other steps first, then the interventions.
 
     fixed: what is done at a position depends on no later one (see PositionEdit).
+    Raises InputError for a model on several devices, SiteError for a site that it does not have.
     """
     steps: dict[Site, list[Step]] = defaultdict(list)
     ahead: set[Site] = set()
     for site, step in others:
         steps[site].append(step)
     for item in interventions:
+        model.require_one_device("changing features")
         for name in item.dictionary.reads:
             steps[model.site(name)].insert(0, partial(item.capture, name))
         for name in item.dictionary.writes:

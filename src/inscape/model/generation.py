@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from inscape.core import InputError
+from inscape.core import InputError, finite_number, whole
 from inscape.model.forward import Edit, HookedPass, PositionEdit
 from inscape.model.inputs import Inputs
 from inscape.model.sites import Site
@@ -29,6 +28,14 @@ _ANSWER = "inscape-answer"
 _TURN = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": _ANSWER}]
 
 
+def check_settings(max_new_tokens: Any, temperature: Any, seed: Any) -> None:
+    """InputError unless these are what `Model.generate` takes."""
+    whole(max_new_tokens, "number of new tokens", 0)
+    whole(seed, "the seed", -(2**63), 2**63 - 1)
+    if finite_number(temperature, "a temperature") < 0:
+        raise InputError(f"a temperature of {temperature}", expected="0 (greedy) or more")
+
+
 def generate(
     model: Model,
     given: Inputs,
@@ -39,10 +46,6 @@ def generate(
     seed: int,
 ) -> Tensor:
     """See `Model.generate`; the inputs and the sites of `edits` are already checked."""
-    if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
-        raise InputError(f"{max_new_tokens!r} new tokens", expected="a whole number, 0 or more")
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise InputError(f"a temperature of {temperature}", expected="0 (greedy) or more")
     tokens = given.tokens
     length = tokens.shape[1] + max_new_tokens
     random = torch.Generator().manual_seed(seed)
@@ -80,7 +83,9 @@ def _step(
     cache: Any,
     cached: bool,
 ) -> tuple[Tensor, Any]:
-    """The logits [batch, vocab] after the last token, and the cache for the next step."""
+    """The logits [batch, vocab] after the last token (not finite where the residual stream has no
+    finite norm there, which the model's norms would turn into the same logits for any text), and
+    the cache for the next step."""
     tokens, pixels = given.tokens, given.pixel_values
     new = tokens if cache is None else tokens[:, -1:]
     inputs: dict[str, Any] = {"input_ids": new, "use_cache": cached, "logits_to_keep": 1}
@@ -89,10 +94,15 @@ def _step(
     elif pixels is not None:  # afterwards the pictures are in the cache
         inputs["pixel_values"] = pixels
     now = model.passing(given, tokens.shape[1] - new.shape[1], length) if edits else None
-    hooked = HookedPass(model.structure, (), edits, stop=False, now=now)
+    stream = Site("resid_post", model.num_layers - 1)
+    hooked = HookedPass(model.structure, [stream] if edits else [], edits, stop=False, now=now)
     with torch.no_grad():
         output = hooked(lambda: model.module(**inputs))
-    return output.logits[:, -1].float(), getattr(output, "past_key_values", None)
+    logits = output.logits[:, -1].float()
+    if edits:
+        norm = hooked.acts[stream][:, -1].float().square().sum(-1, keepdim=True)
+        logits = logits.masked_fill(~norm.isfinite().to(logits.device), torch.nan)
+    return logits, getattr(output, "past_key_values", None)
 
 
 def _choose(logits: Tensor, temperature: float, random: torch.Generator) -> Tensor:

@@ -19,13 +19,21 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from safetensors import SafetensorError
+from torch import Tensor
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from inscape.core import ModelError, StorageError
 from inscape.storage import cache_folder, file_hash, remembered
 
 _END_KEYS = tuple(f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom"))
+_LLAMA3 = {
+    **{"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+    "original_max_position_embeddings": 8192,
+}
+_LLAMA3_FACTORS = (8.0, 32.0)  # of 3.1 and 3.3; of 3.2
 # Vocabularies whose digits stand alone; transformers' loader splits them by GPT-2's rule.
 _SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
 
@@ -51,7 +59,7 @@ def gguf_folder(path: Path, load: Callable[[Path, dict[str, Any]], tuple[Any, An
 
 
 def _make(path: Path, folder: Path, load: Callable[..., tuple[Any, Any]]) -> None:
-    header = _header(path)
+    header, factors = _header(path)
     _check(path, header)
     print(f"inscape: dequantising {path.name} once, into {folder}", file=sys.stderr)
     settings: dict[str, Any] = {"gguf_file": path.name}
@@ -59,6 +67,7 @@ def _make(path: Path, folder: Path, load: Callable[..., tuple[Any, Any]]) -> Non
         settings["quantization_config"] = transformers.GgufConfig(dequantize=True)
     with redirect_stderr(io.StringIO()):  # the loader's own bars
         module, tokenizer = load(path.parent, settings)
+        _restore_rope(path, module.config, header, factors)
         ends = {int(header[key]) for key in _END_KEYS if key in header}
         module.generation_config.eos_token_id = sorted(ends) or None
         _split_digits(tokenizer, header)
@@ -77,13 +86,16 @@ def _make(path: Path, folder: Path, load: Callable[..., tuple[Any, Any]]) -> Non
             ) from error
 
 
-def _header(path: Path) -> dict[str, Any]:
-    """The metadata of a whole GGUF file, without its long arrays."""
+def _header(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The metadata of a whole GGUF file, without its long arrays; its factors of rotary
+    frequencies, by name."""
     import gguf
 
     try:
-        fields = gguf.GGUFReader(path).fields
-        return {key: field.contents() for key, field in fields.items() if len(field.data) < 2}
+        reader = gguf.GGUFReader(path)
+        short = {k: field.contents() for k, field in reader.fields.items() if len(field.data) < 2}
+        factors = [one for one in reader.tensors if one.name.startswith("rope_f")]
+        return short, {one.name: torch.tensor(one.data, dtype=torch.float32) for one in factors}
     except Exception as error:  # the reader checks nothing: what is cut short ends it anywhere
         raise ModelError(
             f"{path} is cut short or damaged ({type(error).__name__}: {error})",
@@ -104,6 +116,29 @@ def _check(path: Path, header: dict[str, Any]) -> None:
             expected=f"one of {', '.join(known)}",
             next_step="open the original model's folder or hub id instead",
         )
+
+
+def _restore_rope(
+    path: Path, config: Any, header: dict[str, Any], factors: dict[str, Tensor]
+) -> None:
+    """The scaling of rotary frequencies, which transformers' loader leaves out of a config: put
+    back where it is Llama 3's, else refused."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    kind = header.get(f"{header['general.architecture']}.rope.scaling.type", "none")
+    if rope.get("rope_type", "default") != "default" or (kind == "none" and not factors):
+        return
+    for factor in _LLAMA3_FACTORS if list(factors) == ["rope_freqs.weight"] else ():
+        config.rope_parameters = {**rope, **_LLAMA3, "factor": factor}
+        plain, _ = ROPE_INIT_FUNCTIONS["llama3"](config)
+        wavelengths = rope["rope_theta"] ** (torch.arange(0, 2 * len(plain), 2) / (2 * len(plain)))
+        if torch.allclose(1 / (wavelengths * plain), factors["rope_freqs.weight"], rtol=1e-3):
+            return
+    raise ModelError(
+        f"{path} scales its rotary frequencies ({', '.join(factors) or kind}) in a way that "
+        "transformers' loader leaves out: the model would not be what the file holds",
+        expected="none, or Llama 3's",
+        next_step="open the original model's folder or hub id instead",
+    )
 
 
 def _bare(architecture: str) -> str:

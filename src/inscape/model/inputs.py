@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inscape.core import InputError
+from inscape.core import InputError, SiteError
 from inscape.model.sites import Site
 
 Logits = Literal["none", "last", "all"]
@@ -21,20 +21,13 @@ class Inputs:
     """Token ids [batch, pos], with pictures and with what edits have to know about positions.
 
     `pixel_values` is [picture, 3, height, width] as the model takes it, in the order of the
-    image tokens; `image_id` is the token that stands for one patch. `counted` [batch, pos], or a
-    function that gives it: the positions that edits touch by default (None: all but special
-    tokens; positions behind its end likewise).
+    image tokens. `counted` [batch, pos], or a function that gives it: the positions that edits
+    touch by default (None: all but special tokens; positions behind its end likewise).
     """
 
     tokens: Int[Tensor, "batch pos"]
     pixel_values: Float[Tensor, "picture 3 height width"] | None = None
-    image_id: int | None = None
     counted: Bool[Tensor, "batch pos"] | Callable[[], Tensor] | None = None
-
-    @property
-    def image_positions(self) -> Bool[Tensor, "batch pos"]:
-        """Where the patches of pictures are."""
-        return self.tokens == (-1 if self.image_id is None else self.image_id)
 
 
 @dataclass(frozen=True)
@@ -50,7 +43,14 @@ class Run:
     logits: Tensor | None = None
 
     def __getitem__(self, site: str | Site) -> Tensor:
-        return self.acts[Site.parse(site)]
+        wanted = Site.parse(site)
+        if wanted not in self.acts:
+            raise SiteError(
+                f"{wanted} was not read in this run",
+                expected=", ".join(map(str, self.acts)) or "nothing: it read no site",
+                next_step="name it in read=[...]",
+            )
+        return self.acts[wanted]
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,21 @@ def module_inputs(tokens: Tensor, mask: Tensor | None, logits: str) -> dict[str,
     inputs: dict[str, Any] = {"input_ids": tokens, "use_cache": False}
     inputs["logits_to_keep"] = 1 if logits == "last" else 0
     if mask is not None:
-        if mask.shape != tokens.shape:
-            raise InputError(
-                f"attention_mask of shape {tuple(mask.shape)}",
-                expected=f"{tuple(tokens.shape)}, that of the tokens",
-            )
-        mask = mask.to(device=tokens.device, dtype=torch.long)
+        mask = _checked_mask(mask, tokens)
         # transformers counts positions over padding on the left; the model must not.
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         inputs |= {"attention_mask": mask, "position_ids": positions}
     return inputs
+
+
+def _checked_mask(mask: Any, tokens: Tensor) -> Tensor:
+    expected = f"1 for tokens and 0 for padding, of shape {tuple(tokens.shape)}"
+    if not isinstance(mask, Tensor):
+        raise InputError(f"attention_mask of type {type(mask).__name__}", expected=expected)
+    if mask.shape != tokens.shape:
+        raise InputError(f"attention_mask of shape {tuple(mask.shape)}", expected=expected)
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        raise InputError("attention_mask with other values than 0 and 1", expected=expected)
+    if not bool(mask.any(1).all()):
+        raise InputError("attention_mask has a row of padding alone", expected=expected)
+    return mask.to(device=tokens.device, dtype=torch.long)

@@ -1,7 +1,8 @@
 """The linearised model: the forward pass as it is, with the gradient of a linear map.
 
 1. In attention, what multiplies values is held: the outputs of softmax (patterns) and of sigmoid
-   (gates) carry no gradient, nor do queries and keys where torch's fused attention gets them.
+   (gates) carry no gradient, nor do queries and keys where torch's fused attention gets them;
+   which experts an attention sends a token to (jetmoe's) stays as it is.
 2. Norms divide by held denominators: the output keeps its value bit for bit, and gets the
    gradient of  w * (x - mean(x)) / held  (RMS norms: without the mean).
 3. No gradient crosses an MLP: what it adds to the stream is a constant.

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from inscape.core import InputError, ModelError, pick_device
 from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.fingerprint import module_hash
-from inscape.model.forward import Edit, HookedPass, noting_experts
-from inscape.model.generation import end_ids, generate
+from inscape.model.forward import Edit, HookedPass, PositionEdit, noting_experts
+from inscape.model.generation import check_settings, end_ids, generate
 from inscape.model.images import ImageCodec
 from inscape.model.inputs import Inputs, Logits, Pass, Run, check_tokens, module_inputs
 from inscape.model.inspection import inspect
@@ -63,7 +63,7 @@ class Model(Language):
         self.num_layers, self.d_model = len(self.structure.blocks), self.structure.d_model
         self.vocab_size: int = self.unembedding().shape[0]
         self.context_length: int = getattr(config, "max_position_embeddings", None) or sys.maxsize
-        self._text = TextCodec(tokenizer, config, bos)
+        self._text = TextCodec(tokenizer, config, bos, self.vocab_size)
         self._images = ImageCodec(module.config, preprocessing) if adapter.images else None
         self.source: str | None = None  # what opens this model again, from any folder
         self.revision: str | None = None  # the commit of a hub's model
@@ -283,6 +283,7 @@ class Model(Language):
             InputError: tokens out of shape or range, no room left in the context, or logits
                 that are not finite (says at which token).
         """
+        check_settings(max_new_tokens, temperature, seed)
         given, chains = self.checked(tokens, room=max_new_tokens), self._chains(edits)
         with self._evaluating():
             return generate(
@@ -306,7 +307,11 @@ class Model(Language):
 
     def _chains(self, edits: Mapping[Any, Edit] | None) -> dict[Site, list[Edit]]:
         chains = {site: list(standing) for site, standing in self._standing.items()}
+        if not isinstance(edits, Mapping | None):
+            raise InputError(f"edits of type {type(edits).__name__}", expected="site -> function")
         for site, edit in (edits or {}).items():
+            if not callable(edit.function if isinstance(edit, PositionEdit) else edit):
+                raise InputError(f"the edit of {site} is {edit!r}", expected="a function")
             chains.setdefault(self.site(site), []).append(edit)
         return chains
 
@@ -365,6 +370,9 @@ class Model(Language):
 
     def unembed(self, final: Float[Tensor, "*pos d_model"]) -> Float[Tensor, "*pos vocab"]:
         """The logits, float32 [..., vocab], of values [..., d_model] of the site `final`."""
+        if not isinstance(final, Tensor) or final.shape[-1:] != (self.d_model,):
+            found = tuple(final.shape) if isinstance(final, Tensor) else type(final).__name__
+            raise InputError(f"values of {found}", expected=f"a tensor [..., {self.d_model}]")
         logits: Tensor = self.structure.logit_scale * self.structure.head(final.to(self.dtype))
         cap = self.structure.soft_cap
         if cap is not None:

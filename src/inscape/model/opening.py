@@ -30,7 +30,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as IMAGE_TEXT,
 )
 
-from inscape.core import ModelError, warn
+from inscape.core import ModelError, total_memory, warn
 from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.fingerprint import module_hash, weight_files
 from inscape.model.gguf import gguf_folder
@@ -51,6 +51,8 @@ _TOKENIZER_FILES = (
     "spiece.model",
     "tekken.json",
 )
+_LAYERS = re.compile(r"n_layers?|num_layers|num_hidden_layers")
+_MOST_LAYERS = 1000
 _DOWNLOADED = ["*.json", "*.txt", "*.model", "*.jinja"]
 
 
@@ -91,7 +93,7 @@ def find_folder(
         raise ModelError(f"a model cannot be opened from {path_or_id!r}", expected=_OPENED)
     text, path = str(path_or_id), Path(path_or_id).expanduser()
     known, is_id = text == SMOLLM2, isinstance(path_or_id, str) and _HUB_ID.fullmatch(text)
-    if revision is not None and not is_id:
+    if revision is not None and not (is_id and isinstance(revision, str)):
         raise ModelError(f"{text} has no revision {revision!r}", expected="a hub id with it")
     empty = known and path.is_dir() and not _holds_model(path)
     if path.exists() and revision is None and not empty:
@@ -180,6 +182,8 @@ def open_folder(
         ModelError: the folder is no model, is of an unknown family, or lacks weights or
             tokenizer.
     """
+    if not isinstance(dtype, torch.dtype | None):
+        raise ModelError(f"dtype {dtype!r}", expected="a torch.dtype, such as torch.bfloat16")
     config = _read_config(folder)
     adapter = adapter_for(config["model_type"], config.get("text_config", {}).get("model_type"))
     _check_family(config, trust_remote_code)
@@ -189,6 +193,8 @@ def open_folder(
     loader: Any = transformers.AutoModelForCausalLM  # its types leave out the loading report
     if adapter.images:
         loader = transformers.AutoModelForImageTextToText
+    if "quantization_config" not in config:
+        _check_size(folder, loader, wanted, trust_remote_code)
     module = _load_weights(folder, loader, wanted, trust_remote_code=trust_remote_code)
 
     def find_hash() -> str:
@@ -276,6 +282,34 @@ def _check_weights(folder: Path) -> None:
                 next_step="download the model again",
             )
         return
+
+
+def _check_size(folder: Path, loader: Any, dtype: Any, trust_remote_code: bool) -> None:
+    """Refuses a config.json whose parameters this machine has no memory for, before any is made."""
+    settings = _read_object(folder / "config.json")
+    for key, value in {**settings, **settings.get("text_config", {})}.items():
+        if _LAYERS.fullmatch(key) and isinstance(value, int) and value > _MOST_LAYERS:
+            raise ModelError(
+                f"{folder}: config.json has {key} = {value}", expected=f"at most {_MOST_LAYERS}"
+            )
+    try:
+        with _quiet(), torch.device("meta"):
+            config = transformers.AutoConfig.from_pretrained(
+                str(folder), trust_remote_code=trust_remote_code
+            )
+            module = loader.from_config(config, trust_remote_code=trust_remote_code)
+    except Exception:  # loading says better what is wrong
+        return
+    number = sum(parameter.numel() for parameter in module.parameters())
+    bytes_each = dtype.itemsize if isinstance(dtype, torch.dtype) else 2
+    size, memory = number * bytes_each, total_memory()
+    if memory is not None and size > memory:
+        raise ModelError(
+            f"{folder}: by its config.json the model has {number:.2g} parameters, "
+            f"{size / 2**30:.3g} GiB",
+            expected=f"at most the {memory / 2**30:.3g} GiB of memory of this machine",
+            next_step="correct the sizes in config.json, or open it in bfloat16 or on a larger one",
+        )
 
 
 def _check_tokenizer(folder: Path) -> None:

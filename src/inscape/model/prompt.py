@@ -30,6 +30,7 @@ from inscape.model.text import TextCodec
 Messages = Sequence[Mapping[str, str]]
 Source: TypeAlias = "str | Messages | Sequence[int] | Tensor | Prompt"
 SINK_FACTOR = 10.0
+_EXPECTED = "text, chat messages, or a list of token ids"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,6 @@ class Prompt:
     words: tuple[bool, ...]
     tokens: Int[Tensor, "1 pos"] = field(repr=False)
     pixels: Float[Tensor, "1 3 height width"] | None = field(default=None, repr=False)
-    image_id: int | None = None
     measure: Callable[[Inputs, Tensor], Tensor] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -63,7 +63,7 @@ class Prompt:
         Measured when first asked for, by one pass of the model.
         """
         words = torch.tensor([self.words], device=self.tokens.device)
-        read = Inputs(self.tokens, self.pixels, self.image_id)
+        read = Inputs(self.tokens, self.pixels)
         return (words if self.measure is None else self.measure(read, words))[0]
 
     @property
@@ -75,7 +75,7 @@ class Prompt:
         """The prompt in `count` rows, to be continued in each."""
         pixels = None if self.pixels is None else self.pixels.repeat(count, 1, 1, 1)
         tokens = self.tokens.expand(count, -1)
-        return Inputs(tokens, pixels, self.image_id, lambda: self.counted.expand(count, -1))
+        return Inputs(tokens, pixels, lambda: self.counted.expand(count, -1))
 
 
 def make_prompt(
@@ -107,7 +107,6 @@ def make_prompt(
         ),
         tokens=torch.tensor([ids]),
         pixels=pixels,
-        image_id=None if images is None else images.image_id,
     )
 
 
@@ -132,18 +131,17 @@ def drafted(codec: TextCodec, source: Any) -> Draft:
         ids = codec.plain(source)
         return Draft(ids, source, [None] * len(ids))
     if isinstance(source, Tensor):
-        source = source.flatten().tolist() if source.ndim < 2 or len(source) == 1 else source
-    items = list(source) if isinstance(source, Iterable) else [source]
+        source = (source[0] if source.ndim == 2 and len(source) == 1 else source).tolist()
+    if isinstance(source, bytes | Mapping) or not isinstance(source, Iterable):
+        raise InputError(f"a prompt of {type(source).__name__}", expected=_EXPECTED)
+    items = list(source)
     if items and all(isinstance(item, Mapping) for item in items):
         return _chat(codec, items)
-    odd = [item for item in items if type(item) is bool or not isinstance(item, Integral)]
+    odd = [item for item in items if isinstance(item, bool) or not isinstance(item, Integral)]
     if odd:
-        raise InputError(
-            f"a prompt of {type(odd[0]).__name__}",
-            expected="text, chat messages, or a list of token ids",
-        )
-    items = [int(item) for item in items]
-    return Draft(items, codec.whole(items), [None] * len(items))
+        raise InputError(f"a prompt of {type(odd[0]).__name__}s", expected=_EXPECTED)
+    ids = codec.checked(items)
+    return Draft(ids, codec.whole(ids), [None] * len(ids))
 
 
 def _chat(codec: TextCodec, messages: list[Mapping[str, Any]]) -> Draft:

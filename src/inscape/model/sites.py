@@ -57,6 +57,8 @@ class Site:
         """
         if isinstance(text, Site):
             return text
+        if not isinstance(text, str):
+            raise SiteError(f"a site cannot be {text!r}", expected=_EXPECTED)
         if "+" in text:
             raise SiteError(
                 f"{text} are several sites, of a crosscoder or a cross-layer transcoder",
@@ -64,9 +66,9 @@ class Site:
             )
         kind, dot, layer = text.strip().partition(".")
         if kind not in KINDS:
-            raise SiteError(f"site {text!r} is unknown", expected=_EXPECTED)
+            raise SiteError(f"site {text[:40]!r} is unknown", expected=_EXPECTED)
         if not dot:
             return cls(kind)
-        if not (layer.isascii() and layer.isdigit()):
-            raise SiteError(f"site {text!r} has no valid layer", expected=_EXPECTED)
+        if not (layer.isascii() and layer.isdigit() and len(layer) <= 4):
+            raise SiteError(f"site {text[:40]!r} has no valid layer", expected=_EXPECTED)
         return cls(kind, int(layer))

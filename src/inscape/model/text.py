@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import accumulate, groupby
-from typing import Any
+from typing import Any, TypeAlias
 
-from inscape.core import InputError, ModelError
+from torch import Tensor
 
+from inscape.core import InputError, ModelError, whole
+
+Ids: TypeAlias = "Sequence[int] | Tensor"
 BOS_RULES = ("auto", "always", "never")
 
 # Characters after which a tokenizer is asked how a text goes on; the first that does not
@@ -27,10 +30,11 @@ class TextCodec:
         tokenizer: a Hugging Face tokenizer, or None for a model that only takes token ids.
         config: the model's, for the special ids where there is no tokenizer; ids then stand as
             they are unless `bos` is "always".
+        vocab_size: the number of ids that the model has, its padding included.
     """
 
-    def __init__(self, tokenizer: Any, config: Any, bos: str = "auto") -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, config: Any, bos: str, vocab_size: int) -> None:
+        self._tokenizer, self._vocab_size = tokenizer, vocab_size
         of = config if tokenizer is None else tokenizer
         self._begin: int | None = of.bos_token_id if isinstance(of.bos_token_id, int) else None
         self.special_ids = frozenset(_special(tokenizer, config))
@@ -82,13 +86,17 @@ class TextCodec:
         front = self.front(bos)
         return ids if front is None or ids[:1] == [front] else [front, *ids]
 
-    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+    def checked(self, ids: Any) -> list[int]:
+        """Token ids [pos] as numbers; InputError where they are none of this model's."""
+        ids = ids.tolist() if hasattr(ids, "tolist") else ids
+        if not isinstance(ids, Iterable) or isinstance(ids, str | bytes | Mapping):
+            raise InputError(f"token ids of type {type(ids).__name__}", expected="a list of ids")
+        return [whole(i, "token id", 0, self._vocab_size - 1) for i in ids]
+
+    def decode(self, ids: Ids, *, special: bool = False) -> str:
         """The text of `ids`, with or without BOS and other special tokens."""
-        ids = [int(i) for i in ids]
-        if min(ids, default=0) < 0:
-            raise InputError(f"token id {min(ids)} is out of range", expected="0 or more")
         text: str = self.tokenizer.decode(
-            ids, skip_special_tokens=not special, clean_up_tokenization_spaces=False
+            self.checked(ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False
         )
         return text
 
@@ -98,9 +106,10 @@ class TextCodec:
             return " ".join(self.texts(ids))
         return self.decode(ids, special=True)
 
-    def continuation(self, ids: Sequence[int], start: int) -> str:
+    def continuation(self, ids: Ids, start: int) -> str:
         """The text that `ids` from `start` on add to those before: decoded alone, a first token of
         sentencepiece would lose its space, and half a character its other half."""
+        ids = self.checked(ids)
         if not self.has_tokenizer:
             return " ".join(self.texts(ids[start:]))
         before = self.decode(ids[:start]).rstrip("\ufffd")
@@ -112,6 +121,7 @@ class TextCodec:
 
         A model without a tokenizer shows numbers.
         """
+        ids = self.checked(ids)
         if self._tokenizer is None:
             return [f"<{i}>" for i in ids]
         pieces = [self.token_text(i) for i in ids]
@@ -125,10 +135,10 @@ class TextCodec:
 
     def token_text(self, token: int) -> str:
         """One token as text: its leading space kept, bytes of a cut character as \\xNN."""
-        piece = None if token < 0 else self.tokenizer.convert_ids_to_tokens(int(token))
+        piece = self.tokenizer.convert_ids_to_tokens(token)
         if piece is None:
             return f"<{token}>"
-        text: str = self.tokenizer.decode([int(token)], clean_up_tokenization_spaces=False)
+        text: str = self.tokenizer.decode([token], clean_up_tokenization_spaces=False)
         if piece.startswith("▁"):  # sentencepiece writes spaces so, and drops a first one
             bare = piece.lstrip("▁")
             return " " * (len(piece) - len(bare)) + (text.lstrip(" ") if bare else "")
@@ -139,13 +149,14 @@ class TextCodec:
 
     def following(self, text: str) -> list[int]:
         """The tokens of `text` as the continuation of some other text; InputError for none."""
+        alone = self.plain(text)
         if not text:
             raise InputError("the answer is empty", expected="the text that the model would say")
         for anchor in _ANCHORS:
             before, whole = self.plain(anchor), self.plain(anchor + text)
             if whole[: len(before)] == before and len(whole) > len(before):
                 return whole[len(before) :]
-        return self.plain(text)
+        return alone
 
     def plain(self, text: str) -> list[int]:
         """The token ids of `text` alone; InputError where it is no text that can be encoded."""
@@ -163,8 +174,8 @@ class TextCodec:
 
     def _bytes(self, token: int) -> bytes | None:
         """The bytes of a token that holds a part of a character; None for any other."""
-        text = self.tokenizer.decode([int(token)], clean_up_tokenization_spaces=False)
-        piece = self.tokenizer.convert_ids_to_tokens(int(token)) if "\ufffd" in text else None
+        text = self.tokenizer.decode([token], clean_up_tokenization_spaces=False)
+        piece = self.tokenizer.convert_ids_to_tokens(token) if "\ufffd" in text else None
         return None if piece is None else _raw_bytes(piece)
 
 

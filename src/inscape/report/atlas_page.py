@@ -19,7 +19,7 @@ import numpy as np
 import inscape
 from inscape.atlas import Atlas, Quality, Results
 from inscape.attribution import Graph
-from inscape.core import InputError, InscapeError, seeded
+from inscape.core import InscapeError, seeded
 from inscape.dictionary import DictionaryConfig
 from inscape.features import FeatureIndex
 from inscape.report.diagnosis import diagnosis_html
@@ -29,17 +29,16 @@ from inscape.report.graph_picture import picture
 from inscape.report.guide import EMPTY, GUIDES, LEAD, TERMS
 from inscape.report.markup import Markup, join, tag
 from inscape.report.numbers import finite
-from inscape.report.page import document, script
+from inscape.report.page import MADE, document, script
 from inscape.report.parts import fold, number, table
-from inscape.report.steering import steering_html
-from inscape.storage import atomic_write, read_json
+from inscape.report.steering import steered_features, steering_html
+from inscape.storage import atomic_write, read_json, refuse_file
 
 FILE = "report.html"
-MADE = b'<meta name="generator" content="inscape'
 MOST_FEATURES, FEWEST_EACH = 240, 6
 ORDERS = {
-    "number": "number",
-    "accurate": "how right the label is",
+    "number": "dictionary and number",
+    "accurate": "best label first",
     "common": "most common first",
     "rare": "rarest first",
 }
@@ -51,16 +50,11 @@ def write_atlas_report(atlas: Atlas, out: str | Path | None = None) -> Path:
     """Writes the page to `out`, by default report.html in the atlas; returns its path.
 
     Raises:
-        InputError: `out` is a folder, or a file that is no page of inscape.
-        StorageError: the disk is full or may not be written to.
+        InputError: `out` is a file that is no page of inscape.
+        StorageError: `out` is a folder, or the disk is full or may not be written to.
     """
     path = Path(out) if out is not None else atlas.path / FILE
-    if path.is_dir() or (path.is_file() and MADE not in path.read_bytes()[:4096]):
-        raise InputError(
-            f"{path} is there already and is no page of inscape",
-            expected="a free name, or a report to replace",
-            next_step="choose another --out",
-        )
+    refuse_file(path, MADE)
     atomic_write(path, atlas_html(atlas).encode())
     return path
 
@@ -71,11 +65,17 @@ def atlas_html(atlas: Atlas) -> str:
     traces, diagnoses = _opened(atlas.traces), _opened(atlas.diagnoses)
     named = {(n.dictionary, n.feature) for g in traces[0] for n in g.nodes if n.kind == "feature"}
     named |= {(c.dictionary, c.feature) for d in diagnoses[0] for c in d.removed + d.for_wrong}
+    steering = _opened(atlas.steering)
+    named |= {found for result in steering[0] for found in steered_features(result)}
     parts = [
         ("dictionaries", "Dictionaries", _dictionaries(atlas, indexes)),
         ("traces", "Traces", _shown(traces, lambda graph: _trace(atlas, graph))),
         ("diagnoses", "Diagnoses", _shown(diagnoses, diagnosis_html)),
-        ("steering", "Steering", _shown(_opened(atlas.steering), steering_html)),
+        (
+            "steering",
+            "Steering",
+            _shown(steering, lambda result: steering_html(result, atlas.feature_label)),
+        ),
         ("features", "Features", _features(atlas, indexes, named)),
     ]
     model = atlas.record["model"]["name"]
@@ -134,7 +134,7 @@ def _dictionaries(atlas: Atlas, indexes: dict[str, FeatureIndex]) -> Markup | No
         "loss recovered",
         "dead features",
         "labelled features",
-        "labels right on, in the median",
+        "labels right, in the median (50 % is chance)",
     ]
     numeric = range(2, len(heads))
     return table(heads, rows, what="dictionaries", numeric=numeric) if rows else None
@@ -168,7 +168,7 @@ def _dictionary(
         number(finite(fvu)),
         number(None if fidelity is None else finite(fidelity.loss_recovered_zero), "share"),
         number(None if index is None else float((index.num_active == 0).mean()), "share"),
-        number(None if labels is None else len(labels)),
+        number(None if labels is None else sum(found.name is not None for found in labels)),
         number(accuracy, "share"),
     )
 

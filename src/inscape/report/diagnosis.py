@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from inscape.core import Share
 from inscape.diagnosis import MEANING, Candidate, Diagnosis
 from inscape.report.markup import Markup, join, tag
 from inscape.report.numbers import EN_DASH
@@ -25,46 +24,44 @@ def diagnosis_html(
     """One diagnosis as an `<article>`.
 
     Args:
-        title: its heading; the prompt by default.
+        title: its heading; without one the prompt stands alone.
         more: what follows the repair; notes: what stands beside the figures of a set of prompts.
     """
+    removed = {one.name: one for one in given.removed}
+    harmful = [one for one in given.for_wrong if one.name not in removed]
+    helpful = [one for one in given.for_correct if one.name not in removed]
     return tag(
         "article",
-        tag("h3", title or given.prompt),
+        tag("h3", title) if title else None,
         tag("p", description) if description else None,
         _failure(given),
         _repair(given),
-        prompt_sets(
-            {name: (given.before[name], given.after[name]) for name in given.before},
-            caption="Correct answers on other sets of prompts",
-            heads=("without the repair", "with it"),
-            notes=notes,
-        ),
+        _prompt_sets(given, notes or {}),
         more,
-        _candidates("Features for the wrong answer, each removed alone", given.for_wrong),
-        _candidates("Features for the correct answer, each removed alone", given.for_correct),
+        _candidates("Features for the wrong answer", [*given.removed, *harmful], removed),
+        _candidates("Features for the correct answer", helpful, removed),
         [tag("p", note, class_="note") for note in given.notes],
         class_="card",
     )
 
 
 def _failure(given: Diagnosis) -> Markup:
-    rows = [
-        (
-            "correct answer",
-            tag("code", visible_token(given.correct)),
-            barred(given.correct_probability, "share", "for-right"),
-        )
-    ]
-    if given.wrong:
-        said = tag("code", visible_token(given.wrong))
-        shown = barred(given.wrong_probability, "share", "for-wrong")
-        rows.insert(0, ("wrong answer", said, shown))
-    counted = (
-        (number(given.num_failures), " of ", number(given.num_prompts), " prompts are answered "),
-        ("wrongly; on these the wrong answer leads by ", number(given.lead, "logits")),
-        " on average." if given.num_failures > 1 else ".",
+    answers = (
+        ("wrong answer", given.wrong, given.wrong_probability, "for-wrong"),
+        ("correct answer", given.correct, given.correct_probability, "for-right"),
     )
+    rows = [
+        (name, tag("code", visible_token(text)), barred(probability, "share", style))
+        for name, text, probability, style in answers
+        if text
+    ]
+    lead: object = ("The wrong answer leads by ", number(given.lead, "logits"), ".")
+    if given.num_prompts > 1:
+        lead = (
+            (number(given.num_failures), " of ", number(given.num_prompts)),
+            " prompts are answered wrongly; on these the wrong answer leads by ",
+            (number(given.lead, "logits"), " on average."),
+        )
     return join(
         tag("p", tag("q", given.prompt), class_="prompt"),
         table(["", "answer", "probability"], rows, what="answers", class_="bars"),
@@ -74,7 +71,7 @@ def _failure(given: Diagnosis) -> Markup:
             f"{MEANING[given.mechanism]}.",
             class_="lead",
         ),
-        tag("p", counted, class_="note"),
+        tag("p", lead, class_="note") if given.num_failures else None,
     )
 
 
@@ -84,62 +81,62 @@ def _repair(given: Diagnosis) -> Markup | None:
     random = given.random
     control = None
     if random.value is not None and random.interval is not None:
-        beside = join(
-            span(*random.interval, "share"), f"; {random.num_sets} sets of {random.num_features}"
-        )
+        sets = f"; {random.num_sets} sets of {random.num_features}"
+        beside = join(span(*random.interval, "share"), sets)
         control = barred(random.value, "share", "plain", beside=beside)
     rows = [
         ("without the features found", share(given.repaired, "for-right")),
         ("without random features as active as these", control or number(None)),
         ("with the correct answer's own features doubled", share(given.amplified, "plain")),
     ]
-    removed = f"Features removed together ({len(given.removed)}), with figures for each one alone"
-    scale = max((abs(found.margin) for found in given.removed), default=0.0)
+    names = [
+        ("; " if i else "", feature_name(f.name, f.label)) for i, f in enumerate(given.removed)
+    ]
     return join(
         tag("h4", "Repair"),
+        tag("p", "Features removed together: ", names) if names else None,
         table(["failing prompts", "answered correctly"], rows, what="repair", class_="bars"),
-        fold(removed, _candidate_table(removed, given.removed, scale), open_=len(given.removed) < 4)
-        if given.removed
-        else None,
     )
 
 
-def prompt_sets(
-    sets: Mapping[str, tuple[Share, Share]],
-    *,
-    caption: str,
-    heads: tuple[str, str] = ("before", "after"),
-    notes: Mapping[str, object] | None = None,
-) -> Markup | None:
-    """Fractions of answers on each set of prompts, before and after."""
-    if not sets:
-        return None
+def _prompt_sets(given: Diagnosis, notes: Mapping[str, object]) -> Markup | None:
+    """Fractions of correct answers on each set of prompts, without and with the repair."""
     rows = [
-        (name, share(before, "plain"), join(share(after, "for-right"), (notes or {}).get(name)))
-        for name, (before, after) in sets.items()
+        (name, share(before, "plain"), join(share(given.after[name], "for-right"), notes.get(name)))
+        for name, before in given.before.items()
     ]
-    return table(["prompts", *heads], rows, caption=caption, class_="bars")
+    heads = ["prompts", "without the repair", "with it"]
+    caption = "Correct answers on other sets of prompts"
+    return table(heads, rows, caption=caption, class_="bars") if rows else None
 
 
-def _candidates(title: str, found: Sequence[Candidate]) -> Markup | None:
-    """The first features in a table, the others folded beneath it."""
+def _candidates(
+    title: str, found: Sequence[Candidate], removed: Mapping[str, Candidate]
+) -> Markup | None:
+    """What the removal of each alone does; the first features in a table, the others folded."""
     if not found:
         return None
     shown = found if len(found) <= SHOWN + 1 else found[:SHOWN]
     rest = found[len(shown) :]
-    scale = max(abs(one.margin) for one in found)
+    largest = max(abs(one.margin) for one in found)
+    caption = f"{title}, each removed alone"
     return join(
-        tag("p", title, class_="caption"),
-        _candidate_table(title, shown, scale),
-        fold(f"{len(rest)} more", _candidate_table(title, rest, scale)) if rest else None,
+        tag("p", caption, class_="caption"),
+        _candidate_table(caption, shown, largest, removed),
+        fold(f"{len(rest)} more", _candidate_table(caption, rest, largest, removed))
+        if rest
+        else None,
     )
 
 
-def _candidate_table(what: str, found: Sequence[Candidate], scale: float) -> Markup:
+def _candidate_table(
+    what: str, found: Sequence[Candidate], largest: float, removed: Mapping[str, Candidate]
+) -> Markup:
+    repair = tag("div", "in the repair", class_="note")
     rows = [
         (
-            feature_name(one.name, one.label),
-            barred(one.margin, "", "for-wrong" if one.margin > 0 else "for-right", largest=scale),
+            join(feature_name(one.name, one.label), repair if one.name in removed else None),
+            barred(one.margin, "", "for-wrong" if one.margin > 0 else "for-right", largest=largest),
             number(one.wrong),
             number(one.correct),
             number(one.repaired),
@@ -151,8 +148,8 @@ def _candidate_table(what: str, found: Sequence[Candidate], scale: float) -> Mar
     heads = [
         "feature",
         "the wrong answer's lead shrinks by (logits)",
-        "wrong logit changes by",
-        "correct logit changes by",
+        "wrong answer's logit changes by",
+        "correct answer's logit changes by",
         "prompts made correct",
         "estimate of the shrinkage",
         "active on (activation)",

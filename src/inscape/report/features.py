@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from inscape.atlas import Feature
+from inscape.core import tokens_as_label
 from inscape.features import Example, FeatureIndex
 from inscape.labels import Label
 from inscape.report.markup import Markup, join, tag
@@ -16,8 +18,9 @@ EXAMPLES, EFFECTS = 4, 8
 def feature_html(name: str, label: Label | None, index: FeatureIndex, feature: int) -> Markup:
     """A folded list item; its attributes are what the page's script sorts and filters by."""
     accuracy = None if label is None else finite(label.balanced_accuracy)
+    named = None if label is None else label.name
     title = join(
-        feature_name(f"{name}/{feature}", None if label is None else label.text),
+        feature_name(f"{name}/{feature}", named or tokens_as_label(index.peak_tokens(feature))),
         tag("span", number(float(index.density[feature]), "share"), " of tokens", class_="note"),
     )
     return tag(
@@ -25,8 +28,20 @@ def feature_html(name: str, label: Label | None, index: FeatureIndex, feature: i
         fold(title, feature_body(index, feature, label)),
         class_="feature",
         data_dictionary=name,
-        data_density=float(index.density[feature]),
-        data_accuracy=-1.0 if accuracy is None else accuracy,
+        data_density=repr(float(index.density[feature])),
+        data_accuracy=-1 if accuracy is None else repr(accuracy),
+    )
+
+
+def feature_picture(feature: Feature) -> Markup:
+    """One feature by itself, as an `<article>`."""
+    index = feature.features
+    unknown = tag("p", "Not indexed: nothing is known yet of where it is active.", class_="note")
+    return tag(
+        "article",
+        tag("p", feature_name(feature.id, feature.shown)),
+        unknown if index is None else feature_body(index, feature.index),
+        class_="card",
     )
 
 
@@ -37,7 +52,9 @@ def feature_body(index: FeatureIndex, feature: int, label: Label | None = None) 
         ("largest activation", number(float(index.max[feature]))),
     ]
     if label is not None and finite(label.balanced_accuracy) is not None:
-        facts.append(("label is right on", number(label.balanced_accuracy, "share")))
+        facts.append(
+            ("label is right on (50 % is chance)", number(label.balanced_accuracy, "share"))
+        )
     raised, lowered = (
         effects[:EFFECTS] for effects in (index.promoted(feature), index.suppressed(feature))
     )

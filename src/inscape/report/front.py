@@ -13,27 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import inscape
-from inscape.report.charts import (
-    BOTTOM,
-    FONT,
-    HEIGHT,
-    LEFT,
-    NUM_STYLES,
-    RIGHT,
-    TOP,
-    WIDTH,
-    Scale,
-    Series,
-    axes,
-    legend,
-    mark,
-    ticks,
-)
-from inscape.report.markup import Markup, join, tag
+from inscape.report import charts
+from inscape.report.markup import Markup, tag
 from inscape.report.numbers import show
-from inscape.report.page import document
+from inscape.report.page import MADE, document
 from inscape.report.parts import number, table
-from inscape.storage import atomic_write
+from inscape.storage import atomic_write, refuse_file
 from inscape.training import Front, Setting
 
 PAGE = "front.html"
@@ -45,9 +30,11 @@ def write_front(front: Front, folder: Path) -> Path:
     """Write the page of a front into a folder; returns its path.
 
     Raises:
+        InputError: a file that is no page of inscape has that name.
         StorageError: the disk is full or may not be written to.
     """
     path = Path(folder) / PAGE
+    refuse_file(path, MADE)
     atomic_write(path, front_html(front).encode())
     return path
 
@@ -73,7 +60,7 @@ def front_html(front: Front) -> str:
             "as few active features (means over seeds).",
             class_="lead",
         ),
-        legend([Series(name, (), style) for style, name in enumerate(lines)]),
+        charts.legend(dict(enumerate(lines))),
         tag(
             "figure",
             tag("figcaption", "loss recovered by active features per token"),
@@ -108,28 +95,21 @@ def front_chart(settings: Sequence[Setting]) -> Markup:
     recovered = [f["loss_recovered"] for f in trained]
     first, last = math.floor(math.log2(min(active))), math.ceil(math.log2(max(active)))
     powers = range(first, max(last, first + 1) + 1)
-    place = Scale(powers[0], powers[-1], LEFT, WIDTH - RIGHT)
-    y_ticks = ticks(min(recovered), max(recovered), 5)
-    up = Scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
+    place = charts.Scale(powers[0], powers[-1], charts.LEFT, charts.WIDTH - charts.RIGHT)
+    y_ticks = charts.ticks(min(recovered), max(recovered), 5)
+    up = charts.Scale(y_ticks[0], y_ticks[-1], charts.HEIGHT - charts.BOTTOM, charts.TOP)
 
     def across(value: float) -> float:
         return place(math.log2(max(value, _LEAST)))
 
-    title = "loss recovered against active features per token"
-    return tag(
-        "svg",
-        tag("title", title),
-        axes(across, up, [2.0**p for p in powers], y_ticks, "active features per token", "share"),
-        [
-            _line(style, members, across, up)
-            for style, members in enumerate(_lines(settings).values())
-        ],
-        class_="chart",
-        role="img",
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",
-        font_size=FONT,
-        aria_label=title,
+    x = "active features per token"
+    title = f"loss recovered against {x}"
+    lines = enumerate(_lines(settings).values())
+    return charts.chart(
+        title,
+        title,
+        charts.axes(across, up, [2.0**p for p in powers], y_ticks, x, "share"),
+        [_line(style, members, across, up) for style, members in lines],
     )
 
 
@@ -144,33 +124,18 @@ def _lines(settings: Sequence[Setting]) -> dict[str, list[Setting]]:
 
 
 def _line(
-    style: int, members: Sequence[Setting], across: Callable[[float], float], up: Scale
+    style: int, members: Sequence[Setting], across: Callable[[float], float], up: charts.Scale
 ) -> Markup:
     ordered = sorted(members, key=lambda s: s.l0)
     path = " ".join(f"{across(s.l0):.1f},{up(s.loss_recovered):.1f}" for s in ordered)
-    rings = [
-        tag(
-            "circle",
-            cx=f"{across(s.l0):.1f}",
-            cy=f"{up(s.loss_recovered):.1f}",
-            r=_RING,
-            class_="ring",
-        )
-        for s in ordered
-        if s.optimal
-    ]
-    marks = [
-        tag(
-            "g",
-            tag(
-                "title",
-                f"{t.name}: {show(t.figures['loss_recovered'], 'share')} at "
-                f"{show(t.figures['l0'])}",
-            ),
-            mark(style, across(t.figures["l0"]), up(t.figures["loss_recovered"])),
-        )
-        for s in ordered
-        for t in s.dictionaries
-    ]
-    drawn = join(rings, tag("polyline", points=path), marks)
-    return tag("g", drawn, class_=f"series s{style % NUM_STYLES}")
+    rings, marks = [], []
+    for s in ordered:
+        if s.optimal:
+            x, y = across(s.l0), up(s.loss_recovered)
+            rings.append(tag("circle", cx=x, cy=y, r=_RING, class_="ring"))
+        for t in s.dictionaries:
+            l0, recovered = t.figures["l0"], t.figures["loss_recovered"]
+            title = tag("title", f"{t.name}: {show(recovered, 'share')} at {show(l0)}")
+            marks.append(tag("g", title, charts.mark(style, across(l0), up(recovered))))
+    drawn = rings, tag("polyline", points=path), marks
+    return tag("g", drawn, class_=f"series s{style % charts.NUM_STYLES}")

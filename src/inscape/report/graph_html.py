@@ -5,6 +5,7 @@ from __future__ import annotations
 from inscape.report.graph_picture import GraphPicture, PictureNode, PicturePath
 from inscape.report.graph_svg import graph_svg
 from inscape.report.markup import Markup, join, tag
+from inscape.report.numbers import MINUS
 from inscape.report.parts import fold, number, scroll, table, visible, visible_target
 
 
@@ -12,30 +13,24 @@ def picture_html(picture: GraphPicture) -> Markup:
     """The graph's picture, its scores, the strongest paths, and all its figures as tables."""
     facts = join(
         "The picture shows the strongest part of a graph of ",
-        number(picture.num_nodes),
-        " nodes and ",
-        number(picture.num_edges),
-        " edges over ",
-        number(picture.num_layers),
-        " layers. Replacement score ",
-        number(picture.replacement),
+        (number(picture.num_nodes), " nodes and ", number(picture.num_edges), " edges over "),
+        (number(picture.num_layers), " layers. Replacement score ", number(picture.replacement)),
         ": the fraction of the influence on the answer that comes from tokens rather than from "
         "errors. Completeness ",
         number(picture.completeness),
         ": the fraction of all inputs that are not errors. Both are best near 1.",
     )
-    paths = [_path(path) for path in picture.paths]
     answers = [visible_target(node.name) for node in picture.nodes if node.kind == "logit"]
+    difference = any(f" {MINUS} " in answer for answer in answers)
+    answer = tag("strong", ", ".join(answers))
+    notes = [_DIFFERENCE] if difference else []
+    paths = [_path(path) for path in picture.paths]
     return join(
-        tag(
-            "p", tag("q", picture.prompt), " → ", tag("strong", ", ".join(answers)), class_="prompt"
-        ),
+        tag("p", tag("q", picture.prompt), " → ", answer, class_="prompt"),
         scroll(graph_svg(picture), "attribution graph", from_end=True),
         tag("p", _KEY, class_="legend"),
-        tag("p", facts, class_="note"),
-        [tag("p", note, class_="note") for note in picture.notes],
-        tag("h4", "Strongest paths") if paths else None,
-        tag("p", _PATHS, class_="note") if paths else None,
+        [tag("p", note, class_="note") for note in (facts, *notes, *picture.notes)],
+        (tag("h4", "Strongest paths"), tag("p", _PATHS, class_="note")) if paths else None,
         tag("ol", paths, class_="paths") if paths else None,
         fold("All boxes of the picture", _nodes(picture)),
         fold("All edges of the picture", _edges(picture)),
@@ -56,10 +51,14 @@ _KEY = join(
     " lowers it; the wider the line, the larger the contribution. Lines run upwards or to the "
     "right. A picture that is wider than the page scrolls sideways.",
 )
+_DIFFERENCE = (
+    "The answer is a difference of two: how much higher the model scores the first than the second "
+    "(in logits). A line that raises it speaks for the first."
+)
 _PATHS = (
-    "In bold, the fraction of the answer that runs along the path: the product, over its steps, of "
-    "the step's fraction of all input there; negative where the path lowers the answer. In "
-    "brackets, the contribution of each step."
+    "In bold, how much of the answer comes along the path: the product, over its steps, of the "
+    "step's fraction of all input there; negative where the path lowers the answer. In brackets "
+    "after an arrow, the step's contribution; after a token, its position in the prompt."
 )
 
 
@@ -67,13 +66,14 @@ def _path(path: PicturePath) -> Markup:
     steps: list[object] = [path.nodes[0]]
     for weight, name in zip(path.weights, path.nodes[1:], strict=True):
         steps += [" ", tag("span", "→ (", number(weight), ")", class_="arrow"), " ", name]
-    return tag("li", tag("b", number(path.strength)), " ", steps)
+    return tag("li", tag("b", number(path.strength, "share")), " ", steps)
 
 
 def _place(node: PictureNode, picture: GraphPicture) -> Markup:
     layer = "" if node.layer is None else join("layer ", number(node.layer), ", ")
     token = visible(picture.prompt_tokens[node.position])
-    return join(layer, tag("code", token), " (", number(node.position), ")")
+    role = f", {node.role}" if node.role else None
+    return join(layer, tag("code", token), " (", number(node.position), role, ")")
 
 
 def _box_name(node: PictureNode) -> Markup:

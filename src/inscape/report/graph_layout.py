@@ -56,7 +56,6 @@ class Layout:
     width: float
     height: float
     boxes: list[Box]
-    column_of: list[int]
     words: list[tuple[float, str, str]]
     token_y: float
     rows: list[tuple[str, float, float]] = field(default_factory=list)
@@ -97,13 +96,7 @@ def lay_out(picture: GraphPicture) -> Layout:
     end = left[-1] + columns[-1] + RIGHT if left else LEFT + RIGHT
     token_y = named[-1][1] + named[-1][2] / 2
     return Layout(
-        end,
-        y - ROW_GAP + BOTTOM,
-        placed,
-        [n.position for n in picture.nodes],
-        _words(picture, left, columns, gaps),
-        token_y,
-        named,
+        end, y - ROW_GAP + BOTTOM, placed, _words(picture, left, columns, gaps), token_y, named
     )
 
 
@@ -126,10 +119,10 @@ def _words(
     words, i = [], 0
     while i < len(tokens):
         run = gaps.get(i, 1)
-        told = "".join(tokens[i : i + run]) if run > 1 else ""
-        text = "…" if told else token_text(tokens[i])
+        hidden = "".join(tokens[i : i + run]) if run > 1 else ""
+        text = "…" if hidden else token_text(tokens[i])
         if i not in taken:
-            words.append((left[i] + columns[i] / 2, text, told))
+            words.append((left[i] + columns[i] / 2, text, hidden))
         i += run
     return words
 

@@ -9,8 +9,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Literal
 
 import numpy as np
@@ -24,7 +24,7 @@ from inscape.report.parts import visible, visible_target
 @dataclass(frozen=True)
 class PictureNode:
     """A box of a drawn graph. `layer` is None for tokens and targets; `detail` is what the node is
-    in full, such as mlp.2/123."""
+    in full, such as mlp.2/123; `role` is whose message its token is of, in a chat."""
 
     kind: Literal["feature", "error", "embedding", "logit"]
     layer: int | None
@@ -34,6 +34,7 @@ class PictureNode:
     activation: float | None = None
     influence: float | None = None
     probability: float | None = None
+    role: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,21 +99,20 @@ def picture(
     names: labels of features, such as `Atlas.feature_label`; by default the graph's own.
     """
     graph = graph if names is no_label else replace(graph, names=names)
-    label = graph.label
     drawn, edges = _strongest(graph, max_nodes, max_edges)
     place = {number: i for i, number in enumerate(drawn)}
-    nodes = tuple(_node(graph.nodes[number], label) for number in drawn)
+    nodes = tuple(_node(graph, number) for number in drawn)
     found = paths(graph, num_paths=num_paths) if graph.targets else []
     return GraphPicture(
         prompt=graph.prompt,
         prompt_tokens=tuple(graph.prompt_tokens),
-        target=", ".join(_name(graph.nodes[t], label) for t in graph.targets),
+        target=", ".join(_name(graph, graph.nodes[t]) for t in graph.targets),
         num_layers=graph.num_layers,
         nodes=nodes,
         edges=tuple(PictureEdge(source=place[s], target=place[t], weight=w) for s, t, w in edges),
         paths=tuple(
             PicturePath(
-                nodes=tuple(_full_name(graph.nodes[i], label) for i in path.nodes),
+                nodes=tuple(_full_name(graph, graph.nodes[i]) for i in path.nodes),
                 weights=path.weights,
                 strength=path.sign * path.strength,
             )
@@ -122,8 +122,15 @@ def picture(
         completeness=finite(graph.scores.completeness),
         num_nodes=graph.num_nodes_full or len(graph.nodes),
         num_edges=graph.num_edges_full or len(graph.edges),
-        notes=tuple(graph.notes),
+        notes=(*_messages(graph.roles), *graph.notes),
     )
+
+
+def _messages(roles: list[str | None]) -> list[str]:
+    """Whose message stands at which tokens, where the prompt is a chat."""
+    runs = [(role, list(run)) for role, run in groupby(range(len(roles)), roles.__getitem__)]
+    said = [f"{role} {run[0]} to {run[-1]}" for role, run in runs if role is not None]
+    return [f"Tokens of the messages: {', '.join(said)}."] if said else []
 
 
 def _strongest(
@@ -142,21 +149,18 @@ def _strongest(
     total = np.bincount(graph.edges.target, np.abs(graph.edges.weight), len(graph.nodes))
     weight_of = np.array([_importance(node) for node in graph.nodes])
     score = size / np.maximum(total[edges.target], 1e-30) * weight_of[edges.target]
-    wanted: list[int] = []
-    order = [int(e) for e in np.argsort(-score, kind="stable")]
-    fed: set[int] = set()
-    used: set[int] = set()
-    for e in order:
-        source, target = int(edges.source[e]), int(edges.target[e])
-        if target not in fed or source not in used:
-            wanted.append(e)
-        fed.add(target)
-        used.add(source)
-    rest = [e for e in order if e not in set(wanted)]
-    taken = sorted((wanted + rest)[:max_edges], key=lambda e: order.index(e))
-    lines = [(int(edges.source[e]), int(edges.target[e]), float(edges.weight[e])) for e in taken]
-    touched = {end for s, t, _ in lines for end in (s, t)} | set(targets)
-    return [i for i in range(len(graph.nodes)) if i in touched], lines
+    order = np.argsort(-score, kind="stable")
+    lines = [(int(edges.source[e]), int(edges.target[e]), float(edges.weight[e])) for e in order]
+    seen: set[tuple[str, int]] = set()
+    first: list[int] = []
+    rest: list[int] = []
+    for rank, (source, target, _) in enumerate(lines):
+        ends = {("out", source), ("in", target)}
+        (rest if ends <= seen else first).append(rank)
+        seen |= ends
+    taken = [lines[rank] for rank in sorted((first + rest)[:max_edges])]
+    touched = {end for s, t, _ in taken for end in (s, t)} | set(targets)
+    return sorted(touched), taken
 
 
 def _importance(node: Node) -> float:
@@ -165,40 +169,40 @@ def _importance(node: Node) -> float:
     return 1.0 if node.probability is None else node.probability
 
 
-def _name(node: Node, label: Callable[[Node], str | None]) -> str:
+def _name(graph: Graph, node: Node) -> str:
     if node.kind == "logit":
         return node.token if node.against_token is None else f"{node.token} − {node.against_token}"
     if node.kind == "embedding":
         return node.token
-    if node.kind == "error":
-        return "error"
-    return label(node) or _address(node)
+    return "error" if node.kind == "error" else graph.label(node) or _address(node)
 
 
-def _full_name(node: Node, label: Callable[[Node], str | None]) -> str:
-    if node.kind == "logit":
-        return f"answer {visible_target(_name(node, label))}"
+def _full_name(graph: Graph, node: Node) -> str:
     place = f"{visible(node.token)} ({node.position})"
+    if node.kind == "logit":
+        return f"answer {visible_target(_name(graph, node))}"
     if node.kind == "embedding":
         return f"token {place}"
     if node.kind == "error":
         return f"error of layer {node.layer} at {place}"
-    text = label(node)
-    return f"{_address(node)} “{text}” at {place}" if text else f"{_address(node)} at {place}"
+    text = graph.label(node)
+    return f"{_address(node)} [{text}] at {place}" if text else f"{_address(node)} at {place}"
 
 
 def _address(node: Node) -> str:
     return f"{node.dictionary or f'layer {node.layer}'}/{node.feature}"
 
 
-def _node(node: Node, label: Callable[[Node], str | None]) -> PictureNode:
+def _node(graph: Graph, number: int) -> PictureNode:
+    node = graph.nodes[number]
     return PictureNode(
         kind=node.kind,
         layer=node.layer if node.kind in ("feature", "error") else None,
         position=node.position,
-        name=_name(node, label),
+        name=_name(graph, node),
         detail=_address(node) if node.kind == "feature" else "",
         activation=finite(node.activation),
         influence=None if node.kind == "logit" else node.influence,
         probability=node.probability,
+        role=graph.roles[node.position] if graph.roles else None,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from inscape.report.graph_layout import FONT, LINE, Box, Layout, lay_out
 from inscape.report.graph_picture import GraphPicture, PictureEdge, PictureNode
-from inscape.report.markup import Markup, tag
+from inscape.report.markup import Markup, px, tag
 from inscape.report.numbers import show
 
 THINNEST, THICKEST = 0.8, 5.0
@@ -21,125 +21,87 @@ def graph_svg(picture: GraphPicture) -> Markup:
     """The picture as one `<svg>` element; its colours come from the page's style sheet."""
     layout = lay_out(picture)
     words = [
-        tag(
-            "text",
-            tag("title", told) if told else None,
-            text,
-            x=_px(x),
-            y=_px(layout.token_y + 4),
-            text_anchor="middle",
-            class_="word",
+        _text((tag("title", hidden) if hidden else None, text), x, layout.token_y + 4, "word")
+        for x, text, hidden in layout.words
+    ]
+    rows = [
+        (
+            tag("rect", x=0, y=y - 9, width=layout.width, height=height + 18, class_="row"),
+            _text(name, layout.width - 8, y + height / 2 + 4, "layer", "end"),
         )
-        for x, text, told in layout.words
+        for name, y, height in layout.rows
     ]
     largest = max((abs(e.weight) for e in picture.edges), default=1.0) or 1.0
     order = sorted(picture.edges, key=lambda e: abs(e.weight))
+    title = (
+        f"Attribution graph of {picture.prompt!r}: {len(picture.nodes)} boxes and "
+        f"{len(picture.edges)} edges, which the tables beneath list"
+    )
     return tag(
         "svg",
-        tag(
-            "title",
-            f"Attribution graph of {picture.prompt!r}: {len(picture.nodes)} boxes and "
-            f"{len(picture.edges)} edges, which the tables beneath list",
-        ),
-        _rows(layout),
+        tag("title", title),
+        tag("g", rows),
         tag("g", [_edge(e, picture, layout, largest) for e in order], class_="edges"),
         tag("g", words),
         tag("g", [_box(n, b) for n, b in zip(picture.nodes, layout.boxes, strict=True)]),
         class_="graph",
         role="img",
         xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {_px(layout.width)} {_px(layout.height)}",
-        width=_px(layout.width),
-        height=_px(layout.height),
-        font_size=_px(FONT),
+        viewBox=f"0 0 {px(layout.width)} {px(layout.height)}",
+        width=layout.width,
+        height=layout.height,
+        font_size=FONT,
         # A picture that is a little too wide for the page is drawn a little smaller.
-        style=f"--least:{_px(SMALLEST * layout.width)}px",
+        style=f"--least:{px(SMALLEST * layout.width)}px",
     )
 
 
-def _px(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
-
-
-def _rows(layout: Layout) -> Markup:
-    parts = []
-    for name, y, height in layout.rows:
-        parts.append(
-            tag(
-                "rect",
-                x=0,
-                y=_px(y - 9),
-                width=_px(layout.width),
-                height=_px(height + 18),
-                class_="row",
-            )
-        )
-        parts.append(
-            tag(
-                "text",
-                name,
-                x=_px(layout.width - 8),
-                y=_px(y + height / 2 + 4),
-                text_anchor="end",
-                class_="layer",
-            )
-        )
-    return tag("g", parts)
+def _text(text: object, x: float, y: float, style: str = "", anchor: str = "middle") -> Markup:
+    return tag("text", text, x=x, y=y, text_anchor=anchor, class_=style or None)
 
 
 def _title(node: PictureNode) -> str:
-    parts = [node.name.strip() or repr(node.name)]
-    if node.detail and node.detail != node.name:
-        parts.append(node.detail)
-    if node.layer is not None:
-        parts.append(f"layer {node.layer}")
-    parts.append(f"position {node.position}")
-    if node.activation is not None:
-        parts.append(f"{_what(node)} {show(node.activation)}")
-    if node.influence is not None:
-        parts.append(f"influence {show(node.influence)}")
-    if node.probability is not None:
-        parts.append(f"probability {show(node.probability, 'share')}")
-    return " · ".join(parts)
-
-
-def _what(node: PictureNode) -> str:
-    return {"feature": "activation", "logit": "value"}.get(node.kind, "norm")
+    what = {"feature": "activation", "logit": "value"}.get(node.kind, "norm")
+    parts = [
+        node.name.strip() or repr(node.name),
+        node.detail if node.detail != node.name else "",
+        "" if node.layer is None else f"layer {node.layer}",
+        f"position {node.position}{f' ({node.role})' if node.role else ''}",
+        "" if node.activation is None else f"{what} {show(node.activation)}",
+        "" if node.influence is None else f"influence {show(node.influence)}",
+        "" if node.probability is None else f"probability {show(node.probability, 'share')}",
+    ]
+    return " · ".join(part for part in parts if part)
 
 
 def _box(node: PictureNode, box: Box) -> Markup:
     x, y = box.middle
     first = y - LINE * (len(box.text) - 1) / 2 + 4
-    words = [
-        tag("text", line, x=_px(x), y=_px(first + LINE * i), text_anchor="middle")
-        for i, line in enumerate(box.text)
-    ]
-    shape = tag(
-        "rect", x=_px(box.x), y=_px(box.y), width=_px(box.width), height=_px(box.height), rx=5
-    )
+    words = [_text(line, x, first + LINE * i) for i, line in enumerate(box.text)]
+    shape = tag("rect", x=box.x, y=box.y, width=box.width, height=box.height, rx=5)
     return tag("g", tag("title", _title(node)), shape, words, class_=f"node {node.kind}")
 
 
 def _edge(edge: PictureEdge, picture: GraphPicture, layout: Layout, largest: float) -> Markup:
     source, target = picture.nodes[edge.source], picture.nodes[edge.target]
-    share = abs(edge.weight) / largest
-    told = f"{source.name.strip()} → {target.name.strip()}: {show(edge.weight)}"
+    ends = layout.boxes[edge.source], layout.boxes[edge.target]
+    fraction = abs(edge.weight) / largest
     return tag(
         "path",
-        tag("title", told),
-        d=_curve(layout, edge.source, edge.target, embedding=source.kind == "embedding"),
-        stroke_width=_px(THINNEST + (THICKEST - THINNEST) * share),
-        stroke_opacity=f"{FAINTEST + (0.9 - FAINTEST) * share:.2f}",
+        tag("title", f"{source.name.strip()} → {target.name.strip()}: {show(edge.weight)}"),
+        d=_curve(
+            *ends, same=source.position == target.position, embedding=source.kind == "embedding"
+        ),
+        stroke_width=THINNEST + (THICKEST - THINNEST) * fraction,
+        stroke_opacity=f"{FAINTEST + (0.9 - FAINTEST) * fraction:.2f}",
         class_="edge down" if edge.weight < 0 else "edge up",
         data_value=repr(edge.weight),
     )
 
 
-def _curve(layout: Layout, source: int, target: int, *, embedding: bool) -> str:
-    """From a box's right side to the left side of one further right; within a column around the
-    boxes in between; from a token upwards."""
-    a, b = layout.boxes[source], layout.boxes[target]
-    same = layout.column_of[source] == layout.column_of[target]
+def _curve(a: Box, b: Box, *, same: bool, embedding: bool) -> str:
+    """From a box's right side to the left side of one further right; within a column (`same`)
+    around the boxes in between; from a token upwards."""
     ay, by = a.middle[1], b.middle[1]
     if embedding and same:
         start, end = (a.middle[0], a.y), (b.middle[0], b.y + b.height)
@@ -159,4 +121,4 @@ def _curve(layout: Layout, source: int, target: int, *, embedding: bool) -> str:
 
 
 def _at(x: float, y: float) -> str:
-    return f"{_px(x)},{_px(y)}"
+    return f"{px(x)},{px(y)}"

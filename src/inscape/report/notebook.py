@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from inscape.atlas import Feature
 from inscape.attribution import Graph
 from inscape.diagnosis import Diagnosis
 from inscape.intervention import SteerResult
 from inscape.report.diagnosis import diagnosis_html
+from inscape.report.features import feature_picture
 from inscape.report.graph_html import picture_html
 from inscape.report.graph_picture import picture
 from inscape.report.page import fragment
@@ -26,3 +28,8 @@ def _diagnosis(diagnosis: Diagnosis) -> str:
 @draws(SteerResult)
 def _steering(result: SteerResult) -> str:
     return fragment(steering_html(result))
+
+
+@draws(Feature)
+def _feature(feature: Feature) -> str:
+    return fragment(feature_picture(feature))

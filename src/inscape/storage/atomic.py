@@ -53,6 +53,13 @@ def nothing(path: Path) -> bool:
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turns what the system says about writing `path` into a StorageError."""
+    home = path.parts[0] if path.parts else ""
+    if home.startswith("~") and not Path(home).exists():
+        raise StorageError(
+            f"{path} begins with {home}, which only a shell without quotes replaces by a folder",
+            expected="a path without it",
+            next_step="give the path in full",
+        )
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -252,7 +259,7 @@ def refuse_filled(path: Path, ours: Ours = nothing) -> None:
     raise InputError(
         f"{path} is there already" + ("" if path.is_dir() else ", and is a file"),
         expected="a new folder, or an empty one",
-        next_step="choose another --out, or move away what is there",
+        next_step="choose another name, or move away what is there",
     )
 
 
@@ -269,7 +276,7 @@ def refuse_file(path: Path, mark: str) -> None:
     raise InputError(
         f"{path} is there already, and inscape did not make it",
         expected="a new file",
-        next_step="choose another --out, or move that file away",
+        next_step="choose another name, or move that file away",
     )
 
 

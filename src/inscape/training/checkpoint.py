@@ -157,7 +157,7 @@ def _last(folder: Path, trainer: Trainer) -> Path | None:
             found = int(_state(path)["step"])
             if found > abs(step):
                 step = found if path.name == FILE else -found
-    step = int(trainer.ranks.over_all(step))
+    step = int(trainer.ranks.over_all(torch.tensor(step, device=trainer.ranks.device)))
     if not step:
         return None
     return folder / (FILE if step > 0 else f"{FOLDER}{-step}")

@@ -35,7 +35,7 @@ WHOLE = ("b_dec", "W_skip")
 def nth_largest(values: Float[Tensor, " entries"], count: int) -> float:
     """The count-th largest value (counted from 1), found without a sort, on the values' device."""
     place = len(values) - count
-    if values.is_cuda:
+    if values.device.type != "cpu":
         return float(values.kthvalue(place + 1).values)
     return float(np.partition(values.detach().cpu().numpy(), place)[place])
 
@@ -114,9 +114,13 @@ class Ranks:
         """All-reduce (sum) along the feature axis."""
         return tensor
 
-    def over_all(self, value: float) -> float:
-        """The sum over all processes."""
-        return value
+    def over_all(self, tensor: Tensor) -> Tensor:
+        """All-reduce (sum) over all processes."""
+        return tensor
+
+    def num_over_features(self, count: int) -> int:
+        """The sum of a number along the feature axis."""
+        return count
 
     def broadcast(self, tensor: Tensor, owner: int) -> Tensor:
         """Broadcast the tensor of process `owner` to all processes, in place."""
@@ -124,7 +128,6 @@ class Ranks:
 
     def meet(self) -> None:
         """A barrier over all processes."""
-        self.over_all(0.0)
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """For each flag, whether any process has it set."""
@@ -211,9 +214,17 @@ class Mesh(Ranks):
             self._reduce(tensor, group=self._features)
         return tensor
 
-    def over_all(self, value: float) -> float:
+    def over_all(self, tensor: Tensor) -> Tensor:
+        """See the base; in place."""
+        return self._reduce(tensor)
+
+    def num_over_features(self, count: int) -> int:
         """See the base."""
-        return float(self._reduce(torch.tensor(value, dtype=torch.float64, device=self.device)))
+        return int(self.over_features(torch.tensor(count, device=self.device)))
+
+    def meet(self) -> None:
+        """See the base."""
+        self.any(False)
 
     def broadcast(self, tensor: Tensor, owner: int) -> Tensor:
         """See the base."""
@@ -276,10 +287,10 @@ class Mesh(Ranks):
 
     def border(self, values: Float[Tensor, " entries"], count: int) -> float:
         """See the base."""
-        bits = values[values > 0].float().contiguous().view(torch.int32)
-        found = 0
+        bits = values.float().contiguous().view(torch.int32)  # below 0 where the value is
+        found = torch.zeros((), dtype=torch.int32, device=bits.device)
         for power in range(30, -1, -1):
             guess = found + (1 << power)
-            if self.over_all(float((bits >= guess).sum())) >= count:
-                found = guess
-        return float(torch.tensor(found, dtype=torch.int32).view(torch.float32))
+            reached = self.over_all((bits >= guess).sum()) >= count
+            found = torch.where(reached, guess, found)
+        return float(found.view(torch.float32))

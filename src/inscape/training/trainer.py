@@ -13,6 +13,9 @@
    -(sum of pre-activation gradients) @ W_enc. The gradient of a skip is d_out^T x.
 5. Unit decoder rows: the gradient along them is removed, and they are normalised after the update.
    The global gradient norm is clipped, then Adam.
+6. On a GPU the numbers of a step stay on the device, in float64, until all are known: one transfer
+   brings them to the host, which waits for the GPU there and where the number of active entries is
+   not fixed beforehand, nowhere else.
 
 Method: Gao et al. 2024, "Scaling and evaluating sparse autoencoders"; transcoders as in Dunefsky
 et al. 2024; each variant names its own source.
@@ -26,7 +29,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from inscape.core import DataError, InputError, seeded
@@ -66,13 +69,6 @@ class Gradients:
     of: dict[str, Tensor]
     norm: float
     selected: Selected
-
-    def fired(self, d_dict: int) -> Bool[Tensor, " d_dict"]:
-        """Which features fired."""
-        code = self.selected.code
-        found = torch.zeros(d_dict, dtype=torch.bool, device=code.indices.device)
-        found[code.indices[code.values > 0]] = True
-        return found
 
 
 class Trainer:
@@ -149,24 +145,23 @@ class Trainer:
         y: Float[Tensor, "batch d_out"],
         *,
         dead: Int[Tensor, " num_dead"] | None = None,
-        project: bool | None = None,
     ) -> tuple[StepMetrics, Gradients]:
         """The loss of a batch and its exact gradients, auxiliary loss included.
 
         Args:
             x, y: scaled input and target (the same for an autoencoder): the rows of this process.
             dead: features for the auxiliary loss; by default the currently dead ones.
-            project: remove the decoder gradient along unit rows; by default where they are unit.
 
         The gradients are held in storage that the next call reuses.
         """
         weights, ranks = self.weights, self.ranks
         inner = x - weights["b_dec"] if self.shape.subtract_b_dec else x
-        dead = self.dead if dead is None else dead
+        if dead is None:
+            dead = self.dead if self.aux_k else self.silent_tokens[:0]
         rows = Rows(inner, dead, self.aux_k, ranks, dense=not self.shape.cross_layer)
         selected = self.variant.select(self._encoder, rows, weights)
         batch = len(x) * ranks.num_data
-        l0 = ranks.over_all(float((selected.code.values > 0).sum())) / batch
+        l0 = ranks.over_all((selected.code.values > 0).sum().double()) / batch
         rest = y - x @ weights["W_skip"].T if self.shape.skip else y
         spread = self._spread(y)
         errors, d_outs, d_values = self._reconstruct(rest, selected.code, spread)
@@ -178,28 +173,32 @@ class Trainer:
         )
         penalty = self.variant.penalise(selected, found, weights)
         left = self._spread(errors[-1])
-        codes, aux_loss, block = list(penalty.codes), 0.0, None
+        codes, aux_loss, block = list(penalty.codes), torch.zeros_like(l0), None
         if selected.dead is not None:
             aux_loss, extra = self._auxiliary(selected.dead, errors[-1], left, inner)
             if isinstance(extra, RowBlock):
                 block = extra
             else:
                 codes.append(extra)
-        of, norm = self._gather(codes, block, inner, penalty, d_outs[0], project)
+        of, norm = self._gather(codes, block, inner, penalty, d_outs[0])
+        norms = [norm]
         if self.shape.skip:
             of["W_skip"] = ranks.over_data(d_outs[0].T @ x)
-            norm = math.hypot(norm, float(of["W_skip"].norm()))
-        added = self._added(penalty)
-        metrics = StepMetrics(
-            loss=sum(fvus) + added + self.config.aux_share * aux_loss,
-            fvu=fvus[-1],
-            explained_variance=1.0 - left / spread,
-            l0=l0,
-            aux_loss=aux_loss,
-            penalty=added,
-            site_fvu=self._by_site(errors[-1], y),
-        )
-        return metrics, Gradients(of, norm, selected)
+            norms.append(of["W_skip"].norm())
+        metrics = {
+            "loss": sum(fvus) + penalty.loss + self.config.aux_share * aux_loss,
+            "fvu": fvus[-1],
+            "explained_variance": 1.0 - left / spread,
+            "l0": l0,
+            "aux_loss": aux_loss,
+            "penalty": l0.new_zeros(()) + penalty.loss,
+        }
+        sites = self._by_site(errors[-1], y)
+        on_device = [*metrics.values(), *sites.values(), *norms]
+        numbers = iter(torch.stack([number.double() for number in on_device]).tolist())
+        host = {key: next(numbers) for key in metrics}
+        found_metrics = StepMetrics(**host, site_fvu={site: next(numbers) for site in sites})
+        return found_metrics, Gradients(of, math.hypot(*numbers), selected)
 
     @torch.no_grad()
     def step(self, x: Float[Tensor, "batch d_in"], y: Float[Tensor, "batch d_out"]) -> StepMetrics:
@@ -232,8 +231,9 @@ class Trainer:
                 unit_rows=self.variant.unit_decoder and key == "W_dec",
             )
         self.silent_tokens += len(x) * self.ranks.num_data
-        fired = grads.fired(len(self.silent_tokens))
-        self.silent_tokens[self.ranks.over_data(fired.to(torch.int32)) > 0] = 0
+        code, fired = grads.selected.code, torch.zeros_like(self.silent_tokens)
+        fired.index_add_(0, code.indices, (code.values > 0).to(fired))
+        self.silent_tokens.masked_fill_(self.ranks.over_data(fired) > 0, 0)
         progress = self.num_steps / self.config.num_steps
         self.variant.advance(grads.selected, self.weights, progress, metrics.l0)
         self.num_steps += 1
@@ -264,7 +264,7 @@ class Trainer:
         return self.config.aux_k or max(1, self.shape.d_out // len(self.shape.sites_out) // 2)
 
     def _reconstruct(
-        self, rest: Tensor, code: RaggedCode, spread: float
+        self, rest: Tensor, code: RaggedCode, spread: Tensor
     ) -> tuple[list[Tensor], list[Tensor], Tensor]:
         """For each prefix (one, without groups) the residual of `rest` and the gradient of its
         features' output; and the gradient of every entry."""
@@ -301,7 +301,7 @@ class Trainer:
         """The decoded output summed over all feature shards, without b_dec."""
         return self.ranks.over_features(self._wiring.decode(code, self.weights["W_dec"]))
 
-    def _by_site(self, error: Tensor, y: Tensor) -> dict[str, float]:
+    def _by_site(self, error: Tensor, y: Tensor) -> dict[str, Tensor]:
         if not self.shape.several:
             return {}
         return {
@@ -309,25 +309,20 @@ class Trainer:
             for site, part in zip(self.shape.sites_out, self.shape.columns, strict=True)
         }
 
-    def _squares(self, rows: Tensor) -> float:
-        """The sum of all squares, over all rows."""
-        return float(self.ranks.over_data(rows.square().sum()))
+    def _squares(self, rows: Tensor) -> Tensor:
+        """The sum of all squares, over all rows, in float64."""
+        return self.ranks.over_data(rows.square().sum()).double()
 
-    def _spread(self, rows: Tensor) -> float:
+    def _spread(self, rows: Tensor) -> Tensor:
         """Sum of squared distances from the mean row; never zero, so that it can be divided by."""
         mean = self.ranks.over_data(rows.sum(0)) / (len(rows) * self.ranks.num_data)
         if self.ranks.alone:
             mean = rows.mean(0)
-        return max(self._squares(rows - mean), _TINY)
-
-    def _added(self, penalty: Penalty) -> float:
-        """What the variant adds to the loss, over all processes."""
-        rows = float(self.ranks.over_data(torch.tensor(penalty.row_loss, device=self.ranks.device)))
-        return self.ranks.over_all(penalty.loss) + rows + penalty.whole_loss
+        return self._squares(rows - mean).clamp_min(_TINY)
 
     def _auxiliary(
-        self, extra: RaggedCode | DenseCode, error: Tensor, spread: float, inner: Tensor
-    ) -> tuple[float, CodeGradient | RowBlock]:
+        self, extra: RaggedCode | DenseCode, error: Tensor, spread: Tensor, inner: Tensor
+    ) -> tuple[Tensor, CodeGradient | RowBlock]:
         """The auxiliary loss and its weighted gradient, of the dead features' entries or, where
         their code is dense, of their weights. `spread`: the total squares of the error."""
         weight = self.weights["W_dec"]
@@ -336,10 +331,9 @@ class Trainer:
             rest = error - values @ weight
         else:
             rest = error - self._decoded(extra)
-        loss, d_out = 0.0, torch.zeros_like(error)
-        if spread > _TINY:
-            loss = self._squares(rest) / spread
-            d_out = rest.mul_(-2.0 * self.config.aux_share / spread)
+        there = spread > _TINY
+        loss = torch.where(there, self._squares(rest) / spread, 0.0)
+        d_out = rest.mul_(torch.where(there, -2.0 * self.config.aux_share / spread, 0.0))
         if isinstance(extra, RaggedCode):
             d_pre = self._wiring.value_gradients(extra, weight, d_out)
             return loss, CodeGradient(extra, d_pre, d_out)
@@ -361,15 +355,14 @@ class Trainer:
         inner: Tensor,
         penalty: Penalty,
         d_bias: Tensor,
-        project: bool | None,
-    ) -> tuple[dict[str, Tensor], float]:
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Gradients of all parameters but a skip, and their norm; `d_bias` is the gradient of the
         output that b_dec is added to."""
         sparse = self._wiring.weight_gradients(
             codes,
             inner,
             self.weights["W_dec"],
-            project=self.variant.unit_decoder if project is None else project,
+            project=self.variant.unit_decoder,
             terms=penalty.terms,
             block=block,
             out=self._scratch.get(self._size),
@@ -394,4 +387,4 @@ class Trainer:
             squared = squared + gradient.double().square().sum()
         squared = ranks.over_features(squared) + b_dec.double().square().sum()
         found = {"W_enc": sparse.W_enc, "b_enc": b_enc, "W_dec": sparse.W_dec, "b_dec": b_dec}
-        return {**found, **own}, float(squared.sqrt())
+        return {**found, **own}, squared.sqrt()

@@ -2,7 +2,8 @@
 
 1. A float64 copy of the model with eager attention runs the prompt once. In every attention the
    outputs of softmax (the patterns) and of sigmoid (gates) are recorded, call by call (queries and
-   keys where attention stays fused); so are norms' denominators and MLPs' inputs and outputs.
+   keys where attention stays fused), and which experts it chose (jetmoe's); so are norms'
+   denominators and MLPs' inputs and outputs.
 2. Frozen passes replay them: softmax and sigmoid answer as recorded, norms are rescaled to the
    recorded denominators, MLPs answer with their recorded outputs, to which a linear skip adds what
    its input's change makes.
@@ -212,7 +213,8 @@ class FrozenModel:
 
 
 class _Record(TorchFunctionMode):
-    """Keeps what functions of these names give, and the queries and keys of fused attention."""
+    """Keeps what functions of these names give; of attention also its choices of the k largest, and
+    the queries and keys where it is fused."""
 
     def __init__(self, names: tuple[str, ...], kept: list[Tensor]) -> None:
         super().__init__()
@@ -223,9 +225,10 @@ class _Record(TorchFunctionMode):
     ) -> Any:
         if func is scaled_dot_product_attention and self.names == _HELD:
             args = (self.instead(args[0]), self.instead(args[1]), *args[2:])
-        output = func(*args, **(kwargs or {}))
-        held = getattr(func, "__name__", "") in self.names
-        return self.instead(output) if held else output
+        output, name = func(*args, **(kwargs or {})), getattr(func, "__name__", "")
+        if name == "topk" and self.names == _HELD:
+            return type(output)(self.instead(part) for part in output)
+        return self.instead(output) if name in self.names else output
 
     def instead(self, value: Tensor) -> Tensor:
         self.kept.append(value.clone())

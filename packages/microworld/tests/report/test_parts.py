@@ -10,7 +10,9 @@ from tests.report.reading import Page
 from inscape.core import Share
 from inscape.features import Example
 from inscape.intervention import Dose
+from inscape.report.charts import HEIGHT, WIDTH, legend
 from inscape_microworld.benchmark.plain_methods import Baseline
+from inscape_microworld.report.charts import Series, line_chart
 from inscape_microworld.report.figures import Check, Figure, Measure, at_least
 from inscape_microworld.report.filling import diagnosis_view, dose_line, snippets
 from inscape_microworld.report.parts import checks_table, feature_list
@@ -115,3 +117,24 @@ def test_a_diagnosis_has_its_baselines_and_thresholds() -> None:
     page = Page(diagnosis_section(view))
     for text in ("␣Italy", "␣Japan", "leave one token out", "90.0\u00a0%", "✓ passed"):
         assert text in page.words, text
+
+
+def test_chart_points_lie_inside_and_lines_differ_without_colour() -> None:
+    series = [
+        Series("feature", ((0.0, 0.1, 0.05, 0.2), (4.0, 0.9, 0.8, 1.0)), 0),
+        Series("random", ((0.0, 0.1, None, None), (4.0, 0.12, None, None)), 1),
+        Series("prompted", ((1.0, 0.5, None, None),), 2, level=True),
+    ]
+    page = Page(line_chart(series, title="t", x="strength", y="share", unit="share"))
+    for line in page.named("polyline"):
+        for point in str(line["points"]).split():
+            x, y = map(float, point.split(","))
+            assert 0 <= x <= WIDTH
+            assert 0 <= y <= HEIGHT
+    assert len(page.named("polyline")) == 2
+    assert [e["y1"] for e in page.named("line") if e.get("class") == "level"] == ["111"]
+    assert len(page.named("circle")) == 2
+    assert len(page.named("polygon")) == 2
+    shapes = Page(legend({s.style: s.name for s in series}, levels=[2]))
+    assert len(shapes.named("circle")) == len(shapes.named("polygon")) == 1
+    assert "prompted" in shapes.text

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inscape.dictionary.code import RaggedCode
+from inscape.dictionary.code import RaggedCode, occurrences, row_starts
 from inscape.dictionary.kernels.choice import fast
 from inscape.dictionary.kernels.terms import (
     AdamStep,
@@ -152,8 +152,7 @@ def weight_gradients(
     out = storage(x, W_dec) if out is None else out
     features, rows, d_out_rows, values, d_pre = joined(codes)
     order = features.argsort(stable=True)
-    counts = torch.bincount(features, minlength=len(W_dec))
-    pointer = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    pointer = row_starts(occurrences(features, len(W_dec)))
     d_out = codes[0].d_out if len(codes) == 1 else torch.cat([c.d_out for c in codes])
     decoder, encoder, along = (
         (None, None, None)
@@ -211,9 +210,8 @@ def select_top(
     _kernels().floors[(rows,)](
         scores, floors, width, min(k, groups), GROUPS=groups, GROUP=_GROUP, num_warps=_warps(groups)
     )
-    counts, found, candidates = _above(scores, floors, by_row=True)
-    indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    code = RaggedCode(indptr, found, candidates).padded()  # in decreasing order
+    counts, found, candidates, most = _above(scores, floors, by_row=True)
+    code = RaggedCode(row_starts(counts), found, candidates).padded(most)  # in decreasing order
     num = min(k, code.values.shape[1])
     values[:, :num] = code.values[:, :num]
     chosen = code.indices[:, :num] if columns is None else columns[code.indices[:, :num]]
@@ -225,22 +223,23 @@ def select_above(
     pre: Float[Tensor, "batch d_dict"], bound: Float[Tensor, " d_dict"]
 ) -> tuple[Int[Tensor, " batch"], Int[Tensor, " entries"], Float[Tensor, " entries"]]:
     """See `select_above`."""
-    return _above(pre.contiguous(), bound, by_row=False)
+    return _above(pre.contiguous(), bound, by_row=False)[:3]
 
 
-def _above(pre: Tensor, bound: Tensor, *, by_row: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _above(pre: Tensor, bound: Tensor, *, by_row: bool) -> tuple[Tensor, Tensor, Tensor, int]:
+    """As `select_above`, and how many the fullest row has."""
     rows, width = pre.shape
     counts = torch.zeros(rows, dtype=torch.int64, device=pre.device)
     if not rows:
-        return counts, counts.new_empty(0), pre.new_empty(0)
+        return counts, counts.new_empty(0), pre.new_empty(0), 0
     settings: dict[str, Any] = {"BY_ROW": by_row, "BLOCK": min(_block(width), _FLAT)}
     _kernels().count_above[(rows,)](pre, bound, counts, width, **settings)
     ends = counts.cumsum(0)
-    total = int(ends[-1])
+    total, most = torch.stack([ends[-1], counts.max()]).tolist()  # the host waits here alone
     indices = torch.empty(total, dtype=torch.int64, device=pre.device)
     values = torch.empty(total, device=pre.device)
     _kernels().fill_above[(rows,)](pre, bound, ends - counts, indices, values, width, **settings)
-    return counts, indices, values
+    return counts, indices, values, most
 
 
 def adam(

@@ -103,8 +103,10 @@ def weight_gradients_plain(
         b_enc.index_add_(0, features, given.d_pre)
     if terms is not None:
         own = terms.decoder.view(len(W_dec), -1)
-        widths = torch.tensor(terms.widths or W_dec.shape[1:], device=W_dec.device)
-        decoder += own.repeat_interleave(widths, 1) * W_dec
+        if terms.widths:
+            widths = torch.tensor(terms.widths, device=W_dec.device)
+            own = own.repeat_interleave(widths, 1, output_size=W_dec.shape[1])
+        decoder += own * W_dec
         if terms.encoder is not None and terms.along is not None:
             W_enc += terms.encoder[:, None] * terms.along
             b_enc += terms.encoder * terms.rows

@@ -80,16 +80,17 @@ class Reconstruction:
     y: the target of the features (minus the output of a skip). d_out [groups * batch, d_out]:
     gradient of the decoded output. d_values [entries]: gradient of the values of the active
     entries. variance: mean squared distance of the target from its mean. batch, l0: rows, and mean
-    number of active features, over all processes. progress: elapsed fraction of the run. groups:
-    the variant's, of the features that this process holds.
+    number of active features, over all processes. Both variance and l0 are float64, on the device.
+    progress: elapsed fraction of the run. groups: the variant's, of the features that this process
+    holds.
     """
 
     y: Float[Tensor, "batch d_out"]
     d_out: Float[Tensor, "groups_batch d_out"]
     d_values: Float[Tensor, " entries"]
-    variance: float
+    variance: Float[Tensor, ""]
     batch: int
-    l0: float
+    l0: Float[Tensor, ""]
     progress: float
     groups: Int[Tensor, " d_dict"] | None = None
     ranks: Ranks = field(default_factory=Ranks)
@@ -99,16 +100,13 @@ class Reconstruction:
 class Penalty:
     """What a variant adds to the loss and to its gradients.
 
-    codes: gradients to backpropagate through the encoder. loss: over this process's rows and
-    features; row_loss: over its rows, replicated along the features; whole_loss: replicated on all
-    processes. terms: added to whole weight rows. gradients: of the variant's own parameters. bias
-    [d_dict]: added to the gradient of b_enc alone, otherwise the sum over the entries.
+    codes: gradients to backpropagate through the encoder. loss: over all processes, in float64.
+    terms: added to whole weight rows. gradients: of the variant's own parameters. bias [d_dict]:
+    added to the gradient of b_enc alone, otherwise the sum over the entries.
     """
 
     codes: list[CodeGradient]
-    loss: float = 0.0
-    row_loss: float = 0.0
-    whole_loss: float = 0.0
+    loss: float | Tensor = 0.0
     terms: RowTerms | None = None
     gradients: Mapping[str, Tensor] = field(default_factory=dict)
     bias: Float[Tensor, " d_dict"] | None = None
@@ -199,7 +197,7 @@ class Dead:
 
     def __init__(self, rows: Rows, *, half: bool = False) -> None:
         self.rows, self.half = rows, half
-        total = int(rows.ranks.over_features(torch.tensor(len(rows.dead), device=rows.dead.device)))
+        total = rows.ranks.num_over_features(len(rows.dead))
         self.width = min(rows.aux_k, total)
         dense = rows.dense and rows.ranks.num_features == 1
         dense = dense and 0 < total <= DENSE * self.width

@@ -49,7 +49,7 @@ class BatchTopK(Variant):
         floor = FLOOR * float(self.state["smallest"])
         code, lowest = self._above(encoder, rows, weights, floor, dead)
         border = ranks.border(code.values, wanted)
-        if ranks.over_all(float(border < lowest)):  # entries below the floor may be among them
+        if ranks.any(border < lowest)[0]:  # entries below the floor may be among them
             nothing = replace(rows, aux_k=0)
             code, _ = self._above(encoder, rows, weights, 0.0, Dead(nothing), estimate=False)
             border = ranks.border(code.values, wanted)
@@ -114,10 +114,8 @@ def _estimate(pre: Tensor, k: int) -> float:
 
 def largest(code: RaggedCode, border: float, count: int) -> RaggedCode:
     """The `count` largest entries, given the count-th; ties go to the first."""
-    kept = code.values > border
-    ties = (code.values == border).nonzero().flatten()[: count - int(kept.sum())]
-    kept[ties] = True
-    return code.only(kept)
+    above, ties = code.values > border, code.values == border
+    return code.only(above | (ties & (ties.cumsum(0) <= count - above.sum())))
 
 
 def at_least(code: RaggedCode, border: float) -> RaggedCode:

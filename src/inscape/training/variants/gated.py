@@ -67,8 +67,8 @@ class Gated(Penalised):
         d_read = found.d_values * weights["r_mag"].exp()[gate.indices]
         return Penalty(
             [CodeGradient(code, d_read + d_gate, found.d_out)],
-            loss=weight * float((gate.values * norm[gate.indices]).sum()),
-            row_loss=float(error.square().sum()) / spread,
+            loss=found.ranks.over_all(weight * (gate.values * norm[gate.indices]).sum().double())
+            + found.ranks.over_data(error.square().sum().double()) / spread,
             terms=self.wiring.norm_terms(
                 weight * by_feature(gate, gate.values, weights), weights["W_dec"]
             ),

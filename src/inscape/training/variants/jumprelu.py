@@ -137,7 +137,7 @@ class JumpReLU(Variant):
         active = code.values > 0
         d_f = self.wiring.value_gradients(code, weights["W_dec"], found.d_out, everywhere=True)
         penalty = self._tanh if self.tanh else self._l0
-        losses, added, d_active, terms, d_threshold = penalty(selected, found, weights)
+        loss, added, d_active, terms, d_threshold = penalty(selected, found, weights)
         d_f = d_f + added
         window = selected.own["window"]
         edge = weights["threshold"][code.indices]
@@ -149,32 +149,26 @@ class JumpReLU(Variant):
             # The terms on whole rows are for inactive entries: subtract them from active ones.
             d_pre = d_pre - terms.encoder[code.indices] * (selected.own["pre"] > edge)
         given = CodeGradient(code, d_pre, found.d_out)
-        return Penalty(
-            [given],
-            losses[0],
-            whole_loss=losses[1],
-            terms=terms,
-            gradients={"threshold": d_threshold},
-        )
+        return Penalty([given], loss, terms=terms, gradients={"threshold": d_threshold})
 
     def _l0(
         self, selected: Selected, found: Reconstruction, weights: Weights
-    ) -> tuple[tuple[float, float], Tensor, float, RowTerms | None, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, RowTerms | None, Tensor]:
         code = selected.code
         weight, off = self.coefficient.value(found.progress), found.l0 / self.target - 1
         d_active = weight * 2 * off / (self.target * found.batch)
         nothing = torch.zeros_like(weights["threshold"])
-        return (0.0, weight * off**2), torch.zeros_like(code.values), d_active, None, nothing
+        return weight * off.square(), torch.zeros_like(code.values), d_active, None, nothing
 
     def _tanh(
         self, selected: Selected, found: Reconstruction, weights: Weights
-    ) -> tuple[tuple[float, float], Tensor, float, RowTerms | None, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, RowTerms | None, Tensor]:
         code, norm, rows = selected.code, self.wiring.norms(weights["W_dec"]), len(selected.code)
         threshold, spread = weights["threshold"], found.variance * found.batch
         weight = self.coefficient.value(found.progress) / spread
         squashed = torch.tanh(SLOPE * code.values * norm[code.indices])
         slope = weight * SLOPE * (1 - squashed.square())
-        loss = weight * float(squashed.sum())
+        loss = weight * squashed.sum().double()
         own = by_feature(code, slope * code.values, weights)
         # Inactive entries: sums over all rows minus those over the entries above the threshold.
         price = self.options.wake / spread
@@ -184,14 +178,15 @@ class JumpReLU(Variant):
         sums = sums - by_feature(code, selected.own["pre"] * beyond, weights)
         count = rows - by_feature(code, beyond.to(norm), weights)
         below = (count * threshold - sums).clamp_min(0.0)
-        loss += price * float((below * norm).sum())
+        loss = loss + price * (below * norm).sum().double()
         terms = replace(
             self.wiring.norm_terms(own + price * below, weights["W_dec"]),
             encoder=-price * norm,
             along=total,
             rows=rows,
         )
-        return (loss, 0.0), slope * norm[code.indices], 0.0, terms, price * count * norm
+        loss = found.ranks.over_all(loss)
+        return loss, slope * norm[code.indices], torch.zeros_like(loss), terms, price * count * norm
 
     def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
         """Adapt the penalty's weight; clamp thresholds at 0."""

@@ -94,7 +94,7 @@ class ReLU(Penalised):
         own = weight * by_feature(code, code.values, weights)
         return Penalty(
             [CodeGradient(code, d_pre, found.d_out)],
-            loss=weight * float((code.values * norm[code.indices]).sum()),
+            loss=found.ranks.over_all(weight * (code.values * norm[code.indices]).sum().double()),
             terms=self.wiring.norm_terms(own, weights["W_dec"]),
         )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inscape.report.charts import Series, legend, line_chart
+from inscape.report.charts import legend
 from inscape.report.markup import Markup, join, tag
 from inscape.report.parts import barred, fold, number, table
+from inscape_microworld.report.charts import Series, line_chart
 from inscape_microworld.report.figures import Figure
 from inscape_microworld.report.parts import checks_table, feature_list, figure, judged_and_rest
 from inscape_microworld.report.schema import DoseLine, PromptSet, Sample, SteeringStudy
@@ -76,7 +77,7 @@ def _charts(study: SteeringStudy) -> Markup:
     return join(
         tag("h4", "Effect and price by strength"),
         tag("p", "over ", number(study.num_prompts), " prompts", class_="note"),
-        legend(effect),
+        legend({s.style: s.name for s in effect}, levels=[s.style for s in effect if s.level]),
         tag("div", charts, class_="charts"),
         fold("All figures of the charts", _doses(lines)),
     )
