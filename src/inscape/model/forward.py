@@ -110,7 +110,7 @@ class HookedPass:
         actions: dict[tuple[nn.Module, Side], list[Action]] = {}
         for site in sorted(self._reads | set(self._edits), key=_order):
             if site.kind == "resid_mid" and site in self._edits:
-                block = self._structure.blocks[_layer(site)]
+                block = self._structure.blocks[site.layer or 0]
                 keep, shift = partial(self._keep_stream, block), partial(self._shift, site, block)
                 actions.setdefault((block.module, "input"), []).append(keep)
                 added = block.places["attn_out"]
@@ -190,12 +190,6 @@ class HookedPass:
         if self._stop and not self._left:
             raise _Enough
         return x
-
-
-def _layer(site: Site) -> int:
-    if site.layer is None:
-        raise ValueError(f"{site} has no layer")
-    return site.layer
 
 
 def _order(site: Site) -> tuple[float, int]:

@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ from inscape.core import InputError
 from inscape.dictionary import Dictionary, joined
 from inscape.exchange import format as fmt
 from inscape.exchange.format import Asked, Format, Weights
-from inscape.exchange.sites import of_hook, told
+from inscape.exchange.sites import of_hook
 
 CONFIG, WEIGHTS = "config.json", "sae_weights.safetensors"
 _KNOWN = (
@@ -54,16 +54,14 @@ _THRESHOLD = "activation_function.log_jumprelu_threshold"
 class Llamascopium(Format):
     """Llamascopium 2."""
 
-    about: ClassVar[str] = f"Llamascopium 2: {CONFIG} with {WEIGHTS}"
+    about = f"Llamascopium 2: {CONFIG} with {WEIGHTS}"
 
     def recognises(self, source: Path) -> bool:
-        """By its settings and its weights, whatever their form."""
         return (source / CONFIG).is_file() and any(
             (source / f"sae_weights{form}").exists() for form in (".safetensors", ".dcp", ".pt")
         )
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
-        """See the steps above."""
         place = source / CONFIG
         cfg = fmt.read_settings(place)
         kind = str(cfg.get("sae_type"))
@@ -94,20 +92,19 @@ class Llamascopium(Format):
         if act == "jumprelu":
             weights["threshold"] = weights["threshold"].exp() / norms_of.clamp_min(1e-30)
         elif act == "relu":
-            weights["threshold"] = torch.zeros_like(norms_of)
+            weights["threshold"] = torch.zeros(())
         else:
             weights["choice"] = norms_of
             more = {"scope": _SCOPES[kind][act], **more}
         found = tuple(_joined([of_hook(hook) for hook in part]) for part in hooks)
-        sites = told(asked, (found[0], found[1]), source, f"hooks {hooks[0][0]}, {hooks[1][0]}")
         k = asked.k or cfg.get("top_k", 50)
-        return fmt.made(
+        return self.made(
             weights,
-            sites,
-            asked,
             source,
-            self.name,
-            subtract=False,
+            asked,
+            (found[0], found[1]),
+            f"hooks {hooks[0][0]}, {hooks[1][0]}",
+            num_sites=1 if kind == "sae" else len(hooks[0]),
             normalize="constant_norm" if norm == "token-wise" else "none",
             **{"k": k if act not in ("relu", "jumprelu") else None, **more},
         )
@@ -162,7 +159,7 @@ def _cross_layer(
         "W_dec": torch.cat(rows),
         "b_dec": torch.cat([one / scale for one, scale in zip(biases, scales[1], strict=True)]),
     }
-    return weights, torch.cat(norms), _several(num, width)
+    return weights, torch.cat(norms), {}
 
 
 def _crosscoder(
@@ -172,27 +169,21 @@ def _crosscoder(
     if act == "jumprelu":
         names["threshold"] = _THRESHOLD
     found = fmt.take(raw, names, path)
-    num, width, features = found["W_enc"].shape
+    num = len(found["W_enc"])
     weights = {
         "W_enc": (found["W_enc"] * scales[0][:, None, None]).permute(2, 0, 1).flatten(1),
         "b_enc": found["b_enc"].sum(0),
         "b_dec": (found["b_dec"] / scales[1][:, None]).flatten(),
     }
     decoder, norms = found["W_dec"] / scales[1][:, None, None], found["W_dec"].norm(dim=-1)
-    more = _several(num, width)
     if act == "relu":
-        return {**weights, "W_dec": decoder.transpose(0, 1).flatten(1)}, norms[0], more
+        return {**weights, "W_dec": decoder.transpose(0, 1).flatten(1)}, norms[0], {}
     weights |= {"W_enc": weights["W_enc"].repeat(num, 1), "b_enc": weights["b_enc"].repeat(num)}
     if act == "jumprelu":
         weights["threshold"] = found["threshold"].repeat(num)
-    if act == "batchtopk":
-        more["k"] = num * int(cfg.get("top_k", 50))
-    assert len(weights["b_enc"]) == num * features
-    return {**weights, "W_dec": fmt.block_diagonal(list(decoder))}, norms.flatten(), more
-
-
-def _several(num: int, width: int) -> dict[str, Any]:
-    return {"d_in": num * width, "d_out": num * width, "widths": (width,) * num}
+    more = {"k": num * int(cfg.get("top_k", 50))} if act == "batchtopk" else {}
+    weights["W_dec"] = torch.block_diag(*decoder)  # type: ignore[no-untyped-call]
+    return weights, norms.flatten(), more
 
 
 def _hooks(cfg: dict[str, Any], kind: str, source: Path) -> tuple[list[str], list[str]]:
