@@ -119,7 +119,7 @@ def test_features_and_modes_that_are_unknown(refused: Run, atlas: Path) -> None:
     assert "expected dictionary/index" in refused(*steer, "resid_post.1-3")
     assert "expected an index below 64" in refused(*steer, "resid_post.1/64")
     assert "expected one of resid_post.1, mlp.0" in refused(*steer, "resid_post.9/1")
-    assert "expected ablate, clamp, add or scale" in refused(
+    assert "mode 'boost'; expected ablate" in refused(
         *steer, "resid_post.1/1", "--mode", "boost"
     )
 
