@@ -23,7 +23,7 @@ from inscape.atlas.feature import Feature
 from inscape.atlas.steps import BuildConfig
 from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt
-from inscape.core import InputError
+from inscape.core import InputError, tokens_as_label
 from inscape.diagnosis import Case, Diagnosis
 from inscape.diagnosis import diagnose as diagnose_cases
 from inscape.dictionary import Dictionary, check_name
@@ -37,12 +37,19 @@ from inscape.storage import Result, plain, write_json
 
 @dataclass(frozen=True)
 class Found:
-    """A feature that a search found; `where` says in what: label, peak, window, promoted."""
+    """A feature that a search found; `where` says in what: label, peak, window, promoted; tokens:
+    those that it is most active on."""
 
     id: str
     label: str | None
+    tokens: tuple[str, ...]
     score: float
     where: tuple[str, ...]
+
+    @property
+    def shown(self) -> str:
+        """Its label, else these tokens, said to be tokens."""
+        return self.label or tokens_as_label(self.tokens) or "(no label)"
 
 
 class Atlas(Container):
@@ -96,7 +103,7 @@ class Atlas(Container):
             )
         called = dictionary.name
         features = self.features(called) if self.is_indexed(called) else None
-        return Feature(dictionary, int(number), self.feature_label(called, int(number)), features)
+        return Feature(dictionary, int(number), self.feature_name(called, int(number)), features)
 
     def _by_site(self, name: str) -> str:
         names = self.dictionary_names
@@ -137,7 +144,13 @@ class Atlas(Container):
         else:
             hits = search([(self.features(n), self.labels(n)) for n in indexed], text, limit=limit)
         return [
-            Found(hit.id, self.feature_label(hit.dictionary, hit.feature), hit.score, hit.where)
+            Found(
+                hit.id,
+                self.feature_name(hit.dictionary, hit.feature),
+                tuple(self.features(hit.dictionary).peak_tokens(hit.feature)),
+                hit.score,
+                hit.where,
+            )
             for hit in hits
         ]
 

@@ -22,7 +22,7 @@ from typing import Any, Generic, Self, TypeVar
 import inscape
 from inscape.activations import ActivationStore
 from inscape.attribution import layers_of
-from inscape.core import InputError, ModelError, StorageError
+from inscape.core import InputError, ModelError, StorageError, tokens_as_label
 from inscape.dictionary import Dictionary
 from inscape.dictionary.neurons import neurons
 from inscape.features import FeatureIndex
@@ -321,11 +321,21 @@ class Container:
         """The stored activations, where they were asked for."""
         return ActivationStore.open(self.place("activations", "corpus"), verify=verify)
 
-    def feature_label(self, dictionary: str, feature: int) -> str | None:
+    def feature_name(self, dictionary: str, feature: int) -> str | None:
         """The label of a feature, where it has one."""
         labels = self.labels(dictionary)
         found = None if labels is None else labels.get(feature)
-        return None if found is None else found.text
+        return None if found is None else found.name
+
+    def feature_label(self, dictionary: str, feature: int) -> str | None:
+        """What stands beside a feature where it is shown: its label; without one the tokens that it
+        is most active on, said to be tokens; None where it is not indexed."""
+        if name := self.feature_name(dictionary, feature):
+            return name
+        index = self.features(dictionary) if dictionary in self.indexed_names else None
+        if index is None or not 0 <= feature < index.num_features:
+            return None
+        return tokens_as_label(index.peak_tokens(feature))
 
     @contextmanager
     def writing(self) -> Iterator[None]:
