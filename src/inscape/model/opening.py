@@ -194,7 +194,7 @@ def open_folder(
     if adapter.images:
         loader = transformers.AutoModelForImageTextToText
     if "quantization_config" not in config:
-        _check_size(folder, loader, wanted, trust_remote_code)
+        _check_size(folder, config, loader, wanted, trust_remote_code)
     module = _load_weights(folder, loader, wanted, trust_remote_code=trust_remote_code)
 
     def find_hash() -> str:
@@ -284,9 +284,10 @@ def _check_weights(folder: Path) -> None:
         return
 
 
-def _check_size(folder: Path, loader: Any, dtype: Any, trust_remote_code: bool) -> None:
+def _check_size(
+    folder: Path, settings: dict[str, Any], loader: Any, dtype: Any, trust_remote_code: bool
+) -> None:
     """Refuses a config.json whose parameters this machine has no memory for, before any is made."""
-    settings = _read_object(folder / "config.json")
     for key, value in {**settings, **settings.get("text_config", {})}.items():
         if _LAYERS.fullmatch(key) and isinstance(value, int) and value > _MOST_LAYERS:
             raise ModelError(
@@ -393,7 +394,7 @@ def _load_tokenizer(folder: Path, **settings: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers without progress bars and reports: what is wrong is said by ours."""
+    """transformers without progress bars and reports: what is wrong is reported by ours."""
     log: Any = transformers.utils.logging
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
