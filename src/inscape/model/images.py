@@ -131,7 +131,7 @@ def _prepared(made: Tensor, settings: Mapping[str, Any]) -> Tensor:
 
 def _as_batch(images: Any) -> Tensor:
     try:
-        array = np.array(images.cpu() if isinstance(images, Tensor) else images)
+        array = images.cpu().numpy() if isinstance(images, Tensor) else np.array(images)
     except (ValueError, TypeError):  # ragged lists, half precision
         array = np.array(None)
     if array.ndim not in (3, 4) or array.shape[-1] != 3 or array.dtype != np.uint8:
@@ -139,8 +139,8 @@ def _as_batch(images: Any) -> Tensor:
             f"a picture of shape {array.shape} and type {array.dtype}",
             expected="RGB of type uint8 and shape [height, width, 3], or several of one shape",
         )
-    array = torch.from_numpy(array[None] if array.ndim == 3 else array)
-    return array.permute(0, 3, 1, 2).contiguous().cpu()
+    pictures = torch.from_numpy(array[None] if array.ndim == 3 else array)
+    return pictures.permute(0, 3, 1, 2).contiguous()
 
 
 def _resized(images: Tensor, settings: Mapping[str, Any]) -> Tensor:
