@@ -11,6 +11,7 @@ import pytest
 import torch
 from tests.attribution.random_transcoders import random_transcoders
 from tests.families import tiny, tiny_tokenizer
+from tests.intervention.test_several import clt
 
 from inscape.activations import harvest
 from inscape.atlas import Atlas, BuildConfig, build, default_sites, settings_of
@@ -64,6 +65,10 @@ def test_a_damaged_record_is_told(tmp_path: Path, model: Model) -> None:
     del content["settings"]
     record.write_text(json.dumps(content))
     with pytest.raises(StorageError, match="does not describe an atlas"):
+        Atlas.open(tmp_path / "a")
+    content["settings"], content["model"]["median_norms"] = {}, 5
+    record.write_text(json.dumps(content))
+    with pytest.raises(StorageError, match="median_norms is 5"):
         Atlas.open(tmp_path / "a")
     record.write_text(record.read_text()[:40])
     with pytest.raises(StorageError, match="half-written"):
@@ -172,6 +177,23 @@ def test_dictionaries_are_added_under_the_name_of_their_site(tmp_path: Path, mod
     )
     with pytest.raises(InputError, match="16 wide at embed; expected 32"):
         made.add(wide)
+
+
+def test_transcoders_are_chosen_where_a_layer_has_several(tmp_path: Path, model: Model) -> None:
+    made = Atlas.create(tmp_path / "a", model, source="nowhere")
+    made.add(dictionary("mlp_in.1>mlp_out.1"), dictionary("resid_post.1"))
+    made.add(dictionary("mlp_in.1>mlp_out.1", seed=1), name="other").add(clt())
+    across = made.dictionary("clt.0-2")
+    assert made.transcoders() == {1: made.dictionary("mlp.1")}
+    assert made.transcoders(["other"]) == {1: made.dictionary("other")}
+    assert made.transcoders(["clt.0-2"]) == dict.fromkeys(range(3), across)
+    graph = made.trace([5, 6, 7], names=["clt.0-2"], save=False)
+    assert {n.dictionary for n in graph.nodes if n.kind == "feature"} == {"clt.0-2"}
+    for names in (["resid_post.1"], ["mlp.1", "other"], ["mlp.1", "clt.0-2"]):
+        with pytest.raises(InputError, match="is no transcoder, or of a layer that has one"):
+            made.transcoders(names)
+    with pytest.raises(InputError, match="has no dictionary 'x'"):
+        made.trace([5, 6, 7], names=["x"])
 
 
 def test_a_feature_is_found_by_dictionary_or_site(tmp_path: Path, model: Model) -> None:

@@ -213,13 +213,15 @@ class Atlas(Container):
         *,
         target: str | None = None,
         against: str | None = None,
+        names: Iterable[str] | None = None,
         save: bool = True,
         **options: Any,
     ) -> Graph:
-        """The attribution graph of the token after the prompt (see `inscape.trace`)."""
+        """The attribution graph of the token after the prompt (see `inscape.trace`), through the
+        transcoders called `names` (see `transcoders`)."""
         graph = trace_prompt(
             self.model,
-            self.transcoders(),
+            self.transcoders(names),
             prompt,
             target=target,
             against=against,

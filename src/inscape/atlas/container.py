@@ -148,6 +148,15 @@ class Container:
             )
         again = "build the atlas again"
         read_manifest(path, KIND, VERSION, name=FILE, fields=_FIELDS, next_step=again)
+        medians = record["model"].get("median_norms") or {}
+        if not isinstance(medians, dict) or not all(
+            isinstance(norm, int | float) for norm in medians.values()
+        ):
+            raise StorageError(
+                f"{path / FILE} does not describe an atlas: model.median_norms is {medians!r}",
+                expected="a norm by site",
+                next_step=again,
+            )
         return cls(path, record, model=model, device=device, bos=bos)
 
     def __repr__(self) -> str:
@@ -270,17 +279,27 @@ class Container:
         """The dictionaries named, or all that are stored; InputError for an unknown one."""
         return self.dictionary_names if names is None else [self._known(name) for name in names]
 
-    def transcoders(self) -> dict[int, Dictionary]:
-        """Layer → transcoder of that layer's MLP, the first by name where there are several; where
-        no layer has one of its own, a cross-layer transcoder under all of its layers."""
+    def transcoders(self, names: Iterable[str] | None = None) -> dict[int, Dictionary]:
+        """Layer → transcoder of that layer's MLP: those named, else the first by name of each
+        layer, or where no layer has its own a cross-layer transcoder under all of its layers.
+
+        Raises:
+            InputError: a name that is no transcoder here, or two for one layer.
+        """
         found: dict[int, Dictionary] = {}
         across: dict[int, Dictionary] = {}
-        for name in self.dictionary_names:
+        for name in self.chosen(names):
             one = self.dictionary(name)
-            if not one.config.several:
-                found |= {layer: one for layer in layers_of(one) if layer not in found}
+            layers = layers_of(one)
+            if names is not None and (not layers or found.keys() & layers):
+                raise InputError(
+                    f"{name} is no transcoder, or of a layer that has one already",
+                    expected="one transcoder for each layer, or a cross-layer one",
+                )
+            if names is not None or not one.config.several:
+                found |= {layer: one for layer in layers if layer not in found}
             elif not across:
-                across = dict.fromkeys(layers_of(one), one)
+                across = dict.fromkeys(layers, one)
         return dict(sorted((found or across).items()))
 
     def is_indexed(self, name: str) -> bool:

@@ -84,8 +84,8 @@ def open_set(
     for layer, place in sorted(places.items()):
         one = replace(
             wanted,
-            site_in=wanted.site_in or (in_layer(read, layer) if read else None),
-            site_out=wanted.site_out or (in_layer(written, layer) if written else None),
+            site=wanted.site or (in_layer(read, layer) if read else None),
+            to=wanted.to or (in_layer(written, layer) if written else None),
             settings=cfg or None,
         )
         found[layer] = import_dictionary(place, one)
@@ -113,11 +113,9 @@ def _has_layers(folder: Path) -> bool:
 
 
 def _asked(options: Mapping[str, Any]) -> Asked:
-    names = {"site": "site_in", "to": "site_out"}
-    given = {names.get(key, key): value for key, value in options.items()}
-    if unknown := given.keys() - Asked.__dataclass_fields__.keys():
+    if unknown := options.keys() - Asked.__dataclass_fields__.keys():
         raise InputError(
             f"unknown option {sorted(unknown)[0]!r} of a dictionary",
             expected="site, to, k, scale, model, name or ignore",
         )
-    return Asked(**given)
+    return Asked(**options)

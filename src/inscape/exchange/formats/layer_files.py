@@ -1,7 +1,7 @@
 """Per-layer transcoders as circuit-tracer reads them: layer_N.safetensors.
 
 Transcoders from the MLP's input to its output: W_enc [m, d], W_dec [m, d], b_enc, b_dec. Nothing is
-subtracted. With `W_skip` there is a linear skip. config.yaml beside them, where there is one, names
+subtracted. With `W_skip` there is a linear skip. config.yaml next to them, if there is one, names
 the hooks and the activation:
 - relu, or none and no threshold;
 - jump_relu, or none with `activation_function.threshold` or `threshold`: x·(x > threshold), so that
