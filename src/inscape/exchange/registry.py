@@ -78,6 +78,11 @@ def export_dictionary(dictionary: Dictionary, folder: str | Path, form: str) -> 
             "its own format knows",
             expected="a dictionary of one site with a plain choice: others are read, not written",
         )
+    if config.normalize != "none" and not known.normalizes:
+        raise InputError(
+            f"{dictionary.name} normalises each token ({config.normalize})",
+            expected=f"a dictionary that reads activations as they are: {form} holds no other",
+        )
     with atomic_folder(Path(folder)) as new:
         try:
             known.write(dictionary, new)
