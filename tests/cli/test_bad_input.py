@@ -103,7 +103,13 @@ def test_a_layer_out_of_range(refused: Run, tiny_model: Path, text: Path, tmp_pa
 
 @pytest.mark.parametrize(
     ("option", "value", "said"),
-    [("--expansion", 0, "greater than 0"), ("--k", 0, "greater than 0"), ("--k", 999, "k = 999")],
+    [
+        ("--expansion", 0, "greater than 0"),
+        ("--k", 0, "greater than 0"),
+        ("--k", 999, "k = 999"),
+        ("--memory", 0, "memory = 0.0 is not usable"),
+        ("--memory", "nan", "memory = nan is not usable"),
+    ],
 )
 def test_a_setting_that_makes_no_sense(
     option: str, value: int, said: str, refused: Run, tiny_model: Path, text: Path, tmp_path: Path
@@ -145,6 +151,7 @@ def test_options_that_the_source_does_not_take(
     refused: Run, atlas: Path, text: Path, tiny_model: Path
 ) -> None:
     assert "--only train" in refused("train", atlas)
+    assert "max_tokens 9 without a text" in refused("index", atlas, "--max-tokens", 9)
     online = ("train", text, "--model", tiny_model, "--site", "resid_post.1")
     assert "--skip-corrupt does not apply to" in refused(*online, "--skip-corrupt")
     assert "--memory nan" in refused(*online, "--memory", "nan")
