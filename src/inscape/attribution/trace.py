@@ -155,7 +155,7 @@ def _check_shares(**shares: float) -> None:
 
 
 class _Store:
-    """Rows as they come, kept sparse; biases of the targets beside them."""
+    """Rows as they come, kept sparse; with the biases of the targets."""
 
     def __init__(self, num_nodes: int) -> None:
         self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []

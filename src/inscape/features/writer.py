@@ -26,8 +26,7 @@ from inscape.features.examples import TOP, example_columns, interval_entries, jo
 from inscape.features.index import EXAMPLES_PER_GROUP, KIND, VERSION
 from inscape.features.logits import LogitEffects, logit_effects, neighbours
 from inscape.features.search import Texts, write_search
-from inscape.features.sparse import Spill
-from inscape.features.statistics import histogram_edges, statistics
+from inscape.features.sparse import Spill, histogram_edges, statistics
 from inscape.features.table import TokenTable, clean
 from inscape.features.thresholds import DENSE
 from inscape.storage import write_manifest

@@ -51,7 +51,7 @@ def feature_picture(feature: Feature) -> Markup:
 def feature_body(index: FeatureIndex, feature: int, label: Label | None = None) -> Markup:
     """Figures, examples, and the tokens that it raises and lowers."""
     facts: list[tuple[str, Markup]] = [
-        ("active on", number(float(index.density[feature]), "share")),
+        ("active on", join(number(float(index.density[feature]), "share"), " of tokens")),
         ("largest activation", number(float(index.max[feature]))),
     ]
     if label is not None and finite(label.balanced_accuracy) is not None:
@@ -64,11 +64,14 @@ def feature_body(index: FeatureIndex, feature: int, label: Label | None = None) 
     return join(
         tag("dl", [tag("div", tag("dt", k), tag("dd", v)) for k, v in facts], class_="cards"),
         tag("ul", snippets(index.top(feature)), class_="snippets"),
-        tag("h4", "Next tokens that it makes more likely") if raised else None,
-        tokens_line(raised) if raised else None,
-        tag("h4", "Next tokens that it makes less likely") if lowered else None,
-        tokens_line(lowered) if lowered else None,
+        _effects("Next tokens that it makes more likely", raised),
+        _effects("Next tokens that it makes less likely", lowered),
     )
+
+
+def _effects(title: str, effects: Sequence[tuple[str, float]]) -> Markup | None:
+    unit = tag("span", " logits per unit of activation", class_="note")
+    return join(tag("h4", title, unit), tokens_line(effects)) if effects else None
 
 
 def snippets(examples: Sequence[Example], count: int = EXAMPLES) -> list[Markup]:
