@@ -89,8 +89,9 @@ def quality(
     indexes = {name: atlas.features(name) for name in chosen if atlas.is_indexed(name)}
     if text is not None:
         rows, where = text_rows(atlas.model, text, max_tokens), str(text)
-    elif indexes:
-        rows = index_rows(next(iter(indexes.values())), max_tokens, seed)
+    elif atlas.indexed_names:
+        indexed = [*indexes, *atlas.indexed_names]
+        rows = index_rows(atlas.features(indexed[0]), max_tokens, seed)
         where = "the atlas's own text, which training may have seen"
     else:
         raise InputError(
