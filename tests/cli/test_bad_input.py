@@ -489,6 +489,21 @@ def test_a_moved_model_is_named_with_its_way_out(
         assert shell.main(command) == 0
 
 
+def test_a_build_goes_on_with_a_model_that_was_renamed(
+    atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    copy, renamed = tmp_path / "atlas", tmp_path / "renamed"
+    shutil.copytree(atlas, copy)
+    shutil.copytree(tiny_model, renamed)
+    before = tree(copy)
+    build = ["build", str(renamed), "--text", str(text), "--out", str(copy), *SMALL]
+    assert shell.main(build) == 0
+    after = tree(copy)
+    assert str(renamed) in after.pop("atlas.json").decode()
+    del before["atlas.json"]
+    assert after == before
+
+
 @pytest.mark.parametrize(
     ("file", "verb"),
     [
