@@ -263,6 +263,27 @@ def test_neurons_are_dictionaries_that_need_no_training(tmp_path: Path, model: M
         made.feature("mlp_act.1/999999")
 
 
+def test_where_nothing_is_there_nothing_is_done_in_silence(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    model = Model.wrap(tiny("gpt2", vocab_size=len(tokenizer)), tokenizer)
+    made = Atlas.create(tmp_path / "a", model)
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(["the cat sat on the mat", "the dog sat in Paris"] * 9))
+    for act in (made.index, made.validate):
+        with pytest.raises(InputError, match=r"has no dictionary yet.*mlp_act\.L"):
+            act(text=text)
+    with pytest.raises(InputError, match="has no indexed dictionary; run: inscape index"):
+        made.label()
+    made.index("mlp_act.1", text=text)  # one name is a list of one
+    made.label("mlp_act.1")
+    (found,) = made.validate(text)
+    assert (found.dictionary, found.fidelity.fvu) == ("mlp_act.1", 0)
+    assert found.fidelity.extra_ce == pytest.approx(0, abs=1e-6)
+    assert made.search("cat", names="mlp_act.1") == made.search("cat")
+    with pytest.raises(InputError, match="no indexed dictionary among mlp_act.0"):
+        made.search("cat", names="mlp_act.0")
+
+
 def test_an_atlas_reads_text_as_its_dictionaries_did(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     tiny("llama", vocab_size=300).save_pretrained(folder)

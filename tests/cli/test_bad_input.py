@@ -479,5 +479,11 @@ def test_a_moved_model_is_named_with_its_way_out(
     shutil.copytree(atlas, copy)
     record = (copy / "atlas.json").read_text()
     (copy / "atlas.json").write_text(record.replace(str(tiny_model), "/nowhere/tiny"))
-    assert "say where it is now with --model" in refused("trace", copy, "the cat")
-    assert shell.main(["trace", str(copy), "the cat", "--model", str(tiny_model)]) == 0
+    for verb in (
+        ["trace", "the cat"],
+        ["search", "the cat", "--prompt"],
+        ["feature", "mlp_act.1/3"],
+    ):
+        assert "say where it is now with --model" in refused(verb[0], copy, *verb[1:])
+        command = [verb[0], str(copy), *verb[1:], "--model", str(tiny_model)]
+        assert shell.main(command) == 0

@@ -154,6 +154,7 @@ def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: 
         assert figures["dead_share_is_firm"] is False
         summary = json.loads((atlas / "labels" / "resid_post.1" / "labels.json").read_text())
         assert figures["labels_scored"] == summary["num_scored"]
+    assert "loss recovered" in said(*command, "--dictionary", "mlp_act.1")  # neurons too
     (edges,) = json.loads(said("validate", atlas, "--edges", "the cat sat", "--json"))
     assert edges["max_error"] <= 1e-4
     shown = said(*command)

@@ -249,11 +249,6 @@ def test_arguments_of_the_wrong_type_end_in_one_line(
         diagnose(fault.model, **{**usual, **arguments})
 
 
-def test_one_answer_cannot_be_both(fault: Planted) -> None:
-    with pytest.raises(InputError, match="' b' is both answers"):
-        Case("a", " b", " b")
-
-
 @pytest.mark.parametrize("answers", [{"correct": 5}, {"wrong": b"x"}, {"candidates": (" a", 5)}])
 def test_answers_are_text(answers: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="an answer: .*; expected one text"):

@@ -131,12 +131,7 @@ class Atlas(Container):
         Raises:
             InputError: the text is blank, or nothing is indexed.
         """
-        indexed = [n for n in names or self.indexed_names if self.is_indexed(self._known(n))]
-        if not indexed:
-            raise InputError(
-                f"{self.path} has no indexed dictionary",
-                next_step=f"run: inscape index {self.path} --text TEXT",
-            )
+        indexed = self.indexed(names)
         if prompt:
             indexes = {n: self.features(n) for n in indexed}
             asked = {n: (self.dictionary(n), i.max, i.density) for n, i in indexes.items()}

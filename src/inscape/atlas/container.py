@@ -276,8 +276,38 @@ class Container:
         return named + sorted(neurons, key=_natural)
 
     def chosen(self, names: Iterable[str] | None) -> list[str]:
-        """The dictionaries named, or all that are stored; InputError for an unknown one."""
+        """The dictionaries named (one or several), or all that are stored.
+
+        Raises:
+            InputError: one is not known.
+        """
+        if isinstance(names, str):
+            names = [names]
         return self.dictionary_names if names is None else [self._known(name) for name in names]
+
+    def some(self, names: Iterable[str] | None) -> list[str]:
+        """The same, but InputError where nothing is named and nothing stored."""
+        found = self.chosen(names)
+        if not found:
+            raise InputError(
+                f"{self.path} has no dictionary yet",
+                expected="one that is trained or imported, or neurons by name",
+                next_step="name neurons with --dictionary mlp_act.L",
+            )
+        return found
+
+    def indexed(self, names: Iterable[str] | None = None) -> list[str]:
+        """Of those named, or of all, the dictionaries that have a feature index; InputError for
+        none."""
+        known = self.indexed_names if names is None else self.chosen(names)
+        found = [name for name in known if self.is_indexed(name)]
+        if not found:
+            raise InputError(
+                f"{self.path} has no indexed dictionary"
+                + (f" among {', '.join(known)}" if known else ""),
+                next_step=f"run: inscape index {self.path} --text TEXT",
+            )
+        return found
 
     def transcoders(self, names: Iterable[str] | None = None) -> dict[int, Dictionary]:
         """Layer → transcoder of that layer's MLP: those named, else the first by name of each

@@ -63,6 +63,8 @@ class Format(ABC):
     """The files by which a folder of it is recognised."""
     by_layer: ClassVar[str] = ""
     """The pattern of its files, where a folder holds one dictionary of a layer each."""
+    normalizes: ClassVar[bool] = False
+    """Whether what it writes can say that tokens are normalised."""
 
     def __init_subclass__(cls) -> None:
         cls.name = cls.__module__.rpartition(".")[2]
@@ -294,15 +296,6 @@ def without_subtraction(dictionary: Dictionary) -> Weights:
     if dictionary.config.subtract_b_dec:
         weights["b_enc"] = weights["b_enc"] - weights["W_enc"] @ weights["b_dec"]
     return weights
-
-
-def refuse_normalized(dictionary: Dictionary, fmt: str) -> None:
-    """InputError where tokens are normalised, which the format cannot say."""
-    if dictionary.config.normalize != "none":
-        raise InputError(
-            f"{dictionary.name} normalises each token ({dictionary.config.normalize})",
-            expected=f"a dictionary that reads activations as they are: {fmt} holds no other",
-        )
 
 
 def named_sites(asked: Asked, found: Sites, source: Path, said: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from inscape.core import InputError
 from inscape.dictionary import Dictionary, is_dictionary, local
 from inscape.exchange.circuit_tracer import CONFIG, SET, kinds, settings
 from inscape.exchange.format import Asked
-from inscape.exchange.registry import FORMATS, by_layer, import_dictionary, read_foreign, recognised
+from inscape.exchange.registry import import_dictionary, layer_files, read_foreign, recognised
 from inscape.exchange.sites import in_layer
 
 _SETTINGS = ("*.json", "*.yaml")
@@ -70,9 +70,8 @@ def open_set(
     if isinstance(listed, list):
         places = {layer: _place(str(one)) for layer, one in enumerate(listed)}
     else:
-        folder = local(source, revision=revision, there=_has_layers)
-        files = [file for known in FORMATS.values() for file in by_layer(known, folder)]
-        places = {int(re.findall(r"\d+", file.name)[0]): str(file) for file in files}
+        folder = local(source, revision=revision, there=lambda folder: bool(layer_files(folder)))
+        places = {int(re.findall(r"\d+", file.name)[0]): str(file) for file in layer_files(folder)}
     if not places:
         raise InputError(
             f"{source} is no set of dictionaries",
@@ -106,10 +105,6 @@ def _opens(folder: Path) -> bool:
 def _is_set(folder: Path) -> bool:
     path = folder / CONFIG
     return path.is_file() and SET in path.read_text(encoding="utf-8", errors="replace")
-
-
-def _has_layers(folder: Path) -> bool:
-    return any(by_layer(known, folder) for known in FORMATS.values())
 
 
 def _asked(options: Mapping[str, Any]) -> Asked:

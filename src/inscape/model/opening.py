@@ -43,13 +43,8 @@ _OPENED = f"a model folder with config.json, a GGUF file, a hub id, or {SMOLLM2}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _SPACES = "a b  c"  # some versions of transformers lose spaces of some tokenizers (#45488)
 _TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "tekken.json",
-)
+    "tokenizer.json tokenizer.model vocab.json vocab.txt spiece.model tekken.json"
+).split()
 _LAYERS = re.compile(r"n_layers?|num_layers|num_hidden_layers")
 _MOST_LAYERS = 1000
 _DOWNLOADED = ["*.json", "*.txt", "*.model", "*.jinja"]

@@ -45,7 +45,7 @@ class EdgeCheck:
 
     max_error: largest |measured − edge| over the largest |measured| edge into that node.
     worst: (source, target, edge, measured) of it. num_edges: edges compared, those that the
-    graph says are zero among them (`num_zero`) where the whole graph is at hand.
+    graph says are zero among them (`num_zero`) where the whole graph is given.
     bias_error: largest error of the nodes' constants, relative to the same scale: a frozen pass
     with every source taken out at once must leave exactly the bias (None for a pruned graph).
     """
@@ -71,7 +71,7 @@ def check_edges(
     """Measures edges by intervention (steps 1 to 5).
 
     num_edges: None: every edge, zero ones included where the graph is whole; else that many drawn
-        at random from the graph's edges (`seed`), each beside every edge into the same node.
+        at random from the graph's edges (`seed`), each with every edge into the same node.
     Raises ModelError for a family that the hooks do not know or values that are not finite,
     InputError for a graph without edges or one whose features are not active in this model with
     these transcoders.
@@ -206,7 +206,7 @@ class _Writer:
         """Dense activations [pos, d_dict]: positive pre-activations that are chosen.
 
         Two that are equal to single precision may be chosen either way: where the whole graph is
-        at hand its choice is taken, after a check that it is such a choice.
+        given its choice is taken, after a check that it is such a choice.
         """
         dictionary = self.transcoders[layer]
         x = self.frozen.mlp_in[layer][0]
@@ -295,8 +295,8 @@ class _Reader:
         for node in (graph.nodes[int(number)] for number in targets):
             if node.kind == "logit":
                 head = frozen.head
-                rival = head.mean(0) if node.against is None else head[node.against]
-                where, vector, bias = frozen.num_layers, head[node.feature] - rival, 0.0
+                other = head.mean(0) if node.against is None else head[node.against]
+                where, vector, bias = frozen.num_layers, head[node.feature] - other, 0.0
             else:
                 where = int(node.layer or 0)
                 vector = transcoders[where].W_enc[node.feature].to(frozen.head)

@@ -77,7 +77,6 @@ class LayerFiles(Format):
     def write(self, dictionary: Dictionary, folder: Path) -> None:
         """Transcoders of thresholds, from an MLP's input to its output."""
         config = dictionary.config
-        fmt.refuse_normalized(dictionary, self.name)
         layer = config.site_in.removeprefix("mlp_in.")
         if (config.site_in, config.site_out) != (f"mlp_in.{layer}", f"mlp_out.{layer}"):
             raise InputError(

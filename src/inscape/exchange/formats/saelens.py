@@ -75,6 +75,7 @@ class SAELens(Format):
 
     about = f"SAELens: {CFG} with {WEIGHTS}"
     files = (CFG, WEIGHTS)
+    normalizes = True
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
         cfg = current(fmt.read_settings(source / CFG))
