@@ -188,9 +188,11 @@ def read_json(path: Path) -> Any:
         StorageError: the file is missing, may not be read, or is not JSON.
     """
     path = Path(path)
-    again = "remove it and run the command that makes it again"
-    with reading(path, again, ValueError, RecursionError):
-        return json.loads(path.read_bytes())
+    with reading(path, "remove it and run the command that makes it again", ValueError):
+        try:
+            return json.loads(path.read_bytes())
+        except RecursionError as error:
+            raise StorageError(f"{path} is nested too deeply", expected="a JSON file") from error
 
 
 @contextmanager
