@@ -45,7 +45,7 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
         and path.name != ".lock"
-        and path.relative_to(folder).parts[0] not in ("traces", "diagnoses", "quality")
+        and path.relative_to(folder).parts[0] not in ("traces", "diagnoses", "steering", "quality")
     }
 
 
@@ -103,7 +103,13 @@ def test_a_layer_out_of_range(refused: Run, tiny_model: Path, text: Path, tmp_pa
 
 @pytest.mark.parametrize(
     ("option", "value", "said"),
-    [("--expansion", 0, "greater than 0"), ("--k", 0, "greater than 0"), ("--k", 999, "k = 999")],
+    [
+        ("--expansion", 0, "greater than 0"),
+        ("--k", 0, "greater than 0"),
+        ("--k", 999, "k = 999"),
+        ("--memory", 0, "memory = 0.0 is not usable"),
+        ("--memory", "nan", "memory = nan is not usable"),
+    ],
 )
 def test_a_setting_that_makes_no_sense(
     option: str, value: int, said: str, refused: Run, tiny_model: Path, text: Path, tmp_path: Path
@@ -119,9 +125,7 @@ def test_features_and_modes_that_are_unknown(refused: Run, atlas: Path) -> None:
     assert "expected dictionary/index" in refused(*steer, "resid_post.1-3")
     assert "expected an index below 64" in refused(*steer, "resid_post.1/64")
     assert "expected one of resid_post.1, mlp.0" in refused(*steer, "resid_post.9/1")
-    assert "expected ablate, clamp, add or scale" in refused(
-        *steer, "resid_post.1/1", "--mode", "boost"
-    )
+    assert "mode 'boost'; expected ablate" in refused(*steer, "resid_post.1/1", "--mode", "boost")
 
 
 @pytest.mark.parametrize("strength", ["nan", "inf"])
@@ -147,6 +151,7 @@ def test_options_that_the_source_does_not_take(
     refused: Run, atlas: Path, text: Path, tiny_model: Path
 ) -> None:
     assert "--only train" in refused("train", atlas)
+    assert "max_tokens 9 without a text" in refused("index", atlas, "--max-tokens", 9)
     online = ("train", text, "--model", tiny_model, "--site", "resid_post.1")
     assert "--skip-corrupt does not apply to" in refused(*online, "--skip-corrupt")
     assert "--memory nan" in refused(*online, "--memory", "nan")
@@ -474,5 +479,63 @@ def test_a_moved_model_is_named_with_its_way_out(
     shutil.copytree(atlas, copy)
     record = (copy / "atlas.json").read_text()
     (copy / "atlas.json").write_text(record.replace(str(tiny_model), "/nowhere/tiny"))
-    assert "say where it is now with --model" in refused("trace", copy, "the cat")
-    assert shell.main(["trace", str(copy), "the cat", "--model", str(tiny_model)]) == 0
+    for verb in (
+        ["trace", "the cat"],
+        ["search", "the cat", "--prompt"],
+        ["feature", "mlp_act.1/3"],
+    ):
+        assert "say where it is now with --model" in refused(verb[0], copy, *verb[1:])
+        command = [verb[0], str(copy), *verb[1:], "--model", str(tiny_model)]
+        assert shell.main(command) == 0
+
+
+def test_a_build_goes_on_with_a_model_that_was_renamed(
+    atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    copy, renamed = tmp_path / "atlas", tmp_path / "renamed"
+    shutil.copytree(atlas, copy)
+    shutil.copytree(tiny_model, renamed)
+    before = tree(copy)
+    build = ["build", str(renamed), "--text", str(text), "--out", str(copy), *SMALL]
+    assert shell.main(build) == 0
+    after = tree(copy)
+    assert str(renamed) in after.pop("atlas.json").decode()
+    del before["atlas.json"]
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("file", "verb"),
+    [
+        ("atlas.json", "trace"),
+        ("dictionaries/mlp.0/dictionary.json", "trace"),
+        ("dictionaries/mlp.0/weights.safetensors", "trace"),
+        ("features/resid_post.1/manifest.json", "feature"),
+        ("features/resid_post.1/values.npy", "feature"),
+        ("features/resid_post.1/features.parquet", "feature"),
+        ("labels/resid_post.1/labels.parquet", "feature"),
+        ("activations/corpus/manifest.json", "index"),
+        ("activations/corpus/shard-00000.safetensors", "index"),
+    ],
+)
+def test_what_may_not_be_read_is_said_and_nothing_is_to_be_removed(
+    file: str, verb: str, refused: Run, atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "atlas"
+    shutil.copytree(atlas, copy)
+    if verb == "index":
+        shutil.rmtree(copy / "features")
+    plain = open
+
+    def denied(path: Any, *arguments: Any, **options: Any) -> Any:
+        if Path(path) == copy / file:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return plain(path, *arguments, **options)
+
+    monkeypatch.setattr(atomic_module, "open", denied, raising=False)
+    more = {"trace": ["the cat"], "feature": ["resid_post.1/3"], "index": []}[verb]
+    line = refused(verb, copy, *more)
+    assert f"{copy / file} may not be read" in line
+    assert "permission" in line
+    assert "remove" not in line
+    assert "again" not in line

@@ -13,11 +13,11 @@ Readers need no lock; whatever writes holds the atlas's lock.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import inscape
 from inscape.activations import ActivationStore
@@ -28,11 +28,12 @@ from inscape.dictionary.neurons import neurons
 from inscape.features import FeatureIndex
 from inscape.labels import Labels
 from inscape.model import Model
-from inscape.storage import lock, read_manifest, write_json
+from inscape.storage import lock, read_json, read_manifest, write_json
 
 KIND = "atlas"
 VERSION = 2
 FILE = "atlas.json"
+R = TypeVar("R")
 _MODEL = {"source": str, "name": str, "hash": str, "num_layers": int, "d_model": int}
 _FIELDS = {"settings": dict} | {f"model.{name}": kind for name, kind in _MODEL.items()}
 
@@ -147,6 +148,15 @@ class Container:
             )
         again = "build the atlas again"
         read_manifest(path, KIND, VERSION, name=FILE, fields=_FIELDS, next_step=again)
+        medians = record["model"].get("median_norms") or {}
+        if not isinstance(medians, dict) or not all(
+            isinstance(norm, int | float) for norm in medians.values()
+        ):
+            raise StorageError(
+                f"{path / FILE} does not describe an atlas: model.median_norms is {medians!r}",
+                expected="a norm by site",
+                next_step=again,
+            )
         return cls(path, record, model=model, device=device, bos=bos)
 
     def __repr__(self) -> str:
@@ -266,20 +276,60 @@ class Container:
         return named + sorted(neurons, key=_natural)
 
     def chosen(self, names: Iterable[str] | None) -> list[str]:
-        """The dictionaries named, or all that are stored; InputError for an unknown one."""
+        """The dictionaries named (one or several), or all that are stored.
+
+        Raises:
+            InputError: one is not known.
+        """
+        if isinstance(names, str):
+            names = [names]
         return self.dictionary_names if names is None else [self._known(name) for name in names]
 
-    def transcoders(self) -> dict[int, Dictionary]:
-        """Layer → transcoder of that layer's MLP, the first by name where there are several; where
-        no layer has one of its own, a cross-layer transcoder under all of its layers."""
+    def some(self, names: Iterable[str] | None) -> list[str]:
+        """The same, but InputError where nothing is named and nothing stored."""
+        found = self.chosen(names)
+        if not found:
+            raise InputError(
+                f"{self.path} has no dictionary yet",
+                expected="one that is trained or imported, or neurons by name",
+                next_step="name neurons with --dictionary mlp_act.L",
+            )
+        return found
+
+    def indexed(self, names: Iterable[str] | None = None) -> list[str]:
+        """Of those named, or of all, the dictionaries that have a feature index; InputError for
+        none."""
+        known = self.indexed_names if names is None else self.chosen(names)
+        found = [name for name in known if self.is_indexed(name)]
+        if not found:
+            raise InputError(
+                f"{self.path} has no indexed dictionary"
+                + (f" among {', '.join(known)}" if known else ""),
+                next_step=f"run: inscape index {self.path} --text TEXT",
+            )
+        return found
+
+    def transcoders(self, names: Iterable[str] | None = None) -> dict[int, Dictionary]:
+        """Layer → transcoder of that layer's MLP: those named, else the first by name of each
+        layer, or where no layer has its own a cross-layer transcoder under all of its layers.
+
+        Raises:
+            InputError: a name that is no transcoder here, or two for one layer.
+        """
         found: dict[int, Dictionary] = {}
         across: dict[int, Dictionary] = {}
-        for name in self.dictionary_names:
+        for name in self.chosen(names):
             one = self.dictionary(name)
-            if not one.config.several:
-                found |= {layer: one for layer in layers_of(one) if layer not in found}
+            layers = layers_of(one)
+            if names is not None and (not layers or found.keys() & layers):
+                raise InputError(
+                    f"{name} is no transcoder, or of a layer that has one already",
+                    expected="one transcoder for each layer, or a cross-layer one",
+                )
+            if names is not None or not one.config.several:
+                found |= {layer: one for layer in layers if layer not in found}
             elif not across:
-                across = dict.fromkeys(layers_of(one), one)
+                across = dict.fromkeys(layers, one)
         return dict(sorted((found or across).items()))
 
     def is_indexed(self, name: str) -> bool:
@@ -363,3 +413,48 @@ def _visible(folder: Path) -> bool:
 def _natural(name: str) -> list[tuple[int, str]]:
     parts = re.findall(r"\d+|\D+", name)
     return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
+
+
+class Results(Generic[R]):
+    """The results of one kind in a folder, oldest first; `read` makes each from its JSON when it is
+    asked for."""
+
+    def __init__(self, folder: Path, read: Callable[[Any], R]) -> None:
+        self.folder, self._read = folder, read
+
+    @property
+    def names(self) -> list[str]:
+        """Their names, oldest first."""
+        found = [path for path in self.folder.glob("*.json") if path.name[0] != "."]
+        return [path.stem for path in sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name))]
+
+    def open(self, name: str) -> R:
+        """The result called `name`.
+
+        Raises:
+            InputError: there is none of that name.
+            StorageError: it is damaged, or of a newer version.
+        """
+        if name not in self.names:
+            raise InputError(
+                f"{self.folder} has no {name!r}",
+                expected=f"one of {', '.join(self.names) or '(none yet)'}",
+            )
+        return self._read(read_json(self.folder / f"{name}.json"))
+
+    def delete(self, name: str) -> None:
+        """Removes the result called `name`."""
+        self.open(name)
+        (self.folder / f"{name}.json").unlink()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[R]:
+        return map(self.open, self.names)
+
+    def __getitem__(self, number: int) -> R:
+        return self.open(self.names[number])
+
+    def __repr__(self) -> str:
+        return f"Results({self.names})"

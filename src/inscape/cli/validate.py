@@ -55,8 +55,8 @@ def command(
     """Measure the dictionaries of an atlas: loss recovered, FVU, L0, density, labels."""
     opened = common.open_atlas(atlas, model, device, bos)
     if edges is not None:
-        checked = _edges(opened, edges)
-        common.show([checked] if json else _worst(checked), json)
+        checked = _edges(opened, edges, dictionary)
+        common.show([checked] if json else _edges_in_words(checked), json)
         return
     found = opened.validate(text, dictionary, max_tokens=max_tokens, seed=seed, save=False)
     common.show([f.to_json() if json else _for_people(f) for f in found], json)
@@ -84,16 +84,22 @@ def _for_people(figures: Quality) -> dict[str, str]:
     return shown
 
 
-def _edges(opened: Any, prompt: str) -> dict[str, Any]:
+def _edges(opened: Any, prompt: str, names: list[str] | None) -> dict[str, Any]:
     from inscape.storage import plain
     from inscape.validation import check_edges
 
-    graph = opened.trace(prompt, save=False)
-    return {"prompt": prompt, **plain(check_edges(opened.model, opened.transcoders(), graph))}
+    graph = opened.trace(prompt, names=names, save=False)
+    found = check_edges(opened.model, opened.transcoders(names), graph)
+    return {"prompt": prompt, **plain(found)}
 
 
-def _worst(check: dict[str, Any]) -> dict[str, Any]:
-    """The check with its worst edge in words."""
+def _edges_in_words(check: dict[str, Any]) -> dict[str, Any]:
+    """The check in words."""
     source, target, edge, measured = check["worst"]
-    worst = f"node {source} to node {target}: edge {edge:.6g}, measured {measured:.6g}"
-    return {**check, "worst": worst}
+    return {
+        "prompt": check["prompt"],
+        "edges checked": f"{check['num_edges']:,}, of which {check['num_zero']:,} are zero",
+        "nodes": f"{check['num_sources']} sources, {check['num_targets']} targets",
+        "largest error": f"{check['max_error']:.2g} of the largest edge into the node",
+        "worst": f"node {source} to node {target}: edge {edge:.6g}, measured {measured:.6g}",
+    }

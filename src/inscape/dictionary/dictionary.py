@@ -149,6 +149,10 @@ class Dictionary(Arithmetic):
                 to be had.
             InputError: a foreign file has a setting that is not known, or leaves something out.
         """
+        if not isinstance(source, str | Path):
+            raise InputError(
+                f"{source!r} names no dictionary", expected="a path, or owner/name of a repository"
+            )
         here = Path(source).expanduser()
         if not (here / FILE).is_file() and cls.foreign is not None:
             return cls.foreign(source, revision=revision, **asked).to(device)

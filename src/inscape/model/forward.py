@@ -29,7 +29,7 @@ from inscape.model.structure import Block, Side, Structure
 
 @dataclass(frozen=True)
 class PositionEdit:
-    """An edit that is told of the pass: which positions count, and where in the text they are.
+    """An edit that is given the pass: which positions count, and where in the text they are.
 
     `function(x, now)`: x [batch, new, d_model] holds the positions of this pass alone (in
     generation from a key-value cache the new token). `fixed`: what it does at a position does not
@@ -46,6 +46,26 @@ Action = Callable[[Tensor], Tensor]
 Edit = Action | PositionEdit
 
 
+def on_input(module: nn.Module, change: Action) -> Any:
+    """A hook, before all that are there, by which the module is given `change` of its input."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return (change(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+
+    return module.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
+
+
+def on_output(module: nn.Module, change: Action) -> Any:
+    """A hook by which the module gives `change` of its output, or of the first of its outputs."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+    return module.register_forward_hook(hook)
+
+
 class _Enough(Exception):
     """Raised inside the forward pass once everything wanted is there."""
 
@@ -58,7 +78,7 @@ class HookedPass:
         reads: sites to record; afterwards in `acts`.
         edits: for each edited site, functions applied one after another.
         stop: whether to leave the pass once the last read (without reads: edit) is done.
-        now: what a PositionEdit is told of the pass.
+        now: what a PositionEdit is given of the pass.
     """
 
     def __init__(
@@ -89,13 +109,9 @@ class HookedPass:
             self._now.clean.update({site: x.detach() for site, x in before.acts.items()})
         with ExitStack() as stack:
             for (module, side), actions in self._actions().items():
-                if side == "input":  # before any hook that is already there (linearised)
-                    handle = module.register_forward_pre_hook(
-                        self._input_hook(actions), prepend=True, with_kwargs=True
-                    )
-                else:
-                    handle = module.register_forward_hook(self._output_hook(actions))
-                stack.callback(handle.remove)
+                # An input before any hook that is already there (linearised).
+                changed = on_input if side == "input" else on_output
+                stack.callback(changed(module, partial(self._act, actions)).remove)
             first = self._structure.blocks[0].module
             stack.callback(first.register_forward_pre_hook(self._note, with_kwargs=True).remove)
             try:
@@ -159,23 +175,6 @@ class HookedPass:
         scale = block.places["attn_out"].scale
         mid = self._stream.pop(block).to(attn_out.device) + scale * attn_out
         return attn_out + (self._edited(site, mid) - mid) / scale
-
-    def _input_hook(self, actions: list[Action]) -> Callable[..., Any]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if args:
-                return (self._act(actions, args[0]), *args[1:]), kwargs
-            new = self._act(actions, kwargs["hidden_states"])
-            return args, {**kwargs, "hidden_states": new}
-
-        return hook
-
-    def _output_hook(self, actions: list[Action]) -> Callable[..., Any]:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            if isinstance(output, tuple):
-                return (self._act(actions, output[0]), *output[1:])
-            return self._act(actions, output)
-
-        return hook
 
     def _act(self, actions: list[Action], x: Tensor) -> Tensor:
         lane = self._structure.lane
