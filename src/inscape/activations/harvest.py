@@ -26,7 +26,7 @@ from torch import Tensor
 from inscape.activations.corpus import Corpus, Pool, Text, row_length
 from inscape.activations.precision import reading_copy
 from inscape.activations.reader import Reader
-from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, shard_name
+from inscape.activations.shards import COLUMNS, Shard, flag_counts, shard_name
 from inscape.activations.statistics import Moments
 from inscape.activations.store import KIND, STATS, VERSION, ActivationStore, merged
 from inscape.activations.texts import token_columns
@@ -249,27 +249,17 @@ def _finish(out: Path, writer: _Writer, request: dict[str, Any]) -> None:
         )
     for stale in set(out.glob("shard-*.safetensors")) - set(writer.shards):
         stale.unlink()
-    counts = {"num_tokens": 0, "num_bos": 0, "num_sinks": 0}
-    num_rows = 0
-    sizes = []
     shards = [Shard(path) for path in writer.shards]
-    for shard in shards:
-        flags = shard.map("flags")
-        sizes.append(shard.num_tokens)
-        counts["num_tokens"] += shard.num_tokens
-        counts["num_bos"] += int(((flags & BOS) != 0).sum())
-        counts["num_sinks"] += int(((flags & SINK) != 0).sum())
-        num_rows = int(shard.map("row")[-1]) + 1
     totals = merged(shards, writer.reader.sites)
     stats = {site: moments.finish() for site, moments in totals.items()}
     write_tensors(out / STATS, {site: value.mean for site, value in stats.items()})
     extra = {
-        **counts,
-        "num_rows": num_rows,
+        **flag_counts(np.concatenate([shard.map("flags") for shard in shards])),
+        "num_rows": int(shards[-1].map("row")[-1]) + 1,
         "precision": str(writer.reader.model.dtype).removeprefix("torch."),
         "median_norms": writer.reader.medians,
         "num_documents": writer.num_documents,
-        "shards": sizes,
+        "shards": [shard.num_tokens for shard in shards],
         "sites": {
             site: {
                 "width": len(value.mean),

@@ -9,10 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from inscape.activations.statistics import SiteStats
-from inscape.activations.store import ActivationStore
+from inscape.activations.store import MEMORY, ActivationStore
 from inscape.core import InputError, SiteError
-
-MEMORY = 2 << 30
 
 
 class JoinedStores:
@@ -74,7 +72,6 @@ class JoinedStores:
         seed: int,
         epochs: int | None = None,
         start: int = 0,
-        memory: int = MEMORY,
         part: slice = slice(None),
     ) -> Iterator[dict[str, Tensor]]:
         """As `ActivationStore.batches`; the activations of one batch are of the same tokens."""
@@ -88,7 +85,7 @@ class JoinedStores:
                     seed=seed,
                     epochs=epochs,
                     start=start,
-                    memory=memory // len(self.stores),
+                    memory=MEMORY // len(self.stores),
                     only=self._only,
                     part=part,
                 )

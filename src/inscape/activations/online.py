@@ -144,12 +144,10 @@ class OnlineActivations:
         seed: int,
         epochs: int | None = None,
         start: int = 0,
-        memory: int = 0,
         part: slice = slice(None),
     ) -> Iterator[dict[str, Tensor]]:
         """Shuffled fp32 batches over the tokens that count, on the model's device; see
-        `ActivationStore.batches`. The source's own `memory` applies, not the argument, and with a
-        `part` all rows are still read.
+        `ActivationStore.batches`. With a `part` all rows are still read.
 
         Raises:
             DataError: an activation is not finite: document and position are named.

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, TokenTable, shard_name
+from inscape.activations.shards import COLUMNS, Shard, TokenTable, flag_counts, shard_name
 from inscape.activations.statistics import Moments, SiteStats
 from inscape.activations.tensors import batch_rows
 from inscape.core import DataError, InputError, SiteError, StorageError
@@ -29,9 +29,8 @@ KIND = "activations"
 VERSION = 1
 STATS = "stats.safetensors"
 _AGAIN = "run the same harvest again: it makes broken shards anew"
-_MEMORY = 2 << 30
-
-
+MEMORY = 2 << 30
+"""Bytes up to which the sites of batches are held in memory, in bf16."""
 _FIELDS = dict.fromkeys(("num_tokens", "num_bos", "num_sinks", "num_documents"), int) | {
     "sites": dict,
     "shards": list,
@@ -142,7 +141,7 @@ class ActivationStore:
         seed: int,
         epochs: int | None = None,
         start: int = 0,
-        memory: int = _MEMORY,
+        memory: int = MEMORY,
         part: slice = slice(None),
         only: NDArray[np.bool_] | None = None,
     ) -> Iterator[dict[str, Tensor]]:
@@ -154,7 +153,8 @@ class ActivationStore:
             seed: of the order.
             epochs: how often each token is seen (the last batch may be short); endless by default.
             start: number of the first batch, to resume after an interruption.
-            memory: sites that fit into this many bytes in bf16 are cached, others read on demand.
+            memory: sites that fit into this many bytes in bf16 are held from the second batch on;
+                others are read on demand.
             part: the requested rows of each batch; the others are not read.
             only: a mask that restricts the tokens that count.
 
@@ -167,8 +167,11 @@ class ActivationStore:
         if not len(kept):
             raise DataError(f"{self.path} has no token that counts", next_step="harvest more text")
         width = sum(self.width(name) for name in names)
-        held = self._hold(names) if 2 * width * self.num_tokens <= memory else None
-        for rows in batch_rows(kept, batch_size, seed=seed, epochs=epochs, start=start):
+        held: dict[str, Tensor] | None = None
+        order = batch_rows(kept, batch_size, seed=seed, epochs=epochs, start=start)
+        for number, rows in enumerate(order):
+            if number == 1 and 2 * width * self.num_tokens <= memory:
+                held = self._hold(names)
             yield self._batch(names, rows[part], held)
 
     def _batch(
@@ -256,8 +259,6 @@ def _without(path: Path, manifest: dict[str, Any], broken: list[str]) -> dict[st
     return {
         **manifest,
         "shards": [size for _, size in left],
-        "num_tokens": len(flags),
-        "num_bos": int(((flags & BOS) != 0).sum()),
-        "num_sinks": int(((flags & SINK) != 0).sum()),
+        **flag_counts(flags),
         "made_from": {**manifest["made_from"], "skipped": broken},
     }

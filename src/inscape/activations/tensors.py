@@ -71,7 +71,6 @@ class TensorActivations:
         seed: int,
         epochs: int | None = None,
         start: int = 0,
-        memory: int = 0,
         part: slice = slice(None),
     ) -> Iterator[dict[str, Tensor]]:
         """As `ActivationStore.batches`."""

@@ -33,43 +33,10 @@ from inscape.dictionary.kernels import CodeGradient, RowBlock, RowTerms, WeightG
 class Wiring:
     """Every feature reads the whole input and writes the whole output."""
 
-    def decode(self, code: RaggedCode, W_dec: Tensor, bias: Tensor | None = None) -> Tensor:
-        """The output of a code [batch, d_out]; see `kernels.decode`."""
-        return kernels.decode(code, W_dec, bias)
-
-    def reconstruct(
-        self, code: RaggedCode, W_dec: Tensor, bias: Tensor, target: Tensor
-    ) -> tuple[Tensor, Float[Tensor, " entries"]]:
-        """See `kernels.reconstruct`."""
-        return kernels.reconstruct(code, W_dec, bias, target)
-
-    def value_gradients(
-        self,
-        code: RaggedCode,
-        W_dec: Tensor,
-        grad: Tensor,
-        *,
-        groups: Tensor | None = None,
-        everywhere: bool = False,
-    ) -> Float[Tensor, " entries"]:
-        """See `kernels.value_gradients`."""
-        return kernels.value_gradients(code, W_dec, grad, groups=groups, everywhere=everywhere)
-
-    def weight_gradients(
-        self,
-        codes: Sequence[CodeGradient],
-        x: Tensor,
-        W_dec: Tensor,
-        *,
-        project: bool,
-        terms: RowTerms | None = None,
-        block: RowBlock | None = None,
-        out: WeightGradients | None = None,
-    ) -> WeightGradients:
-        """See `kernels.weight_gradients`."""
-        return kernels.weight_gradients(
-            codes, x, W_dec, project=project, terms=terms, block=block, out=out
-        )
+    decode = staticmethod(kernels.decode)
+    reconstruct = staticmethod(kernels.reconstruct)
+    value_gradients = staticmethod(kernels.value_gradients)
+    weight_gradients = staticmethod(kernels.weight_gradients)
 
     def read(
         self, x: Float[Tensor, "*batch d_in"], W_enc: Tensor, chosen: Tensor | None = None

@@ -47,6 +47,5 @@ class ActivationSource(Protocol):
         seed: int,
         epochs: int | None = None,
         start: int = 0,
-        memory: int = 0,
         part: slice = ...,
     ) -> Iterator[dict[str, Tensor]]: ...

@@ -69,8 +69,8 @@ class View:
         count = min(count, getattr(self.store, "sample_tokens", count))
         seed = seeded(self.config.seed, "sample")
         sites = self.shape.sites_in
-        stream = self.store.batches(sites, count, seed=seed, epochs=1, memory=0)
-        return _beside(next(stream), sites).cpu()
+        batch = next(self.store.batches(sites, count, seed=seed, epochs=1))
+        return _beside(batch, sites).cpu()
 
     def initial(self, part: slice | None = None) -> dict[str, Tensor]:
         """The initial weights, or those of some features."""

@@ -7,8 +7,8 @@ anything else, or for everything within `use_kernels("plain")`.
 """
 
 from inscape.dictionary.kernels import checks  # noqa: F401  compares the kernels on a GPU
+from inscape.dictionary.kernels._jit import use_kernels
 from inscape.dictionary.kernels.adam import adam, adam_plain
-from inscape.dictionary.kernels.choice import CHOICES, use_kernels
 from inscape.dictionary.kernels.decode import (
     decode,
     decode_plain,
@@ -35,7 +35,6 @@ from inscape.dictionary.kernels.terms import (
 )
 
 __all__ = [
-    "CHOICES",
     "AdamStep",
     "CodeGradient",
     "RowBlock",

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inscape.dictionary.code import RaggedCode, occurrences, row_starts
-from inscape.dictionary.kernels.choice import fast
+from inscape.dictionary.kernels._jit import fast
 from inscape.dictionary.kernels.terms import (
     AdamStep,
     CodeGradient,
