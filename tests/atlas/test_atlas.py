@@ -186,9 +186,9 @@ def test_a_feature_is_found_by_dictionary_or_site(tmp_path: Path, model: Model) 
     for wrong in ("resid_post.1/8", "resid_post.1/x", "resid_post.1/" + "9" * 5000, "7", "no/1"):
         with pytest.raises(InputError):
             made.feature(wrong)
-    for no_text in (None, 5, b"resid_post.1/7"):
+    for odd in (5, None, b"resid_post.1/7", ["resid_post.1/7"], ("resid_post.1", 7)):
         with pytest.raises(InputError, match="is not readable; expected dictionary/index"):
-            made.feature(no_text)  # type: ignore[arg-type]
+            made.feature(odd)  # type: ignore[arg-type]
     made.add(dictionary("resid_post.1", seed=1), name="again")
     assert made.feature("again/0").id == "again/0"
     made.add(dictionary("resid_post.0", seed=1), name="one").add(

@@ -134,7 +134,12 @@ def test_candidates_are_traced_at_their_first_token_that_differs() -> None:
         ({"target": " the", "against": " the"}, "' the' is given twice"),
         ({"node_share": 0.0}, "node_share"),
         ({"edge_share": 1.5}, "edge_share"),
-        ({"max_features": 0}, "max_features"),
+        ({"node_share": "a"}, "node_share of 'a'"),
+        ({"edge_share": float("nan")}, "edge_share of nan"),
+        ({"max_features": 0}, "max_features 0"),
+        ({"max_features": 2.5}, "max_features 2.5"),
+        ({"target": 5}, "found int in place of text"),
+        ({"target": " the", "against": [" a"]}, "found list in place of text"),
     ],
 )
 def test_unusable_options(spoken: Model, options: dict[str, object], message: str) -> None:
@@ -151,9 +156,16 @@ def test_a_dictionary_of_another_site_is_refused(model: Model) -> None:
 
 
 def test_prompts_that_do_not_fit(model: Model) -> None:
-    for prompt in ([], [1] * 65, [1, VOCAB_SIZE]):
+    for prompt in ([], [1] * 65, [1, VOCAB_SIZE], None, [None], [1.5], object()):
         with pytest.raises(InputError):
-            trace(model, random_transcoders(model), prompt)
+            trace(model, random_transcoders(model), prompt)  # type: ignore[arg-type]
+
+
+def test_transcoders_come_by_their_layers(model: Model) -> None:
+    one = random_transcoders(model)[0]
+    for wrong in (one, [one], 5, {0: 5}, {0: None}):
+        with pytest.raises(InputError, match="transcoder"):
+            trace(model, wrong, TOKENS)  # type: ignore[arg-type]
 
 
 def test_a_layer_without_transcoder_is_all_error(model: Model) -> None:

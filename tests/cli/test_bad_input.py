@@ -196,6 +196,9 @@ def test_prompts_of_a_diagnosis_that_cannot_be_read(
     assert "line 2" in refused(*command)
     prompts.write_text('{"prompt": "a", "correct": " b", "wrong": 5}\n')
     assert "line 1" in refused(*command)
+    for odd in ('"candidates": " Paris"', '"candidates": [5]', '"prompt": 5', '"prompt": [5]'):
+        prompts.write_text(f'{{"prompt": "a", "correct": " b", {odd}}}\n')
+        assert "line 1" in refused(*command)
     prompts.write_text("")
     assert "holds no prompts" in refused(*command)
     # A mistake is one line, whatever the answers are.

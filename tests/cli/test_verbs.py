@@ -253,6 +253,18 @@ def test_an_import_goes_into_an_atlas_and_is_measured(
         assert shell.main(["import", str(tmp_path / "theirs"), *map(str, wrong)]) == 2
 
 
+def test_an_import_that_cannot_be_measured_writes_nothing(
+    said: Any, atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    said("export", atlas / "dictionaries" / "resid_post.1", "--out", tmp_path / "theirs")
+    (tmp_path / "new").mkdir()  # an empty folder may become the atlas
+    into = ("import", tmp_path / "theirs", "--into", tmp_path / "new", "--model", tiny_model)
+    assert shell.main([*map(str, into), "--text", str(tmp_path / "missing.txt")]) == 2
+    assert list((tmp_path / "new").iterdir()) == []
+    (found,) = json.loads(said(*into, "--text", text, "--json"))
+    assert found["fit"]["fvu"] < 1
+
+
 def test_a_dictionary_is_trained_on_a_text_without_a_store(
     said: Any, tiny_model: Path, text: Path, tmp_path: Path
 ) -> None:

@@ -69,6 +69,11 @@ def test_answers_of_which_one_begins_with_the_other_are_refused(model: Model) ->
         of(model, Case("the dog sat in", " Paris", wrong=" Paris and the cat"))
 
 
+def test_an_answer_that_is_both_correct_and_wrong_is_refused(model: Model) -> None:
+    with pytest.raises(InputError, match="' Paris' is given as the correct and as the wrong"):
+        of(model, Case("the dog sat in", " Paris", wrong=" Paris"))
+
+
 def test_a_prompt_that_ends_in_a_space_is_noticed(model: Model) -> None:
     found = of(model, Case("the dog sat in ", "Paris"))
     assert "ends in a space" in found.summary()

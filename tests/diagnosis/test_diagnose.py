@@ -97,7 +97,7 @@ def test_without_the_planted_feature_nothing_is_claimed(fault: Planted) -> None:
 
 def test_estimates_are_the_derivative_of_the_lead(fault: Planted) -> None:
     study = studied(fault, 1)
-    (found,) = estimate(study)
+    found = estimate(study)[fault.dictionary]
     batch = study.failures
 
     def lead(amount: float) -> float:
@@ -147,7 +147,7 @@ def test_random_sets_keep_their_size_where_the_nearest_are_used_up(fault: Plante
     """36 members of one dictionary: more than the nearest 30 that each is matched to."""
     mass = torch.linspace(1, 9, 100)
     members = [(fault.dictionary, f) for f in range(36)]
-    given = [Estimate(fault.dictionary, torch.zeros(100), mass)]
+    given = {fault.dictionary: Estimate(torch.zeros(100), mass)}
     assert {len(s) for s in matched_sets(members, given, 5, seed=0)} == {36}
     mass[50:] = 0  # now only 14 others are active, which the control says
     assert {len(s) for s in matched_sets(members, given, 5, seed=0)} == {14}
@@ -203,3 +203,41 @@ def test_bad_input_is_told(fault: Planted) -> None:
     with pytest.raises(InputError, match="context"):
         diagnose(fault.model, [fault.dictionary], [Case("a b c " * 200, " x")])
     assert SITE in fault.dictionary.config.site_in
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"cases": 5}, "a prompt with its answer: 5"),
+        ({"cases": [None]}, "a prompt with its answer: None"),
+        ({"cases": [("a", "b")]}, "expected one Case, or a list"),
+        ({"dictionaries": None}, "a dictionary: None"),
+        ({"dictionaries": ["resid_post.1"]}, "expected one Dictionary"),
+        ({"controls": [5]}, "a prompt with its answer: 5"),
+        ({"judged_on": {"held out": 5}}, "a prompt with its answer: 5"),
+        ({"judged_on": [5]}, "judged_on"),
+        ({"num_candidates": -1}, "num_candidates -1"),
+        ({"num_candidates": 2.5}, "num_candidates 2.5"),
+        ({"max_features": "a"}, "max_features 'a'"),
+        ({"num_random": None}, "num_random None"),
+        ({"seed": "a"}, "seed 'a'"),
+    ],
+)
+def test_arguments_of_the_wrong_type_end_in_one_line(
+    fault: Planted, arguments: dict[str, Any], message: str
+) -> None:
+    usual = {"dictionaries": [fault.dictionary], "cases": fault.failing[:1], "num_random": 1}
+    with pytest.raises(InputError, match=message):
+        diagnose(fault.model, **{**usual, **arguments})
+
+
+def test_one_answer_cannot_be_both(fault: Planted) -> None:
+    with pytest.raises(InputError, match="' b' is both answers"):
+        Case("a", " b", " b")
+
+
+@pytest.mark.parametrize("answers", [{"correct": 5}, {"wrong": b"x"}, {"candidates": (" a", 5)}])
+def test_answers_are_text(answers: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="an answer: .*; expected one text"):
+        Case("a", **{"correct": " b", **answers})
+    assert Case("a", " b", candidates=" cd").candidates == (" cd",)  # type: ignore[arg-type]

@@ -114,8 +114,12 @@ def test_search_finds_what_features_fire_on(world: Any) -> None:
     assert 3 in [h.feature for h in phrase]
     assert len(phrase) < len(world.index.search(first, limit=24))
     assert world.index.search("nothing") == []
-    with pytest.raises(InputError, match="blank"):
-        world.index.search("  ")
+    for blank in ("  ", None, 5, b"a"):
+        with pytest.raises(InputError, match="the search text is"):
+            world.index.search(blank)
+    for limit in (0, -1, "a"):
+        with pytest.raises(InputError, match=f"limit {limit!r}; expected a whole number"):
+            world.index.search("a", limit=limit)
 
 
 def test_search_reduces_words_to_their_stems_and_completes_the_last(tmp_path: Path) -> None:
@@ -152,8 +156,9 @@ def test_an_index_without_or_with_a_damaged_search_file_ends_in_one_line(tmp_pat
 
 def test_a_feature_outside_the_dictionary_is_named(world: Any) -> None:
     for read in (world.index.rows_of, world.index.examples, world.index.promoted):
-        with pytest.raises(InputError, match="feature 24 is not in dictionary 'toy'"):
-            read(24)
+        for wrong in (24, -1, None, "3", 1.5):
+            with pytest.raises(InputError, match="dictionary 'toy' has no feature .*; expected 0"):
+                read(wrong)
 
 
 def test_parquet_reads_without_inscape(world: Any) -> None:

@@ -180,6 +180,30 @@ def test_what_cannot_be_edited_is_refused(model: Model) -> None:
         FeatureEdit(dictionary, 64, "ablate")
     with pytest.raises(InputError, match="strength of nan"):
         FeatureEdit(dictionary, 0, "add", float("nan"))
+    for value in (float("inf"), None, "a"):
+        for edit in (FeatureEdit, DirectionEdit):
+            made = {FeatureEdit: (dictionary, 0, "add"), DirectionEdit: ("embed", torch.ones(32))}
+            with pytest.raises(InputError, match="strength of"):
+                edit(*made[edit], value=value)
+    for number in (-1, None, float("nan"), "3"):
+        with pytest.raises(InputError, match=f"{dictionary.name} has no feature"):
+            FeatureEdit(dictionary, number, "ablate")  # type: ignore[arg-type]
+    for positions in (5, ["a"], [1.5], [None]):
+        with pytest.raises(InputError, match="position"):
+            FeatureEdit(dictionary, 0, "ablate", positions=positions)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="the dictionary of an edit: 'resid_post.1'"):
+        FeatureEdit("resid_post.1", 0, "ablate")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="mode 'scale'"):
+        DirectionEdit("resid_post.1", torch.ones(32), mode="scale")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="the vector of a direction"):
+        DirectionEdit("resid_post.1", [1.0] * 32)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="its values finite"):
+        edits(model, [DirectionEdit("resid_post.1", torch.full((32,), torch.nan))])
+    for changes in (5, None, [None], "resid_post.1/5"):
+        with pytest.raises(InputError, match="an edit: .*; expected one Edit"):
+            edits(model, changes)  # type: ignore[arg-type]
+    with pytest.raises(SiteError):
+        edits(model, [DirectionEdit(None, torch.ones(32))])  # type: ignore[arg-type]
     with pytest.raises(InputError, match="unit of nan"):
         FeatureEdit(dictionary, 0, "add", 1.0, unit=float("nan"))
     with pytest.raises(InputError, match="feature 5.5"):

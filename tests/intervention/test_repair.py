@@ -62,6 +62,17 @@ def test_a_repair_is_read_back_and_does_the_same(model: Model, tmp_path: Path) -
         found.edits(lambda name: random_dictionary("resid_post.1", seed=7))
 
 
+def test_a_file_of_the_users_is_not_written_over(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "repair.json"
+    repair = Repair.of(model, [])
+    repair.save(path)
+    repair.save(path)  # its own is replaced
+    path.write_text("my thesis")
+    with pytest.raises(InputError, match="is there already, and inscape did not make it"):
+        repair.save(path)
+    assert path.read_text() == "my thesis"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -107,6 +107,18 @@ def test_logits_that_are_not_finite_are_said_with_the_token(
     assert "\n" not in str(error.value)
 
 
+def test_a_stream_whose_norm_overflows_is_said() -> None:
+    """The norm makes zeros of it, and the head logits that are finite and mean nothing."""
+    model = Model.wrap(tiny("llama", eos_token_id=None))
+    change = {"resid_post.1": lambda x: x + 1e38}
+    logits = model.run(prompt(), edits=change, logits="last").logits
+    assert logits is not None
+    assert logits.isfinite().all()
+    with pytest.raises(InputError, match=r"not finite at new token 1; lower the strength"):
+        model.generate(prompt(), 2, edits=change)
+    model.generate(prompt(), 2, edits={"resid_post.1": lambda x: x + 1e15})
+
+
 @pytest.mark.parametrize("temperature", [float("nan"), float("inf"), -1.0, None, "warm"])
 def test_impossible_temperatures(temperature: float) -> None:
     with pytest.raises(InputError, match="temperature"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,19 @@ def test_token_texts_make_up_the_text() -> None:
         assert "".join(pieces).removeprefix(" ") == "Paris  Paris, an"
         assert " Paris" in pieces
     assert model.token_text(1) == "<s>"
+
+
+def test_a_truncation_that_the_tokenizers_file_asks_for_cuts_no_text(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    text = "the cat sat on the mat, and nobody saw it there at all"
+    whole = wrapped(tokenizer).encode(text)
+    tokenizer.backend_tokenizer.enable_truncation(max_length=8)
+    tokenizer.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "tokenizer.json").read_text())["truncation"]["max_length"] == 8
+    model = wrapped(transformers.AutoTokenizer.from_pretrained(tmp_path))
+    assert len(whole) > 12
+    assert model.encode(text) == whole
+    assert list(model.prompt(text).ids) == whole
 
 
 def test_cut_characters_are_shown_as_bytes() -> None:

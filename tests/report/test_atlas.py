@@ -19,7 +19,7 @@ from tests.report.reading import Page
 from inscape.activations import harvest
 from inscape.atlas import Atlas
 from inscape.cli import main as shell
-from inscape.core import InputError
+from inscape.core import InputError, StorageError
 from inscape.features import build_index
 from inscape.intervention import SteerResult
 from inscape.model import Model
@@ -130,9 +130,10 @@ def test_only_a_page_of_inscape_is_replaced(full: Atlas, tmp_path: Path) -> None
     assert write_atlas_report(full, tmp_path / "p.html").read_text() == atlas_html(full)
     write_atlas_report(full, tmp_path / "p.html")
     (tmp_path / "thesis.html").write_text("my thesis")
-    for out in (tmp_path / "thesis.html", tmp_path):
-        with pytest.raises(InputError, match="no page of inscape.*another --out"):
-            write_atlas_report(full, out)
+    with pytest.raises(InputError, match="inscape did not make it.*choose another name"):
+        write_atlas_report(full, tmp_path / "thesis.html")
+    with pytest.raises(StorageError, match="is a folder"):
+        write_atlas_report(full, tmp_path)
     assert (tmp_path / "thesis.html").read_text() == "my thesis"
 
 

@@ -48,6 +48,17 @@ def test_edges_keep_their_ends_weights_and_signs() -> None:
         assert real[key] == edge.weight
 
 
+def test_a_chat_shows_whose_message_a_token_is_of() -> None:
+    roles = [None, *["system"] * 3, None, *["user"] * 9, None]
+    drawn = picture(replace(GRAPHS[0], roles=roles))
+    assert {n.role for n in drawn.nodes} >= {"system", "user"}
+    page = Page(str(picture_html(drawn)))
+    text = " ".join(page.words)
+    assert "Tokens of the messages: system 1 to 3, user 5 to 13." in text
+    assert "(user)" in text
+    assert "Tokens of the messages" not in str(picture_html(picture(GRAPHS[0])))
+
+
 def test_what_matters_most_is_drawn() -> None:
     given = GRAPHS[0]
     drawn = picture(given, max_nodes=12, max_edges=200)

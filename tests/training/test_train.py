@@ -15,9 +15,9 @@ import pytest
 import torch
 from tests.training.source import Source, sparse_world
 
-from inscape.core import InputError, Stopped, StorageError
+from inscape.core import DataError, InputError, Stopped, StorageError
 from inscape.dictionary import Dictionary
-from inscape.training import TrainConfig, geometric_median, train
+from inscape.training import TrainConfig, geometric_median, remarks, train
 
 RESID = ("resid_post.1", "resid_post.1")
 MLP = ("mlp_in.1", "mlp_out.1")
@@ -163,6 +163,33 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     assert begun[0] == 7
     whole = train(Source(sparse_world()), *RESID, tmp_path / "w", often, name="d")
     assert all(torch.equal(whole.weights[key], resumed.weights[key]) for key in whole.weights)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(
+    tmp_path: Path,
+) -> None:
+    out, source = tmp_path / "d", Source(sparse_world())
+
+    def poison(number: int) -> None:
+        if number == 40:
+            source.data[RESID[0]][:] = torch.inf
+
+    source.on_batch = poison
+    asked = config(checkpoint_seconds=0)
+    with pytest.raises(DataError, match="the loss is nan.* at step 40; expected finite numbers"):
+        train(source, *RESID, out, asked, name="t")
+    assert not out.exists()
+    begun: list[int] = []
+    resumed = train(Source(sparse_world(), begun.append), *RESID, out, asked, name="t")
+    whole = train(Source(sparse_world()), *RESID, tmp_path / "whole", asked, name="t")
+    assert begun[0] == 40
+    assert all(torch.equal(value, resumed.weights[key]) for key, value in whole.weights.items())
+
+
+def test_a_rate_that_destroys_the_dictionary_is_reported(tmp_path: Path) -> None:
+    made = train(Source(sparse_world()), *RESID, tmp_path / "d", config(lr=10.0), name="t")
+    assert all(bool(value.isfinite().all()) for value in made.weights.values())
+    assert any("explains less than the mean does" in remark for remark in remarks(made))
 
 
 def test_finished_runs_are_returned_and_others_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.training.test_train import MLP, RESID, fvu, linear_fvu
 
 from inscape.core import ConfigError, InputError, Stopped
 from inscape.dictionary import Dictionary, RaggedCode
-from inscape.training import TrainConfig, known, missed_target, train
+from inscape.training import TrainConfig, known, remarks, train
 from inscape.training import variants as room
 from inscape.training.ranks import Ranks
 from inscape.training.variants import TopK
@@ -141,16 +141,27 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     assert all(torch.equal(value, resumed.weights[key]) for key, value in whole.weights.items())
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_jumprelu_reaches_the_number_of_active_features_that_was_asked_for(
+    tmp_path: Path, seed: int
+) -> None:
+    data = sparse_world(rows=5000)
+    asked = config(variant="jumprelu", seed=seed)
+    seen = Source({site: x[:4000] for site, x in data.items()})
+    made = train(seen, *RESID, tmp_path / "d", asked, name="it")
+    assert made.encode(data[RESID[0]][4000:]).l0() == pytest.approx(asked.k, rel=0.25)
+    assert remarks(made) == []
+
+
 def test_a_target_that_was_not_reached_is_told_with_what_was(tmp_path: Path) -> None:
     source = Source(sparse_world())
     weak = config(tokens=20_000, variant="relu", options={"coefficient": 0.001})
     made = train(source, *RESID, tmp_path / "a", weak, name="it")
-    told = missed_target(made)
-    assert told is not None
+    (told,) = remarks(made)
     assert f"{made.made_from['figures']['l0']:.3g} active features" in told
     assert "instead of 5" in told
     near = train(source, *RESID, tmp_path / "b", config(variant="batch_topk"), name="it")
-    assert missed_target(near) is None
+    assert remarks(near) == []
 
 
 def test_given_coefficients_are_kept_and_led_ones_reach_their_target(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.source import Source
+from tests.training.source import Source, sparse_world
 from tests.training.test_train import MLP, RESID, config
 
 from inscape.core import DataError, InputError
 from inscape.dictionary import Dictionary
-from inscape.training import train
+from inscape.training import remarks, train
 from inscape.training.whitening import FLOOR, Whitening
 
 
@@ -59,6 +59,23 @@ def test_quiet_directions_are_learnt_when_whitened(tmp_path: Path) -> None:
 
     plain, whitened = unexplained(False), unexplained(True)
     assert whitened < 0.6 < plain
+
+
+def test_mostly_dead_features_are_reported_and_whitening_revives_them(tmp_path: Path) -> None:
+    """One dimension with a mean of a thousand times the others' spread."""
+    x = sparse_world()[RESID[0]]
+    x[:, 0] += 1000 * x.std()
+
+    def made(whiten: bool) -> Dictionary:
+        name = f"w{whiten}"
+        return train(Source({RESID[0]: x}), *RESID, tmp_path / name, config(whiten=whiten))
+
+    plain, whitened = made(False), made(True)
+    share = plain.made_from["figures"]["dead_share"]
+    assert share >= 0.5
+    (remark,) = remarks(plain)
+    assert remark.startswith(f"{share:.0%} of the features of dictionary are dead: whiten")
+    assert (whitened.made_from["figures"]["dead_share"], remarks(whitened)) == (0, [])
 
 
 def test_the_folded_dictionary_is_the_one_that_was_trained(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.attribution.random_transcoders import TOKENS, random_transcoders
 from tests.families import tiny, tiny_tokenizer
+from tests.intervention.test_several import clt
 
 from inscape.attribution import Edges, Graph, trace
 from inscape.core import InputError, ModelError
@@ -126,6 +127,42 @@ def test_the_model_is_untouched(traced) -> None:  # type: ignore[no-untyped-def]
     check_edges(model, transcoders, graph, num_edges=1)
     assert model.module.config._attn_implementation == implementation
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.module.modules())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"site_in": "resid_mid.0+resid_mid.1+resid_mid.2"}, "is a cross-layer transcoder"),
+        ({}, "is a cross-layer transcoder"),
+    ],
+)
+def test_a_cross_layer_transcoder_is_refused_in_one_line(
+    changes: dict[str, str], message: str
+) -> None:
+    model = Model.wrap(tiny("llama"))
+    transcoders = dict.fromkeys(range(model.num_layers), clt(**changes))
+    graph = trace(model, transcoders, TOKENS)
+    with pytest.raises(InputError, match=f"{message}.*; expected a plain transcoder") as error:
+        check_edges(model, transcoders, graph)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"site_in": "resid_mid.1"}, "reads the stream before the norm"),
+        ({"subtract_b_dec": True}, "subtracts its decoder bias"),
+        ({"signed": True}, "chooses signed"),
+    ],
+)
+def test_transcoders_that_the_check_would_misread_are_refused(
+    traced, changes: dict[str, object], message: str
+) -> None:  # type: ignore[no-untyped-def]
+    model, transcoders, graph = traced
+    one = transcoders[1]
+    odd = Dictionary(one.config.model_copy(update=changes), one.weights, name="odd")
+    with pytest.raises(InputError, match=f"odd {message}"):
+        check_edges(model, {**transcoders, 1: odd}, graph)
 
 
 def test_weights_that_are_not_finite_end_in_one_line(traced) -> None:  # type: ignore[no-untyped-def]

@@ -1,6 +1,6 @@
 """From a corpus to shuffled batches of activations."""
 
-from inscape.activations.documents import documents
+from inscape.activations.documents import corpus_files, documents, on_disk
 from inscape.activations.harvest import harvest
 from inscape.activations.joined import JoinedStores
 from inscape.activations.online import OnlineActivations
@@ -18,6 +18,8 @@ __all__ = [
     "TensorActivations",
     "TextActivations",
     "TokenTable",
+    "corpus_files",
     "documents",
     "harvest",
+    "on_disk",
 ]

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inscape.core import InputError
+from inscape.core import InputError, all_of, short
 from inscape.dictionary import Dictionary
 from inscape.model import Model, Prompt
 
@@ -82,6 +82,11 @@ class Sources:
 
 def check_transcoders(model: Model, transcoders: Mapping[int, Dictionary]) -> None:
     """InputError without transcoders, and where one is not that of its layer's MLP."""
+    if not isinstance(transcoders, Mapping):
+        raise InputError(
+            f"transcoders: {short(transcoders)}", expected="each under the layer of its MLP"
+        )
+    all_of(Dictionary, transcoders.values(), "a transcoder")
     if not transcoders:
         raise InputError(
             "there are no transcoders: every MLP would count as error",

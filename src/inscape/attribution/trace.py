@@ -25,7 +25,7 @@ from inscape.attribution.graph import Graph
 from inscape.attribution.jacobian import Rows
 from inscape.attribution.sources import Sources, check_transcoders, gather
 from inscape.attribution.targets import Target, choose
-from inscape.core import InputError, LabelOf, no_label, progress
+from inscape.core import InputError, LabelOf, finite_number, no_label, progress, whole
 from inscape.dictionary import Dictionary
 from inscape.model import Model, Prompt, Source
 
@@ -57,7 +57,8 @@ def trace(
     names: labels by (dictionary name, feature), looked up when the graph is shown.
     Raises InputError for unusable candidates, transcoders, shares or prompts.
     """
-    _check_shares(node_share, edge_share, max_features)
+    _check_shares(node_share=node_share, edge_share=edge_share)
+    most = MAX_FEATURES if max_features is None else whole(max_features, "max_features", 1)
     model.require_one_device("tracing")
     check_transcoders(model, transcoders)
     model.check_traceable()
@@ -66,10 +67,7 @@ def trace(
     given, tokens, notes = _candidates(model, prompt, target, against)
     sources = gather(model, transcoders, given)
     targets = choose(model, sources.logits, tokens)
-    limit = min(
-        MAX_FEATURES if max_features is None else max_features,
-        max(MAX_ENTRIES // sources.num_nodes, 1),
-    )
+    limit = min(most, max(MAX_ENTRIES // sources.num_nodes, 1))
     notes += _remarks(model, transcoders, sources, limit)
     edges, known, bias = _edges(model, transcoders, sources, targets, limit)
     nodes = _nodes(model, transcoders, given, sources, targets, bias)
@@ -150,12 +148,10 @@ def _remarks(
     return notes
 
 
-def _check_shares(node_share: float, edge_share: float, max_features: int | None) -> None:
-    for name, share in (("node_share", node_share), ("edge_share", edge_share)):
-        if not 0 < share <= 1:
-            raise InputError(f"{name} is {share}", expected="a share in (0, 1]")
-    if max_features is not None and max_features < 1:
-        raise InputError(f"max_features is {max_features}", expected="a positive number")
+def _check_shares(**shares: float) -> None:
+    for name, share in shares.items():
+        if not 0 < finite_number(share, name) <= 1:
+            raise InputError(f"{name} is {share}", expected="a fraction in (0, 1]")
 
 
 class _Store:

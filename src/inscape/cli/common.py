@@ -14,7 +14,7 @@ from inscape.cli.main import NOTES
 
 if TYPE_CHECKING:
     from inscape.atlas import Atlas
-    from inscape.model import Model
+    from inscape.model import Model, Source
     from inscape.storage import Result
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -37,6 +37,14 @@ Bos = Annotated[
         "always or never; default: as the atlas records, else auto."
     ),
 ]
+Chat = Annotated[
+    bool,
+    typer.Option(
+        "--chat",
+        help="The prompt is a user's message, or a JSON list of messages, which goes through the "
+        "chat template of the model.",
+    ),
+]
 Text = Annotated[
     Path,
     typer.Option(
@@ -56,6 +64,28 @@ Memory = Annotated[
 TrustCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that the model's folder brings.")
 ]
+
+
+def read_prompt(text: str, chat: bool) -> Source:
+    """A typed prompt: plain text, or with --chat one message or a JSON list of messages.
+
+    Raises:
+        InputError: the list is no JSON.
+    """
+    if not chat:
+        return text
+    if not text.lstrip().startswith("["):
+        return [{"role": "user", "content": text}]
+    try:
+        messages: Source = json_module.loads(text)
+    except ValueError as error:
+        from inscape.core import InputError
+
+        raise InputError(
+            f"the messages are no JSON ({error})",
+            expected='a list such as [{"role": "user", "content": "..."}]',
+        ) from error
+    return messages
 
 
 def print_json(value: Any) -> None:
@@ -126,6 +156,18 @@ def open_atlas(
     from inscape.atlas import Atlas
 
     return Atlas.open(folder, model=model, device=device, bos=bos)
+
+
+def open_or_create(
+    folder: Path, model: str | None, device: str | None = None, bos: str | None = None
+) -> Atlas:
+    """The atlas of a verb that makes one of `model` where there is nothing yet."""
+    from inscape.atlas import Atlas
+
+    empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if model is not None and empty:
+        return Atlas.create(folder, model, device=device, bos=bos)
+    return open_atlas(folder, model, device, bos)
 
 
 def save(atlas: Atlas, result: Result) -> None:

@@ -44,6 +44,7 @@ def command(
     max_features: Annotated[int, typer.Option(min=1, help="Most features of a repair.")] = 24,
     num_random: Annotated[int, typer.Option(min=1, help="Matched random sets as control.")] = 100,
     seed: common.Seed = 0,
+    chat: common.Chat = False,
     model: common.MovedModel = None,
     bos: common.Bos = None,
     device: common.Device = None,
@@ -56,13 +57,14 @@ def command(
     from inscape.diagnosis import Case
 
     opened = common.open_atlas(atlas, model, device, bos)
-    cases = [Case(prompt, correct, wrong, tuple(candidate or ())), *_cases(more)]
-    judging = _cases(held_out)
+    asked = common.read_prompt(prompt, chat)
+    cases = [Case(asked, correct, wrong, tuple(candidate or ())), *_cases(more, chat)]
+    judging = _cases(held_out, chat)
     found = opened.diagnose(
         cases,
         names=dictionary,
         save=False,
-        controls=_cases(controls),
+        controls=_cases(controls, chat),
         judged_on={"held out": judging} if judging else None,
         max_features=max_features,
         num_random=num_random,
@@ -75,7 +77,7 @@ def command(
     common.save(opened, found)
 
 
-def _cases(path: Path | None) -> list[Case]:
+def _cases(path: Path | None, chat: bool) -> list[Case]:
     """The prompts of a JSONL file.
 
     Raises:
@@ -86,9 +88,12 @@ def _cases(path: Path | None) -> list[Case]:
 
     if path is None:
         return []
-    expected = 'a JSON object with "prompt" and "correct", both of them text, on every line'
+    expected = (
+        'a JSON object with "prompt" (text or messages) and "correct" (text) on every line, '
+        '"wrong" (text) and "candidates" (a list of texts) where they are wanted'
+    )
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read", expected=expected) from error
     cases = []
@@ -97,13 +102,15 @@ def _cases(path: Path | None) -> list[Case]:
             continue
         try:
             record = json_module.loads(line)
-            case = Case(
-                record["prompt"],
-                record["correct"],
-                record.get("wrong"),
-                tuple(record.get("candidates", ())),
-            )
-            if not all(isinstance(text, str) for text in case.answers):
+            asked, candidates = record["prompt"], record.get("candidates") or []
+            if isinstance(asked, str):
+                asked = common.read_prompt(asked, chat)
+            elif not all(isinstance(message, dict) for message in asked):
+                raise TypeError("a prompt is neither text nor messages")
+            case = Case(asked, record["correct"], record.get("wrong"), tuple(candidates))
+            if not isinstance(candidates, list) or not all(
+                isinstance(a, str) for a in case.answers
+            ):
                 raise TypeError("an answer is no text")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"line {number} of {path} is unusable", expected=expected) from error

@@ -70,7 +70,7 @@ def command(
     A setting that is not known is refused by its name. With a model and a text one line says how
     well the dictionary fits.
     """
-    from inscape.atlas import Atlas
+    from inscape.activations import corpus_files, on_disk
     from inscape.core import InputError
     from inscape.dictionary import check_name
     from inscape.exchange import Asked, import_dictionary
@@ -81,12 +81,12 @@ def command(
     if out is not None:
         refuse_filled(out)
         check_name(name or out.name)
-    opened = common.open_model(model, bos=bos) if model else None
-    atlas = None
-    if into is not None and opened is not None and not into.exists():
-        atlas = Atlas.create(into, opened, source=model)
-    elif into is not None:
-        atlas = Atlas.open(into, model=opened, bos=bos)
+    if text is not None:  # what cannot be measured on is refused before anything is written
+        text = on_disk(text)
+        corpus_files(text)
+    atlas = common.open_or_create(into, model, bos=bos) if into is not None else None
+    opened = common.open_model(model, bos=bos) if model and not atlas else None
+    if atlas is not None:
         opened = atlas.model
     called = name or (out.name if out else None)
     asked = Asked(site, to, called, scale, tuple(ignore or ()), k, opened)
@@ -127,5 +127,6 @@ def _measured(
         return atlas.fit(found.name, text)
     if model is not None and text is not None:
         return fit(model, found, text)
-    common.note("not measured: FVU, L0 and the loss recovered need --model and --text")
+    needed = "--model and --text" if model is None else "--text"
+    common.note(f"not measured: FVU, L0 and the loss recovered need {needed}")
     return None

@@ -33,11 +33,7 @@ def command(
 
     The neurons of a layer are a dictionary that needs no training: --dictionary mlp_act.14.
     """
-    from inscape.atlas import Atlas
-
-    if model is not None and not atlas.exists():
-        Atlas.create(atlas, model, device=device, bos=bos)
-    opened = common.open_atlas(atlas, model, device, bos)
+    opened = common.open_or_create(atlas, model, device, bos)
     made = [
         {
             "index": str(index.folder),

@@ -17,11 +17,13 @@ def command(
     prompt: Annotated[
         bool, typer.Option("--prompt", help="Find the features that TEXT activates as a prompt.")
     ] = False,
+    chat: common.Chat = False,
     json: common.Json = False,
 ) -> None:
     """Find features whose label, examples or promoted tokens hold TEXT."""
     opened = common.open_atlas(atlas)
-    found = opened.search(text, names=dictionary, limit=limit, prompt=prompt)
+    asked = common.read_prompt(text, chat)
+    found = opened.search(asked, names=dictionary, limit=limit, prompt=prompt or chat)
     if json:
         common.print_json([vars(hit) for hit in found])
     elif found:

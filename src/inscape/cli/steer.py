@@ -26,6 +26,7 @@ def command(
         float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")
     ] = 0.0,
     seed: common.Seed = 0,
+    chat: common.Chat = False,
     model: common.MovedModel = None,
     bos: common.Bos = None,
     device: common.Device = None,
@@ -35,7 +36,7 @@ def command(
     opened = common.open_atlas(atlas, model, device, bos)
     chosen = [opened.feature(name) for name in feature]
     result = opened.steer(
-        prompt,
+        common.read_prompt(prompt, chat),
         [found.edit(mode, strength) for found in chosen],
         max_new_tokens=max_new_tokens,
         temperature=temperature,

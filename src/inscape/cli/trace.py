@@ -31,6 +31,7 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Also write the graph in the viewer's format here.")
     ] = None,
+    chat: common.Chat = False,
     model: common.MovedModel = None,
     bos: common.Bos = None,
     device: common.Device = None,
@@ -47,7 +48,7 @@ def command(
         refuse_file(out, MARK)
     opened = common.open_atlas(atlas, model, device, bos)
     graph = opened.trace(
-        prompt,
+        common.read_prompt(prompt, chat),
         target=target,
         against=against,
         node_share=node_share,

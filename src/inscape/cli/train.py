@@ -188,15 +188,15 @@ def _train(
     ranks: Any,
 ) -> dict[str, Any]:
     from inscape.core import InputError
-    from inscape.training import missed_target, train
+    from inscape.training import remarks, train
 
     if out is None:
         raise InputError("training needs --out", expected="the folder of the dictionary")
     made = train(
         source, *sites, out, config, name=out.name, watch=watch, listeners=listeners, ranks=ranks
     )
-    if (missed := missed_target(made)) and ranks.first:
-        common.note(missed)
+    for remark in remarks(made) if ranks.first else ():
+        common.note(remark)
     return {
         "dictionary": made.name,
         "folder": str(out),

@@ -1,5 +1,6 @@
 """Errors, configurations, progress, devices and seeds: what every room stands on."""
 
+from inscape.core.checks import all_of, finite_number, short, whole
 from inscape.core.config import Config, ConfigError
 from inscape.core.device import num_cores, pick_device
 from inscape.core.errors import (
@@ -34,7 +35,9 @@ __all__ = [
     "SiteError",
     "Stopped",
     "StorageError",
+    "all_of",
     "bootstrap_mean",
+    "finite_number",
     "keep_freed_memory",
     "no_label",
     "num_cores",
@@ -42,8 +45,10 @@ __all__ = [
     "pick_device",
     "progress",
     "seeded",
+    "short",
     "total_memory",
     "track",
     "warn",
+    "whole",
     "wilson",
 ]

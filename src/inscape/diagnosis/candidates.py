@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,15 +27,16 @@ from inscape.dictionary import Dictionary
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of every feature of one dictionary, summed over positions, mean over cases.
+    """Of every feature of a dictionary, summed over positions, mean over cases.
 
-    effect [d_dict]: the estimated direct effect, positive toward the wrong answer; mass [d_dict]:
-    summed activation.
+    effect: the estimated direct effect, positive toward the wrong answer; mass: the activation.
     """
 
-    dictionary: Dictionary
     effect: Float[Tensor, " d_dict"]
     mass: Float[Tensor, " d_dict"]
+
+
+Estimates = Mapping[Dictionary, Estimate]
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,14 @@ class Effect:
         return self.dictionary, self.feature
 
 
-def estimate(study: Study) -> list[Estimate]:
+def estimate(study: Study) -> Estimates:
     """The estimated effects of all features of all dictionaries."""
     batch, sums = study.failures, [torch.zeros(2, d.d_dict) for d in study.dictionaries]
     step = max(1, TOKENS // batch.tokens.shape[1])
     for part in torch.split(torch.arange(len(batch)), step):
         _add_effects(study, batch.cases(part), sums)
-    return [
-        Estimate(d, effect / len(batch), mass / len(batch))
-        for d, (effect, mass) in zip(study.dictionaries, sums, strict=True)
-    ]
+    means = (Estimate(*(total / len(batch))) for total in sums)
+    return dict(zip(study.dictionaries, means, strict=True))
 
 
 def _add_effects(study: Study, batch: Batch, sums: list[Tensor]) -> None:
@@ -84,9 +83,8 @@ def _add_effects(study: Study, batch: Batch, sums: list[Tensor]) -> None:
         },
         grad=True,
     )
-    rows = torch.arange(len(batch))
-    last = model.unembed(run["final"][rows, (lengths - 1).to(model.device)])
-    torch.autograd.backward((last[rows, batch.wrong] - last[rows, batch.correct]).sum())
+    last = model.unembed(run["final"][torch.arange(len(batch)), (lengths - 1).to(model.device)])
+    torch.autograd.backward(batch.lead(last).sum())
     counted = batch.counted[batch.first, : tokens.shape[1]]
     counted = counted & (torch.arange(tokens.shape[1]) < lengths[:, None])
     for dictionary, (effect, mass) in zip(study.dictionaries, sums, strict=True):
@@ -100,37 +98,35 @@ def _add_effects(study: Study, batch: Batch, sums: list[Tensor]) -> None:
         mass.index_add_(0, index, code.values.cpu())
 
 
-def strongest(estimates: Sequence[Estimate], count: int, *, sign: int = 1) -> list[Member]:
+def strongest(estimates: Estimates, count: int, *, sign: int = 1) -> list[Member]:
     """The `count` features with the largest estimates (sign −1: the most negative)."""
-    effects = torch.cat([sign * e.effect for e in estimates])
-    owner = torch.cat([torch.full((len(e.effect),), i) for i, e in enumerate(estimates)])
-    index = torch.cat([torch.arange(len(e.effect)) for e in estimates])
+    members = [(d, feature) for d in estimates for feature in range(d.d_dict)]
+    effects = sign * torch.cat([one.effect for one in estimates.values()])
+    best = effects.topk(min(count, len(effects)))
     return [
-        (estimates[int(owner[i])].dictionary, int(index[i]))
-        for i in effects.topk(min(count, len(effects))).indices
-        if effects[i] > 0
+        members[i]
+        for i, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        if value > 0
     ]
 
 
-def measure(study: Study, members: Sequence[Member], estimates: Sequence[Estimate]) -> list[Effect]:
+def measure(study: Study, members: Sequence[Member], estimates: Estimates) -> list[Effect]:
     """Ablate features one by one, on some of the failures; the largest loss of lead first."""
     some = study.some()
     clean, batch, rows = some.logits, some.failures, torch.arange(len(some.failures))
-    effect_of = {id(e.dictionary): e.effect for e in estimates}
     found = []
     tried = some.outcomes([{member: 1.0} for member in members], "ablating features")
     for (dictionary, feature), result in zip(members, tried, strict=True):
         change = result.logits(study.model, batch) - clean
         change = change - change.mean(-1, keepdim=True)  # a shift of all logits is no effect
-        down, up = -change[rows, batch.wrong], change[rows, batch.correct]
         found.append(
             Effect(
                 dictionary,
                 feature,
-                estimate=float(effect_of[id(dictionary)][feature]),
-                margin=float((down + up).mean()),
-                wrong=float(-down.mean()),
-                correct=float(up.mean()),
+                estimate=float(estimates[dictionary].effect[feature]),
+                margin=float(-batch.lead(change).mean()),
+                wrong=float(change[rows, batch.wrong].mean()),
+                correct=float(change[rows, batch.correct].mean()),
                 repaired=int(result.answered.sum()),
             )
         )

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from inscape.core import InputError, seeded
+from inscape.core import InputError, all_of, seeded
 from inscape.model import Answer, Model, Prompt, Source
 
 
@@ -37,6 +37,13 @@ class Case:
     correct: str
     wrong: str | None = None
     candidates: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        wrong = [] if self.wrong is None else [self.wrong]
+        all_of(str, [self.correct, *wrong], "an answer")
+        if self.wrong == self.correct:
+            raise InputError(f"{self.correct!r} is both answers", expected="two that differ")
+        object.__setattr__(self, "candidates", tuple(all_of(str, self.candidates, "an answer")))
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -88,6 +95,11 @@ class Batch:
         ids: list[int] = self.tokens[row, int(self.starts[row]) : int(self.lengths[row])].tolist()
         return ids
 
+    def shared(self, case: int) -> list[int]:
+        """What the correct and the wrong answer of a case begin with."""
+        row = int(self.first[case])
+        return self.answer(row)[: int(self.parts[case] + 1 - self.starts[row])]
+
     def cases(self, chosen: Tensor | Sequence[int]) -> Batch:
         """The chosen cases, by a mask or indices."""
         index = torch.as_tensor(chosen)
@@ -106,6 +118,11 @@ class Batch:
             **{name: getattr(self, name)[index] for name in ("parts", "correct", "wrong")},
             allowed=tuple(self.allowed[i] for i in index.tolist()),
         )
+
+    def lead(self, logits: Float[Tensor, "case vocab"]) -> Float[Tensor, " case"]:
+        """By how much the wrong answers lead, in logits at `parts`."""
+        rows = torch.arange(len(self))
+        return logits[rows, self.wrong] - logits[rows, self.correct]
 
     def drawn(self, count: int, seed: int) -> Batch:
         """At most `count` cases, drawn at random, in their order."""
@@ -132,10 +149,17 @@ def encode(model: Model, cases: Sequence[Case]) -> Batch:
 
     Raises:
         InputError: no cases; a prompt and answer longer than the model's context, or a picture;
-            an answer that begins with another.
+            an answer that begins with another, or is both correct and wrong.
     """
+    cases = all_of(Case, cases, "a prompt with its answer")
     if not cases:
         raise InputError("there are no prompts", expected="at least one prompt with its answer")
+    for case in cases:
+        if case.wrong == case.correct:
+            raise InputError(
+                f"{case.correct!r} is given as the correct and as the wrong answer",
+                expected="two answers that differ",
+            )
     prompts = [model.prompt(case.prompt) for case in cases]
     answers = [
         [model.answer(prompt, text) for text in case.answers]

@@ -15,15 +15,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 
-from inscape.core import InputError, LabelOf, Share, no_label
+from inscape.core import InputError, LabelOf, Share, all_of, no_label, short, whole
 from inscape.diagnosis.candidates import Effect, estimate, measure, strongest
 from inscape.diagnosis.cases import Batch, Case, encode
-from inscape.diagnosis.outcomes import Outcome, outcome
+from inscape.diagnosis.outcomes import Outcome, Set, outcome
 from inscape.diagnosis.random_sets import matched_sets, random_control
 from inscape.diagnosis.result import Candidate, Diagnosis, Mechanism
 from inscape.diagnosis.search import find_set
@@ -72,21 +72,21 @@ def diagnose(
         InputError: no prompts, no dictionaries, a prompt longer than the context, or a wrong answer
             that begins with the correct one.
     """
+    dictionaries = all_of(Dictionary, dictionaries, "a dictionary")
     if not dictionaries:
         raise InputError("there are no dictionaries", next_step="train or import one")
+    sizes = {"num_candidates": num_candidates, "max_features": max_features}
+    sizes |= {"max_spread": max_spread, "num_random": num_random, "seed": seed}
+    for name, size in sizes.items():
+        whole(size, name, 0)
+    cases = all_of(Case, cases, "a prompt with its answer")
     batch, clean, study = study_failures(model, dictionaries, cases, seed)
-    if not study.chosen and not clean.answered.all():
-        raise InputError(
-            study.failures.notes[-1],
-            expected="a wrong answer that does not begin with the correct one",
-            next_step="name the wrong answer, or let the correct one go on until they differ",
-        )
+    failing = study.failures
     if not study.chosen:
-        return _all_correct(model, cases, batch, clean, study.failures.notes)
+        return _nothing_to_explain(study, cases[0], batch, clean)
     estimates = estimate(study)
     for_wrong = measure(study, strongest(estimates, num_candidates), estimates)
-    supporters = strongest(estimates, num_candidates // 4, sign=-1)
-    for_correct = measure(study, supporters, estimates)[::-1]
+    for_correct = measure(study, strongest(estimates, num_candidates // 4, sign=-1), estimates)
     found = find_set(
         study,
         [effect for effect in for_wrong if effect.margin > 0],
@@ -95,51 +95,70 @@ def diagnose(
         max_spread=max_spread,
     )
     members = measure(study, found.members, estimates)
-    repaired = study.outcome(found.removed).share if members else Share(0, len(study.chosen))
-    up = [effect.member for effect in for_correct if effect.margin < 0][:NUM_AMPLIFIED]
-    amplified = study.outcome(dict.fromkeys(up, -1.0)).share
-    judged = {name: encode(model, given) for name, given in (judged_on or {}).items() if given}
+    repaired = study.outcome(found.removed).share if members else Share(0, len(failing))
+    supporters = [effect.member for effect in for_correct[::-1] if effect.margin < 0]
+    amplified = study.outcome(dict.fromkeys(supporters[:NUM_AMPLIFIED], -1.0)).share
+    judged = _judged(model, judged_on or {})
     before = {name: outcome(model, given) for name, given in judged.items()}
     sets = matched_sets(found.members, estimates, num_random, seed) if members else []
-    first, logits = study.chosen[0], study.logits
-    rows, failing = torch.arange(len(logits)), study.failures
-    lead = logits[rows, failing.wrong] - logits[rows, failing.correct]
-    there = logits.softmax(-1)[rows, failing.correct]
-    shown = _Candidates(study, labels)
-    wrong, wrong_probability = _wrong_answer(study, cases[first])
-    smallest = min(map(len, sets), default=len(members))
+    case, shown = cases[study.chosen[0]], _display(study, labels)
+    wrong, wrong_probability = _wrong_answer(study, case)
     changes = [FeatureEdit(d, f, "ablate") for d, f in found.members]
     return Diagnosis(
-        prompt=model.prompt(cases[first].prompt).text,
-        correct=cases[first].correct,
+        prompt=model.prompt(case.prompt).text,
+        correct=case.correct,
         wrong=wrong,
         correct_token=model.token_text(int(failing.correct[0])),
         wrong_token=model.token_text(int(failing.wrong[0])),
-        shared=_shared(study),
-        mechanism=_mechanism(members, repaired, amplified, float(there.mean())),
+        shared="".join(map(model.token_text, failing.shared(0))),
+        mechanism=_mechanism(study, members, repaired, amplified),
         num_prompts=len(batch),
         num_failures=len(failing),
-        lead=float(lead.mean()),
+        lead=float(failing.lead(study.logits).mean()),
         correct_probability=float(study.clean.log_probability[failing.first].exp().mean()),
         wrong_probability=wrong_probability,
-        for_wrong=shown.of(for_wrong[:SHOWN]),
-        for_correct=shown.of(for_correct[:SHOWN]),
-        removed=shown.of(members),
-        repair=Repair.of(model, changes, prompt=cases[first].prompt) if changes else None,
+        for_wrong=tuple(map(shown, for_wrong[:SHOWN])),
+        for_correct=tuple(map(shown, for_correct[::-1][:SHOWN])),
+        removed=tuple(map(shown, members)),
+        repair=Repair.of(model, changes, prompt=case.prompt) if changes else None,
         repaired=repaired,
         random=random_control(_judged_failures(study, judged, before), sets),
         amplified=amplified,
         before={name: result.share for name, result in before.items()},
         after={name: outcome(model, given, found.removed).share for name, given in judged.items()},
-        notes=(*failing.notes, *_smaller(smallest, len(members))),
+        notes=(*failing.notes, *_smaller(sets, len(members))),
     )
 
 
-def _smaller(size: int, wanted: int) -> tuple[str, ...]:
+def _nothing_to_explain(study: Study, case: Case, batch: Batch, clean: Outcome) -> Diagnosis:
+    """What is said where no prompt fails; InputError where none can be told to fail."""
+    if not clean.answered.all():
+        raise InputError(
+            study.failures.notes[-1],
+            expected="a wrong answer that does not begin with the correct one",
+            next_step="name the wrong answer, or let the correct one go on until they differ",
+        )
+    return Diagnosis(
+        prompt=study.model.prompt(case.prompt).text,
+        correct=case.correct,
+        correct_token=study.model.token_text(int(batch.correct[0])),
+        correct_probability=float(clean.log_probability[batch.first].exp().mean()),
+        num_prompts=len(batch),
+        notes=study.failures.notes,
+    )
+
+
+def _smaller(sets: Sequence[Set], wanted: int) -> tuple[str, ...]:
     """What is said where too few features are active for random sets of the wanted size."""
-    if size == wanted:
-        return ()
-    return (f"random sets have {size} features, not {wanted}: no more are active here",)
+    size = min(map(len, sets), default=wanted)
+    note = f"random sets have {size} features, not {wanted}: no more are active here"
+    return () if size == wanted else (note,)
+
+
+def _judged(model: Model, sets: Mapping[str, Sequence[Case]]) -> dict[str, Batch]:
+    if not isinstance(sets, Mapping):
+        raise InputError(f"judged_on: {short(sets)}", expected="sets of cases by name")
+    return {name: encode(model, cases) for name, cases in sets.items() if cases}
 
 
 def _judged_failures(
@@ -149,21 +168,22 @@ def _judged_failures(
     for name, batch in judged.items():
         failing = (~before[name].answered).nonzero().flatten().tolist()
         if failing:
-            chosen = batch.cases(failing), before[name].cases(batch, failing)
-            return replace(study, failures=chosen[0], clean=chosen[1], chosen=tuple(failing))
+            clean = before[name].cases(batch, failing)
+            failures = batch.cases(failing)
+            return replace(study, failures=failures, clean=clean, chosen=tuple(failing))
         break
     return study.some()
 
 
 def _correct_controls(model: Model, controls: Sequence[Case]) -> Batch | None:
-    if not controls:
+    if isinstance(controls, Sequence) and not controls:
         return None
     batch = encode(model, controls)
     return batch.cases(outcome(model, batch).answered)
 
 
 def _mechanism(
-    members: Sequence[Effect], repaired: Share, amplified: Share, probability: float
+    study: Study, members: Sequence[Effect], repaired: Share, amplified: Share
 ) -> Mechanism:
     """Decided by what restores the answer (reference: the project's methods, "Failures").
 
@@ -178,14 +198,8 @@ def _mechanism(
         return "inhibited" if held_down > held_up else "outvoted"
     if amplified.value >= ENOUGH:
         return "outvoted"
-    return "absent or unknown" if probability < 1e-3 else "undecided"
-
-
-def _shared(study: Study) -> str:
-    """What the two answers to the first failing prompt begin with."""
-    failing, row = study.failures, int(study.failures.first[0])
-    ids = failing.tokens[row, int(failing.starts[row]) : int(failing.parts[0]) + 1]
-    return "".join(study.model.token_text(int(token)) for token in ids)
+    there = study.logits.softmax(-1).gather(-1, study.failures.correct[:, None]).mean()
+    return "absent or unknown" if float(there) < 1e-3 else "undecided"
 
 
 def _wrong_answer(study: Study, case: Case) -> tuple[str, float]:
@@ -193,89 +207,50 @@ def _wrong_answer(study: Study, case: Case) -> tuple[str, float]:
     whole where the cases name them, else as far as the first token that is wrong."""
     failing, clean, model = study.failures, study.clean, study.model
     scores = []
-    for i, count in enumerate(failing.num_rows.tolist()):
-        row, at = int(failing.first[i]), int(failing.parts[i] - failing.starts[failing.first[i]])
-        wrong = [*failing.answer(row)[: at + 1], int(failing.wrong[i])]
-        others = [r for r in range(row + 1, row + count) if failing.answer(r)[: at + 2] == wrong]
-        if others:
-            scores.append(max(float(clean.log_probability[r]) for r in others))
-        else:
-            logs = model.unembed(clean.states[row][: at + 2]).log_softmax(-1)
-            scores.append(float(logs[range(at + 2), wrong].sum()))
-    probability = float(torch.tensor(scores).exp().mean())
-    if len(case.answers) > 1:
-        return _named(study, case), probability
+    for i, named in enumerate(study.named):
+        row, ids = int(failing.first[i]), [*failing.shared(i), int(failing.wrong[i])]
+        logs = model.unembed(clean.states[row][: len(ids)]).log_softmax(-1)
+        said = logs[range(len(ids)), ids].sum().cpu()
+        scores.append(clean.log_probability[row + named] if named else said)
+    probability = float(torch.stack(scores).exp().mean())
+    if study.named[0]:
+        return case.answers[study.named[0]], probability
     prompt = model.prompt(case.prompt)
-    room = min(LONGEST, model.context_length - len(prompt))
-    ids = model.generate(prompt, room)[0].tolist()
-    end = len(prompt) + int(failing.parts[0] - failing.starts[0]) + 2
-    while end < len(ids) and model.token_text(ids[end])[:1].isalnum():
+    written = model.generate(prompt, min(LONGEST, model.context_length - len(prompt)))[0].tolist()
+    end = len(prompt) + len(failing.shared(0)) + 1
+    while end < len(written) and model.token_text(written[end])[:1].isalnum():
         end += 1
-    return model.continuation(ids[:end], len(prompt)), probability
+    return model.continuation(written[:end], len(prompt)), probability
 
 
-def _named(study: Study, case: Case) -> str:
-    if case.wrong is not None:
-        return case.wrong
-    others = study.clean.log_probability[1 : int(study.failures.num_rows[0])]
-    return case.answers[1 + int(others.argmax())]
+def _display(study: Study, labels: LabelOf) -> Callable[[Effect], Candidate]:
+    """How effects are shown: with labels, and where each feature is active on the first failure."""
+    model, failing = study.model, study.failures
+    ids = failing.tokens[0, : int(failing.starts[0])]
+    places = failing.counted[0, : len(ids)].nonzero().flatten()
+    run = model.run(
+        ids[None].to(model.device), read=sorted({s for d in study.dictionaries for s in d.reads})
+    )
+    codes = {
+        d: d.encode(d.concat_sites({s: run[s][0, places] for s in d.reads}))
+        for d in study.dictionaries
+    }
 
-
-class _Candidates:
-    """Effects for display: with labels, and where each feature is active on the first failure."""
-
-    def __init__(self, study: Study, labels: LabelOf) -> None:
-        self.model, self.labels = study.model, labels
-        failing = study.failures
-        self.ids = failing.tokens[0, : int(failing.starts[0])]
-        self.places = failing.counted[0, : len(self.ids)].nonzero().flatten()
-        sites = sorted({site for d in study.dictionaries for site in d.reads})
-        run = self.model.run(self.ids[None].to(self.model.device), read=sites)
-        self.codes = {
-            id(d): d.encode(d.concat_sites({s: run[s][0, self.places] for s in d.reads}))
-            for d in study.dictionaries
-        }
-
-    def of(self, effects: Sequence[Effect]) -> tuple[Candidate, ...]:
-        """The effects as candidates."""
-        return tuple(map(self._one, effects))
-
-    def _one(self, effect: Effect) -> Candidate:
-        values = self.codes[id(effect.dictionary)].of(effect.feature).tolist()
-        active = zip(self.places.tolist(), values, strict=True)
-        top = sorted(active, key=lambda pair: -pair[1])[:3]
-        name = effect.dictionary.name
+    def shown(effect: Effect) -> Candidate:
+        name, feature = effect.dictionary.name, effect.feature
+        values = codes[effect.dictionary].of(feature).tolist()
+        top = sorted(zip(values, places.tolist(), strict=True), key=lambda pair: -pair[0])[:3]
+        tokens = [(i, model.token_text(int(ids[i])), value) for value, i in top if value > 0]
         return Candidate(
             name,
-            effect.feature,
-            self.labels(name, effect.feature),
+            feature,
+            labels(name, feature),
             estimate=effect.estimate,
             margin=effect.margin,
             wrong=effect.wrong,
             correct=effect.correct,
             repaired=effect.repaired,
-            tokens=tuple(
-                (place, self.model.token_text(int(self.ids[place])), value)
-                for place, value in top
-                if value > 0
-            ),
+            tokens=tuple(tokens),
         )
 
-
-def _all_correct(
-    model: Model, cases: Sequence[Case], batch: Batch, clean: Outcome, notes: tuple[str, ...]
-) -> Diagnosis:
-    return Diagnosis(
-        prompt=model.prompt(cases[0].prompt).text,
-        correct=cases[0].correct,
-        wrong="",
-        correct_token=model.token_text(int(batch.correct[0])),
-        wrong_token="",
-        mechanism="correct",
-        num_prompts=len(batch),
-        num_failures=0,
-        lead=0.0,
-        correct_probability=float(clean.log_probability[batch.first].exp().mean()),
-        wrong_probability=0.0,
-        notes=notes,
-    )
+    return shown

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from inscape.core import bootstrap_mean, seeded
-from inscape.diagnosis.candidates import Estimate
+from inscape.diagnosis.candidates import Estimates
 from inscape.diagnosis.outcomes import Member, Set
 from inscape.diagnosis.result import RandomControl
 from inscape.diagnosis.study import Study
@@ -22,14 +22,13 @@ NEAREST = 30
 
 
 def matched_sets(
-    members: Sequence[Member], estimates: Sequence[Estimate], num_sets: int, seed: int
+    members: Sequence[Member], estimates: Estimates, num_sets: int, seed: int
 ) -> list[Set]:
     """`num_sets` random sets, each as large as `members` unless too few features are active."""
     generator = np.random.default_rng(seeded(seed, "matched random sets"))
-    mass_of = {id(e.dictionary): e.mass for e in estimates}
     pools = []
     for dictionary, member in members:
-        mass = mass_of[id(dictionary)]
+        mass = estimates[dictionary].mass
         taken = [feature for owner, feature in members if owner is dictionary]
         free = mass > 0
         free[taken] = False

@@ -89,15 +89,15 @@ class Diagnosis(Result):
 
     prompt: str
     correct: str
-    wrong: str
     correct_token: str
-    wrong_token: str
-    mechanism: Mechanism
-    num_prompts: int
-    num_failures: int
-    lead: float
     correct_probability: float
-    wrong_probability: float
+    num_prompts: int
+    num_failures: int = 0
+    mechanism: Mechanism = "correct"
+    wrong: str = ""
+    wrong_token: str = ""
+    wrong_probability: float = 0.0
+    lead: float = 0.0
     shared: str = ""
     for_wrong: tuple[Candidate, ...] = ()
     for_correct: tuple[Candidate, ...] = ()

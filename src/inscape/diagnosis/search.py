@@ -81,9 +81,8 @@ class Judge:
         ]
 
     def _scored(self, members: tuple[Member, ...], result: Outcome, lead: Tensor | None) -> Found:
-        batch, rows = self.study.failures, torch.arange(len(self.study.failures))
-        logits = result.logits(self.study.model, batch)
-        margin = torch.tanh(logits[rows, batch.correct] - logits[rows, batch.wrong])
+        batch = self.study.failures
+        margin = torch.tanh(-batch.lead(result.logits(self.study.model, batch)))
         repaired = float(result.answered.float().mean())
         harmed = 0.0
         if lead is not None and self.lead is not None:

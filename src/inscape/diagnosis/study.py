@@ -23,7 +23,8 @@ class Study:
     """Failures of a model, and the dictionaries in which their cause is looked for.
 
     failures: the cases that fail, with their wrong answers; clean: what the model says to them;
-    chosen: which of the cases they are.
+    chosen: which of the cases they are; named: which of its case's answers each wrong one is, 0
+    where it is what the model says.
     """
 
     model: Model
@@ -31,6 +32,7 @@ class Study:
     failures: Batch
     clean: Outcome
     chosen: tuple[int, ...]
+    named: tuple[int, ...]
     seed: int
 
     @property
@@ -53,6 +55,7 @@ class Study:
             failures=self.failures.cases(index),
             clean=self.clean.cases(self.failures, index),
             chosen=tuple(self.chosen[i] for i in index),
+            named=tuple(self.named[i] for i in index),
         )
 
     def outcome(self, removed: Set) -> Outcome:
@@ -78,27 +81,43 @@ def study_failures(
     batch = encode(model, cases)
     clean = outcome(model, batch)
     parts, correct, wrong = batch.parts.clone(), batch.correct.clone(), batch.wrong.clone()
-    allowed, kept, notes = list(batch.allowed), [], list(batch.notes)
+    allowed, notes = list(batch.allowed), list(batch.notes)
+    kept: dict[int, int] = {}
     for i in (~clean.answered).nonzero().flatten().tolist():
-        row, count = int(batch.first[i]), int(batch.num_rows[i])
-        start, ids = int(batch.starts[row]), [batch.answer(r) for r in range(row, row + count)]
-        made = int(parts[i]), int(correct[i]), int(wrong[i]), allowed[i]
+        case, first, count = cases[i], int(batch.first[i]), int(batch.num_rows[i])
+        ids, named = [batch.answer(row) for row in range(first, first + count)], 0
         if count == 1:
-            *said, following = clean.greedy[row].tolist()
-            if said == ids[0]:
-                more = model.token_text(following)
+            rival = clean.greedy[first].tolist()
+            if rival[:-1] == ids[0]:
                 notes.append(
-                    f"the model says {cases[i].correct!r} and goes on with {more!r}: no token "
-                    "tells the two answers apart, so that case is left out"
+                    f"the model says {case.correct!r} and goes on with "
+                    f"{model.token_text(rival[-1])!r}: no token tells the two answers apart, so "
+                    "that case is left out"
                 )
                 continue
-            made = part(start, ids[0], said, [])
-        elif cases[i].wrong is None:
-            best = int(clean.log_probability[row + 1 : row + count].argmax()) + 1
-            made = part(start, ids[0], ids[best], ids)
-        parts[i], correct[i], wrong[i], allowed[i] = made
-        kept.append(i)
+        else:
+            if case.wrong is None:
+                named = int(clean.log_probability[first + 1 : first + count].argmax()) + 1
+            else:
+                named = case.answers.index(case.wrong)
+            rival = ids[named]
+        answers = ids if count > 1 else []
+        parts[i], correct[i], wrong[i], allowed[i] = part(
+            int(batch.starts[first]), ids[0], rival, answers
+        )
+        kept[i] = named
     whole = replace(batch, parts=parts, correct=correct, wrong=wrong, allowed=tuple(allowed))
-    found = replace(whole.cases(kept), notes=tuple(dict.fromkeys(notes)))
-    study = Study(model, dictionaries, found, clean.cases(batch, kept), tuple(kept), seed)
-    return batch, clean, study
+    failures = replace(whole.cases(list(kept)), notes=tuple(dict.fromkeys(notes)))
+    return (
+        batch,
+        clean,
+        Study(
+            model=model,
+            dictionaries=dictionaries,
+            failures=failures,
+            clean=clean.cases(batch, list(kept)),
+            chosen=tuple(kept),
+            named=tuple(kept.values()),
+            seed=seed,
+        ),
+    )

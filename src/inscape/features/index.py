@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inscape.core import InputError
+from inscape.core import whole
 from inscape.features.examples import TOP, Example
 from inscape.features.search import Hit, search_index
 from inscape.features.table import AGAIN, TokenTable, open_array
@@ -126,12 +126,8 @@ class FeatureIndex:
         Raises:
             InputError: it lies outside the dictionary.
         """
-        if not 0 <= feature < self.num_features:
-            raise InputError(
-                f"feature {feature} is not in dictionary {self.dictionary!r}",
-                expected=f"0 to {self.num_features - 1}",
-            )
-        return int(feature)
+        what = f"dictionary {self.dictionary!r} has no feature"
+        return whole(feature, what, 0, self.num_features - 1)
 
     def rows_of(self, feature: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Where a feature fires: rows of the token table, ascending, and activations (> 0)."""

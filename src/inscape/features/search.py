@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inscape.core import InputError, StorageError
+from inscape.core import InputError, StorageError, short, whole
 from inscape.dictionary import Dictionary
 from inscape.features.table import AGAIN
 from inscape.model import Model, Source
@@ -157,8 +157,9 @@ def search_index(folder: Path, dictionary: str, text: str, limit: int) -> list[H
         InputError: the text is blank.
         StorageError: the index has no search file, or it is damaged.
     """
-    if not text.strip():
-        raise InputError("the search text is blank", expected="a word or a phrase")
+    if not isinstance(text, str) or not text.strip():
+        raise InputError(f"the search text is {short(text)}", expected="a word or a phrase")
+    whole(limit, "limit", 1)
     if any(c.isalnum() for c in text):
         found = match(folder / FILE, text, list(WEIGHTS), list(WEIGHTS.values()), limit)
         return [Hit(dictionary, *hit) for hit in found]

@@ -12,18 +12,16 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from inscape.core import InputError
+from inscape.core import InputError, all_of, finite_number, short, whole
 from inscape.dictionary import Dictionary
 from inscape.intervention.hooks import Intervention, Step, hooks
 from inscape.model import Model, Pass, PositionEdit, Site
@@ -32,8 +30,27 @@ FeatureMode = Literal["ablate", "clamp", "add", "scale"]
 DirectionMode = Literal["add", "ablate", "clamp"]
 
 
+class Edit:
+    """A change while a model runs; `str(edit)` says it, as in "clamp resid_post.14/692 to 30"."""
+
+    mode: str
+    value: float
+    positions: Sequence[int] | None
+
+    def _check(self, modes: tuple[str, ...], unit: float = 1.0) -> None:
+        """InputError for another mode, a strength that is no finite number, odd positions."""
+        if self.mode not in modes:
+            raise InputError(f"mode {short(self.mode)}", expected=" or ".join(modes))
+        strength = finite_number(self.value, "a strength") * finite_number(unit, "a unit")
+        finite_number(strength, "a strength")
+        if not isinstance(self.positions, Iterable | None):
+            raise InputError(f"positions {short(self.positions)}", expected="a list of them")
+        for position in self.positions or ():
+            whole(position, "position")
+
+
 @dataclass(frozen=True)
-class FeatureEdit:
+class FeatureEdit(Edit):
     """A change to one feature of a dictionary.
 
     mode: ablate (to 0), clamp (to value·unit), add (value·unit), scale (times value).
@@ -51,27 +68,25 @@ class FeatureEdit:
     unit: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.mode not in ("ablate", "clamp", "add", "scale"):
-            raise InputError(f"mode {self.mode!r}", expected="ablate, clamp, add or scale")
-        for name, number in (("strength", self.value), ("unit", self.unit)):
-            if not math.isfinite(number):
-                raise InputError(f"a {name} of {number}", expected="a finite number")
+        all_of(Dictionary, [self.dictionary], "the dictionary of an edit")
+        self._check(get_args(FeatureMode), self.unit)
+        name = self.dictionary.name
+        whole(self.feature, f"{name} has no feature", 0, self.dictionary.d_dict - 1)
         if self.unit == 0 and self.mode in ("clamp", "add"):
             raise InputError(
-                f"{self.dictionary.name}/{self.feature} never fired in the text that it was "
+                f"{name}/{self.feature} never fired in the text that it was "
                 "measured on: a strength in units of its maximum, 0, changes nothing",
                 next_step="choose a feature that fires, or give the strength with unit=1",
             )
-        whole = isinstance(self.feature, int | np.integer)
-        if not (whole and 0 <= self.feature < self.dictionary.config.d_dict):
-            raise InputError(
-                f"feature {self.feature} of {self.dictionary.name}",
-                expected=f"0 to {self.dictionary.config.d_dict - 1}",
-            )
 
-    def with_strength(self, value: float) -> FeatureEdit:
-        """The same edit at another value (for a sweep)."""
-        return replace(self, value=value)
+    def __str__(self) -> str:
+        name = f"{self.dictionary.name}/{self.feature}"
+        return {
+            "ablate": f"ablate {name}",
+            "clamp": f"clamp {name} to {self.value * self.unit:.3g}",
+            "add": f"add {self.value * self.unit:.3g} of {name}",
+            "scale": f"scale {name} by {self.value:.3g}",
+        }[self.mode]
 
     def new(self, old: Tensor) -> Tensor:
         """The feature's new activations from its old ones (any shape)."""
@@ -83,7 +98,7 @@ class FeatureEdit:
 
 
 @dataclass(frozen=True, eq=False)
-class DirectionEdit:
+class DirectionEdit(Edit):
     """A change along one direction of a site: the plain baseline for feature edits.
 
     mode: add (value·vector to every position), ablate (projects the direction out), clamp (sets
@@ -96,25 +111,12 @@ class DirectionEdit:
     mode: DirectionMode = "add"
     positions: Sequence[int] | None = None
 
-    def with_strength(self, value: float) -> DirectionEdit:
-        """The same edit at another value (for a sweep)."""
-        return replace(self, value=value)
+    def __post_init__(self) -> None:
+        all_of(Tensor, [self.vector], "the vector of a direction")
+        self._check(get_args(DirectionMode))
 
-
-Edit = FeatureEdit | DirectionEdit
-
-
-def in_words(edit: Edit) -> str:
-    """What an edit does, such as "clamp resid_post.14/692 to 30"."""
-    if isinstance(edit, DirectionEdit):
-        return f"{edit.mode} a direction at {edit.site}, strength {edit.value:.3g}"
-    name = f"{edit.dictionary.name}/{edit.feature}"
-    return {
-        "ablate": f"ablate {name}",
-        "clamp": f"clamp {name} to {edit.value * edit.unit:.3g}",
-        "add": f"add {edit.value * edit.unit:.3g} of {name}",
-        "scale": f"scale {name} by {edit.value:.3g}",
-    }[edit.mode]
+    def __str__(self) -> str:
+        return f"{self.mode} a direction at {self.site}, strength {self.value:.3g}"
 
 
 def edits(model: Model, changes: Sequence[Edit]) -> dict[Site, PositionEdit]:
@@ -123,14 +125,16 @@ def edits(model: Model, changes: Sequence[Edit]) -> dict[Site, PositionEdit]:
     Changes of several dictionaries and directions may be mixed; those of one dictionary share one
     encoding, several changes of one feature are applied in their order. The functions hold state
     of the pass that they are in: use one result for one pass at a time.
-    Raises InputError for a direction of the wrong width, SiteError for an unknown site.
+    Raises InputError for what is no edit and for a direction of the wrong width, SiteError for an
+    unknown site.
     """
+    changes = all_of(Edit, changes, "an edit")
     by_dictionary: dict[int, list[FeatureEdit]] = defaultdict(list)
     directions: list[tuple[Site, Step]] = []
     for change in changes:
         if isinstance(change, FeatureEdit):
             by_dictionary[id(change.dictionary)].append(change)
-        else:
+        elif isinstance(change, DirectionEdit):
             directions.append((model.site(change.site), _direction(model, change)))
     # Positions from the end move with every new token: such edits see the whole text each time.
     fixed = all(position >= 0 for change in changes for position in change.positions or ())
@@ -166,18 +170,14 @@ class _FeatureEdits(Intervention):
         self.changes = changes
 
     def change(self, site: str, x: Tensor, now: Pass) -> Tensor:
-        code = None
-        if any(change.mode != "add" for change in self.changes):
-            code = self.code(now)
+        needed = any(change.mode != "add" for change in self.changes)
+        code = self.code(now) if needed else None
         values: dict[int, tuple[Tensor, Tensor]] = {}
         for change in self.changes:
-            feature = change.feature
-            if feature not in values:
-                old = x.new_zeros(x.shape[:2], dtype=torch.float32)
-                if code is not None:
-                    old = code.of(feature).reshape(old.shape).to(old)
-                values[feature] = (old, old)
-            old, new = values[feature]
+            feature, old = change.feature, x.new_zeros(x.shape[:2], dtype=torch.float32)
+            if code is not None:
+                old = code.of(feature).reshape(old.shape).to(old)
+            _, new = values.get(feature, (old, old))
             mask = touched(change.positions, now).to(x.device)
             values[feature] = (old, torch.where(mask, change.new(new), new))
         chosen = torch.tensor(list(values), device=self.dictionary.device)
@@ -188,10 +188,10 @@ class _FeatureEdits(Intervention):
 
 def _direction(model: Model, change: DirectionEdit) -> Step:
     width = model.width(change.site)
-    if tuple(change.vector.shape) != (width,):
+    if tuple(change.vector.shape) != (width,) or not bool(change.vector.isfinite().all()):
         raise InputError(
             f"a direction of shape {tuple(change.vector.shape)} at {change.site}",
-            expected=f"a vector of width {width}",
+            expected=f"a vector of width {width}, its values finite",
         )
     norm = float(change.vector.float().norm())
     if norm == 0 and change.mode != "add":

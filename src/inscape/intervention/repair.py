@@ -16,7 +16,7 @@ from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.intervention.edits import Edit, FeatureEdit, FeatureMode, edits
 from inscape.model import Model
-from inscape.storage import Result, read_json, write_json
+from inscape.storage import Result, read_json, refuse_file, write_json
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,12 @@ class Repair(Result):
         return found
 
     def save(self, path: str | Path) -> None:
-        """Writes the repair as JSON."""
+        """Writes the repair as JSON.
+
+        Raises:
+            InputError: something else is at `path` already.
+        """
+        refuse_file(Path(path), rf'"schema":\s*"{self.SCHEMA}"')
         write_json(Path(path), self.to_json())
 
     @classmethod

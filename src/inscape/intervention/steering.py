@@ -9,16 +9,16 @@ the difference of two means, and a random direction of equal norm.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inscape.core import InputError, bootstrap_mean, track
-from inscape.intervention.edits import Edit, edits, in_words
+from inscape.core import InputError, all_of, bootstrap_mean, track
+from inscape.intervention.edits import Edit, edits
 from inscape.model import Model, Source
 from inscape.storage import Result
 
@@ -93,16 +93,11 @@ def steer(
 
     Raises InputError when the prompt leaves no room for `max_new_tokens`.
     """
-    given = model.prompt(prompt)
-
-    def generate(edited: Sequence[Edit]) -> Tensor:
-        hooks = edits(model, edited) if edited else None
-        return model.generate(
-            given, max_new_tokens, edits=hooks, temperature=temperature, seed=seed
-        )[0]
-
-    steered, plain = generate(changes), generate([])
+    given, changes = model.prompt(prompt), all_of(Edit, changes, "an edit")
     start = len(given)
+    options: dict[str, Any] = {"temperature": temperature, "seed": seed}
+    steered = model.generate(given, max_new_tokens, edits=edits(model, changes), **options)[0]
+    plain = model.generate(given, max_new_tokens, **options)[0]
     return SteerResult(
         prompt=given.text,
         plain=model.continuation(plain, start),
@@ -111,7 +106,7 @@ def steer(
         steered_tokens=steered[start:].tolist(),
         plain_loss=text_loss(model, plain, start),
         steered_loss=text_loss(model, steered, start),
-        changes=tuple(map(in_words, changes)),
+        changes=tuple(map(str, changes)),
     )
 
 
@@ -148,40 +143,50 @@ def dose_response(
         feature's observed maximum), or a function from the strength to edits.
     effect: a figure from the continuation's text.
     """
+    if not prompts:
+        raise InputError("no prompts were given", expected="at least one")
     doses = []
     for strength in track(strengths, "steering", unit="strengths"):
         if callable(changes):
-            chosen = list(changes(strength))
+            chosen = changes(strength)
         else:
-            chosen = [change.with_strength(strength) for change in changes]
-        texts = [
-            _continue(model, p, chosen, max_new_tokens, temperature, samples, seed + i)
-            for i, p in enumerate(prompts)
-        ]
-        doses.append(_dose(strength, texts, effect, seed))
+            chosen = [replace(change, value=strength) for change in changes]  # type: ignore[type-var]
+        effects: list[float] = []
+        losses: list[float | None] = []
+        for i, text in enumerate(prompts):
+            prompt = model.prompt(text)
+            made = model.generate(
+                prompt.repeated(samples),
+                max_new_tokens,
+                edits=edits(model, chosen),
+                temperature=temperature,
+                seed=seed + i,
+            )
+            said = [effect(model.continuation(row, len(prompt))) for row in made]
+            effects.append(float(np.mean(said)))
+            losses += [text_loss(model, row, len(prompt)) for row in made]
+        written = [loss for loss in losses if loss is not None]
+        doses.append(
+            Dose(
+                strength=float(strength),
+                effect=float(np.mean(effects)),
+                interval=bootstrap_mean(effects, seed),
+                loss=float(np.mean(written)) if written else float("nan"),
+                num_prompts=len(prompts),
+            )
+        )
     return doses
 
 
 def prompted(
-    model: Model,
-    prompts: Sequence[str],
-    prefix: str,
-    effect: Effect,
-    *,
-    max_new_tokens: int = 20,
-    temperature: float = 0.0,
-    samples: int = 1,
-    seed: int = 0,
+    model: Model, prompts: Sequence[str], prefix: str, effect: Effect, **options: Any
 ) -> Dose:
-    """The plainest baseline: the behaviour asked for by a text before each prompt.
+    """The plainest baseline: the behaviour asked for by a text before each prompt; options as in
+    `dose_response`.
 
     The loss is that of the continuation after prefix and prompt.
     """
-    texts = [
-        _continue(model, prefix + p, [], max_new_tokens, temperature, samples, seed + i)
-        for i, p in enumerate(prompts)
-    ]
-    return _dose(1.0, texts, effect, seed)
+    return dose_response(model, [prefix + p for p in prompts], [], [1.0], effect, **options)[0]
 
 
 def best_dose(doses: Sequence[Dose], *, max_extra_loss: float) -> Dose:
@@ -232,41 +237,3 @@ def _mean(model: Model, site: str, texts: Sequence[str], pool: str) -> Tensor:
         x = x[-1:] if pool == "last" else x[prompt.counted.cpu()]
         total, count = total + x.sum(0), count + len(x)
     return (total / max(count, 1)).float().to(model.device)
-
-
-def _continue(
-    model: Model,
-    prompt: str,
-    changes: Sequence[Edit],
-    max_new_tokens: int,
-    temperature: float,
-    samples: int,
-    seed: int,
-) -> list[tuple[str, float | None]]:
-    """Continuations of one prompt, each with the unmodified model's loss on it."""
-    given = model.prompt(prompt)
-    made = model.generate(
-        given.repeated(samples),
-        max_new_tokens,
-        edits=edits(model, changes) if changes else None,
-        temperature=temperature,
-        seed=seed,
-    )
-    start = len(given)
-    return [(model.continuation(row, start), text_loss(model, row, start)) for row in made]
-
-
-def _dose(
-    strength: float, texts: Sequence[Sequence[tuple[str, float | None]]], effect: Effect, seed: int
-) -> Dose:
-    if not texts:
-        raise InputError("no prompts were given", expected="at least one")
-    effects = np.array([np.mean([effect(text) for text, _ in made]) for made in texts])
-    losses = [loss for made in texts for _, loss in made if loss is not None]
-    return Dose(
-        strength=float(strength),
-        effect=float(effects.mean()),
-        interval=bootstrap_mean(effects.tolist(), seed),
-        loss=float(np.mean(losses)) if losses else float("nan"),
-        num_prompts=len(texts),
-    )

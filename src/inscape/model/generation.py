@@ -91,7 +91,9 @@ def _step(
     cache: Any,
     cached: bool,
 ) -> tuple[Tensor, Any]:
-    """The logits [batch, vocab] after the last token, and the cache for the next step."""
+    """The logits [batch, vocab] after the last token (not finite where the residual stream has no
+    finite norm there, which the model's norms would turn into the same logits for any text), and
+    the cache for the next step."""
     tokens, pixels = given.tokens, given.pixel_values
     new = tokens if cache is None else tokens[:, -1:]
     inputs: dict[str, Any] = {"input_ids": new, "use_cache": cached, "logits_to_keep": 1}
@@ -100,10 +102,15 @@ def _step(
     elif pixels is not None:  # afterwards the pictures are in the cache
         inputs["pixel_values"] = pixels
     now = model.passing(given, tokens.shape[1] - new.shape[1], length) if edits else None
-    hooked = HookedPass(model.structure, (), edits, stop=False, now=now)
+    stream = Site("resid_post", model.num_layers - 1)
+    hooked = HookedPass(model.structure, [stream] if edits else [], edits, stop=False, now=now)
     with torch.no_grad():
         output = hooked(lambda: model.module(**inputs))
-    return output.logits[:, -1].float(), getattr(output, "past_key_values", None)
+    logits = output.logits[:, -1].float()
+    if edits:
+        norm = hooked.acts[stream][:, -1].float().square().sum(-1, keepdim=True)
+        logits = logits.masked_fill(~norm.isfinite().to(logits.device), torch.nan)
+    return logits, getattr(output, "past_key_values", None)
 
 
 def _choose(logits: Tensor, temperature: float, random: torch.Generator) -> Tensor:

@@ -19,7 +19,7 @@ import numpy as np
 import inscape
 from inscape.atlas import Atlas, Quality, Results
 from inscape.attribution import Graph
-from inscape.core import InputError, InscapeError, seeded
+from inscape.core import InscapeError, seeded
 from inscape.dictionary import DictionaryConfig
 from inscape.features import FeatureIndex
 from inscape.report.diagnosis import diagnosis_html
@@ -29,13 +29,12 @@ from inscape.report.graph_picture import picture
 from inscape.report.guide import EMPTY, GUIDES, LEAD, TERMS
 from inscape.report.markup import Markup, join, tag
 from inscape.report.numbers import finite
-from inscape.report.page import document, script
+from inscape.report.page import MADE, document, script
 from inscape.report.parts import fold, number, table
 from inscape.report.steering import steered_features, steering_html
-from inscape.storage import atomic_write, read_json
+from inscape.storage import atomic_write, read_json, refuse_file
 
 FILE = "report.html"
-MADE = b'<meta name="generator" content="inscape'
 MOST_FEATURES, FEWEST_EACH = 240, 6
 ORDERS = {
     "number": "dictionary and number",
@@ -51,16 +50,11 @@ def write_atlas_report(atlas: Atlas, out: str | Path | None = None) -> Path:
     """Writes the page to `out`, by default report.html in the atlas; returns its path.
 
     Raises:
-        InputError: `out` is a folder, or a file that is no page of inscape.
-        StorageError: the disk is full or may not be written to.
+        InputError: `out` is a file that is no page of inscape.
+        StorageError: `out` is a folder, or the disk is full or may not be written to.
     """
     path = Path(out) if out is not None else atlas.path / FILE
-    if path.is_dir() or (path.is_file() and MADE not in path.read_bytes()[:4096]):
-        raise InputError(
-            f"{path} is there already and is no page of inscape",
-            expected="a free name, or a report to replace",
-            next_step="choose another --out",
-        )
+    refuse_file(path, MADE)
     atomic_write(path, atlas_html(atlas).encode())
     return path
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inscape.atlas import Atlas, Found
-from inscape.core import track
+from inscape.core import InputError, track
 from inscape.diagnosis import Diagnosis
 from inscape.intervention import SteerResult
 from inscape.model import Model
 from inscape.report.atlas_page import write_atlas_report
-from inscape.storage import atomic_write
+from inscape.storage import atomic_write, refuse_filled
 
 MODEL = "smollm2"
 OPENINGS = (
@@ -43,10 +43,21 @@ class Demo:
 
 
 def demo(out: Path, *, device: str | None = None) -> Demo:
-    """Runs the chain into the folder `out`; run again, it goes on where it stopped."""
+    """Runs the chain into the folder `out`; run again, it goes on where it stopped.
+
+    Raises:
+        InputError: something else lies in `out`.
+    """
     folder, text = out / "atlas", out / "text.txt"
+    refuse_filled(out, lambda there: (there / "atlas").is_dir())
     if (folder / "atlas.json").is_file():
         atlas = Atlas.open(folder, device=device)
+        if atlas.record["model"]["source"] != MODEL:
+            raise InputError(
+                f"{folder} is an atlas of {atlas.record['model']['name']}",
+                expected=f"a new folder, or one of an earlier demo with {MODEL}",
+                next_step="choose another --out",
+            )
     else:
         atlas = Atlas.create(folder, MODEL, device=device)
     if not text.is_file():

@@ -16,9 +16,9 @@ import inscape
 from inscape.report import charts
 from inscape.report.markup import Markup, tag
 from inscape.report.numbers import show
-from inscape.report.page import document
+from inscape.report.page import MADE, document
 from inscape.report.parts import number, table
-from inscape.storage import atomic_write
+from inscape.storage import atomic_write, refuse_file
 from inscape.training import Front, Setting
 
 PAGE = "front.html"
@@ -30,9 +30,11 @@ def write_front(front: Front, folder: Path) -> Path:
     """Write the page of a front into a folder; returns its path.
 
     Raises:
+        InputError: a file that is no page of inscape has that name.
         StorageError: the disk is full or may not be written to.
     """
     path = Path(folder) / PAGE
+    refuse_file(path, MADE)
     atomic_write(path, front_html(front).encode())
     return path
 

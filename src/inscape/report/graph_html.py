@@ -72,7 +72,8 @@ def _path(path: PicturePath) -> Markup:
 def _place(node: PictureNode, picture: GraphPicture) -> Markup:
     layer = "" if node.layer is None else join("layer ", number(node.layer), ", ")
     token = visible(picture.prompt_tokens[node.position])
-    return join(layer, tag("code", token), " (", number(node.position), ")")
+    role = f", {node.role}" if node.role else None
+    return join(layer, tag("code", token), " (", number(node.position), role, ")")
 
 
 def _box_name(node: PictureNode) -> Markup:

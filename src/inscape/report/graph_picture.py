@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Literal
 
 import numpy as np
@@ -23,7 +24,7 @@ from inscape.report.parts import visible, visible_target
 @dataclass(frozen=True)
 class PictureNode:
     """A box of a drawn graph. `layer` is None for tokens and targets; `detail` is what the node is
-    in full, such as mlp.2/123."""
+    in full, such as mlp.2/123; `role` is whose message its token is of, in a chat."""
 
     kind: Literal["feature", "error", "embedding", "logit"]
     layer: int | None
@@ -33,6 +34,7 @@ class PictureNode:
     activation: float | None = None
     influence: float | None = None
     probability: float | None = None
+    role: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,15 @@ def picture(
         completeness=finite(graph.scores.completeness),
         num_nodes=graph.num_nodes_full or len(graph.nodes),
         num_edges=graph.num_edges_full or len(graph.edges),
-        notes=tuple(graph.notes),
+        notes=(*_messages(graph.roles), *graph.notes),
     )
+
+
+def _messages(roles: list[str | None]) -> list[str]:
+    """Whose message stands at which tokens, where the prompt is a chat."""
+    runs = [(role, list(run)) for role, run in groupby(range(len(roles)), roles.__getitem__)]
+    said = [f"{role} {run[0]} to {run[-1]}" for role, run in runs if role is not None]
+    return [f"Tokens of the messages: {', '.join(said)}."] if said else []
 
 
 def _strongest(
@@ -195,4 +204,5 @@ def _node(graph: Graph, number: int) -> PictureNode:
         activation=finite(node.activation),
         influence=None if node.kind == "logit" else node.influence,
         probability=node.probability,
+        role=graph.roles[node.position] if graph.roles else None,
     )

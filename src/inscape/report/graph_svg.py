@@ -74,7 +74,7 @@ def _title(node: PictureNode) -> str:
         node.name.strip() or repr(node.name),
         node.detail if node.detail != node.name else "",
         "" if node.layer is None else f"layer {node.layer}",
-        f"position {node.position}",
+        f"position {node.position}{f' ({node.role})' if node.role else ''}",
         "" if node.activation is None else f"{what} {show(node.activation)}",
         "" if node.influence is None else f"influence {show(node.influence)}",
         "" if node.probability is None else f"probability {show(node.probability, 'share')}",

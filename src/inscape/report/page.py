@@ -30,6 +30,10 @@ def fragment(content: Markup) -> str:
     return join(style(), tag("div", content, class_="inscape"))
 
 
+MADE = r'<meta name="generator" content="inscape'
+"""What marks a page that inscape made (a regular expression)."""
+
+
 def document(title: str, body: Markup, *, version: str, script: str = "") -> str:
     """A whole page. The only script that its policy lets run is `script`, by its hash."""
     policy, code = POLICY, None

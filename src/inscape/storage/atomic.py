@@ -259,7 +259,7 @@ def refuse_filled(path: Path, ours: Ours = nothing) -> None:
     raise InputError(
         f"{path} is there already" + ("" if path.is_dir() else ", and is a file"),
         expected="a new folder, or an empty one",
-        next_step="choose another --out, or move away what is there",
+        next_step="choose another name, or move away what is there",
     )
 
 
@@ -276,7 +276,7 @@ def refuse_file(path: Path, mark: str) -> None:
     raise InputError(
         f"{path} is there already, and inscape did not make it",
         expected="a new file",
-        next_step="choose another --out, or move that file away",
+        next_step="choose another name, or move that file away",
     )
 
 

@@ -11,7 +11,7 @@ from inscape.training.loop import (
     Watch,
     default_config,
     dictionary_shape,
-    missed_target,
+    remarks,
     train,
     train_many,
 )
@@ -48,8 +48,8 @@ __all__ = [
     "geometric_median",
     "initial_weights",
     "known",
-    "missed_target",
     "plan",
+    "remarks",
     "sweep",
     "train",
     "train_from_text",

@@ -47,6 +47,8 @@ _CHECKPOINT_COST = 40
 """Writing checkpoints takes at most 1/40 of the time: large ones are written less often."""
 MISSED = 0.25
 """The relative deviation of the final L0 from its target above which a notice is given."""
+MOSTLY_DEAD = 0.5
+"""The fraction of dead features from which on one is given."""
 
 
 @dataclass(frozen=True)
@@ -170,18 +172,31 @@ def train_many(
     return [run.finished() for run in runs]
 
 
-def missed_target(dictionary: Dictionary) -> str | None:
-    """A one-line notice if the final L0 missed its target; otherwise None."""
+def remarks(dictionary: Dictionary) -> list[str]:
+    """What should be known of a finished training: an L0 far from its target, features that are
+    mostly dead, a reconstruction that is worse than the mean."""
     asked = dictionary.made_from.get("training", {}).get("k")
-    found = dictionary.made_from.get("figures", {}).get("l0")
-    if asked is None or found is None or dictionary.config.kind == "topk":
-        return None
-    if abs(found / asked - 1) <= MISSED:
-        return None
-    return (
-        f"{dictionary.name} ends with {found:.3g} active features per token instead of {asked}: "
-        "train longer, or change the penalty's weight"
-    )
+    last = dictionary.made_from.get("figures", {})
+    l0, dead, fvu = (last.get(name) for name in ("l0", "dead_share", "fvu"))
+    found = []
+    is_led = asked is not None and dictionary.config.kind != "topk"
+    if is_led and l0 is not None and abs(l0 / asked - 1) > MISSED:
+        found.append(
+            f"{dictionary.name} ends with {l0:.3g} active features per token instead of {asked}: "
+            "train longer, or change the penalty's weight"
+        )
+    if dead is not None and dead >= MOSTLY_DEAD:
+        found.append(
+            f"{dead:.0%} of the features of {dictionary.name} are dead: whiten the activations "
+            "(--whiten) where a few dimensions are far larger than the rest, re-initialise dead "
+            "features (--resample), or train longer"
+        )
+    if fvu is not None and fvu >= 1:
+        found.append(
+            f"{dictionary.name} explains less than the mean does (FVU {fvu:.3g}): lower the "
+            "learning rate, or look at the activations"
+        )
+    return found
 
 
 class _Run:

@@ -76,11 +76,8 @@ def check_edges(
     InputError for a graph without edges or one whose features are not active in this model with
     these transcoders.
     """
-    if several := [d.name for d in transcoders.values() if d.config.several]:
-        raise InputError(
-            f"{several[0]} is a cross-layer transcoder",
-            expected="transcoders of one layer each: the edges of others are not checked here",
-        )
+    for dictionary in transcoders.values():
+        _refuse_unknown(dictionary)
     if len(graph.edges.source) == 0:
         raise InputError("the graph has no edges", expected="a traced graph")
     targets = _targets(graph, num_edges, seed)
@@ -106,6 +103,26 @@ def check_edges(
             next_step="check the weights for NaN",
         )
     return _compare(graph, targets, wanted, measured.numpy(), constants)
+
+
+def _refuse_unknown(dictionary: Dictionary) -> None:
+    """InputError for a transcoder whose encoding is not written anew in this module."""
+    config = dictionary.config
+    odd = {
+        "is a cross-layer transcoder": config.several,
+        "reads the stream before the norm": not config.site_in.startswith("mlp_in."),
+        "has a GLU encoder": config.glu,
+        "subtracts its decoder bias": config.subtract_b_dec,
+        "chooses signed, weighted or a batch's features": config.signed
+        or config.weighted
+        or config.scope != "token",
+    }
+    for what, applies in odd.items():
+        if applies:
+            raise InputError(
+                f"{dictionary.name} {what}: edges of such transcoders are not checked",
+                expected="a plain transcoder of each layer, from mlp_in.L to mlp_out.L",
+            )
 
 
 def _targets(graph: Graph, num_edges: int | None, seed: int) -> npt.NDArray[np.int64]:
