@@ -23,14 +23,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inscape.activations.corpus import Corpus, Pool, Text, row_length
+from inscape.activations.corpus import Corpus, Pool, Text, row_length, site_names
 from inscape.activations.precision import reading_copy
 from inscape.activations.reader import Reader
 from inscape.activations.shards import COLUMNS, Shard, flag_counts, shard_name
 from inscape.activations.statistics import Moments
 from inscape.activations.store import KIND, STATS, VERSION, ActivationStore, merged
 from inscape.activations.texts import token_columns
-from inscape.core import DataError, InputError, StorageError, progress
+from inscape.core import DataError, InputError, StorageError, instance_of, progress, whole
 from inscape.model import Model
 from inscape.storage import (
     MANIFEST,
@@ -80,12 +80,12 @@ def harvest(
         SiteError: a site is unknown.
         StorageError: the disk is full or too small, or another process is writing the store.
     """
+    names = site_names(model, sites)
+    instance_of((str, Path), out, "a store's folder", "a path")
     out = Path(out)
-    names = list(dict.fromkeys(str(model.site(site)) for site in sites))
-    if not names:
-        raise InputError("no site to harvest", expected="at least one, such as resid_post.2")
-    if max_tokens is not None and max_tokens < 1:
-        raise InputError(f"max_tokens is {max_tokens}", expected="a positive number")
+    for name, value in (("max_tokens", max_tokens), ("batch_tokens", batch_tokens)):
+        _ = value is None or whole(value, name, 1)
+    whole(shard_tokens, "shard_tokens", 1)
     width = row_length(model, context)
     corpus = Corpus(model, text)
     request = {

@@ -30,12 +30,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inscape.activations.aside import beside, sent
-from inscape.activations.corpus import Corpus, Pool, Text, row_length
+from inscape.activations.corpus import Corpus, Pool, Text, row_length, site_names
 from inscape.activations.precision import reading_copy
 from inscape.activations.reader import Reader, Reading, Sharing
 from inscape.activations.shards import BOS
 from inscape.activations.statistics import Moments, SiteStats, row_norms
-from inscape.core import DataError, InputError, SiteError, seeded
+from inscape.activations.tensors import check_batches
+from inscape.core import DataError, InputError, SiteError, seeded, whole
 from inscape.model import Model, Site
 
 MEMORY = 1 << 30
@@ -72,9 +73,8 @@ class OnlineActivations:
         memory: int = MEMORY,
         sharing: Sharing | None = None,
     ) -> None:
-        self.sites = list(dict.fromkeys(str(model.site(site)) for site in sites))
-        if not self.sites:
-            raise InputError("no site to read", expected="at least one, such as resid_post.2")
+        self.sites = site_names(model, sites)
+        whole(memory, "bytes of memory", 0)
         self._context = row_length(model, context)
         token_bytes = 2 * sum(map(model.width, self.sites))
         self._queue = beside(model.device)
@@ -152,6 +152,7 @@ class OnlineActivations:
         Raises:
             DataError: an activation is not finite: document and position are named.
         """
+        check_batches(sites, batch_size, seed=seed, epochs=epochs, start=start)
         names = [self._site(site) for site in sites]
         parts: list[dict[str, Tensor]] = []
         missing = batch_size

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from inscape.activations.shards import COLUMNS, Shard, TokenTable, flag_counts, shard_name
 from inscape.activations.statistics import Moments, SiteStats
-from inscape.activations.tensors import batch_rows
-from inscape.core import DataError, InputError, SiteError, StorageError
+from inscape.activations.tensors import batch_rows, check_batches
+from inscape.core import DataError, InputError, SiteError, StorageError, instance_of, short
 from inscape.model import Site
 from inscape.storage import read_manifest, read_tensors
 
@@ -77,6 +77,7 @@ class ActivationStore:
             StorageError: not a store, an unfinished one, a newer version, or a shard is missing,
                 half-written or corrupt (it is named).
         """
+        instance_of((str, Path), path, "a store at", "a path")
         path = Path(path)
         if not skip_corrupt:
             return cls(
@@ -120,7 +121,10 @@ class ActivationStore:
         name = self._site(site)
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(self.num_tokens))
-        chosen = np.asarray(rows, np.int64)
+        try:
+            chosen = np.asarray(rows, np.int64).reshape(-1)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"tokens {short(rows)}", expected="their numbers") from error
         if len(chosen) and not 0 <= chosen.min() <= chosen.max() < self.num_tokens:
             raise InputError(f"tokens beyond the {self.num_tokens} of {self.path}")
         out: NDArray[Any] = np.empty((len(chosen), self.width(name)), dtype)
@@ -161,6 +165,7 @@ class ActivationStore:
         Raises:
             DataError: an activation is not finite: shard and row are named.
         """
+        check_batches(sites, batch_size, seed=seed, epochs=epochs, start=start)
         names = [self._site(site) for site in sites]
         marked = self._tokens.kept if only is None else self._tokens.kept & only
         kept = np.flatnonzero(marked)

@@ -1,6 +1,6 @@
 """Errors, configurations, progress, devices and seeds: what every room stands on."""
 
-from inscape.core.checks import all_of, finite_number, short, whole
+from inscape.core.checks import all_of, finite_number, instance_of, short, whole
 from inscape.core.config import Config, ConfigError
 from inscape.core.device import num_cores, pick_device
 from inscape.core.errors import (
@@ -38,6 +38,7 @@ __all__ = [
     "all_of",
     "bootstrap_mean",
     "finite_number",
+    "instance_of",
     "keep_freed_memory",
     "no_label",
     "num_cores",

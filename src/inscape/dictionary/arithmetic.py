@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inscape.core import InputError
+from inscape.core import InputError, instance_of, short
 from inscape.dictionary import kernels
 from inscape.dictionary.code import Code, RaggedCode
 from inscape.dictionary.config import DictionaryConfig
@@ -29,12 +29,15 @@ class Arithmetic:
         self, config: DictionaryConfig, weights: Mapping[str, Tensor], name: str, scale: Scale
     ) -> None:
         self.config, self.name, self.output_scale = config, name, scale
+        instance_of(DictionaryConfig, config, "the config of a dictionary", "a DictionaryConfig")
+        instance_of(Mapping, weights, "weights", "tensors by parameter name")
         kept = {}
         for key, shape in config.shapes().items():
             if key not in weights:
                 raise InputError(
                     f"{name} has no {key}", expected=f"{key} of shape {shape} ({config.kind})"
                 )
+            instance_of(Tensor, weights[key], f"{key} of {name}:", "a tensor")
             found = tuple(weights[key].shape)
             if found != shape:
                 raise InputError(f"{key} of {name} has shape {found}", expected=str(shape))
@@ -81,17 +84,22 @@ class Arithmetic:
     def encoder_input(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         """What the encoder's matrix multiplies: x in fp32, normalised where the configuration says
         so, less b_dec where it is subtracted."""
-        if x.shape[-1] != self.config.d_in:
-            raise InputError(
-                f"activations of width {x.shape[-1]} given to {self.name}",
-                expected=f"width {self.config.d_in} ({self.config.site_in})",
-            )
+        self._check(x, self.config.d_in, self.config.site_in)
         x = x.to(device=self.device, dtype=torch.float32)
         if self.config.normalize == "layer_norm":
             x = (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + LAYER_NORM_EPSILON)
         elif self.config.normalize == "constant_norm":
             x = x * self.config.d_in**0.5 / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         return x - self.b_dec if self.config.subtract_b_dec else x
+
+    def _check(self, x: Tensor, width: int, site: str) -> None:
+        """InputError unless these are activations of this width."""
+        instance_of(Tensor, x, f"activations given to {self.name}:", f"a tensor of width {width}")
+        if x.shape[-1:] != (width,):
+            found = f"width {x.shape[-1]}" if x.ndim else "shape ()"
+            raise InputError(
+                f"activations of {found} given to {self.name}", expected=f"width {width} ({site})"
+            )
 
     def _unit(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch one"] | None:
         """By what an autoencoder's normalised reconstruction is multiplied, None where it is not
@@ -113,12 +121,14 @@ class Arithmetic:
                 that of the features that read it.
 
         Raises:
-            InputError: the width is not that of what is read, or a value is not finite.
+            InputError: no tensor, another width than that of what is read, or a value that is not
+                finite.
         """
         config, part, groups = self.config, slice(None), self.config.groups
         if site is not None and isinstance(config.wiring, CrossLayer) and config.causal:
             first = self._slot(site, self.reads) * config.wiring.size
             part, groups = slice(first, first + config.wiring.size), 1
+            self._check(x, config.widths[0], site)
             rows = x.to(self.W_enc).reshape(-1, config.widths[0])
         else:
             rows = self.encoder_input(x).reshape(-1, config.d_in)
@@ -157,6 +167,7 @@ class Arithmetic:
     def base(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """The reconstruction without any feature: b_dec, what a skip makes of x, and what a
         normalisation took away."""
+        self._check(x, self.config.d_in, self.config.site_in)
         x = x.to(self.W_enc)
         unit = self._unit(x)
         out = self.b_dec.expand(*x.shape[:-1], -1) if unit is None else self.b_dec * unit
@@ -171,12 +182,29 @@ class Arithmetic:
 
     @torch.no_grad()
     def decode(self, code: Code, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_out"]:
-        """The reconstruction of each row from its code, and from what was encoded."""
-        return self.config.wiring.decode(code.ragged(), self.W_dec) + self.base(x)
+        """The reconstruction of each row from its code, and from what was encoded.
+
+        Raises:
+            InputError: no code of features of this dictionary, or not a row of `x` for each of its.
+        """
+        instance_of(Code, code, f"a code given to {self.name}:", "a Code, as encode returns it")
+        base = self.base(x)
+        if x.shape[:-1] != (len(code),):
+            raise InputError(
+                f"activations of shape {tuple(x.shape)} to a code of {len(code)} rows",
+                expected=f"the [{len(code)}, {self.config.d_in}] that were encoded",
+            )
+        if bool(((code.indices < 0) | (code.indices >= self.d_dict)).any()):
+            raise InputError(
+                f"a code with feature {int(code.indices.max())} given to {self.name}",
+                expected=f"features below {self.d_dict}",
+            )
+        return self.config.wiring.decode(code.ragged(), self.W_dec) + base
 
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """Encode and decode, some rows at a time; leading axes and dtype are those of `x`."""
+        self._check(x, self.config.d_in, self.config.site_in)
         rows = x.reshape(-1, x.shape[-1])
         parts = (rows[i : i + ROWS] for i in range(0, max(1, len(rows)), ROWS))
         out = torch.cat([self.decode(self.encode(part), part) for part in parts])
@@ -187,7 +215,12 @@ class Arithmetic:
     ) -> Float[Tensor, "*batch chosen"]:
         """Pre-activations of chosen features, in units of their values: before the choice of what
         is active, and the ReLU."""
-        chosen = torch.as_tensor(features, dtype=torch.int64, device=self.device)
+        try:
+            chosen = torch.as_tensor(features, dtype=torch.int64, device=self.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"features {short(features)} of {self.name}", expected="a list of their numbers"
+            ) from error
         rows = self.encoder_input(x)
         if self.config.kind == "neurons":
             return (
@@ -304,6 +337,7 @@ class Arithmetic:
             InputError: a site is missing.
         """
         sites = self.config.sites_in
+        instance_of(Mapping, parts, f"activations given to {self.name}:", "a tensor by site")
         if missing := [site for site in sites if site not in parts]:
             raise InputError(
                 f"{self.name} reads {missing[0]} too", expected=f"all of {', '.join(sites)}"
@@ -314,6 +348,7 @@ class Arithmetic:
         self, y: Float[Tensor, "*batch d_out"]
     ) -> dict[str, Float[Tensor, "*batch width"]]:
         """What is written, by site."""
+        self._check(y, self.config.d_out, self.config.site_out)
         sites = zip(self.config.sites_out, self.config.columns, strict=True)
         return {site: y[..., columns] for site, columns in sites}
 
@@ -323,6 +358,7 @@ class Arithmetic:
     ) -> dict[str, float]:
         """The fraction of variance unexplained of each site that is written, |y - y^|^2 /
         |y - mean y|^2 over the batch; `x` is what is read."""
+        self._check(y, self.config.d_out, self.config.site_out)
         y = y.to(self.W_enc)
         wanted, error = self.split_sites(y - y.mean(0)), self.split_sites(y - self(x.to(y)))
         return {

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from inscape.core import Config, InputError
+from inscape.core import Config, InputError, instance_of
 from inscape.dictionary.wiring import CrossLayer, SideBySide, Wiring
 
 BETWEEN = "+"
@@ -23,6 +23,7 @@ def joined(sites: Iterable[str]) -> str:
 
 def single_sites(name: str) -> tuple[str, ...]:
     """The sites of such a name; of a plain one itself."""
+    instance_of(str, name, "site", "a name such as resid_post.3")
     return tuple(name.split(BETWEEN))
 
 
@@ -33,11 +34,10 @@ def check_name(name: str) -> str:
     Raises:
         InputError: it has other characters than letters, digits and _.-, or begins with a dot.
     """
+    expected = "letters, digits, _, . and -, such as resid_post.5"
+    instance_of(str, name, "a dictionary's name", expected)
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}", name):
-        raise InputError(
-            f"the name {name[:60]!r} of a dictionary",
-            expected="letters, digits, _, . and -, such as resid_post.5",
-        )
+        raise InputError(f"the name {name[:60]!r} of a dictionary", expected=expected)
     return name
 
 

@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from inscape.core import InputError, StorageError
+from inscape.core import InputError, StorageError, instance_of
 from inscape.dictionary.arithmetic import Arithmetic, Scale
 from inscape.dictionary.config import DictionaryConfig
 from inscape.dictionary.published import local
@@ -110,6 +110,7 @@ class Dictionary(Arithmetic):
             InputError: there is something else.
             StorageError: the disk is full or may not be written to.
         """
+        instance_of((str, Path), folder, "a dictionary's folder", "a path")
         with atomic_folder(Path(folder), artefact(KIND, name=FILE)) as new:
             arrays = {key: value.cpu().numpy() for key, value in self.weights.items()}
             write_tensors(new / WEIGHTS, arrays)
@@ -149,6 +150,7 @@ class Dictionary(Arithmetic):
                 to be had.
             InputError: a foreign file has a setting that is not known, or leaves something out.
         """
+        instance_of((str, Path), source, "a dictionary at", "a path, or owner/name of a repository")
         here = Path(source).expanduser()
         if not (here / FILE).is_file() and cls.foreign is not None:
             return cls.foreign(source, revision=revision, **asked).to(device)
@@ -159,6 +161,7 @@ class Dictionary(Arithmetic):
     def open_set(cls, source: str | Path, **options: Any) -> dict[int, Dictionary]:
         """Layer → dictionary of a published set, such as a model's transcoders; see
         `inscape.exchange.open_set`."""
+        instance_of((str, Path), source, "dictionaries at", "a path, or owner/name of a repository")
         if cls.foreign_set is None:
             raise InputError(
                 f"{source} cannot be opened", next_step="import inscape.exchange first"

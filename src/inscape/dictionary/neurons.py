@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from inscape.core import InputError
+from inscape.core import InputError, instance_of
 from inscape.dictionary.config import DictionaryConfig
 from inscape.dictionary.dictionary import Dictionary
 
@@ -30,6 +30,9 @@ def neurons(model: Model, layer: int) -> Dictionary:
             experts).
         InputError: the weights are quantised.
     """
+    from inscape.model import Model
+
+    instance_of(Model, model, "a model:", "what Model.open returns")
     site = model.site(f"mlp_act.{layer}")
     place, block = model.structure.place(site), model.structure.blocks[layer]
     down, width = place.module, place.width

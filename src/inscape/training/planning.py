@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from inscape.activations import TensorActivations
-from inscape.core import InputError
+from inscape.core import InputError, instance_of, whole
 from inscape.dictionary import DictionaryConfig
 from inscape.training.config import TrainConfig
-from inscape.training.stream import ActivationSource
+from inscape.training.stream import ActivationSource, check_source
 from inscape.training.trainer import Trainer
 from inscape.training.variants.base import DENSE
 from inscape.training.view import View
@@ -96,7 +96,12 @@ def plan(
     Raises:
         InputError: the work cannot be divided in this way.
     """
-    if processes < 1 or feature_shards < 1 or processes % feature_shards:
+    check_source(source)
+    instance_of(DictionaryConfig, shape, "the shape of a dictionary:", "a DictionaryConfig")
+    instance_of(TrainConfig, config, "training settings", "a TrainConfig")
+    whole(processes, "processes:", 1)
+    whole(feature_shards, "feature shards:", 1)
+    if processes % feature_shards:
         raise InputError(
             f"{processes} processes cannot share the features {feature_shards} ways",
             expected=f"a number that {processes} is a multiple of",

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inscape.core import InputError, short
+
 
 @runtime_checkable
 class Statistics(Protocol):
@@ -49,3 +51,12 @@ class ActivationSource(Protocol):
         start: int = 0,
         part: slice = ...,
     ) -> Iterator[dict[str, Tensor]]: ...
+
+
+def check_source(source: object) -> None:
+    """InputError unless training can draw batches from it."""
+    if not all(callable(getattr(source, name, None)) for name in ("batches", "width")):
+        raise InputError(
+            f"activations from {short(source)}",
+            expected="a tensor [tokens, width], one for each site, or an ActivationStore",
+        )

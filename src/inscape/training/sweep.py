@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 import inscape
-from inscape.core import Config, DataError, InputError, track
+from inscape.core import Config, DataError, InputError, instance_of, track
 from inscape.dictionary import Dictionary
 from inscape.storage import (
     check_version,
@@ -36,7 +36,7 @@ from inscape.storage import (
 )
 from inscape.training.config import TrainConfig
 from inscape.training.loop import Job, train_many
-from inscape.training.stream import ActivationSource
+from inscape.training.stream import ActivationSource, check_source
 
 FRONT = "front.json"
 MEASURED = "measured.json"
@@ -186,6 +186,9 @@ def sweep(
         DataError: a metric is not finite.
         Stopped, DataError, StorageError: as `train`; the same call resumes.
     """
+    check_source(store)
+    instance_of((str, Path), out, "a sweep's folder", "a path")
+    instance_of(SweepConfig, config, "the settings of a sweep:", "a SweepConfig")
     out = Path(out)
     asked = {
         "activations": dict(store.identity),

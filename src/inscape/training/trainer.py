@@ -32,7 +32,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inscape.core import DataError, InputError, seeded
+from inscape.core import DataError, InputError, instance_of, seeded
 from inscape.dictionary import DenseCode, DictionaryConfig, Encoder, RaggedCode, kernels
 from inscape.dictionary.kernels import AdamStep, CodeGradient, RowBlock, WeightGradients
 from inscape.training import resampling
@@ -154,6 +154,13 @@ class Trainer:
 
         The gradients are held in storage that the next call reuses.
         """
+        for values, width, what in ((x, self.shape.d_in, "input"), (y, self.shape.d_out, "target")):
+            instance_of(Tensor, values, f"a batch's {what}", f"a tensor [batch, {width}]")
+            if values.ndim != 2 or values.shape[1] != width or len(values) != len(x):
+                raise InputError(
+                    f"a batch's {what} of shape {tuple(values.shape)}",
+                    expected=f"[batch, {width}], as many rows for input and target",
+                )
         weights, ranks = self.weights, self.ranks
         inner = x - weights["b_dec"] if self.shape.subtract_b_dec else x
         if dead is None:
