@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inscape.activations.corpus import Corpus, Pool, Text, row_length, site_names
-from inscape.activations.precision import reading_copy
 from inscape.activations.reader import Reader
 from inscape.activations.shards import COLUMNS, Shard, flag_counts, shard_name
 from inscape.activations.statistics import Moments
@@ -108,7 +107,7 @@ def harvest(
     with lock(out):
         _check_request(out, request)
         write_json(out / REQUEST, request)
-        writer = _Writer(Reader(reading_copy(model), names, batch_tokens), out, broken)
+        writer = _Writer(Reader(model, names, batch_tokens), out, broken)
         try:
             expected = min(filter(None, (corpus.estimate(), max_tokens)), default=None)
             _check_room(out, expected or 0, 2 * sum(map(model.width, names)))

@@ -31,7 +31,6 @@ from torch import Tensor
 
 from inscape.activations.aside import beside, sent
 from inscape.activations.corpus import Corpus, Pool, Text, row_length, site_names
-from inscape.activations.precision import reading_copy
 from inscape.activations.reader import Reader, Reading, Sharing
 from inscape.activations.shards import BOS
 from inscape.activations.statistics import Moments, SiteStats, row_norms
@@ -91,7 +90,7 @@ class OnlineActivations:
             _check_device(model, sharing)
         self._model, self._max_tokens, self.memory = model, max_tokens, memory
         self._corpus = Corpus(model, text)
-        self._reader = Reader(reading_copy(model), self.sites, batch_tokens, sharing)
+        self._reader = Reader(model, self.sites, batch_tokens, sharing)
         self._stats: dict[str, SiteStats] = {}
         self._held: dict[int, _Block] = {}  # by number, least recently used first
         room = self.block_tokens + self._context  # tokens of a block, at most

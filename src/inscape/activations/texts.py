@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inscape.activations.corpus import Corpus, Pool, Text, row_length
-from inscape.activations.precision import reading_copy
 from inscape.activations.reader import NORMS, Reader
 from inscape.activations.shards import TokenTable
 from inscape.core import progress, seeded
@@ -110,7 +109,7 @@ class TextActivations:
 
     def _read(self, pool: Pool, sites: list[str]) -> tuple[TokenTable, dict[str, Tensor]]:
         if self._reader is None or self._reader.sites != sites:
-            self._reader = Reader(reading_copy(self.model), sites)
+            self._reader = Reader(self.model, sites)
         acts = self._reader.read(pool)
         flags = self._reader.flags(pool, self._reader.norms(acts))
         acts.pop(NORMS, None)

@@ -27,7 +27,7 @@ from inscape.dictionary.kernels import select_above, select_half, select_top, va
 _ROWS = 512  # a product of fewer rows at a time is slower by up to a half
 _BUFFER_ENTRIES = 1 << 24  # 64 MB of fp32
 _LARGE = 1 << 21  # entries of the encoder; half of the smallest that was timed, and faster so
-_CARD_ENTRIES = 1 << 28  # 1 GB on a graphics card, whose product wants many rows at a time
+_GPU_ENTRIES = 1 << 28  # 1 GB on a GPU, whose product wants many rows at a time
 
 
 def chunk_rows(d_dict: int, dtype: torch.dtype = torch.float32) -> int:
@@ -41,12 +41,11 @@ class Encoder:
     Not for use from several threads at once: make one encoder per thread.
 
     Args:
-        d_dict: features for which the chunk has its number of rows; by default those it is given.
         half: whether `top_half` serves, which makes the product in bf16.
     """
 
-    def __init__(self, d_dict: int | None = None, *, half: bool = False) -> None:
-        self._d_dict, self.half = d_dict, half
+    def __init__(self, *, half: bool = False) -> None:
+        self.half = half
         self._buffer: Tensor | None = None
 
     def chunks(
@@ -91,17 +90,11 @@ class Encoder:
         return code
 
     def _chunk(self, x: Tensor, d_dict: int) -> Tensor:
-        most = chunk_rows(self._d_dict or d_dict, x.dtype)
-        if x.is_cuda:
-            most = max(1, _CARD_ENTRIES // d_dict)
-        wanted = (max(1, min(most, len(x))), d_dict)
+        most = max(1, _GPU_ENTRIES // d_dict) if x.is_cuda else chunk_rows(d_dict, x.dtype)
+        wanted = (max(1, min(most, len(x))), d_dict), x.device, x.dtype
         buffer = self._buffer
-        if buffer is None or (buffer.shape, buffer.device, buffer.dtype) != (
-            wanted,
-            x.device,
-            x.dtype,
-        ):
-            buffer = self._buffer = x.new_empty(wanted)
+        if buffer is None or (buffer.shape, buffer.device, buffer.dtype) != wanted:
+            buffer = self._buffer = x.new_empty(wanted[0])
         return buffer
 
 

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
+from inscape.activations import SiteStats
 from inscape.core import InputError, short
 
 
-@runtime_checkable
-class Statistics(Protocol):
-    """Statistics of one site: mean [width], E||x||, and E||x - mean||^2."""
-
-    @property
-    def mean(self) -> NDArray[np.float64]: ...
-
-    @property
-    def mean_norm(self) -> float: ...
-
-    @property
-    def variance(self) -> float: ...
-
-
-@runtime_checkable
 class ActivationSource(Protocol):
     """Shuffled batches over one or more sites, reproducible from the seed at any start.
 
@@ -39,7 +23,7 @@ class ActivationSource(Protocol):
 
     def width(self, site: str) -> int: ...
 
-    def site_stats(self, site: str) -> Statistics: ...
+    def site_stats(self, site: str) -> SiteStats: ...
 
     def batches(
         self,

@@ -41,11 +41,7 @@ def decode(
     return out
 
 
-def decode_plain(
-    code: RaggedCode,
-    weight: Float[Tensor, "d_dict d_out"],
-    bias: Float[Tensor, " d_out"] | None = None,
-) -> Float[Tensor, "batch d_out"]:
+def decode_plain(code: RaggedCode, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Reference of `decode` in plain torch."""
     out = weight.new_zeros((len(code), weight.shape[1]))
     out.index_add_(0, code.rows, code.values.to(weight.dtype)[:, None] * weight[code.indices])
@@ -109,12 +105,12 @@ def value_gradients(
 
 def value_gradients_plain(
     code: RaggedCode,
-    weight: Float[Tensor, "d_dict d_out"],
-    grad: Float[Tensor, "groups_batch d_out"],
+    weight: Tensor,
+    grad: Tensor,
     *,
-    groups: Int[Tensor, " d_dict"] | None = None,
+    groups: Tensor | None = None,
     everywhere: bool = False,
-) -> Float[Tensor, " entries"]:
+) -> Tensor:
     """Reference of `value_gradients` in plain torch."""
     found = (grad[grad_rows(code, groups)] * weight[code.indices]).sum(1)
     return found if everywhere else found * (code.values > 0)

@@ -17,7 +17,7 @@ features on the residual error) beside the main one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import numpy as np
 import torch
@@ -65,17 +65,16 @@ def weight_gradients(
     out = storage(x, W_dec) if out is None else out
     features, rows, d_out_rows, values, d_pre = joined(codes)
     d_out = codes[0].d_out if len(codes) == 1 else torch.cat([c.d_out for c in codes])
-    lists = _feature_major(
+    entries = _feature_major(
         *(array(t) for t in (features, rows, d_out_rows, values, d_pre)), W_dec.shape[0]
     )
     _weight_gradients(
-        *lists,
+        *entries,
         array(x.contiguous()),
         array(d_out.contiguous()),
         array(W_dec),
         *_term_arrays(terms, *x.shape[1:], *W_dec.shape[1:]),
         *_block_arrays(block, x, W_dec),
-        np.float32(0 if terms is None else terms.rows),
         project,
         *(array(t) for t in (out.W_enc, out.b_enc, out.W_dec, out.squared_norm)),
     )
@@ -84,8 +83,8 @@ def weight_gradients(
 
 def weight_gradients_plain(
     codes: Sequence[CodeGradient],
-    x: Float[Tensor, "batch d_in"],
-    W_dec: Float[Tensor, "d_dict d_out"],
+    x: Tensor,
+    W_dec: Tensor,
     *,
     project: bool,
     terms: RowTerms | None = None,
@@ -119,16 +118,18 @@ def weight_gradients_plain(
     return WeightGradients(W_enc, b_enc, decoder, squared)
 
 
-def _term_arrays(terms: RowTerms | None, d_in: int, d_out: int) -> tuple[np.ndarray, ...]:
-    """By feature and part, where parts end, by feature, and what it multiplies."""
+def _term_arrays(terms: RowTerms | None, d_in: int, d_out: int) -> tuple[Any, ...]:
+    """By feature and part, where parts end, by feature, what it multiplies, and for how many
+    rows."""
     nothing, along = np.zeros(0, np.float32), np.zeros(d_in, np.float32)
     if terms is None:
-        return np.zeros((0, 1), np.float32), np.array([d_out]), nothing, along
+        return np.zeros((0, 1), np.float32), np.array([d_out]), nothing, along, np.float32(0)
     decoder = array(terms.decoder.view(len(terms.decoder), -1).contiguous())
-    ends = np.cumsum(terms.widths or [d_out])
+    ends, rows = np.cumsum(terms.widths or [d_out]), np.float32(terms.rows)
     if terms.encoder is None or terms.along is None:
-        return decoder, ends, nothing, along
-    return decoder, ends, *(array(t.contiguous()) for t in (terms.encoder, terms.along))
+        return decoder, ends, nothing, along, rows
+    shift = (array(t.contiguous()) for t in (terms.encoder, terms.along))
+    return decoder, ends, *shift, rows
 
 
 def _block_arrays(block: RowBlock | None, x: Tensor, W_dec: Tensor) -> tuple[np.ndarray, ...]:
@@ -184,11 +185,11 @@ def _weight_gradients(
     ends,
     shift,
     along,
+    num_rows,
     places,
     block_enc,
     block_bias,
     block_dec,
-    num_rows,
     project,
     W_enc_g,
     b_enc_g,
