@@ -134,7 +134,7 @@ def _check_request(out: Path, request: dict[str, Any]) -> None:
     for key, wanted in request.items():
         if key == "model" or found.get(key) == wanted:
             continue
-        what, shown = key, f" ({_told(found.get(key))} there, {_told(wanted)} asked for)"
+        what, shown = key, f" ({_shown(found.get(key))} there, {_shown(wanted)} asked for)"
         if key == "model_hash":
             what, shown = "model", f" ({found.get('model')} there, {request['model']} asked for)"
         if key == "text":
@@ -168,7 +168,7 @@ def _check_room(out: Path, num_tokens: int, token_bytes: int) -> None:
         )
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     if value is None:
         return "the default"
     return " ".join(value) if isinstance(value, list) else str(value)

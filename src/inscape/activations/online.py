@@ -11,7 +11,7 @@
    starts. To start at n, the text before it is tokenised and two blocks are read.
 4. On a GPU, block r + 1 is read into the third buffer while the batches of round r are drawn: each
    batch launches its fraction of the forward passes on a stream concurrent with the steps (see
-   `aside`). On a CPU the steps take all cores, and a block is read whole when its round begins.
+   `queues`). On a CPU the steps take all cores, and a block is read whole when its round begins.
 5. Statistics are those of the first block.
 6. Processes that train together share the forward passes of every block (see `reader`), and all
    hold the same blocks: batch n does not depend on the number of processes.
@@ -29,8 +29,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inscape.activations.aside import beside, sent
 from inscape.activations.corpus import Corpus, Pool, Text, row_length, site_names
+from inscape.activations.queues import concurrent_queue, sent
 from inscape.activations.reader import Reader, Reading, Sharing
 from inscape.activations.shards import BOS
 from inscape.activations.statistics import Moments, SiteStats, row_norms
@@ -76,8 +76,8 @@ class OnlineActivations:
         whole(memory, "bytes of memory", 0)
         self._context = row_length(model, context)
         token_bytes = 2 * sum(map(model.width, self.sites))
-        self._queue = beside(model.device)
-        blocks = 3 if self._queue.apart else 2
+        self._queue = concurrent_queue(model.device)
+        blocks = 3 if self._queue.concurrent else 2
         self.block_tokens = memory // (blocks * token_bytes) - self._context
         if self.block_tokens < self._context:
             least = 2 * blocks * token_bytes * self._context
@@ -238,7 +238,7 @@ class OnlineActivations:
     def _following(self, number: int, epochs: int | None) -> int | None:
         """Start the block that is read while the batches of round `number` are drawn; None if
         there is none."""
-        if not self._queue.apart or not self._exists(number + 1, epochs):
+        if not self._queue.concurrent or not self._exists(number + 1, epochs):
             return None
         self._begun(number + 1)
         return number + 1

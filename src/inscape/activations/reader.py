@@ -27,8 +27,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from inscape.activations.aside import InTurn, pinned, sent
 from inscape.activations.corpus import Pool
+from inscape.activations.queues import SingleQueue, pinned, sent
 from inscape.activations.shards import BOS, SINK
 from inscape.activations.statistics import row_norms
 from inscape.core import DataError
@@ -180,7 +180,7 @@ class Reading:
     """
 
     def __init__(
-        self, reader: Reader, pool: Pool, acts: Mapping[str, Tensor], queue: InTurn
+        self, reader: Reader, pool: Pool, acts: Mapping[str, Tensor], queue: SingleQueue
     ) -> None:
         self._reader, self._pool, self._acts, self._queue = reader, pool, acts, queue
         self._passes, self._done = reader.passes(pool), 0

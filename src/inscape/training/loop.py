@@ -41,11 +41,11 @@ from inscape.core import (
 )
 from inscape.dictionary import Dictionary, DictionaryConfig, single_sites
 from inscape.storage import lock, refuse_filled, remove
-from inscape.training.ahead import drawn
 from inscape.training.checkpoint import is_run, load_checkpoint, refuse_difference, save_checkpoint
 from inscape.training.config import TrainConfig
 from inscape.training.listeners import Listener
 from inscape.training.log import LOG, TrainingLog
+from inscape.training.prefetch import prefetched
 from inscape.training.ranks import Ranks
 from inscape.training.stopping import interruptible
 from inscape.training.stream import ActivationSource, check_source
@@ -245,10 +245,10 @@ class _Run:
         weights = {key: value.to(self.ranks.device) for key, value in initial.items()}
         self.trainer = Trainer(self.shape, self.job.config, weights, self.ranks, scratch)
         log_bytes = load_checkpoint(self.partial, self.trainer, self.made_from)
-        told = self.job.listeners if self.ranks.first else ()
+        listeners = self.job.listeners if self.ranks.first else ()
         path = self.partial / LOG if self.ranks.first else None
-        self.log = TrainingLog(path, log_bytes, self.job.config, told)
-        for listener in told:
+        self.log = TrainingLog(path, log_bytes, self.job.config, listeners)
+        for listener in listeners:
             listener.begin(self.job.name, self.trainer.num_steps)
 
     @property
@@ -328,7 +328,7 @@ def _train_together(
         stack.enter_context(bar)
         sites = list(dict.fromkeys(site for run in runs for site in run.view.sites))
         stream = store.batches(sites, batch_size, seed=seed, start=first, part=ranks.part)
-        batches = stack.enter_context(drawn(stream, ranks.device))
+        batches = stack.enter_context(prefetched(stream, ranks.device))
         saved, number = time.monotonic(), first
         seconds = min(run.job.config.checkpoint_seconds for run in runs)
         pause, open_runs = seconds, list(runs)
@@ -440,7 +440,7 @@ def _request(
     }
     unsaid = {key for key, default in later.items() if getattr(config, key) == default}
     settings = config.model_dump(exclude={"checkpoint_seconds", "log_every", *unsaid})
-    settings |= {"aux_weight": config.aux_share, "clip": config.largest_norm(shape)}
+    settings |= {"aux_weight": config.aux_loss_weight, "clip": config.largest_norm(shape)}
     return {
         "activations": dict(store.identity),
         "sites": [shape.site_in, shape.site_out],

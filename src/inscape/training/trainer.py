@@ -193,7 +193,7 @@ class Trainer:
             of["W_skip"] = ranks.over_data(d_outs[0].T @ x)
             norms.append(of["W_skip"].norm())
         metrics = {
-            "loss": sum(fvus) + penalty.loss + self.config.aux_share * aux_loss,
+            "loss": sum(fvus) + penalty.loss + self.config.aux_loss_weight * aux_loss,
             "fvu": fvus[-1],
             "explained_variance": 1.0 - left / spread,
             "l0": l0,
@@ -203,9 +203,10 @@ class Trainer:
         sites = self._by_site(errors[-1], y)
         on_device = [*metrics.values(), *sites.values(), *norms]
         numbers = iter(torch.stack([number.double() for number in on_device]).tolist())
-        host = {key: next(numbers) for key in metrics}
-        found_metrics = StepMetrics(**host, site_fvu={site: next(numbers) for site in sites})
-        return found_metrics, Gradients(of, math.hypot(*numbers), selected)
+        on_host = {key: next(numbers) for key in metrics}
+        site_fvu = {site: next(numbers) for site in sites}
+        gradients = Gradients(of, math.hypot(*numbers), selected)
+        return StepMetrics(**on_host, site_fvu=site_fvu), gradients
 
     @torch.no_grad()
     def step(self, x: Float[Tensor, "batch d_in"], y: Float[Tensor, "batch d_out"]) -> StepMetrics:
@@ -259,14 +260,14 @@ class Trainer:
             dead,
             inner,
             y - self._decoded(selected.code) - weights["b_dec"],
-            share=resampling.PUBLISHED if self.variant.name == "relu" else resampling.TOPK,
+            fraction=resampling.PUBLISHED if self.variant.name == "relu" else resampling.TOPK,
             seed=seeded(self.config.seed, str(self.num_steps)),
         )
         self.silent_tokens[dead] = 0
 
     @property
     def aux_k(self) -> int:
-        if not self.config.aux_share:
+        if not self.config.aux_loss_weight:
             return 0
         return self.config.aux_k or max(1, self.shape.d_out // len(self.shape.sites_out) // 2)
 
@@ -340,7 +341,7 @@ class Trainer:
             rest = error - self._decoded(extra)
         there = spread > _TINY
         loss = torch.where(there, self._squares(rest) / spread, 0.0)
-        d_out = rest.mul_(torch.where(there, -2.0 * self.config.aux_share / spread, 0.0))
+        d_out = rest.mul_(torch.where(there, -2.0 * self.config.aux_loss_weight / spread, 0.0))
         if isinstance(extra, RaggedCode):
             d_pre = self._wiring.value_gradients(extra, weight, d_out)
             return loss, CodeGradient(extra, d_pre, d_out)

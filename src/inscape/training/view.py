@@ -70,7 +70,7 @@ class View:
         seed = seeded(self.config.seed, "sample")
         sites = self.shape.sites_in
         batch = next(self.store.batches(sites, count, seed=seed, epochs=1))
-        return _beside(batch, sites).cpu()
+        return _concatenated(batch, sites).cpu()
 
     def initial(self, part: slice | None = None) -> dict[str, Tensor]:
         """The initial weights, or those of some features."""
@@ -109,10 +109,10 @@ class View:
 
     def pair(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(input, target) of a batch given by site."""
-        x = self._seen(_beside(batch, self.shape.sites_in))
+        x = self._seen(_concatenated(batch, self.shape.sites_in))
         if not self.shape.transcoder:
             return x, x
-        return x, _times(_beside(batch, self.shape.sites_out), self._written)
+        return x, _times(_concatenated(batch, self.shape.sites_out), self._written)
 
     def _seen(self, x: Tensor) -> Tensor:
         return _times(x, self._read) if self.whitening is None else self.whitening(x)
@@ -143,7 +143,7 @@ class View:
         }
 
 
-def _beside(batch: Mapping[str, Tensor], sites: tuple[str, ...]) -> Tensor:
+def _concatenated(batch: Mapping[str, Tensor], sites: tuple[str, ...]) -> Tensor:
     return batch[sites[0]] if len(sites) == 1 else torch.cat([batch[site] for site in sites], 1)
 
 
