@@ -168,11 +168,11 @@ class Corpus:
             size += len(row.ids)
             total += len(row.ids)
             if size >= shard_tokens:
-                yield _pool(rows, done)
+                yield pool_of(rows, done)
                 done += len(rows)
                 rows, size = [], 0
         if rows:
-            yield _pool(rows, done)
+            yield pool_of(rows, done)
 
     def rows(self, context: int) -> Iterator[Row]:
         """Every row, of at most `context` tokens."""
@@ -192,7 +192,8 @@ def _plain(item: Any) -> list[Any]:
         raise InputError(f"a document {short(item)}", expected=_DOCUMENTS) from error
 
 
-def _pool(rows: list[Row], first_row: int) -> Pool:
+def pool_of(rows: list[Row], first_row: int) -> Pool:
+    """These rows, one after another."""
     lengths = np.array([len(row.ids) for row in rows], np.int64)
     chained = itertools.chain.from_iterable
     return Pool(
