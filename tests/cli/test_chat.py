@@ -42,14 +42,16 @@ def said(atlas: Path, chat_model: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_message_is_traced_in_its_template(said: Any) -> None:
+    before = set(Atlas.open(said.path).traces.names)
     plain = json.loads(said("trace", "a cat ran", "--json"))
     chat = json.loads(said("trace", "a cat ran", "--chat", "--json"))
     assert plain["metadata"]["prompt"] == "a cat ran"
     assert chat["metadata"]["prompt"] == "<s>user: a cat ran</s><s>"
     said("trace", CHAT, "--chat")
-    roles = {role for graph in Atlas.open(said.path).traces for role in graph.roles}
-    assert roles == {None, "system", "user"}
-    assert len(Atlas.open(said.path).traces) == 3, "each has a file of its own"
+    traces = Atlas.open(said.path).traces
+    new = set(traces.names) - before
+    assert len(new) == 3, "each has a file of its own"
+    assert {role for name in new for role in traces.open(name).roles} == {None, "system", "user"}
 
 
 def test_a_chat_is_steered_searched_and_diagnosed(said: Any, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_unknown_missing_and_misshapen_tensors_are_named(tmp_path: Path) -> None
     with pytest.raises(StorageError, match="W_dec_1"):
         import_dictionary(folder)
     (folder / "config.yaml").write_text("a: [")
-    with pytest.raises(StorageError, match=r"config\.yaml cannot be read"):
+    with pytest.raises(StorageError, match=r"config\.yaml is half-written or corrupt"):
         import_dictionary(folder)
 
 

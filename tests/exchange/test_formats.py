@@ -634,5 +634,5 @@ def test_damaged_and_foreign_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="sae_weights"):
         import_dictionary(folder)
     (folder / "cfg.json").write_text("{")
-    with pytest.raises(StorageError, match="not JSON"):
+    with pytest.raises(StorageError, match="not readable as JSON"):
         import_dictionary(folder)

@@ -182,16 +182,19 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     def full(*args: object) -> None:
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("inscape.exchange.formats.sparsify.save_file", full)
+    monkeypatch.setattr("inscape.exchange.format.save_file", full)
     with pytest.raises(StorageError, match="No space left on device"):
         export_dictionary(make(), tmp_path / "out", "sparsify")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_files_that_are_empty_or_misshapen_are_one_line(tmp_path: Path) -> None:
-    (tmp_path / "layer_3.safetensors").write_bytes(b"")
-    with pytest.raises(StorageError, match="is empty"):
-        Dictionary.open(tmp_path / "layer_3.safetensors")
+    for name in ("layer_3.safetensors", "params.npz"):
+        for content in (b"", b"PK\x03\x04 cut short"):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(StorageError, match="half-written or corrupt .*; download or copy"):
+                Dictionary.open(tmp_path / name)
+    (tmp_path / "params.npz").unlink()
     from benchmarks.imports import saved
 
     flat = {**BASIC, "W_enc": BASIC["b_enc"], "W_dec": BASIC["b_enc"]}

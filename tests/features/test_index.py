@@ -63,6 +63,17 @@ def test_top_examples_are_the_strongest_of_distinct_documents(world: Any) -> Non
         np.testing.assert_allclose([e.value for e in top], np.sort(by_document)[::-1][:6], 1e-3)
 
 
+def test_peak_tokens_are_the_commonest_at_the_peaks_of_the_top_examples(world: Any) -> None:
+    for feature in range(24):
+        peaks = Counter(e.tokens[e.peak] for e in world.index.top(feature))
+        found = world.index.peak_tokens(feature, 3)
+        assert len(found) == len(set(found)) == min(3, len(peaks))
+        assert sorted((peaks[token] for token in peaks), reverse=True)[:3] == [
+            peaks[token] for token in found
+        ]
+    assert world.index.peak_tokens(23) == []  # it never fires
+
+
 def test_windows_stay_in_their_document_and_carry_the_activations(world: Any) -> None:
     for example in world.index.examples(4):
         start = example.row - example.peak

@@ -145,9 +145,12 @@ def test_several_dictionaries_are_spliced_in_together(model: Model) -> None:
     found = model.run(tokens, edits=splice(model, [first, second]), logits="all").logits
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
     both = fidelity(model, [first, second], [tokens])
-    assert set(both.each) == {first.name, second.name}
-    alone = fidelity(model, first, [tokens])
-    assert both.each[first.name].fvu == pytest.approx(alone.fvu)
+    one, other = (fidelity(model, dictionary, [tokens]) for dictionary in (first, second))
+    assert both.l0 == pytest.approx((one.l0 + other.l0) / 2)
+    assert min(one.fvu, other.fvu) < both.fvu < max(one.fvu, other.fvu)
+    nothing = torch.zeros_like(tokens, dtype=torch.bool)
+    empty = fidelity(model, first, [tokens, (tokens, nothing)])
+    assert empty.fvu == pytest.approx(one.fvu)
 
 
 def test_intervals_hold_the_figure_and_are_reproducible(model: Model) -> None:

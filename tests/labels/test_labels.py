@@ -61,6 +61,13 @@ def test_the_token_alone_does_not_pass_for_the_bigram(planted: Any, labels: Labe
     assert labeller.detect(token_alone, draft.sample).balanced_accuracy < 0.8
 
 
+def test_a_feature_without_a_pattern_has_no_name(labels: Labels) -> None:
+    found = labels[RANDOM]
+    assert (found.kind, found.text, found.name) == ("none", "", None)
+    assert RANDOM not in {feature for feature, _ in labels.search("no clear pattern")}
+    assert labels[TOKEN].name == labels[TOKEN].text == '"wi"'
+
+
 def test_a_random_feature_scores_one_half(labels: Labels) -> None:
     assert labels[RANDOM].balanced_accuracy == pytest.approx(0.5, abs=0.08)
     assert labels[RANDOM].auroc == pytest.approx(0.5, abs=0.08)
@@ -151,7 +158,8 @@ def test_rare_and_dead_features_are_counted_not_labelled(labels: Labels) -> None
     assert labels.get(DEAD) is None
     summary = labels.summary
     assert (summary["num_dead"], summary["num_too_few_activations"]) == (1, 1)
-    assert summary["num_labelled"] == summary["num_scored"] == len(labels) == 7
+    assert summary["num_scored"] == len(labels) == 7
+    assert (summary["num_labelled"], summary["num_without_pattern"]) == (6, 1)
     assert 0.4 < summary["median_shuffled"] < 0.6
     with pytest.raises(InputError, match="feature 7 has no label"):
         labels[DEAD]
@@ -223,7 +231,7 @@ def test_features_that_fire_everywhere_get_no_score_and_say_why(
     assert dense.num_negative >= 50
     assert dense.balanced_accuracy == pytest.approx(0.5, abs=0.15)
     summary = labels.summary
-    assert (summary["num_labelled"], summary["num_scored"], summary["num_everywhere"]) == (3, 1, 2)
+    assert (summary["num_labelled"], summary["num_scored"], summary["num_everywhere"]) == (2, 1, 2)
     assert summary["median_balanced_accuracy"] == pytest.approx(dense.balanced_accuracy, abs=1e-4)
     assert Labels.open(labels.folder)[1].text == labels[1].text
 

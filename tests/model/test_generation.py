@@ -127,7 +127,7 @@ def test_impossible_temperatures(temperature: float) -> None:
 
 @pytest.mark.parametrize("number", [-1, 2.5, None, "5", True])
 def test_impossible_numbers_of_tokens(number: Any) -> None:
-    with pytest.raises(InputError, match="new tokens; expected a whole number"):
+    with pytest.raises(InputError, match="number of new tokens .*; expected a whole number"):
         Model.wrap(tiny("llama")).generate(prompt(), number)
 
 
@@ -140,7 +140,7 @@ def test_no_new_tokens_and_more_than_the_context_has() -> None:
 
 @pytest.mark.parametrize("seed", ["a", 1.5, 2**70, None])
 def test_impossible_seeds(seed: Any) -> None:
-    with pytest.raises(InputError, match="the seed .* expected a whole number of 64 bits"):
+    with pytest.raises(InputError, match="the seed .* expected -9223"):
         Model.wrap(tiny("llama")).generate(prompt(), 2, temperature=1.0, seed=seed)
 
 

@@ -84,14 +84,8 @@ def test_a_picture_goes_between_bos_and_the_text(model: Model) -> None:
     words = model.encode("the cat")
     assert inputs.tokens.tolist() == [[words[0], *PATCHES * [IMAGE_ID], *words[1:]]]
     assert inputs.words == (False, *(PATCHES + len(words) - 1) * [True])
-    assert inputs.inputs.image_positions.tolist()[0] == [
-        False,
-        *PATCHES * [True],
-        *len(words[1:]) * [False],
-    ]
     assert inputs.pixels is not None
     assert inputs.pixels.shape == (1, 3, SIDE, SIDE)
-    assert model.reads_images
     assert model.image_id == IMAGE_ID
 
 
@@ -109,7 +103,7 @@ def test_sites_are_read_and_edited_at_patches(model: Model) -> None:
     assert not torch.allclose(run.logits[0, -1], other.logits[0, -1], atol=1e-3)
 
     def blank(x: torch.Tensor) -> torch.Tensor:
-        x[inputs.inputs.image_positions] = 0
+        x[inputs.tokens == IMAGE_ID] = 0
         return x
 
     blind = model.run(inputs, edits={"embed": blank}, logits="all").logits
@@ -128,7 +122,7 @@ def test_continuing_with_and_without_a_cache_is_the_same(model: Model) -> None:
 def test_a_batch_of_pictures(model: Model) -> None:
     pictures = np.stack([picture(i) for i in range(3)])
     one = model.prompt("the cat", image=pictures[1])
-    many = Inputs(one.tokens.expand(3, -1), model.pixels(pictures), IMAGE_ID)
+    many = Inputs(one.tokens.expand(3, -1), model.pixels(pictures))
     together = model.run(many, logits="last").logits
     assert torch.allclose(together[1], model.run(one, logits="last").logits[0], atol=1e-5)
 

@@ -125,6 +125,28 @@ def test_steering_names_the_labels_of_what_was_changed(full: Atlas, tmp_path: Pa
     assert f"resid_post.1/{feature}" in page.words  # in the list of features
 
 
+def test_in_place_of_a_missing_label_stand_tokens_that_are_called_tokens(
+    full: Atlas, tmp_path: Path
+) -> None:
+    shutil.copytree(full.path, tmp_path / "a")
+    shutil.rmtree(tmp_path / "a" / "labels")
+    atlas = Atlas.open(tmp_path / "a", model=full.model)
+    feature = int(full.features("resid_post.1").num_active.argmax())
+    found = atlas.feature(f"resid_post.1/{feature}")
+    assert found.label is None
+    assert 1 <= len(found.tokens) <= 4
+    assert found.shown == f"tokens: {', '.join(map(repr, found.tokens))}"
+    assert found.summary().splitlines()[0] == f"{found.id}  {found.shown}"
+    assert (found.to_json()["label"], found.to_json()["tokens"]) == (None, found.tokens)
+    assert atlas.feature_label("resid_post.1", feature) == found.shown
+    assert atlas.feature_name("resid_post.1", feature) is None
+    assert found.shown in Page(atlas_html(atlas)).text
+    hit = next(h for h in atlas.search(found.tokens[0], limit=64) if h.id == found.id)
+    assert (hit.label, hit.shown) == (None, found.shown)
+    assert atlas.feature_label("resid_post.1", 10**6) is None
+    assert atlas.feature_label("mlp.1", 0) is None  # not indexed
+
+
 def test_only_a_page_of_inscape_is_replaced(full: Atlas, tmp_path: Path) -> None:
     assert write_atlas_report(full) == full.path / "report.html"
     assert write_atlas_report(full, tmp_path / "p.html").read_text() == atlas_html(full)

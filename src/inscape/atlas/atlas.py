@@ -13,40 +13,43 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from inscape.atlas import fit as fitting
 from inscape.atlas import quality as measuring
 from inscape.atlas import steps
-from inscape.atlas.container import FILE, Container
+from inscape.atlas.container import FILE, Container, Results
 from inscape.atlas.feature import Feature
-from inscape.atlas.results import Results
 from inscape.atlas.steps import BuildConfig
 from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt
-from inscape.core import InputError
+from inscape.core import InputError, tokens_as_label
+from inscape.diagnosis import Case, Diagnosis
+from inscape.diagnosis import diagnose as diagnose_cases
 from inscape.dictionary import Dictionary, check_name
-from inscape.features import search_prompt
+from inscape.features import FeatureIndex, search_prompt
 from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
-from inscape.labels import search
+from inscape.labels import Labels, search
 from inscape.model import Model, Source
 from inscape.storage import Result, plain, write_json
-
-if TYPE_CHECKING:
-    from inscape.diagnosis import Case, Diagnosis
-    from inscape.features import FeatureIndex
-    from inscape.labels import Labels
 
 
 @dataclass(frozen=True)
 class Found:
-    """A feature that a search found; `where` says in what: label, peak, window, promoted."""
+    """A feature that a search found; `where` says in what: label, peak, window, promoted; tokens:
+    those that it is most active on."""
 
     id: str
     label: str | None
+    tokens: tuple[str, ...]
     score: float
     where: tuple[str, ...]
+
+    @property
+    def shown(self) -> str:
+        """Its label, else these tokens, said to be tokens."""
+        return self.label or tokens_as_label(self.tokens) or "(no label)"
 
 
 class Atlas(Container):
@@ -100,7 +103,7 @@ class Atlas(Container):
             )
         called = dictionary.name
         features = self.features(called) if self.is_indexed(called) else None
-        return Feature(dictionary, int(number), self.feature_label(called, int(number)), features)
+        return Feature(dictionary, int(number), self.feature_name(called, int(number)), features)
 
     def _by_site(self, name: str) -> str:
         names = self.dictionary_names
@@ -141,7 +144,13 @@ class Atlas(Container):
         else:
             hits = search([(self.features(n), self.labels(n)) for n in indexed], text, limit=limit)
         return [
-            Found(hit.id, self.feature_label(hit.dictionary, hit.feature), hit.score, hit.where)
+            Found(
+                hit.id,
+                self.feature_name(hit.dictionary, hit.feature),
+                tuple(self.features(hit.dictionary).peak_tokens(hit.feature)),
+                hit.score,
+                hit.where,
+            )
             for hit in hits
         ]
 
@@ -189,13 +198,13 @@ class Atlas(Container):
             InputError: there is no such dictionary, or no text.
         """
         rows: Path | list[measuring.Row] | None = text
-        indexed = self.indexed_names
-        if text is None and indexed:
-            rows = list(measuring.index_rows(self.features(indexed[0]), max_tokens, 0))
         if rows is None:
-            raise InputError(
-                f"{self.path} has no index that holds a text", expected="a text to measure on"
-            )
+            if not self.indexed_names:
+                raise InputError(
+                    f"{self.path} has no index that holds a text", expected="a text to measure on"
+                )
+            index = self.features(self.indexed_names[0])
+            rows = measuring.index_rows(index, max_tokens, 0)
         return fitting.fit(self.model, self.dictionary(name), rows, max_tokens=max_tokens)
 
     def trace(
@@ -234,8 +243,6 @@ class Atlas(Container):
     ) -> Diagnosis:
         """Why a wrong answer wins (see `inscape.diagnose`): of one prompt with its answers (see
         `Case`), or of several cases."""
-        from inscape.diagnosis import Case, diagnose
-
         cases: Any = prompt
         if correct is not None:
             cases = [Case(cases, correct, wrong, tuple(candidates))]
@@ -244,7 +251,7 @@ class Atlas(Container):
         chosen = self.chosen(names)
         if not chosen:  # nothing was trained or imported: look among the neurons of every layer
             chosen = [f"mlp_act.{layer}" for layer in range(self.model.num_layers)]
-        found = diagnose(
+        found = diagnose_cases(
             self.model,
             [self.dictionary(name) for name in chosen],
             cases,
@@ -291,8 +298,6 @@ class Atlas(Container):
     @property
     def diagnoses(self) -> Results[Diagnosis]:
         """The saved diagnoses, oldest first."""
-        from inscape.diagnosis import Diagnosis
-
         return Results(self.path / "diagnoses", Diagnosis.from_json)
 
     @property
@@ -345,7 +350,7 @@ class Atlas(Container):
 
 _FOLDERS = {
     Graph.SCHEMA: "traces",
-    "inscape.diagnosis": "diagnoses",
+    Diagnosis.SCHEMA: "diagnoses",
     SteerResult.SCHEMA: "steering",
     Repair.SCHEMA: "repairs",
     measuring.Quality.SCHEMA: "quality",

@@ -13,28 +13,27 @@ Readers need no lock; whatever writes holds the atlas's lock.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import inscape
+from inscape.activations import ActivationStore
 from inscape.attribution import layers_of
-from inscape.core import InputError, ModelError, StorageError
+from inscape.core import InputError, ModelError, StorageError, tokens_as_label
 from inscape.dictionary import Dictionary
 from inscape.dictionary.neurons import neurons
 from inscape.features import FeatureIndex
 from inscape.labels import Labels
 from inscape.model import Model
-from inscape.storage import lock, read_manifest, write_json
-
-if TYPE_CHECKING:
-    from inscape.activations import ActivationStore
+from inscape.storage import lock, read_json, read_manifest, write_json
 
 KIND = "atlas"
 VERSION = 2
 FILE = "atlas.json"
+R = TypeVar("R")
 _MODEL = {"source": str, "name": str, "hash": str, "num_layers": int, "d_model": int}
 _FIELDS = {"settings": dict} | {f"model.{name}": kind for name, kind in _MODEL.items()}
 
@@ -320,15 +319,23 @@ class Container:
 
     def store(self, *, verify: bool = True) -> ActivationStore:
         """The stored activations, where they were asked for."""
-        from inscape.activations import ActivationStore
-
         return ActivationStore.open(self.place("activations", "corpus"), verify=verify)
 
-    def feature_label(self, dictionary: str, feature: int) -> str | None:
+    def feature_name(self, dictionary: str, feature: int) -> str | None:
         """The label of a feature, where it has one."""
         labels = self.labels(dictionary)
         found = None if labels is None else labels.get(feature)
-        return None if found is None else found.text
+        return None if found is None else found.name
+
+    def feature_label(self, dictionary: str, feature: int) -> str | None:
+        """What stands beside a feature where it is shown: its label; without one the tokens that it
+        is most active on, said to be tokens; None where it is not indexed."""
+        if name := self.feature_name(dictionary, feature):
+            return name
+        index = self.features(dictionary) if dictionary in self.indexed_names else None
+        if index is None or not 0 <= feature < index.num_features:
+            return None
+        return tokens_as_label(index.peak_tokens(feature))
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -357,3 +364,48 @@ def _visible(folder: Path) -> bool:
 def _natural(name: str) -> list[tuple[int, str]]:
     parts = re.findall(r"\d+|\D+", name)
     return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
+
+
+class Results(Generic[R]):
+    """The results of one kind in a folder, oldest first; `read` makes each from its JSON when it is
+    asked for."""
+
+    def __init__(self, folder: Path, read: Callable[[Any], R]) -> None:
+        self.folder, self._read = folder, read
+
+    @property
+    def names(self) -> list[str]:
+        """Their names, oldest first."""
+        found = [path for path in self.folder.glob("*.json") if path.name[0] != "."]
+        return [path.stem for path in sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name))]
+
+    def open(self, name: str) -> R:
+        """The result called `name`.
+
+        Raises:
+            InputError: there is none of that name.
+            StorageError: it is damaged, or of a newer version.
+        """
+        if name not in self.names:
+            raise InputError(
+                f"{self.folder} has no {name!r}",
+                expected=f"one of {', '.join(self.names) or '(none yet)'}",
+            )
+        return self._read(read_json(self.folder / f"{name}.json"))
+
+    def delete(self, name: str) -> None:
+        """Removes the result called `name`."""
+        self.open(name)
+        (self.folder / f"{name}.json").unlink()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[R]:
+        return map(self.open, self.names)
+
+    def __getitem__(self, number: int) -> R:
+        return self.open(self.names[number])
+
+    def __repr__(self) -> str:
+        return f"Results({self.names})"

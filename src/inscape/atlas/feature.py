@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from inscape.core import InputError
+from inscape.core import InputError, tokens_as_label
 from inscape.dictionary import Dictionary
 from inscape.features import Example, FeatureIndex
 from inscape.intervention import FeatureEdit
@@ -53,6 +53,16 @@ class Feature(Pictured):
     def suppressed(self) -> list[tuple[str, float]]:
         """Tokens that its direction lowers most, likewise."""
         return [] if self.features is None else self.features.suppressed(self.index)
+
+    @property
+    def tokens(self) -> list[str]:
+        """The tokens that it is most active on."""
+        return [] if self.features is None else self.features.peak_tokens(self.index)
+
+    @property
+    def shown(self) -> str:
+        """Its label, else the tokens that it is most active on, said to be tokens."""
+        return self.label or tokens_as_label(self.tokens) or "(no label)"
 
     @property
     def examples(self) -> list[Example]:
@@ -108,6 +118,7 @@ class Feature(Pictured):
             "schema": SCHEMA,
             "id": self.id,
             "label": self.label,
+            "tokens": self.tokens,
             "density": self.density,
             "max": self.max,
             "promoted": self.promoted,
@@ -120,7 +131,7 @@ class Feature(Pictured):
 
     def summary(self) -> str:
         """What is known of it in a few lines."""
-        lines = [f"{self.id}  {self.label or '(no label)'}"]
+        lines = [f"{self.id}  {self.shown}"]
         if self.density is not None:
             lines.append(f"active on {self.density:.3%} of tokens, at most {self.max:.3g}")
         for word, effects in (("raises", self.promoted), ("lowers", self.suppressed)):

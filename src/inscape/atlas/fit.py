@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -70,9 +69,9 @@ def fit(
         DataError: the text is empty or unreadable.
         SiteError: the model has no such site.
     """
-    rows = list(text_rows(model, text, max_tokens)) if isinstance(text, Path) else text
+    rows = text_rows(model, text, max_tokens) if isinstance(text, Path) else text
     if not rows:
-        raise DataError(f"{text} holds no text", expected="at least one document")
+        raise DataError("there is no text to measure on", expected="at least one row of it")
     found = fidelity(model, dictionary, batches(rows))
     expected = dictionary.k
     wrong = []
@@ -101,27 +100,28 @@ def _cause(model: Model, dictionary: Dictionary, rows: list[Row], wrong: bool) -
     acts = _acts(model, rows, kinds)
     pair = acts[read], acts[written]
     plain = _unexplained(dictionary, pair)
-    tried: list[tuple[float, str]] = []
+    tried: dict[str, float] = {}
     for site in kinds:
         there = Site(written.kind, site.layer)
         if site.kind == read.kind and site != read and there in acts:
             away = _unexplained(dictionary, (acts[site], acts[there]))
-            tried.append((away, f"the wrong layer ({site} fits better)"))
+            tried[f"the wrong layer ({site} fits better)"] = away
     if wrong:
         for said, change in _changes(model, read, pair[0]):
-            tried.append((_unexplained(dictionary, pair, change), said))
+            tried[said] = _unexplained(dictionary, pair, change)
         others = _acts(model, [_other_start(model, row) for row in rows], [read, written])
         start = "without" if model.bos_id is not None else "with"
-        other = _unexplained(dictionary, (others[read], others[written]))
-        tried.append((other, f"beginning-of-text (it fits text {start} it)"))
-    if wrong and k is not None:
-        changed = "relu" if config.kind == "topk" else f"the {k} largest of each token"
-        away = _unexplained(_other_activation(dictionary, k), pair)
-        tried.append((away, f"the activation ({changed} fits better)"))
-    finite = [one for one in tried if math.isfinite(one[0])]
-    best, said = min(finite, default=(math.inf, ""))
+        away = _unexplained(dictionary, (others[read], others[written]))
+        tried[f"beginning-of-text (it fits text {start} it)"] = away
+        if k is not None:
+            better = "relu" if config.kind == "topk" else f"the {k} largest of each token"
+            away = _unexplained(_other_activation(dictionary, k), pair)
+            tried[f"the activation ({better} fits better)"] = away
+    tried = {said: away for said, away in tried.items() if math.isfinite(away)}
+    said = min(tried, key=tried.__getitem__, default="")
     much = MUCH_BETTER * min(plain, 1.0) if wrong else OTHER_LAYER * plain
-    return said if best < much or (wrong and not math.isfinite(plain)) else None
+    helps = bool(said) and (tried[said] < much or (wrong and not math.isfinite(plain)))
+    return said if helps else None
 
 
 def _acts(model: Model, rows: list[Row], sites: list[Site]) -> dict[Site, Float[Tensor, "n d"]]:
@@ -150,18 +150,18 @@ def _changes(model: Model, read: Site, x: Tensor) -> Iterator[tuple[str, Change]
     unit = x.shape[1] ** 0.5 / float(x.norm(dim=1).mean())
     scales[unit] = "a mean norm of the square root of their width"
     for scale, said in scales.items():
-        yield f"a missing scale (activations of {said} fit)", partial(_times, scale)
+        yield f"a missing scale (activations of {said} fit)", _times(scale)
     yield "missing normalisation (each token to mean 0 and deviation 1)", _standardised
     yield "missing normalisation (each token to one norm)", _of_one_norm
     if read.kind == "mlp_in" and read.layer is not None:
         norm = model.structure.blocks[read.layer].mlp_norm
         gain = None if norm is None else norm.weight
         if gain is not None:
-            yield "the norm's gain (it reads what comes before it)", partial(_times, 1 / gain)
+            yield "the norm's gain (it reads what comes before it)", _times(1 / gain)
 
 
-def _times(scale: float | Tensor, x: Tensor) -> tuple[Tensor, Tensor | float, Tensor | float]:
-    return x * scale, 1 / scale, 0.0
+def _times(scale: float | Tensor) -> Change:
+    return lambda x: (x * scale, 1 / scale, 0.0)
 
 
 def _standardised(x: Tensor) -> tuple[Tensor, Tensor | float, Tensor | float]:
@@ -170,8 +170,7 @@ def _standardised(x: Tensor) -> tuple[Tensor, Tensor | float, Tensor | float]:
 
 
 def _of_one_norm(x: Tensor) -> tuple[Tensor, Tensor | float, Tensor | float]:
-    factor = x.norm(dim=1, keepdim=True) / x.shape[1] ** 0.5
-    return x / factor, factor, 0.0
+    return _times(x.shape[1] ** 0.5 / x.norm(dim=1, keepdim=True))(x)
 
 
 def _other_start(model: Model, row: Row) -> Row:

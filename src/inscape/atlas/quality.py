@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from inscape.activations.corpus import Corpus, row_length
 from inscape.atlas.container import Container
@@ -84,11 +85,9 @@ def quality(
     chosen = atlas.chosen(names)
     indexes = {name: atlas.features(name) for name in chosen if atlas.is_indexed(name)}
     if text is not None:
-        rows, where = list(text_rows(atlas.model, text, max_tokens)), str(text)
-        if not rows:
-            raise DataError(f"{text} holds no text", expected="at least one document")
+        rows, where = text_rows(atlas.model, text, max_tokens), str(text)
     elif indexes:
-        rows = list(index_rows(next(iter(indexes.values())), max_tokens, seed))
+        rows = index_rows(next(iter(indexes.values())), max_tokens, seed)
         where = "the atlas's own text, which training may have seen"
     else:
         raise InputError(
@@ -120,9 +119,7 @@ def loss_watch(model: Model, text: Path, *, max_tokens: int = 10_000, times: int
     Raises:
         DataError: the text is empty or unreadable.
     """
-    rows = list(text_rows(model, text, max_tokens))
-    if not rows:
-        raise DataError(f"{text} holds no text", expected="at least one document")
+    rows = text_rows(model, text, max_tokens)
 
     def measure(dictionary: Dictionary) -> dict[str, float]:
         found = fidelity(model, dictionary, batches(rows))
@@ -139,49 +136,56 @@ def loss_watch(model: Model, text: Path, *, max_tokens: int = 10_000, times: int
 
 def held_out_identity(model: Model, text: Path, *, max_tokens: int = 10_000) -> dict[str, Any]:
     """What identifies that which `loss_watch` measures on: the model, and the rows of token ids."""
-    digest, total = hashlib.sha256(), 0
-    for ids, _, _ in text_rows(model, text, max_tokens):
-        digest.update(np.asarray([len(ids), *ids], np.int64).tobytes())
-        total += len(ids)
-    return {"model_hash": model.hash, "tokens": total, "sha256": digest.hexdigest()}
+    rows = [ids for ids, _, _ in text_rows(model, text, max_tokens)]
+    content = b"".join(np.asarray([len(ids), *ids], np.int64).tobytes() for ids in rows)
+    digest = hashlib.sha256(content).hexdigest()
+    return {"model_hash": model.hash, "tokens": sum(map(len, rows)), "sha256": digest}
 
 
-def text_rows(model: Model, text: Path, max_tokens: int) -> Iterator[Row]:
-    """Rows of at most the model's context, each document starting a new one."""
+def text_rows(model: Model, text: Path, max_tokens: int) -> list[Row]:
+    """Rows of at most the model's context, each document starting a new one.
+
+    Raises:
+        DataError: the text is empty or unreadable.
+    """
+    rows: list[Row] = []
     total = 0
     for row in Corpus(model, text).rows(row_length(model)):
         total += len(row.ids)
-        yield row.ids, row.words, row.document
+        rows.append((row.ids, row.words, row.document))
         if total >= max_tokens:
-            return
+            break
+    if not rows:
+        raise DataError(f"{text} holds no text", expected="at least one document")
+    return rows
 
 
-def index_rows(index: FeatureIndex, max_tokens: int, seed: int) -> Iterator[Row]:
+def index_rows(index: FeatureIndex, max_tokens: int, seed: int) -> list[Row]:
     """Random rows of the text that an index was made from; tokens that do not count are marked."""
     table, total = index.tokens, 0
     bounds = np.flatnonzero(np.append(table.positions == 0, True))
     order = np.random.default_rng(seeded(seed, "quality")).permutation(len(bounds) - 1)
+    rows: list[Row] = []
     for number in order:
         part = slice(int(bounds[number]), int(bounds[number + 1]))
         total += part.stop - part.start
         counted = table.considered[part].tolist()
-        yield table.ids[part].tolist(), counted, int(table.documents[part.start])
+        rows.append((table.ids[part].tolist(), counted, int(table.documents[part.start])))
         if total >= max_tokens:
-            return
+            break
+    return rows
 
 
 def batches(rows: Sequence[Row]) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
     """Token ids, the mask of those that count, and documents; rows of similar length together."""
     ordered = sorted(rows, key=lambda row: -len(row[0]))
-    pad = torch.nn.utils.rnn.pad_sequence
     start = 0
     while start < len(ordered):
         part = ordered[start : start + max(1, BATCH_TOKENS // len(ordered[start][0]))]
         start += len(part)
         ids, counts, owners = zip(*part, strict=True)
-        masks = [torch.tensor(row) for row in counts]
-        yield (
-            pad([torch.tensor(row) for row in ids], batch_first=True),
-            pad(masks, batch_first=True),
-            list(owners),
+        tokens, masks = (
+            pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+            for rows in (ids, counts)
         )
+        yield tokens, masks, list(owners)

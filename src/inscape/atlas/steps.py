@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -80,7 +80,11 @@ def settings_of(atlas: Container) -> BuildConfig:
 
 def check_settings(model: Model, config: BuildConfig) -> None:
     """InputError for settings that make no sense, so that they leave no atlas behind."""
-    residual_layer(model, config)
+    if (config.layer or 0) >= model.num_layers:
+        raise InputError(
+            f"layer {config.layer} is beyond the last layer of {model.name}",
+            expected=f"a layer from 0 to {model.num_layers - 1}",
+        )
     for transcoder in (False, True):
         train_settings(model.d_model, config, "checked", transcoder=transcoder)
 
@@ -94,9 +98,16 @@ def settle(atlas: Container, config: BuildConfig | None, source: str | Path) -> 
     """
     record = atlas.record
     if config is not None and record["settings"] != config.model_dump():
-        had = BuildConfig.model_validate(record["settings"]) if record["settings"] else None
-        if had is not None and _begun(atlas):
-            _refuse(atlas, had, config)
+        had = BuildConfig.model_validate(record["settings"]) if record["settings"] else config
+        for name in BuildConfig.model_fields if _begun(atlas) else ():
+            before, now = getattr(had, name), getattr(config, name)
+            if before != now:
+                shown = ["the default" if v is None else str(v) for v in (before, now)]
+                raise InputError(
+                    f"{atlas.path} is made with {name} = {shown[0]}, not {shown[1]}",
+                    expected="the same settings as before",
+                    next_step="choose another --out",
+                )
         check_settings(atlas.model, config)
         record["settings"] = config.model_dump()
         write_json(atlas.path / FILE, record)
@@ -107,18 +118,6 @@ def settle(atlas: Container, config: BuildConfig | None, source: str | Path) -> 
 
 def _begun(atlas: Container) -> bool:
     return any((atlas.path / kind).exists() for kind in ("activations", "dictionaries", "features"))
-
-
-def _refuse(atlas: Container, had: BuildConfig, wanted: BuildConfig) -> None:
-    for name, value in wanted.model_dump().items():
-        before = getattr(had, name)
-        if before != value:
-            shown = ("the default" if v is None else v for v in (before, value))
-            raise InputError(
-                f"{atlas.path} is made with {name} = {next(shown)}, not {next(shown)}",
-                expected="the same settings as before",
-                next_step="choose another --out",
-            )
 
 
 def check_fits(dictionary: Dictionary, model: Model) -> None:
@@ -152,42 +151,25 @@ def run(atlas: Container, text: Path, only: Sequence[str] | None, step: Step) ->
                 actions[name]()
 
 
-def residual_layer(model: Model, config: BuildConfig) -> int:
-    """The layer whose residual stream gets a dictionary: the asked one, or the middle."""
-    layer = _layer(config, model.num_layers)
-    if layer >= model.num_layers:
-        raise InputError(
-            f"layer {layer} is beyond the last layer of {model.name}",
-            expected=f"a layer from 0 to {model.num_layers - 1}",
-        )
-    return layer
-
-
-def _layer(config: BuildConfig, num_layers: int) -> int:
-    return (num_layers - 1) // 2 if config.layer is None else config.layer
+def _dictionaries(config: BuildConfig, num_layers: int) -> dict[str, tuple[str, str]]:
+    """Name → (site read, site written) of every dictionary that a build trains."""
+    middle = f"resid_post.{(num_layers - 1) // 2 if config.layer is None else config.layer}"
+    layers = range(num_layers if config.transcoders else 0)
+    mlps = {f"mlp.{layer}": (f"mlp_in.{layer}", f"mlp_out.{layer}") for layer in layers}
+    return {middle: (middle, middle), **mlps}
 
 
 def default_sites(model: Model) -> list[str]:
     """What a harvest reads by default: the middle residual, every MLP's input and output."""
-    sites = [f"resid_post.{residual_layer(model, BuildConfig())}"]
-    for layer in range(model.num_layers):
-        sites += [f"mlp_in.{layer}", f"mlp_out.{layer}"]
-    return sites
+    return _sites(_dictionaries(BuildConfig(), model.num_layers))
 
 
-def wanted_dictionaries(atlas: Container) -> dict[str, tuple[str, str]]:
-    """Name → (site read, site written) of every dictionary that belongs to the atlas."""
-    config, num_layers = settings_of(atlas), int(atlas.record["model"]["num_layers"])
-    site = f"resid_post.{_layer(config, num_layers)}"
-    found = {site: (site, site)}
-    for number in range(num_layers if config.transcoders else 0):
-        found[f"mlp.{number}"] = (f"mlp_in.{number}", f"mlp_out.{number}")
-    return found
+def _sites(dictionaries: Mapping[str, tuple[str, str]]) -> list[str]:
+    return list(dict.fromkeys(site for pair in dictionaries.values() for site in pair))
 
 
-def _sites(atlas: Container) -> list[str]:
-    """What the dictionaries that belong to the atlas read and write."""
-    return list(dict.fromkeys(s for pair in wanted_dictionaries(atlas).values() for s in pair))
+def _wanted(atlas: Container) -> dict[str, tuple[str, str]]:
+    return _dictionaries(settings_of(atlas), int(atlas.record["model"]["num_layers"]))
 
 
 def harvest_atlas(atlas: Container, text: Path) -> ActivationStore:
@@ -196,7 +178,7 @@ def harvest_atlas(atlas: Container, text: Path) -> ActivationStore:
     return harvest(
         atlas.model,
         text,
-        _sites(atlas),
+        _sites(_wanted(atlas)),
         folder,
         context=config.context,
         max_tokens=config.max_tokens,
@@ -214,7 +196,7 @@ def train_atlas(atlas: Container, text: Path) -> list[Dictionary]:
             train_settings(width, config, name, transcoder=pair[0] != pair[1]),
             name,
         )
-        for name, pair in wanted_dictionaries(atlas).items()
+        for name, pair in _wanted(atlas).items()
         if name not in atlas.dictionary_names
     ]
     if not jobs:
@@ -228,7 +210,7 @@ def train_atlas(atlas: Container, text: Path) -> list[Dictionary]:
         context=config.context,
         max_tokens=config.max_tokens,
         memory=MEMORY if config.memory is None else int(config.memory * 1e9),
-        sites=_sites(atlas),
+        sites=_sites(_wanted(atlas)),
     )
 
 

@@ -1,8 +1,7 @@
 """Attribution graphs: which features, tokens and errors made an answer, and by which paths."""
 
 from inscape.attribution.data import Edges, Node, Scores
-from inscape.attribution.graph import Graph
-from inscape.attribution.paths import Path, paths, summary
+from inscape.attribution.graph import Graph, Path, paths
 from inscape.attribution.sources import layers_of
 from inscape.attribution.trace import trace
 from inscape.attribution.viewer import MARK, node_id, same_feature, to_viewer
@@ -18,7 +17,6 @@ __all__ = [
     "node_id",
     "paths",
     "same_feature",
-    "summary",
     "to_viewer",
     "trace",
 ]

@@ -9,15 +9,15 @@ for every target with known inputs:  value = bias + sum of the edges into it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict
 
 from inscape.core import LabelOf, no_label
-from inscape.storage import Result
+from inscape.storage import Result, plain
 
 NodeKind = Literal["feature", "error", "embedding", "logit"]
 Indices = npt.NDArray[np.int32]
@@ -97,6 +97,7 @@ class GraphData(Result):
     when the graph is shown, by dictionary and feature; it is not saved.
     """
 
+    __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
     SCHEMA: ClassVar[str] = "inscape.graph"
     MADE_BY: ClassVar[str] = "trace"
 
@@ -151,19 +152,11 @@ class GraphData(Result):
         """Node numbers of the logit targets."""
         return [i for i, node in enumerate(self.nodes) if node.kind == "logit"]
 
-    def inputs(self, node: int, *, kept: bool = False) -> list[tuple[int, float]]:
+    def inputs(self, node: int) -> list[tuple[int, float]]:
         """(source, weight) of every edge into a node, the strongest first."""
-        chosen = self.edges.target == node
-        if kept:
-            chosen = chosen & self.kept_edges
-        return _strongest(self.edges.source[chosen], self.edges.weight[chosen])
-
-    def outputs(self, node: int, *, kept: bool = False) -> list[tuple[int, float]]:
-        """(target, weight) of every edge out of a node, the strongest first."""
-        chosen = self.edges.source == node
-        if kept:
-            chosen = chosen & self.kept_edges
-        return _strongest(self.edges.target[chosen], self.edges.weight[chosen])
+        into = self.edges.select(self.edges.target == node)
+        pairs = zip(into.source.tolist(), into.weight.tolist(), strict=True)
+        return sorted(pairs, key=lambda pair: -abs(pair[1]))
 
     def pruned(self) -> Self:
         """A graph that holds the kept nodes and edges only (scores and totals stay)."""
@@ -172,83 +165,38 @@ class GraphData(Result):
         number[keep] = np.arange(len(keep), dtype=np.int32)
         edges = self.edges.select(self.kept_edges)
         edges = Edges(number[edges.source], number[edges.target], edges.weight)
-        copy = {f.name: getattr(self, f.name) for f in fields(self)}
-        copy |= {
-            "nodes": [self.nodes[i] for i in keep],
-            "edges": edges,
-            "kept_nodes": np.ones(len(keep), dtype=bool),
-            "kept_edges": np.ones(len(edges), dtype=bool),
-        }
-        return type(self)(**copy)
+        return replace(
+            self,
+            nodes=[self.nodes[i] for i in keep],
+            edges=edges,
+            kept_nodes=np.ones(len(keep), dtype=bool),
+            kept_edges=np.ones(len(edges), dtype=bool),
+        )
 
     def to_json(self) -> dict[str, Any]:
-        """The kept part of the graph as plain JSON values, with schema and version."""
+        """The kept part of the graph as plain JSON values, with schema and version; edges as lists
+        of source, target and weight."""
         part = self.pruned()
-        return {
-            "schema": self.SCHEMA,
-            "version": self.VERSION,
-            "model": part.model,
-            "prompt": part.prompt,
-            "token_ids": list(part.token_ids),
-            "prompt_tokens": list(part.prompt_tokens),
-            "roles": list(part.roles),
-            "counted": list(part.counted),
-            "num_layers": part.num_layers,
-            "dictionaries": {str(layer): name for layer, name in part.dictionaries.items()},
-            "settings": part.settings,
-            "notes": list(part.notes),
-            "scores": asdict(part.scores),
-            "kept_scores": asdict(part.kept_scores),
-            "num_nodes_full": part.num_nodes_full,
-            "num_edges_full": part.num_edges_full,
-            "nodes": [asdict(node) for node in part.nodes],
-            "edges": [
-                [int(s), int(t), float(w)]
-                for s, t, w in zip(
-                    part.edges.source, part.edges.target, part.edges.weight, strict=True
-                )
-            ],
-        }
+        named = {f.name: getattr(part, f.name) for f in fields(part)}
+        for unsaved in ("kept_nodes", "kept_edges", "names"):
+            del named[unsaved]
+        columns = (column.tolist() for column in vars(part.edges).values())
+        named["edges"] = list(zip(*columns, strict=True))
+        return {"schema": self.SCHEMA, "version": self.VERSION, **plain(named)}
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
         """Reads what `to_json` wrote; DataError for another schema, a newer version, or damage."""
         content = cls.content(data)
         try:
-            return cls(**_read(content))
+            edges = np.array(content["edges"], dtype=np.float64).reshape(-1, 3)
+            num_nodes = len(content["nodes"])
         except (KeyError, TypeError, ValueError) as error:
             raise cls.damaged(f"{type(error).__name__}: {error}") from error
-
-
-def _strongest(ends: Indices, weights: Weights) -> list[tuple[int, float]]:
-    order = np.argsort(-np.abs(weights), kind="stable")
-    return [(int(ends[i]), float(weights[i])) for i in order]
-
-
-def _read(data: Mapping[str, Any]) -> dict[str, Any]:
-    edges = data["edges"]
-    nodes = [Node(**{k: v for k, v in node.items() if k != "label"}) for node in data["nodes"]]
-    return {
-        "model": data["model"],
-        "prompt": data["prompt"],
-        "token_ids": [int(t) for t in data["token_ids"]],
-        "prompt_tokens": list(data["prompt_tokens"]),
-        "num_layers": int(data["num_layers"]),
-        "nodes": nodes,
-        "edges": Edges(
-            np.array([e[0] for e in edges], dtype=np.int32),
-            np.array([e[1] for e in edges], dtype=np.int32),
-            np.array([e[2] for e in edges], dtype=np.float32),
-        ),
-        "kept_nodes": np.ones(len(nodes), dtype=bool),
-        "kept_edges": np.ones(len(edges), dtype=bool),
-        "scores": Scores(**data["scores"]),
-        "kept_scores": Scores(**data["kept_scores"]),
-        "dictionaries": {int(layer): name for layer, name in data["dictionaries"].items()},
-        "settings": dict(data["settings"]),
-        "notes": list(data["notes"]),
-        "num_nodes_full": int(data["num_nodes_full"]),
-        "num_edges_full": int(data["num_edges_full"]),
-        "roles": list(data.get("roles", [])),
-        "counted": list(data.get("counted", [])),
-    }
+        source, target = edges.T[:2].astype(np.int32)
+        read = {
+            "edges": Edges(source, target, edges.T[2].astype(np.float32)),
+            "kept_nodes": np.ones(num_nodes, dtype=bool),
+            "kept_edges": np.ones(len(edges), dtype=bool),
+        }
+        return super().from_json({**data, **read})

@@ -1,21 +1,120 @@
-"""The attribution graph with its renderings."""
+"""The attribution graph with its paths, its text and the viewer's form.
+
+1. The strength of a path is the product of its edges' normalised |weights| (the fraction of the
+   target's input that each edge carries); its sign is the product of the edges' signs.
+2. The graph has no cycle: walking the nodes from the target downwards, each node keeps its
+   `num_paths` strongest partial paths to the target (every source takes over its targets' lists).
+3. Paths that end in a token (or an error) are returned, the strongest first.
+"""
 
 from __future__ import annotations
 
+import heapq
+from collections import defaultdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from inscape.attribution.data import GraphData
-from inscape.attribution.paths import summary
+import numpy as np
+
+from inscape.attribution.data import GraphData, Node, NodeKind
+from inscape.attribution.influence import normalised
 from inscape.attribution.viewer import to_viewer
+
+
+@dataclass(frozen=True)
+class Path:
+    """A path: node numbers from the source up to the target, raw edge weights, strength, sign."""
+
+    nodes: tuple[int, ...]
+    weights: tuple[float, ...]
+    strength: float
+
+    @property
+    def sign(self) -> int:
+        """+1 where the source pushes the target up along this path, -1 where down."""
+        return -1 if sum(w < 0 for w in self.weights) % 2 else 1
+
+
+def paths(
+    graph: GraphData,
+    *,
+    target: int | None = None,
+    num_paths: int = 8,
+    ends: tuple[NodeKind, ...] = ("embedding",),
+) -> list[Path]:
+    """The strongest paths of the kept graph that lead from `ends` nodes to a target.
+
+    target: a node number (default: the first logit).
+    """
+    goal = graph.targets[0] if target is None else target
+    best: dict[int, list[Path]] = defaultdict(list)
+    best[goal] = [Path((goal,), (), 1.0)]
+    into = _edges_into(graph)
+    for number in sorted(range(len(graph.nodes)), key=lambda i: -_height(graph.nodes[i], graph)):
+        if not best[number]:
+            continue
+        best[number] = heapq.nlargest(num_paths, best[number], key=lambda p: p.strength)
+        for source, weight, share in into.get(number, ()):
+            best[source].extend(
+                Path((source, *p.nodes), (weight, *p.weights), share * p.strength)
+                for p in best[number]
+            )
+    found = [p for i, node in enumerate(graph.nodes) if node.kind in ends for p in best[i]]
+    return heapq.nlargest(num_paths, found, key=lambda p: p.strength)
+
+
+def _arrow(graph: GraphData, path: Path) -> str:
+    text = graph.title(graph.nodes[path.nodes[0]])
+    for weight, number in zip(path.weights, path.nodes[1:], strict=True):
+        text += f" -({weight:+.2f})-> {graph.title(graph.nodes[number])}"
+    return text
+
+
+def _height(node: Node, graph: GraphData) -> float:
+    if node.kind == "logit":
+        return graph.num_layers + 1.0
+    if node.kind == "embedding":
+        return -1.0
+    return float(node.layer or 0) - (0.5 if node.kind == "error" else 0.0)
+
+
+def _edges_into(graph: GraphData) -> dict[int, list[tuple[int, float, float]]]:
+    chosen = np.flatnonzero(graph.kept_edges)
+    edges = graph.edges.select(graph.kept_edges)
+    share = normalised(graph.edges, len(graph.nodes))[chosen]
+    into: dict[int, list[tuple[int, float, float]]] = defaultdict(list)
+    for s, t, w, a in zip(edges.source, edges.target, edges.weight, share, strict=True):
+        into[int(t)].append((int(s), float(w), float(a)))
+    return into
 
 
 class Graph(GraphData):
     """An attribution graph; see `GraphData` for what it holds."""
 
-    def to_viewer(self, **options: Any) -> dict[str, Any]:
-        """The graph in the published viewer format; options as in `viewer.to_viewer`."""
-        return to_viewer(self, **options)
+    def to_viewer(self) -> dict[str, Any]:
+        """The kept part of the graph in the published viewer's format (see viewer.py)."""
+        return to_viewer(self)
 
     def summary(self, num_paths: int = 8) -> str:
-        """A text rendering: targets, scores, strongest features and paths."""
-        return summary(self, num_paths)
+        """Targets, scores, strongest kept features and strongest paths, as lines of text."""
+        lines = [f"prompt: {self.prompt}", "targets:"]
+        lines += [f"  {self.title(self.nodes[t])}" for t in self.targets]
+        scores = {k: f"{k} {v:.2f}" for k, v in asdict(self.scores).items() if v or k != "unknown"}
+        lines.append(
+            f"graph: {int(self.kept_nodes.sum())} of {self.num_nodes_full} nodes, "
+            f"{int(self.kept_edges.sum())} of {self.num_edges_full} edges kept; "
+            f"{', '.join(scores.values())}"
+        )
+        kept = [n for n, k in zip(self.nodes, self.kept_nodes, strict=True) if k]
+        features = heapq.nlargest(
+            num_paths, (n for n in kept if n.kind == "feature"), key=lambda n: n.influence
+        )
+        lines.append("strongest features (fraction of influence):")
+        lines += [f"  {n.influence:6.3f}  {self.title(n)}" for n in features] or ["  none kept"]
+        lines.append("strongest paths (fraction of the target's input; raw edge weights):")
+        found = paths(self, num_paths=num_paths)
+        lines += [f"  {p.sign * p.strength:+7.4f}  {_arrow(self, p)}" for p in found] or [
+            "  none kept"
+        ]
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join(lines)

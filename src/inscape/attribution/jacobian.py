@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import TracebackType
 
 import torch
 from jaxtyping import Float
@@ -24,9 +23,7 @@ from inscape.model import Model, Site
 
 
 class Rows:
-    """Computes rows of edges for a traced prompt; a context manager.
-
-    It holds a graph of gradients.
+    """Computes rows of edges for a traced prompt; holds a graph of gradients while it lives.
 
     batch: number of targets for one backward pass; memory grows with batch · positions.
     """
@@ -35,28 +32,15 @@ class Rows:
         self.model, self.sources, self.batch = model, sources, batch
         self._leaves: dict[int, Tensor] = {}
         self._inputs: dict[int, Tensor] = {}
-        self._read: Mapping[Site, Tensor] = {}
-
-    def __enter__(self) -> Rows:
-        tokens = self.sources.tokens.expand(self.batch, -1)
-        layers = range(self.model.num_layers)
         edits: dict[str | Site, Callable[[Tensor], Tensor]] = {
-            f"mlp_out.{i}": self._leaf(i) for i in layers
+            f"mlp_out.{i}": self._leaf(i) for i in range(model.num_layers)
         }
-        edits |= {self.sources.reads[i]: self._kept(i) for i in self.sources.skips}
+        edits |= {sources.reads[i]: self._kept(i) for i in sources.skips}
         edits["embed"] = self._leaf(EMBEDDING)
-        read = ["final", *self.sources.reads.values()]
-        with self.model.linearised():
-            self._read = self.model.run(tokens, read=read, edits=edits, grad=True).acts
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._leaves, self._read = {}, {}
+        read = ["final", *sources.reads.values()]
+        with model.linearised():
+            run = model.run(sources.tokens.expand(batch, -1), read=read, edits=edits, grad=True)
+        self._read: Mapping[Site, Tensor] = run.acts
 
     def _leaf(self, name: int) -> Callable[[Tensor], Tensor]:
         def replace(x: Tensor) -> Tensor:

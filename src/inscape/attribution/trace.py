@@ -196,7 +196,8 @@ def _edges(
     total = min(limit, sources.num_features)
     vectors = torch.stack([t.vector for t in targets]).to(sources.final.device)
     numbers = torch.arange(sources.num_nodes, num_nodes)
-    with Rows(model, sources, batch) as rows, progress("tracing", total, "features") as bar:
+    rows = Rows(model, sources, batch)
+    with progress("tracing", total, "features") as bar:
         for first in range(0, len(targets), batch):
             part = vectors[first : first + batch]
             values = part @ sources.final

@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from inscape.attribution.data import GraphData, Node
 
@@ -21,28 +20,23 @@ MARK = r'"generator":\s*\{\s*"name":\s*"inscape"'
 """What tells a graph that inscape wrote, and may replace, from any other file."""
 
 
-def to_viewer(
-    graph: GraphData, *, slug: str | None = None, scan: str | None = None, description: str = ""
-) -> dict[str, Any]:
-    """The kept part of a graph in the viewer's format.
-
-    slug: the graph's name in its address (default: made from the prompt); scan: the model's name
-    there. Characters that the viewer does not take become "-".
-    """
+def to_viewer(graph: GraphData) -> dict[str, Any]:
+    """The kept part of a graph in the viewer's format; its slug (the name in its address) is made
+    from the prompt, its scan from the model's name."""
     part = _with_upper_node(graph)
     ids = [node_id(node, part.num_layers) for node in part.nodes]
     supernodes = [[label, *(ids[i] for i in members)] for label, members in same_feature(part)]
     return {
         "metadata": {
-            "slug": plain_name(slug or graph.prompt[:60], "graph"),
-            "scan": plain_name(scan or graph.model, "model"),
+            "slug": plain_name(graph.prompt[:60], "graph"),
+            "scan": plain_name(graph.model, "model"),
             "prompt": graph.prompt,
             "prompt_tokens": list(graph.prompt_tokens),
             "transcoder_list": [graph.dictionaries[k] for k in sorted(graph.dictionaries)],
             "node_threshold": float(graph.settings.get("node_share", 1.0)),
             "schema_version": 1,
             "info": {
-                "description": description or "; ".join(graph.notes),
+                "description": "; ".join(graph.notes),
                 "creator_name": CREATOR,
                 "generator": {"name": CREATOR},
             },
@@ -111,11 +105,9 @@ def _with_upper_node(graph: GraphData) -> GraphData:
     best = max(upper, key=lambda i: graph.nodes[i].influence)
     kept = graph.kept_nodes.copy()
     kept[best] = True
-    edges = graph.edges
-    added = (edges.source == best) | (edges.target == best)
-    added &= kept[edges.source] & kept[edges.target]
-    fields = {**vars(graph), "kept_nodes": kept, "kept_edges": graph.kept_edges | added}
-    return type(graph)(**fields).pruned()
+    ends = graph.edges.source, graph.edges.target
+    added = ((ends[0] == best) | (ends[1] == best)) & kept[ends[0]] & kept[ends[1]]
+    return replace(graph, kept_nodes=kept, kept_edges=graph.kept_edges | added).pruned()
 
 
 def _is_upper(node: Node) -> bool:
@@ -123,64 +115,48 @@ def _is_upper(node: Node) -> bool:
 
 
 def _node(node: Node, graph: GraphData) -> dict[str, Any]:
-    base: dict[str, Any] = {
+    layer = {"embedding": "E", "logit": str(graph.num_layers + 1)}.get(node.kind, str(node.layer))
+    rest: dict[str, Any]
+    if node.kind == "feature":
+        below = node.feature + int(node.layer or 0)
+        rest = {
+            "feature": below * (below + 1) // 2 + node.feature,
+            "feature_type": "cross layer transcoder",
+            "jsNodeId": f"{layer}_{node.feature}-0",
+            "clerp": graph.label(node) or "",
+            "influence": float(node.rank),
+            "activation": float(node.activation),
+        }
+    elif node.kind == "error":
+        rest = {
+            "feature": -1,
+            "feature_type": "mlp reconstruction error",
+            "jsNodeId": f"{layer}_{node.position}-0",
+            "clerp": f"Err: mlp {node.token!r}",
+            "influence": float(node.rank),
+        }
+    elif node.kind == "embedding":
+        rest = {
+            "feature": node.position,
+            "feature_type": "embedding",
+            "jsNodeId": f"E_{node.feature}-{node.position}",
+            "clerp": f'Emb: "{node.token}"',
+        }
+    else:
+        against = "" if node.against_token is None else f' - "{node.against_token}"'
+        rest = {
+            "feature": node.feature,
+            "feature_type": "logit",
+            "jsNodeId": f"{layer}_{node.feature}-{node.position}",
+            "clerp": f'Output "{node.token}"{against} (p={node.probability or 0.0:.3f})',
+        }
+    return {
         "node_id": node_id(node, graph.num_layers),
+        "layer": layer,
         "ctx_idx": node.position,
         "run_idx": 0,
         "reverse_ctx_idx": 0,
         "token_prob": 0.0 if node.probability is None else float(node.probability),
-        "is_target_logit": False,
+        "is_target_logit": node.kind == "logit",
+        **rest,
     }
-    return base | _BY_KIND[node.kind](node, graph)
-
-
-def _feature(node: Node, graph: GraphData) -> dict[str, Any]:
-    layer, feature = int(node.layer or 0), node.feature
-    return {
-        "feature": (layer + feature) * (layer + feature + 1) // 2 + feature,
-        "layer": str(layer),
-        "feature_type": "cross layer transcoder",
-        "jsNodeId": f"{layer}_{feature}-0",
-        "clerp": graph.label(node) or "",
-        "influence": float(node.rank),
-        "activation": float(node.activation),
-    }
-
-
-def _error(node: Node, _: GraphData) -> dict[str, Any]:
-    return {
-        "feature": -1,
-        "layer": str(node.layer),
-        "feature_type": "mlp reconstruction error",
-        "jsNodeId": f"{node.layer}_{node.position}-0",
-        "clerp": f"Err: mlp {node.token!r}",
-        "influence": float(node.rank),
-    }
-
-
-def _embedding(node: Node, _: GraphData) -> dict[str, Any]:
-    return {
-        "feature": node.position,
-        "layer": "E",
-        "feature_type": "embedding",
-        "jsNodeId": f"E_{node.feature}-{node.position}",
-        "clerp": f'Emb: "{node.token}"',
-    }
-
-
-def _logit(node: Node, graph: GraphData) -> dict[str, Any]:
-    layer = str(graph.num_layers + 1)
-    token = f'"{node.token}"'
-    if node.against_token is not None:
-        token += f' - "{node.against_token}"'
-    return {
-        "feature": node.feature,
-        "layer": layer,
-        "feature_type": "logit",
-        "jsNodeId": f"{layer}_{node.feature}-{node.position}",
-        "clerp": f"Output {token} (p={float(np.nan_to_num(node.probability or 0.0)):.3f})",
-        "is_target_logit": True,
-    }
-
-
-_BY_KIND = {"feature": _feature, "error": _error, "embedding": _embedding, "logit": _logit}

@@ -95,5 +95,5 @@ def _counts(atlas: Atlas, name: str) -> dict[str, int]:
         index = atlas.features(name)
         counts["tokens"] = index.num_considered
         counts["fired"] = int((index.num_active > 0).sum())
-        counts["labelled"] = len(atlas.labels(name) or ())
+        counts["labelled"] = sum(one.name is not None for one in atlas.labels(name) or ())
     return counts

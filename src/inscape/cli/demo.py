@@ -29,6 +29,6 @@ def command(
     else:
         typer.echo(f"Neurons found for {WORD!r}:")
         for hit in made.found:
-            typer.echo(f"  {hit.id}  {hit.label or '(no label)'}")
+            typer.echo(f"  {hit.id}  {hit.shown}")
         typer.echo(f"\n{made.diagnosis.summary()}\n\n{made.steered.summary()}")
     common.note(f"page: {made.page}")

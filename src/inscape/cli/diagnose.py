@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import BaseModel
 
 from inscape.cli import common
 
@@ -77,6 +77,15 @@ def command(
     common.save(opened, found)
 
 
+class _Line(BaseModel):
+    """A line of a file of prompts."""
+
+    prompt: str | list[dict[str, Any]]
+    correct: str
+    wrong: str | None = None
+    candidates: list[str] | None = None
+
+
 def _cases(path: Path | None, chat: bool) -> list[Case]:
     """The prompts of a JSONL file.
 
@@ -101,20 +110,12 @@ def _cases(path: Path | None, chat: bool) -> list[Case]:
         if not line.strip():
             continue
         try:
-            record = json_module.loads(line)
-            asked, candidates = record["prompt"], record.get("candidates") or []
-            if isinstance(asked, str):
-                asked = common.read_prompt(asked, chat)
-            elif not all(isinstance(message, dict) for message in asked):
-                raise TypeError("a prompt is neither text nor messages")
-            case = Case(asked, record["correct"], record.get("wrong"), tuple(candidates))
-            if not isinstance(candidates, list) or not all(
-                isinstance(a, str) for a in case.answers
-            ):
-                raise TypeError("an answer is no text")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            found = _Line.model_validate_json(line)
+        except ValueError as error:
             raise DataError(f"line {number} of {path} is unusable", expected=expected) from error
-        cases.append(case)
+        asked = found.prompt
+        prompt = common.read_prompt(asked, chat) if isinstance(asked, str) else asked
+        cases.append(Case(prompt, found.correct, found.wrong, tuple(found.candidates or ())))
     if not cases:
         raise DataError(f"{path} holds no prompts", expected=expected)
     return cases

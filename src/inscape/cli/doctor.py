@@ -9,18 +9,19 @@ import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from inscape.cli.common import Json, print_json
+from inscape.cli import common
 
 
-def command(json: Json = False) -> None:
+def command(json: common.Json = False) -> None:
     """Check the installation: packages, processor, GPU, disk, compiled kernels."""
     checks = [*_machine(), *_packages(), _kernels(), _smollm2()]
     if json:
-        print_json({name: {"found": found, "in_order": good} for name, found, good in checks})
+        common.print_json(
+            {name: {"found": found, "in_order": good} for name, found, good in checks}
+        )
     else:
         width = max(len(name) for name, _, _ in checks)
         for name, found, good in checks:
@@ -83,15 +84,14 @@ def _kernels() -> Check:
         site_in="final", site_out="final", d_in=8, d_out=8, d_dict=32, k=4, subtract_b_dec=True
     )
     generator = torch.Generator().manual_seed(0)
-    shapes: dict[str, Any] = {"W_enc": (32, 8), "b_enc": (32,), "W_dec": (32, 8), "b_dec": (8,)}
-    weights = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-    dictionary = Dictionary(config, weights)
-    x = torch.randn(5, 8, generator=generator)
+    weights = {
+        name: torch.randn(shape, generator=generator) for name, shape in config.shapes().items()
+    }
+    dictionary, x = Dictionary(config, weights), torch.randn(5, 8, generator=generator)
     code = dictionary.encode(x)
     dense = torch.zeros(5, 32).scatter_(1, code.indices, code.values)
-    error = float(
-        (dense @ weights["W_dec"] + weights["b_dec"] - dictionary.decode(code, x)).abs().max()
-    )
+    plain = dense @ weights["W_dec"] + weights["b_dec"]
+    error = float((plain - dictionary.decode(code, x)).abs().max())
     return "kernels", f"compiled, error {error:.1g} against plain torch", error < 1e-4
 
 

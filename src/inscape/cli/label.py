@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,4 +19,23 @@ def command(
 ) -> None:
     """Name the features from tokens and contexts, and score the names on other documents."""
     found = common.open_atlas(atlas).label(dictionary, seed=seed)
-    common.show([{"labels": str(labels.folder), **labels.summary} for labels in found], json)
+    summaries = [{"labels": str(labels.folder), **labels.summary} for labels in found]
+    common.show(summaries if json else [_in_words(summary) for summary in summaries], json)
+
+
+def _in_words(summary: dict[str, Any]) -> dict[str, Any]:
+    def percent(name: str) -> str:
+        return "not measured" if summary[name] is None else f"{summary[name]:.1%}"
+
+    return {
+        "labels": summary["labels"],
+        "labelled": f"{summary['num_labelled']} of {summary['num_features']} features",
+        "never active": summary["num_dead"],
+        "active too rarely": summary["num_too_few_activations"],
+        "without a clear pattern": summary["num_without_pattern"],
+        "kinds": summary["kinds"],
+        "right on other documents": f"{percent('median_balanced_accuracy')}, in the median "
+        "(50 % is chance)",
+        "with another feature's label": percent("median_shuffled"),
+        "labels clearly better than that": percent("fraction_above_shuffled"),
+    }

@@ -1,4 +1,4 @@
-"""The shell around the verbs: which there are, how they are loaded, how errors are told.
+"""The shell around the verbs: which there are, how they are loaded, how errors are reported.
 
 1. Only the file of the verb that was typed is imported; the others are known by one line.
 2. A mistake that the user can mend is one line on standard error, exit code 2.
@@ -26,12 +26,12 @@ VERBS = {
     "build": "Make an atlas of a model: train, index, label.",
     "harvest": "Store a model's activations over a text.",
     "train": "Train dictionaries on stored activations.",
-    "sweep": "Train a front of dictionaries on one pass.",
+    "sweep": "Train many dictionaries; find the best (Pareto front).",
     "search": "Find features by words.",
     "feature": "Show what is known of a feature.",
     "index": "Index what each feature of a dictionary does.",
     "label": "Name features, and score the names.",
-    "trace": "Trace which concepts led to the next token.",
+    "trace": "Trace which features led to the next token.",
     "diagnose": "Find and prove why a wrong answer wins.",
     "steer": "Change features while the model writes.",
     "report": "Write a page of all that an atlas holds.",
@@ -42,19 +42,19 @@ VERBS = {
 }
 
 NOTES: list[str] = []
-"""Remarks of the command that runs; they are dropped where it ends with an error, which is one
-line."""
+"""Remarks of the command that runs, printed at its end; an error is one line without them."""
 
 GO_ON = "run the same command again: it goes on where it was"
 
 OVERVIEW = """Shows what a language model is thinking, where it goes wrong, and what to change.
 
 \b
-inscape demo                                     the whole chain on SmolLM2
-inscape build MODEL --text corpus/ --out atlas/  make an atlas of a model
-inscape trace atlas/ "a prompt"                  how the next token came about
-inscape diagnose atlas/ "a prompt" --correct " x"   why another answer won
-inscape steer atlas/ "a prompt" --feature resid_post.14/692
+inscape demo                                       the whole chain on SmolLM2
+inscape build MODEL --text corpus/ --out atlas/    make an atlas of a model
+inscape trace atlas/ "a prompt"                    how the next token came about
+inscape diagnose atlas/ "a prompt" --correct " x"  why another answer won
+inscape steer atlas/ "a prompt" --feature mlp.5/7  what changes with a feature
+inscape report atlas/                              a page of all that was found
 
 Every command that writes can be stopped and run again: it goes on where it was.
 `--json` prints the result for a program; `inscape VERB --help` tells more.
@@ -63,13 +63,8 @@ Every command that writes can be stopped and run again: it goes on where it was.
 
 @dataclass(frozen=True)
 class Program:
-    """A command and its verbs, each a module with a function `command` in `package`.
-
-    Attributes:
-        name: what is typed.
-        overview: the text of its help.
-        verbs: verb -> one line about it.
-    """
+    """A command and its verbs (with one line about each): modules of `package` with a function
+    `command`; overview: the text of its help."""
 
     name: str
     package: str
@@ -100,38 +95,29 @@ def _root(
     """The options that stand before a verb."""
 
 
-def _known_by_name(verb: str) -> Callable[[], None]:
-    """Stands in for a verb that was not typed, so that help can list it unloaded."""
-
-    def command() -> None:
-        raise RuntimeError(f"the verb {verb} was run without being loaded")
-
-    return command
+def _unloaded() -> None:
+    """Stands in for the verbs that were not typed, so that help can list them."""
+    raise RuntimeError("a verb was run without being loaded")
 
 
 def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, with Ctrl-C told as what it is before typer makes it its own exit."""
+    """The command, with Ctrl-C reported as such before typer turns it into its own exit."""
 
     @wraps(command)
     def run_command(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
         except (KeyboardInterrupt, SystemError) as error:
-            # A Ctrl-C on the way into compiled code is a SystemError from there.
-            if isinstance(error, SystemError) and not isinstance(
-                error.__cause__, KeyboardInterrupt
-            ):
-                raise
             from inscape.core import Stopped
+
+            # A Ctrl-C on the way into compiled code is a SystemError from there.
+            pressed = error if isinstance(error, KeyboardInterrupt) else error.__cause__
+            if not isinstance(pressed, KeyboardInterrupt):
+                raise
 
             raise Stopped("stopped", next_step=GO_ON) from error
 
     return run_command
-
-
-def typed_verb(arguments: Sequence[str]) -> str | None:
-    """The first argument that is no option."""
-    return next((word for word in arguments if not word.startswith("-")), None)
 
 
 def make_app(arguments: Sequence[str], program: Program = INSCAPE) -> typer.Typer:
@@ -145,13 +131,13 @@ def make_app(arguments: Sequence[str], program: Program = INSCAPE) -> typer.Type
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_root)
-    typed = typed_verb(arguments)
+    typed = next((word for word in arguments if not word.startswith("-")), None)
     for verb, line in program.verbs.items():
         if verb == typed:
             command: Callable[..., Any] = import_module(program.module_of(verb)).command
             app.command(verb, short_help=line)(_stoppable(command))
         else:
-            app.command(verb, help=line)(_known_by_name(verb))
+            app.command(verb, help=line)(_unloaded)
     return app
 
 
@@ -178,7 +164,7 @@ def main(arguments: Sequence[str], program: Program = INSCAPE) -> int:
         _say(f"stopped; {GO_ON}")
         return 2
     except BrokenPipeError:
-        # The reader (head, less) has gone: nothing to tell, and nowhere to tell it.
+        # The reader (head, less) has gone: there is nowhere left to print to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -196,15 +182,15 @@ def _one_line(error: Exception, program: Program) -> str | None:
     if isinstance(error, InscapeError):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            f"no space left on the disk{f' of {error.filename}' if error.filename else ''}; "
-            f"free some space and {GO_ON}"
-        )
+        disk = f"the disk of {error.filename}" if error.filename else "the disk"
+        return f"no space left on {disk}; free some space and {GO_ON}"
     if isinstance(error, OSError) and isinstance(error.filename, str | bytes | os.PathLike):
         return f"{os.fsdecode(error.filename)}: {error.strerror}; check the path and its permission"
     usage = getattr(error, "format_message", None)  # typer's own errors about arguments
     if callable(usage):
-        return f"{usage().rstrip('.')}; see: {program.name} {_help_for(error, program)}--help"
+        verb = getattr(getattr(error, "ctx", None), "info_name", None)
+        of = f"{program.name} {verb}" if verb in program.verbs else program.name
+        return f"{usage().rstrip('.')}; see: {of} --help"
     for kind, mark, line in _MENDABLE:
         if isinstance(error, kind) and (mark in str(error) or _within(error, mark)):
             return f"{line} ({str(error).splitlines()[0][:200]})" if str(error) else line
@@ -231,11 +217,6 @@ def _within(error: Exception, package: str) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(package)
-
-
-def _help_for(error: Exception, program: Program) -> str:
-    name = getattr(getattr(error, "ctx", None), "info_name", None)
-    return f"{name} " if name in program.verbs else ""
 
 
 def _warning_line(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> str:

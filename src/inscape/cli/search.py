@@ -27,10 +27,7 @@ def command(
     if json:
         common.print_json([vars(hit) for hit in found])
     elif found:
-        lines = [
-            (hit.id, f"{hit.score:.2f}", ", ".join(hit.where), hit.label or "(no label)")
-            for hit in found
-        ]
+        lines = [(hit.id, f"{hit.score:.2f}", ", ".join(hit.where), hit.shown) for hit in found]
         common.print_table(["feature", "score", "found in", "label"], lines)
     else:
         typer.echo(f"no feature was found for {text!r}")

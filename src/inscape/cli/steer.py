@@ -48,7 +48,7 @@ def command(
         asked = {"features": labels, "mode": mode, "strength": strength}
         common.print_json({**asked, **result.to_json()})
     else:
-        for name, label in labels.items():
-            typer.echo(f"{name}  {label or '(no label)'}")
+        for found in chosen:
+            typer.echo(f"{found.id}  {found.shown}")
         typer.echo(result.summary())
     common.save(opened, result)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -225,33 +227,18 @@ def _plan(
     if json:
         common.print_json(made.to_json())
         return
-    lines = {f"memory: {name}": size_text(size) for name, size in made.memory.items() if size}
-    lines["memory of a process"] = size_text(made.memory_bytes)
-    sent = made.sent.items()
-    lines |= {f"sent in a step along {axis}": size_text(size) for axis, size in sent if size}
-    lines |= {
-        f"step, measured with {made.tried_features:,} features": duration_text(made.step_seconds),
-        "tokens per second": f"{config.batch_size / made.step_seconds:,.0f}",
-        f"{made.num_steps:,} steps": duration_text(made.total_seconds),
-        "checkpoint": size_text(made.checkpoint_bytes),
-        "dictionary": size_text(made.dictionary_bytes),
-        "activations, if stored": size_text(made.activations_bytes),
+    sizes = {f"memory: {name}": size for name, size in made.memory.items() if size}
+    sizes["memory of a process"] = made.memory_bytes
+    sizes |= {f"sent in a step along {axis}": size for axis, size in made.sent.items() if size}
+    sizes |= {
+        "checkpoint": made.checkpoint_bytes,
+        "dictionary": made.dictionary_bytes,
+        "activations, if stored": made.activations_bytes,
     }
+    lines = {name: f"{size / 1e9:,.4g} GB" for name, size in sizes.items()}
+    lines[f"step, measured with {made.tried_features:,} features"] = f"{made.step_seconds:.3g} s"
+    lines["tokens per second"] = f"{config.batch_size / made.step_seconds:,.0f}"
+    whole = timedelta(seconds=math.ceil(made.total_seconds))
+    lines[f"{made.num_steps:,} steps"] = f"{whole} (hours:minutes:seconds)"
     common.show(lines, json=False)
     common.note("not counted: reading the activations, the network between processes")
-
-
-def size_text(size: float) -> str:
-    """Bytes, human-readable."""
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if size >= factor:
-            return f"{size / factor:,.3g} {unit}" if size < 1e15 else f"{size / factor:,.0f} {unit}"
-    return f"{size / 1e3:.3g} kB"
-
-
-def duration_text(seconds: float) -> str:
-    """A duration, human-readable."""
-    for unit, factor in (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0)):
-        if seconds >= 2 * factor or (unit == "s" and seconds >= 1):
-            return f"{seconds / factor:,.3g} {unit}"
-    return f"{seconds * 1e3:.3g} ms"

@@ -56,7 +56,7 @@ def command(
     opened = common.open_atlas(atlas, model, device, bos)
     if edges is not None:
         checked = _edges(opened, edges)
-        common.show([checked] if json else _worst(checked), json)
+        common.show([checked] if json else _edges_in_words(checked), json)
         return
     found = opened.validate(text, dictionary, max_tokens=max_tokens, seed=seed, save=False)
     common.show([f.to_json() if json else _for_people(f) for f in found], json)
@@ -92,8 +92,13 @@ def _edges(opened: Any, prompt: str) -> dict[str, Any]:
     return {"prompt": prompt, **plain(check_edges(opened.model, opened.transcoders(), graph))}
 
 
-def _worst(check: dict[str, Any]) -> dict[str, Any]:
-    """The check with its worst edge in words."""
+def _edges_in_words(check: dict[str, Any]) -> dict[str, Any]:
+    """The check in words."""
     source, target, edge, measured = check["worst"]
-    worst = f"node {source} to node {target}: edge {edge:.6g}, measured {measured:.6g}"
-    return {**check, "worst": worst}
+    return {
+        "prompt": check["prompt"],
+        "edges checked": f"{check['num_edges']:,}, of which {check['num_zero']:,} are zero",
+        "nodes": f"{check['num_sources']} sources, {check['num_targets']} targets",
+        "largest error": f"{check['max_error']:.2g} of the largest edge into the node",
+        "worst": f"node {source} to node {target}: edge {edge:.6g}, measured {measured:.6g}",
+    }

@@ -2,7 +2,6 @@
 
 from inscape.core.checks import all_of, finite_number, instance_of, short, whole
 from inscape.core.config import Config, ConfigError
-from inscape.core.device import num_cores, pick_device
 from inscape.core.errors import (
     DataError,
     InputError,
@@ -16,8 +15,8 @@ from inscape.core.errors import (
     warn,
 )
 from inscape.core.intervals import Share, bootstrap_mean, wilson
-from inscape.core.memory import keep_freed_memory, peak_memory, total_memory
-from inscape.core.names import LabelOf, no_label
+from inscape.core.machine import keep_freed_memory, num_cores, pick_device, total_memory
+from inscape.core.names import LabelOf, no_label, tokens_as_label
 from inscape.core.progress import progress, track
 from inscape.core.seeds import seeded
 
@@ -42,11 +41,11 @@ __all__ = [
     "keep_freed_memory",
     "no_label",
     "num_cores",
-    "peak_memory",
     "pick_device",
     "progress",
     "seeded",
     "short",
+    "tokens_as_label",
     "total_memory",
     "track",
     "warn",

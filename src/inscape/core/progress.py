@@ -10,11 +10,10 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
-from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
 
 T = TypeVar("T")
 
@@ -72,20 +71,18 @@ class progress:
     ) -> None:
         self.description, self.total, self.unit, self.shown = description, total, unit, shown
         self.done = 0.0
-        self._display: Progress | None = None
-        self._owner = False
-        self._task: TaskID | None = None
-        self._start = self._next_line = 0.0
         self._way = ""
+        self._start = self._next_line = 0.0
+        self._display: Progress | None = None
 
     def __enter__(self) -> progress:
         self._start = time.monotonic()
         self._way = _way() if self.shown else ""
         self._next_line = self._start + _FIRST
         if self._way == "bars":
-            outer = _shown[-1]._display if _shown else None
-            self._owner = outer is None
-            self._display = outer if outer is not None else _new_display()
+            self._owner = not _shown
+            self._display = _shown[-1]._display if _shown else _new_display()
+            assert self._display is not None
             if self._owner:
                 self._display.start()
             self._task = self._display.add_task(
@@ -103,45 +100,36 @@ class progress:
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in figures.items()
         )
-        if self._display is None or self._task is None:
-            if time.monotonic() >= self._next_line:
-                self._line(f"{_compact(self.done)}{self._of()} {self.unit}", shown)
-                self._next_line = time.monotonic() + _EVERY
-            return
-        rate = self._rate()
-        if figures:
-            self._display.update(self._task, advance=n, rate=rate, figures=shown)
-        else:
-            self._display.update(self._task, advance=n, rate=rate)
+        if self._display is not None:
+            fields: dict[str, Any] = {
+                "rate": self._rate(),
+                **({"figures": shown} if figures else {}),
+            }
+            self._display.update(self._task, advance=n, **fields)
+        elif time.monotonic() >= self._next_line:
+            of = f" of {_compact(self.total)}" if self.total else ""
+            self._line(f"{_compact(self.done)}{of} {self.unit}", shown)
+            self._next_line = time.monotonic() + _EVERY
 
     def _rate(self) -> str:
         seconds = max(time.monotonic() - self._start, 1e-6)
         return f"{_compact(self.done / seconds)} {self.unit}/s"
 
-    def _of(self) -> str:
-        return f" of {_compact(self.total)}" if self.total else ""
-
     def _line(self, *parts: str) -> None:
         shown = ", ".join(part for part in (*parts, self._rate()) if part)
         print(f"{self.description}: {shown}", file=sys.stderr, flush=True)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *unused: object) -> None:
         seconds = time.monotonic() - self._start
-        if self._way == "lines" and kind is None and seconds >= _FIRST:
+        if self._display is not None:
+            _shown.remove(self)
+            if self._owner:
+                self._display.stop()
+            else:
+                self._display.remove_task(self._task)
+            self._display = None
+        elif self._way and kind is None and seconds >= _FIRST:
             self._line(f"{_compact(self.done)} {self.unit} in {seconds:.0f} s")
-        if self._display is None:
-            return
-        _shown.remove(self)
-        if self._owner:
-            self._display.stop()
-        elif self._task is not None:
-            self._display.remove_task(self._task)
-        self._display = None
 
 
 def track(

@@ -17,6 +17,7 @@ from inscape.core import StorageError
 from inscape.exchange import format as fmt
 from inscape.exchange.format import Asked
 from inscape.exchange.sites import kind_of_hook
+from inscape.storage import reading
 
 CONFIG = "config.yaml"
 SET, CROSS_LAYER = "transcoder_set", "cross_layer_transcoder"
@@ -35,11 +36,8 @@ def settings(folder: Path, kind: str, asked: Asked) -> Mapping[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         return {}
-    try:
+    with reading(path, fmt.AGAIN, ValueError, RecursionError, yaml.YAMLError):
         found: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = str(error).partition("\n")[0]
-        raise StorageError(f"{path} cannot be read ({reason})") from error
     if not isinstance(found, dict):
         raise StorageError(f"{path} holds no settings", expected="names with their values")
     fmt.refuse_unknown(

@@ -6,7 +6,6 @@ A format is a file of `formats/` with one subclass of `Format`: nothing else kno
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -18,22 +17,9 @@ from inscape.exchange import formats
 from inscape.exchange.format import Asked, Format
 from inscape.storage import atomic_folder
 
-
-def _found() -> dict[str, Format]:
-    found: dict[str, Format] = {}
-    for module in sorted(pkgutil.iter_modules(formats.__path__), key=lambda module: module.name):
-        content = vars(import_module(f"{formats.__name__}.{module.name}")).values()
-        (known,) = (
-            one
-            for one in content
-            if isinstance(one, type) and issubclass(one, Format) and one is not Format
-        )
-        known.name = module.name
-        found[module.name] = known()
-    return found
-
-
-FORMATS: Mapping[str, Format] = _found()
+for _module in pkgutil.iter_modules(formats.__path__):
+    import_module(f"{formats.__name__}.{_module.name}")
+FORMATS = {one.name: one() for one in sorted(Format.__subclasses__(), key=lambda one: one.name)}
 
 
 def import_dictionary(

@@ -11,7 +11,7 @@ Opening reads the small columns only; activations and examples are read when the
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -151,6 +151,22 @@ class FeatureIndex:
     def top(self, feature: int) -> list[Example]:
         """The top examples alone, strongest first."""
         return self.examples(feature, TOP)
+
+    def peak_tokens(self, feature: int, count: int = 4) -> list[str]:
+        """The tokens at the peaks of its top examples, the most frequent first."""
+        start = int(self._example_start[self.check(feature)])
+        part = slice(start, start + int(self._num_examples[feature]))
+        rows, quantiles = (column[part] for column in self._peaks)
+        ids = self.tokens.ids[rows[quantiles == TOP]].tolist()
+        return [self.tokens.text(token) for token, _ in Counter(ids).most_common(count)]
+
+    @cached_property
+    def _peaks(self) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+        """The row and the interval of every example."""
+        path = self.folder / "examples.parquet"
+        with reading(path, AGAIN, OSError, pa.ArrowException):
+            table = pq.read_table(path, columns=["row", "quantile"])
+        return table.column("row").to_numpy(), table.column("quantile").to_numpy()
 
     def _group(self, number: int) -> list[dict[str, Any]]:
         if number not in self._groups:

@@ -1,7 +1,7 @@
 """Interventions: edits of features and directions, splicing, fidelity, and the steering lab."""
 
 from inscape.intervention.edits import DirectionEdit, Edit, FeatureEdit, edits
-from inscape.intervention.fidelity import Fidelity, Reconstruction, fidelity
+from inscape.intervention.fidelity import Fidelity, fidelity
 from inscape.intervention.hooks import Intervention, hooks
 from inscape.intervention.repair import Change, Repair, edited
 from inscape.intervention.splice import replace_by, splice
@@ -25,7 +25,6 @@ __all__ = [
     "FeatureEdit",
     "Fidelity",
     "Intervention",
-    "Reconstruction",
     "Repair",
     "SteerResult",
     "best_dose",

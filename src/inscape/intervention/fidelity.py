@@ -39,21 +39,12 @@ LOGITS = 1 << 23  # entries of a chunk of logits in fp32 (32 MB), of which a few
 
 
 @dataclass(frozen=True)
-class Reconstruction:
-    """One dictionary on clean activations: FVU, centred explained variance, mean L0."""
-
-    fvu: float
-    ev: float
-    l0: float
-
-
-@dataclass(frozen=True)
 class Fidelity:
     """What splicing keeps. Losses in nats per token.
 
     loss_recovered_zero/_mean: fraction of the loss recovered over zero and mean ablation of the
-    same sites. extra_ce: CE_dict − CE_clean. kl: KL(clean ‖ spliced) in nats. fvu, ev, l0: on
-    clean activations, all dictionaries together (`each`: one by one; l0 is then their mean).
+    same sites. extra_ce: CE_dict − CE_clean. kl: KL(clean ‖ spliced) in nats. fvu, ev (centred
+    explained variance), l0: on clean activations, of several dictionaries together (l0: the mean).
     num_tokens: activations that count; num_predictions: next-token losses that count.
     interval: 95 % bootstrap intervals over documents, for the figures named in it.
     """
@@ -72,7 +63,6 @@ class Fidelity:
     num_tokens: int
     num_predictions: int
     num_documents: int
-    each: dict[str, Reconstruction] = field(default_factory=dict)
     interval: dict[str, Interval] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
@@ -101,21 +91,45 @@ def fidelity(
     if not any(bool(_predictions(counted).any()) for _, counted, _ in batches):
         raise InputError("no token counts", expected="rows of at least two tokens after BOS")
     means = _means(model, chosen, batches)
-    rows = _Rows()
+    parts: dict[str, list[Tensor]] = defaultdict(list)
     owners: list[object] = []
     for number, (tokens, counted, documents) in enumerate(track(batches, "fidelity", unit="batch")):
-        _measure(model, chosen, means, tokens, counted, rows)
+        for name, row_sums in _measured(model, chosen, means, tokens, counted).items():
+            parts[name].append(row_sums.double().cpu())
         owners += documents or [(number, row) for row in range(len(tokens))]
     order = {owner: place for place, owner in enumerate(dict.fromkeys(owners))}
     place = np.array([order[owner] for owner in owners])
-    sums = {name: np.bincount(place, x).astype(np.float64) for name, x in rows.arrays().items()}
+    sums = {
+        name: np.bincount(place, torch.cat(rows).numpy()).astype(np.float64)
+        for name, rows in parts.items()
+    }
     for name in ("ce_clean", "ce_dict"):
         if not np.isfinite(sums[name]).all():
             cause = "the model" if name == "ce_clean" else " and ".join(d.name for d in chosen)
             raise InputError(
                 f"the loss is not finite with {cause}", next_step="check those weights for NaN"
             )
-    return _figures(chosen, sums, seed)
+    num = len(order)
+    point = _figures({name: values.sum() for name, values in sums.items()}, len(chosen))
+    interval: dict[str, Interval] = {}
+    if num > 1:
+        draw = np.random.default_rng(seed)
+        weights = draw.multinomial(num, np.full(num, 1 / num), NUM_RESAMPLES)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            drawn = {name: weights @ values for name, values in sums.items()}
+            samples = _figures(drawn, len(chosen))
+        for name, values in samples.items():
+            finite = values[np.isfinite(values)]
+            if len(finite):
+                low, high = np.quantile(finite, [0.025, 0.975])
+                interval[name] = (float(low), float(high))
+    return Fidelity(
+        **{name: float(value) for name, value in point.items()},
+        num_tokens=int(sums["tokens"].sum()),
+        num_predictions=int(sums["predictions"].sum()),
+        num_documents=num,
+        interval=interval,
+    )
 
 
 def _counted(model: Model, batch: Batch) -> tuple[Tensor, Tensor, Sequence[int]]:
@@ -149,36 +163,27 @@ def _means(
     return {site: value / max(count, 1) for site, value in total.items()}
 
 
-class _Rows:
-    """Sums per row of tokens, by name."""
-
-    def __init__(self) -> None:
-        self._parts: dict[str, list[Tensor]] = defaultdict(list)
-
-    def add(self, name: str, values: Tensor) -> None:
-        self._parts[name].append(values.double().cpu())
-
-    def arrays(self) -> dict[str, Floats]:
-        return {name: torch.cat(parts).numpy() for name, parts in self._parts.items()}
-
-
-def _measure(
+def _measured(
     model: Model,
     dictionaries: Sequence[Dictionary],
     means: dict[Site, Tensor],
     tokens: Int[Tensor, "batch pos"],
     counted: Bool[Tensor, "batch pos"],
-    rows: _Rows,
-) -> None:
+) -> dict[str, Float[Tensor, " batch"]]:
+    """Sums over each row of tokens, by name."""
+    there = _predictions(counted)
+    sums = {"tokens": counted.sum(1), "predictions": there.sum(1)}
     sites = {site for d in dictionaries for site in (*d.reads, *d.writes)}
     run = model.run(tokens, read=[*sorted(sites), "final"])
     for d in dictionaries:
-        read, written = (torch.cat([run[s] for s in part], -1) for part in (d.reads, d.writes))
+        read, written = (
+            torch.cat([run[site][counted] for site in part], -1) for part in (d.reads, d.writes)
+        )
         mean = torch.cat([means[model.site(site)] for site in d.writes])
-        _reconstruction(d, read, written, mean, counted, rows)
-    there = _predictions(counted)
-    rows.add("tokens", counted.sum(1))
-    rows.add("predictions", there.sum(1))
+        for name, values in _reconstruction(d, read, written, mean).items():
+            rows = torch.zeros(len(tokens), dtype=torch.float64)
+            rows.index_add_(0, counted.nonzero()[:, 0].cpu(), values)
+            sums[name] = sums.get(name, 0) + rows
     finals = {"ce_clean": run["final"][:, :-1][there]}
     variants = {
         "ce_dict": splice(model, dictionaries),
@@ -188,9 +193,10 @@ def _measure(
     for name, edits in variants.items():
         edited = model.run(Inputs(tokens, counted=counted), edits=edits, read=["final"])
         finals[name] = edited["final"][:, :-1][there]
-    owner = there.nonzero()[:, 0]
+    owner = there.nonzero()[:, 0].cpu()
     for name, values in _losses(model, finals, tokens[:, 1:][there]).items():
-        rows.add(name, values.new_zeros(len(tokens)).index_add_(0, owner.cpu(), values))
+        sums[name] = values.new_zeros(len(tokens)).index_add_(0, owner, values)
+    return sums
 
 
 def _losses(
@@ -200,7 +206,7 @@ def _losses(
     `finals` are what the head reads. A chunk of logits at a time."""
     parts: dict[str, list[Tensor]] = defaultdict(list)
     step = max(1, LOGITS // model.vocab_size)
-    for start in range(0, len(following), step):
+    for start in range(0, max(1, len(following)), step):
         chunk = slice(start, start + step)
         clean: Tensor | None = None
         for name, final in finals.items():
@@ -215,70 +221,26 @@ def _losses(
 
 def _reconstruction(
     dictionary: Dictionary,
-    x: Float[Tensor, "batch pos d_in"],
-    y: Float[Tensor, "batch pos d_out"],
+    x: Float[Tensor, "n d_in"],
+    y: Float[Tensor, "n d_out"],
     mean: Float[Tensor, " d_out"],
-    counted: Bool[Tensor, "batch pos"],
-    rows: _Rows,
-) -> None:
-    owner, x, y = counted.nonzero()[:, 0].cpu(), x[counted], y[counted]
-    names = ("error", "spread", "active")
-    sums = {name: torch.zeros(len(counted), dtype=torch.float64) for name in names}
-    for start in range(0, len(owner), ROWS):
-        part = slice(start, start + ROWS)
-        read, written = x[part], y[part]
+) -> dict[str, Float[Tensor, " n"]]:
+    """Squared error, squared distance from the mean, and active features of each token."""
+    parts: dict[str, list[Tensor]] = {"error": [], "spread": [], "active": []}
+    for read, written in zip(torch.split(x, ROWS), torch.split(y, ROWS), strict=True):
         code = dictionary.encode(read)
         found = dictionary.decode(code, read).to(written.device)
-        for name, values in (
-            ("error", (written.double() - found.double()).square().sum(-1)),
-            ("spread", (written.double() - mean).square().sum(-1)),
-            ("active", code.active.sum(1)),
-        ):
-            sums[name].index_add_(0, owner[part], values.cpu().double())
-    for name, total in sums.items():
-        rows.add(f"{name}/{dictionary.config.site_out}", total)
+        parts["error"].append((written.double() - found.double()).square().sum(-1))
+        parts["spread"].append((written.double() - mean).square().sum(-1))
+        parts["active"].append(code.active.sum(1))
+    return {name: torch.cat(values).cpu().double() for name, values in parts.items()}
 
 
-def _figures(dictionaries: Sequence[Dictionary], rows: dict[str, Floats], seed: int) -> Fidelity:
-    num = len(rows["tokens"])
-    point = _from_sums({name: values.sum() for name, values in rows.items()})
-    interval: dict[str, Interval] = {}
-    if num > 1:
-        draw = np.random.default_rng(seed)
-        weights = draw.multinomial(num, np.full(num, 1 / num), NUM_RESAMPLES)
-        drawn = {name: weights @ values for name, values in rows.items()}
-        with np.errstate(invalid="ignore", divide="ignore"):
-            samples = _from_sums(drawn)
-        for name, values in samples.items():
-            finite = values[np.isfinite(values)]
-            if len(finite):
-                low, high = np.quantile(finite, [0.025, 0.975])
-                interval[name] = (float(low), float(high))
-    each: dict[str, Reconstruction] = {}
-    for d in dictionaries:
-        site = d.config.site_out
-        fvu = float(_ratio(rows[f"error/{site}"].sum(), rows[f"spread/{site}"].sum()))
-        l0 = float(rows[f"active/{site}"].sum() / rows["tokens"].sum())
-        each[d.name] = Reconstruction(fvu=fvu, ev=1 - fvu, l0=l0)
-    return Fidelity(
-        **{name: float(value) for name, value in point.items()},
-        num_tokens=int(rows["tokens"].sum()),
-        num_predictions=int(rows["predictions"].sum()),
-        num_documents=num,
-        each=each,
-        interval=interval,
-    )
-
-
-def _from_sums(sums: dict[str, Floats]) -> dict[str, Floats]:
+def _figures(sums: dict[str, Floats], num_dictionaries: int) -> dict[str, Floats]:
     """Every figure from its sums (numbers, or one number per resample)."""
     count = sums["predictions"]
     ce = {name: _ratio(sums[name], count) for name in ("ce_clean", "ce_dict", "ce_zero", "ce_mean")}
-    parts = [name.partition("/")[2] for name in sums if name.startswith("error/")]
-    error = sum(sums[f"error/{site}"] for site in parts)
-    spread = sum(sums[f"spread/{site}"] for site in parts)
-    active = sum(sums[f"active/{site}"] for site in parts)
-    fvu = _ratio(error, spread)
+    fvu = _ratio(sums["error"], sums["spread"])
     return {
         **ce,
         "extra_ce": ce["ce_dict"] - ce["ce_clean"],
@@ -287,7 +249,7 @@ def _from_sums(sums: dict[str, Floats]) -> dict[str, Floats]:
         "kl": _ratio(sums["kl"], count),
         "fvu": fvu,
         "ev": 1 - fvu,
-        "l0": _ratio(active, sums["tokens"]) / len(parts),
+        "l0": _ratio(sums["active"], sums["tokens"]) / num_dictionaries,
     }
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from inscape.core import InputError, StorageError, seeded, track
 from inscape.features import FeatureIndex
-from inscape.labels.predicates import Predicate, quote
+from inscape.labels.predicates import Predicate
 from inscape.labels.sampling import Half, Sample, document_halves
 from inscape.labels.scoring import Score, bootstrap_weights, detection
 from inscape.labels.store import KIND, VERSION, Label, Labels, write_labels
@@ -43,7 +43,6 @@ class _Draft:
     feature: int
     predicate: Predicate
     sample: Sample
-    fallback: str
 
 
 class _Labeller:
@@ -89,11 +88,7 @@ class _Labeller:
         promoted = self.index.promoted_ids(feature)
         predicate = self.writer.write(windows, judged, promoted)
         scored = self.score.draw(rows, halves[1], self.num_windows, rng)
-        return _Draft(feature, predicate, scored, self._commonest(sample))
-
-    def _commonest(self, sample: Sample) -> str:
-        ids, counts = np.unique(self.words.ids[sample.rows[sample.positive]], return_counts=True)
-        return quote(self.words.table.text(int(ids[counts.argmax()])))
+        return _Draft(feature, predicate, scored)
 
     def _verdicts(
         self, predicate: Predicate, sample: Sample
@@ -115,11 +110,10 @@ class _Labeller:
     def finish(self, draft: _Draft, other: Predicate) -> Label:
         """The label of a draft, with another feature's predicate as control."""
         score = self.detect(draft.predicate, draft.sample)
-        text = draft.predicate.wording(self.words)
         num_positive = int(draft.sample.positive.sum())
         return Label(
             feature=draft.feature,
-            text=text or f"no clear pattern (most often on {draft.fallback})",
+            text=draft.predicate.wording(self.words),
             kind=draft.predicate.kind,
             balanced_accuracy=score.balanced_accuracy,
             low=score.interval[0],
@@ -198,7 +192,7 @@ def _summary(index: FeatureIndex, labels: list[Label]) -> dict[str, Any]:
 
     return {
         "num_features": index.num_features,
-        "num_labelled": len(labels),
+        "num_labelled": len(labels) - kinds["none"],
         "num_scored": len(scored),
         "num_dead": index.num_features - alive,
         "num_too_few_activations": alive - len(labels),

@@ -40,7 +40,7 @@ class Label:
 
     Attributes:
         feature: its number.
-        text: a short phrase.
+        text: a short phrase; empty where no pattern was found.
         kind: what the label speaks of: token, context, document, prediction, a combination of
             these joined by "+", none, or everywhere (the feature fires on nearly every token:
             there is nothing to score it on, and all figures are NaN).
@@ -65,6 +65,11 @@ class Label:
     num_matched: int = 0
     shuffled: float = nan
     predicate: str = "[]"
+
+    @property
+    def name(self) -> str | None:
+        """The text, where it names the feature: None where no pattern was found."""
+        return None if self.kind == "none" else self.text
 
     @property
     def num_scored(self) -> int:
@@ -149,7 +154,7 @@ def write_labels(
     columns = {name: [record[name] for record in records] for name in names}
     with atomic_folder(out) as folder:
         pq.write_table(pa.table(columns, schema=schema), folder / "labels.parquet")
-        write_text_table(folder / FILE, ["label"], ((f.feature, f.text) for f in labels))
+        write_text_table(folder / FILE, ["label"], ((f.feature, f.text) for f in labels if f.text))
         write_json(folder / "labels.json", summary)
         extra = {"num_features": summary["num_features"]}
         seeds = {"labels": seed}

@@ -46,6 +46,26 @@ Action = Callable[[Tensor], Tensor]
 Edit = Action | PositionEdit
 
 
+def on_input(module: nn.Module, change: Action) -> Any:
+    """A hook, before all that are there, by which the module is given `change` of its input."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return (change(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+
+    return module.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
+
+
+def on_output(module: nn.Module, change: Action) -> Any:
+    """A hook by which the module gives `change` of its output, or of the first of its outputs."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+    return module.register_forward_hook(hook)
+
+
 class _Enough(Exception):
     """Raised inside the forward pass once everything wanted is there."""
 
@@ -89,13 +109,9 @@ class HookedPass:
             self._now.clean.update({site: x.detach() for site, x in before.acts.items()})
         with ExitStack() as stack:
             for (module, side), actions in self._actions().items():
-                if side == "input":  # before any hook that is already there (linearised)
-                    handle = module.register_forward_pre_hook(
-                        self._input_hook(actions), prepend=True, with_kwargs=True
-                    )
-                else:
-                    handle = module.register_forward_hook(self._output_hook(actions))
-                stack.callback(handle.remove)
+                # An input before any hook that is already there (linearised).
+                changed = on_input if side == "input" else on_output
+                stack.callback(changed(module, partial(self._act, actions)).remove)
             first = self._structure.blocks[0].module
             stack.callback(first.register_forward_pre_hook(self._note, with_kwargs=True).remove)
             try:
@@ -110,7 +126,7 @@ class HookedPass:
         actions: dict[tuple[nn.Module, Side], list[Action]] = {}
         for site in sorted(self._reads | set(self._edits), key=_order):
             if site.kind == "resid_mid" and site in self._edits:
-                block = self._structure.blocks[_layer(site)]
+                block = self._structure.blocks[site.layer or 0]
                 keep, shift = partial(self._keep_stream, block), partial(self._shift, site, block)
                 actions.setdefault((block.module, "input"), []).append(keep)
                 added = block.places["attn_out"]
@@ -160,23 +176,6 @@ class HookedPass:
         mid = self._stream.pop(block).to(attn_out.device) + scale * attn_out
         return attn_out + (self._edited(site, mid) - mid) / scale
 
-    def _input_hook(self, actions: list[Action]) -> Callable[..., Any]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if args:
-                return (self._act(actions, args[0]), *args[1:]), kwargs
-            new = self._act(actions, kwargs["hidden_states"])
-            return args, {**kwargs, "hidden_states": new}
-
-        return hook
-
-    def _output_hook(self, actions: list[Action]) -> Callable[..., Any]:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            if isinstance(output, tuple):
-                return (self._act(actions, output[0]), *output[1:])
-            return self._act(actions, output)
-
-        return hook
-
     def _act(self, actions: list[Action], x: Tensor) -> Tensor:
         lane = self._structure.lane
         if lane is not None and x.ndim == 4:
@@ -190,12 +189,6 @@ class HookedPass:
         if self._stop and not self._left:
             raise _Enough
         return x
-
-
-def _layer(site: Site) -> int:
-    if site.layer is None:
-        raise ValueError(f"{site} has no layer")
-    return site.layer
 
 
 def _order(site: Site) -> tuple[float, int]:

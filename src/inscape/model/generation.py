@@ -8,16 +8,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from inscape.core import InputError
+from inscape.core import InputError, finite_number, whole
 from inscape.model.forward import Edit, HookedPass, PositionEdit
 from inscape.model.inputs import Inputs
 from inscape.model.sites import Site
@@ -32,16 +30,10 @@ _TURN = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": 
 
 def check_settings(max_new_tokens: Any, temperature: Any, seed: Any) -> None:
     """InputError unless these are what `Model.generate` takes."""
-    if not _is_whole(max_new_tokens) or max_new_tokens < 0:
-        raise InputError(f"{max_new_tokens!r} new tokens", expected="a whole number, 0 or more")
-    if not isinstance(temperature, int | float) or not 0 <= temperature < math.inf:
-        raise InputError(f"a temperature of {temperature!r}", expected="0 (greedy) or more")
-    if not _is_whole(seed) or not -(2**63) <= seed < 2**63:
-        raise InputError(f"the seed {seed!r}", expected="a whole number of 64 bits")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    whole(max_new_tokens, "number of new tokens", 0)
+    whole(seed, "the seed", -(2**63), 2**63 - 1)
+    if finite_number(temperature, "a temperature") < 0:
+        raise InputError(f"a temperature of {temperature}", expected="0 (greedy) or more")
 
 
 def generate(

@@ -21,20 +21,13 @@ class Inputs:
     """Token ids [batch, pos], with pictures and with what edits have to know about positions.
 
     `pixel_values` is [picture, 3, height, width] as the model takes it, in the order of the
-    image tokens; `image_id` is the token that stands for one patch. `counted` [batch, pos], or a
-    function that gives it: the positions that edits touch by default (None: all but special
-    tokens; positions behind its end likewise).
+    image tokens. `counted` [batch, pos], or a function that gives it: the positions that edits
+    touch by default (None: all but special tokens; positions behind its end likewise).
     """
 
     tokens: Int[Tensor, "batch pos"]
     pixel_values: Float[Tensor, "picture 3 height width"] | None = None
-    image_id: int | None = None
     counted: Bool[Tensor, "batch pos"] | Callable[[], Tensor] | None = None
-
-    @property
-    def image_positions(self) -> Bool[Tensor, "batch pos"]:
-        """Where the patches of pictures are."""
-        return self.tokens == (-1 if self.image_id is None else self.image_id)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,6 @@ from inscape.model.forward import Edit
 from inscape.model.images import ImageCodec
 from inscape.model.inputs import Inputs, Run
 from inscape.model.prompt import Messages, Norms, Prompt, Source, drafted, find_sinks, make_prompt
-from inscape.model.sites import Site
 from inscape.model.text import TextCodec
 
 
@@ -32,28 +31,14 @@ class Language(ABC):
     vocab_size: int
     sink_medians: Mapping[str, float] = {}
 
+    run: Callable[..., Run]
+    unembed: Callable[[Tensor], Tensor]
+    checked: Callable[[Tensor | Inputs | Prompt], Inputs]
+
     @property
     @abstractmethod
     def device(self) -> torch.device:
         """Where token ids go."""
-
-    @abstractmethod
-    def run(
-        self,
-        tokens: Tensor | Inputs | Prompt,
-        *,
-        read: Sequence[str | Site] = (),
-        edits: Mapping[Any, Edit] | None = None,
-    ) -> Run:
-        """One forward pass."""
-
-    @abstractmethod
-    def unembed(self, final: Float[Tensor, "*pos d_model"]) -> Float[Tensor, "*pos vocab"]:
-        """The logits of values of the site `final`."""
-
-    @abstractmethod
-    def checked(self, inputs: Tensor | Inputs | Prompt, room: int = 0) -> Inputs:
-        """What the model is given, on its device; InputError where it cannot take it."""
 
     @property
     def tokenizer(self) -> Any:
@@ -153,7 +138,7 @@ class Language(ABC):
             counted = self.is_word(tokens)
             for row, (prompt, _) in zip(counted, pairs, strict=True):
                 row[: len(prompt)] = prompt.counted
-        given = Inputs(tokens, torch.cat(pixels) if pixels else None, self.image_id, counted)
+        given = Inputs(tokens, torch.cat(pixels) if pixels else None, counted)
         final = self.run(given, read=["final"], edits=edits)["final"]
         judged = []
         for row, (prompt, answer) in zip(final, pairs, strict=True):
@@ -204,7 +189,7 @@ class Language(ABC):
             return source
         pixels = None if image is None else self.pixels(image)
         made = make_prompt(self._text, self._images, source, pixels, bos)
-        given = self.checked(Inputs(made.tokens, pixels, self.image_id))
+        given = self.checked(Inputs(made.tokens, pixels))
         return replace(made, tokens=given.tokens, measure=self.counted)
 
     def chat_tokens(self, messages: Messages) -> tuple[list[int], list[bool]]:
@@ -245,11 +230,6 @@ class Language(ABC):
         return torch.tensor(sorted(self.special_ids), dtype=torch.long, device=self.device)
 
     @property
-    def reads_images(self) -> bool:
-        """Whether this is an image-text model."""
-        return self._images is not None
-
-    @property
     def image_id(self) -> int | None:
         """The token that stands for one patch of a picture, or None."""
         return None if self._images is None else self._images.image_id
@@ -257,10 +237,6 @@ class Language(ABC):
     def pixels(self, images: Any) -> Float[Tensor, "picture 3 height width"]:
         """Pictures, uint8 RGB [height, width, 3] or [n, height, width, 3], as this model takes
         them, on its device."""
-        return self._image_codec.pixels(images).to(self.device)
-
-    @property
-    def _image_codec(self) -> ImageCodec:
         if self._images is None:
             raise InputError(f"{self.name} reads no pictures", expected="an image-text model")
-        return self._images
+        return self._images.pixels(images).to(self.device)

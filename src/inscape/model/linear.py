@@ -25,7 +25,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 from inscape.core import ModelError
-from inscape.model.forward import HookedPass
+from inscape.model.forward import HookedPass, on_input, on_output
 from inscape.model.sites import Site
 from inscape.model.structure import Norm, Structure
 
@@ -45,9 +45,8 @@ def linearised(module: nn.Module, structure: Structure) -> Iterator[None]:
                 stack.enter_context(_held(block.attn, ("softmax", "sigmoid")))
             if block.mlp is not None and block.mlp_added is not None:
                 # Cut at the input too, so that no graph of the MLP's inside is kept.
-                cut = block.mlp.register_forward_pre_hook(_detach_input, with_kwargs=True)
-                stack.callback(cut.remove)
-                stack.callback(block.mlp_added.register_forward_hook(_detach_output).remove)
+                stack.callback(on_input(block.mlp, Tensor.detach).remove)
+                stack.callback(on_output(block.mlp_added, Tensor.detach).remove)
         yield
 
 
@@ -152,18 +151,6 @@ def _visible_patterns(module: Any, config: Any) -> Iterator[None]:
         yield
     finally:
         module.set_attn_implementation(usual)
-
-
-def _detach_output(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-    if isinstance(output, tuple):
-        return (output[0].detach(), *output[1:])
-    return output.detach()
-
-
-def _detach_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if args:
-        return (args[0].detach(), *args[1:]), kwargs
-    return args, {k: v.detach() if k == "hidden_states" else v for k, v in kwargs.items()}
 
 
 def _norm_hook(norm: Norm) -> Callable[..., Tensor]:

@@ -51,7 +51,6 @@ class Prompt:
     words: tuple[bool, ...]
     tokens: Int[Tensor, "1 pos"] = field(repr=False)
     pixels: Float[Tensor, "1 3 height width"] | None = field(default=None, repr=False)
-    image_id: int | None = None
     measure: Callable[[Inputs, Tensor], Tensor] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -64,7 +63,7 @@ class Prompt:
         Measured when first asked for, by one pass of the model.
         """
         words = torch.tensor([self.words], device=self.tokens.device)
-        read = Inputs(self.tokens, self.pixels, self.image_id)
+        read = Inputs(self.tokens, self.pixels)
         return (words if self.measure is None else self.measure(read, words))[0]
 
     @property
@@ -76,7 +75,7 @@ class Prompt:
         """The prompt in `count` rows, to be continued in each."""
         pixels = None if self.pixels is None else self.pixels.repeat(count, 1, 1, 1)
         tokens = self.tokens.expand(count, -1)
-        return Inputs(tokens, pixels, self.image_id, lambda: self.counted.expand(count, -1))
+        return Inputs(tokens, pixels, lambda: self.counted.expand(count, -1))
 
 
 def make_prompt(
@@ -108,7 +107,6 @@ def make_prompt(
         ),
         tokens=torch.tensor([ids]),
         pixels=pixels,
-        image_id=None if images is None else images.image_id,
     )
 
 

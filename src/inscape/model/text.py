@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import accumulate, groupby
-from numbers import Integral
 from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from inscape.core import InputError, ModelError
+from inscape.core import InputError, ModelError, whole
 
 Ids: TypeAlias = "Sequence[int] | Tensor"
 BOS_RULES = ("auto", "always", "never")
@@ -92,17 +91,7 @@ class TextCodec:
         ids = ids.tolist() if hasattr(ids, "tolist") else ids
         if not isinstance(ids, Iterable) or isinstance(ids, str | bytes | Mapping):
             raise InputError(f"token ids of type {type(ids).__name__}", expected="a list of ids")
-        found = []
-        for i in ids:
-            if isinstance(i, bool) or not isinstance(i, Integral):
-                raise InputError(f"a token id of type {type(i).__name__}", expected="a number")
-            if not 0 <= int(i) < self._vocab_size:
-                raise InputError(
-                    f"token id {str(i)[:40]} is out of range",
-                    expected=f"ids from 0 to {self._vocab_size - 1}, the model's vocabulary",
-                )
-            found.append(int(i))
-        return found
+        return [whole(i, "token id", 0, self._vocab_size - 1) for i in ids]
 
     def decode(self, ids: Ids, *, special: bool = False) -> str:
         """The text of `ids`, with or without BOS and other special tokens."""

@@ -168,7 +168,7 @@ def _dictionary(
         number(finite(fvu)),
         number(None if fidelity is None else finite(fidelity.loss_recovered_zero), "share"),
         number(None if index is None else float((index.num_active == 0).mean()), "share"),
-        number(None if labels is None else len(labels)),
+        number(None if labels is None else sum(found.name is not None for found in labels)),
         number(accuracy, "share"),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from inscape.report.lettering import lines
@@ -54,12 +54,11 @@ def axes(
     parts = []
     for value in y_ticks:
         style = "zero" if value == 0 else "grid"
-        height = f"{up(value):.1f}"
-        parts.append(tag("line", x1=LEFT, x2=right, y1=height, y2=height, class_=style))
-        shown = _tick(value, unit)
-        parts.append(tag("text", shown, x=LEFT - 10, y=f"{up(value) + 4:.1f}", text_anchor="end"))
+        y = up(value)
+        parts.append(tag("line", x1=LEFT, x2=right, y1=y, y2=y, class_=style))
+        parts.append(tag("text", _tick(value, unit), x=LEFT - 10, y=y + 4, text_anchor="end"))
     for value in x_ticks:
-        place = f"{across(value):.1f}"
+        place = across(value)
         parts.append(tag("line", x1=place, x2=place, y1=bottom, y2=bottom + 4, class_="zero"))
         parts.append(tag("text", _tick(value, ""), x=place, y=bottom + 16, text_anchor="middle"))
     middle = (LEFT + right) / 2
@@ -78,7 +77,7 @@ def mark(style: int, x: float, y: float) -> Markup:
     """The shape that stands for a series: circle, square, triangle, diamond, cross, ring."""
     shape = style % NUM_STYLES
     if shape in (0, 5):
-        return tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3.6, class_="ring" if shape else None)
+        return tag("circle", cx=x, cy=y, r=3.6, class_="ring" if shape else None)
     outline = {
         1: [(-3.2, -3.2), (3.2, -3.2), (3.2, 3.2), (-3.2, 3.2)],
         2: [(0, -4.4), (4.2, 3.2), (-4.2, 3.2)],
@@ -88,18 +87,17 @@ def mark(style: int, x: float, y: float) -> Markup:
     return tag("polygon", points=" ".join(f"{x + a:.1f},{y + b:.1f}" for a, b in outline))
 
 
-def legend(names: Sequence[str], *, levels: Collection[str] = ()) -> Markup:
-    """Names with their line and mark, in the order of their styles; `levels` have no mark."""
+def legend(names: Mapping[int, str], *, levels: Collection[int] = ()) -> Markup:
+    """The names of styles beside their line and mark; `levels` are those without marks."""
     items = []
-    for style, name in enumerate(names):
-        level = name in levels
+    for style, name in names.items():
+        level = style in levels
         line = tag("line", x1=1, x2=33, y1=7, y2=7, class_="level" if level else "stroke")
         shape = None if level else mark(style, 17, 7)
         drawn = tag("g", line, shape, class_=f"series s{style % NUM_STYLES}")
         size = {"viewBox": "0 0 34 14", "width": 34, "height": 14}
-        items.append(
-            tag("li", tag("svg", drawn, class_="key", aria_hidden="true", **size), " ", name)
-        )
+        key = tag("svg", drawn, class_="key", aria_hidden="true", **size)
+        items.append(tag("li", key, " ", name))
     return tag("ul", items, class_="legend")
 
 

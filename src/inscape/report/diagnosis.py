@@ -148,8 +148,8 @@ def _candidate_table(
     heads = [
         "feature",
         "the wrong answer's lead shrinks by (logits)",
-        "its logit changes by",
-        "the correct logit changes by",
+        "wrong answer's logit changes by",
+        "correct answer's logit changes by",
         "prompts made correct",
         "estimate of the shrinkage",
         "active on (activation)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inscape.atlas import Feature
+from inscape.core import tokens_as_label
 from inscape.features import Example, FeatureIndex
 from inscape.labels import Label
 from inscape.report.markup import Markup, join, tag
@@ -17,8 +18,9 @@ EXAMPLES, EFFECTS = 4, 8
 def feature_html(name: str, label: Label | None, index: FeatureIndex, feature: int) -> Markup:
     """A folded list item; its attributes are what the page's script sorts and filters by."""
     accuracy = None if label is None else finite(label.balanced_accuracy)
+    named = None if label is None else label.name
     title = join(
-        feature_name(f"{name}/{feature}", None if label is None else label.text),
+        feature_name(f"{name}/{feature}", named or tokens_as_label(index.peak_tokens(feature))),
         tag("span", number(float(index.density[feature]), "share"), " of tokens", class_="note"),
     )
     return tag(
@@ -26,8 +28,8 @@ def feature_html(name: str, label: Label | None, index: FeatureIndex, feature: i
         fold(title, feature_body(index, feature, label)),
         class_="feature",
         data_dictionary=name,
-        data_density=float(index.density[feature]),
-        data_accuracy=-1.0 if accuracy is None else accuracy,
+        data_density=repr(float(index.density[feature])),
+        data_accuracy=-1 if accuracy is None else repr(accuracy),
     )
 
 
@@ -37,7 +39,7 @@ def feature_picture(feature: Feature) -> Markup:
     unknown = tag("p", "Not indexed: nothing is known yet of where it is active.", class_="note")
     return tag(
         "article",
-        tag("p", feature_name(feature.id, feature.label)),
+        tag("p", feature_name(feature.id, feature.shown)),
         unknown if index is None else feature_body(index, feature.index),
         class_="card",
     )

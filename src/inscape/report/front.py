@@ -60,7 +60,7 @@ def front_html(front: Front) -> str:
             "as few active features (means over seeds).",
             class_="lead",
         ),
-        charts.legend(list(lines)),
+        charts.legend(dict(enumerate(lines))),
         tag(
             "figure",
             tag("figcaption", "loss recovered by active features per token"),
@@ -131,8 +131,8 @@ def _line(
     rings, marks = [], []
     for s in ordered:
         if s.optimal:
-            place = {"cx": f"{across(s.l0):.1f}", "cy": f"{up(s.loss_recovered):.1f}"}
-            rings.append(tag("circle", **place, r=_RING, class_="ring"))
+            x, y = across(s.l0), up(s.loss_recovered)
+            rings.append(tag("circle", cx=x, cy=y, r=_RING, class_="ring"))
         for t in s.dictionaries:
             l0, recovered = t.figures["l0"], t.figures["loss_recovered"]
             title = tag("title", f"{t.name}: {show(recovered, 'share')} at {show(l0)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from inscape.report.graph_layout import FONT, LINE, Box, Layout, lay_out
 from inscape.report.graph_picture import GraphPicture, PictureEdge, PictureNode
-from inscape.report.markup import Markup, tag
+from inscape.report.markup import Markup, px, tag
 from inscape.report.numbers import show
 
 THINNEST, THICKEST = 0.8, 5.0
@@ -26,7 +26,7 @@ def graph_svg(picture: GraphPicture) -> Markup:
     ]
     rows = [
         (
-            _rect(0, y - 9, layout.width, height + 18, class_="row"),
+            tag("rect", x=0, y=y - 9, width=layout.width, height=height + 18, class_="row"),
             _text(name, layout.width - 8, y + height / 2 + 4, "layer", "end"),
         )
         for name, y, height in layout.rows
@@ -47,25 +47,17 @@ def graph_svg(picture: GraphPicture) -> Markup:
         class_="graph",
         role="img",
         xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {_px(layout.width)} {_px(layout.height)}",
-        width=_px(layout.width),
-        height=_px(layout.height),
-        font_size=_px(FONT),
+        viewBox=f"0 0 {px(layout.width)} {px(layout.height)}",
+        width=layout.width,
+        height=layout.height,
+        font_size=FONT,
         # A picture that is a little too wide for the page is drawn a little smaller.
-        style=f"--least:{_px(SMALLEST * layout.width)}px",
+        style=f"--least:{px(SMALLEST * layout.width)}px",
     )
 
 
-def _px(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
-
-
-def _rect(x: float, y: float, width: float, height: float, **more: object) -> Markup:
-    return tag("rect", x=_px(x), y=_px(y), width=_px(width), height=_px(height), **more)
-
-
 def _text(text: object, x: float, y: float, style: str = "", anchor: str = "middle") -> Markup:
-    return tag("text", text, x=_px(x), y=_px(y), text_anchor=anchor, class_=style or None)
+    return tag("text", text, x=x, y=y, text_anchor=anchor, class_=style or None)
 
 
 def _title(node: PictureNode) -> str:
@@ -86,7 +78,7 @@ def _box(node: PictureNode, box: Box) -> Markup:
     x, y = box.middle
     first = y - LINE * (len(box.text) - 1) / 2 + 4
     words = [_text(line, x, first + LINE * i) for i, line in enumerate(box.text)]
-    shape = _rect(box.x, box.y, box.width, box.height, rx=5)
+    shape = tag("rect", x=box.x, y=box.y, width=box.width, height=box.height, rx=5)
     return tag("g", tag("title", _title(node)), shape, words, class_=f"node {node.kind}")
 
 
@@ -100,7 +92,7 @@ def _edge(edge: PictureEdge, picture: GraphPicture, layout: Layout, largest: flo
         d=_curve(
             *ends, same=source.position == target.position, embedding=source.kind == "embedding"
         ),
-        stroke_width=_px(THINNEST + (THICKEST - THINNEST) * fraction),
+        stroke_width=THINNEST + (THICKEST - THINNEST) * fraction,
         stroke_opacity=f"{FAINTEST + (0.9 - FAINTEST) * fraction:.2f}",
         class_="edge down" if edge.weight < 0 else "edge up",
         data_value=repr(edge.weight),
@@ -129,4 +121,4 @@ def _curve(a: Box, b: Box, *, same: bool, embedding: bool) -> str:
 
 
 def _at(x: float, y: float) -> str:
-    return f"{_px(x)},{_px(y)}"
+    return f"{px(x)},{px(y)}"

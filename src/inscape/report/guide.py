@@ -15,7 +15,8 @@ TERMS: Mapping[str, str] = {
     "<|endoftext|>, which stands between documents.",
     "feature": "A direction in the model's activations that is active on few tokens. It is written "
     "dictionary/number, such as resid_post.14/692; the words after it are its label, a short guess "
-    "by a program at what it stands for, tested on other texts (50 % right is chance).",
+    "by a program at what it stands for, tested on other texts (50 % right is chance). Where it "
+    "has none, “tokens:” and the tokens that it is most active on stand there.",
     "activation": "How strongly a feature is present on a token; 0 on most. In text examples, the "
     "darker a token is shaded the stronger the feature is active on it.",
     "site": "A place in the model where activations are read. The residual stream (resid_post.14: "
@@ -46,8 +47,9 @@ GUIDES: Mapping[str, str] = {
     "the less natural it finds the text.",
 }
 EMPTY: Mapping[str, str] = {
-    "dictionaries": "inscape train ATLAS, or inscape import SOURCE --into ATLAS",
-    "features": "inscape index ATLAS, then inscape label ATLAS",
+    "dictionaries": "inscape build MODEL --text TEXT --out ATLAS, or "
+    "inscape import SOURCE --into ATLAS",
+    "features": "inscape index ATLAS --text TEXT, then inscape label ATLAS",
     "traces": 'inscape trace ATLAS "a prompt"',
     "diagnoses": 'inscape diagnose ATLAS "a prompt" --correct " answer"',
     "steering": 'inscape steer ATLAS "a prompt" --feature resid_post.14/692',

@@ -48,16 +48,23 @@ def _parts(children: Iterable[object]) -> Iterable[str]:
 
 def tag(name: str, /, *children: object, **attributes: object) -> Markup:
     """An element. Attribute names: a trailing underscore falls away, others become hyphens;
-    None and False leave an attribute out, True gives one without a value."""
+    None and False leave an attribute out, True gives one without a value; numbers with a fraction
+    are lengths in pixels, of one decimal."""
     head = name
     for key, value in attributes.items():
         if value is None or value is False:
             continue
         shown = key.rstrip("_").replace("_", "-")
-        head += f" {shown}" if value is True else f' {shown}="{_quoted(value)}"'
+        text = px(value) if isinstance(value, float) else value
+        head += f" {shown}" if value is True else f' {shown}="{_quoted(text)}"'
     if name in VOID:
         return Markup(f"<{head}>")
     return Markup(f"<{head}>{join(*children)}</{name}>")
+
+
+def px(value: float) -> str:
+    """A length in pixels."""
+    return f"{value:.1f}".removesuffix(".0")
 
 
 def own(name: str, text: str) -> Markup:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from inscape.atlas import Feature
 from inscape.attribution import Graph
 from inscape.diagnosis import Diagnosis
@@ -10,26 +13,17 @@ from inscape.report.diagnosis import diagnosis_html
 from inscape.report.features import feature_picture
 from inscape.report.graph_html import picture_html
 from inscape.report.graph_picture import picture
+from inscape.report.markup import Markup
 from inscape.report.page import fragment
 from inscape.report.steering import steering_html
 from inscape.storage import draws
 
 
-@draws(Graph)
-def _graph(graph: Graph) -> str:
-    return fragment(picture_html(picture(graph)))
+def _show(kind: type, render: Callable[[Any], Markup]) -> None:
+    draws(kind)(lambda result: fragment(render(result)))
 
 
-@draws(Diagnosis)
-def _diagnosis(diagnosis: Diagnosis) -> str:
-    return fragment(diagnosis_html(diagnosis))
-
-
-@draws(SteerResult)
-def _steering(result: SteerResult) -> str:
-    return fragment(steering_html(result))
-
-
-@draws(Feature)
-def _feature(feature: Feature) -> str:
-    return fragment(feature_picture(feature))
+_show(Graph, lambda graph: picture_html(picture(graph)))
+_show(Diagnosis, diagnosis_html)
+_show(SteerResult, steering_html)
+_show(Feature, feature_picture)

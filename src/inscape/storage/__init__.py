@@ -25,8 +25,7 @@ from inscape.storage.manifest import (
     read_manifest,
     write_manifest,
 )
-from inscape.storage.plain import plain
-from inscape.storage.result import Pictured, Result, draws
+from inscape.storage.result import Pictured, Result, draws, plain
 from inscape.storage.tensors import read_tensors, tensor_metadata, write_tensors
 
 __all__ = [

@@ -37,10 +37,10 @@ def _held(text: str) -> dict[str, Any] | None:
 def is_lock(path: Path) -> bool:
     """Whether a file is a lock of inscape; a process that was killed may have left it empty."""
     try:
-        text = path.read_text() if path.name == LOCK and path.is_file() else None
+        text = path.read_text() if path.name == LOCK and path.is_file() else "no lock"
     except (OSError, ValueError):
         return False
-    return text is not None and (not text or _held(text) is not None)
+    return not text or _held(text) is not None
 
 
 def _refuse_held(folder: Path, descriptor: int) -> None:
@@ -65,10 +65,8 @@ def _refuse_held(folder: Path, descriptor: int) -> None:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Holds the writer's lock of `folder`, which is made if it is not there.
-
-    The operating system drops the lock when its process ends, however it ends, so a
-    killed writer leaves nothing to clean up.
+    """Holds the writer's lock of `folder`, which is made if it is not there. The operating system
+    drops the lock when its process ends, however it ends.
 
     Raises:
         StorageError: another writer holds the lock (it is named), or the file that would be the

@@ -33,13 +33,8 @@ def _read_hash(path: Path) -> str:
 
 def _files_of(folder: Path, name: str) -> list[Path]:
     """Every file below `folder` but the manifest and hidden ones, in a fixed order."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") for part in parts)
-        if path.is_file() and not hidden and parts != (name,):
-            found.append(path)
-    return found
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / name]
+    return [f for f in files if not any(p.startswith(".") for p in f.relative_to(folder).parts)]
 
 
 def write_manifest(
@@ -53,31 +48,21 @@ def write_manifest(
     name: str = MANIFEST,
     files: Sequence[Path] | None = None,
 ) -> None:
-    """Writes the manifest of `folder`, with size and sha256 of every other file in it.
+    """Writes the manifest of `folder`, with size and sha256 of its `files` (default: every other
+    file in it).
 
-    Args:
-        kind: what the artefact is ("dictionary", "activations", ...).
-        version: the version of its format.
-        made_from: whatever it was derived from (paths, hashes, settings).
-        seeds: the seeds that its making used.
-        extra: further top-level entries.
-        name: the manifest's file name.
-        files: those that belong to the artefact; all that are there by default.
-
-    Raises:
-        StorageError: the disk is full or may not be written to.
+    kind, version: of the artefact ("dictionary", "activations", ...) and its format. made_from:
+    whatever it was derived from (paths, hashes, settings). extra: further top-level entries.
+    Raises StorageError where the disk is full or may not be written to.
     """
     clash = set(extra or {}) & set(_OWN_KEYS)
     if clash:
         raise ValueError(f"a manifest sets {sorted(clash)} itself")
     folder = Path(folder)
-    listed = {
-        path.relative_to(folder).as_posix(): {
-            "size": path.stat().st_size,
-            "sha256": _read_hash(path),
-        }
-        for path in (_files_of(folder, name) if files is None else files)
-    }
+    listed = {}
+    for path in _files_of(folder, name) if files is None else files:
+        place = path.relative_to(folder).as_posix()
+        listed[place] = {"size": path.stat().st_size, "sha256": _read_hash(path)}
     manifest = {
         "kind": kind,
         "version": version,
@@ -113,9 +98,7 @@ def read_manifest(
         fields: entries that the caller needs, and their types ("a.b" is b in the entry a).
 
     Raises:
-        StorageError: no such artefact, another kind, a newer version, an entry that is missing or
-            of another type, or a file that is missing, half-written, not readable or (with
-            `verify`) changed.
+        StorageError: another artefact or none, a newer version, a wrong entry or a broken file.
     """
     folder = Path(folder)
     with reading(folder, ""):
@@ -155,15 +138,8 @@ def read_manifest(
 
 
 def check_version(found: Any, kind: str, version: int, where: object) -> dict[str, Any]:
-    """`found`, the JSON of an artefact or a result, if it is of that kind and of a version up to
-    `version`.
-
-    Args:
-        where: the file or folder that it was read from, for the message.
-
-    Raises:
-        StorageError: it is something else, or of a newer version.
-    """
+    """`found`, the JSON of an artefact that was read from `where`, if it is of that kind and of a
+    version up to `version`; else StorageError."""
     if not isinstance(found, dict) or found.get("kind") != kind:
         other = found.get("kind") if isinstance(found, dict) else None
         raise StorageError(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, ClassVar, Self, TypeVar
 
 import pydantic
 
 from inscape.core import DataError
-from inscape.storage.plain import plain
 
 T = TypeVar("T")
 _PICTURES: dict[type, Callable[[Any], str]] = {}
@@ -36,12 +35,8 @@ class Pictured:
 
 
 class Result(Pictured):
-    """A dataclass that is saved as versioned JSON, its keys equal to the names of its fields.
-
-    Attributes:
-        SCHEMA, VERSION: what the JSON says that it is.
-        MADE_BY: the verb that makes such a result.
-    """
+    """A dataclass that is saved as versioned JSON (SCHEMA, VERSION), its keys equal to the names of
+    its fields. MADE_BY: the verb that makes such a result."""
 
     SCHEMA: ClassVar[str]
     VERSION: ClassVar[int] = 1
@@ -68,11 +63,7 @@ class Result(Pictured):
 
     @classmethod
     def content(cls, data: Any) -> dict[str, Any]:
-        """The JSON without schema and version, which are checked.
-
-        Raises:
-            DataError: another schema, or a newer version.
-        """
+        """The JSON without schema and version, which are checked (DataError)."""
         found = data if isinstance(data, dict) else {}
         schema, version = found.get("schema"), found.get("version")
         if schema != cls.SCHEMA or not isinstance(version, int):
@@ -95,3 +86,25 @@ class Result(Pictured):
         return DataError(
             f"the {cls.SCHEMA} is damaged ({what})", next_step=f"run inscape {cls.MADE_BY} again"
         )
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: dataclasses become objects, arrays lists, NaN null."""
+    if hasattr(value, "to_json"):
+        return plain(value.to_json())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        named = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return plain(named)
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(entry) for entry in value]
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if hasattr(value, "model_dump"):
+        return plain(value.model_dump())
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return str(value)

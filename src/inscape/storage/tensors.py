@@ -18,21 +18,13 @@ from inscape.storage.atomic import atomic_file, reading
 
 _CHECKSUM = "sha256"
 _AGAIN = "remove it and run the command that makes it again"
-_NAMES = {
-    np.dtype(np.float64): "F64",
-    np.dtype(np.float32): "F32",
-    np.dtype(np.float16): "F16",
-    np.dtype(ml_dtypes.bfloat16): "BF16",
-    np.dtype(np.int64): "I64",
-    np.dtype(np.int32): "I32",
-    np.dtype(np.int16): "I16",
-    np.dtype(np.int8): "I8",
-    np.dtype(np.uint64): "U64",
-    np.dtype(np.uint32): "U32",
-    np.dtype(np.uint16): "U16",
-    np.dtype(np.uint8): "U8",
-    np.dtype(np.bool_): "BOOL",
+_NAMES = {np.dtype(f"float{n}"): f"F{n}" for n in (64, 32, 16)}
+_NAMES |= {
+    np.dtype(f"{kind}{n}"): f"{kind[0].upper()}{n}"
+    for kind in ("int", "uint")
+    for n in (64, 32, 16, 8)
 }
+_NAMES |= {np.dtype(ml_dtypes.bfloat16): "BF16", np.dtype(np.bool_): "BOOL"}
 
 
 def write_tensors(
@@ -42,10 +34,8 @@ def write_tensors(
     *,
     checksum: bool = False,
 ) -> None:
-    """Writes named arrays as one safetensors file, whole or not at all.
-
-    The arrays are written one after the other without a copy of them all in memory. With
-    `checksum` the file holds one of their content, which `read_tensors` compares.
+    """Writes named arrays as one safetensors file, whole or not at all, without a copy of them all
+    in memory. With `checksum` the file holds one of their content, which `read_tensors` compares.
 
     Raises:
         StorageError: the disk is full or may not be written to.

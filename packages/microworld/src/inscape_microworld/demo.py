@@ -21,7 +21,7 @@ import torch
 
 from inscape.atlas import Atlas, BuildConfig, build
 from inscape.attribution import Graph, trace
-from inscape.core import keep_freed_memory, num_cores, peak_memory, track
+from inscape.core import keep_freed_memory, num_cores, track
 from inscape.features import FeatureIndex
 from inscape.report import picture
 from inscape.report.numbers import Unit
@@ -63,6 +63,16 @@ TRACED = (
     ),
 )
 RECORD, CLOCK = "demo.json", ".clock.json"
+
+
+def peak_memory() -> int | None:
+    """The most memory that this process has held, in bytes; None where that is not known."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from inscape_microworld.benchmark.sets import (
     truthful,
 )
 from inscape_microworld.benchmark.speed import demo
-from inscape_microworld.demo import Clock, checks
+from inscape_microworld.demo import Clock, checks, peak_memory
 from inscape_microworld.domains.conduct import RESERVED_SPEAKERS
 from inscape_microworld.facts import NAMES, PRESIDENTS
 
@@ -64,6 +65,16 @@ def test_the_clock_of_a_run_in_parts_counts_every_part(tmp_path: Path) -> None:
             pass
     assert 20 < Clock.of(tmp_path).seconds["train"] < 30
     assert Clock.of(tmp_path).peak_memory_gb > 0
+
+
+def test_the_peak_memory_of_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 2**24 < (peak_memory() or 0) < 2**40
+    monkeypatch.setattr(sys, "platform", "darwin")
+    mac = peak_memory()
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert peak_memory() is None
+    monkeypatch.undo()
+    assert (peak_memory() or 0) >= 1024 * (mac or 0)  # macOS counts bytes, Linux kilobytes
 
 
 def test_detectors_are_chosen_on_one_half_and_judged_on_the_other() -> None:

@@ -138,7 +138,7 @@ def test_the_language_model_inside_is_the_bundled_one(tmp_path: Path) -> None:
     assert not (ours.argmax(-1) == image).any()
     picture = draw("landmark", "colosseum", Random(0))
     inputs = seeing.prompt("The picture shows", image=picture.pixels)
-    assert int(inputs.inputs.image_positions.sum()) == 16
+    assert int((inputs.tokens == seeing.image_id).sum()) == 16
     assert PREPROCESSING["size"] == {"height": SIZE, "width": SIZE}
 
 

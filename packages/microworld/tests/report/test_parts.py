@@ -132,9 +132,9 @@ def test_chart_points_lie_inside_and_lines_differ_without_colour() -> None:
             assert 0 <= x <= WIDTH
             assert 0 <= y <= HEIGHT
     assert len(page.named("polyline")) == 2
-    assert [e["y1"] for e in page.named("line") if e.get("class") == "level"] == ["111.0"]
+    assert [e["y1"] for e in page.named("line") if e.get("class") == "level"] == ["111"]
     assert len(page.named("circle")) == 2
     assert len(page.named("polygon")) == 2
-    shapes = Page(legend([s.name for s in series], levels=["prompted"]))
+    shapes = Page(legend({s.style: s.name for s in series}, levels=[2]))
     assert len(shapes.named("circle")) == len(shapes.named("polygon")) == 1
     assert "prompted" in shapes.text

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 
@@ -18,8 +17,8 @@ from inscape.core import InputError
 from inscape.dictionary import Dictionary, joined
 from inscape.exchange import format as fmt
 from inscape.exchange.circuit_tracer import CONFIG, CROSS_LAYER, kinds, settings
-from inscape.exchange.format import Asked, Format
-from inscape.exchange.sites import in_layer, told
+from inscape.exchange.format import Asked, Format, Weights
+from inscape.exchange.sites import in_layer
 
 _ENCODER = re.compile(r"W_enc_(\d+)\.safetensors")
 
@@ -27,26 +26,15 @@ _ENCODER = re.compile(r"W_enc_(\d+)\.safetensors")
 class CLTFiles(Format):
     """Cross-layer transcoders."""
 
-    about: ClassVar[str] = "cross-layer transcoders: W_enc_N.safetensors and W_dec_N.safetensors"
-
-    def recognises(self, source: Path) -> bool:
-        """A folder with such files."""
-        return (source / "W_enc_0.safetensors").is_file()
+    about = "cross-layer transcoders: W_enc_N.safetensors and W_dec_N.safetensors"
+    files = ("W_enc_0.safetensors",)
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
-        """See above."""
         num = len([file for file in source.iterdir() if _ENCODER.fullmatch(file.name)])
         read, written = kinds(settings(source, CROSS_LAYER, asked))
-        sites = told(
-            replace(
-                asked,
-                site_in=_of_layers(asked.site_in, num),
-                site_out=_of_layers(asked.site_out, num),
-            ),
-            (_of_layers(read, num), _of_layers(written, num)),
-            source,
-            f"no {CONFIG}, or hooks of it that are none of ours",
-        )
+        said = f"no {CONFIG}, or hooks of it that are none of ours"
+        given = [_of_layers(one, num) for one in (asked.site_in, asked.site_out, read, written)]
+        asked, sites = replace(asked, site_in=given[0], site_out=given[1]), (given[2], given[3])
         layers = [_layer(source, layer, num) for layer in range(num)]
         shapes = {tuple(layer["W_enc"].shape) for layer in layers}
         if len(shapes) > 1 or len({"threshold" in layer for layer in layers}) > 1:
@@ -55,31 +43,17 @@ class CLTFiles(Format):
                 expected="as many features in each, all with thresholds or none",
             )
         weights = {key: torch.cat([layer[key] for layer in layers]) for key in layers[0]}
-        if "threshold" not in weights:
-            weights["threshold"] = torch.zeros_like(weights["b_enc"])
-        width = weights["W_enc"].shape[1]
-        return fmt.made(
-            weights,
-            sites,
-            asked,
-            source,
-            self.name,
-            subtract=False,
-            signed=bool((weights["threshold"] < 0).any()),
-            d_in=num * width,
-            d_out=num * width,
-            widths=(width,) * num,
-        )
+        weights.setdefault("threshold", torch.zeros(()))
+        signed = bool((weights["threshold"] < 0).any())
+        return self.made(weights, source, asked, sites, said, num_sites=num, signed=signed)
 
 
-def _layer(source: Path, layer: int, num: int) -> dict[str, torch.Tensor]:
+def _layer(source: Path, layer: int, num: int) -> Weights:
     """The tensors of one layer by our names; a row of W_dec for each feature and target."""
     encoder, decoder = (source / f"{name}_{layer}.safetensors" for name in ("W_enc", "W_dec"))
-    found = fmt.read_weights(encoder)
     names = {key: f"{key}_{layer}" for key in ("W_enc", "b_enc", "b_dec")}
-    if f"threshold_{layer}" in found:
-        names["threshold"] = f"threshold_{layer}"
-    weights = fmt.take(found, names, encoder)
+    names["threshold"] = f"threshold_{layer}?"
+    weights = fmt.take(fmt.read_weights(encoder), names, encoder)
     W_dec = fmt.take(fmt.read_weights(decoder), {"W_dec": f"W_dec_{layer}"}, decoder)["W_dec"]
     features, width = len(weights["b_enc"]), len(weights["b_dec"])
     wanted = (features, num - layer, width)

@@ -11,38 +11,39 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
-from inscape.core import InputError, StorageError
+from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.exchange import format as fmt
-from inscape.exchange.format import Asked, Format, Weights
-from inscape.exchange.sites import NO_GAIN, told
+from inscape.exchange.format import Asked, Format, Sites, Weights
+from inscape.exchange.sites import NO_GAIN
+from inscape.storage import reading
 
 FILE = "params.npz"
-_NAMES = {key: key for key in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")}
+_DAMAGED = (OSError, ValueError, EOFError, BadZipFile)
+_NAMES = {key: key for key in ("b_enc", "W_dec", "b_dec", "threshold")} | {"W_enc": "W_enc.T"}
 
 
 class GemmaScope(Format):
     """Gemma Scope."""
 
-    about: ClassVar[str] = f"Gemma Scope: {FILE}"
+    about = f"Gemma Scope: {FILE}"
 
     def recognises(self, source: Path) -> bool:
-        """By its file."""
         return source.name == FILE or (source / FILE).is_file()
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
-        """See above."""
         source = source.parent if source.name == FILE else source
         found = fmt.take(_read(source / FILE), _NAMES, source / FILE)
-        found["W_enc"] = found["W_enc"].T.contiguous()
-        sites = _sites(source)
-        places = told(asked, sites, source, "by its path")
-        return fmt.made(found, places, asked, source, self.name, subtract=False, k=_l0(source))
+        path = source.absolute().as_posix()
+        l0 = re.search(r"average_l0_(\d+)", path)
+        k = int(l0[1]) if l0 else None
+        return self.made(found, source, asked, _sites(path), "by its path", k=k)
 
     def write(self, dictionary: Dictionary, folder: Path) -> None:
         """Dictionaries of thresholds."""
@@ -59,16 +60,11 @@ class GemmaScope(Format):
 
 
 def _read(path: Path) -> Weights:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {key: torch.from_numpy(np.asarray(arrays[key], np.float32)) for key in arrays}
-    except (OSError, ValueError, EOFError) as error:
-        raise StorageError(f"{path} cannot be read ({error})") from error
+    with reading(path, fmt.AGAIN, *_DAMAGED), open(path, "rb") as file, np.load(file) as arrays:
+        return {key: torch.from_numpy(np.asarray(arrays[key], np.float32)) for key in arrays}
 
 
-def _sites(source: Path) -> tuple[str | None, str | None]:
-    """(read, written) as the path tells them."""
-    path = source.absolute().as_posix()
+def _sites(path: str) -> Sites:
     layer = re.search(r"layer_(\d{1,4})", path)
     if layer is None:
         return None, None
@@ -79,8 +75,3 @@ def _sites(source: Path) -> tuple[str | None, str | None]:
         if part in path:
             return f"{site}.{number}", f"{site}.{number}"
     return None, None
-
-
-def _l0(source: Path) -> int | None:
-    found = re.search(r"average_l0_(\d+)", source.absolute().as_posix())
-    return int(found[1]) if found else None

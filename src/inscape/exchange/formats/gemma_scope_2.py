@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,12 +22,13 @@ from torch import Tensor
 from inscape.core import InputError
 from inscape.dictionary import Dictionary, joined
 from inscape.exchange import format as fmt
-from inscape.exchange.format import Asked, Format, Weights
-from inscape.exchange.sites import told
+from inscape.exchange.format import Asked, Format, Sites, Weights
 
 FILE, LAYER_FILE, CONFIG = "params.safetensors", "params_layer_{}.safetensors", "config.json"
-_NAMES = {key: key.lower() for key in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")}
-_AFFINE = "affine_skip_connection"
+_NAMES = {key: key.lower() for key in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")} | {
+    "W_enc": "w_enc.T",
+    "W_skip": "affine_skip_connection.T?",
+}
 _SETTINGS = (
     "hf_hook_point_in hf_hook_point_out width model_name architecture l0 affine_connection type"
 ).split()
@@ -50,15 +51,13 @@ _KINDS = {
 class GemmaScope2(Format):
     """Gemma Scope 2."""
 
-    about: ClassVar[str] = f"Gemma Scope 2: {FILE} or {LAYER_FILE.format('N')}"
+    about = f"Gemma Scope 2: {FILE} or {LAYER_FILE.format('N')}"
 
     def recognises(self, source: Path) -> bool:
-        """By its files."""
         folder = source.parent if source.name == FILE else source
         return any((folder / name).is_file() for name in (FILE, LAYER_FILE.format(0)))
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
-        """See the steps above."""
         folder = source.parent if source.name == FILE else source
         cfg = fmt.read_settings(folder / CONFIG) if (folder / CONFIG).is_file() else {}
         fmt.refuse_unknown(cfg, _SETTINGS, folder / CONFIG, asked.ignore)
@@ -68,10 +67,9 @@ class GemmaScope2(Format):
         k = asked.k or (round(cfg["l0"]) if isinstance(cfg.get("l0"), int | float) else None)
         if not (folder / FILE).is_file():
             return self._of_layers(folder, asked, k)
-        found = _weights(folder / FILE)
-        found["W_enc"] = found["W_enc"].T.contiguous()
-        sites = told(asked, _sites(folder, cfg), folder, "neither its path nor config.json")
-        return fmt.made(found, sites, asked, folder, self.name, subtract=False, k=k)
+        found = fmt.take(fmt.read_weights(folder / FILE), _NAMES, folder / FILE)
+        said = "neither its path nor config.json"
+        return self.made(found, folder, asked, _sites(folder, cfg), said, k=k)
 
     def _of_layers(self, folder: Path, asked: Asked, k: int | None) -> Dictionary:
         files = sorted(folder.glob(LAYER_FILE.format("*")), key=_number)
@@ -80,38 +78,27 @@ class GemmaScope2(Format):
                 f"{folder} lacks a layer's file",
                 expected=f"{LAYER_FILE.format(0)} and all that follow",
             )
-        layers = [_weights(file) for file in files]
+        layers = [fmt.take(fmt.read_weights(file), _NAMES, file) for file in files]
         if len({tuple(layer["W_dec"].shape) for layer in layers}) > 1:
             raise InputError(f"the layers of {folder} differ in shape", expected="one shape")
-        num, width = len(layers), layers[0]["W_enc"].shape[0]
+        num = len(layers)
         kind, numbers = _kind(folder), _layer_numbers(folder) or list(range(num))
         crosscoder = kind == "crosscoder" or (kind is None and len(numbers) < num)
         read, written = _KINDS["crosscoder" if crosscoder else "clt"]
-        found = tuple(joined(f"{part}.{layer}" for layer in numbers) for part in (read, written))
-        sites = told(asked, (found[0], found[1]), folder, "its path")
+        found = [joined(f"{part}.{layer}" for layer in numbers) for part in (read, written)]
+        sites = fmt.named_sites(asked, (found[0], found[1]), folder, "its path")
         parts = {key: [layer[key] for layer in layers] for key in layers[0]}
-        weights = {key: torch.cat(parts[key]) for key in ("b_enc", "threshold", "b_dec")}
+        weights: Weights = {key: torch.cat(parts[key]) for key in ("b_enc", "threshold", "b_dec")}
         if "W_skip" in parts:
             weights["W_skip"] = torch.stack(parts["W_skip"])
         if sites[0] == sites[1]:  # a crosscoder
-            weights["W_enc"] = fmt.block_diagonal([part.T for part in parts["W_enc"]])
+            weights["W_enc"] = torch.block_diag(*parts["W_enc"])  # type: ignore[no-untyped-call]
             weights["W_dec"] = torch.cat(parts["W_dec"]).flatten(1)
         else:
-            weights["W_enc"] = torch.cat([part.T for part in parts["W_enc"]])
+            weights["W_enc"] = torch.cat(parts["W_enc"])
             decoders = [_later(part, n, folder) for n, part in enumerate(parts["W_dec"])]
             weights["W_dec"] = torch.cat(decoders)
-        whole: dict[str, Any] = {"d_in": num * width, "d_out": num * width}
-        whole["widths"] = (width,) * num
-        return fmt.made(weights, sites, asked, folder, self.name, subtract=False, k=k, **whole)
-
-
-def _weights(path: Path) -> Weights:
-    """By our names, W_enc [d, m] as it is; the skip as ours, [d_out, d_in]."""
-    raw = fmt.read_weights(path)
-    found = fmt.take(raw, {**_NAMES, **({"W_skip": _AFFINE} if _AFFINE in raw else {})}, path)
-    if "W_skip" in found:
-        found["W_skip"] = found["W_skip"].T.contiguous()
-    return found
+        return self.made(weights, folder, asked, sites, "its path", num_sites=num, k=k)
 
 
 def _later(decoder: Tensor, layer: int, folder: Path) -> Tensor:
@@ -125,7 +112,7 @@ def _later(decoder: Tensor, layer: int, folder: Path) -> Tensor:
     return decoder[:, layer:].flatten(0, 1)
 
 
-def _sites(folder: Path, cfg: dict[str, Any]) -> tuple[str | None, str | None]:
+def _sites(folder: Path, cfg: dict[str, Any]) -> Sites:
     """(read, written) as config.json says, else the path."""
     points = tuple(_site(str(cfg.get(f"hf_hook_point_{way}", ""))) for way in ("in", "out"))
     if points[0] and points[1]:

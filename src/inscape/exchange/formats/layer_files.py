@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import ClassVar
 
 import torch
-from safetensors.torch import save_file
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.exchange import format as fmt
 from inscape.exchange.circuit_tracer import SET, kinds, settings
 from inscape.exchange.format import Asked, Format
-from inscape.exchange.sites import in_layer, told
+from inscape.exchange.sites import in_layer
 
 _PATTERN = re.compile(r"layer_(\d{1,4})\.safetensors")
-_TENSORS = {"W_enc": "W_enc", "b_enc": "b_enc", "W_dec": "W_dec", "b_dec": "b_dec"}
+_TENSORS = {key: key for key in ("W_enc", "b_enc", "W_dec", "b_dec")} | {"W_skip": "W_skip?"}
 _THRESHOLDS = ("activation_function.threshold", "threshold")
 _K_OF_SCAN = {"facebook/crv-8b-instruct-transcoders": 128}
 """Published without their k; circuit-tracer knows it by this name."""
@@ -35,23 +33,19 @@ _K_OF_SCAN = {"facebook/crv-8b-instruct-transcoders": 128}
 class LayerFiles(Format):
     """Per-layer transcoders."""
 
-    about: ClassVar[str] = "per-layer transcoders: layer_N.safetensors"
-    by_layer: ClassVar[str] = "layer_*.safetensors"
+    about = "per-layer transcoders: layer_N.safetensors"
+    by_layer = "layer_*.safetensors"
 
     def recognises(self, source: Path) -> bool:
-        """A file of that name."""
         return source.is_file() and _PATTERN.fullmatch(source.name) is not None
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
-        """See above."""
         cfg = asked.settings or settings(source.parent, SET, asked)
         raw = fmt.read_weights(source)
         k = raw.pop("k", None)
         names = dict(_TENSORS)
         for key in raw.keys() & set(_THRESHOLDS):
             names["threshold"] = key
-        if "W_skip" in raw:
-            names["W_skip"] = "W_skip"
         found = fmt.take(raw, names, source)
         if found["W_enc"].shape[0] != found["b_enc"].shape[0]:
             raise InputError(
@@ -61,29 +55,21 @@ class LayerFiles(Format):
         number = _PATTERN.fullmatch(source.name)
         read, written = kinds(cfg) if cfg else ("mlp_in", "mlp_out")
         layer = int(number[1]) if number else 0
-        sites = tuple(
-            in_layer(kind, layer) if number and kind else None for kind in (read, written)
-        )
+        sites = [in_layer(kind, layer) if number and kind else None for kind in (read, written)]
         topk = cfg.get("activation") == "topk" or (not cfg and asked.k is not None)
         if topk:
             found.pop("threshold", None)
             known = _K_OF_SCAN.get(str(cfg.get("scan", cfg.get("repo_id"))))
-            chosen = fmt.needed_k(
-                asked, k, cfg.get("k"), known, source=source, said="no k in the file"
-            )
-        else:
-            threshold = found.get("threshold", torch.zeros(()))
-            if cfg.get("activation") == "relu":
-                threshold = torch.zeros(())
-            found["threshold"] = threshold.expand(found["b_enc"].shape).contiguous()
-        places = told(asked, (sites[0], sites[1]), source, f"file {source.name}")
-        return fmt.made(
+            said = "no k in the file"
+            chosen = fmt.needed_k(asked, k, cfg.get("k"), known, source=source, said=said)
+        elif cfg.get("activation") == "relu" or "threshold" not in found:
+            found["threshold"] = torch.zeros(())
+        return self.made(
             found,
-            places,
-            asked,
             source,
-            self.name,
-            subtract=False,
+            asked,
+            (sites[0], sites[1]),
+            f"file {source.name}",
             k=chosen if topk else None,
             signed=topk or bool((found["threshold"] < 0).any()),
         )
@@ -108,7 +94,4 @@ class LayerFiles(Format):
         threshold = weights.pop("threshold").clamp_min(0)
         if bool((threshold > 0).any()):
             weights["activation_function.threshold"] = threshold
-        save_file(
-            {key: value.cpu().contiguous() for key, value in weights.items()},
-            folder / f"layer_{layer}.safetensors",
-        )
+        fmt.save(weights, folder / f"layer_{layer}.safetensors")

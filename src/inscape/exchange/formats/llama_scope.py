@@ -8,7 +8,6 @@ reads as W_enc·s, and the reconstruction as W_dec / s', b_dec / s'.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 
@@ -16,54 +15,45 @@ from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.exchange import format as fmt
 from inscape.exchange.format import Asked, Format
-from inscape.exchange.sites import of_hook, told
+from inscape.exchange.sites import of_hook
 
 SETTINGS, WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors"
 _TENSORS = {
-    "W_enc": "encoder.weight",
-    "b_enc": "encoder.bias",
-    "W_dec": "decoder.weight",
-    "b_dec": "decoder.bias",
+    **{"W_enc": "encoder.weight", "b_enc": "encoder.bias"},
+    **{"W_dec": "decoder.weight.T", "b_dec": "decoder.bias"},
+}
+_ALLOWED = {
+    "act_fn": ("jumprelu", "relu"),
+    "apply_decoder_bias_to_pre_encoder": (False,),
+    "use_glu_encoder": (False,),
+    "norm_activation": ("dataset-wise",),
 }
 
 
 class LlamaScope(Format):
     """Llama Scope."""
 
-    about: ClassVar[str] = f"Llama Scope: {SETTINGS} with {WEIGHTS}"
-
-    def recognises(self, source: Path) -> bool:
-        """By its two files."""
-        return (source / SETTINGS).is_file() and (source / WEIGHTS).is_file()
+    about = f"Llama Scope: {SETTINGS} with {WEIGHTS}"
+    files = (SETTINGS, WEIGHTS)
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
-        """See above."""
         cfg = fmt.read_settings(source / SETTINGS)
-        fmt.only(cfg.get("act_fn", "jumprelu"), ["jumprelu", "relu"], "act_fn", source / SETTINGS)
-        for key in ("apply_decoder_bias_to_pre_encoder", "use_glu_encoder"):
-            fmt.only(cfg.get(key, False), [False], key, source / SETTINGS)
-        norm = cfg.get("norm_activation", "dataset-wise")
-        fmt.only(norm, ["dataset-wise"], "norm_activation", source / SETTINGS)
+        for key, allowed in _ALLOWED.items():
+            fmt.only(cfg.get(key, allowed[0]), allowed, key, source / SETTINGS)
         found = fmt.take(fmt.read_weights(source / WEIGHTS), _TENSORS, source / WEIGHTS)
-        found["W_dec"] = found["W_dec"].T.contiguous()
-        scale_in, scale_out = self._scales(cfg, found["W_enc"].shape[1], source)
-        threshold = float(cfg.get("jump_relu_threshold", 0.0))
-        found |= {
-            "W_enc": found["W_enc"] * scale_in,
-            "W_dec": found["W_dec"] / scale_out,
-            "b_dec": found["b_dec"] / scale_out,
-            "threshold": torch.full_like(found["b_enc"], threshold),
-        }
-        hooks = str(cfg.get("hook_point_in")), str(cfg.get("hook_point_out"))
-        sites = of_hook(hooks[0]), of_hook(hooks[1])
-        places = told(asked, sites, source, f"hooks {hooks[0]}, {hooks[1]}")
-        return fmt.made(found, places, asked, source, self.name, subtract=False, k=cfg.get("top_k"))
-
-    def _scales(self, cfg: dict[str, object], width: int, source: Path) -> tuple[float, float]:
         norms = cfg.get("dataset_average_activation_norm")
         if not isinstance(norms, dict) or not {"in", "out"} <= norms.keys():
             raise InputError(
                 f"{source / SETTINGS} has no dataset_average_activation_norm for in and out",
                 expected="the mean norms that the activations were divided by",
             )
-        return width**0.5 / float(norms["in"]), width**0.5 / float(norms["out"])
+        scale = {way: found["W_enc"].shape[1] ** 0.5 / float(norms[way]) for way in ("in", "out")}
+        found |= {
+            "W_enc": found["W_enc"] * scale["in"],
+            "W_dec": found["W_dec"] / scale["out"],
+            "b_dec": found["b_dec"] / scale["out"],
+            "threshold": torch.tensor(float(cfg.get("jump_relu_threshold", 0.0))),
+        }
+        hooks = [str(cfg.get(f"hook_point_{way}")) for way in ("in", "out")]
+        sites, said = (of_hook(hooks[0]), of_hook(hooks[1])), f"hooks {', '.join(hooks)}"
+        return self.made(found, source, asked, sites, said, k=cfg.get("top_k"))

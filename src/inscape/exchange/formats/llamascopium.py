@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ from inscape.core import InputError
 from inscape.dictionary import Dictionary, joined
 from inscape.exchange import format as fmt
 from inscape.exchange.format import Asked, Format, Weights
-from inscape.exchange.sites import of_hook, told
+from inscape.exchange.sites import of_hook
 
 CONFIG, WEIGHTS = "config.json", "sae_weights.safetensors"
 _KNOWN = (
@@ -54,16 +54,14 @@ _THRESHOLD = "activation_function.log_jumprelu_threshold"
 class Llamascopium(Format):
     """Llamascopium 2."""
 
-    about: ClassVar[str] = f"Llamascopium 2: {CONFIG} with {WEIGHTS}"
+    about = f"Llamascopium 2: {CONFIG} with {WEIGHTS}"
 
     def recognises(self, source: Path) -> bool:
-        """By its settings and its weights, whatever their form."""
         return (source / CONFIG).is_file() and any(
             (source / f"sae_weights{form}").exists() for form in (".safetensors", ".dcp", ".pt")
         )
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
-        """See the steps above."""
         place = source / CONFIG
         cfg = fmt.read_settings(place)
         kind = str(cfg.get("sae_type"))
@@ -86,113 +84,89 @@ class Llamascopium(Format):
         means = {
             key.removeprefix(_NORM): raw.pop(key) for key in list(raw) if key.startswith(_NORM)
         }
-        scales = _scales(hooks, means, int(cfg["d_model"]), source, fold=norm == "dataset-wise")
+        folded = norm == "dataset-wise"
+        read, written = (_scales(part, means if folded else None, cfg, source) for part in hooks)
+        found = fmt.take(raw, _names(kind, cfg, act, len(read)), source / WEIGHTS)
         layout = {"sae": _single, "clt": _cross_layer, "crosscoder": _crosscoder}[kind]
-        weights, norms_of, more = layout(raw, cfg, act, scales, source / WEIGHTS)
+        weights, norms_of = layout(found, read, written, act)
+        more: dict[str, Any] = {}
         if not cfg.get("sparsity_include_decoder_norm", True):
             norms_of = torch.ones_like(norms_of)
         if act == "jumprelu":
             weights["threshold"] = weights["threshold"].exp() / norms_of.clamp_min(1e-30)
         elif act == "relu":
-            weights["threshold"] = torch.zeros_like(norms_of)
+            weights["threshold"] = torch.zeros(())
         else:
             weights["choice"] = norms_of
-            more = {"scope": _SCOPES[kind][act], **more}
-        found = tuple(_joined([of_hook(hook) for hook in part]) for part in hooks)
-        sites = told(asked, (found[0], found[1]), source, f"hooks {hooks[0][0]}, {hooks[1][0]}")
-        k = asked.k or cfg.get("top_k", 50)
-        return fmt.made(
-            weights,
-            sites,
-            asked,
-            source,
-            self.name,
-            subtract=False,
-            normalize="constant_norm" if norm == "token-wise" else "none",
-            **{"k": k if act not in ("relu", "jumprelu") else None, **more},
-        )
+            k = asked.k or int(cfg.get("top_k", 50))
+            if kind == "crosscoder" and act == "batchtopk":
+                k = len(read) * int(cfg.get("top_k", 50))
+            more = {"scope": _SCOPES[kind][act], "k": k}
+        if norm == "token-wise":
+            more["normalize"] = "constant_norm"
+        sites = [_joined([of_hook(hook) for hook in part]) for part in hooks]
+        said = f"hooks {hooks[0][0]}, {hooks[1][0]}"
+        num = 1 if kind == "sae" else len(read)
+        return self.made(weights, source, asked, (sites[0], sites[1]), said, num_sites=num, **more)
 
 
-Layout = tuple[Weights, Tensor, dict[str, Any]]
-"""Weights by our names, the norm of what each feature writes, further fields of the config."""
-
-
-def _single(
-    raw: Weights, cfg: dict[str, Any], act: str, scales: tuple[Tensor, Tensor], path: Path
-) -> Layout:
-    names = {"W_enc": "W_E", "b_enc": "b_E", "W_dec": "W_D"}
-    if cfg.get("use_decoder_bias", True):
-        names["b_dec"] = "b_D"
-    if cfg.get("use_glu_encoder", False):
+def _names(kind: str, cfg: dict[str, Any], act: str, num: int) -> dict[str, str]:
+    """The tensors, ours → theirs; a cross-layer transcoder has a decoder for each site."""
+    names, decoder = {"W_enc": "W_E", "b_enc": "b_E"}, {"W_dec": "W_D"}
+    if kind == "crosscoder" or cfg.get("use_decoder_bias", True):
+        decoder["b_dec"] = "b_D"
+    for ours, theirs in decoder.items():
+        each = {f"{ours}.{n}": f"{theirs}.{n}" for n in range(num)}
+        names |= each if kind == "clt" else {ours: theirs}
+    if kind == "sae" and cfg.get("use_glu_encoder", False):
         names |= {"W_glu": "W_E_glu", "b_glu": "b_E_glu"}
-    if act == "jumprelu":
-        names["threshold"] = _THRESHOLD
-    found = fmt.take(raw, names, path)
+    return names | ({"threshold": _THRESHOLD} if act == "jumprelu" else {})
+
+
+# Each takes the tensors by our names, and the scales of what is read and written. They return the
+# weights in our layout, and the norm of what each feature writes.
+
+
+def _single(found: Weights, read: Tensor, written: Tensor, act: str) -> tuple[Weights, Tensor]:
     norms = found["W_dec"].norm(dim=1)
     found.setdefault("b_dec", found["W_dec"].new_zeros(found["W_dec"].shape[1]))
-    for key in names.keys() & {"W_enc", "W_glu"}:
-        found[key] = found[key].T * scales[0]
-    return (
-        {**found, "W_dec": found["W_dec"] / scales[1], "b_dec": found["b_dec"] / scales[1]},
-        norms,
-        {},
-    )
+    for key in found.keys() & {"W_enc", "W_glu"}:
+        found[key] = found[key].T * read
+    return found | {key: found[key] / written for key in ("W_dec", "b_dec")}, norms
 
 
-def _cross_layer(
-    raw: Weights, cfg: dict[str, Any], act: str, scales: tuple[Tensor, Tensor], path: Path
-) -> Layout:
-    num = len(cfg["hook_points_in"])
-    names = {"W_enc": "W_E", "b_enc": "b_E"} | {f"W_D.{n}": f"W_D.{n}" for n in range(num)}
-    if bias := cfg.get("use_decoder_bias", True):
-        names |= {f"b_D.{n}": f"b_D.{n}" for n in range(num)}
-    if act == "jumprelu":
-        names["threshold"] = _THRESHOLD
-    found = fmt.take(raw, names, path)
-    width = found["W_enc"].shape[1]
-    targets = [found.pop(f"W_D.{n}") for n in range(num)]
-    biases = [found.pop(f"b_D.{n}") if bias else torch.zeros(width) for n in range(num)]
+def _cross_layer(found: Weights, read: Tensor, written: Tensor, act: str) -> tuple[Weights, Tensor]:
+    num, width = found["W_enc"].shape[:2]
+    targets = [found.pop(f"W_dec.{n}") for n in range(num)]
+    biases = [found.pop(f"b_dec.{n}", torch.zeros(width)) for n in range(num)]
     norms, rows = [], []
     for layer in range(num):
         later = torch.stack([targets[n][layer] for n in range(layer, num)], 1)
         norms.append(later.norm(dim=(1, 2)))
-        rows.append((later / scales[1][layer:, None]).flatten(0, 1))
+        rows.append((later / written[layer:, None]).flatten(0, 1))
     weights = {key: value.flatten() for key, value in found.items() if key != "W_enc"} | {
-        "W_enc": (found["W_enc"] * scales[0][:, None, None]).transpose(1, 2).flatten(0, 1),
+        "W_enc": (found["W_enc"] * read[:, None, None]).transpose(1, 2).flatten(0, 1),
         "W_dec": torch.cat(rows),
-        "b_dec": torch.cat([one / scale for one, scale in zip(biases, scales[1], strict=True)]),
+        "b_dec": torch.cat([one / scale for one, scale in zip(biases, written, strict=True)]),
     }
-    return weights, torch.cat(norms), _several(num, width)
+    return weights, torch.cat(norms)
 
 
-def _crosscoder(
-    raw: Weights, cfg: dict[str, Any], act: str, scales: tuple[Tensor, Tensor], path: Path
-) -> Layout:
-    names = {"W_enc": "W_E", "b_enc": "b_E", "W_dec": "W_D", "b_dec": "b_D"}
-    if act == "jumprelu":
-        names["threshold"] = _THRESHOLD
-    found = fmt.take(raw, names, path)
-    num, width, features = found["W_enc"].shape
+def _crosscoder(found: Weights, read: Tensor, written: Tensor, act: str) -> tuple[Weights, Tensor]:
+    num = len(found["W_enc"])
     weights = {
-        "W_enc": (found["W_enc"] * scales[0][:, None, None]).permute(2, 0, 1).flatten(1),
+        "W_enc": (found["W_enc"] * read[:, None, None]).permute(2, 0, 1).flatten(1),
         "b_enc": found["b_enc"].sum(0),
-        "b_dec": (found["b_dec"] / scales[1][:, None]).flatten(),
+        "b_dec": (found["b_dec"] / written[:, None]).flatten(),
     }
-    decoder, norms = found["W_dec"] / scales[1][:, None, None], found["W_dec"].norm(dim=-1)
-    more = _several(num, width)
+    decoder, norms = found["W_dec"] / written[:, None, None], found["W_dec"].norm(dim=-1)
     if act == "relu":
-        return {**weights, "W_dec": decoder.transpose(0, 1).flatten(1)}, norms[0], more
+        return {**weights, "W_dec": decoder.transpose(0, 1).flatten(1)}, norms[0]
     weights |= {"W_enc": weights["W_enc"].repeat(num, 1), "b_enc": weights["b_enc"].repeat(num)}
     if act == "jumprelu":
         weights["threshold"] = found["threshold"].repeat(num)
-    if act == "batchtopk":
-        more["k"] = num * int(cfg.get("top_k", 50))
-    assert len(weights["b_enc"]) == num * features
-    return {**weights, "W_dec": fmt.block_diagonal(list(decoder))}, norms.flatten(), more
-
-
-def _several(num: int, width: int) -> dict[str, Any]:
-    return {"d_in": num * width, "d_out": num * width, "widths": (width,) * num}
+    weights["W_dec"] = torch.block_diag(*decoder)  # type: ignore[no-untyped-call]
+    return weights, norms.flatten()
 
 
 def _hooks(cfg: dict[str, Any], kind: str, source: Path) -> tuple[list[str], list[str]]:
@@ -214,17 +188,14 @@ def _joined(sites: list[str | None]) -> str | None:
     return joined(known) if len(known) == len(sites) else None
 
 
-def _scales(
-    hooks: tuple[list[str], list[str]], means: Weights, width: int, source: Path, *, fold: bool
-) -> tuple[Tensor, Tensor]:
-    """√d / mean norm of each site that is read, and that is written; ones where not folded."""
-    if not fold:
-        return torch.ones(len(hooks[0])), torch.ones(len(hooks[1]))
-    for hook in (*hooks[0], *hooks[1]):
+def _scales(hooks: list[str], means: Weights | None, cfg: dict[str, Any], source: Path) -> Tensor:
+    """√d / mean norm of each site; ones without means."""
+    if means is None:
+        return torch.ones(len(hooks))
+    for hook in hooks:
         if hook not in means or not float(means[hook]) > 0:
             raise InputError(
                 f"{source / WEIGHTS} has no {_NORM}{hook}",
                 expected="the mean norm that activations were divided by",
             )
-    read, written = (torch.stack([width**0.5 / means[hook] for hook in part]) for part in hooks)
-    return read, written
+    return torch.stack([int(cfg["d_model"]) ** 0.5 / means[hook] for hook in hooks])

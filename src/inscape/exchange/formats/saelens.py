@@ -12,17 +12,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from safetensors.torch import save_file
+import torch
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.exchange import format as fmt
 from inscape.exchange.format import Asked, Format, Normalize, Weights
-from inscape.exchange.sites import hook_of, of_hook, told
+from inscape.exchange.sites import hook_of, of_hook
 
 CFG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 VERSION = "6.54.12"
@@ -59,31 +58,25 @@ _NORMS: dict[str, Normalize] = {
     "layer_norm": "layer_norm",
     "constant_norm_rescale": "constant_norm",
 }
-_COMMON = {"W_enc": "W_enc", "W_dec": "W_dec", "b_dec": "b_dec"}
+_COMMON = {"W_enc": "W_enc.T", "W_dec": "W_dec", "b_dec": "b_dec"}
+_PLAIN = {**_COMMON, "b_enc": "b_enc"}
+_JUMP, _BATCH = {**_PLAIN, "threshold": "threshold"}, {**_PLAIN, "threshold": "topk_threshold"}
 _TENSORS = {
-    "standard": {"b_enc": "b_enc"},
-    "topk": {"b_enc": "b_enc"},
-    "jumprelu": {"b_enc": "b_enc", "threshold": "threshold"},
-    "batchtopk": {"b_enc": "b_enc", "threshold": "topk_threshold"},
-    "matryoshka_batchtopk": {"b_enc": "b_enc", "threshold": "topk_threshold"},
-    "gated": {"b_gate": "b_gate", "b_mag": "b_mag", "r_mag": "r_mag"},
-    "transcoder": {"b_enc": "b_enc"},
-    "skip_transcoder": {"b_enc": "b_enc", "W_skip": "W_skip"},
-    "jumprelu_transcoder": {"b_enc": "b_enc", "threshold": "threshold"},
+    **dict.fromkeys(("standard", "topk", "transcoder"), _PLAIN),
+    **dict.fromkeys(("jumprelu", "jumprelu_transcoder"), _JUMP),
+    **dict.fromkeys(("batchtopk", "matryoshka_batchtopk"), _BATCH),
+    "gated": {**_COMMON, "b_gate": "b_gate", "b_mag": "b_mag", "r_mag": "r_mag"},
+    "skip_transcoder": {**_PLAIN, "W_skip": "W_skip"},
 }
 
 
 class SAELens(Format):
     """SAELens, versions 5 and 6."""
 
-    about: ClassVar[str] = f"SAELens: {CFG} with {WEIGHTS}"
-
-    def recognises(self, source: Path) -> bool:
-        """By its two files."""
-        return (source / CFG).is_file() and (source / WEIGHTS).is_file()
+    about = f"SAELens: {CFG} with {WEIGHTS}"
+    files = (CFG, WEIGHTS)
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
-        """See the steps above."""
         cfg = current(fmt.read_settings(source / CFG))
         fmt.refuse_unknown(cfg, _COMPUTED + _TOLD, source / CFG, asked.ignore)
         where = {**cfg, **(cfg.get("metadata") or {})}
@@ -103,13 +96,12 @@ class SAELens(Format):
             weights = _scaled(weights, asked.scale, source)
         hooks = where.get("hook_name"), where.get("hook_name_out") if transcoder else None
         found = of_hook(hooks[0]), of_hook(hooks[1] if transcoder else hooks[0])
-        places = told(asked, found, source, f"hook {hooks[0]}")
-        return fmt.made(
+        return self.made(
             weights,
-            places,
-            asked,
             source,
-            self.name,
+            asked,
+            found,
+            f"hook {hooks[0]}",
             subtract=bool(cfg.get("apply_b_dec_to_input", True)) and not transcoder,
             k=cfg.get("k"),
             normalize=_NORMS.get(norm, "none"),
@@ -119,15 +111,9 @@ class SAELens(Format):
         """In our layout, foldings done."""
         raw = fmt.read_weights(source / WEIGHTS)
         factor = raw.pop("scaling_factor", None)
-        found = fmt.take(raw, {**_COMMON, **_TENSORS[architecture]}, source / WEIGHTS)
-        found["W_enc"] = found["W_enc"].T.contiguous()
-        if architecture == "gated":
-            parts = (found.pop(key) for key in ("b_gate", "r_mag", "b_mag"))
-            found |= fmt.gated_as_threshold(found["W_enc"], *parts)
-        elif architecture in ("standard", "transcoder", "skip_transcoder"):
-            found["threshold"] = found["b_enc"].new_zeros(found["b_enc"].shape)
-        elif "threshold" in found:
-            found["threshold"] = found["threshold"].expand(found["b_enc"].shape).contiguous()
+        found = fmt.take(raw, _TENSORS[architecture], source / WEIGHTS)
+        if architecture in ("standard", "transcoder", "skip_transcoder"):
+            found["threshold"] = torch.zeros(())
         if cfg.get("rescale_acts_by_decoder_norm", False):
             norms = found["W_dec"].norm(dim=1)
             found["W_enc"] = found["W_enc"] * norms[:, None]
@@ -169,8 +155,8 @@ class SAELens(Format):
         weights["W_enc"] = weights["W_enc"].T
         if architecture in ("transcoder", "skip_transcoder"):
             del weights["threshold"]
-        save_file({k: v.cpu().contiguous() for k, v in weights.items()}, folder / WEIGHTS)
-        (folder / CFG).write_text(json.dumps(cfg, indent=1))
+        fmt.save(weights, folder / WEIGHTS)
+        fmt.save_settings(cfg, folder / CFG)
 
     def _architecture(self, dictionary: Dictionary) -> str:
         config = dictionary.config

@@ -6,49 +6,38 @@ the reconstruction has x @ W_skip^T. The folder's name is a Hugging Face module 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import ClassVar
-
-from safetensors.torch import save_file
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.exchange import format as fmt
 from inscape.exchange.format import Asked, Format
-from inscape.exchange.sites import of_module, told
+from inscape.exchange.sites import of_module
 
 CFG, WEIGHTS = "cfg.json", "sae.safetensors"
 _TRAINED = ("normalize_decoder", "multi_topk", "signed")
 _COMPUTED = ("activation expansion_factor num_latents k skip_connection transcode d_in").split()
 _TENSORS = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "W_dec", "b_dec": "b_dec"}
+_SKIP = {"W_skip": "W_skip"}
 
 
 class Sparsify(Format):
     """sparsify."""
 
-    about: ClassVar[str] = f"sparsify: {CFG} with {WEIGHTS}"
-
-    def recognises(self, source: Path) -> bool:
-        """By its two files."""
-        return (source / CFG).is_file() and (source / WEIGHTS).is_file()
+    about = f"sparsify: {CFG} with {WEIGHTS}"
+    files = (CFG, WEIGHTS)
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
-        """See above."""
         cfg = fmt.read_settings(source / CFG)
         fmt.refuse_unknown(cfg, (*_COMPUTED, *_TRAINED), source / CFG, asked.ignore)
         fmt.only(cfg.get("activation", "topk"), ["topk"], "activation", source / CFG)
         fmt.only(cfg.get("signed", False), [False], "signed", source / CFG)
-        names = dict(_TENSORS)
-        if cfg.get("skip_connection", False):
-            names["W_skip"] = "W_skip"
-        weights = fmt.take(fmt.read_weights(source / WEIGHTS), names, source / WEIGHTS)
+        names = _TENSORS | _SKIP if cfg.get("skip_connection", False) else _TENSORS
+        found = fmt.take(fmt.read_weights(source / WEIGHTS), names, source / WEIGHTS)
         transcode = bool(cfg.get("transcode", False))
         sites = of_module(source.name, transcoder=transcode) or (None, None)
-        places = told(asked, sites, source, f"hookpoint {source.name}")
-        return fmt.made(
-            weights, places, asked, source, self.name, subtract=not transcode, k=int(cfg["k"])
-        )
+        said, k = f"hookpoint {source.name}", int(cfg["k"])
+        return self.made(found, source, asked, sites, said, subtract=not transcode, k=k)
 
     def write(self, dictionary: Dictionary, folder: Path) -> None:
         """TopK dictionaries; autoencoders that subtract b_dec, transcoders that do not."""
@@ -67,9 +56,8 @@ class Sparsify(Format):
                 f"{dictionary.name} reads {config.d_in} and writes {config.d_out} dimensions",
                 expected=f"equal widths: {self.name} holds no other",
             )
-        names = {**_TENSORS, **({"W_skip": "W_skip"} if config.skip else {})}
-        weights = {names[key]: v.cpu().contiguous() for key, v in dictionary.weights.items()}
-        save_file(weights, folder / WEIGHTS)
+        weights = {(_TENSORS | _SKIP)[key]: v for key, v in dictionary.weights.items()}
+        fmt.save(weights, folder / WEIGHTS)
         cfg = {
             "activation": "topk",
             "expansion_factor": 0,
@@ -81,4 +69,4 @@ class Sparsify(Format):
             "transcode": config.transcoder,
             "d_in": config.d_in,
         }
-        (folder / CFG).write_text(json.dumps(cfg, indent=1))
+        fmt.save_settings(cfg, folder / CFG)

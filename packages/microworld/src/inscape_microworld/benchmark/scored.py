@@ -151,7 +151,7 @@ def run_pictures(
 
     def inputs(tokens: Tensor, chosen: Sequence[int]) -> Inputs:
         pixels = model.pixels(np.stack([made[i].picture.pixels for i in chosen]))
-        return Inputs(tokens, pixels, image_id)
+        return Inputs(tokens, pixels)
 
     return _run(model, ids, truth, sites, seed, inputs)
 

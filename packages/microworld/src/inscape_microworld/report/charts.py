@@ -65,10 +65,10 @@ def _span(ys: Sequence[float], unit: Unit) -> tuple[float, float]:
 
 
 def _level(series: Series, up: Scale, unit: Unit) -> Markup:
-    height = f"{up(series.points[0][1]):.1f}"
-    told = f"{series.name}: {show(series.points[0][1], unit)}"
+    height = up(series.points[0][1])
+    shown = f"{series.name}: {show(series.points[0][1], unit)}"
     line = tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=height, y2=height, class_="level")
-    return tag("g", tag("title", told), line, class_=f"series s{series.style % NUM_STYLES}")
+    return tag("g", tag("title", shown), line, class_=f"series s{series.style % NUM_STYLES}")
 
 
 def _line(series: Series, across: Scale, up: Scale, unit: Unit, aside: float) -> Markup:
@@ -76,14 +76,7 @@ def _line(series: Series, across: Scale, up: Scale, unit: Unit, aside: float) ->
     points = [(across(x) + aside, x, y, low, high) for x, y, low, high in sorted(series.points)]
     path = " ".join(f"{place:.1f},{up(y):.1f}" for place, _, y, _, _ in points)
     whiskers = [
-        tag(
-            "line",
-            x1=f"{place:.1f}",
-            x2=f"{place:.1f}",
-            y1=f"{up(low):.1f}",
-            y2=f"{up(high):.1f}",
-            class_="whisker",
-        )
+        tag("line", x1=place, x2=place, y1=up(low), y2=up(high), class_="whisker")
         for place, _, _, low, high in points
         if low is not None and high is not None
     ]

@@ -77,7 +77,7 @@ def _charts(study: SteeringStudy) -> Markup:
     return join(
         tag("h4", "Effect and price by strength"),
         tag("p", "over ", number(study.num_prompts), " prompts", class_="note"),
-        legend([s.name for s in effect], levels=[s.name for s in effect if s.level]),
+        legend({s.style: s.name for s in effect}, levels=[s.style for s in effect if s.level]),
         tag("div", charts, class_="charts"),
         fold("All figures of the charts", _doses(lines)),
     )

@@ -1,8 +1,12 @@
-"""Which device and processors the work runs on. torch is imported only when it is asked for."""
+"""The machine that the work runs on: processors, device, memory. torch is imported only late."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inscape.core.errors import InputError
@@ -11,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 _USABLE = "cpu, cuda or cuda:N"
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def num_cores() -> int:
@@ -48,3 +53,29 @@ def pick_device(name: str | None = None) -> torch.device:
             next_step="leave --device out to take what is there",
         )
     return device
+
+
+def total_memory() -> int | None:
+    """The memory of this machine, or what its container may use, in bytes; None if not known."""
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return None
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return total
+
+
+def keep_freed_memory() -> bool:
+    """Ask glibc to keep freed memory for the next allocation; False where there is no glibc.
+
+    Large buffers are freed and taken again at every training step, and half of the run would go
+    into clearing fresh pages. The process's size then stays at its peak.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, 1 << 30) and mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1))
