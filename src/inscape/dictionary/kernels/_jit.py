@@ -82,7 +82,7 @@ def array(tensor: torch.Tensor) -> NDArray[Any]:
 
 
 def runs_here(*tensors: torch.Tensor) -> bool:
-    """Whether the numba kernels can serve these tensors: CPU, fp32 where floating point."""
+    """Whether the numba kernels can be used for these tensors: on the CPU, in fp32 or integers."""
     return fast() and all(
         t.device.type == "cpu" and (not t.is_floating_point() or t.dtype == torch.float32)
         for t in tensors

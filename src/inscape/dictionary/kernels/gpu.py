@@ -1,12 +1,10 @@
-"""The kernels on a graphics card, by Triton: when they serve, and how they are called.
+"""The Triton kernels: when they are used, and how they are launched.
 
-1. They serve fp32 weights that lie on one CUDA device, where Triton is installed.
-2. At the first call on a device each kernel is run once on a small problem beside its plain
-   reference (`checks`). Where one differs, or does not compile, one warning says so and the plain
-   references serve that device.
-3. The encoder's product is cuBLAS's, in chunks of rows that a bounded buffer holds; what is fused
-   is all that follows it: a row of the chunk is read once for the floor of its k largest entries,
-   and only what reaches the floor leaves the kernel.
+1. They are used for fp32 weights on one CUDA device, if Triton is installed.
+2. Before the first call on a device each kernel is compared with its plain reference (`checks`). If
+   one differs or does not compile, a warning says so, and the references are used there.
+3. The encoder's matmul is cuBLAS's, in chunks of rows. A selection reads a row of the chunk once to
+   bound its k largest entries, and writes only entries that reach the bound.
 
 Each function does what the function of the same name in this package does; see there.
 """
@@ -39,11 +37,11 @@ _GROUP = 16
 _FLAT = 1024
 
 CHECKS: list[Callable[[str], list[str]]] = []
-"""What compares the kernels with their references on a device (`checks` puts itself here)."""
+"""Comparisons of the kernels with their references on a device (see `checks`)."""
 
 
 def serves(*tensors: Tensor) -> bool:
-    """Whether the Triton kernels can serve these tensors."""
+    """Whether the Triton kernels can be used for these tensors."""
     devices = {t.device for t in tensors}
     return (
         fast()
@@ -56,7 +54,7 @@ def serves(*tensors: Tensor) -> bool:
 
 @cache
 def works(device: str) -> bool:
-    """Whether every kernel gives what its reference gives on this device; said once if not."""
+    """Whether every kernel agrees with its reference on this device; warns once if not."""
     if find_spec("triton") is None:
         return False
     try:

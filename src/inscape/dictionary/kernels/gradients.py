@@ -4,14 +4,13 @@
    all codes are sorted by feature with a counting sort: a feature-major (CSC) list.
 2. Each feature sums its own entries: decoder row = sum value * output gradient, encoder row =
    sum pre-activation gradient * input, bias = sum pre-activation gradient.
-3. In the same pass are added what a penalty adds to whole rows (a multiple of the decoder's own
-   row; a multiple of one vector to the encoder's row) and what was added up elsewhere (`RowBlock`:
-   the auxiliary loss of few dead features is a matter of small dense products); the part of the
-   decoder gradient along a unit decoder row is removed, and the squared norm of the feature's
-   gradients is taken for clipping.
+3. The same pass adds what a penalty adds to whole rows (`RowTerms`) and the gradients of a few
+   features that dense matmuls have computed (`RowBlock`: the auxiliary loss of few dead features),
+   removes the decoder gradient along a unit decoder row, and takes the squared norm of the
+   feature's gradients for clipping.
 
-Several codes share the input, each with an output gradient of its own: the auxiliary code (dead
-features on the residual error) beside the main one.
+Several codes share the input, each with an output gradient of its own: the main code, and the
+auxiliary one (dead features on the residual error).
 """
 
 from __future__ import annotations
@@ -51,12 +50,12 @@ def weight_gradients(
     """Gradients of encoder, encoder bias and decoder, summed over the codes.
 
     Args:
-        codes: the main code and what else flows through the encoder.
-        x: what the encoder read (after any subtraction of b_dec).
-        W_dec: the decoder; with `project`, its rows have unit norm and the gradient's component
+        codes: the main code and others that flow through the encoder.
+        x: the encoder's input (after any subtraction of b_dec).
+        W_dec: the decoder; with `project` its rows have unit norm, and the gradient's component
             along them is removed.
-        terms: what is added to whole rows. block: what is added to the rows of some features.
-        out: reused storage of an earlier call.
+        terms, block: added to whole rows, and to the rows of some features.
+        out: storage of an earlier call, to be reused.
     """
     if gpu.serves(x, W_dec) and not (terms is not None and terms.widths):
         return gpu.weight_gradients(codes, x, W_dec, project, terms, block, out)

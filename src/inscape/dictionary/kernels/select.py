@@ -155,8 +155,7 @@ def select_half(
 def select_half_plain(
     pre: Tensor, x: Tensor, W_enc: Tensor, b_enc: Tensor, candidates: int, k: int
 ) -> tuple[Tensor, Tensor]:
-    """`select_half` by the other functions of this package: its reference, and what a graphics card
-    runs."""
+    """`select_half` by the other functions of this package: its reference, also used on a GPU."""
     places, guesses = select_top(pre, min(candidates, pre.shape[1]))
     indptr = torch.arange(len(pre) + 1, device=pre.device) * places.shape[1]
     code = RaggedCode(indptr, places.flatten(), guesses.float().flatten())
