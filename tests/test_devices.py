@@ -13,6 +13,7 @@ from tests.fake_device import FAKE, model_on_fake
 from torch import nn
 
 from inscape.activations import harvest
+from inscape.atlas import Atlas
 from inscape.attribution import trace
 from inscape.core import InputError
 from inscape.diagnosis import diagnose
@@ -88,6 +89,19 @@ def test_steer(fault: Planted, dictionary: Dictionary, mode: str) -> None:
     change = FeatureEdit(dictionary, PLANTED, mode, 2.0)  # type: ignore[arg-type]
     result = steer(fault.model, fault.failing[0].prompt, [change], 3)
     assert result.changed or mode in ("scale", "ablate")
+
+
+def test_an_atlas_brings_its_dictionaries_where_its_model_is(tmp_path: Path) -> None:
+    """Asked for before the model or after it: a dictionary follows the model."""
+    fault = planted()
+    made = Atlas.create(tmp_path / "a", fault.model, source="nowhere").add(fault.dictionary)
+    found = Atlas.open(made.path)
+    early = found.dictionary(made.dictionary_names[0])
+    assert early.device == torch.device("cpu")
+    model_on_fake(fault.model)
+    found.__dict__["model"] = fault.model  # opened after the dictionary
+    assert found.dictionary(made.dictionary_names[0]).device == FAKE
+    assert found.diagnose(fault.failing[:3], num_random=2, save=False).removed
 
 
 def test_fidelity(fault: Planted, dictionary: Dictionary) -> None:

@@ -95,8 +95,11 @@ def test_pipes_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     writer.join()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"text": "three"}\n')))
     assert list(documents("-")) == ["three"]
-    with pytest.raises(DataError, match="the corpus .*null.* is empty"):
+    with pytest.raises(DataError, match=f"the corpus {os.devnull} is empty"):
         list(documents(Path(os.devnull)))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"text": 5}')))
+    with pytest.raises(DataError, match="^line 1 of - has no text"):
+        list(documents("-"))
 
 
 def test_what_is_damaged_is_named(tmp_path: Path) -> None:

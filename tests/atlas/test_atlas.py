@@ -11,6 +11,7 @@ import pytest
 import torch
 from tests.attribution.random_transcoders import random_transcoders
 from tests.families import tiny, tiny_tokenizer
+from tests.intervention.test_several import clt
 
 from inscape.activations import harvest
 from inscape.atlas import Atlas, BuildConfig, build, default_sites, settings_of
@@ -64,6 +65,10 @@ def test_a_damaged_record_is_told(tmp_path: Path, model: Model) -> None:
     del content["settings"]
     record.write_text(json.dumps(content))
     with pytest.raises(StorageError, match="does not describe an atlas"):
+        Atlas.open(tmp_path / "a")
+    content["settings"], content["model"]["median_norms"] = {}, 5
+    record.write_text(json.dumps(content))
+    with pytest.raises(StorageError, match="median_norms is 5"):
         Atlas.open(tmp_path / "a")
     record.write_text(record.read_text()[:40])
     with pytest.raises(StorageError, match="half-written"):
@@ -174,6 +179,23 @@ def test_dictionaries_are_added_under_the_name_of_their_site(tmp_path: Path, mod
         made.add(wide)
 
 
+def test_transcoders_are_chosen_where_a_layer_has_several(tmp_path: Path, model: Model) -> None:
+    made = Atlas.create(tmp_path / "a", model, source="nowhere")
+    made.add(dictionary("mlp_in.1>mlp_out.1"), dictionary("resid_post.1"))
+    made.add(dictionary("mlp_in.1>mlp_out.1", seed=1), name="other").add(clt())
+    across = made.dictionary("clt.0-2")
+    assert made.transcoders() == {1: made.dictionary("mlp.1")}
+    assert made.transcoders(["other"]) == {1: made.dictionary("other")}
+    assert made.transcoders(["clt.0-2"]) == dict.fromkeys(range(3), across)
+    graph = made.trace([5, 6, 7], names=["clt.0-2"], save=False)
+    assert {n.dictionary for n in graph.nodes if n.kind == "feature"} == {"clt.0-2"}
+    for names in (["resid_post.1"], ["mlp.1", "other"], ["mlp.1", "clt.0-2"]):
+        with pytest.raises(InputError, match="is no transcoder, or of a layer that has one"):
+            made.transcoders(names)
+    with pytest.raises(InputError, match="has no dictionary 'x'"):
+        made.trace([5, 6, 7], names=["x"])
+
+
 def test_a_feature_is_found_by_dictionary_or_site(tmp_path: Path, model: Model) -> None:
     made = Atlas.create(tmp_path / "a", model, source="nowhere").add(dictionary("resid_post.1"))
     made.add(dictionary("mlp_in.2>mlp_out.2"))
@@ -239,6 +261,27 @@ def test_neurons_are_dictionaries_that_need_no_training(tmp_path: Path, model: M
         made.feature("mlp_act.3/0")
     with pytest.raises(InputError, match="does not exist"):
         made.feature("mlp_act.1/999999")
+
+
+def test_where_nothing_is_there_nothing_is_done_in_silence(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    model = Model.wrap(tiny("gpt2", vocab_size=len(tokenizer)), tokenizer)
+    made = Atlas.create(tmp_path / "a", model)
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(["the cat sat on the mat", "the dog sat in Paris"] * 9))
+    for act in (made.index, made.validate):
+        with pytest.raises(InputError, match=r"has no dictionary yet.*mlp_act\.L"):
+            act(text=text)
+    with pytest.raises(InputError, match="has no indexed dictionary; run: inscape index"):
+        made.label()
+    made.index("mlp_act.1", text=text)  # one name is a list of one
+    made.label("mlp_act.1")
+    (found,) = made.validate(text)
+    assert (found.dictionary, found.fidelity.fvu) == ("mlp_act.1", 0)
+    assert found.fidelity.extra_ce == pytest.approx(0, abs=1e-6)
+    assert made.search("cat", names="mlp_act.1") == made.search("cat")
+    with pytest.raises(InputError, match="no indexed dictionary among mlp_act.0"):
+        made.search("cat", names="mlp_act.0")
 
 
 def test_an_atlas_reads_text_as_its_dictionaries_did(tmp_path: Path) -> None:

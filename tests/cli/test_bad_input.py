@@ -103,7 +103,13 @@ def test_a_layer_out_of_range(refused: Run, tiny_model: Path, text: Path, tmp_pa
 
 @pytest.mark.parametrize(
     ("option", "value", "said"),
-    [("--expansion", 0, "greater than 0"), ("--k", 0, "greater than 0"), ("--k", 999, "k = 999")],
+    [
+        ("--expansion", 0, "greater than 0"),
+        ("--k", 0, "greater than 0"),
+        ("--k", 999, "k = 999"),
+        ("--memory", 0, "memory = 0.0 is not usable"),
+        ("--memory", "nan", "memory = nan is not usable"),
+    ],
 )
 def test_a_setting_that_makes_no_sense(
     option: str, value: int, said: str, refused: Run, tiny_model: Path, text: Path, tmp_path: Path
@@ -145,6 +151,7 @@ def test_options_that_the_source_does_not_take(
     refused: Run, atlas: Path, text: Path, tiny_model: Path
 ) -> None:
     assert "--only train" in refused("train", atlas)
+    assert "max_tokens 9 without a text" in refused("index", atlas, "--max-tokens", 9)
     online = ("train", text, "--model", tiny_model, "--site", "resid_post.1")
     assert "--skip-corrupt does not apply to" in refused(*online, "--skip-corrupt")
     assert "--memory nan" in refused(*online, "--memory", "nan")
@@ -472,5 +479,11 @@ def test_a_moved_model_is_named_with_its_way_out(
     shutil.copytree(atlas, copy)
     record = (copy / "atlas.json").read_text()
     (copy / "atlas.json").write_text(record.replace(str(tiny_model), "/nowhere/tiny"))
-    assert "say where it is now with --model" in refused("trace", copy, "the cat")
-    assert shell.main(["trace", str(copy), "the cat", "--model", str(tiny_model)]) == 0
+    for verb in (
+        ["trace", "the cat"],
+        ["search", "the cat", "--prompt"],
+        ["feature", "mlp_act.1/3"],
+    ):
+        assert "say where it is now with --model" in refused(verb[0], copy, *verb[1:])
+        command = [verb[0], str(copy), *verb[1:], "--model", str(tiny_model)]
+        assert shell.main(command) == 0

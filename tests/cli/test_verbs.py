@@ -48,10 +48,14 @@ def test_build_says_what_was_made_and_does_nothing_twice(
 def test_transcoders_of_another_size(
     said: Any, tiny_model: Path, text: Path, tmp_path: Path
 ) -> None:
-    size = ("--transcoder-expansion", 3, "--max-tokens", 2000)
+    size = ("--transcoder-expansion", 3, "--max-tokens", 2000, "--memory", 0.001)
     found = said("build", tiny_model, "--text", text, "--out", tmp_path, *SMALL, *size, "--json")
     counts = [figures["features"] for figures in json.loads(found)["dictionaries"].values()]
     assert counts == [64, 96, 96, 96]
+    assert json.loads((tmp_path / "atlas.json").read_text())["settings"]["memory"] == 0.001
+    neurons = ("--dictionary", "mlp_act.1", "--text", text, "--max-tokens", 60, "--json")
+    (index,) = json.loads(said("index", tmp_path, *neurons))
+    assert 0 < index["tokens"] <= 60
     shown = said("build", tiny_model, "--text", text, "--out", tmp_path, *SMALL, *size)
     assert re.search(r"^resid_post\.1 +64 +\d+ +\d+ +\d+$", shown, re.M)
 
@@ -150,6 +154,7 @@ def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: 
         assert figures["dead_share_is_firm"] is False
         summary = json.loads((atlas / "labels" / "resid_post.1" / "labels.json").read_text())
         assert figures["labels_scored"] == summary["num_scored"]
+    assert "loss recovered" in said(*command, "--dictionary", "mlp_act.1")  # neurons too
     (edges,) = json.loads(said("validate", atlas, "--edges", "the cat sat", "--json"))
     assert edges["max_error"] <= 1e-4
     shown = said(*command)

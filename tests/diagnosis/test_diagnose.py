@@ -14,6 +14,7 @@ from inscape.core import InputError, wilson
 from inscape.diagnosis import Case, Diagnosis, diagnose, shares
 from inscape.diagnosis.candidates import Estimate, estimate, measure, strongest
 from inscape.diagnosis.cases import encode
+from inscape.diagnosis.mask import masked_logits
 from inscape.diagnosis.outcomes import Outcome, outcome, outcomes
 from inscape.diagnosis.random_sets import matched_sets, random_control
 from inscape.diagnosis.study import Study, study_failures
@@ -130,6 +131,23 @@ def test_measured_effects_are_those_of_a_plain_hook(fault: Planted) -> None:
     assert effect.margin == pytest.approx(sum(changes) / len(changes), abs=1e-4)
 
 
+def test_positions_that_do_not_count_have_no_part(fault: Planted) -> None:
+    """Attention sinks and special tokens: neither estimated, nor ablated, nor masked."""
+    study = studied(fault, 4)
+    nowhere = replace(study.failures, counted=torch.zeros_like(study.failures.counted))
+    quiet = replace(study, failures=nowhere)
+    (found,), (none,) = estimate(study).values(), estimate(quiet).values()
+    assert float(found.effect.abs().max()) > 1
+    assert float(none.effect.abs().max()) == 0
+    ablated = outcome(fault.model, nowhere, {(fault.dictionary, PLANTED): 1.0})
+    clean = outcome(fault.model, nowhere)
+    torch.testing.assert_close(ablated.log_probability, clean.log_probability)
+    taken = [torch.ones(fault.dictionary.d_dict)]
+    masked = masked_logits(fault.model, [fault.dictionary], taken, nowhere)
+    plain = masked_logits(fault.model, [fault.dictionary], [torch.zeros_like(taken[0])], nowhere)
+    torch.testing.assert_close(masked, plain)
+
+
 # The control
 
 
@@ -229,11 +247,6 @@ def test_arguments_of_the_wrong_type_end_in_one_line(
     usual = {"dictionaries": [fault.dictionary], "cases": fault.failing[:1], "num_random": 1}
     with pytest.raises(InputError, match=message):
         diagnose(fault.model, **{**usual, **arguments})
-
-
-def test_one_answer_cannot_be_both(fault: Planted) -> None:
-    with pytest.raises(InputError, match="' b' is both answers"):
-        Case("a", " b", " b")
 
 
 @pytest.mark.parametrize("answers", [{"correct": 5}, {"wrong": b"x"}, {"candidates": (" a", 5)}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import huggingface_hub.constants
@@ -47,6 +48,12 @@ def test_a_published_dictionary_opens_in_one_line(cache: Path) -> None:
         Dictionary.open("someone/words@v3")
     with pytest.raises(StorageError, match="someone/words has no layer_4"):
         Dictionary.open("someone/words/layer_4")
+
+
+@pytest.mark.parametrize("nothing", [None, 5])
+def test_what_names_no_dictionary(nothing: Any) -> None:
+    with pytest.raises(InputError, match=f"a dictionary at {nothing}; expected a path"):
+        Dictionary.open(nothing)
 
 
 def test_a_folder_of_that_name_wins(

@@ -89,7 +89,7 @@ def saelens(
 COMMON = {"W_enc": W, "W_dec": V, "b_dec": C}
 BASIC = {**COMMON, "b_enc": B}
 MLP = ("mlp_in.3", "mlp_out.3")
-TO_MLP = Asked(site_in="mlp_in.3")
+TO_MLP = Asked(site="mlp_in.3")
 
 
 def plain(act: Callable[[Tensor], Tensor], *, subtract: bool = True) -> Forward:
@@ -451,11 +451,9 @@ CASES = {
         MLP,
         TO_MLP,
     ),
-    "openai topk": Case(
-        "openai", openai("TopK"), layer_normed, asked=Asked(site_in="resid_post.3")
-    ),
+    "openai topk": Case("openai", openai("TopK"), layer_normed, asked=Asked(site="resid_post.3")),
     "openai relu": Case(
-        "openai", openai("ReLU"), plain(torch.relu), asked=Asked(site_in="resid_post.3")
+        "openai", openai("ReLU"), plain(torch.relu), asked=Asked(site="resid_post.3")
     ),
     "gemma scope attention": Case(
         "gemma_scope",

@@ -65,9 +65,9 @@ def test_saelens(kind: str, settings: dict[str, Any], tmp_path: Path) -> None:
         tmp_path / "theirs",
         sae.encode,
         sae,
-        Asked(site_in="mlp_in.2", site_out="mlp_out.2")
+        Asked(site="mlp_in.2", to="mlp_out.2")
         if "transcoder" in kind
-        else Asked(site_in="resid_post.2"),
+        else Asked(site="resid_post.2"),
     )
 
 
@@ -79,7 +79,7 @@ def test_saelens_opens_what_is_written(tmp_path: Path) -> None:
     sae = made(config(d_in=D, d_sae=M))
     shake(sae)
     sae.save_model(tmp_path / "theirs")
-    ours = import_dictionary(tmp_path / "theirs", Asked(site_in="resid_post.2"))
+    ours = import_dictionary(tmp_path / "theirs", Asked(site="resid_post.2"))
     export_dictionary(ours, tmp_path / "ours", "saelens")
     again = sae_lens.SAE.load_from_disk(tmp_path / "ours")
     with torch.no_grad():

@@ -173,7 +173,7 @@ def test_a_layer_that_no_model_has_is_refused(tmp_path: Path) -> None:
     assert of_hook("blocks.3.hook_resid_post") == "resid_post.3"
     assert of_hook(f"blocks.{'9' * 60}.hook_resid_post") is None
     with pytest.raises(SiteError, match="no valid layer"):
-        import_dictionary(layer_file({})(tmp_path / "set"), Asked(site_in="resid_post." + "9" * 50))
+        import_dictionary(layer_file({})(tmp_path / "set"), Asked(site="resid_post." + "9" * 50))
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(

@@ -140,7 +140,7 @@ def test_the_same_call_returns_the_finished_index(
     other = dictionary("resid_post.1", "resid_post.1", seed=1)
     with pytest.raises(StorageError, match="made with another dictionary"):
         build_index(model, other, store, out)
-    with pytest.raises(StorageError, match="made with other options"):
+    with pytest.raises(StorageError, match="made with another options"):
         build_index(model, toy, store, out, num_examples=3)
     build_index(model, toy, store, tmp_path / "again")
     for name in ("features.parquet", "examples.parquet", "values.npy"):

@@ -30,7 +30,7 @@ def test_store_on_disk_is_sparse_and_memory_mapped(world: Any) -> None:
     index = world.index
     assert isinstance(index.positions, np.memmap)
     assert isinstance(index.values, np.memmap)
-    cells = index.num_tokens * index.num_features
+    cells = len(index.tokens) * index.num_features
     arrays = [np.load(p, mmap_mode="r") for p in index.folder.glob("*.npy")]
     assert max(a.size for a in arrays) < cells / 4
     assert not list(index.folder.glob("spill*"))
@@ -39,7 +39,7 @@ def test_store_on_disk_is_sparse_and_memory_mapped(world: Any) -> None:
 def test_statistics_leave_beginning_of_text_out(world: Any) -> None:
     index, dense = world.index, world.dense
     considered = world.table.considered
-    assert index.num_considered == considered.sum() < index.num_tokens
+    assert index.num_considered == considered.sum() < len(index.tokens)
     active = dense > 0
     np.testing.assert_allclose(index.density, active[considered].mean(0), rtol=1e-6)
     np.testing.assert_allclose(index.max, dense.max(0), rtol=1e-3)

@@ -139,6 +139,14 @@ def test_a_folder_opens_with_its_settings(tmp_path: Path) -> None:
     inputs = model.prompt("the cat", image=picture())
     expected = Model.wrap(module).run(inputs, logits="all").logits
     assert torch.equal(model.run(inputs, logits="all").logits, expected)
+    without = {key: value for key, value in PREPROCESSING.items() if key != "image_mean"}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(without))
+    with pytest.raises(ModelError, match="image processor cannot be used .*image_mean"):
+        Model.open(tmp_path, device="cpu").prompt("the cat", image=picture())
+    for content in ("{", "[1]"):
+        (tmp_path / "preprocessor_config.json").write_text(content)
+        with pytest.raises(ModelError, match=r"preprocessor_config\.json (cannot be|holds no)"):
+            Model.open(tmp_path, device="cpu")
 
 
 def test_pixels_are_scaled_normalised_and_cropped(model: Model) -> None:
@@ -159,6 +167,10 @@ def test_what_does_not_fit_is_said_in_one_line(model: Model) -> None:
     cases: list[tuple[str, Any]] = [
         ("4 image tokens for 0 pictures", lambda: model.run(tokens, logits="last")),
         ("uint8", lambda: model.prompt("the cat", image=picture() / 255)),
+        ("uint8", lambda: model.prompt("the cat", image="picture.png")),
+        ("uint8", lambda: model.prompt("the cat", image=3)),
+        ("uint8", lambda: model.pixels([[[1, 2, 3]], [[1, 2]]])),
+        ("uint8", lambda: model.pixels(torch.zeros(2, 2, 3, dtype=torch.bfloat16))),
         (
             "reads no pictures",
             lambda: Model.wrap(tiny("llama"), tiny_tokenizer(97)).pixels(picture()),

@@ -16,8 +16,7 @@ from inscape.attribution import trace
 from inscape.core import no_label
 from inscape.model import Model
 from inscape.report import GraphPicture, PictureEdge, PictureNode, graph_svg, picture, picture_html
-from inscape.report.graph_layout import FONT, lay_out
-from inscape.report.lettering import lines, shorten, width
+from inscape.report.graph_layout import FONT, lay_out, lines, shorten, width
 
 GRAPHS = [graph(PROMPT, seed=seed) for seed in range(3)] + [graph(SUM, seed=3, answer="89")]
 

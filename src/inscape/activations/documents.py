@@ -29,6 +29,7 @@ from inscape.core import DataError, instance_of
 Document: TypeAlias = "str | list[dict[str, str]]"
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet")
 _CHUNK_CHARACTERS = 2000
+_COPIES: dict[Path, Path] = {}  # of pipes: copy -> what the user named
 _BOM = b"\xef\xbb\xbf"
 _FIELDS = ("text", "messages")
 _EXPECTED = 'a field "text", or "messages" with roles and contents'
@@ -51,7 +52,7 @@ def documents(path: Path | str) -> Iterator[Document]:
             yield document
     if not found:
         raise DataError(
-            f"the corpus {path} is empty",
+            f"the corpus {_shown(path)} is empty",
             expected="text",
             next_step=f"give a file, or a folder of files ending in {', '.join(SUFFIXES)}",
         )
@@ -76,7 +77,13 @@ def _copied(path: Path, stream: IO[bytes]) -> Path:
     copy = folder / (path.name if path.suffix else f"{path.name}.stream")
     with open(copy, "wb") as file:
         shutil.copyfileobj(stream, file)
+    _COPIES[copy] = path
     return copy
+
+
+def _shown(file: Path) -> Path:
+    """What the user named: of a pipe not its copy."""
+    return _COPIES.get(file, file)
 
 
 def corpus_files(path: Path) -> list[Path]:
@@ -136,9 +143,9 @@ def _readable(file: Path) -> Iterator[None]:
     try:
         yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{file} is no whole gzip file ({error})") from error
+        raise DataError(f"{_shown(file)} is no whole gzip file ({error})") from error
     except PermissionError as error:
-        raise DataError(f"{file} cannot be read: permission denied") from error
+        raise DataError(f"{_shown(file)} cannot be read: permission denied") from error
 
 
 def _opened(file: Path) -> IO[bytes]:
@@ -157,7 +164,7 @@ def _lines(file: Path) -> Iterator[str]:
             except UnicodeDecodeError as error:
                 place = offset + len(line) - len(raw) + error.start
                 raise DataError(
-                    f"{file} is not UTF-8 at byte {place} (0x{raw[error.start]:02x})",
+                    f"{_shown(file)} is not UTF-8 at byte {place} (0x{raw[error.start]:02x})",
                     expected=f"UTF-8 text; files ending in {', '.join(SUFFIXES)} are read",
                     next_step="convert the file, for example with iconv -t utf-8",
                 ) from error
@@ -199,9 +206,10 @@ def _jsonl(file: Path) -> Iterator[Document]:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise DataError(
-                f"line {number} of {file} is no JSON", expected=f"an object with {_EXPECTED}"
+                f"line {number} of {_shown(file)} is no JSON",
+                expected=f"an object with {_EXPECTED}",
             ) from error
-        if document := _document(row, f"line {number} of {file}"):
+        if document := _document(row, f"line {number} of {_shown(file)}"):
             yield document
 
 
@@ -216,10 +224,10 @@ def _parquet(file: Path) -> Iterator[Document]:
         for batch in opened.iter_batches(batch_size=1024, columns=columns):
             for row in batch.to_pylist():
                 number += 1
-                if document := _document(row, f"row {number} of {file}"):
+                if document := _document(row, f"row {number} of {_shown(file)}"):
                     yield document
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{file} is no readable parquet file ({error})") from error
+        raise DataError(f"{_shown(file)} is no readable parquet file ({error})") from error
 
 
 def _document(row: Any, where: str) -> Document | None:

@@ -131,12 +131,7 @@ class Atlas(Container):
         Raises:
             InputError: the text is blank, or nothing is indexed.
         """
-        indexed = [n for n in names or self.indexed_names if self.is_indexed(self._known(n))]
-        if not indexed:
-            raise InputError(
-                f"{self.path} has no indexed dictionary",
-                next_step=f"run: inscape index {self.path} --text TEXT",
-            )
+        indexed = self.indexed(names)
         if prompt:
             indexes = {n: self.features(n) for n in indexed}
             asked = {n: (self.dictionary(n), i.max, i.density) for n, i in indexes.items()}
@@ -213,13 +208,15 @@ class Atlas(Container):
         *,
         target: str | None = None,
         against: str | None = None,
+        names: Iterable[str] | None = None,
         save: bool = True,
         **options: Any,
     ) -> Graph:
-        """The attribution graph of the token after the prompt (see `inscape.trace`)."""
+        """The attribution graph of the token after the prompt (see `inscape.trace`), through the
+        transcoders called `names` (see `transcoders`)."""
         graph = trace_prompt(
             self.model,
-            self.transcoders(),
+            self.transcoders(names),
             prompt,
             target=target,
             against=against,

@@ -148,6 +148,15 @@ class Container:
             )
         again = "build the atlas again"
         read_manifest(path, KIND, VERSION, name=FILE, fields=_FIELDS, next_step=again)
+        medians = record["model"].get("median_norms") or {}
+        if not isinstance(medians, dict) or not all(
+            isinstance(norm, int | float) for norm in medians.values()
+        ):
+            raise StorageError(
+                f"{path / FILE} does not describe an atlas: model.median_norms is {medians!r}",
+                expected="a norm by site",
+                next_step=again,
+            )
         return cls(path, record, model=model, device=device, bos=bos)
 
     def __repr__(self) -> str:
@@ -267,20 +276,60 @@ class Container:
         return named + sorted(neurons, key=_natural)
 
     def chosen(self, names: Iterable[str] | None) -> list[str]:
-        """The dictionaries named, or all that are stored; InputError for an unknown one."""
+        """The dictionaries named (one or several), or all that are stored.
+
+        Raises:
+            InputError: one is not known.
+        """
+        if isinstance(names, str):
+            names = [names]
         return self.dictionary_names if names is None else [self._known(name) for name in names]
 
-    def transcoders(self) -> dict[int, Dictionary]:
-        """Layer → transcoder of that layer's MLP, the first by name where there are several; where
-        no layer has one of its own, a cross-layer transcoder under all of its layers."""
+    def some(self, names: Iterable[str] | None) -> list[str]:
+        """The same, but InputError where nothing is named and nothing stored."""
+        found = self.chosen(names)
+        if not found:
+            raise InputError(
+                f"{self.path} has no dictionary yet",
+                expected="one that is trained or imported, or neurons by name",
+                next_step="name neurons with --dictionary mlp_act.L",
+            )
+        return found
+
+    def indexed(self, names: Iterable[str] | None = None) -> list[str]:
+        """Of those named, or of all, the dictionaries that have a feature index; InputError for
+        none."""
+        known = self.indexed_names if names is None else self.chosen(names)
+        found = [name for name in known if self.is_indexed(name)]
+        if not found:
+            raise InputError(
+                f"{self.path} has no indexed dictionary"
+                + (f" among {', '.join(known)}" if known else ""),
+                next_step=f"run: inscape index {self.path} --text TEXT",
+            )
+        return found
+
+    def transcoders(self, names: Iterable[str] | None = None) -> dict[int, Dictionary]:
+        """Layer → transcoder of that layer's MLP: those named, else the first by name of each
+        layer, or where no layer has its own a cross-layer transcoder under all of its layers.
+
+        Raises:
+            InputError: a name that is no transcoder here, or two for one layer.
+        """
         found: dict[int, Dictionary] = {}
         across: dict[int, Dictionary] = {}
-        for name in self.dictionary_names:
+        for name in self.chosen(names):
             one = self.dictionary(name)
-            if not one.config.several:
-                found |= {layer: one for layer in layers_of(one) if layer not in found}
+            layers = layers_of(one)
+            if names is not None and (not layers or found.keys() & layers):
+                raise InputError(
+                    f"{name} is no transcoder, or of a layer that has one already",
+                    expected="one transcoder for each layer, or a cross-layer one",
+                )
+            if names is not None or not one.config.several:
+                found |= {layer: one for layer in layers if layer not in found}
             elif not across:
-                across = dict.fromkeys(layers_of(one), one)
+                across = dict.fromkeys(layers, one)
         return dict(sorted((found or across).items()))
 
     def is_indexed(self, name: str) -> bool:

@@ -75,6 +75,7 @@ def quality(
     """Figures of the dictionaries of an atlas, or of those named.
 
     Args:
+        names: by default all that are stored; where none is, the neurons that are indexed.
         text: what to measure on; the text of the first index if None, which training may have seen.
         max_tokens: how much of it.
 
@@ -82,12 +83,15 @@ def quality(
         DataError: the text is empty or unreadable.
         InputError: the atlas has no such dictionary.
     """
-    chosen = atlas.chosen(names)
+    if names is None and not atlas.dictionary_names:
+        names = atlas.indexed_names
+    chosen = atlas.some(names)
     indexes = {name: atlas.features(name) for name in chosen if atlas.is_indexed(name)}
     if text is not None:
         rows, where = text_rows(atlas.model, text, max_tokens), str(text)
-    elif indexes:
-        rows = index_rows(next(iter(indexes.values())), max_tokens, seed)
+    elif atlas.indexed_names:
+        indexed = [*indexes, *atlas.indexed_names]
+        rows = index_rows(atlas.features(indexed[0]), max_tokens, seed)
         where = "the atlas's own text, which training may have seen"
     else:
         raise InputError(

@@ -252,13 +252,14 @@ def index_atlas(
             expected="a text to read",
             next_step=f"run: inscape index {atlas.path} --text TEXT",
         )
+    chosen = atlas.some(names)
     settings = atlas.record["settings"]
     config = BuildConfig.model_validate(settings) if settings else BuildConfig()
     limits = {"context": config.context, "max_tokens": max_tokens or config.max_tokens}
     source = atlas.store() if text is None else TextActivations(atlas.model, text, **limits)
     found = build_indexes(
         atlas.model,
-        {atlas.place("features", name): atlas.dictionary(name) for name in atlas.chosen(names)},
+        {atlas.place("features", name): atlas.dictionary(name) for name in chosen},
         source,
     )
     if source.median_norms:  # prompts are held against the same medians (see `Model.counted`)
@@ -274,9 +275,5 @@ def label_atlas(
     """Step 4: labels for every indexed dictionary, or for those named."""
     if seed is None:
         seed = int(atlas.record["settings"].get("seed", 0))
-    if names is None:
-        names = atlas.indexed_names
-    return [
-        label(atlas.features(name), atlas.place("labels", name), seed=seed)
-        for name in atlas.chosen(names)
-    ]
+    chosen = atlas.indexed() if names is None else atlas.chosen(names)
+    return [label(atlas.features(name), atlas.place("labels", name), seed=seed) for name in chosen]

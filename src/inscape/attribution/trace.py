@@ -1,7 +1,8 @@
 """Attribution graph of one target.
 
 1. Gather the sources of the prompt: active transcoder features, MLP errors, embeddings.
-2. Choose the targets: the likeliest next tokens, one token, or the difference of two.
+2. Choose the targets: the likeliest next tokens, one token, or the difference of two. A logit is
+   measured less the mean logit of the vocabulary: softmax does not see a shift that all share.
 3. Under frozen attention patterns and norm denominators the map between any two nodes is linear:
    compute the signed edges into the logits, then into the features, a batch a backward pass.
    Where there are more features than `max_features`, the rows that matter most to the targets,
@@ -14,9 +15,11 @@ Ameisen et al., "Circuit Tracing: Revealing Computational Graphs in Language Mod
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from inscape.attribution import influence as flow
@@ -24,15 +27,26 @@ from inscape.attribution.data import Edges, Mask, Node
 from inscape.attribution.graph import Graph
 from inscape.attribution.jacobian import Rows
 from inscape.attribution.sources import Sources, check_transcoders, gather
-from inscape.attribution.targets import Target, choose
-from inscape.core import InputError, LabelOf, finite_number, no_label, progress, whole
+from inscape.core import InputError, LabelOf, ModelError, finite_number, no_label, progress, whole
 from inscape.dictionary import Dictionary
 from inscape.model import Model, Prompt, Source
 
 BATCH_TOKENS = 4096
 MAX_BATCH = 128
 MAX_FEATURES = 16_384
+MAX_LOGITS, LOGIT_SHARE = 10, 0.95  # of the likeliest tokens as targets
 MAX_ENTRIES = 2**28  # rows × nodes that may be computed: about a gigabyte before zeros go
+
+
+@dataclass(frozen=True)
+class Target:
+    """A logit target: `vector` [d_model] is read off the final norm's output."""
+
+    token: int
+    against: int | None
+    probability: float
+    weight: float
+    vector: Tensor
 
 
 def trace(
@@ -126,6 +140,44 @@ def _candidates(
     return split.prompt, split.tokens, list(split.notes)
 
 
+def choose(
+    model: Model, logits: Float[Tensor, " vocab"], tokens: Sequence[int] = ()
+) -> list[Target]:
+    """The target of one token, or of the difference of two.
+
+    Without `tokens`: the smallest set of tokens with cumulative probability 0.95, at most 10; none
+    that the tokenizer lacks.
+
+    Raises:
+        ModelError: the logits are not finite.
+    """
+    if not bool(logits.isfinite().all()):
+        raise ModelError(
+            f"the logits of {model.name} are not finite",
+            next_step="check the model's weights, or open it in float32",
+        )
+    probabilities = torch.softmax(logits.double(), -1)
+    head = model.unembedding().float()
+    if not tokens:
+        named = probabilities * model.vocabulary_mask.to(probabilities.device)
+        return _likeliest(head, named)
+    token, against = tokens[0], tokens[1] if len(tokens) > 1 else None
+    vector = head[token] - (head.mean(0) if against is None else head[against])
+    return [Target(token, against, float(probabilities[token]), 1.0, vector)]
+
+
+def _likeliest(head: Tensor, probabilities: Tensor) -> list[Target]:
+    top = torch.topk(probabilities, min(MAX_LOGITS, len(probabilities)))
+    before = torch.cumsum(top.values, 0) - top.values
+    count = int((before < LOGIT_SHARE).sum())
+    total = float(top.values[:count].sum())
+    mean = head.mean(0)
+    return [
+        Target(int(i), None, float(p), float(p) / total, head[int(i)] - mean)
+        for p, i in zip(top.values[:count], top.indices[:count], strict=True)
+    ]
+
+
 def _remarks(
     model: Model, transcoders: Mapping[int, Dictionary], sources: Sources, limit: int
 ) -> list[str]:
@@ -155,7 +207,7 @@ def _check_shares(**shares: float) -> None:
 
 
 class _Store:
-    """Rows as they come, kept sparse; biases of the targets beside them."""
+    """Rows as they come, kept sparse; with the biases of the targets."""
 
     def __init__(self, num_nodes: int) -> None:
         self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []

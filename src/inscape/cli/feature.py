@@ -14,10 +14,11 @@ def command(
     feature: Annotated[
         str, typer.Argument(metavar="FEATURE", help="dictionary/index, as in resid_post.14/692.")
     ],
+    model: common.MovedModel = None,
     json: common.Json = False,
 ) -> None:
     """Show a feature: label, density, examples, promoted and suppressed tokens."""
-    found = common.open_atlas(atlas).feature(feature)
+    found = common.open_atlas(atlas, model).feature(feature)
     if json:
         common.print_json(found.to_json())
     else:

@@ -18,10 +18,13 @@ def command(
         bool, typer.Option("--prompt", help="Find the features that TEXT activates as a prompt.")
     ] = False,
     chat: common.Chat = False,
+    model: common.MovedModel = None,
+    bos: common.Bos = None,
+    device: common.Device = None,
     json: common.Json = False,
 ) -> None:
     """Find features whose label, examples or promoted tokens hold TEXT."""
-    opened = common.open_atlas(atlas)
+    opened = common.open_atlas(atlas, model, device, bos)
     asked = common.read_prompt(text, chat)
     found = opened.search(asked, names=dictionary, limit=limit, prompt=prompt or chat)
     if json:

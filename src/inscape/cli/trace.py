@@ -19,6 +19,7 @@ def command(
     against: Annotated[
         str | None, typer.Option(help="Trace the logit difference of --target and this.")
     ] = None,
+    dictionary: common.OnlyThese = None,
     node_share: Annotated[
         float, typer.Option(help="Fraction of influence that the kept nodes carry.")
     ] = 0.8,
@@ -51,6 +52,7 @@ def command(
         common.read_prompt(prompt, chat),
         target=target,
         against=against,
+        names=dictionary,
         node_share=node_share,
         edge_share=edge_share,
         max_features=max_features,

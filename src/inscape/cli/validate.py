@@ -55,7 +55,7 @@ def command(
     """Measure the dictionaries of an atlas: loss recovered, FVU, L0, density, labels."""
     opened = common.open_atlas(atlas, model, device, bos)
     if edges is not None:
-        checked = _edges(opened, edges)
+        checked = _edges(opened, edges, dictionary)
         common.show([checked] if json else _edges_in_words(checked), json)
         return
     found = opened.validate(text, dictionary, max_tokens=max_tokens, seed=seed, save=False)
@@ -84,12 +84,13 @@ def _for_people(figures: Quality) -> dict[str, str]:
     return shown
 
 
-def _edges(opened: Any, prompt: str) -> dict[str, Any]:
+def _edges(opened: Any, prompt: str, names: list[str] | None) -> dict[str, Any]:
     from inscape.storage import plain
     from inscape.validation import check_edges
 
-    graph = opened.trace(prompt, save=False)
-    return {"prompt": prompt, **plain(check_edges(opened.model, opened.transcoders(), graph))}
+    graph = opened.trace(prompt, names=names, save=False)
+    found = check_edges(opened.model, opened.transcoders(names), graph)
+    return {"prompt": prompt, **plain(found)}
 
 
 def _edges_in_words(check: dict[str, Any]) -> dict[str, Any]:

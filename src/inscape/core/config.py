@@ -16,7 +16,7 @@ class ConfigError(InputError, ValueError):
 class Config(BaseModel):
     """A frozen, keyword-only configuration that refuses unknown fields.
 
-    A component's configuration sits beside the component and checks itself; two equal
+    A component's configuration is defined next to the component and checks itself; two equal
     configurations are equal as values, and `model_dump_json` gives their stored form.
 
     Raises:

@@ -10,7 +10,7 @@ import warnings
 
 
 class InscapeError(Exception):
-    """A mistake that the user can mend, told in one line.
+    """A mistake that the user can mend, reported in one line.
 
     Args:
         what: the offending value and what is wrong with it.

@@ -1,4 +1,4 @@
-"""Which features push the wrong answer over the correct one: estimate first, then intervene.
+"""Which features raise the wrong answer above the correct one: estimate first, then intervene.
 
 1. One backward pass: the gradient g of (wrong logit − correct logit), where the answers part, at
    every site that a dictionary writes, in the unmodified model.

@@ -42,7 +42,10 @@ class Case:
         wrong = [] if self.wrong is None else [self.wrong]
         all_of(str, [self.correct, *wrong], "an answer")
         if self.wrong == self.correct:
-            raise InputError(f"{self.correct!r} is both answers", expected="two that differ")
+            raise InputError(
+                f"{self.correct!r} is given as the correct and as the wrong answer",
+                expected="two answers that differ",
+            )
         object.__setattr__(self, "candidates", tuple(all_of(str, self.candidates, "an answer")))
 
     @property
@@ -154,12 +157,6 @@ def encode(model: Model, cases: Sequence[Case]) -> Batch:
     cases = all_of(Case, cases, "a prompt with its answer")
     if not cases:
         raise InputError("there are no prompts", expected="at least one prompt with its answer")
-    for case in cases:
-        if case.wrong == case.correct:
-            raise InputError(
-                f"{case.correct!r} is given as the correct and as the wrong answer",
-                expected="two answers that differ",
-            )
     prompts = [model.prompt(case.prompt) for case in cases]
     answers = [
         [model.answer(prompt, text) for text in case.answers]

@@ -131,7 +131,7 @@ def diagnose(
 
 
 def _nothing_to_explain(study: Study, case: Case, batch: Batch, clean: Outcome) -> Diagnosis:
-    """What is said where no prompt fails; InputError where none can be told to fail."""
+    """What is said where no prompt fails; InputError where no token shows a failure."""
     if not clean.answered.all():
         raise InputError(
             study.failures.notes[-1],
@@ -164,7 +164,7 @@ def _judged(model: Model, sets: Mapping[str, Sequence[Case]]) -> dict[str, Batch
 def _judged_failures(
     study: Study, judged: Mapping[str, Batch], before: Mapping[str, Outcome]
 ) -> Study:
-    """The failures of the first judged set; without any, some of those at hand."""
+    """The failures of the first judged set; without any, some of those that are explained."""
     for name, batch in judged.items():
         failing = (~before[name].answered).nonzero().flatten().tolist()
         if failing:

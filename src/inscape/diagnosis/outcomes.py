@@ -31,7 +31,7 @@ ROWS, TOKENS = 256, 4096
 Member = tuple[Dictionary, int]
 """A feature of a dictionary."""
 Set: TypeAlias = Mapping[Member, float]
-"""The fraction that is taken away of each of some features; dictionaries are told apart by id."""
+"""The fraction that is taken away of each of some features."""
 
 
 class Removal(Intervention):

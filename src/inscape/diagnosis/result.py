@@ -75,7 +75,7 @@ class Diagnosis(Result):
             precedes them and was fed in. Logits are those of these tokens.
         lead: by how many logits the wrong answer leads, mean over the failing prompts.
         correct_probability, wrong_probability: of the whole answers, mean over these.
-        for_wrong, for_correct: the features that push most toward either answer.
+        for_wrong, for_correct: the features that raise either answer most.
         removed: the features whose ablation, all together, restores the correct answers; `repair`
             is these edits, to be saved and applied again.
         repaired: failures that it makes correct; random: the same of random sets; amplified: of

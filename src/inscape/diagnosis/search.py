@@ -4,7 +4,7 @@
    Nested sets of the first 1, 2, 3, 5, 7, 10, 14, ... of them are ablated together.
 2. A set's gain: the fraction of failures repaired, and a tenth of the mean squashed margin. Its
    harm: the fraction of controls whose lead over the best other answer falls below half of what it
-   was. (Half, not zero: the controls at hand stand for others that were closer to the edge.) Every
+   was. (Half, not zero: the given controls stand for others that were closer to the edge.) Every
    feature costs a twentieth of a failure: where these are few, a few features are to do.
 3. The set with the greatest score is taken. Members are left out again, the weakest first,
    wherever the score does not fall by it.

@@ -87,11 +87,11 @@ def study_failures(
         case, first, count = cases[i], int(batch.first[i]), int(batch.num_rows[i])
         ids, named = [batch.answer(row) for row in range(first, first + count)], 0
         if count == 1:
-            rival = clean.greedy[first].tolist()
-            if rival[:-1] == ids[0]:
+            given = clean.greedy[first].tolist()
+            if given[:-1] == ids[0]:
                 notes.append(
                     f"the model says {case.correct!r} and goes on with "
-                    f"{model.token_text(rival[-1])!r}: no token tells the two answers apart, so "
+                    f"{model.token_text(given[-1])!r}: no token tells the two answers apart, so "
                     "that case is left out"
                 )
                 continue
@@ -100,10 +100,10 @@ def study_failures(
                 named = int(clean.log_probability[first + 1 : first + count].argmax()) + 1
             else:
                 named = case.answers.index(case.wrong)
-            rival = ids[named]
+            given = ids[named]
         answers = ids if count > 1 else []
         parts[i], correct[i], wrong[i], allowed[i] = part(
-            int(batch.starts[first]), ids[0], rival, answers
+            int(batch.starts[first]), ids[0], given, answers
         )
         kept[i] = named
     whole = replace(batch, parts=parts, correct=correct, wrong=wrong, allowed=tuple(allowed))

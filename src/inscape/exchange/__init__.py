@@ -5,7 +5,7 @@ from __future__ import annotations
 from inscape.dictionary import Dictionary
 from inscape.exchange.format import Asked, Format
 from inscape.exchange.published import open_foreign, open_set
-from inscape.exchange.registry import FORMATS, chosen, export_dictionary, import_dictionary
+from inscape.exchange.registry import FORMATS, export_dictionary, import_dictionary
 
 Dictionary.foreign, Dictionary.foreign_set = open_foreign, open_set
 
@@ -14,7 +14,6 @@ __all__ = [
     "Asked",
     "Dictionary",
     "Format",
-    "chosen",
     "export_dictionary",
     "import_dictionary",
     "open_set",

@@ -37,15 +37,15 @@ AGAIN = "download or copy it again"
 class Asked:
     """What the user says of a dictionary beyond its files.
 
-    site_in, site_out: where it reads and writes, where the files do not say it in our words. name:
-    as in name/feature; from its sites by default. scale: what activations are multiplied by, for
+    site, to: where it reads and writes, where the files do not say it in our words. name: as in
+    name/feature; from its sites by default. scale: what activations are multiplied by, for
     formats whose files leave it out. ignore: settings to ignore. k: of a top-k dictionary whose
     files leave it out. model: whose norm is folded in, for dictionaries that read what an MLP's
     norm gives before its gain. settings: those of the set (config.yaml) that it belongs to.
     """
 
-    site_in: str | None = None
-    site_out: str | None = None
+    site: str | None = None
+    to: str | None = None
     name: str | None = None
     scale: float | None = None
     ignore: tuple[str, ...] = ()
@@ -63,6 +63,8 @@ class Format(ABC):
     """The files by which a folder of it is recognised."""
     by_layer: ClassVar[str] = ""
     """The pattern of its files, where a folder holds one dictionary of a layer each."""
+    normalizes: ClassVar[bool] = False
+    """Whether what it writes can say that tokens are normalised."""
 
     def __init_subclass__(cls) -> None:
         cls.name = cls.__module__.rpartition(".")[2]
@@ -296,23 +298,14 @@ def without_subtraction(dictionary: Dictionary) -> Weights:
     return weights
 
 
-def refuse_normalized(dictionary: Dictionary, fmt: str) -> None:
-    """InputError where tokens are normalised, which the format cannot say."""
-    if dictionary.config.normalize != "none":
-        raise InputError(
-            f"{dictionary.name} normalises each token ({dictionary.config.normalize})",
-            expected=f"a dictionary that reads activations as they are: {fmt} holds no other",
-        )
-
-
 def named_sites(asked: Asked, found: Sites, source: Path, said: str) -> tuple[str, str]:
     """(read, written): what the user says before what the files say.
 
     Raises:
         InputError: neither says it, or it is no site.
     """
-    site_in = asked.site_in or found[0]
-    site_out = asked.site_out or (found[1] if found[0] != found[1] else site_in)
+    site_in = asked.site or found[0]
+    site_out = asked.to or (found[1] if found[0] != found[1] else site_in)
     if site_in is None or site_out is None:
         raise InputError(
             f"{source} does not say at which site it reads and writes ({said})",

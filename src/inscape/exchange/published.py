@@ -19,7 +19,7 @@ from inscape.core import InputError
 from inscape.dictionary import Dictionary, is_dictionary, local
 from inscape.exchange.circuit_tracer import CONFIG, SET, kinds, settings
 from inscape.exchange.format import Asked
-from inscape.exchange.registry import FORMATS, by_layer, import_dictionary, read_foreign, recognised
+from inscape.exchange.registry import import_dictionary, layer_files, read_foreign, recognised
 from inscape.exchange.sites import in_layer
 
 _SETTINGS = ("*.json", "*.yaml")
@@ -70,9 +70,8 @@ def open_set(
     if isinstance(listed, list):
         places = {layer: _place(str(one)) for layer, one in enumerate(listed)}
     else:
-        folder = local(source, revision=revision, there=_has_layers)
-        files = [file for known in FORMATS.values() for file in by_layer(known, folder)]
-        places = {int(re.findall(r"\d+", file.name)[0]): str(file) for file in files}
+        folder = local(source, revision=revision, there=lambda folder: bool(layer_files(folder)))
+        places = {int(re.findall(r"\d+", file.name)[0]): str(file) for file in layer_files(folder)}
     if not places:
         raise InputError(
             f"{source} is no set of dictionaries",
@@ -84,8 +83,8 @@ def open_set(
     for layer, place in sorted(places.items()):
         one = replace(
             wanted,
-            site_in=wanted.site_in or (in_layer(read, layer) if read else None),
-            site_out=wanted.site_out or (in_layer(written, layer) if written else None),
+            site=wanted.site or (in_layer(read, layer) if read else None),
+            to=wanted.to or (in_layer(written, layer) if written else None),
             settings=cfg or None,
         )
         found[layer] = import_dictionary(place, one)
@@ -108,16 +107,10 @@ def _is_set(folder: Path) -> bool:
     return path.is_file() and SET in path.read_text(encoding="utf-8", errors="replace")
 
 
-def _has_layers(folder: Path) -> bool:
-    return any(by_layer(known, folder) for known in FORMATS.values())
-
-
 def _asked(options: Mapping[str, Any]) -> Asked:
-    names = {"site": "site_in", "to": "site_out"}
-    given = {names.get(key, key): value for key, value in options.items()}
-    if unknown := given.keys() - Asked.__dataclass_fields__.keys():
+    if unknown := options.keys() - Asked.__dataclass_fields__.keys():
         raise InputError(
             f"unknown option {sorted(unknown)[0]!r} of a dictionary",
             expected="site, to, k, scale, model, name or ignore",
         )
-    return Asked(**given)
+    return Asked(**options)

@@ -78,6 +78,11 @@ def export_dictionary(dictionary: Dictionary, folder: str | Path, form: str) -> 
             "its own format knows",
             expected="a dictionary of one site with a plain choice: others are read, not written",
         )
+    if config.normalize != "none" and not known.normalizes:
+        raise InputError(
+            f"{dictionary.name} normalises each token ({config.normalize})",
+            expected=f"a dictionary that reads activations as they are: {form} holds no other",
+        )
     with atomic_folder(Path(folder)) as new:
         try:
             known.write(dictionary, new)
@@ -104,7 +109,7 @@ def chosen(form: str | None, source: Path | None = None) -> Format:
         raise InputError(f"{source} may be of {names}", expected="one", next_step="pass --format")
     if fitting:
         return fitting[0]
-    files = [file for known in FORMATS.values() if source for file in by_layer(known, source)]
+    files = layer_files(source) if source else []
     raise InputError(
         f"{source} is of no known format",
         expected="; ".join(known.about for known in FORMATS.values()),
@@ -115,6 +120,7 @@ def chosen(form: str | None, source: Path | None = None) -> Format:
     )
 
 
-def by_layer(known: Format, source: Path) -> list[Path]:
+def layer_files(folder: Path) -> list[Path]:
     """The files of a folder that hold a layer's dictionary each."""
-    return sorted(source.glob(known.by_layer)) if known.by_layer and source.is_dir() else []
+    patterns = [known.by_layer for known in FORMATS.values() if known.by_layer]
+    return [file for pattern in patterns for file in sorted(folder.glob(pattern))]

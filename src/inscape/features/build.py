@@ -244,18 +244,11 @@ def _is_finished(out: Path, made_from: Mapping[str, Any]) -> bool:
     found = read_manifest(out, KIND, VERSION)["made_from"]
     if found["inputs"] == made_from["inputs"]:
         return True
-    names = {
-        "model_hash": "another model",
-        "dictionary": "another dictionary",
-        "dictionary_config": "another dictionary",
-        "dictionary_hash": "another dictionary",
-        "text": "another text",
-        "options": "other options",
-    }
-    differ = [text for key, text in names.items() if found.get(key) != made_from[key]]
-    with_what = " and ".join(dict.fromkeys(differ)) or "another version of inscape"
+    keys = [key for key in found if key not in ("model", "inputs") and found[key] != made_from[key]]
+    parts = dict.fromkeys(key.partition("_")[0] for key in keys)  # dictionary_hash, ...
+    what = " and ".join(parts) or "version of inscape"
     raise StorageError(
-        f"{out} holds an index that was made with {with_what}",
+        f"{out} holds an index that was made with another {what}",
         next_step="remove that folder or choose another",
     )
 

@@ -12,8 +12,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,53 +120,49 @@ def interval_entries(
     return np.concatenate(places), np.concatenate(labels)
 
 
-def window_values(
-    rows: NDArray[np.int32], values: NDArray[np.float32], wanted: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """One feature's activation at the wanted rows (any shape), zero where it does not fire."""
+COLUMNS = {
+    "feature": np.int32,
+    "quantile": np.int8,
+    "row": np.int64,
+    "value": np.float32,
+    "start": np.int64,
+    "length": np.int64,
+    "window": np.float32,
+}
+"""Of a table of examples: one entry an example, and the windows of all of them one after another.
+start is the first row of a window, length its number of tokens."""
+
+
+def example_columns(
+    feature: int,
+    entries: tuple[NDArray[np.int32], NDArray[np.float32]],
+    chosen: tuple[NDArray[np.int64], NDArray[np.int8]],
+    bounds: tuple[NDArray[np.int32], NDArray[np.int32]],
+    window: tuple[int, int],
+) -> dict[str, NDArray[Any]]:
+    """The columns of one feature: of its entries (rows, values) the chosen places, with their
+    interval numbers. bounds are those of `sequence_bounds`, beginning-of-text tokens cut off."""
+    (rows, values), (places, quantile) = entries, chosen
+    row = rows[places].astype(np.int64)
+    start = np.maximum(row - window[0], bounds[0][row])
+    end = np.minimum(row + window[1] + 1, bounds[1][row])
+    grid = start[:, None] + np.arange(window[0] + window[1] + 1)
+    wanted = grid[grid < end[:, None]]
     place = np.minimum(np.searchsorted(rows, wanted), rows.size - 1)
-    return np.where(rows[place] == wanted, values[place], np.float32(0))
+    return {
+        "feature": np.full(row.size, feature),
+        "quantile": quantile,
+        "row": row,
+        "value": values[places],
+        "start": start,
+        "length": end - start,
+        "window": np.where(rows[place] == wanted, values[place], np.float32(0)),
+    }
 
 
-@dataclass
-class ExampleTable:
-    """Grows the columns of examples.parquet; windows are kept as flat arrays with lengths."""
-
-    feature: list[NDArray[np.int32]] = field(default_factory=list)
-    quantile: list[NDArray[np.int8]] = field(default_factory=list)
-    row: list[NDArray[np.int64]] = field(default_factory=list)
-    value: list[NDArray[np.float32]] = field(default_factory=list)
-    start: list[NDArray[np.int64]] = field(default_factory=list)
-    length: list[NDArray[np.int64]] = field(default_factory=list)
-    window: list[NDArray[np.float32]] = field(default_factory=list)
-
-    def add(
-        self,
-        feature: int,
-        entries: tuple[NDArray[np.int32], NDArray[np.float32]],
-        chosen: tuple[NDArray[np.int64], NDArray[np.int8]],
-        bounds: tuple[NDArray[np.int32], NDArray[np.int32]],
-        window: tuple[int, int],
-    ) -> None:
-        """Add the chosen places (and interval numbers) of one feature's entries (rows, values);
-        bounds are those of `sequence_bounds` with beginning-of-text tokens cut off."""
-        rows, values = entries
-        places, quantile = chosen
-        row = rows[places].astype(np.int64)
-        start = np.maximum(row - window[0], bounds[0][row])
-        end = np.minimum(row + window[1] + 1, bounds[1][row])
-        offsets = np.arange(window[0] + window[1] + 1)
-        grid = start[:, None] + offsets
-        inside = grid < end[:, None]
-        self.feature.append(np.full(row.size, feature, np.int32))
-        self.quantile.append(quantile)
-        self.row.append(row)
-        self.value.append(values[places])
-        self.start.append(start)
-        self.length.append(end - start)
-        self.window.append(window_values(rows, values, grid[inside]))
-
-
-def joined(parts: Sequence[NDArray[np.generic]], dtype: type[np.generic]) -> NDArray[np.generic]:
-    """The parts as one array, also when there are none."""
-    return np.concatenate(parts) if parts else np.zeros(0, dtype)
+def joined(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """The columns of several features, one after another; empty ones where there are none."""
+    return {
+        name: np.concatenate([np.zeros(0, kind), *(part[name] for part in parts)]).astype(kind)
+        for name, kind in COLUMNS.items()
+    }

@@ -12,7 +12,6 @@ Opening reads the small columns only; activations and examples are read when the
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -99,11 +98,6 @@ class FeatureIndex:
         return TokenTable.open(self.folder)
 
     @property
-    def num_tokens(self) -> int:
-        """Rows of the token table, those that do not count included."""
-        return int(self.manifest["num_tokens"])
-
-    @property
     def num_considered(self) -> int:
         """Tokens that the statistics rest on."""
         return int(self.manifest["num_considered"])
@@ -143,9 +137,13 @@ class FeatureIndex:
         count = int(self._num_examples[feature])
         found: list[Example] = []
         for i in range(start, start + count):
-            record = self._group(i // EXAMPLES_PER_GROUP)[i % EXAMPLES_PER_GROUP]
+            record = dict(self._group(i // EXAMPLES_PER_GROUP)[i % EXAMPLES_PER_GROUP])
             if quantile is None or record["quantile"] == quantile:
-                found.append(_example(record))
+                del record["feature"]
+                for name in ("tokens", "token_ids", "values"):
+                    record[name] = tuple(record[name])
+                record["quantile"] = None if record["quantile"] == TOP else record["quantile"]
+                found.append(Example(**record))
         return found
 
     def top(self, feature: int) -> list[Example]:
@@ -209,17 +207,3 @@ class FeatureIndex:
             InputError: the text is blank.
         """
         return search_index(self.folder, self.dictionary, text, limit)
-
-
-def _example(record: Mapping[str, Any]) -> Example:
-    return Example(
-        document=record["document"],
-        position=record["position"],
-        row=record["row"],
-        tokens=tuple(record["tokens"]),
-        token_ids=tuple(record["token_ids"]),
-        values=tuple(record["values"]),
-        peak=record["peak"],
-        value=record["value"],
-        quantile=None if record["quantile"] == TOP else record["quantile"],
-    )

@@ -1,4 +1,4 @@
-"""Finding features by text: a full-text file beside each index, searched in milliseconds.
+"""Finding features by text: a full-text file in each index, searched in milliseconds.
 
 1. `search.sqlite` holds a row a feature in a table of SQLite's FTS5, words reduced to their stems:
    the words at the peaks of its top examples, their windows, and the tokens that it promotes. A

@@ -22,15 +22,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inscape.core import InputError, seeded, track
-from inscape.features.examples import TOP, ExampleTable, interval_entries, joined, top_entries
+from inscape.features.examples import TOP, example_columns, interval_entries, joined, top_entries
 from inscape.features.index import EXAMPLES_PER_GROUP, KIND, VERSION
 from inscape.features.logits import LogitEffects, logit_effects, neighbours
 from inscape.features.search import Texts, write_search
-from inscape.features.sparse import Spill
-from inscape.features.statistics import histogram_edges, statistics
+from inscape.features.sparse import Spill, histogram_edges, statistics
 from inscape.features.table import TokenTable, clean
 from inscape.features.thresholds import DENSE
 from inscape.storage import write_manifest
+
+Columns = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -126,17 +127,16 @@ def finish_index(
     write_manifest(folder, KIND, VERSION, made_from=made_from, seeds=seeds, extra=extra)
 
 
-def _texts(examples: ExampleTable, table: TokenTable, effects: LogitEffects) -> Iterator[Texts]:
+def _texts(examples: Columns, table: TokenTable, effects: LogitEffects) -> Iterator[Texts]:
     """What each feature is found by."""
-    columns = examples.feature, examples.quantile, examples.row, examples.start, examples.length
-    owner, quantile, row, start, length = (joined(column, np.int64) for column in columns)
-    top, ids = np.flatnonzero(quantile == TOP), np.asarray(table.ids)
-    bounds = np.searchsorted(owner[top], np.arange(len(effects.promoted) + 1))
+    top, ids = np.flatnonzero(examples["quantile"] == TOP), np.asarray(table.ids)
+    row, start, length = (examples[name] for name in ("row", "start", "length"))
+    bounds = np.searchsorted(examples["feature"][top], np.arange(len(effects.promoted) + 1))
     for feature, promoted in enumerate(effects.promoted):
-        windows = []
-        for i in top[bounds[feature] : bounds[feature + 1]]:
-            window = ids[int(start[i]) : int(start[i]) + int(length[i])]
-            windows.append(([table.text(t) for t in window], int(row[i]) - int(start[i])))
+        windows = [
+            ([table.text(t) for t in ids[start[i] : start[i] + length[i]]], int(row[i] - start[i]))
+            for i in top[bounds[feature] : bounds[feature + 1]]
+        ]
         yield Texts(windows, [table.text(t) for t in promoted])
 
 
@@ -146,9 +146,9 @@ def _examples(
     stored: NDArray[np.floating],
     table: TokenTable,
     options: IndexOptions,
-) -> ExampleTable:
+) -> Columns:
     """The examples of every feature."""
-    examples = ExampleTable()
+    found = []
     bounds, documents = table.bounds, np.asarray(table.documents)
     for feature in track(range(indptr.size - 1), "examples", unit="features"):
         part = slice(int(indptr[feature]), int(indptr[feature + 1]))
@@ -164,8 +164,10 @@ def _examples(
         )
         places = np.concatenate([top, spread])
         quantile = np.concatenate([np.full(top.size, TOP, np.int8), intervals])
-        examples.add(feature, (rows, values), (places, quantile), bounds, options.window)
-    return examples
+        found.append(
+            example_columns(feature, (rows, values), (places, quantile), bounds, options.window)
+        )
+    return joined(found)
 
 
 def _effects(head: HeadInputs, options: IndexOptions) -> LogitEffects:
@@ -187,12 +189,9 @@ def _fill_texts(table: TokenTable, effects: LogitEffects, text: Callable[[int], 
     table.texts.update({int(i): clean(text(int(i))) for i in ids if int(i) not in table.texts})
 
 
-def _lists(matrix: NDArray[Any], values: pa.Array | None = None) -> pa.Array:
-    """An arrow column with one list a row of a matrix."""
-    num, width = matrix.shape
-    offsets = np.arange(num + 1, dtype=np.int64) * width
-    flat = pa.array(matrix.ravel()) if values is None else values
-    return pa.LargeListArray.from_arrays(offsets, flat)
+def _lists(values: pa.Array, offsets: NDArray[np.int64]) -> pa.Array:
+    """A column of lists, one after another in `values`."""
+    return pa.LargeListArray.from_arrays(offsets, values)
 
 
 def _strings(ids: NDArray[Any], table: TokenTable) -> pa.Array:
@@ -206,50 +205,53 @@ def _feature_columns(
     figures: Mapping[str, NDArray[Any]],
     effects: LogitEffects,
     similar: tuple[NDArray[np.int32], NDArray[np.float32]],
-    examples: ExampleTable,
+    examples: Columns,
     table: TokenTable,
 ) -> dict[str, pa.Array]:
-    owners = joined(examples.feature, np.int32)
-    counts = np.bincount(owners.astype(np.int64), minlength=figures["density"].size)
-    return {
-        "feature": pa.array(np.arange(counts.size, dtype=np.int32)),
-        **{k: _lists(v) if v.ndim == 2 else pa.array(v) for k, v in figures.items()},
-        "promoted_ids": _lists(effects.promoted),
-        "promoted_tokens": _lists(effects.promoted, _strings(effects.promoted, table)),
-        "promoted_logits": _lists(effects.promoted_logits),
-        "suppressed_ids": _lists(effects.suppressed),
-        "suppressed_tokens": _lists(effects.suppressed, _strings(effects.suppressed, table)),
-        "suppressed_logits": _lists(effects.suppressed_logits),
-        "neighbours": _lists(similar[0]),
-        "neighbour_cosines": _lists(similar[1]),
-        "example_start": pa.array((np.cumsum(counts) - counts).astype(np.int64)),
-        "num_examples": pa.array(counts.astype(np.int64)),
+    num = figures["density"].size
+    counts = np.bincount(examples["feature"], minlength=num)
+    columns: dict[str, NDArray[Any]] = {
+        "feature": np.arange(num, dtype=np.int32),
+        **figures,
+        "promoted_ids": effects.promoted,
+        "promoted_logits": effects.promoted_logits,
+        "suppressed_ids": effects.suppressed,
+        "suppressed_logits": effects.suppressed_logits,
+        "neighbours": similar[0],
+        "neighbour_cosines": similar[1],
+        "example_start": np.cumsum(counts) - counts,
+        "num_examples": counts,
     }
 
+    def listed(matrix: NDArray[Any], values: pa.Array) -> pa.Array:
+        return _lists(values, np.arange(num + 1, dtype=np.int64) * matrix.shape[1])
 
-def _example_table(examples: ExampleTable, table: TokenTable) -> pa.Table:
-    row = joined(examples.row, np.int64).astype(np.int64)
-    start = joined(examples.start, np.int64).astype(np.int64)
-    length = joined(examples.length, np.int64).astype(np.int64)
+    made = {
+        name: pa.array(x) if x.ndim == 1 else listed(x, pa.array(x.ravel()))
+        for name, x in columns.items()
+    }
+    for name, ids in (("promoted", effects.promoted), ("suppressed", effects.suppressed)):
+        made[f"{name}_tokens"] = listed(ids, _strings(ids, table))
+    return made
+
+
+def _example_table(examples: Columns, table: TokenTable) -> pa.Table:
+    row, start, length = (examples[name] for name in ("row", "start", "length"))
     offsets = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
     within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], length)
     ids = np.asarray(table.ids)[np.repeat(start, length) + within]
-
-    def window(values: pa.Array) -> pa.Array:
-        return pa.LargeListArray.from_arrays(offsets, values)
-
     return pa.table(
         {
-            "feature": pa.array(joined(examples.feature, np.int32)),
-            "quantile": pa.array(joined(examples.quantile, np.int8)),
-            "document": pa.array(np.asarray(table.documents)[row]),
-            "position": pa.array(np.asarray(table.positions)[row]),
-            "row": pa.array(row),
-            "peak": pa.array((row - start).astype(np.int32)),
-            "value": pa.array(joined(examples.value, np.float32)),
-            "token_ids": window(pa.array(ids)),
-            "tokens": window(_strings(ids, table)),
-            "values": window(pa.array(joined(examples.window, np.float32))),
+            "feature": examples["feature"],
+            "quantile": examples["quantile"],
+            "document": np.asarray(table.documents)[row],
+            "position": np.asarray(table.positions)[row],
+            "row": row,
+            "peak": (row - start).astype(np.int32),
+            "value": examples["value"],
+            "token_ids": _lists(pa.array(ids), offsets),
+            "tokens": _lists(_strings(ids, table), offsets),
+            "values": _lists(pa.array(examples["window"]), offsets),
         }
     )
 

@@ -56,7 +56,7 @@ class FeatureEdit(Edit):
     mode: ablate (to 0), clamp (to value·unit), add (value·unit), scale (times value).
     unit: what `value` counts in: pass the feature's observed maximum for strengths in units of
         it (1: raw activations; without effect on ablate and scale).
-    positions: token positions to edit (negative ones count from the end of the sequence at hand);
+    positions: token positions to edit (negative ones count from the end of the sequence);
         None: all that count (no special or template tokens, no attention sinks).
     """
 

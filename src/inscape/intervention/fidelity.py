@@ -229,7 +229,10 @@ def _reconstruction(
     parts: dict[str, list[Tensor]] = {"error": [], "spread": [], "active": []}
     for read, written in zip(torch.split(x, ROWS), torch.split(y, ROWS), strict=True):
         code = dictionary.encode(read)
-        found = dictionary.decode(code, read).to(written.device)
+        if dictionary.config.several:
+            found = dictionary.decode(code, read).to(written.device)
+        else:  # of neurons what they are themselves, not what they write
+            found = dictionary.write(dictionary.writes[0], code, read).to(written.device)
         parts["error"].append((written.double() - found.double()).square().sum(-1))
         parts["spread"].append((written.double() - mean).square().sum(-1))
         parts["active"].append(code.active.sum(1))

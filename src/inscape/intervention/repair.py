@@ -54,19 +54,15 @@ class Repair(Result):
     @classmethod
     def of(cls, model: Model, changes: Sequence[FeatureEdit], **about: Any) -> Repair:
         """The repair that these edits of `model` are."""
-        made = tuple(
-            Change(
-                edit.dictionary.name,
-                edit.dictionary.hash,
-                edit.feature,
-                edit.mode,
-                edit.value,
-                edit.unit,
-                None if edit.positions is None else tuple(edit.positions),
+
+        def change(edit: FeatureEdit) -> Change:
+            one, where = edit.dictionary, edit.positions
+            places = None if where is None else tuple(where)
+            return Change(
+                one.name, one.hash, edit.feature, edit.mode, edit.value, edit.unit, places
             )
-            for edit in changes
-        )
-        return cls(made, model.name, model.hash, about)
+
+        return cls(tuple(map(change, changes)), model.name, model.hash, about)
 
     def edits(self, dictionary: Callable[[str], Dictionary]) -> list[FeatureEdit]:
         """The edits again, with the dictionaries that `dictionary` finds by name.
@@ -82,16 +78,8 @@ class Repair(Result):
                     f"dictionary {change.dictionary!r} has other weights than the repair names",
                     expected="the dictionary that the repair was made with",
                 )
-            found.append(
-                FeatureEdit(
-                    owner,
-                    change.feature,
-                    change.mode,
-                    change.value,
-                    positions=change.positions,
-                    unit=change.unit,
-                )
-            )
+            rest = change.mode, change.value, change.positions, change.unit
+            found.append(FeatureEdit(owner, change.feature, *rest))
         return found
 
     def save(self, path: str | Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inscape.core import InputError
+from inscape.core import InputError, all_of
 from inscape.dictionary import Dictionary
 from inscape.intervention.hooks import Intervention, hooks
 from inscape.model import Model, Pass, PositionEdit, Site
@@ -51,7 +51,7 @@ def replace_by(
 
 def as_list(dictionaries: Dictionary | Sequence[Dictionary]) -> list[Dictionary]:
     """One dictionary or several, as a list; InputError for none."""
-    chosen = [dictionaries] if isinstance(dictionaries, Dictionary) else list(dictionaries)
+    chosen = all_of(Dictionary, dictionaries, "a dictionary")
     if not chosen:
         raise InputError("no dictionary was given", expected="one or more")
     return chosen

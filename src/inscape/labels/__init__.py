@@ -3,8 +3,7 @@
 from inscape.labels.labeller import label
 from inscape.labels.predicates import Clause, Predicate
 from inscape.labels.sampling import document_halves
-from inscape.labels.search import search
-from inscape.labels.store import Label, Labels
+from inscape.labels.store import Label, Labels, search
 from inscape.labels.words import Words
 
 __all__ = ["Clause", "Label", "Labels", "Predicate", "Words", "document_halves", "label", "search"]

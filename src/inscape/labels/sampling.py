@@ -74,8 +74,8 @@ class Half:
     ) -> Sample:
         """Up to `num` positives and `num` negatives; rows are all of the feature's entries."""
         positives = _stratified(*inside, num, rng)
-        twins = self._twins(self._ids[positives], (num // 2) * OVERDRAW, rng)
-        matched = _silent(twins, rows)[: num // 2]
+        alike = self._same_token(self._ids[positives], (num // 2) * OVERDRAW, rng)
+        matched = _silent(alike, rows)[: num // 2]
         if 2 * inside[0].size > self.rows.size:
             silent = np.setdiff1d(self.rows, inside[0], assume_unique=True)
             others = rng.permutation(silent)
@@ -87,16 +87,16 @@ class Half:
         positive = np.arange(drawn.size) < positives.size
         return Sample(drawn, positive, int(matched.size))
 
-    def _twins(
+    def _same_token(
         self, ids: NDArray[np.int32], num: int, rng: np.random.Generator
     ) -> NDArray[np.int64]:
         """Random rows whose token id is that of a random positive."""
         wanted = ids[rng.integers(0, ids.size, num)]
         start, end = self._starts[wanted], self._starts[wanted + 1]
-        twins: NDArray[np.int64] = self._by_token[
+        alike: NDArray[np.int64] = self._by_token[
             start + (rng.random(num) * (end - start)).astype(np.int64)
         ]
-        return twins
+        return alike
 
 
 def _silent(candidates: NDArray[np.int64], rows: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -8,7 +8,8 @@ manifest.json    version, what it was made from, checksums
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from math import nan
 from pathlib import Path
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from inscape.core import InputError
+from inscape.features import FeatureIndex, Hit
 from inscape.features.search import FILE, match, write_text_table
 from inscape.storage import (
     atomic_folder,
@@ -31,6 +33,7 @@ from inscape.storage import (
 KIND = "labels"
 VERSION = 2
 """2: a search file."""
+LABEL_WEIGHT = 2.0  # of a match in a label, beside one in examples or promoted tokens
 _AGAIN = "remove the folder of the labels and run the command that makes them again"
 
 
@@ -160,3 +163,35 @@ def write_labels(
         seeds = {"labels": seed}
         write_manifest(folder, KIND, VERSION, made_from=made_from, seeds=seeds, extra=extra)
     return Labels.open(out)
+
+
+def search(
+    sources: Iterable[tuple[FeatureIndex, Labels | None]], text: str, *, limit: int = 20
+) -> list[Hit]:
+    """Features of several dictionaries that match `text`, best first, at most `limit`.
+
+    A label that matches counts twice as much as examples and promoted tokens do; of each of the two
+    the best match over all dictionaries counts as one.
+
+    Raises:
+        InputError: the text is blank.
+        StorageError: an index or labels have no search file, or it is damaged.
+    """
+    found: dict[tuple[str, int], tuple[str, ...]] = {}
+    scores: dict[str, dict[tuple[str, int], float]] = {"text": {}, "label": {}}
+    for index, labels in sources:
+        for hit in index.search(text, limit=limit):
+            key = hit.dictionary, hit.feature
+            found[key], scores["text"][key] = (*found.get(key, ()), *hit.where), hit.score
+        if labels is not None and any(c.isalnum() for c in text):
+            for feature, score in labels.search(text, limit):
+                key = index.dictionary, feature
+                found[key] = ("label", *found.get(key, ()))
+                scores["label"][key] = score
+    total: dict[tuple[str, int], float] = defaultdict(float)
+    for kind, weight in (("text", 1.0), ("label", LABEL_WEIGHT)):
+        best = max(scores[kind].values(), default=1.0)
+        for key, score in scores[kind].items():
+            total[key] += weight * score / best
+    hits = [Hit(*key, score, tuple(dict.fromkeys(found[key]))) for key, score in total.items()]
+    return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit]

@@ -108,15 +108,9 @@ class Windows:
     values: dict[str, NDArray[np.int32]]
 
     @classmethod
-    def read(
-        cls,
-        words: Words,
-        rows: NDArray[np.int64],
-        positive: NDArray[np.bool_],
-        attributes: Sequence[str] = ATTRIBUTES,
-    ) -> Windows:
-        """Look the attributes up."""
-        return cls(rows, positive, {name: words.values(name, rows) for name in attributes})
+    def read(cls, words: Words, rows: NDArray[np.int64], positive: NDArray[np.bool_]) -> Windows:
+        """Look all attributes up."""
+        return cls(rows, positive, {name: words.values(name, rows) for name in ATTRIBUTES})
 
 
 def balanced_accuracies(
@@ -253,13 +247,9 @@ def _with_prediction(predicate: Predicate, promoted: Sequence[int]) -> Predicate
     return Predicate(clauses)
 
 
-def needed(predicate: Predicate) -> tuple[str, ...]:
-    """The attributes that a predicate reads."""
-    return tuple(dict.fromkeys(clause.attribute for clause in predicate.clauses))
-
-
 def read_for(
     words: Words, predicate: Predicate, rows: NDArray[np.int64]
 ) -> Mapping[str, NDArray[np.int32]]:
     """The values that a predicate needs at the rows."""
-    return {name: words.values(name, rows) for name in needed(predicate)}
+    attributes = dict.fromkeys(clause.attribute for clause in predicate.clauses)
+    return {name: words.values(name, rows) for name in attributes}

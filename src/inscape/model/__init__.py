@@ -1,13 +1,13 @@
 """Opens language models; reads and edits their sites; stops early; linearises."""
 
 from inscape.model.adapters import Adapter, adapter_for
-from inscape.model.answers import Answer, Judged, Split
+from inscape.model.answers import Answer
 from inscape.model.forward import Edit, PositionEdit
 from inscape.model.inputs import Inputs, Pass, Run
 from inscape.model.model import Model
 from inscape.model.prompt import Prompt, Source, find_sinks
 from inscape.model.sites import KINDS, Site
-from inscape.model.structure import Block, Structure
+from inscape.model.structure import Block
 
 __all__ = [
     "KINDS",
@@ -16,7 +16,6 @@ __all__ = [
     "Block",
     "Edit",
     "Inputs",
-    "Judged",
     "Model",
     "Pass",
     "PositionEdit",
@@ -24,8 +23,6 @@ __all__ = [
     "Run",
     "Site",
     "Source",
-    "Split",
-    "Structure",
     "adapter_for",
     "find_sinks",
 ]

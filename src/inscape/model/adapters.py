@@ -1,4 +1,4 @@
-"""What is said by name of model families; whatever is not said is found by inspection.
+"""What is declared of model families by name; everything else is found by inspection.
 
 Another package adds a family by an entry point of the group `inscape.adapters`, whose
 name is the `model_type` and which loads to an `Adapter`.

@@ -43,7 +43,7 @@ def module_hash(module: nn.Module) -> str:
     settings = [config.model_type, _differing(config.to_dict(), _defaults(config))]
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     state = sorted(module.state_dict().items())
-    with ThreadPoolExecutor() as pool:  # hashlib lets go of the interpreter's lock
+    with ThreadPoolExecutor() as pool:  # hashlib releases the interpreter's lock
         for line in pool.map(_line, state):
             digest.update(line)
     return digest.hexdigest()
@@ -68,7 +68,7 @@ def _differing(settings: dict[Any, Any], defaults: Any) -> dict[str, Any]:
 
 def _line(item: tuple[str, Any]) -> bytes:
     name, tensor = item
-    if not isinstance(tensor, Tensor):  # what quantised layers keep beside their weights
+    if not isinstance(tensor, Tensor):  # what quantised layers keep with their weights
         return f"{name} {tensor!r}\n".encode()
     digest = hashlib.sha256()
     for part in _parts(tensor.detach().reshape(-1)):

@@ -29,7 +29,7 @@ from inscape.model.structure import Block, Side, Structure
 
 @dataclass(frozen=True)
 class PositionEdit:
-    """An edit that is told of the pass: which positions count, and where in the text they are.
+    """An edit that is given the pass: which positions count, and where in the text they are.
 
     `function(x, now)`: x [batch, new, d_model] holds the positions of this pass alone (in
     generation from a key-value cache the new token). `fixed`: what it does at a position does not
@@ -78,7 +78,7 @@ class HookedPass:
         reads: sites to record; afterwards in `acts`.
         edits: for each edited site, functions applied one after another.
         stop: whether to leave the pass once the last read (without reads: edit) is done.
-        now: what a PositionEdit is told of the pass.
+        now: what a PositionEdit is given of the pass.
     """
 
     def __init__(

@@ -28,18 +28,22 @@ _RESAMPLING = {2: "bilinear", 3: "bicubic"}  # as Pillow numbers them
 
 def read_preprocessing(folder: Path) -> dict[str, Any] | None:
     """The settings of the image processor in a model's folder; None if it has none."""
-    for name, key in (
-        ("processor_config.json", "image_processor"),
-        ("preprocessor_config.json", ""),
-    ):
-        path = folder / name
-        if not path.is_file():
-            continue
+    whole, alone = folder / "processor_config.json", folder / "preprocessor_config.json"
+    found = read_object(whole).get("image_processor") if whole.is_file() else None
+    if not found and alone.is_file():
+        found = read_object(alone)
+    return dict(found) if found else None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file of a model's folder; ModelError where it is no object."""
+    try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        found = found.get(key) if key else found
-        if found:
-            return dict(found)
-    return None
+    except (ValueError, OSError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} holds no object", expected="settings by name")
+    return found
 
 
 class ImageCodec:
@@ -75,18 +79,14 @@ class ImageCodec:
                 next_step="pass pixel values in inscape.model.Inputs",
             )
         made = _as_batch(images)
-        if settings.get("do_resize", True):
-            made = _resized(made, settings)
-        if settings.get("do_center_crop", False):
-            made = _cropped(made, *_height_width(settings["crop_size"]))
-        values = made.float()
-        if settings.get("do_rescale", True):
-            values = values * float(settings.get("rescale_factor", 1 / 255))
-        if settings.get("do_normalize", True):
-            mean = torch.tensor(settings["image_mean"])[:, None, None]
-            std = torch.tensor(settings["image_std"])[:, None, None]
-            values = (values - mean) / std
-        return values
+        try:
+            return _prepared(made, settings)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(
+                "the settings of this model's image processor cannot be used "
+                f"({type(error).__name__}: {error})",
+                next_step="correct its preprocessor_config.json",
+            ) from error
 
     def place(self, ids: Sequence[int], first: int) -> list[int]:
         """`ids` with one picture: where its image token is, else at index `first`.
@@ -113,16 +113,34 @@ class ImageCodec:
             )
 
 
+def _prepared(made: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    """Steps 1 and 2."""
+    if settings.get("do_resize", True):
+        made = _resized(made, settings)
+    if settings.get("do_center_crop", False):
+        made = _cropped(made, *_height_width(settings["crop_size"]))
+    values = made.float()
+    if settings.get("do_rescale", True):
+        values = values * float(settings.get("rescale_factor", 1 / 255))
+    if settings.get("do_normalize", True):
+        mean = torch.tensor(settings["image_mean"])[:, None, None]
+        std = torch.tensor(settings["image_std"])[:, None, None]
+        values = (values - mean) / std
+    return values
+
+
 def _as_batch(images: Any) -> Tensor:
-    array = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
-    if array.ndim == 3:
-        array = array[None]
-    if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != torch.uint8:
+    try:
+        array = images.cpu().numpy() if isinstance(images, Tensor) else np.array(images)
+    except (ValueError, TypeError):  # ragged lists, half precision
+        array = np.array(None)
+    if array.ndim not in (3, 4) or array.shape[-1] != 3 or array.dtype != np.uint8:
         raise InputError(
-            f"a picture of shape {tuple(array.shape)} and type {array.dtype}",
+            f"a picture of shape {array.shape} and type {array.dtype}",
             expected="RGB of type uint8 and shape [height, width, 3], or several of one shape",
         )
-    return array.permute(0, 3, 1, 2).contiguous().cpu()
+    pictures = torch.from_numpy(array[None] if array.ndim == 3 else array)
+    return pictures.permute(0, 3, 1, 2).contiguous()
 
 
 def _resized(images: Tensor, settings: Mapping[str, Any]) -> Tensor:

@@ -2,8 +2,8 @@
 
 1. Run eight tokens; keep what every module got and gave.
 2. The blocks are the longest list of modules that each take and give the residual stream.
-3. In a block, attention and MLP are told by their names; norms by which module gave what another
-   one got. What an adapter names is taken instead.
+3. In a block, attention and MLP are recognised by their names; norms by which module gave what
+   another one got. What an adapter names is taken instead.
 4. What a part adds to the stream is the output of the norm after it, of the part itself or of its
    last projection, times one number: the first with which the parts sum to the stream.
 5. A norm is held in the form (with or without mean and offset) that gives what the norm gave.

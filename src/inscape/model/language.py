@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from inscape.model.answers import Answer, Judged, Split, batched, make_answer, s
 from inscape.model.forward import Edit
 from inscape.model.images import ImageCodec
 from inscape.model.inputs import Inputs, Run
-from inscape.model.prompt import Messages, Norms, Prompt, Source, drafted, find_sinks, make_prompt
+from inscape.model.prompt import Messages, Prompt, Source, drafted, find_sinks, make_prompt, medians
 from inscape.model.text import TextCodec
 
 
@@ -216,10 +216,15 @@ class Language(ABC):
         mask = self.is_word(given.tokens)
         mask = mask if words is None else mask & words.to(self.device)
         stored = {s: m for s, m in self.sink_medians.items() if s.startswith("resid_")}
-        norms = Norms()
+        norms: dict[str, Tensor] = {}
+
+        def record(site: str, x: Tensor) -> Tensor:  # taken where they lie, nothing is kept
+            norms[site] = x.float().norm(dim=-1).cpu()
+            return x
+
         sites = stored or {f"resid_post.{i}": 0 for i in range(max(self.num_layers - 1, 1))}
-        self.run(given, edits={site: norms.recording(site) for site in sites})
-        return mask & ~find_sinks(norms.of, stored or norms.medians(mask)).to(self.device)
+        self.run(given, edits={site: partial(record, site) for site in sites})
+        return mask & ~find_sinks(norms, stored or medians(norms, mask.cpu())).to(self.device)
 
     def is_word(self, tokens: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
         """Which tokens [batch, pos], on the model's device, are no special ones."""

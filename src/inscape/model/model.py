@@ -298,7 +298,7 @@ class Model(Language):
         return dictionary.view(given.texts, given.counted.tolist(), parts)
 
     def passing(self, given: Inputs, offset: int = 0, length: int | None = None) -> Pass:
-        """What edits are told of a pass over checked inputs (see Pass)."""
+        """What edits are given of a pass over checked inputs (see Pass)."""
         counted = given.counted() if callable(given.counted) else given.counted
         mask = self.is_word(given.tokens)
         if counted is not None:

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +33,7 @@ from inscape.core import ModelError, total_memory, warn
 from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.fingerprint import module_hash, weight_files
 from inscape.model.gguf import gguf_folder
-from inscape.model.images import read_preprocessing
+from inscape.model.images import read_object, read_preprocessing
 from inscape.storage import remembered
 
 SMOLLM2 = "smollm2"
@@ -44,13 +43,8 @@ _OPENED = f"a model folder with config.json, a GGUF file, a hub id, or {SMOLLM2}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _SPACES = "a b  c"  # some versions of transformers lose spaces of some tokenizers (#45488)
 _TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "tekken.json",
-)
+    "tokenizer.json tokenizer.model vocab.json vocab.txt spiece.model tekken.json"
+).split()
 _LAYERS = re.compile(r"n_layers?|num_layers|num_hidden_layers")
 _MOST_LAYERS = 1000
 _DOWNLOADED = ["*.json", "*.txt", "*.model", "*.jinja"]
@@ -194,7 +188,7 @@ def open_folder(
     if adapter.images:
         loader = transformers.AutoModelForImageTextToText
     if "quantization_config" not in config:
-        _check_size(folder, loader, wanted, trust_remote_code)
+        _check_size(folder, config, loader, wanted, trust_remote_code)
     module = _load_weights(folder, loader, wanted, trust_remote_code=trust_remote_code)
 
     def find_hash() -> str:
@@ -225,7 +219,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             expected="a Hugging Face model folder",
             next_step="save one with model.save_pretrained and tokenizer.save_pretrained",
         )
-    config = _read_object(path)
+    config = read_object(path)
     text = config.get("text_config", {})
     if not isinstance(config.get("model_type"), str):
         raise ModelError(f"{path} names no model_type", expected="a causal language model's")
@@ -248,16 +242,6 @@ def _check_family(config: dict[str, Any], trust: bool) -> None:
     )
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise ModelError(f"{path} cannot be read ({_first_line(error)})") from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} holds no object", expected="settings by name")
-    return found
-
-
 def _check_weights(folder: Path) -> None:
     if not weight_files(folder):
         raise ModelError(
@@ -269,7 +253,7 @@ def _check_weights(folder: Path) -> None:
         index = folder / name
         if not index.is_file():
             continue
-        places = _read_object(index).get("weight_map", {})
+        places = read_object(index).get("weight_map", {})
         if not isinstance(places, dict) or not all(isinstance(f, str) for f in places.values()):
             raise ModelError(
                 f"{index} has a weight_map of another kind", expected="the file of each weight"
@@ -284,9 +268,10 @@ def _check_weights(folder: Path) -> None:
         return
 
 
-def _check_size(folder: Path, loader: Any, dtype: Any, trust_remote_code: bool) -> None:
+def _check_size(
+    folder: Path, settings: dict[str, Any], loader: Any, dtype: Any, trust_remote_code: bool
+) -> None:
     """Refuses a config.json whose parameters this machine has no memory for, before any is made."""
-    settings = _read_object(folder / "config.json")
     for key, value in {**settings, **settings.get("text_config", {})}.items():
         if _LAYERS.fullmatch(key) and isinstance(value, int) and value > _MOST_LAYERS:
             raise ModelError(
@@ -393,7 +378,7 @@ def _load_tokenizer(folder: Path, **settings: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers without progress bars and reports: what is wrong is said by ours."""
+    """transformers without progress bars and reports: what is wrong is reported by ours."""
     log: Any = transformers.utils.logging
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()

@@ -219,24 +219,11 @@ def find_sinks(
     return torch.stack(found).any(0)
 
 
-class Norms:
-    """The norms [batch, pos] of a pass, by site, taken where they lie."""
-
-    def __init__(self) -> None:
-        self.of: dict[str, Tensor] = {}
-
-    def recording(self, site: str) -> Callable[[Tensor], Tensor]:
-        """An edit that changes nothing."""
-
-        def record(x: Float[Tensor, "batch pos d_model"]) -> Tensor:
-            self.of[site] = x.float().norm(dim=-1).cpu()
-            return x
-
-        return record
-
-    def medians(self, words: Bool[Tensor, "batch pos"]) -> dict[str, Float[Tensor, "batch 1"]]:
-        """The median of each row's words, by site; 0 for a row without any."""
-        return {
-            site: norms.masked_fill(~words.cpu(), torch.nan).nanmedian(1, True)[0].nan_to_num()
-            for site, norms in self.of.items()
-        }
+def medians(
+    norms: Mapping[str, Float[Tensor, "batch pos"]], words: Bool[Tensor, "batch pos"]
+) -> dict[str, Float[Tensor, "batch 1"]]:
+    """The median norm of each row's words, by site; 0 for a row without any."""
+    return {
+        site: values.masked_fill(~words, torch.nan).nanmedian(1, True)[0].nan_to_num()
+        for site, values in norms.items()
+    }

@@ -124,8 +124,8 @@ class TextCodec:
         ids = self.checked(ids)
         if self._tokenizer is None:
             return [f"<{i}>" for i in ids]
-        pieces = [self.token_text(i) for i in ids]
-        raw = [self._bytes(i) for i in ids]
+        found = [self._piece(i) for i in ids]
+        pieces, raw = [text for text, _ in found], [part for _, part in found]
         for cut, run in groupby(range(len(ids)), key=lambda i: raw[i] is not None):
             places = list(run)
             shown = _characters([raw[i] or b"" for i in places]) if cut else None
@@ -133,19 +133,18 @@ class TextCodec:
                 pieces[i] = text
         return pieces
 
-    def token_text(self, token: int) -> str:
-        """One token as text: its leading space kept, bytes of a cut character as \\xNN."""
+    def _piece(self, token: int) -> tuple[str, bytes | None]:
+        """One token as text, its leading space kept; and its bytes, if it is a part of a character
+        (written as \\xNN)."""
         piece = self.tokenizer.convert_ids_to_tokens(token)
         if piece is None:
-            return f"<{token}>"
+            return f"<{token}>", None
         text: str = self.tokenizer.decode([token], clean_up_tokenization_spaces=False)
         if piece.startswith("▁"):  # sentencepiece writes spaces so, and drops a first one
             bare = piece.lstrip("▁")
-            return " " * (len(piece) - len(bare)) + (text.lstrip(" ") if bare else "")
-        if "\ufffd" in text:
-            raw = _raw_bytes(piece)
-            return text if raw is None else raw.decode("utf-8", errors="backslashreplace")
-        return text
+            return " " * (len(piece) - len(bare)) + (text.lstrip(" ") if bare else ""), None
+        raw = _raw_bytes(piece) if "\ufffd" in text else None
+        return text if raw is None else raw.decode(errors="backslashreplace"), raw
 
     def following(self, text: str) -> list[int]:
         """The tokens of `text` as the continuation of some other text; InputError for none."""
@@ -171,12 +170,6 @@ class TextCodec:
                 next_step="remove it, or check how the text was read",
             ) from error
         return [int(i) for i in self.tokenizer.encode(text, add_special_tokens=False)]
-
-    def _bytes(self, token: int) -> bytes | None:
-        """The bytes of a token that holds a part of a character; None for any other."""
-        text = self.tokenizer.decode([token], clean_up_tokenization_spaces=False)
-        piece = self.tokenizer.convert_ids_to_tokens(token) if "\ufffd" in text else None
-        return None if piece is None else _raw_bytes(piece)
 
 
 def _special(tokenizer: Any, config: Any) -> set[int]:

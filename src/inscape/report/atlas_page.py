@@ -16,22 +16,20 @@ from typing import TypeVar
 
 import numpy as np
 
-import inscape
 from inscape.atlas import Atlas, Quality, Results
 from inscape.attribution import Graph
-from inscape.core import InscapeError, seeded
+from inscape.core import InscapeError, LabelOf, seeded
 from inscape.dictionary import DictionaryConfig
 from inscape.features import FeatureIndex
 from inscape.report.diagnosis import diagnosis_html
-from inscape.report.features import feature_html
+from inscape.report.features import feature_html, steered_features, steering_html
 from inscape.report.graph_html import picture_html
 from inscape.report.graph_picture import picture
 from inscape.report.guide import EMPTY, GUIDES, LEAD, TERMS
 from inscape.report.markup import Markup, join, tag
 from inscape.report.numbers import finite
-from inscape.report.page import MADE, document, script
+from inscape.report.page import MADE, document
 from inscape.report.parts import fold, number, table
-from inscape.report.steering import steered_features, steering_html
 from inscape.storage import atomic_write, read_json, refuse_file
 
 FILE = "report.html"
@@ -62,20 +60,16 @@ def write_atlas_report(atlas: Atlas, out: str | Path | None = None) -> Path:
 def atlas_html(atlas: Atlas) -> str:
     """The whole page."""
     indexes = {name: atlas.features(name) for name in atlas.indexed_names}
+    label, steering = atlas.feature_label, _opened(atlas.steering)
     traces, diagnoses = _opened(atlas.traces), _opened(atlas.diagnoses)
     named = {(n.dictionary, n.feature) for g in traces[0] for n in g.nodes if n.kind == "feature"}
     named |= {(c.dictionary, c.feature) for d in diagnoses[0] for c in d.removed + d.for_wrong}
-    steering = _opened(atlas.steering)
     named |= {found for result in steering[0] for found in steered_features(result)}
     parts = [
         ("dictionaries", "Dictionaries", _dictionaries(atlas, indexes)),
-        ("traces", "Traces", _shown(traces, lambda graph: _trace(atlas, graph))),
+        ("traces", "Traces", _shown(traces, lambda graph: _trace(graph, label))),
         ("diagnoses", "Diagnoses", _shown(diagnoses, diagnosis_html)),
-        (
-            "steering",
-            "Steering",
-            _shown(steering, lambda result: steering_html(result, atlas.feature_label)),
-        ),
+        ("steering", "Steering", _shown(steering, lambda found: steering_html(found, label))),
         ("features", "Features", _features(atlas, indexes, named)),
     ]
     model = atlas.record["model"]["name"]
@@ -87,7 +81,7 @@ def atlas_html(atlas: Atlas) -> str:
         [_section(*part) for part in parts],
         class_="page",
     )
-    return document(f"inscape: {model}", body, version=inscape.__version__, script=script())
+    return document(f"inscape: {model}", body, scripted=True)
 
 
 def _header(atlas: Atlas, indexes: Iterable[FeatureIndex]) -> Markup:
@@ -222,8 +216,8 @@ def _features(
 # Saved results
 
 
-def _trace(atlas: Atlas, graph: Graph) -> Markup:
-    return tag("article", picture_html(picture(graph, atlas.feature_label)), class_="card")
+def _trace(graph: Graph, label: LabelOf) -> Markup:
+    return tag("article", picture_html(picture(graph, label)), class_="card")
 
 
 def _opened(results: Results[R]) -> tuple[list[R], list[str]]:

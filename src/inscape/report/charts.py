@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from textwrap import wrap
 
-from inscape.report.lettering import lines
 from inscape.report.markup import Markup, tag
 from inscape.report.numbers import Unit
 
@@ -62,7 +62,7 @@ def axes(
         parts.append(tag("line", x1=place, x2=place, y1=bottom, y2=bottom + 4, class_="zero"))
         parts.append(tag("text", _tick(value, ""), x=place, y=bottom + 16, text_anchor="middle"))
     middle = (LEFT + right) / 2
-    for i, line in enumerate(lines(x, right - LEFT, FONT)):
+    for i, line in enumerate(wrap(x, 42)):
         parts.append(tag("text", line, x=middle, y=bottom + 34 + 15 * i, text_anchor="middle"))
     return tag("g", parts, class_="axes", aria_hidden="true")
 

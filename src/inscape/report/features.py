@@ -1,18 +1,21 @@
-"""Features on the page: what a feature reacts to, and what it makes the model say."""
+"""Features on the page: what a feature reacts to, and what the model says when it is changed."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from inscape.atlas import Feature
-from inscape.core import tokens_as_label
+from inscape.core import LabelOf, no_label, tokens_as_label
 from inscape.features import Example, FeatureIndex
+from inscape.intervention import SteerResult
 from inscape.labels import Label
 from inscape.report.markup import Markup, join, tag
 from inscape.report.numbers import finite
 from inscape.report.parts import feature_name, fold, number, snippet, tokens_line
 
 EXAMPLES, EFFECTS = 4, 8
+_FEATURE = re.compile(r"([\w.+-]+)/(\d{1,9})\b")
 
 
 def feature_html(name: str, label: Label | None, index: FeatureIndex, feature: int) -> Markup:
@@ -48,7 +51,7 @@ def feature_picture(feature: Feature) -> Markup:
 def feature_body(index: FeatureIndex, feature: int, label: Label | None = None) -> Markup:
     """Figures, examples, and the tokens that it raises and lowers."""
     facts: list[tuple[str, Markup]] = [
-        ("active on", number(float(index.density[feature]), "share")),
+        ("active on", join(number(float(index.density[feature]), "share"), " of tokens")),
         ("largest activation", number(float(index.max[feature]))),
     ]
     if label is not None and finite(label.balanced_accuracy) is not None:
@@ -61,11 +64,14 @@ def feature_body(index: FeatureIndex, feature: int, label: Label | None = None) 
     return join(
         tag("dl", [tag("div", tag("dt", k), tag("dd", v)) for k, v in facts], class_="cards"),
         tag("ul", snippets(index.top(feature)), class_="snippets"),
-        tag("h4", "Next tokens that it makes more likely") if raised else None,
-        tokens_line(raised) if raised else None,
-        tag("h4", "Next tokens that it makes less likely") if lowered else None,
-        tokens_line(lowered) if lowered else None,
+        _effects("Next tokens that it makes more likely", raised),
+        _effects("Next tokens that it makes less likely", lowered),
     )
+
+
+def _effects(title: str, effects: Sequence[tuple[str, float]]) -> Markup | None:
+    unit = tag("span", " logits per unit of activation", class_="note")
+    return join(tag("h4", title, unit), tokens_line(effects)) if effects else None
 
 
 def snippets(examples: Sequence[Example], count: int = EXAMPLES) -> list[Markup]:
@@ -73,3 +79,37 @@ def snippets(examples: Sequence[Example], count: int = EXAMPLES) -> list[Markup]
     different = {example.tokens: example for example in reversed(examples)}
     chosen = [e for e in examples if different[e.tokens] is e]
     return [snippet(e.tokens, e.values, f"document {e.document}") for e in chosen[:count]]
+
+
+def steered_features(result: SteerResult) -> list[tuple[str, int]]:
+    """The features that were changed."""
+    return [(m[1], int(m[2])) for change in result.changes for m in _FEATURE.finditer(change)]
+
+
+def steering_html(result: SteerResult, labels: LabelOf = no_label) -> Markup:
+    """One result as an `<article>`; labels: of the features that were changed."""
+
+    def named(found: re.Match[str]) -> str:
+        label = labels(found[1], int(found[2]))
+        return f"{found[0]} [{label}]" if label else found[0]
+
+    changes = _FEATURE.sub(named, "; ".join(result.changes))
+    return tag(
+        "article",
+        tag("p", tag("q", result.prompt), class_="prompt"),
+        tag("p", changes, class_="note"),
+        tag(
+            "div",
+            _text("without the change", result.plain, result.plain_loss),
+            _text("with it", result.steered, result.steered_loss),
+            class_="pair samples",
+        ),
+        class_="card",
+    )
+
+
+def _text(title: str, text: str, loss: float | None) -> Markup:
+    rated = tag("p", "loss ", number(loss, "nats"), " per token", class_="note")
+    return tag(
+        "div", tag("h5", title), tag("p", text.lstrip(" "), dir="auto", class_="text"), rated
+    )

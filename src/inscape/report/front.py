@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import inscape
 from inscape.report import charts
 from inscape.report.markup import Markup, tag
 from inscape.report.numbers import show
@@ -85,7 +84,7 @@ def front_html(front: Front) -> str:
         ),
         class_="page",
     )
-    return document(f"Dictionaries of {site}", body, version=inscape.__version__)
+    return document(f"Dictionaries of {site}", body)
 
 
 def front_chart(settings: Sequence[Setting]) -> Markup:

@@ -10,12 +10,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from inscape.report.graph_picture import GraphPicture, PictureNode
-from inscape.report.lettering import lines, width
 from inscape.report.numbers import MINUS, show
 from inscape.report.parts import visible
 
@@ -27,6 +27,9 @@ LEFT, RIGHT, TOP, BOTTOM = 14.0, 104.0, 12.0, 14.0
 ERROR = 50.0
 SHORTEST_GAP = 3
 TOKEN_ROW, TARGET_ROW = -1, 10_000
+# Characters that are narrower or wider than others: there is no browser to measure text.
+NARROW = frozenset("ijlt.,:;'|!()[] fr")
+BROAD = frozenset("mwMW@%—…")
 
 
 @dataclass(frozen=True)
@@ -187,3 +190,46 @@ def _columns(
         crowded = busy[i] or (i + 1 < len(busy) and busy[i + 1])
         x += wide + (COLUMN_GAP if crowded else 0.0 if i in hidden else 8.0)
     return left, columns
+
+
+def width(text: str, size: float) -> float:
+    """The width of a text in a usual sans-serif face of `size` pixels, rather too wide."""
+    return size * sum(_advance(char) for char in text)
+
+
+def _advance(char: str) -> float:
+    if unicodedata.east_asian_width(char) in "WF":
+        return 1.02
+    if unicodedata.combining(char):
+        return 0.0
+    if char in NARROW:
+        return 0.38
+    if char in BROAD:
+        return 0.92
+    return 0.72 if char.isupper() else 0.61
+
+
+def shorten(text: str, room: float, size: float) -> str:
+    """The text, cut with an ellipsis where it is wider than `room` pixels."""
+    if width(text, size) <= room:
+        return text
+    while text and width(text + "…", size) > room:
+        text = text[:-1]
+    return text.rstrip() + "…"
+
+
+def lines(text: str, room: float, size: float, num_lines: int = 2) -> list[str]:
+    """The text in at most `num_lines` lines; the last one is cut where it does not fit."""
+    found: list[str] = []
+    rest = text.split()
+    while rest and len(found) < num_lines - 1:
+        line = rest.pop(0)
+        while rest and width(f"{line} {rest[0]}", size) <= room:
+            line += f" {rest.pop(0)}"
+        if width(line, size) > room:
+            rest.insert(0, line)
+            break
+        found.append(line)
+    if rest:
+        found.append(shorten(" ".join(rest), room, size))
+    return found or [""]

@@ -10,12 +10,11 @@ from inscape.attribution import Graph
 from inscape.diagnosis import Diagnosis
 from inscape.intervention import SteerResult
 from inscape.report.diagnosis import diagnosis_html
-from inscape.report.features import feature_picture
+from inscape.report.features import feature_picture, steering_html
 from inscape.report.graph_html import picture_html
 from inscape.report.graph_picture import picture
 from inscape.report.markup import Markup
 from inscape.report.page import fragment
-from inscape.report.steering import steering_html
 from inscape.storage import draws
 
 

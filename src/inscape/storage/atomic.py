@@ -1,6 +1,6 @@
 """Writes that are there as a whole or not at all, and never in place of what is not ours.
 
-1. Everything is written under a temporary, hidden name beside its final one.
+1. Everything is written under a temporary, hidden name next to its final one.
 2. The bytes are forced to disk, then the temporary name is renamed to the final one.
 3. On any error, Ctrl-C included, what is temporary is removed; what was there before stays.
 4. A folder that is there is replaced only where the caller knows that inscape made all of it.

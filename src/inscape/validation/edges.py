@@ -45,7 +45,7 @@ class EdgeCheck:
 
     max_error: largest |measured − edge| over the largest |measured| edge into that node.
     worst: (source, target, edge, measured) of it. num_edges: edges compared, those that the
-    graph says are zero among them (`num_zero`) where the whole graph is at hand.
+    graph says are zero among them (`num_zero`) where the whole graph is given.
     bias_error: largest error of the nodes' constants, relative to the same scale: a frozen pass
     with every source taken out at once must leave exactly the bias (None for a pruned graph).
     """
@@ -71,7 +71,7 @@ def check_edges(
     """Measures edges by intervention (steps 1 to 5).
 
     num_edges: None: every edge, zero ones included where the graph is whole; else that many drawn
-        at random from the graph's edges (`seed`), each beside every edge into the same node.
+        at random from the graph's edges (`seed`), each with every edge into the same node.
     Raises ModelError for a family that the hooks do not know or values that are not finite,
     InputError for a graph without edges or one whose features are not active in this model with
     these transcoders.
@@ -82,7 +82,9 @@ def check_edges(
         raise InputError("the graph has no edges", expected="a traced graph")
     targets = _targets(graph, num_edges, seed)
     encoded = np.array(graph.counted or model.prompt(graph.token_ids).counted.tolist())
-    frozen = FrozenModel(model, graph.token_ids, _skips(transcoders, encoded))
+    there = torch.from_numpy(encoded)[:, None, None].to(model.device)
+    skips = {i: there * d.W_skip for i, d in transcoders.items() if d.W_skip is not None}
+    frozen = FrozenModel(model, graph.token_ids, skips)
     with frozen:
         writer = _Writer(frozen, transcoders, graph, encoded)
         reader = _Reader(frozen, transcoders, graph, targets)
@@ -204,7 +206,7 @@ class _Writer:
         """Dense activations [pos, d_dict]: positive pre-activations that are chosen.
 
         Two that are equal to single precision may be chosen either way: where the whole graph is
-        at hand its choice is taken, after a check that it is such a choice.
+        given its choice is taken, after a check that it is such a choice.
         """
         dictionary = self.transcoders[layer]
         x = self.frozen.mlp_in[layer][0]
@@ -213,7 +215,7 @@ class _Writer:
             border = dictionary.threshold.to(x).clamp(min=0).expand_as(pre)
         else:
             border = pre.topk(dictionary.k or 1, dim=-1).values[:, -1:].clamp(min=0)
-        chosen = _chosen(pre, dictionary) & self.encoded
+        chosen = (pre >= border) & (pre > 0) & self.encoded
         if not self.graph.is_pruned:
             taken = torch.zeros_like(chosen)
             for node in self.graph.nodes:
@@ -279,25 +281,6 @@ class _Writer:
         return removed
 
 
-def _skips(
-    transcoders: Mapping[int, Dictionary], encoded: npt.NDArray[np.bool_]
-) -> dict[int, Tensor]:
-    there = torch.from_numpy(encoded)[:, None, None]
-    return {
-        i: there.to(d.W_skip.device) * d.W_skip
-        for i, d in transcoders.items()
-        if d.W_skip is not None
-    }
-
-
-def _chosen(pre: Tensor, dictionary: Dictionary) -> Tensor:
-    """Which pre-activations [pos, d_dict] are active, but for their sign."""
-    if dictionary.threshold is not None:
-        return pre > dictionary.threshold.to(pre).clamp(min=0)
-    top = pre.topk(dictionary.k or 1, dim=-1)
-    return torch.zeros_like(pre).scatter(-1, top.indices, 1.0) > 0
-
-
 class _Reader:
     """Values of the targets in a frozen pass (step 4)."""
 
@@ -308,31 +291,22 @@ class _Reader:
         graph: Graph,
         targets: npt.NDArray[np.int64],
     ) -> None:
-        head = frozen.head
-        self.places: dict[int, list[int]] = {}
-        self.vectors: list[Tensor] = []
-        self.biases: list[float] = []
-        self.positions: list[int] = []
-        for row, number in enumerate(targets):
-            node = graph.nodes[int(number)]
-            layer = frozen.num_layers if node.kind == "logit" else int(node.layer or 0)
-            self.places.setdefault(layer, []).append(row)
-            self.positions.append(node.position)
+        self.targets: list[tuple[int, int, Tensor, float]] = []
+        for node in (graph.nodes[int(number)] for number in targets):
             if node.kind == "logit":
-                rival = head.mean(0) if node.against is None else head[node.against]
-                self.vectors.append(head[node.feature] - rival)
-                self.biases.append(0.0)
+                head = frozen.head
+                other = head.mean(0) if node.against is None else head[node.against]
+                where, vector, bias = frozen.num_layers, head[node.feature] - other, 0.0
             else:
-                self.vectors.append(transcoders[layer].W_enc[node.feature].to(head))
-                self.biases.append(float(transcoders[layer].b_enc[node.feature]))
+                where = int(node.layer or 0)
+                vector = transcoders[where].W_enc[node.feature].to(frozen.head)
+                bias = float(transcoders[where].b_enc[node.feature])
+            self.targets.append((where, node.position, vector, bias))
 
     def __call__(self, read: dict[int, Tensor]) -> Tensor:
         """[batch, target]"""
-        batch = int(next(iter(read.values())).shape[0])
-        values = torch.zeros(batch, len(self.vectors), dtype=torch.float64)
-        for layer, rows in self.places.items():
-            x = read[layer][:, [self.positions[r] for r in rows]]
-            vectors = torch.stack([self.vectors[r] for r in rows])
-            found = (x * vectors).sum(-1).cpu()
-            values[:, rows] = found + torch.tensor([self.biases[r] for r in rows]).double()
-        return values
+        values = [
+            (read[where][:, position] * vector).sum(-1).double() + bias
+            for where, position, vector, bias in self.targets
+        ]
+        return torch.stack(values, 1).cpu()

@@ -18,6 +18,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ class FrozenModel:
         self.denominators: dict[nn.Module, Tensor] = {}
         self.embedded = torch.empty(0)
         self.mlp_in: list[Tensor] = []
-        self.mlp_out: list[Tensor] = []
+        self.mlp_out = [torch.empty(0)] * self.num_layers
         self._hooks = ExitStack()
         self._held: dict[int, list[Tensor]] = {}
         self._removed: dict[int, Tensor] = {}
@@ -85,22 +86,14 @@ class FrozenModel:
         return module
 
     def __enter__(self) -> FrozenModel:
-        self._record()
-        self._hooks.enter_context(self._attention(replay=True))
-        for i, (mlp, added) in enumerate(self.mlps):
-            self._add(mlp.register_forward_pre_hook(self._keep_mlp_in(i), with_kwargs=True))
-            self._add(added.register_forward_hook(self._replay_mlp(i)))
-        for norm in self.norms:
-            self._add(norm.register_forward_hook(self._replay_norm, with_kwargs=True))
-        self._add(self.first.register_forward_pre_hook(self._remove_embedding, with_kwargs=True))
-        self._add(self.final_norm.register_forward_hook(self._keep_final))
+        with torch.no_grad(), self._hooked(replay=False):
+            self.module(self.tokens, use_cache=False)
+        self.mlp_in = [self._read[i] for i in range(self.num_layers)]
+        self._hooks.enter_context(self._hooked(replay=True))
         return self
 
     def __exit__(self, *unused: object) -> None:
         self._hooks.close()
-
-    def _add(self, handle: Any) -> None:
-        self._hooks.callback(handle.remove)
 
     @torch.no_grad()
     def run(self, removed: dict[int, Tensor], batch: int) -> dict[int, Tensor]:
@@ -112,32 +105,25 @@ class FrozenModel:
         self.module(self.tokens.expand(batch, -1), use_cache=False)
         return self._read
 
-    @torch.no_grad()
-    def _record(self) -> None:
-        outputs: dict[int, Tensor] = {}
+    @contextmanager
+    def _hooked(self, *, replay: bool) -> Iterator[None]:
+        """Every part under hooks that record, or answer as recorded."""
+        with self._attention(replay=replay), ExitStack() as stack:
 
-        def keep(i: int) -> Callable[..., None]:
-            def hook(module: nn.Module, args: Any, output: Any) -> None:
-                outputs[i] = self._by_position(_first(output).clone()) * self.scales[i]
+            def before(part: Any, hook: Callable[..., Any]) -> None:
+                stack.callback(part.register_forward_pre_hook(hook, with_kwargs=True).remove)
 
-            return hook
+            def after(part: Any, hook: Callable[..., Any]) -> None:
+                stack.callback(part.register_forward_hook(hook, with_kwargs=True).remove)
 
-        def start(module: nn.Module, args: Any, kwargs: Any) -> None:
-            x = _given(args, kwargs)
-            self.embedded = (x if self.lane is None else x[self.lane]).clone()
-
-        with self._attention(replay=False), ExitStack() as stack:
-            handles = [self.first.register_forward_pre_hook(start, with_kwargs=True)]
+            before(self.first, self._remove_embedding if replay else self._keep_embedding)
             for i, (mlp, added) in enumerate(self.mlps):
-                reading = mlp.register_forward_pre_hook(self._keep_mlp_in(i), with_kwargs=True)
-                handles += [reading, added.register_forward_hook(keep(i))]
+                before(mlp, partial(self._keep_mlp_in, i))
+                after(added, partial(self._replay_mlp if replay else self._keep_mlp_out, i))
             for norm in self.norms:
-                handles.append(norm.register_forward_hook(self._record_norm, with_kwargs=True))
-            for handle in handles:
-                stack.callback(handle.remove)
-            self.module(self.tokens, use_cache=False)
-        self.mlp_in = [self._read[i] for i in range(self.num_layers)]
-        self.mlp_out = [outputs[i] for i in range(self.num_layers)]
+                after(norm, self._replay_norm if replay else self._record_norm)
+            after(self.final_norm, self._keep_final)
+            yield
 
     @contextmanager
     def _attention(self, *, replay: bool) -> Iterator[None]:
@@ -180,24 +166,25 @@ class FrozenModel:
     def _by_position(self, x: Tensor) -> Tensor:
         return x if x.ndim == 3 else x.reshape(-1, self.tokens.shape[1], x.shape[-1])
 
-    def _keep_mlp_in(self, i: int) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            self._read[i] = self._by_position(_given(args, kwargs))
+    def _keep_mlp_in(self, i: int, module: nn.Module, args: Any, kwargs: Any) -> None:
+        self._read[i] = self._by_position(_given(args, kwargs))
 
-        return hook
+    def _keep_mlp_out(self, i: int, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        self.mlp_out[i] = self._by_position(_first(output).clone()) * self.scales[i]
 
-    def _replay_mlp(self, i: int) -> Callable[..., Any]:
-        def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            answer = self.mlp_out[i].expand_as(self._by_position(_first(output)))
-            if i in self.skips:
-                change = self._read[i] - self.mlp_in[i]
-                answer = answer + torch.einsum("bpi,poi->bpo", change, self.skips[i].to(change))
-            if i in self._removed:
-                answer = answer - self._removed[i]
-            answer = (answer / self.scales[i]).reshape(_first(output).shape)
-            return (answer, *output[1:]) if isinstance(output, tuple) else answer
+    def _replay_mlp(self, i: int, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        answer = self.mlp_out[i].expand_as(self._by_position(_first(output)))
+        if i in self.skips:
+            change = self._read[i] - self.mlp_in[i]
+            answer = answer + torch.einsum("bpi,poi->bpo", change, self.skips[i].to(change))
+        if i in self._removed:
+            answer = answer - self._removed[i]
+        answer = (answer / self.scales[i]).reshape(_first(output).shape)
+        return (answer, *output[1:]) if isinstance(output, tuple) else answer
 
-        return hook
+    def _keep_embedding(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        x = _given(args, kwargs)
+        self.embedded = (x if self.lane is None else x[self.lane]).clone()
 
     def _remove_embedding(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         x = _given(args, kwargs)
@@ -208,7 +195,7 @@ class FrozenModel:
             x[self.lane] -= self._removed[-1]
         return ((x, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": x})
 
-    def _keep_final(self, module: nn.Module, args: Any, output: Tensor) -> None:
+    def _keep_final(self, module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
         self._read[self.num_layers] = output
 
 

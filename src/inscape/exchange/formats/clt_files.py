@@ -2,7 +2,7 @@
 
 For each layer l of L one file W_enc_l with W_enc_l [m, d], b_enc_l [m], b_dec_l [d], and with
 threshold_l [m] where it is JumpReLU, else ReLU; another W_dec_l with W_dec_l [m, L - l, d], for
-the layers from l on. Nothing is subtracted. config.yaml beside them names the hooks.
+the layers from l on. Nothing is subtracted. config.yaml next to them names the hooks.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class CLTFiles(Format):
         num = len([file for file in source.iterdir() if _ENCODER.fullmatch(file.name)])
         read, written = kinds(settings(source, CROSS_LAYER, asked))
         said = f"no {CONFIG}, or hooks of it that are none of ours"
-        given = [_of_layers(one, num) for one in (asked.site_in, asked.site_out, read, written)]
-        asked, sites = replace(asked, site_in=given[0], site_out=given[1]), (given[2], given[3])
+        given = [_of_layers(one, num) for one in (asked.site, asked.to, read, written)]
+        asked, sites = replace(asked, site=given[0], to=given[1]), (given[2], given[3])
         layers = [_layer(source, layer, num) for layer in range(num)]
         shapes = {tuple(layer["W_enc"].shape) for layer in layers}
         if len(shapes) > 1 or len({"threshold" in layer for layer in layers}) > 1:

@@ -76,7 +76,6 @@ class DictionaryLearning(Format):
     def write(self, dictionary: Dictionary, folder: Path) -> None:
         """TopK as AutoEncoderTopK, thresholds as JumpReluAutoEncoder."""
         config = dictionary.config
-        fmt.refuse_normalized(dictionary, self.name)
         if config.transcoder:
             raise InputError(
                 f"{dictionary.name} is a transcoder",

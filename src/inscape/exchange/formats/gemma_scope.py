@@ -47,7 +47,6 @@ class GemmaScope(Format):
 
     def write(self, dictionary: Dictionary, folder: Path) -> None:
         """Dictionaries of thresholds."""
-        fmt.refuse_normalized(dictionary, self.name)
         if dictionary.config.kind != "threshold" or dictionary.config.skip:
             raise InputError(
                 f"{dictionary.name} is a dictionary by {dictionary.config.kind}"

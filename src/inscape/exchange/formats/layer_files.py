@@ -1,7 +1,7 @@
 """Per-layer transcoders as circuit-tracer reads them: layer_N.safetensors.
 
 Transcoders from the MLP's input to its output: W_enc [m, d], W_dec [m, d], b_enc, b_dec. Nothing is
-subtracted. With `W_skip` there is a linear skip. config.yaml beside them, where there is one, names
+subtracted. With `W_skip` there is a linear skip. config.yaml next to them, if there is one, names
 the hooks and the activation:
 - relu, or none and no threshold;
 - jump_relu, or none with `activation_function.threshold` or `threshold`: x·(x > threshold), so that
@@ -77,7 +77,6 @@ class LayerFiles(Format):
     def write(self, dictionary: Dictionary, folder: Path) -> None:
         """Transcoders of thresholds, from an MLP's input to its output."""
         config = dictionary.config
-        fmt.refuse_normalized(dictionary, self.name)
         layer = config.site_in.removeprefix("mlp_in.")
         if (config.site_in, config.site_out) != (f"mlp_in.{layer}", f"mlp_out.{layer}"):
             raise InputError(

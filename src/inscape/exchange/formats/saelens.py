@@ -1,7 +1,7 @@
 """SAELens: a folder with cfg.json and sae_weights.safetensors, versions 5 and 6.
 
 1. Settings of before version 6 are brought to its names: hook_point, activation_fn_str,
-   normalize_activations as a bool, a TopK told by its activation function.
+   normalize_activations as a bool, a TopK named by its activation function.
 2. pre = (norm(x) - b_dec·apply_b_dec_to_input) @ W_enc + b_enc, W_enc [d_in, d_sae].
 3. TopK with rescale_acts_by_decoder_norm chooses by pre·‖d‖: the norms are folded into the encoder.
    BatchTopK and Matryoshka are published as jumprelu with one threshold; their training checkpoints
@@ -37,7 +37,7 @@ _COMPUTED = (
     "finetuning_scaling_factor"
 ).split()
 # Where it comes from and how it was trained: nothing of it is computed with afterwards.
-_TOLD = (
+_DESCRIPTIVE = (
     "metadata dtype device hook_name hook_name_out hook_layer hook_layer_out hook_head_index "
     "hook_head_index_out hook_point_layer model_name model_class_name "
     "model_from_pretrained_kwargs prepend_bos context_size dataset_path "
@@ -75,10 +75,11 @@ class SAELens(Format):
 
     about = f"SAELens: {CFG} with {WEIGHTS}"
     files = (CFG, WEIGHTS)
+    normalizes = True
 
     def read(self, source: Path, asked: Asked) -> Dictionary:
         cfg = current(fmt.read_settings(source / CFG))
-        fmt.refuse_unknown(cfg, _COMPUTED + _TOLD, source / CFG, asked.ignore)
+        fmt.refuse_unknown(cfg, _COMPUTED + _DESCRIPTIVE, source / CFG, asked.ignore)
         where = {**cfg, **(cfg.get("metadata") or {})}
         architecture = cfg["architecture"]
         norm = cfg.get("normalize_activations", "none")
@@ -123,7 +124,7 @@ class SAELens(Format):
             if not cfg.get("finetuning_scaling_factor"):
                 raise InputError(
                     f"{source / WEIGHTS} has a scaling_factor that {CFG} does not speak of",
-                    expected="finetuning_scaling_factor = true beside it",
+                    expected="finetuning_scaling_factor = true next to it",
                 )
             found["W_dec"] = found["W_dec"] * factor[:, None]
         return found
@@ -169,7 +170,7 @@ class SAELens(Format):
             raise InputError(
                 f"{dictionary.name} is a transcoder by {config.kind}"
                 + (" with a skip" if config.skip else ""),
-                expected="ReLU or thresholds, a skip beside ReLU alone: SAELens has no other",
+                expected="ReLU or thresholds, a skip with ReLU alone: SAELens has no other",
                 next_step="export it to sparsify",
             )
         return "transcoder" if plain else "jumprelu_transcoder"

@@ -42,7 +42,6 @@ class Sparsify(Format):
     def write(self, dictionary: Dictionary, folder: Path) -> None:
         """TopK dictionaries; autoencoders that subtract b_dec, transcoders that do not."""
         config = dictionary.config
-        fmt.refuse_normalized(dictionary, self.name)
         if config.kind != "topk" or config.subtract_b_dec == config.transcoder:
             raise InputError(
                 f"{dictionary.name} is a dictionary by {config.kind}"
