@@ -487,3 +487,55 @@ def test_a_moved_model_is_named_with_its_way_out(
         assert "say where it is now with --model" in refused(verb[0], copy, *verb[1:])
         command = [verb[0], str(copy), *verb[1:], "--model", str(tiny_model)]
         assert shell.main(command) == 0
+
+
+def test_a_build_goes_on_with_a_model_that_was_renamed(
+    atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    copy, renamed = tmp_path / "atlas", tmp_path / "renamed"
+    shutil.copytree(atlas, copy)
+    shutil.copytree(tiny_model, renamed)
+    before = tree(copy)
+    build = ["build", str(renamed), "--text", str(text), "--out", str(copy), *SMALL]
+    assert shell.main(build) == 0
+    after = tree(copy)
+    assert str(renamed) in after.pop("atlas.json").decode()
+    del before["atlas.json"]
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("file", "verb"),
+    [
+        ("atlas.json", "trace"),
+        ("dictionaries/mlp.0/dictionary.json", "trace"),
+        ("dictionaries/mlp.0/weights.safetensors", "trace"),
+        ("features/resid_post.1/manifest.json", "feature"),
+        ("features/resid_post.1/values.npy", "feature"),
+        ("features/resid_post.1/features.parquet", "feature"),
+        ("labels/resid_post.1/labels.parquet", "feature"),
+        ("activations/corpus/manifest.json", "index"),
+        ("activations/corpus/shard-00000.safetensors", "index"),
+    ],
+)
+def test_what_may_not_be_read_is_said_and_nothing_is_to_be_removed(
+    file: str, verb: str, refused: Run, atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "atlas"
+    shutil.copytree(atlas, copy)
+    if verb == "index":
+        shutil.rmtree(copy / "features")
+    plain = open
+
+    def denied(path: Any, *arguments: Any, **options: Any) -> Any:
+        if Path(path) == copy / file:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return plain(path, *arguments, **options)
+
+    monkeypatch.setattr(atomic_module, "open", denied, raising=False)
+    more = {"trace": ["the cat"], "feature": ["resid_post.1/3"], "index": []}[verb]
+    line = refused(verb, copy, *more)
+    assert f"{copy / file} may not be read" in line
+    assert "permission" in line
+    assert "remove" not in line
+    assert "again" not in line

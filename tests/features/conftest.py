@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tests.features.made import write_index
 
 from inscape.features import FeatureIndex, IndexOptions, TokenTable
-from inscape.features.writer import HeadInputs
+from inscape.features.logits import HeadInputs
 
 NUM_DOCUMENTS, LENGTH, VOCAB, NUM_FEATURES, K = 40, 30, 50, 24, 4
 

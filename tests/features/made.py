@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from inscape.features import FeatureIndex, IndexOptions, TokenTable
+from inscape.features.logits import HeadInputs
 from inscape.features.sparse import Spill
-from inscape.features.writer import HeadInputs, finish_index
+from inscape.features.writer import finish_index
 from inscape.storage import atomic_folder
 
 

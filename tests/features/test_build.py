@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +112,11 @@ def test_ids_that_the_tokenizer_lacks_are_not_promoted() -> None:
     toy = dictionary("resid_post.1", "resid_post.1")
     for site in ("resid_post.1", "final"):
         inputs = head_inputs(padded, dictionary(site, site))
-        effects = logit_effects(
-            toy.W_dec, inputs.norm_weight, padded.unembedding(), 400, inputs.named
-        )
+        inputs = replace(inputs, decoder=toy.W_dec)
+        effects = logit_effects(inputs, 400)
         assert effects.promoted.shape == (D_DICT, len(tokenizer))
         assert effects.promoted.max() == effects.suppressed.max() == len(tokenizer) - 1
-        every = logit_effects(toy.W_dec, inputs.norm_weight, padded.unembedding(), 400)
+        every = logit_effects(replace(inputs, named=None), 400)
         for found, wanted in zip(effects.promoted, every.promoted, strict=True):
             assert found.tolist() == [int(i) for i in wanted if i < len(tokenizer)]
 

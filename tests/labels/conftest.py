@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tests.features.made import write_index
 
 from inscape.features import FeatureIndex, IndexOptions, TokenTable
-from inscape.features.writer import HeadInputs
+from inscape.features.logits import HeadInputs
 
 NUM_DOCUMENTS, LENGTH, VOCAB = 240, 24, 40
 TOKEN, BIGRAM, RANDOM, CONTEXT, DOCUMENT, NEXT, RARE, DEAD, DIGIT = range(9)

@@ -14,7 +14,7 @@ from tests.features.made import write_index
 
 from inscape.core import InputError, StorageError
 from inscape.features import TokenTable
-from inscape.features.writer import HeadInputs
+from inscape.features.logits import HeadInputs
 from inscape.labels import Labels, label, search
 from inscape.labels.labeller import _Draft, _Labeller
 from inscape.labels.predicates import Clause, Predicate

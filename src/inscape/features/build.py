@@ -28,10 +28,11 @@ from inscape.activations.corpus import Text
 from inscape.core import InputError, StorageError, progress
 from inscape.dictionary import Dictionary
 from inscape.features.index import KIND, VERSION, FeatureIndex
+from inscape.features.logits import HeadInputs
 from inscape.features.sparse import Spill
 from inscape.features.table import TokenTable, joined
 from inscape.features.thresholds import is_dense, thresholds
-from inscape.features.writer import HeadInputs, IndexOptions, as_numpy, finish_index
+from inscape.features.writer import IndexOptions, as_numpy, finish_index
 from inscape.model import Model, Site
 from inscape.storage import MANIFEST, atomic_folder, read_manifest, refuse_filled
 

@@ -12,6 +12,7 @@ so that no [d_dict, vocab] or [d_dict, d_dict] table is held.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,22 @@ from torch import Tensor
 from inscape.core import track
 
 BLOCK_ENTRIES = 16_000_000  # logits or cosines held at once (64 MB)
+
+
+@dataclass(frozen=True)
+class HeadInputs:
+    """What the logit effects are computed from: decoder rows [m, d_out]; unembedding
+    [vocab, d_model] or None where the site does not write to the residual stream; the final
+    norm's weight [d_model] or None behind that norm; token_text gives a token id's string;
+    centred says that the norm subtracts the mean over d_model; named [vocab] says which tokens
+    the tokenizer has."""
+
+    decoder: Tensor
+    unembedding: Tensor | None
+    norm_weight: Tensor | None
+    token_text: Callable[[int], str]
+    centred: bool = False
+    named: Tensor | None = None
 
 
 @dataclass
@@ -41,36 +58,32 @@ def _blocks(num_features: int, width: int) -> list[slice]:
 
 
 @torch.no_grad()
-def logit_effects(
-    decoder: Tensor,
-    weight: Tensor | None,
-    unembedding: Tensor,
-    num_tokens: int,
-    named: Tensor | None = None,
-) -> LogitEffects:
-    """Direct effects of decoder rows [m, d_model] on the logits.
-
-    weight [d_model] is the final norm's, None where the site lies behind that norm;
-    unembedding is [vocab, d_model]; num_tokens at most vocab; named [vocab] says which tokens may
-    be in the lists (None: all).
-    """
-    head = unembedding.float()
-    head = head - head.mean(dim=0)  # centring over the vocabulary, once for all features
-    if weight is not None:
-        head = head * weight.float()
-    listed = torch.arange(len(head), device=head.device)
-    if named is not None:
-        listed = listed[named.to(head.device)]
-        head = head[listed]
-    count = min(num_tokens, head.shape[0])
+def logit_effects(head: HeadInputs, num_tokens: int) -> LogitEffects:
+    """Direct effects of decoder rows on the logits; none where they have no direct path to them."""
     columns: list[list[NDArray[Any]]] = [[], [], [], []]
-    blocks = _blocks(decoder.shape[0], head.shape[0])
+    if head.unembedding is None:
+        ids = np.zeros((len(head.decoder), 0), np.int32)
+        logits = np.zeros((len(head.decoder), 0), np.float32)
+        return LogitEffects(ids, logits, ids, logits)
+    rows = head.unembedding.float()
+    rows = rows - rows.mean(dim=0)  # centring over the vocabulary, once for all features
+    if head.norm_weight is not None:
+        rows = rows * head.norm_weight.float()
+    listed = torch.arange(len(rows), device=rows.device)
+    if head.named is not None:
+        listed = listed[head.named.to(rows.device)]
+        rows = rows[listed]
+    count = min(num_tokens, len(rows))
+    blocks = _blocks(len(head.decoder), len(rows))
     for block in track(blocks, "logit effects", unit="block"):
-        logits = decoder[block].float() @ head.T
-        for largest, ids, values in ((True, 0, 1), (False, 2, 3)):
-            best = logits.topk(count, dim=1, largest=largest)
-            columns[ids].append(listed[best.indices].to(torch.int32).cpu().numpy())
-            columns[values].append(best.values.cpu().numpy())
+        decoder = head.decoder[block].float()
+        if head.centred:
+            decoder = decoder - decoder.mean(dim=1, keepdim=True)
+        found = decoder @ rows.T
+        for largest, place in ((True, 0), (False, 2)):
+            best = found.topk(count, dim=1, largest=largest)
+            columns[place].append(listed[best.indices].to(torch.int32).cpu().numpy())
+            columns[place + 1].append(best.values.cpu().numpy())
     return LogitEffects(*(np.concatenate(parts) for parts in columns))
 
 

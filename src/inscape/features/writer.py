@@ -24,7 +24,7 @@ from torch import Tensor
 from inscape.core import InputError, seeded, track
 from inscape.features.examples import TOP, example_columns, interval_entries, joined, top_entries
 from inscape.features.index import EXAMPLES_PER_GROUP, KIND, VERSION
-from inscape.features.logits import LogitEffects, logit_effects, neighbours
+from inscape.features.logits import HeadInputs, LogitEffects, logit_effects, neighbours
 from inscape.features.search import Texts, write_search
 from inscape.features.sparse import Spill, histogram_edges, statistics
 from inscape.features.table import TokenTable, clean
@@ -61,22 +61,6 @@ class IndexOptions:
             )
 
 
-@dataclass(frozen=True)
-class HeadInputs:
-    """What the logit effects are computed from: decoder rows [m, d_out]; unembedding
-    [vocab, d_model] or None where the site does not write to the residual stream; the final
-    norm's weight [d_model] or None behind that norm; token_text gives a token id's string;
-    centred says that the norm subtracts the mean over d_model; named [vocab] says which tokens
-    the tokenizer has."""
-
-    decoder: Tensor
-    unembedding: Tensor | None
-    norm_weight: Tensor | None
-    token_text: Callable[[int], str]
-    centred: bool = False
-    named: Tensor | None = None
-
-
 def finish_index(
     folder: Path,
     spill: Spill,
@@ -99,7 +83,7 @@ def finish_index(
     indptr = np.load(folder / "indptr.npy")
     figures = statistics(indptr, positions, values, table.num_considered, largest)
     examples = _examples(indptr, positions, values, table, options)
-    effects = _effects(head, options)
+    effects = logit_effects(head, options.num_logit_tokens)
     similar = neighbours(head.decoder, options.num_neighbours)
     _fill_texts(table, effects, head.token_text)
     columns = _feature_columns(figures, effects, similar, examples, table)
@@ -168,18 +152,6 @@ def _examples(
             example_columns(feature, (rows, values), (places, quantile), bounds, options.window)
         )
     return joined(found)
-
-
-def _effects(head: HeadInputs, options: IndexOptions) -> LogitEffects:
-    if head.unembedding is not None:
-        decoder = head.decoder
-        if head.centred:
-            decoder = decoder - decoder.mean(dim=1, keepdim=True)
-        num = options.num_logit_tokens
-        return logit_effects(decoder, head.norm_weight, head.unembedding, num, head.named)
-    num = int(head.decoder.shape[0])
-    ids, logits = np.zeros((num, 0), np.int32), np.zeros((num, 0), np.float32)
-    return LogitEffects(ids, logits, ids, logits)
 
 
 def _fill_texts(table: TokenTable, effects: LogitEffects, text: Callable[[int], str]) -> None:

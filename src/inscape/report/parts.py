@@ -9,7 +9,6 @@ from inscape.report.markup import Markup, join, tag
 from inscape.report.numbers import EN_DASH, MINUS, show, show_unit
 
 LEVELS = 8
-SPACE = {"\n": "↵", "\t": "⇥"}
 
 
 def number(value: float | int | None, unit: str = "", *, bare: bool = False) -> Markup:
@@ -27,16 +26,13 @@ def span(low: float, high: float, unit: str = "") -> Markup:
     return tag("span", ends, title="95 % interval", class_="range")
 
 
-def share(given: Share | None, style: str = "", *, note: object = None) -> Markup:
-    """A fraction of cases with its interval and count; with `style` a bar of that length too.
-
-    note: what stands after the count.
-    """
+def share(given: Share | None, style: str = "") -> Markup:
+    """A fraction of cases with its interval and count; with `style` a bar of that length too."""
     if given is None or not given.total:
         return number(None)
-    low, high = given.interval
-    beside = join(span(low, high, "share"), "; ", number(given.count), " of ", number(given.total))
-    return barred(given.value, "share", style, beside=(beside, note))
+    interval = span(*given.interval, "share")
+    beside = join(interval, "; ", number(given.count), " of ", number(given.total))
+    return barred(given.value, "share", style, beside=beside)
 
 
 def barred(
@@ -96,9 +92,9 @@ def table(
     return join(above, scroll(inner, named or "table"))
 
 
-def fold(title: object, content: object, *, open_: bool = False) -> Markup:
+def fold(title: object, content: object) -> Markup:
     """Content that opens when it is asked for."""
-    return tag("details", tag("summary", title), content, open=open_)
+    return tag("details", tag("summary", title), content)
 
 
 def scroll(content: object, what: str, *, from_end: bool = False) -> Markup:
@@ -130,8 +126,7 @@ def visible(text: str) -> str:
         return "␣" * len(text) or "(empty)"
     start = len(text) - len(text.lstrip(" "))
     end = len(text) - len(text.rstrip(" "))
-    shown = core.replace("\n", SPACE["\n"]).replace("\t", SPACE["\t"])
-    return "␣" * start + shown + "␣" * end
+    return "␣" * start + _ends_shown(core) + "␣" * end
 
 
 def visible_target(name: str) -> str:
@@ -143,23 +138,22 @@ def snippet(tokens: Sequence[str], values: Sequence[float], source: str = "") ->
     """Text with its tokens shaded by activation; the strongest is underlined and bold."""
     top = max(values, default=0.0)
     strongest = list(values).index(top) if top > 0 else -1
-    shown = [t if i else t.lstrip(" ") or t for i, t in enumerate(tokens)]
-    words = [
-        _word(token, value, top, strong=i == strongest)
-        for i, (token, value) in enumerate(zip(shown, values, strict=True))
-    ]
+    words = []
+    for i, (token, value) in enumerate(zip(tokens, values, strict=True)):
+        text = _ends_shown(token if i else token.lstrip(" ") or token)
+        if value == 0:
+            words.append(join(text))
+            continue
+        core = text.lstrip(" ") or text
+        level = round(value / top * LEVELS) if top > 0 else 1
+        style = f"h{min(LEVELS, max(1, level))}{' strongest' * (i == strongest)}"
+        title = f"activation {show(value)}"
+        marked = tag("mark", core, class_=style, title=title, data_value=repr(value))
+        words.append(join(text[: len(text) - len(core)], marked))
     side = tag("div", [source, " · "] if source else None, "max ", number(top), class_="interval")
     return tag("li", tag("div", words, class_="text", dir="auto"), side)
 
 
-def _word(token: str, value: float, top: float, *, strong: bool) -> Markup:
-    shown = token.replace("\n", SPACE["\n"]).replace("\t", SPACE["\t"])
-    if value == 0:
-        return join(shown)
-    core = shown.lstrip(" ") or shown
-    space = shown[: len(shown) - len(core)]
-    fraction = value / top if top > 0 else 0.0
-    level = min(LEVELS, max(1, round(fraction * LEVELS)))
-    style = f"h{level} strongest" if strong else f"h{level}"
-    title = f"activation {show(value)}"
-    return join(space, tag("mark", core, class_=style, title=title, data_value=repr(value)))
+def _ends_shown(text: str) -> str:
+    """Line ends and tabs as signs."""
+    return text.replace("\n", "↵").replace("\t", "⇥")
