@@ -30,7 +30,7 @@ from inscape.core import seeded, track
 from inscape.diagnosis.candidates import Effect
 from inscape.diagnosis.cases import Batch
 from inscape.diagnosis.mask import learned_sets
-from inscape.diagnosis.outcomes import Member, Outcome, Set, outcomes
+from inscape.diagnosis.outcomes import Member, Set, outcomes
 from inscape.diagnosis.study import MEASURED_ON, Study
 
 HARM_WEIGHT = 1.0
@@ -73,22 +73,18 @@ class Judge:
     def trials(self, sets: Sequence[Sequence[Member]]) -> list[Found]:
         """The sets with their scores."""
         removed: list[Set] = [dict.fromkeys(members, 1.0) for members in sets]
-        leads = [] if self.controls is None else self._leads(removed)
-        results = outcomes(self.study.model, self.study.failures, removed)
-        return [
-            self._scored(tuple(members), result, leads[i] if leads else None)
-            for i, (members, result) in enumerate(zip(sets, results, strict=True))
-        ]
-
-    def _scored(self, members: tuple[Member, ...], result: Outcome, lead: Tensor | None) -> Found:
-        batch = self.study.failures
-        margin = torch.tanh(-batch.lead(result.logits(self.study.model, batch)))
-        repaired = float(result.answered.float().mean())
-        harmed = 0.0
-        if lead is not None and self.lead is not None:
-            harmed = float((lead < KEPT_LEAD * self.lead).float().mean())
-        score = repaired + MARGIN_WEIGHT * float(margin.mean()) - HARM_WEIGHT * harmed
-        return Found(members, repaired, harmed, score - self.price * len(members) / len(batch))
+        leads = [None] * len(sets) if self.controls is None else self._leads(removed)
+        batch, found = self.study.failures, []
+        results = outcomes(self.study.model, batch, removed)
+        for members, result, lead in zip(sets, results, leads, strict=True):
+            margin = torch.tanh(-batch.lead(result.logits(self.study.model, batch)))
+            repaired, harmed = float(result.answered.float().mean()), 0.0
+            if lead is not None and self.lead is not None:
+                harmed = float((lead < KEPT_LEAD * self.lead).float().mean())
+            score = repaired + MARGIN_WEIGHT * float(margin.mean()) - HARM_WEIGHT * harmed
+            price = self.price * len(members) / len(batch)
+            found.append(Found(tuple(members), repaired, harmed, score - price))
+        return found
 
     def _leads(self, sets: Sequence[Set]) -> list[Float[Tensor, " case"]]:
         """By how much the controls' correct answers lead the best other ones."""

@@ -220,7 +220,19 @@ def difference_in_means(
 
     pool: over all tokens that count, or each text's last token only.
     """
-    return _mean(model, site, positive, pool) - _mean(model, site, negative, pool)
+
+    def mean(texts: Sequence[str]) -> Tensor:
+        if not texts:
+            raise InputError("no texts were given", expected="at least one text on each side")
+        total, count = torch.zeros(model.width(site), dtype=torch.float64), 0
+        for text in texts:
+            prompt = model.prompt(text)
+            x = model.run(prompt, read=[site])[site][0].float().cpu().double()
+            x = x[-1:] if pool == "last" else x[prompt.counted.cpu()]
+            total, count = total + x.sum(0), count + len(x)
+        return (total / max(count, 1)).float().to(model.device)
+
+    return mean(positive) - mean(negative)
 
 
 def random_direction(
@@ -230,15 +242,3 @@ def random_direction(
     generator = torch.Generator().manual_seed(seed)
     draw: Tensor = torch.randn(like.shape, generator=generator).to(like)
     return draw.mul(like.norm() / draw.norm())
-
-
-def _mean(model: Model, site: str, texts: Sequence[str], pool: str) -> Tensor:
-    if not texts:
-        raise InputError("no texts were given", expected="at least one text on each side")
-    total, count = torch.zeros(model.width(site), dtype=torch.float64), 0
-    for text in texts:
-        prompt = model.prompt(text)
-        x = model.run(prompt, read=[site])[site][0].float().cpu().double()
-        x = x[-1:] if pool == "last" else x[prompt.counted.cpu()]
-        total, count = total + x.sum(0), count + len(x)
-    return (total / max(count, 1)).float().to(model.device)

@@ -146,17 +146,15 @@ def write_labels(
     out: Path, labels: list[Label], summary: dict[str, Any], made_from: dict[str, Any], seed: int
 ) -> Labels:
     """Write the folder, which is new or empty, and open it."""
-    names = [field.name for field in fields(Label)]
-    records = [asdict(label) for label in labels]
     schema = pa.schema(
         [
             (f.name, {"int": pa.int32(), "float": pa.float32(), "str": pa.string()}[str(f.type)])
             for f in fields(Label)
         ]
     )
-    columns = {name: [record[name] for record in records] for name in names}
+    table = pa.Table.from_pylist([asdict(label) for label in labels], schema)
     with atomic_folder(out) as folder:
-        pq.write_table(pa.table(columns, schema=schema), folder / "labels.parquet")
+        pq.write_table(table, folder / "labels.parquet")
         write_text_table(folder / FILE, ["label"], ((f.feature, f.text) for f in labels if f.text))
         write_json(folder / "labels.json", summary)
         extra = {"num_features": summary["num_features"]}
