@@ -38,8 +38,8 @@ _waited: list[str] = []
 
 @contextmanager
 def waits() -> Iterator[list[str]]:
-    """The operations so far within it whose result the host cannot go on without: a number read, a
-    copy to the CPU, a choice by a mask (the size of the result is not known beforehand)."""
+    """The operations within it for which the host waits: a number read, a copy from the CPU or to
+    it, a choice by a mask (the size of the result is not known beforehand)."""
     first = len(_waited)
     found: list[str] = []
     try:
@@ -106,11 +106,12 @@ def _run(func: Any, *args: Any, **kwargs: Any) -> Any:
     else:
         kwargs = {**kwargs, "device": "cpu"}
     on_fake = device is not None and torch.device(device).type == "fake"
-    if any(isinstance(t, _OnFake) for t in tensors):
-        masks = name in INDEXING and any(i.dtype == torch.bool for i in args[1] if i is not None)
-        sized = name == "aten::repeat_interleave" and kwargs.get("output_size") is None
-        if name in WAITING or masks or sized or (name == "aten::_to_copy" and not on_fake):
-            _waited.append(name.removeprefix("aten::"))
+    there = any(isinstance(t, _OnFake) for t in tensors)
+    masks = name in INDEXING and any(i.dtype == torch.bool for i in args[1] if i is not None)
+    sized = name == "aten::repeat_interleave" and kwargs.get("output_size") is None
+    crosses = name == "aten::_to_copy" and there != on_fake and not kwargs.get("non_blocking")
+    if crosses or (there and (name in WAITING or masks or sized)):
+        _waited.append(name.removeprefix("aten::"))
     same = {id(t.inner): t for t in tensors if isinstance(t, _OnFake)}
     inner_args, inner_kwargs = pytree.tree_map_only(_OnFake, lambda t: t.inner, (args, kwargs))
     out = func(*inner_args, **inner_kwargs)

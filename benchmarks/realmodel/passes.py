@@ -29,8 +29,7 @@ from benchmarks.measurement import Absent, Measurement, Run
 from benchmarks.turns import ratio
 from inscape.activations import OnlineActivations, TensorActivations, harvest
 from inscape.activations.corpus import Corpus, Pool
-from inscape.activations.precision import reading_copy
-from inscape.activations.reader import Reader
+from inscape.activations.reader import Reader, reading_copy
 from inscape.core import keep_freed_memory
 from inscape.model import Model
 from inscape.training import Job, TrainConfig, Trainer, dictionary_shape, train_from_text

@@ -25,29 +25,29 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from inscape.activations import online
-from inscape.activations.aside import InTurn
+from inscape.activations.queues import SingleQueue
 
 _STEPS, _ASIDE = 0, 1
 
 
-class Pieces(InTurn):
+class Pieces(SingleQueue):
     """Blocks are read by pieces, in turn with the steps."""
 
-    apart = True
+    concurrent = True
 
 
 @contextmanager
-def reading_with(queue: InTurn) -> Iterator[None]:
+def reading_with(queue: SingleQueue) -> Iterator[None]:
     """Sources that are made within it use this queue."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(online, "beside", lambda device: queue)
+        patch.setattr(online, "concurrent_queue", lambda device: queue)
         yield
 
 
-class Queues(TorchDispatchMode, InTurn):
+class Queues(TorchDispatchMode, SingleQueue):
     """Two queues: what is asked within this one, and the rest."""
 
-    apart = True
+    concurrent = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -295,7 +295,7 @@ def test_bad_input(tmp_path: Path, make: Callable[..., ActivationStore]) -> None
         make(tmp_path / "a", sites=["resid_post.99"])
     with pytest.raises(InputError, match="no site"):
         make(tmp_path / "a", sites=[])
-    with pytest.raises(InputError, match="max_tokens is 0"):
+    with pytest.raises(InputError, match="max_tokens 0"):
         make(tmp_path / "a", max_tokens=0)
     with pytest.raises(InputError, match="context 999"):
         make(tmp_path / "a", context=999)

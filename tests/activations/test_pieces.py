@@ -14,7 +14,7 @@ from tests.activations.queues import Pieces, Queues, reading_with
 from tests.families import VOCAB_SIZE, tiny
 
 from inscape.activations import OnlineActivations
-from inscape.activations.aside import InTurn, beside
+from inscape.activations.queues import SingleQueue, concurrent_queue
 from inscape.core import DataError, InputError
 from inscape.model import Model
 
@@ -33,10 +33,12 @@ def corpus() -> list[list[int]]:
     return [rng.integers(3, VOCAB_SIZE, size=int(n)).tolist() for n in rng.integers(5, 40, 40)]
 
 
-def source(model: Any, queue: InTurn | None = None, block_tokens: int = 150) -> OnlineActivations:
+def source(
+    model: Any, queue: SingleQueue | None = None, block_tokens: int = 150
+) -> OnlineActivations:
     """Blocks of a few passes each, read whole where there is no queue."""
-    queue = queue or InTurn()
-    rooms = 3 if queue.apart else 2
+    queue = queue or SingleQueue()
+    rooms = 3 if queue.concurrent else 2
     memory = rooms * (block_tokens + CONTEXT) * 2 * model.d_model * len(SITES)
     with reading_with(queue):
         made = OnlineActivations(
@@ -88,7 +90,9 @@ def test_two_drawings_at_once_do_not_disturb_each_other(model: Model, ahead: int
     assert_same([other for _, other in found], wanted[1])
 
 
-def drawn(model: Model, queue: InTurn, size: int, **options: Any) -> tuple[list[int], list[bytes]]:
+def drawn(
+    model: Model, queue: SingleQueue, size: int, **options: Any
+) -> tuple[list[int], list[bytes]]:
     """How many passes each batch asked for, and all of them."""
     passes = passes_of(model)
     before, counts = 0, []
@@ -101,7 +105,7 @@ def drawn(model: Model, queue: InTurn, size: int, **options: Any) -> tuple[list[
 def test_each_batch_has_its_share_of_the_passes(model: Model) -> None:
     most = 6  # passes of a block of 150 tokens and a row, 42 at a time
     counts, found = drawn(model, Pieces(), 10, epochs=3)
-    whole, wanted = drawn(model, InTurn(), 10, epochs=3)
+    whole, wanted = drawn(model, SingleQueue(), 10, epochs=3)
     assert sorted(found) == sorted(wanted)  # each pass of each block is run once
     assert 3 < max(whole) <= most
     rounds = sum(map(bool, whole))
@@ -181,11 +185,11 @@ def test_within_a_round_nothing_waits_for_the_card(model: Model) -> None:
 def test_three_blocks_have_the_memory_of_two(model: Model) -> None:
     memory = 600 * 2 * model.d_model * len(SITES)
 
-    def made(queue: InTurn, memory: int = memory) -> OnlineActivations:
+    def made(queue: SingleQueue, memory: int = memory) -> OnlineActivations:
         with reading_with(queue):
             return OnlineActivations(model, corpus(), SITES, context=CONTEXT, memory=memory)
 
-    whole, pieces = made(InTurn()), made(Pieces())
+    whole, pieces = made(SingleQueue()), made(Pieces())
     assert (whole.block_tokens, pieces.block_tokens) == (300 - CONTEXT, 200 - CONTEXT)
     assert pieces.identity["block_tokens"] == 200 - CONTEXT
     assert all(len(x) == 600 for one in (whole, pieces) for x in one._room.values())
@@ -198,7 +202,7 @@ def test_three_blocks_have_the_memory_of_two(model: Model) -> None:
 def test_what_is_not_finite_is_told_when_its_round_begins(model: Model) -> None:
     """After as many batches as where blocks are read whole, and every time."""
     plain, told = model.run, []
-    for queue in (InTurn(), Pieces()):
+    for queue in (SingleQueue(), Pieces()):
         made, count = source(model, queue), 0
         bad = made._take(2)
         assert bad is not None
@@ -240,9 +244,9 @@ def test_on_a_card_the_queue_is_a_stream_of_its_own(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream(device, "steps"))
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: ("within", stream.name))
-    assert not beside(torch.device("cpu")).apart
-    queue = beside(torch.device("cuda:1"))
-    assert queue.apart
+    assert not concurrent_queue(torch.device("cpu")).concurrent
+    queue = concurrent_queue(torch.device("cuda:1"))
+    assert queue.concurrent
     queue.begin()
     queue.end()
     queue.uses(Room())  # type: ignore[arg-type]

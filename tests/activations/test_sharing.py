@@ -17,7 +17,7 @@ from tests.families import VOCAB_SIZE, tiny
 from tests.training.test_processes import torchrun
 
 from inscape.activations import OnlineActivations
-from inscape.activations.aside import InTurn
+from inscape.activations.queues import SingleQueue
 from inscape.activations.statistics import row_norms
 from inscape.core import InputError
 from inscape.model import Model
@@ -41,7 +41,7 @@ def source(model: Any, ranks: Ranks | None = None, *, pieces: bool = False) -> O
     rng = np.random.default_rng(1)
     corpus = [rng.integers(3, VOCAB_SIZE, size=int(n)).tolist() for n in rng.integers(5, 40, 40)]
     memory = (3 if pieces else 2) * (BLOCK + CONTEXT) * 2 * model.d_model * len(SITES)
-    with reading_with(Pieces() if pieces else InTurn()):
+    with reading_with(Pieces() if pieces else SingleQueue()):
         return OnlineActivations(
             model, corpus, SITES, context=CONTEXT, batch_tokens=42, memory=memory, sharing=ranks
         )

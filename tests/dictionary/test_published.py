@@ -52,7 +52,7 @@ def test_a_published_dictionary_opens_in_one_line(cache: Path) -> None:
 
 @pytest.mark.parametrize("nothing", [None, 5])
 def test_what_names_no_dictionary(nothing: Any) -> None:
-    with pytest.raises(InputError, match=f"{nothing} names no dictionary; expected a path"):
+    with pytest.raises(InputError, match=f"a dictionary at {nothing}; expected a path"):
         Dictionary.open(nothing)
 
 

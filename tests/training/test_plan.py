@@ -156,5 +156,5 @@ def test_what_cannot_be_shared_is_refused() -> None:
         plan(*given, processes=6, feature_shards=4)
     with pytest.raises(InputError, match="64 features cannot be shared 3 ways"):
         plan(*given, processes=3, feature_shards=3)
-    with pytest.raises(InputError, match="32 rows of a batch cannot be shared 3 ways"):
+    with pytest.raises(InputError, match="a batch of 32 tokens cannot be shared by 3 processes"):
         plan(*given, processes=3)

@@ -98,7 +98,7 @@ def run(ranks: Ranks) -> dict[str, Any]:
             for _ in range(STEPS):
                 x = torch.randn((BATCH, 12), generator=generator)
                 y = torch.randn((BATCH, 12), generator=generator) if transcoder else x
-                metrics = trainer.step(ranks.rows(x), ranks.rows(y))
+                metrics = trainer.step(x[ranks.part], y[ranks.part])
                 losses.append((metrics.loss, metrics.fvu, metrics.l0, metrics.explained_variance))
             name = f"{variant} {json.dumps(options)} {kind}"
             found[name] = losses, {k: v.clone() for k, v in trainer.weights.items()}

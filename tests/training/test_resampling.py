@@ -29,8 +29,8 @@ def test_it_is_due_as_often_as_asked_for_in_the_first_half() -> None:
         assert all(step <= 150 for step in steps)
 
 
-@pytest.mark.parametrize("share", [PUBLISHED, TOPK])
-def test_dead_features_take_directions_that_are_badly_explained(share: float) -> None:
+@pytest.mark.parametrize("fraction", [PUBLISHED, TOPK])
+def test_dead_features_take_directions_that_are_badly_explained(fraction: float) -> None:
     generator = torch.Generator().manual_seed(0)
     shapes = {"W_enc": (10, 4), "b_enc": (10,), "W_dec": (10, 4)}
     weights, mean, square = (
@@ -41,11 +41,11 @@ def test_dead_features_take_directions_that_are_badly_explained(share: float) ->
     rows, errors = torch.randn((50, 4), generator=generator), torch.zeros(50, 4)
     errors[7] = 3.0  # the only row that is not explained
     dead = torch.tensor([2, 9])
-    resample(weights, (mean, square), dead, rows, errors, share=share, seed=1)
+    resample(weights, (mean, square), dead, rows, errors, fraction=fraction, seed=1)
     alive = [f for f in range(10) if f not in (2, 9)]
     wanted = rows[7] / rows[7].norm()
     for feature in (2, 9):
-        scale = share * float(before["W_enc"][alive].norm(dim=1).mean())
+        scale = fraction * float(before["W_enc"][alive].norm(dim=1).mean())
         torch.testing.assert_close(weights["W_enc"][feature], scale * wanted)
         torch.testing.assert_close(weights["W_dec"][feature], wanted)
         assert weights["b_enc"][feature] == 0

@@ -23,10 +23,11 @@ import torch
 from numpy.typing import NDArray
 
 from inscape.activations.documents import corpus_files, documents, on_disk, text_bytes
-from inscape.core import DataError, InputError
-from inscape.model import Model
+from inscape.core import DataError, InputError, instance_of, short, whole
+from inscape.model import Model, Site
 
 Text = Path | str | Iterable[str | Sequence[int] | Sequence[Mapping[str, str]]]
+_DOCUMENTS = "documents as texts, chat messages or token ids"
 _SAMPLE, _TRIED = 64, 8
 LONGEST_ROW = 1024  # for models with no stated limit, or a very large one
 
@@ -65,10 +66,15 @@ class Corpus:
     """
 
     def __init__(self, model: Model, source: Text) -> None:
+        instance_of(Model, model, "a model:", "what Model.open returns")
+        instance_of((str, Path, Iterable), source, "the text", f"a path, or {_DOCUMENTS}")
         self.model = model
         self.source = source if isinstance(source, str | Path) else "the corpus"
         self.path = on_disk(Path(source)) if isinstance(source, str | Path) else None
         self.items: list[Any] = [] if isinstance(source, str | Path) else list(source)
+        for item in self.items:
+            if not hasattr(item, "__len__"):
+                raise InputError(f"a document {short(item)}", expected=_DOCUMENTS)
         if self.path is None and not self.items:
             raise DataError("the corpus is empty", expected="at least two documents")
 
@@ -162,11 +168,11 @@ class Corpus:
             size += len(row.ids)
             total += len(row.ids)
             if size >= shard_tokens:
-                yield _pool(rows, done)
+                yield pool_of(rows, done)
                 done += len(rows)
                 rows, size = [], 0
         if rows:
-            yield _pool(rows, done)
+            yield pool_of(rows, done)
 
     def rows(self, context: int) -> Iterator[Row]:
         """Every row, of at most `context` tokens."""
@@ -180,10 +186,14 @@ class Corpus:
 
 def _plain(item: Any) -> list[Any]:
     """A document of numbers or messages as plain values."""
-    return [dict(part) if isinstance(part, Mapping) else int(part) for part in item]
+    try:
+        return [dict(part) if isinstance(part, Mapping) else int(part) for part in item]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"a document {short(item)}", expected=_DOCUMENTS) from error
 
 
-def _pool(rows: list[Row], first_row: int) -> Pool:
+def pool_of(rows: list[Row], first_row: int) -> Pool:
+    """These rows, one after another."""
     lengths = np.array([len(row.ids) for row in rows], np.int64)
     chained = itertools.chain.from_iterable
     return Pool(
@@ -196,15 +206,32 @@ def _pool(rows: list[Row], first_row: int) -> Pool:
     )
 
 
+def site_names(model: Model, sites: str | Site | Sequence[str | Site]) -> list[str]:
+    """The names of one or more sites of the model, each once.
+
+    Raises:
+        InputError: there is none, or they are something else.
+        SiteError: the model has no such site.
+    """
+    instance_of(Model, model, "a model:", "what Model.open returns")
+    given = [sites] if isinstance(sites, str) or not isinstance(sites, Iterable) else sites
+    names = list(dict.fromkeys(str(model.site(site)) for site in given))
+    if not names:
+        raise InputError("no site to read", expected="at least one, such as resid_post.2")
+    return names
+
+
 def row_length(model: Model, context: int | None = None) -> int:
     """Tokens per row; by default the model's context, at most LONGEST_ROW.
 
     Raises:
         InputError: the model cannot read that many.
     """
+    instance_of(Model, model, "a model:", "what Model.open returns")
     if context is None:
         return min(model.context_length, LONGEST_ROW)
     least = 1 if model.bos_id is None else 2
+    context = whole(context, "context")
     if not least <= context <= model.context_length:
         raise InputError(
             f"context {context} does not fit {model.name}",

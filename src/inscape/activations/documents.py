@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from inscape.core import DataError
+from inscape.core import DataError, instance_of
 
 Document: TypeAlias = "str | list[dict[str, str]]"
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet")
@@ -43,6 +43,7 @@ def documents(path: Path | str) -> Iterator[Document]:
         DataError: nothing is there, the corpus is empty, or a file is not UTF-8 (file and byte are
             named), not what its suffix says, or lacks a text (file and line are named).
     """
+    instance_of((str, Path), path, "a corpus at", "a path")
     path = on_disk(Path(path))
     found = False
     for file in corpus_files(path):

@@ -23,14 +23,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inscape.activations.corpus import Corpus, Pool, Text, row_length
-from inscape.activations.precision import reading_copy
+from inscape.activations.corpus import Corpus, Pool, Text, row_length, site_names
 from inscape.activations.reader import Reader
-from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, shard_name
+from inscape.activations.shards import COLUMNS, Shard, flag_counts, shard_name
 from inscape.activations.statistics import Moments
 from inscape.activations.store import KIND, STATS, VERSION, ActivationStore, merged
 from inscape.activations.texts import token_columns
-from inscape.core import DataError, InputError, StorageError, progress
+from inscape.core import DataError, InputError, StorageError, instance_of, progress, whole
 from inscape.model import Model
 from inscape.storage import (
     MANIFEST,
@@ -80,12 +79,12 @@ def harvest(
         SiteError: a site is unknown.
         StorageError: the disk is full or too small, or another process is writing the store.
     """
+    names = site_names(model, sites)
+    instance_of((str, Path), out, "a store's folder", "a path")
     out = Path(out)
-    names = list(dict.fromkeys(str(model.site(site)) for site in sites))
-    if not names:
-        raise InputError("no site to harvest", expected="at least one, such as resid_post.2")
-    if max_tokens is not None and max_tokens < 1:
-        raise InputError(f"max_tokens is {max_tokens}", expected="a positive number")
+    for name, value in (("max_tokens", max_tokens), ("batch_tokens", batch_tokens)):
+        _ = value is None or whole(value, name, 1)
+    whole(shard_tokens, "shard_tokens", 1)
     width = row_length(model, context)
     corpus = Corpus(model, text)
     request = {
@@ -108,7 +107,7 @@ def harvest(
     with lock(out):
         _check_request(out, request)
         write_json(out / REQUEST, request)
-        writer = _Writer(Reader(reading_copy(model), names, batch_tokens), out, broken)
+        writer = _Writer(Reader(model, names, batch_tokens), out, broken)
         try:
             expected = min(filter(None, (corpus.estimate(), max_tokens)), default=None)
             _check_room(out, expected or 0, 2 * sum(map(model.width, names)))
@@ -135,7 +134,7 @@ def _check_request(out: Path, request: dict[str, Any]) -> None:
     for key, wanted in request.items():
         if key == "model" or found.get(key) == wanted:
             continue
-        what, shown = key, f" ({_told(found.get(key))} there, {_told(wanted)} asked for)"
+        what, shown = key, f" ({_shown(found.get(key))} there, {_shown(wanted)} asked for)"
         if key == "model_hash":
             what, shown = "model", f" ({found.get('model')} there, {request['model']} asked for)"
         if key == "text":
@@ -169,7 +168,7 @@ def _check_room(out: Path, num_tokens: int, token_bytes: int) -> None:
         )
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     if value is None:
         return "the default"
     return " ".join(value) if isinstance(value, list) else str(value)
@@ -249,27 +248,17 @@ def _finish(out: Path, writer: _Writer, request: dict[str, Any]) -> None:
         )
     for stale in set(out.glob("shard-*.safetensors")) - set(writer.shards):
         stale.unlink()
-    counts = {"num_tokens": 0, "num_bos": 0, "num_sinks": 0}
-    num_rows = 0
-    sizes = []
     shards = [Shard(path) for path in writer.shards]
-    for shard in shards:
-        flags = shard.map("flags")
-        sizes.append(shard.num_tokens)
-        counts["num_tokens"] += shard.num_tokens
-        counts["num_bos"] += int(((flags & BOS) != 0).sum())
-        counts["num_sinks"] += int(((flags & SINK) != 0).sum())
-        num_rows = int(shard.map("row")[-1]) + 1
     totals = merged(shards, writer.reader.sites)
     stats = {site: moments.finish() for site, moments in totals.items()}
     write_tensors(out / STATS, {site: value.mean for site, value in stats.items()})
     extra = {
-        **counts,
-        "num_rows": num_rows,
+        **flag_counts(np.concatenate([shard.map("flags") for shard in shards])),
+        "num_rows": int(shards[-1].map("row")[-1]) + 1,
         "precision": str(writer.reader.model.dtype).removeprefix("torch."),
         "median_norms": writer.reader.medians,
         "num_documents": writer.num_documents,
-        "shards": sizes,
+        "shards": [shard.num_tokens for shard in shards],
         "sites": {
             site: {
                 "width": len(value.mean),

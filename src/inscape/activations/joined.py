@@ -9,10 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from inscape.activations.statistics import SiteStats
-from inscape.activations.store import ActivationStore
-from inscape.core import InputError, SiteError
-
-MEMORY = 2 << 30
+from inscape.activations.store import MEMORY, ActivationStore
+from inscape.activations.tensors import check_batches
+from inscape.core import InputError, SiteError, instance_of
 
 
 class JoinedStores:
@@ -32,7 +31,10 @@ class JoinedStores:
     """
 
     def __init__(self, stores: Mapping[str, ActivationStore]) -> None:
+        instance_of(Mapping, stores, "stores to join:", "stores by name")
         self.stores = dict(stores)
+        for store in self.stores.values():
+            instance_of(ActivationStore, store, "a store to join:", "an ActivationStore")
         if len(self.stores) < 2:
             raise InputError(f"{len(self.stores)} stores to join", expected="two or more")
         for name in self.stores:
@@ -74,10 +76,10 @@ class JoinedStores:
         seed: int,
         epochs: int | None = None,
         start: int = 0,
-        memory: int = MEMORY,
         part: slice = slice(None),
     ) -> Iterator[dict[str, Tensor]]:
         """As `ActivationStore.batches`; the activations of one batch are of the same tokens."""
+        check_batches(sites, batch_size, seed=seed, epochs=epochs, start=start)
         streams = []
         for name, store in self.stores.items():
             own = [site.partition(":")[2] for site in sites if self._of(site)[0] is store]
@@ -88,7 +90,7 @@ class JoinedStores:
                     seed=seed,
                     epochs=epochs,
                     start=start,
-                    memory=memory // len(self.stores),
+                    memory=MEMORY // len(self.stores),
                     only=self._only,
                     part=part,
                 )

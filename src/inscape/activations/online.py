@@ -11,7 +11,7 @@
    starts. To start at n, the text before it is tokenised and two blocks are read.
 4. On a GPU, block r + 1 is read into the third buffer while the batches of round r are drawn: each
    batch launches its fraction of the forward passes on a stream concurrent with the steps (see
-   `aside`). On a CPU the steps take all cores, and a block is read whole when its round begins.
+   `queues`). On a CPU the steps take all cores, and a block is read whole when its round begins.
 5. Statistics are those of the first block.
 6. Processes that train together share the forward passes of every block (see `reader`), and all
    hold the same blocks: batch n does not depend on the number of processes.
@@ -29,13 +29,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inscape.activations.aside import beside, sent
-from inscape.activations.corpus import Corpus, Pool, Text, row_length
-from inscape.activations.precision import reading_copy
+from inscape.activations.corpus import Corpus, Pool, Text, row_length, site_names
+from inscape.activations.queues import concurrent_queue, sent
 from inscape.activations.reader import Reader, Reading, Sharing
 from inscape.activations.shards import BOS
 from inscape.activations.statistics import Moments, SiteStats, row_norms
-from inscape.core import DataError, InputError, SiteError, seeded
+from inscape.activations.tensors import check_batches
+from inscape.core import DataError, InputError, SiteError, seeded, whole
 from inscape.model import Model, Site
 
 MEMORY = 1 << 30
@@ -72,13 +72,12 @@ class OnlineActivations:
         memory: int = MEMORY,
         sharing: Sharing | None = None,
     ) -> None:
-        self.sites = list(dict.fromkeys(str(model.site(site)) for site in sites))
-        if not self.sites:
-            raise InputError("no site to read", expected="at least one, such as resid_post.2")
+        self.sites = site_names(model, sites)
+        whole(memory, "bytes of memory", 0)
         self._context = row_length(model, context)
         token_bytes = 2 * sum(map(model.width, self.sites))
-        self._queue = beside(model.device)
-        blocks = 3 if self._queue.apart else 2
+        self._queue = concurrent_queue(model.device)
+        blocks = 3 if self._queue.concurrent else 2
         self.block_tokens = memory // (blocks * token_bytes) - self._context
         if self.block_tokens < self._context:
             least = 2 * blocks * token_bytes * self._context
@@ -91,7 +90,7 @@ class OnlineActivations:
             _check_device(model, sharing)
         self._model, self._max_tokens, self.memory = model, max_tokens, memory
         self._corpus = Corpus(model, text)
-        self._reader = Reader(reading_copy(model), self.sites, batch_tokens, sharing)
+        self._reader = Reader(model, self.sites, batch_tokens, sharing)
         self._stats: dict[str, SiteStats] = {}
         self._held: dict[int, _Block] = {}  # by number, least recently used first
         room = self.block_tokens + self._context  # tokens of a block, at most
@@ -144,16 +143,15 @@ class OnlineActivations:
         seed: int,
         epochs: int | None = None,
         start: int = 0,
-        memory: int = 0,
         part: slice = slice(None),
     ) -> Iterator[dict[str, Tensor]]:
         """Shuffled fp32 batches over the tokens that count, on the model's device; see
-        `ActivationStore.batches`. The source's own `memory` applies, not the argument, and with a
-        `part` all rows are still read.
+        `ActivationStore.batches`. With a `part` all rows are still read.
 
         Raises:
             DataError: an activation is not finite: document and position are named.
         """
+        check_batches(sites, batch_size, seed=seed, epochs=epochs, start=start)
         names = [self._site(site) for site in sites]
         parts: list[dict[str, Tensor]] = []
         missing = batch_size
@@ -240,7 +238,7 @@ class OnlineActivations:
     def _following(self, number: int, epochs: int | None) -> int | None:
         """Start the block that is read while the batches of round `number` are drawn; None if
         there is none."""
-        if not self._queue.apart or not self._exists(number + 1, epochs):
+        if not self._queue.concurrent or not self._exists(number + 1, epochs):
             return None
         self._begun(number + 1)
         return number + 1

@@ -10,20 +10,25 @@
 4. Non-text tokens (special tokens, those of a chat template) and attention sinks do not count. The
    norm threshold of sinks follows from the medians of the first pool, at the residual stream sites
    that are read, or else before the last layer (an MLP's output has heavy tails).
+5. On a CPU with instructions for bf16 (AVX-512 BF16, AMX) a float32 model of at least LARGE
+   parameters is run with a bf16 copy of them: activations are stored in bf16 in any case, and the
+   forward pass takes half of the time or less. On a GPU a model is used as it was opened.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from inscape.activations.aside import InTurn, pinned, sent
 from inscape.activations.corpus import Pool
+from inscape.activations.queues import SingleQueue, pinned, sent
 from inscape.activations.shards import BOS, SINK
 from inscape.activations.statistics import row_norms
 from inscape.core import DataError
@@ -32,6 +37,10 @@ from inscape.model import Model, find_sinks
 NORMS = "norms"
 BATCH_TOKENS = (2048, 8192)
 """Tokens per forward pass on a CPU, to fit its cache, and on a GPU."""
+
+
+LARGE = 1 << 25
+_copies: WeakKeyDictionary[Model, Model] = WeakKeyDictionary()
 
 
 class Sharing(Protocol):
@@ -68,7 +77,7 @@ class Reader:
         batch_tokens: int | None = None,
         sharing: Sharing | None = None,
     ) -> None:
-        self.model, self.sites = model, sites
+        self.model, self.sites = reading_copy(model), sites
         self.batch_tokens = batch_tokens or BATCH_TOKENS[model.device.type != "cpu"]
         self.sharing = sharing
         self.medians: dict[str, float] = {}
@@ -171,7 +180,7 @@ class Reading:
     """
 
     def __init__(
-        self, reader: Reader, pool: Pool, acts: Mapping[str, Tensor], queue: InTurn
+        self, reader: Reader, pool: Pool, acts: Mapping[str, Tensor], queue: SingleQueue
     ) -> None:
         self._reader, self._pool, self._acts, self._queue = reader, pool, acts, queue
         self._passes, self._done = reader.passes(pool), 0
@@ -218,3 +227,27 @@ def _places(pool: Pool, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     real = columns[None, :] < lengths[:, None]
     places = (pool.starts[rows][:, None] + columns)[real]
     return torch.from_numpy(places), torch.from_numpy(real)
+
+
+def reading_copy(model: Model) -> Model:
+    """`model`, or a bf16 copy of it if that is faster; made once per model.
+
+    The copy shares everything but the parameters with `model`; its hash must not be used.
+    """
+    if model.dtype != torch.float32 or not _fast(model):
+        return model
+    if model not in _copies:
+        parameters: dict[int, Any] = {
+            id(p): nn.Parameter(p.to(torch.bfloat16), requires_grad=False)
+            for p in model.module.parameters()
+        }
+        shared = {id(v): v for k, v in vars(model).items() if k not in ("module", "structure")}
+        _copies[model] = copy.deepcopy(model, {**shared, **parameters})
+    return _copies[model]
+
+
+def _fast(model: Model) -> bool:
+    cpu: Any = torch.cpu
+    able = cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
+    large = sum(p.numel() for p in model.module.parameters()) >= LARGE
+    return bool(model.device.type == "cpu" and able and large)

@@ -56,20 +56,23 @@ class TokenTable:
     @property
     def is_bos(self) -> Mask:
         """Beginning-of-text tokens."""
-        mask: Mask = (self.flags & BOS) != 0
-        return mask
+        return np.asarray(self.flags & BOS, np.bool_)
 
     @property
     def is_sink(self) -> Mask:
         """Other tokens of massive norm."""
-        mask: Mask = (self.flags & SINK) != 0
-        return mask
+        return np.asarray(self.flags & SINK, np.bool_)
 
     @property
     def kept(self) -> Mask:
         """Tokens that count in statistics and training: those with neither flag."""
-        mask: Mask = self.flags == 0
-        return mask
+        return np.equal(self.flags, 0)
+
+
+def flag_counts(flags: NDArray[np.uint8]) -> dict[str, int]:
+    """How many tokens there are, and how many with each flag, by the names that manifests use."""
+    num_bos, num_sinks = (int(np.count_nonzero(flags & flag)) for flag in (BOS, SINK))
+    return {"num_tokens": len(flags), "num_bos": num_bos, "num_sinks": num_sinks}
 
 
 class Shard:

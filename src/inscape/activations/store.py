@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inscape.activations.shards import BOS, COLUMNS, SINK, Shard, TokenTable, shard_name
+from inscape.activations.shards import COLUMNS, Shard, TokenTable, flag_counts, shard_name
 from inscape.activations.statistics import Moments, SiteStats
-from inscape.activations.tensors import batch_rows
-from inscape.core import DataError, InputError, SiteError, StorageError
+from inscape.activations.tensors import batch_rows, check_batches
+from inscape.core import DataError, InputError, SiteError, StorageError, instance_of, short
 from inscape.model import Site
 from inscape.storage import read_manifest, read_tensors
 
@@ -29,9 +29,8 @@ KIND = "activations"
 VERSION = 1
 STATS = "stats.safetensors"
 _AGAIN = "run the same harvest again: it makes broken shards anew"
-_MEMORY = 2 << 30
-
-
+MEMORY = 2 << 30
+"""Bytes up to which the sites of batches are held in memory, in bf16."""
 _FIELDS = dict.fromkeys(("num_tokens", "num_bos", "num_sinks", "num_documents"), int) | {
     "sites": dict,
     "shards": list,
@@ -78,6 +77,7 @@ class ActivationStore:
             StorageError: not a store, an unfinished one, a newer version, or a shard is missing,
                 half-written or corrupt (it is named).
         """
+        instance_of((str, Path), path, "a store at", "a path")
         path = Path(path)
         if not skip_corrupt:
             return cls(
@@ -121,7 +121,10 @@ class ActivationStore:
         name = self._site(site)
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(self.num_tokens))
-        chosen = np.asarray(rows, np.int64)
+        try:
+            chosen = np.asarray(rows, np.int64).reshape(-1)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"tokens {short(rows)}", expected="their numbers") from error
         if len(chosen) and not 0 <= chosen.min() <= chosen.max() < self.num_tokens:
             raise InputError(f"tokens beyond the {self.num_tokens} of {self.path}")
         out: NDArray[Any] = np.empty((len(chosen), self.width(name)), dtype)
@@ -142,7 +145,7 @@ class ActivationStore:
         seed: int,
         epochs: int | None = None,
         start: int = 0,
-        memory: int = _MEMORY,
+        memory: int = MEMORY,
         part: slice = slice(None),
         only: NDArray[np.bool_] | None = None,
     ) -> Iterator[dict[str, Tensor]]:
@@ -154,21 +157,26 @@ class ActivationStore:
             seed: of the order.
             epochs: how often each token is seen (the last batch may be short); endless by default.
             start: number of the first batch, to resume after an interruption.
-            memory: sites that fit into this many bytes in bf16 are cached, others read on demand.
+            memory: sites that fit into this many bytes in bf16 are held from the second batch on;
+                others are read on demand.
             part: the requested rows of each batch; the others are not read.
             only: a mask that restricts the tokens that count.
 
         Raises:
             DataError: an activation is not finite: shard and row are named.
         """
+        check_batches(sites, batch_size, seed=seed, epochs=epochs, start=start)
         names = [self._site(site) for site in sites]
         marked = self._tokens.kept if only is None else self._tokens.kept & only
         kept = np.flatnonzero(marked)
         if not len(kept):
             raise DataError(f"{self.path} has no token that counts", next_step="harvest more text")
         width = sum(self.width(name) for name in names)
-        held = self._hold(names) if 2 * width * self.num_tokens <= memory else None
-        for rows in batch_rows(kept, batch_size, seed=seed, epochs=epochs, start=start):
+        held: dict[str, Tensor] | None = None
+        order = batch_rows(kept, batch_size, seed=seed, epochs=epochs, start=start)
+        for number, rows in enumerate(order):
+            if number == 1 and 2 * width * self.num_tokens <= memory:
+                held = self._hold(names)
             yield self._batch(names, rows[part], held)
 
     def _batch(
@@ -256,8 +264,6 @@ def _without(path: Path, manifest: dict[str, Any], broken: list[str]) -> dict[st
     return {
         **manifest,
         "shards": [size for _, size in left],
-        "num_tokens": len(flags),
-        "num_bos": int(((flags & BOS) != 0).sum()),
-        "num_sinks": int(((flags & SINK) != 0).sum()),
+        **flag_counts(flags),
         "made_from": {**manifest["made_from"], "skipped": broken},
     }

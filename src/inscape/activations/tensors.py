@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inscape.activations.statistics import Moments, SiteStats, row_norms
-from inscape.core import DataError, InputError, SiteError, seeded
+from inscape.core import DataError, InputError, SiteError, instance_of, seeded, short, whole
 from inscape.model import Site
 
 DEFAULT_SITE = "resid_post.0"
@@ -31,7 +31,11 @@ class TensorActivations:
     """
 
     def __init__(self, data: Tensor | Mapping[str, Tensor]) -> None:
+        expected = "a tensor [tokens, width], or one for each site"
+        instance_of((Tensor, Mapping), data, "activations", expected)
         self.data = {DEFAULT_SITE: data} if isinstance(data, Tensor) else dict(data)
+        for site, x in self.data.items():
+            instance_of(Tensor, x, f"activations at {site}:", expected)
         self.sites = list(self.data)
         shapes = {site: tuple(x.shape) for site, x in self.data.items()}
         sizes = {shape[:1] for shape in shapes.values()}
@@ -71,10 +75,10 @@ class TensorActivations:
         seed: int,
         epochs: int | None = None,
         start: int = 0,
-        memory: int = 0,
         part: slice = slice(None),
     ) -> Iterator[dict[str, Tensor]]:
         """As `ActivationStore.batches`."""
+        check_batches(sites, batch_size, seed=seed, epochs=epochs, start=start)
         data = {str(site): self._at(site) for site in sites}
         every = np.arange(self.num_tokens)
         for rows in batch_rows(every, batch_size, seed=seed, epochs=epochs, start=start):
@@ -87,6 +91,20 @@ class TensorActivations:
                 f"no activations at {site} are given", expected=f"one of {', '.join(self.sites)}"
             )
         return self.data[str(site)]
+
+
+def check_batches(
+    sites: Sequence[str | Site], batch_size: int, *, seed: int, epochs: int | None, start: int
+) -> None:
+    """InputError unless these are arguments for the batches of a source."""
+    expected = "a list of at least one, such as resid_post.2"
+    if isinstance(sites, str) or not isinstance(sites, Sequence) or not sites:
+        raise InputError(f"batches of the sites {short(sites)}", expected=expected)
+    whole(batch_size, "batches of", 1)
+    whole(seed, "seed")
+    whole(start, "a first batch of number", 0)
+    if epochs is not None:
+        whole(epochs, "epochs:", 0)
 
 
 def batch_rows(

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inscape.activations.corpus import Corpus, Pool, Text, row_length
-from inscape.activations.precision import reading_copy
+from inscape.activations.corpus import Corpus, Pool, Row, Text, pool_of, row_length
 from inscape.activations.reader import NORMS, Reader
 from inscape.activations.shards import TokenTable
 from inscape.core import progress, seeded
@@ -85,22 +84,22 @@ class TextActivations:
         rows = [(pool, row) for pool in pools for row in range(len(pool.lengths))]
         order = np.random.default_rng(seeded(seed, "sample")).permutation(len(rows))
         read, most = self._sites(sites)
-        taken: list[Any] = []
+        taken: list[Row] = []
         size = 0
         for number in order:
             pool, row = rows[number]
             start = int(pool.starts[row])
             part = slice(start, start + int(pool.lengths[row]))
-            taken.append((pool.ids[part], pool.words[part]))
+            taken.append(Row(0, pool.ids[part].tolist(), pool.words[part].tolist()))
             size += part.stop - part.start
             num_tokens -= part.stop - part.start
             if num_tokens <= 0 or size >= most:
-                yield self._read(_joined(taken), read)
+                yield self._read(pool_of(taken, 0), read)
                 taken, size = [], 0
             if num_tokens <= 0:
                 return
         if taken:
-            yield self._read(_joined(taken), read)
+            yield self._read(pool_of(taken, 0), read)
 
     def _sites(self, sites: Sequence[str]) -> tuple[list[str], int]:
         """What to read, and about how many tokens at a time."""
@@ -110,7 +109,7 @@ class TextActivations:
 
     def _read(self, pool: Pool, sites: list[str]) -> tuple[TokenTable, dict[str, Tensor]]:
         if self._reader is None or self._reader.sites != sites:
-            self._reader = Reader(reading_copy(self.model), sites)
+            self._reader = Reader(self.model, sites)
         acts = self._reader.read(pool)
         flags = self._reader.flags(pool, self._reader.norms(acts))
         acts.pop(NORMS, None)
@@ -124,10 +123,3 @@ def token_columns(pool: Pool) -> tuple[NDArray[Any], ...]:
     position = np.arange(len(pool.ids)) - np.repeat(pool.starts, pool.lengths)
     document = np.repeat(pool.document, pool.lengths)
     return pool.ids, document, np.repeat(rows, pool.lengths), position.astype(np.int32)
-
-
-def _joined(rows: list[Any]) -> Pool:
-    lengths = np.array([len(ids) for ids, _ in rows], np.int64)
-    ids, words = (np.concatenate(part) for part in zip(*rows, strict=True))
-    starts = np.cumsum(lengths) - lengths
-    return Pool(ids, words, starts, lengths, np.zeros(len(rows), np.int32), 0)

@@ -1,6 +1,6 @@
 """Errors, configurations, progress, devices and seeds: what every room stands on."""
 
-from inscape.core.checks import all_of, finite_number, short, whole
+from inscape.core.checks import all_of, finite_number, instance_of, short, whole
 from inscape.core.config import Config, ConfigError
 from inscape.core.errors import (
     DataError,
@@ -37,6 +37,7 @@ __all__ = [
     "all_of",
     "bootstrap_mean",
     "finite_number",
+    "instance_of",
     "keep_freed_memory",
     "no_label",
     "num_cores",

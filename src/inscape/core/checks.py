@@ -13,6 +13,12 @@ from inscape.core.errors import InputError
 T = TypeVar("T")
 
 
+def instance_of(kind: type | tuple[type, ...], value: Any, what: str, expected: str) -> None:
+    """InputError unless a value, which is named with `what` it stands for, is of a kind."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise InputError(f"{what} {short(value)}", expected=expected)
+
+
 def all_of(kind: type[T], values: Any, what: str) -> list[T]:
     """One value, or several, of a kind as a list.
 

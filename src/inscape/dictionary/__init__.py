@@ -3,7 +3,7 @@
 from inscape.dictionary.code import Code, DenseCode, RaggedCode
 from inscape.dictionary.config import DictionaryConfig, check_name, joined, single_sites
 from inscape.dictionary.dictionary import Dictionary, is_dictionary, refuse_not_finite
-from inscape.dictionary.encoder import Above, Encoder, TopSlots, chunk_rows, half_is_faster
+from inscape.dictionary.encoder import Above, Encoder, TopSlots, half_is_faster
 from inscape.dictionary.neurons import neurons
 from inscape.dictionary.published import local
 from inscape.dictionary.view import TokenFeatures
@@ -21,7 +21,6 @@ __all__ = [
     "TokenFeatures",
     "TopSlots",
     "check_name",
-    "chunk_rows",
     "half_is_faster",
     "is_dictionary",
     "joined",

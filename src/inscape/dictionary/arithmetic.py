@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inscape.core import InputError
+from inscape.core import InputError, instance_of, short
 from inscape.dictionary import kernels
 from inscape.dictionary.code import Code, RaggedCode
 from inscape.dictionary.config import DictionaryConfig
@@ -17,7 +17,7 @@ from inscape.dictionary.encoder import encode_above, encode_top, in_order
 from inscape.dictionary.wiring import CrossLayer
 
 LAYER_NORM_EPSILON = 1e-5
-ROWS = 1024  # encoded together: a code has the slots of its fullest row, of a sink thousands
+ROWS = 1024  # encoded together: a code is as wide as its fullest row, and a sink's has thousands
 
 Scale = float | tuple[float, ...]
 
@@ -29,12 +29,15 @@ class Arithmetic:
         self, config: DictionaryConfig, weights: Mapping[str, Tensor], name: str, scale: Scale
     ) -> None:
         self.config, self.name, self.output_scale = config, name, scale
+        instance_of(DictionaryConfig, config, "the config of a dictionary", "a DictionaryConfig")
+        instance_of(Mapping, weights, "weights", "tensors by parameter name")
         kept = {}
         for key, shape in config.shapes().items():
             if key not in weights:
                 raise InputError(
                     f"{name} has no {key}", expected=f"{key} of shape {shape} ({config.kind})"
                 )
+            instance_of(Tensor, weights[key], f"{key} of {name}:", "a tensor")
             found = tuple(weights[key].shape)
             if found != shape:
                 raise InputError(f"{key} of {name} has shape {found}", expected=str(shape))
@@ -54,18 +57,18 @@ class Arithmetic:
 
     @property
     def k(self) -> int | None:
-        """Active features of a row: the most (TopK), or the mean that training aimed at."""
+        """Active features of a row: the maximum (TopK), or the mean that training aimed at."""
         return self.config.k
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The sites that are read."""
+        """The sites that it reads."""
         return self.config.sites_in
 
     @property
     def writes(self) -> tuple[str, ...]:
-        """The sites at which it changes a model: those that are written; neurons themselves, which
-        is exact whatever follows them."""
+        """The sites at which edits change a model: those it writes; for neurons their own site,
+        which is exact whatever follows."""
         return self.reads if self.config.kind == "neurons" else self.config.sites_out
 
     @property
@@ -79,13 +82,9 @@ class Arithmetic:
         return {key: getattr(self, key) for key in self.config.shapes()}
 
     def encoder_input(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
-        """What the encoder's matrix multiplies: x in fp32, normalised where the configuration says
-        so, less b_dec where it is subtracted."""
-        if x.shape[-1] != self.config.d_in:
-            raise InputError(
-                f"activations of width {x.shape[-1]} given to {self.name}",
-                expected=f"width {self.config.d_in} ({self.config.site_in})",
-            )
+        """The input of the encoder matrix: x in fp32, normalised and minus b_dec if the
+        configuration says so."""
+        self._check(x, self.config.d_in, self.config.site_in)
         x = x.to(device=self.device, dtype=torch.float32)
         if self.config.normalize == "layer_norm":
             x = (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + LAYER_NORM_EPSILON)
@@ -93,9 +92,17 @@ class Arithmetic:
             x = x * self.config.d_in**0.5 / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         return x - self.b_dec if self.config.subtract_b_dec else x
 
+    def _check(self, x: Tensor, width: int, site: str) -> None:
+        """InputError unless these are activations of this width."""
+        instance_of(Tensor, x, f"activations given to {self.name}:", f"a tensor of width {width}")
+        if x.shape[-1:] != (width,):
+            found = f"width {x.shape[-1]}" if x.ndim else "shape ()"
+            raise InputError(
+                f"activations of {found} given to {self.name}", expected=f"width {width} ({site})"
+            )
+
     def _unit(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch one"] | None:
-        """By what an autoencoder's normalised reconstruction is multiplied, None where it is not
-        normalised."""
+        """The factor that undoes the normalisation in an autoencoder's reconstruction, if any."""
         if self.config.normalize == "none" or self.config.transcoder:
             return None
         if self.config.normalize == "layer_norm":
@@ -109,16 +116,17 @@ class Arithmetic:
         """The code of each row, leading axes flattened. No gradient flows through it.
 
         Args:
-            site: of a causal dictionary of several sites: `x` is what this one holds, and the code
-                that of the features that read it.
+            site: for a causal dictionary of several sites: `x` is the activation of this one, and
+                the code that of the features that read it.
 
         Raises:
-            InputError: the width is not that of what is read, or a value is not finite.
+            InputError: not a tensor of the right width, or a value is not finite.
         """
         config, part, groups = self.config, slice(None), self.config.groups
         if site is not None and isinstance(config.wiring, CrossLayer) and config.causal:
             first = self._slot(site, self.reads) * config.wiring.size
             part, groups = slice(first, first + config.wiring.size), 1
+            self._check(x, config.widths[0], site)
             rows = x.to(self.W_enc).reshape(-1, config.widths[0])
         else:
             rows = self.encoder_input(x).reshape(-1, config.d_in)
@@ -155,8 +163,8 @@ class Arithmetic:
 
     @torch.no_grad()
     def base(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
-        """The reconstruction without any feature: b_dec, what a skip makes of x, and what a
-        normalisation took away."""
+        """The reconstruction without any feature: b_dec, the skip's output, the removed mean."""
+        self._check(x, self.config.d_in, self.config.site_in)
         x = x.to(self.W_enc)
         unit = self._unit(x)
         out = self.b_dec.expand(*x.shape[:-1], -1) if unit is None else self.b_dec * unit
@@ -171,12 +179,29 @@ class Arithmetic:
 
     @torch.no_grad()
     def decode(self, code: Code, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_out"]:
-        """The reconstruction of each row from its code, and from what was encoded."""
-        return self.config.wiring.decode(code.ragged(), self.W_dec) + self.base(x)
+        """The reconstruction of each row from its code and its input.
+
+        Raises:
+            InputError: not a code of this dictionary's features, or `x` has other rows.
+        """
+        instance_of(Code, code, f"a code given to {self.name}:", "a Code, as encode returns it")
+        base = self.base(x)
+        if x.shape[:-1] != (len(code),):
+            raise InputError(
+                f"activations of shape {tuple(x.shape)} to a code of {len(code)} rows",
+                expected=f"the [{len(code)}, {self.config.d_in}] that were encoded",
+            )
+        if bool(((code.indices < 0) | (code.indices >= self.d_dict)).any()):
+            raise InputError(
+                f"a code with feature {int(code.indices.max())} given to {self.name}",
+                expected=f"features below {self.d_dict}",
+            )
+        return self.config.wiring.decode(code.ragged(), self.W_dec) + base
 
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """Encode and decode, some rows at a time; leading axes and dtype are those of `x`."""
+        self._check(x, self.config.d_in, self.config.site_in)
         rows = x.reshape(-1, x.shape[-1])
         parts = (rows[i : i + ROWS] for i in range(0, max(1, len(rows)), ROWS))
         out = torch.cat([self.decode(self.encode(part), part) for part in parts])
@@ -185,9 +210,14 @@ class Arithmetic:
     def pre(
         self, x: Float[Tensor, "*batch d_in"], features: Int[Tensor, " chosen"] | list[int]
     ) -> Float[Tensor, "*batch chosen"]:
-        """Pre-activations of chosen features, in units of their values: before the choice of what
-        is active, and the ReLU."""
-        chosen = torch.as_tensor(features, dtype=torch.int64, device=self.device)
+        """Pre-activations of chosen features (before selection and ReLU), in units of their
+        values."""
+        try:
+            chosen = torch.as_tensor(features, dtype=torch.int64, device=self.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"features {short(features)} of {self.name}", expected="a list of their numbers"
+            ) from error
         rows = self.encoder_input(x)
         if self.config.kind == "neurons":
             return (
@@ -205,14 +235,13 @@ class Arithmetic:
         features: Int[Tensor, " chosen"],
         x: Float[Tensor, "chosen d_in"] | None = None,
     ) -> Float[Tensor, "chosen width"]:
-        """What each feature reads a site with: zeros where it does not read it.
+        """The encoder row of each feature at a site: zeros if it does not read the site.
 
         Args:
-            x: the row that each feature is looked at in. A GLU multiplies by its gate there, which
-                is held: the pre-activation is linear in x up to that.
+            x: an input row for each feature, at which a GLU's gate is evaluated and held constant.
 
         Raises:
-            InputError: the site is not read, or a GLU is asked for without `x`.
+            InputError: the site is not read, or there is a GLU and no `x`.
         """
         slot = self._slot(site, self.reads)
         if self.config.kind == "neurons":
@@ -231,8 +260,8 @@ class Arithmetic:
     def decoder_at(
         self, site: str, features: Int[Tensor, " chosen"] | None = None
     ) -> Float[Tensor, "chosen width"]:
-        """What one unit of each feature writes to a site (of all features if None): zeros where a
-        feature of a cross-layer transcoder lies above it.
+        """The decoder row of each feature (all if None) at a site: zeros if the site is below a
+        cross-layer transcoder's feature.
 
         Raises:
             InputError: the site is not written.
@@ -252,10 +281,10 @@ class Arithmetic:
     def write(
         self, site: str, code: Code, x: Float[Tensor, "batch width"]
     ) -> Float[Tensor, "batch width"]:
-        """What the reconstruction of a code is at one site that is written.
+        """The reconstruction of a code at one site that is written.
 
         Args:
-            x: what is read: of several sites, what the one in the same place of `reads` holds.
+            x: the input; with several sites that of the one in the same place of `reads`.
         """
         if self.config.kind == "neurons":
             dense, num = code.dense(self.d_dict), self.config.d_in
@@ -285,7 +314,7 @@ class Arithmetic:
         return out if skip is None else out + x.to(out) @ skip.T
 
     def skip_at(self, site: str) -> Float[Tensor, "width d_read"] | None:
-        """The linear part that writes a site, [width, width of what it reads]; None without."""
+        """The skip matrix that writes a site; None without one."""
         slot = self._slot(site, self.writes)
         return self.W_skip[slot] if self.W_skip is not None and self.config.several else self.W_skip
 
@@ -298,12 +327,13 @@ class Arithmetic:
         return sites.index(site)
 
     def concat_sites(self, parts: Mapping[str, Float[Tensor, "*batch width"]]) -> Tensor:
-        """What is read [*batch, d_in]: the activations of its sites side by side.
+        """The input [*batch, d_in]: the activations of its sites side by side.
 
         Raises:
             InputError: a site is missing.
         """
         sites = self.config.sites_in
+        instance_of(Mapping, parts, f"activations given to {self.name}:", "a tensor by site")
         if missing := [site for site in sites if site not in parts]:
             raise InputError(
                 f"{self.name} reads {missing[0]} too", expected=f"all of {', '.join(sites)}"
@@ -313,7 +343,8 @@ class Arithmetic:
     def split_sites(
         self, y: Float[Tensor, "*batch d_out"]
     ) -> dict[str, Float[Tensor, "*batch width"]]:
-        """What is written, by site."""
+        """The output by site."""
+        self._check(y, self.config.d_out, self.config.site_out)
         sites = zip(self.config.sites_out, self.config.columns, strict=True)
         return {site: y[..., columns] for site, columns in sites}
 
@@ -321,8 +352,9 @@ class Arithmetic:
     def unexplained(
         self, x: Float[Tensor, "batch d_in"], y: Float[Tensor, "batch d_out"]
     ) -> dict[str, float]:
-        """The fraction of variance unexplained of each site that is written, |y - y^|^2 /
-        |y - mean y|^2 over the batch; `x` is what is read."""
+        """The fraction of variance unexplained at each site that is written, |y - y^|^2 /
+        |y - mean y|^2 over the batch; `x` is the input."""
+        self._check(y, self.config.d_out, self.config.site_out)
         y = y.to(self.W_enc)
         wanted, error = self.split_sites(y - y.mean(0)), self.split_sites(y - self(x.to(y)))
         return {
@@ -331,8 +363,8 @@ class Arithmetic:
         }
 
     def site_norms(self) -> Float[Tensor, "d_dict sites"]:
-        """The norm of what one unit of each feature writes at each site, in the units of training,
-        where sites compare: how much of a crosscoder's feature lies where."""
+        """The norm of each feature's decoder row at each site, in training units, in which sites
+        are comparable."""
         scales = torch.as_tensor(self.output_scale, device=self.device).expand(
             len(self.config.sites_out)
         )

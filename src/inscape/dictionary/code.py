@@ -1,9 +1,5 @@
-"""The sparse activations of a batch, in two forms.
-
-`Code` has as many slots in every row: what is easy to look at. `RaggedCode` has as many entries in
-a row as there are: what training and its kernels work on. Neither ever is a dense
-[batch, d_dict].
-"""
+"""The sparse activations of a batch: `Code` has the same number of slots in every row,
+`RaggedCode`, which training uses, as many entries in a row as there are."""
 
 from __future__ import annotations
 
@@ -20,8 +16,8 @@ class Code:
 
     Attributes:
         indices: features, int64 [batch, k], in decreasing order of value.
-        values: activations [batch, k]; value 0 is an empty slot (its index is 0). None is negative
-            but of a `signed` dictionary.
+        values: activations [batch, k]; value 0 is an empty slot (its index is 0). Only a `signed`
+            dictionary has negative ones.
     """
 
     indices: Int[Tensor, "batch k"]
@@ -29,7 +25,7 @@ class Code:
 
     @classmethod
     def both_signs(cls, x: Float[Tensor, "batch width"]) -> Code:
-        """All of x: feature i is what is positive of column i, width + i what is negative."""
+        """All of x: feature i is the positive part of column i, width + i the negative."""
         values, order = x.abs().sort(dim=1, descending=True, stable=True)
         indices = order + x.shape[1] * (x.gather(1, order) < 0)
         return cls(torch.where(values > 0, indices, 0), values)
@@ -51,7 +47,7 @@ class Code:
         return (self.values * (self.indices == feature)).sum(1)
 
     def dense(self, d_dict: int) -> Float[Tensor, "batch d_dict"]:
-        """All activations as a dense tensor: for tests and for a handful of rows only."""
+        """All activations as a dense tensor: for a handful of rows only."""
         out = self.values.new_zeros((len(self), d_dict))
         # An empty slot adds 0 to feature 0, and so leaves it as it is.
         return out.scatter_add_(1, self.indices, self.values)
@@ -61,7 +57,7 @@ class Code:
         return Code(self.indices.to(device), self.values.to(device))
 
     def ragged(self) -> RaggedCode:
-        """The same entries, empty slots among them, over the same memory."""
+        """The same entries, empty slots included, over the same memory."""
         batch, k = self.indices.shape
         indptr = torch.arange(batch + 1, device=self.indices.device) * k
         return RaggedCode(indptr, self.indices.reshape(-1), self.values.reshape(-1))
@@ -123,8 +119,7 @@ class RaggedCode:
 
 @dataclass(frozen=True)
 class DenseCode:
-    """The values of a few features, every one for every row: `features` [n], `values` [batch, n],
-    0 where a feature is not active."""
+    """The values of a few features in every row, 0 where not active."""
 
     features: Int[Tensor, " n"]
     values: Float[Tensor, "batch n"]

@@ -9,35 +9,34 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from inscape.core import Config, InputError
+from inscape.core import Config, InputError, instance_of
 from inscape.dictionary.wiring import CrossLayer, SideBySide, Wiring
 
 BETWEEN = "+"
-"""What stands between the names of several sites."""
+"""Separates the names of several sites."""
 
 
 def joined(sites: Iterable[str]) -> str:
-    """Several sites as the one name that a dictionary knows them by: resid_post.1+resid_post.3."""
+    """The name of several sites together: resid_post.1+resid_post.3."""
     return BETWEEN.join(sites)
 
 
 def single_sites(name: str) -> tuple[str, ...]:
     """The sites of such a name; of a plain one itself."""
+    instance_of(str, name, "site", "a name such as resid_post.3")
     return tuple(name.split(BETWEEN))
 
 
 def check_name(name: str) -> str:
-    """The name of a dictionary, if it can be one: it names a folder, and stands before the index of
-    a feature.
+    """The name of a dictionary, which also names a folder and stands before a feature's index.
 
     Raises:
         InputError: it has other characters than letters, digits and _.-, or begins with a dot.
     """
+    expected = "letters, digits, _, . and -, such as resid_post.5"
+    instance_of(str, name, "a dictionary's name", expected)
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}", name):
-        raise InputError(
-            f"the name {name[:60]!r} of a dictionary",
-            expected="letters, digits, _, . and -, such as resid_post.5",
-        )
+        raise InputError(f"the name {name[:60]!r} of a dictionary", expected=expected)
     return name
 
 
@@ -47,35 +46,32 @@ class DictionaryConfig(Config):
     An autoencoder reads and writes one site and subtracts its decoder bias before encoding; a
     transcoder reads `site_in`, predicts `site_out` and subtracts nothing.
 
-    Either may be several sites, whose activations lie side by side. Where the same several are read
-    and written it is a crosscoder: one code of all of them. Where as many others are written it is
-    a cross-layer transcoder: of L sites each, a layer's share of the features, d_dict / L, reads
-    its own site and writes those of this layer and of all that follow.
+    Either may be several sites, with activations side by side. If the same several are read and
+    written, it is a crosscoder: one code for all. If equally many others are written, it is a
+    cross-layer transcoder: for L sites each, d_dict / L features read each site, and write that of
+    the same layer and of all later ones.
 
     Attributes:
-        kind: what makes a feature active: "topk", being among the k largest pre-activations of its
-            row and positive; "threshold", a positive pre-activation above the feature's threshold.
-            Every variant that training knows ends in one of the two. "neurons": of d_in neurons as
-            they are, feature i is what is positive of neuron i, feature d_in + i what is negative.
-        k: of "topk" the most active features of a row; of "threshold" the mean number that training
-            aimed at, None where it is not known.
-        signed: negative pre-activations may be active: among the k largest of a row that has fewer
-            than k positive ones, or above a negative threshold.
-        scope: among which entries the k of "topk" are chosen: of each token; of each token and
-            "layer", a site's share of the features; k a token of the whole "batch" that is encoded
-            together, which then decides what is active; or "layer_batch", both.
-        weighted: "topk" chooses by the pre-activation times a weight of the feature (`choice`).
+        kind: when a feature is active: "topk", if positive and among the k largest pre-activations
+            of its row; "threshold", if positive and above the feature's threshold (every variant
+            of training ends as one of the two); "neurons": feature i is the positive part of neuron
+            i of d_in, feature d_in + i the negative.
+        k: for "topk" the maximum number of active features of a row; for "threshold" the mean that
+            training aimed at, if known.
+        signed: negative pre-activations may be active: among the k largest, or above a negative
+            threshold.
+        scope: from which entries "topk" selects k: those of a token; of a token and "layer" (the
+            features of a site); k per token from a whole "batch"; or "layer_batch", both.
+        weighted: "topk" selects by the pre-activation times a weight of the feature (`choice`).
         glu: the pre-activation is multiplied by sigmoid(x @ W_glu^T + b_glu).
-        skip: whether the reconstruction has a linear part, x @ W_skip^T, of several sites each in
-            its own site.
-        normalize: what is done to each token before it is encoded: "layer_norm", (x - mean) /
-            (std + 1e-5); "constant_norm", to the norm sqrt(d_in). An autoencoder undoes it in its
-            reconstruction, and its values are in units of the activations as they are.
-        widths: of several sites each; empty for one.
+        skip: the reconstruction has a linear part x @ W_skip^T, for several sites within each.
+        normalize: of each token before encoding: "layer_norm", (x - mean) / (std + 1e-5);
+            "constant_norm", to the norm sqrt(d_in). An autoencoder undoes it in its reconstruction,
+            and its values are in units of the raw activations.
+        widths: of each site, if there are several.
 
     Raises:
-        InputError: k is missing or larger than d_dict, b_dec does not fit what it is subtracted
-            from, or several sites do not fit each other.
+        InputError: k is missing or larger than d_dict, or widths do not fit each other.
     """
 
     kind: Literal["topk", "threshold", "neurons"] = "topk"

@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from inscape.core import InputError, StorageError
+from inscape.core import InputError, StorageError, instance_of
 from inscape.dictionary.arithmetic import Arithmetic, Scale
 from inscape.dictionary.config import DictionaryConfig
 from inscape.dictionary.published import local
@@ -36,25 +36,24 @@ WEIGHTS = "weights.safetensors"
 class Dictionary(Arithmetic):
     """Sparse features over one site, from one site to another, or over several at once.
 
-    pre = (x - b_dec, where the configuration says so) @ W_enc^T + b_enc; the code is the k largest
-    positive entries of it, or those above their feature's threshold; the reconstruction is the code
-    times W_dec, plus b_dec, plus x @ W_skip^T where there is a skip. Weights act on activations as
-    the model has them: a scale used in training is folded in already. The activations of several
-    sites lie side by side: `concat_sites` and `split_sites`.
+    pre = (x - b_dec, if the configuration says so) @ W_enc^T + b_enc; the code is its k largest
+    positive entries, or those above their feature's threshold; the reconstruction is the code times
+    W_dec, plus b_dec, plus x @ W_skip^T if there is a skip. Weights act on the model's raw
+    activations: the scale of training is folded in. For several sites see `concat_sites` and
+    `split_sites`.
 
     Attributes:
-        W_enc [d_dict, d_in], b_enc [d_dict], W_dec [d_dict, d_out], b_dec [d_out]: fp32; of
+        W_enc [d_dict, d_in], b_enc [d_dict], W_dec [d_dict, d_out], b_dec [d_out]: fp32; for
             a cross-layer transcoder see `DictionaryConfig.shapes`.
         threshold [d_dict], W_skip [d_out, d_in], choice [d_dict], W_glu [d_dict, d_in],
-            b_glu [d_dict]: fp32, None where the configuration has none (see there).
-        name: as in `name/feature`.
-        input_scale, output_scale: what training multiplied activations by, of several sites one
-            for each (a record; the weights here have it folded in).
+            b_glu [d_dict]: fp32, None if the configuration has none.
+        name: as in `name/feature`. input_scale, output_scale: the factors of the activations in
+            training, one per site if there are several (a record).
     """
 
     foreign: ClassVar[Callable[..., Dictionary] | None] = None
     foreign_set: ClassVar[Callable[..., dict[int, Dictionary]] | None] = None
-    """What opens all but a folder of inscape's own format, and sets: set by `inscape.exchange`."""
+    """Open other formats, and sets; assigned by `inscape.exchange`."""
 
     def __init__(
         self,
@@ -100,16 +99,16 @@ class Dictionary(Arithmetic):
         )
 
     def save(self, folder: Path, *, extra_files: Mapping[str, Path] | None = None) -> None:
-        """Write the folder, whole or not at all; a dictionary that is there is replaced.
+        """Write the folder atomically; an existing dictionary is replaced.
 
         Args:
-            folder: where to; its parents are made.
-            extra_files: files to put beside the weights (a training log), by name.
+            folder: created with its parents. extra_files: further files (a training log), by name.
 
         Raises:
-            InputError: there is something else.
-            StorageError: the disk is full or may not be written to.
+            InputError: the folder holds something else.
+            StorageError: the disk is full or not writable.
         """
+        instance_of((str, Path), folder, "a dictionary's folder", "a path")
         with atomic_folder(Path(folder), artefact(KIND, name=FILE)) as new:
             arrays = {key: value.cpu().numpy() for key, value in self.weights.items()}
             write_tensors(new / WEIGHTS, arrays)
@@ -137,22 +136,17 @@ class Dictionary(Arithmetic):
         """Read a folder that `save` wrote, or a dictionary of another library.
 
         Args:
-            source: a folder or a file; or `owner/name`, or `owner/name/folder/within`, of
-                a repository on the Hugging Face hub, unless there is such a path.
-            revision: of the repository.
+            source: a folder or a file; or `owner/name` or `owner/name/folder/within` of
+                a repository on the Hugging Face hub, if there is no such path. revision: of it.
             asked: what the files of another library leave out: `site`, `to` (of a transcoder),
                 `k`, `scale`, `model`, `name`, `ignore`; see `inscape.exchange.Asked`.
 
         Raises:
-            StorageError: not a dictionary, a newer version, a file missing, changed or corrupt,
-                weights that are not finite, or a repository that is neither in the local cache nor
-                to be had.
-            InputError: a foreign file has a setting that is not known, or leaves something out.
+            StorageError: not a dictionary, a newer version, a file that is missing or corrupt,
+                weights that are not finite, or a repository that cannot be found.
+            InputError: a foreign file has an unknown setting, or leaves something out.
         """
-        if not isinstance(source, str | Path):
-            raise InputError(
-                f"{source!r} names no dictionary", expected="a path, or owner/name of a repository"
-            )
+        instance_of((str, Path), source, "a dictionary at", "a path, or owner/name of a repository")
         here = Path(source).expanduser()
         if not (here / FILE).is_file() and cls.foreign is not None:
             return cls.foreign(source, revision=revision, **asked).to(device)
@@ -163,6 +157,7 @@ class Dictionary(Arithmetic):
     def open_set(cls, source: str | Path, **options: Any) -> dict[int, Dictionary]:
         """Layer → dictionary of a published set, such as a model's transcoders; see
         `inscape.exchange.open_set`."""
+        instance_of((str, Path), source, "dictionaries at", "a path, or owner/name of a repository")
         if cls.foreign_set is None:
             raise InputError(
                 f"{source} cannot be opened", next_step="import inscape.exchange first"

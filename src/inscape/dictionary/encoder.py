@@ -1,15 +1,14 @@
 """From rows to codes, a chunk of rows at a time.
 
-1. pre = x @ W_enc^T + b_enc, a chunk of rows at a time, written into one reused buffer (fresh
-   outputs of that size cost more than the product).
-2. Of each row of the chunk the active entries are kept, and the chunk is overwritten.
-3. Where W_enc is narrower than a row, features read by layers: each layer's share of the features
-   reads its share of the columns (see `wiring`).
-4. Several choices may be made of one chunk: the auxiliary loss needs the largest entries among the
-   dead features, and so no second product is made.
+1. pre = x @ W_enc^T + b_enc for a chunk of rows, written into one reused buffer (allocating an
+   output of that size costs more than the matmul).
+2. The active entries of each row are kept, and the chunk is overwritten. Several selections can be
+   made from one chunk, such as the largest entries among the dead features.
+3. If W_enc is narrower than a row, features read by layer: the features of a layer read its columns
+   (see `wiring`).
 
-With `half` the product is made in bf16. It only tells which entries may be among the largest: twice
-as many as are wanted are computed again in fp32, and chosen from.
+With `half` the matmul is in bf16 and only preselects: twice as many entries as needed are
+recomputed in fp32, and the active ones are selected from these.
 """
 
 from __future__ import annotations
@@ -24,29 +23,26 @@ from torch import Tensor
 from inscape.dictionary.code import Code, RaggedCode, occurrences, row_starts
 from inscape.dictionary.kernels import select_above, select_half, select_top, value_gradients
 
-_ROWS = 512  # a product of fewer rows at a time is slower by up to a half
+_ROWS = 512  # a matmul of fewer rows at a time is slower by up to a half
 _BUFFER_ENTRIES = 1 << 24  # 64 MB of fp32
 _LARGE = 1 << 21  # entries of the encoder; half of the smallest that was timed, and faster so
-_CARD_ENTRIES = 1 << 28  # 1 GB on a graphics card, whose product wants many rows at a time
+_GPU_ENTRIES = 1 << 28  # 1 GB on a GPU, whose matmul needs many rows at a time
 
 
 def chunk_rows(d_dict: int, dtype: torch.dtype = torch.float32) -> int:
-    """Rows of a chunk of pre-activations on a processor."""
+    """Rows of a chunk of pre-activations on a CPU."""
     return max(1, min(_ROWS * 4 // dtype.itemsize, _BUFFER_ENTRIES // d_dict))
 
 
 class Encoder:
-    """Pre-activations in chunks; holds the buffer that they share.
-
-    Not for use from several threads at once: make one encoder per thread.
+    """Pre-activations in chunks, in one reused buffer: not for several threads at once.
 
     Args:
-        d_dict: features for which the chunk has its number of rows; by default those it is given.
-        half: whether `top_half` serves, which makes the product in bf16.
+        half: whether variants should preselect by a bf16 matmul.
     """
 
-    def __init__(self, d_dict: int | None = None, *, half: bool = False) -> None:
-        self._d_dict, self.half = d_dict, half
+    def __init__(self, *, half: bool = False) -> None:
+        self.half = half
         self._buffer: Tensor | None = None
 
     def chunks(
@@ -72,7 +68,7 @@ class Encoder:
         W_enc: Float[Tensor, "d_dict d_in"],
         b_enc: Float[Tensor, " d_dict"],
     ) -> Iterator[tuple[slice, Float[Tensor, "rows d_dict"]]]:
-        """As `chunks`, of a product in bf16."""
+        """As `chunks`, by a bf16 matmul."""
         return self.chunks(x.bfloat16(), W_enc.bfloat16(), b_enc.bfloat16())
 
     def top_half(
@@ -82,7 +78,7 @@ class Encoder:
         b_enc: Float[Tensor, " d_dict"],
         k: int,
     ) -> Code:
-        """The k largest positive pre-activations of each row, found by a product in bf16."""
+        """The k largest positive pre-activations of each row, preselected by a bf16 matmul."""
         code = TopSlots(x, k).code
         for rows, pre in self.halves(x, W_enc, b_enc):
             select_half(
@@ -91,30 +87,23 @@ class Encoder:
         return code
 
     def _chunk(self, x: Tensor, d_dict: int) -> Tensor:
-        most = chunk_rows(self._d_dict or d_dict, x.dtype)
-        if x.is_cuda:
-            most = max(1, _CARD_ENTRIES // d_dict)
-        wanted = (max(1, min(most, len(x))), d_dict)
+        most = max(1, _GPU_ENTRIES // d_dict) if x.is_cuda else chunk_rows(d_dict, x.dtype)
+        wanted = (max(1, min(most, len(x))), d_dict), x.device, x.dtype
         buffer = self._buffer
-        if buffer is None or (buffer.shape, buffer.device, buffer.dtype) != (
-            wanted,
-            x.device,
-            x.dtype,
-        ):
-            buffer = self._buffer = x.new_empty(wanted)
+        if buffer is None or (buffer.shape, buffer.device, buffer.dtype) != wanted:
+            buffer = self._buffer = x.new_empty(wanted[0])
         return buffer
 
 
 MARGIN = 2**-6
-"""How far below a bound entries of a product in bf16 are taken for a while, as a share of it."""
+"""Entries of a bf16 matmul down to this fraction below a bound are recomputed."""
 CANDIDATES = 2
-"""How many times as many entries as are wanted are computed again after a product in bf16."""
+"""How many times k entries are recomputed after a bf16 matmul."""
 
 
 def half_is_faster(entries: int, device: torch.device) -> bool:
-    """Whether a product in bf16 saves time here: on a graphics card, or on a processor with
-    instructions for it; and where the encoder, of so many entries, is large beside what is computed
-    again."""
+    """Whether a bf16 matmul of an encoder with so many entries saves time: if it is large, on a GPU
+    or on a CPU with bf16 instructions."""
     if entries < _LARGE:
         return False
     cpu: Any = torch.cpu
@@ -133,11 +122,10 @@ def _by_layers(x: Tensor, W_enc: Tensor, b_enc: Tensor, out: Tensor) -> None:
 
 
 class TopSlots:
-    """Fills a code of the k largest positive entries of each row, chunk by chunk.
+    """Collects the k largest positive entries of each row, chunk by chunk.
 
     Args:
-        x: rows that are encoded (for their number, device and type). k: slots of a row.
-        columns: consider these features only.
+        x: the encoded rows (for their number, device and dtype). columns: the features to consider.
     """
 
     def __init__(self, x: Tensor, k: int, columns: Int[Tensor, " chosen"] | None = None) -> None:
@@ -160,9 +148,9 @@ class Above:
     """Collects the entries above a bound, chunk by chunk; the bound is one number or [d_dict].
 
     Args:
-        exact: x, W_enc and b_enc in fp32, where the chunks come from a product in bf16: then what
-            lies a little below the bound is collected too, its values are computed again, and what
-            is above the bound stays. No bound may be negative then.
+        exact: x, W_enc and b_enc in fp32 if the chunks are of a bf16 matmul: entries a little below
+            the bound are collected too, values are recomputed, and those above the bound are kept.
+            No bound may be negative then.
     """
 
     def __init__(
@@ -179,7 +167,7 @@ class Above:
         self._parts.append(select_above(pre, self._floor))
 
     def code(self) -> RaggedCode:
-        """All entries so far; values are pre-activations, and may be negative."""
+        """All entries so far, with their pre-activations, which may be negative."""
         counts, indices, values = (torch.cat(part) for part in zip(*self._parts, strict=True))
         code = RaggedCode(row_starts(counts), indices, values)
         if self.exact is None:
@@ -192,12 +180,8 @@ class Above:
 
 
 class Pool:
-    """Collects the `count` largest positive entries of a whole batch, chunk by chunk.
-
-    Args:
-        x: rows that are encoded (for their number, device and type).
-        columns: consider these features only.
-    """
+    """Collects the `count` largest positive entries of a whole batch, chunk by chunk; arguments as
+    of `TopSlots`."""
 
     def __init__(self, x: Tensor, count: int, columns: Int[Tensor, " chosen"] | None) -> None:
         self.count, self.columns, self.num_rows = count, columns, len(x)
@@ -222,7 +206,7 @@ class Pool:
 
     @property
     def code(self) -> Code:
-        """What was kept, as a code of as many slots as the fullest row needs."""
+        """The result, with as many slots as the fullest row needs."""
         row, indices, values = self._kept
         order = row.argsort(stable=True)
         indptr = row_starts(occurrences(row, self.num_rows))
@@ -230,7 +214,7 @@ class Pool:
 
 
 Adjust = Callable[[slice, Float[Tensor, "rows d_dict"]], None]
-"""Changes a chunk of pre-activations in place, given the rows that it holds."""
+"""Changes a chunk of pre-activations in place, given its rows."""
 
 
 def encode_top(
@@ -247,9 +231,9 @@ def encode_top(
     """The k largest positive pre-activations of each row.
 
     Args:
-        groups: into how many equal groups the features fall; k of each group are taken.
-        pooled: the k·batch largest of the whole batch are taken instead.
-        signed: k of each row are taken, whatever their sign (of one group, not pooled).
+        groups: number of equal groups of features; the k largest of each group are taken.
+        pooled: take the k·batch largest of the whole batch instead.
+        signed: take k of each row, whatever their sign (one group, not pooled).
     """
     columns: list[Tensor | None] = [None]
     if groups > 1:

@@ -1,10 +1,10 @@
 """The neurons of an MLP as a dictionary that needs no training.
 
-A neuron is dense and has a sign, so each is two features: of n neurons feature i is the positive
-part of neuron i, feature n + i the negative, as a positive number. A decoder row is its row
-of the down projection, negated for the negative side. Edits change the neurons themselves (the site
+Each neuron has a sign and so is two features: of n neurons, feature i is the positive part of
+neuron i, feature n + i the negative, as a positive number. Its decoder row is the neuron's row of
+the down projection, negated for the negative part. Edits change the neurons themselves (the site
 `mlp_act.L`), which is exact whatever follows; the decoder says what a neuron writes into the
-residual stream, where a norm follows the MLP (gemma 2) up to its denominator at each token.
+residual stream, if a norm follows the MLP (gemma 2) up to its denominator at each token.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from inscape.core import InputError
+from inscape.core import InputError, instance_of
 from inscape.dictionary.config import DictionaryConfig
 from inscape.dictionary.dictionary import Dictionary
 
@@ -30,6 +30,9 @@ def neurons(model: Model, layer: int) -> Dictionary:
             experts).
         InputError: the weights are quantised.
     """
+    from inscape.model import Model
+
+    instance_of(Model, model, "a model:", "what Model.open returns")
     site = model.site(f"mlp_act.{layer}")
     place, block = model.structure.place(site), model.structure.blocks[layer]
     down, width = place.module, place.width

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from inscape.core import whole
 from inscape.dictionary.code import Code
 
 SHOWN = 5
@@ -26,6 +27,7 @@ class TokenFeatures:
 
     def at(self, position: int, k: int | None = None) -> list[tuple[int, float]]:
         """(feature, activation) of one token, strongest first; the k strongest, or all."""
+        position = whole(position, "position", -len(self.code), len(self.code) - 1)
         indices, values = self.code.indices[position].tolist(), self.code.values[position].tolist()
         return [(f, v) for f, v in zip(indices, values, strict=True) if v][:k]
 

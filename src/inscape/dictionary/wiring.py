@@ -1,19 +1,18 @@
-"""Which columns of its input and output a feature is tied to, and what follows for the kernels.
+"""Which columns of the input and the output a feature reads and writes, and its kernels.
 
 Plain: every feature reads the whole input and writes the whole output.
 
-Side by side (crosscoders): the same, over several sites. What a penalty weighs a feature by is the
-sum of its decoder's norms over the sites, so that a feature that several sites share costs what
-one for each of them would (Lindsey et al. 2024, "Sparse crosscoders for cross-layer features and
-model diffing").
+Side by side (crosscoders): the same, over several sites. A penalty weights a feature by the sum of
+its decoder norms over the sites (Lindsey et al. 2024, "Sparse crosscoders for cross-layer features
+and model diffing").
 
 Cross-layer (Ameisen et al. 2025, "Circuit tracing"), L layers of m features and sites of width d:
 1. Feature f belongs to layer f // m, reads that layer's columns, and writes those of its layer and
-   of all that follow. W_enc is [L·m, d]; W_dec holds a row of width d for each feature and each
-   layer that it writes, [m·L(L+1)/2, d]: there are no zeros to store, multiply or train.
-2. Batch and layer are taken as one axis: x is [batch·L, d]. An entry of the code reads one row of
-   it, its own layer's, and is written as one entry for each later layer ("wide"), at that layer's
-   row of W_dec. So the kernels of plain dictionaries decode it and make its gradients.
+   all later ones. W_enc is [L·m, d]; W_dec has a row of width d for each feature and each layer
+   that it writes, [m·L(L+1)/2, d]: no zeros are stored, multiplied or trained.
+2. Batch and layer are one axis: x is [batch·L, d]. An entry of the code reads the row of its own
+   layer, and becomes one entry for each layer that it writes ("wide"), with that layer's row of
+   W_dec. So the kernels of plain dictionaries decode it and compute its gradients.
 """
 
 from __future__ import annotations
@@ -33,52 +32,19 @@ from inscape.dictionary.kernels import CodeGradient, RowBlock, RowTerms, WeightG
 class Wiring:
     """Every feature reads the whole input and writes the whole output."""
 
-    def decode(self, code: RaggedCode, W_dec: Tensor, bias: Tensor | None = None) -> Tensor:
-        """The output of a code [batch, d_out]; see `kernels.decode`."""
-        return kernels.decode(code, W_dec, bias)
-
-    def reconstruct(
-        self, code: RaggedCode, W_dec: Tensor, bias: Tensor, target: Tensor
-    ) -> tuple[Tensor, Float[Tensor, " entries"]]:
-        """See `kernels.reconstruct`."""
-        return kernels.reconstruct(code, W_dec, bias, target)
-
-    def value_gradients(
-        self,
-        code: RaggedCode,
-        W_dec: Tensor,
-        grad: Tensor,
-        *,
-        groups: Tensor | None = None,
-        everywhere: bool = False,
-    ) -> Float[Tensor, " entries"]:
-        """See `kernels.value_gradients`."""
-        return kernels.value_gradients(code, W_dec, grad, groups=groups, everywhere=everywhere)
-
-    def weight_gradients(
-        self,
-        codes: Sequence[CodeGradient],
-        x: Tensor,
-        W_dec: Tensor,
-        *,
-        project: bool,
-        terms: RowTerms | None = None,
-        block: RowBlock | None = None,
-        out: WeightGradients | None = None,
-    ) -> WeightGradients:
-        """See `kernels.weight_gradients`."""
-        return kernels.weight_gradients(
-            codes, x, W_dec, project=project, terms=terms, block=block, out=out
-        )
+    decode = staticmethod(kernels.decode)
+    reconstruct = staticmethod(kernels.reconstruct)
+    value_gradients = staticmethod(kernels.value_gradients)
+    weight_gradients = staticmethod(kernels.weight_gradients)
 
     def read(
         self, x: Float[Tensor, "*batch d_in"], W_enc: Tensor, chosen: Tensor | None = None
     ) -> Float[Tensor, "*batch features"]:
-        """x @ W_enc^T, of all features or of the chosen ones: W_enc has no others' rows then."""
+        """x @ W_enc^T; `chosen`: the features whose rows W_enc holds, if not all."""
         return x @ W_enc.T
 
     def norms(self, W_dec: Tensor) -> Float[Tensor, " d_dict"]:
-        """What a penalty weighs each feature by."""
+        """The weight of each feature in a penalty."""
         return torch.linalg.vector_norm(W_dec, dim=1)  # type: ignore[no-any-return]
 
     def norm_terms(self, amount: Float[Tensor, " d_dict"], W_dec: Tensor) -> RowTerms:
@@ -98,11 +64,9 @@ class SideBySide(Wiring):
         return torch.stack([torch.linalg.vector_norm(part, dim=1) for part in parts], 1)
 
     def norms(self, W_dec: Tensor) -> Float[Tensor, " d_dict"]:
-        """The sum over the sites."""
         return self.site_norms(W_dec).sum(1)
 
     def norm_terms(self, amount: Float[Tensor, " d_dict"], W_dec: Tensor) -> RowTerms:
-        """A multiple of its own for each site."""
         return RowTerms(_per(amount[:, None], self.site_norms(W_dec)), widths=self.widths)
 
 
@@ -115,7 +79,6 @@ class CrossLayer(Wiring):
         self.num_rows = size * num * (num + 1) // 2
 
     def decode(self, code: RaggedCode, W_dec: Tensor, bias: Tensor | None = None) -> Tensor:
-        """What all layers' features write, summed [batch, num * d]."""
         wide, _ = self._wide(self._by_layer(code)[0])
         out = kernels.decode(wide, W_dec).reshape(len(code), -1)
         return out if bias is None else out + bias
@@ -123,7 +86,6 @@ class CrossLayer(Wiring):
     def reconstruct(
         self, code: RaggedCode, W_dec: Tensor, bias: Tensor, target: Tensor
     ) -> tuple[Tensor, Float[Tensor, " entries"]]:
-        """A decode, and the gradients of its error."""
         error = target - self.decode(code, W_dec, bias)
         return error, self.value_gradients(code, W_dec, error)
 
@@ -136,7 +98,6 @@ class CrossLayer(Wiring):
         groups: Tensor | None = None,
         everywhere: bool = False,
     ) -> Float[Tensor, " entries"]:
-        """Of each entry, summed over the layers that it writes."""
         narrow, order = self._by_layer(code)
         wide, source = self._wide(narrow)
         parts = kernels.value_gradients(wide, W_dec, self._rows(grad), everywhere=everywhere)
@@ -218,13 +179,11 @@ class CrossLayer(Wiring):
         return found
 
     def norms(self, W_dec: Tensor) -> Float[Tensor, " d_dict"]:
-        """Of all that a feature writes, as one vector."""
         owner = self._owners(W_dec.device)
         squared = W_dec.new_zeros(self.num * self.size)
         return squared.index_add_(0, owner, W_dec.square().sum(1)).sqrt()
 
     def norm_terms(self, amount: Float[Tensor, " d_dict"], W_dec: Tensor) -> RowTerms:
-        """The same multiple for all rows of a feature."""
         return RowTerms(_per(amount, self.norms(W_dec))[self._owners(W_dec.device)])
 
     def layer(self, features: Int[Tensor, " chosen"]) -> Int[Tensor, " chosen"]:
@@ -234,7 +193,7 @@ class CrossLayer(Wiring):
     def written(
         self, W_dec: Tensor, target: int, features: Int[Tensor, " chosen"]
     ) -> Float[Tensor, "chosen d"]:
-        """What one unit of each feature writes to a layer: zeros below its own."""
+        """The decoder row of each feature for a layer: zeros below the feature's own."""
         there = self.layer(features) <= target
         out = W_dec.new_zeros((len(features), W_dec.shape[1]))
         out[there] = W_dec[self.place(features[there], target)]
@@ -243,7 +202,7 @@ class CrossLayer(Wiring):
     def place(
         self, features: Int[Tensor, " chosen"], target: int | Int[Tensor, " chosen"]
     ) -> Int[Tensor, " chosen"]:
-        """The row of W_dec with which each feature writes a layer, its own or a later one."""
+        """The row of W_dec of each feature for a layer, its own or a later one."""
         layer = self.layer(features)
         start = torch.tensor(self.starts, device=features.device)[layer]
         return start + features % self.size * (self.num - layer) + target - layer
@@ -262,14 +221,14 @@ class CrossLayer(Wiring):
         return x.reshape(len(x) * self.num, -1)
 
     def _by_layer(self, code: RaggedCode) -> tuple[RaggedCode, Int[Tensor, " entries"]]:
-        """The code over the rows (batch, layer), where each entry reads; and whence it comes."""
+        """The code over the rows (batch, layer) that its entries read, and their order in it."""
         place = code.rows * self.num + code.indices // self.size
         order = place.argsort(stable=True)
         indptr = row_starts(occurrences(place, len(code) * self.num))
         return RaggedCode(indptr, code.indices[order], code.values[order]), order
 
     def _wide(self, narrow: RaggedCode) -> tuple[RaggedCode, Int[Tensor, " wide"]]:
-        """Over the same rows, where each entry writes, by rows of W_dec; and whence it comes."""
+        """The entries over the rows that they write, by rows of W_dec; and the entry of each."""
         counts = narrow.indptr.diff().view(-1, self.num).cumsum(1).flatten()
         indptr = row_starts(counts)
         every = torch.arange(len(counts), device=counts.device)

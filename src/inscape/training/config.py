@@ -108,7 +108,7 @@ class TrainConfig(Config):
         return self.seed if self.data_seed is None else self.data_seed
 
     @property
-    def aux_share(self) -> float:
+    def aux_loss_weight(self) -> float:
         """The weight of the auxiliary loss."""
         default = variant_class(self.variant).aux_weight
         return default if self.aux_weight is None else self.aux_weight

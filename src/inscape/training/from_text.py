@@ -15,7 +15,7 @@ from dataclasses import replace
 from inscape.activations import OnlineActivations
 from inscape.activations.corpus import Corpus, Text
 from inscape.activations.online import MEMORY
-from inscape.core import InputError
+from inscape.core import InputError, all_of
 from inscape.dictionary import Dictionary, single_sites
 from inscape.model import Model
 from inscape.training.loop import Job, train_many
@@ -52,6 +52,7 @@ def train_from_text(
         InputError: no job, or two batch sizes; or as `train`.
         SiteError, DataError, Stopped, StorageError, PeerError: as `train`.
     """
+    jobs = all_of(Job, jobs, "what to train")
     if not jobs:
         raise InputError("no dictionary to train", expected="at least one")
     sizes = {job.config.batch_size for job in jobs}

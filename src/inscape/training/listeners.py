@@ -6,6 +6,7 @@ A custom listener implements the same three methods.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,23 +39,16 @@ class TensorBoard:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._writer: Any = None
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise _missing("tensorboard") from error
-        self._make = SummaryWriter
+        self._make = _package("torch.utils.tensorboard", "tensorboard").SummaryWriter
 
     def begin(self, name: str, step: int) -> None:
-        """Open the event file."""
         self._writer = self._make(str(self.folder / name), purge_step=step)
 
     def line(self, line: Mapping[str, Any]) -> None:
-        """Write a scalar per metric."""
         for key, value in scalars(line):
             self._writer.add_scalar(key, value, line["step"])
 
     def end(self) -> None:
-        """Close it."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -70,24 +64,17 @@ class WandB:
     def __init__(self, project: str) -> None:
         self.project = project
         self._run: Any = None
-        try:
-            import wandb
-        except ImportError as error:
-            raise _missing("wandb") from error
-        self._wandb: Any = wandb
+        self._wandb = _package("wandb", "wandb")
 
     def begin(self, name: str, step: int) -> None:
-        """Start the run."""
         self._run = self._wandb.init(
             project=self.project, name=name, config={"goes_on_after": step}, reinit="create_new"
         )
 
     def line(self, line: Mapping[str, Any]) -> None:
-        """Log a point per metric."""
         self._run.log(dict(scalars(line)), step=line["step"])
 
     def end(self) -> None:
-        """End it."""
         if self._run is not None:
             self._run.finish()
             self._run = None
@@ -102,9 +89,13 @@ def scalars(line: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, fl
             yield f"{prefix}{key}", float(value)
 
 
-def _missing(package: str) -> InputError:
-    return InputError(
-        f"{package} is not installed",
-        expected="the package that writes these logs",
-        next_step=f"pip install {package}",
-    )
+def _package(module: str, name: str) -> Any:
+    """A module of an optional package."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"{name} is not installed",
+            expected="the package that writes these logs",
+            next_step=f"pip install {name}",
+        ) from error

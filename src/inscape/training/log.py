@@ -70,7 +70,7 @@ class TrainingLog:
         self.last = {
             "step": step,
             "tokens": tokens,
-            **self._means(),
+            **_means([asdict(metrics) for metrics in self._pending]),
             "dead_share": dead,
             "dead_tokens": window,
             "lr": self.config.learning_rate(step - 1),
@@ -85,9 +85,6 @@ class TrainingLog:
             listener.line(self.last)
         self._pending.clear()
         self._since = time.monotonic()
-
-    def _means(self) -> dict[str, Any]:
-        return _means([asdict(metrics) for metrics in self._pending])
 
     def size(self) -> int:
         """The length of the file in bytes: what a checkpoint records."""

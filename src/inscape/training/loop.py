@@ -29,17 +29,26 @@ from typing import Any
 from torch import Tensor
 
 from inscape.activations import TensorActivations
-from inscape.core import InputError, Stopped, StorageError, progress, seeded, track
+from inscape.core import (
+    InputError,
+    Stopped,
+    StorageError,
+    all_of,
+    instance_of,
+    progress,
+    seeded,
+    track,
+)
 from inscape.dictionary import Dictionary, DictionaryConfig, single_sites
 from inscape.storage import lock, refuse_filled, remove
-from inscape.training.ahead import drawn
 from inscape.training.checkpoint import is_run, load_checkpoint, refuse_difference, save_checkpoint
 from inscape.training.config import TrainConfig
 from inscape.training.listeners import Listener
 from inscape.training.log import LOG, TrainingLog
+from inscape.training.prefetch import prefetched
 from inscape.training.ranks import Ranks
 from inscape.training.stopping import interruptible
-from inscape.training.stream import ActivationSource
+from inscape.training.stream import ActivationSource, check_source
 from inscape.training.trainer import StepMetrics, Trainer
 from inscape.training.view import View
 
@@ -86,6 +95,13 @@ class Job:
     watch: Watch | None = None
     listeners: tuple[Listener, ...] = ()
 
+    def __post_init__(self) -> None:
+        for site in (self.site_in, self.site_out, self.name):
+            instance_of(str, site, "a site or name", "text, such as resid_post.3")
+        instance_of((str, Path), self.out, "a dictionary's folder", "a path")
+        instance_of(TrainConfig, self.config, "training settings", "a TrainConfig")
+        object.__setattr__(self, "out", Path(self.out))
+
 
 def train(
     store: ActivationSource | Tensor | Mapping[str, Tensor],
@@ -126,18 +142,21 @@ def train(
     if isinstance(store, Tensor | Mapping):
         held = TensorActivations(store)
         store, site_in = held, site_in or held.sites[0]
+    check_source(store)
     if site_in is None or (config is not None and settings):
         raise InputError("train needs a site, and a config or some of its fields")
-    config = config or default_config(store, site_in, **settings)
-    with nullcontext() if out else tempfile.TemporaryDirectory() as folder:
-        place = Path(out or Path(str(folder)) / name)
-        job = Job(site_in, site_out or site_in, place, config, name, watch, tuple(listeners))
+    if config is None:
+        config = default_config(store, site_in, **settings)
+    with nullcontext() if out is not None else tempfile.TemporaryDirectory() as folder:
+        out = Path(str(folder)) / str(name) if out is None else out
+        job = Job(site_in, site_out or site_in, out, config, name, watch, tuple(listeners))
         return train_many(store, [job], ranks)[0]
 
 
 def default_config(source: ActivationSource, site_in: str, **settings: Any) -> TrainConfig:
     """Training settings; by default d_dict is 16 times the width, k an eighth of the width, and
     2 M tokens are seen."""
+    check_source(source)
     width = sum(map(source.width, single_sites(site_in)))
     defaults = {"d_dict": 16 * width, "k": max(1, width // 8), "tokens": 2_000_000}
     return TrainConfig(**{**defaults, **{n: v for n, v in settings.items() if v is not None}})
@@ -153,7 +172,9 @@ def train_many(
             first one starts.
         DataError, Stopped, StorageError, PeerError: as `train`.
     """
-    folders = [Path(job.out).absolute() for job in jobs]
+    check_source(store)
+    jobs = all_of(Job, jobs, "what to train")
+    folders = [job.out.absolute() for job in jobs]
     if len(set(folders)) < len(folders):
         twice = next(folder for folder in folders if folders.count(folder) > 1)
         raise InputError(f"two dictionaries would be written to {twice}", expected="one for each")
@@ -224,10 +245,10 @@ class _Run:
         weights = {key: value.to(self.ranks.device) for key, value in initial.items()}
         self.trainer = Trainer(self.shape, self.job.config, weights, self.ranks, scratch)
         log_bytes = load_checkpoint(self.partial, self.trainer, self.made_from)
-        told = self.job.listeners if self.ranks.first else ()
+        listeners = self.job.listeners if self.ranks.first else ()
         path = self.partial / LOG if self.ranks.first else None
-        self.log = TrainingLog(path, log_bytes, self.job.config, told)
-        for listener in told:
+        self.log = TrainingLog(path, log_bytes, self.job.config, listeners)
+        for listener in listeners:
             listener.begin(self.job.name, self.trainer.num_steps)
 
     @property
@@ -307,7 +328,7 @@ def _train_together(
         stack.enter_context(bar)
         sites = list(dict.fromkeys(site for run in runs for site in run.view.sites))
         stream = store.batches(sites, batch_size, seed=seed, start=first, part=ranks.part)
-        batches = stack.enter_context(drawn(stream, ranks.device))
+        batches = stack.enter_context(prefetched(stream, ranks.device))
         saved, number = time.monotonic(), first
         seconds = min(run.job.config.checkpoint_seconds for run in runs)
         pause, open_runs = seconds, list(runs)
@@ -419,7 +440,7 @@ def _request(
     }
     unsaid = {key for key, default in later.items() if getattr(config, key) == default}
     settings = config.model_dump(exclude={"checkpoint_seconds", "log_every", *unsaid})
-    settings |= {"aux_weight": config.aux_share, "clip": config.largest_norm(shape)}
+    settings |= {"aux_weight": config.aux_loss_weight, "clip": config.largest_norm(shape)}
     return {
         "activations": dict(store.identity),
         "sites": [shape.site_in, shape.site_out],

@@ -22,10 +22,11 @@ import numpy as np
 import torch
 
 from inscape.activations import TensorActivations
-from inscape.core import InputError
+from inscape.core import instance_of, whole
 from inscape.dictionary import DictionaryConfig
 from inscape.training.config import TrainConfig
-from inscape.training.stream import ActivationSource
+from inscape.training.ranks import Ranks, data_processes
+from inscape.training.stream import ActivationSource, check_source
 from inscape.training.trainer import Trainer
 from inscape.training.variants.base import DENSE
 from inscape.training.view import View
@@ -72,8 +73,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Plain values; keys are the fields' names, and the sums."""
         sums = {"memory_bytes": self.memory_bytes, "total_seconds": self.total_seconds}
-        found: dict[str, Any] = {**asdict(self), **sums}
-        return found
+        return {**asdict(self), **sums}
 
 
 def plan(
@@ -96,20 +96,14 @@ def plan(
     Raises:
         InputError: the work cannot be divided in this way.
     """
-    if processes < 1 or feature_shards < 1 or processes % feature_shards:
-        raise InputError(
-            f"{processes} processes cannot share the features {feature_shards} ways",
-            expected=f"a number that {processes} is a multiple of",
-        )
-    data = processes // feature_shards
-    for what, total, parts in (
-        ("features", shape.d_dict, feature_shards),
-        ("rows of a batch", config.batch_size, data),
-    ):
-        if total % parts:
-            raise InputError(
-                f"{total} {what} cannot be shared {parts} ways", expected=f"a multiple of {parts}"
-            )
+    check_source(source)
+    instance_of(DictionaryConfig, shape, "the shape of a dictionary:", "a DictionaryConfig")
+    instance_of(TrainConfig, config, "training settings", "a TrainConfig")
+    whole(processes, "processes:", 1)
+    data = data_processes(processes, whole(feature_shards, "feature shards:", 1))
+    ranks = Ranks()
+    ranks.num_data, ranks.num_features = data, feature_shards
+    ranks.check(shape.d_dict, config.batch_size)
     own = shape.d_dict // feature_shards
     rows = config.batch_size // data
     widths = shape.d_in + shape.d_out

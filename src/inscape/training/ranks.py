@@ -40,6 +40,20 @@ def nth_largest(values: Float[Tensor, " entries"], count: int) -> float:
     return float(np.partition(values.detach().cpu().numpy(), place)[place])
 
 
+def data_processes(processes: int, num_features: int) -> int:
+    """How many processes share the rows, where `num_features` share the features.
+
+    Raises:
+        InputError: the processes are not a multiple of these.
+    """
+    if num_features < 1 or processes % num_features:
+        raise InputError(
+            f"{processes} processes cannot share the features {num_features} ways",
+            expected=f"a number that {processes} is a multiple of",
+        )
+    return processes // num_features
+
+
 class Ranks:
     """A single process; `Mesh` is the distributed subclass.
 
@@ -96,10 +110,6 @@ class Ranks:
     def part(self) -> slice:
         """The rows of a batch that this process sees, as a slice."""
         return slice(self.data_rank, None, self.num_data)
-
-    def rows(self, x: Tensor) -> Tensor:
-        """Those rows of a whole batch."""
-        return x[self.part]
 
     def shard(self, d_dict: int) -> slice:
         """The features that this process holds."""
@@ -186,64 +196,50 @@ class Mesh(Ranks):
         from torch import distributed
         from torch.distributed.device_mesh import init_device_mesh
 
-        world = distributed.get_world_size()
-        if num_features < 1 or world % num_features:
-            raise InputError(
-                f"{world} processes cannot share the features {num_features} ways",
-                expected=f"a number that {world} is a multiple of",
-            )
+        num_data = data_processes(distributed.get_world_size(), num_features)
         self._distributed: Any = distributed
         super().__init__(device)
         with peers():
             self.mesh = init_device_mesh(
-                device, (world // num_features, num_features), mesh_dim_names=("data", "features")
+                device, (num_data, num_features), mesh_dim_names=("data", "features")
             )
         self.num_data, self.num_features = self.mesh.shape
         self.data_rank, self.feature_rank = self.mesh.get_coordinate() or (0, 0)
         self._data, self._features = (self.mesh.get_group(n) for n in ("data", "features"))
 
     def over_data(self, tensor: Tensor) -> Tensor:
-        """See the base; in place."""
         if self.num_data > 1:
             self._reduce(tensor, group=self._data)
         return tensor
 
     def over_features(self, tensor: Tensor) -> Tensor:
-        """See the base; in place."""
         if self.num_features > 1:
             self._reduce(tensor, group=self._features)
         return tensor
 
     def over_all(self, tensor: Tensor) -> Tensor:
-        """See the base; in place."""
         return self._reduce(tensor)
 
     def num_over_features(self, count: int) -> int:
-        """See the base."""
         return int(self.over_features(torch.tensor(count, device=self.device)))
 
     def meet(self) -> None:
-        """See the base."""
         self.any(False)
 
     def broadcast(self, tensor: Tensor, owner: int) -> Tensor:
-        """See the base."""
         with peers():
             self._distributed.broadcast(tensor, src=owner)
         return tensor
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """See the base."""
         found = self._reduce(torch.tensor(flags, dtype=torch.int32, device=self.device))
         return tuple(bool(number) for number in found)
 
     def least(self, value: float) -> float:
-        """See the base."""
         found = torch.tensor(-value, dtype=torch.float64, device=self.device)
         return -float(self._reduce(found, self._distributed.ReduceOp.MAX))
 
     def gathered(self, own: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-        """See the base; one parameter at a time."""
         if self.data_rank:
             return None  # data rank 0 holds the same
         found = {}
@@ -261,7 +257,6 @@ class Mesh(Ranks):
         return found if self.first else None
 
     def sharded(self, own: Tensor) -> Tensor:
-        """See the base."""
         from torch.distributed.tensor import DTensor, Replicate, Shard
 
         return DTensor.from_local(own, self.mesh, [Replicate(), Shard(0)], run_check=False)
@@ -273,7 +268,6 @@ class Mesh(Ranks):
         return tensor
 
     def top(self, code: Code) -> Code:
-        """See the base; ties go to the first shard."""
         if self.num_features == 1:
             return code
         k = code.values.shape[1]
@@ -286,7 +280,6 @@ class Mesh(Ranks):
         return Code(torch.where(own, code.indices, 0), torch.where(own, code.values, 0.0))
 
     def border(self, values: Float[Tensor, " entries"], count: int) -> float:
-        """See the base."""
         bits = values.float().contiguous().view(torch.int32)  # below 0 where the value is
         found = torch.zeros((), dtype=torch.int32, device=bits.device)
         for power in range(30, -1, -1):

@@ -38,11 +38,11 @@ def check(config: TrainConfig, shape: DictionaryConfig, ranks: Ranks) -> None:
     """
     if not config.resample:
         return
-    own = variant_class(config.variant).name in ("jumprelu", "gated")
+    has_parameters = variant_class(config.variant).name in ("jumprelu", "gated")
     for wrong, what in (
         (not ranks.alone, "several processes"),
         (shape.transcoder, "a transcoder"),
-        (own, f"variant {config.variant!r}"),
+        (has_parameters, f"variant {config.variant!r}"),
     ):
         if wrong:
             raise InputError(
@@ -65,14 +65,14 @@ def resample(
     rows: Float[Tensor, "batch d_in"],
     errors: Float[Tensor, "batch d_out"],
     *,
-    share: float,
+    fraction: float,
     seed: int,
 ) -> None:
     """Re-initialise the dead features in place.
 
     Args:
         weights, moments: of the training. dead: feature indices. rows: the encoder's input. errors:
-            target minus reconstruction. share: the fraction of the live features' mean norm.
+            target minus reconstruction. fraction: of the live features' mean norm.
     """
     chances = errors.double().square().sum(1).square().cpu()
     if not len(dead) or not float(chances.sum()) > 0:
@@ -84,7 +84,7 @@ def resample(
     alive = torch.ones(len(weights["W_enc"]), dtype=torch.bool, device=dead.device)
     alive[dead] = False
     norms = weights["W_enc"][alive].norm(dim=1)
-    scale = share * (float(norms.mean()) if len(norms) else 1.0)
+    scale = fraction * (float(norms.mean()) if len(norms) else 1.0)
     weights["W_enc"][dead] = scale * directions
     weights["b_enc"][dead] = 0.0
     weights["W_dec"][dead] = directions

@@ -70,9 +70,9 @@ def read_shards(path: Path, tensors: dict[str, Tensor]) -> None:
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
     from torch.distributed.checkpoint.state_dict_loader import load
 
-    told = read_json(path / STATE)["files"]
+    recorded = read_json(path / STATE)["files"]
     found = _hashes(path)
-    for name, digest in told.items():
+    for name, digest in recorded.items():
         if found.get(name) != digest:
             raise _corrupt(path / name, "not as it was written")
     with _failures(path, "read"), warnings.catch_warnings():

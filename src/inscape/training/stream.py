@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-
-@runtime_checkable
-class Statistics(Protocol):
-    """Statistics of one site: mean [width], E||x||, and E||x - mean||^2."""
-
-    @property
-    def mean(self) -> NDArray[np.float64]: ...
-
-    @property
-    def mean_norm(self) -> float: ...
-
-    @property
-    def variance(self) -> float: ...
+from inscape.activations import SiteStats
+from inscape.core import InputError, short
 
 
-@runtime_checkable
 class ActivationSource(Protocol):
     """Shuffled batches over one or more sites, reproducible from the seed at any start.
 
@@ -37,7 +23,7 @@ class ActivationSource(Protocol):
 
     def width(self, site: str) -> int: ...
 
-    def site_stats(self, site: str) -> Statistics: ...
+    def site_stats(self, site: str) -> SiteStats: ...
 
     def batches(
         self,
@@ -47,6 +33,14 @@ class ActivationSource(Protocol):
         seed: int,
         epochs: int | None = None,
         start: int = 0,
-        memory: int = 0,
         part: slice = ...,
     ) -> Iterator[dict[str, Tensor]]: ...
+
+
+def check_source(source: object) -> None:
+    """InputError unless training can draw batches from it."""
+    if not all(callable(getattr(source, name, None)) for name in ("batches", "width")):
+        raise InputError(
+            f"activations from {short(source)}",
+            expected="a tensor [tokens, width], one for each site, or an ActivationStore",
+        )

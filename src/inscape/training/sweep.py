@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -23,7 +24,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 import inscape
-from inscape.core import Config, DataError, InputError, track
+from inscape.core import Config, DataError, InputError, instance_of, track
 from inscape.dictionary import Dictionary
 from inscape.storage import (
     check_version,
@@ -36,12 +37,13 @@ from inscape.storage import (
 )
 from inscape.training.config import TrainConfig
 from inscape.training.loop import Job, train_many
-from inscape.training.stream import ActivationSource
+from inscape.training.stream import ActivationSource, check_source
 
 FRONT = "front.json"
 MEASURED = "measured.json"
 VERSION = 1
 
+_SCORES = ("l0", "fvu", "loss_recovered")
 Measure = Callable[[Dictionary], Mapping[str, float]]
 
 
@@ -76,8 +78,8 @@ class SweepConfig(Config):
         for name in ("variants", "d_dict", "k", "seeds"):
             values = getattr(self, name)
             if len(set(values)) < max(len(values), 1):
-                told = " ".join(map(str, values)) or "nothing"
-                raise InputError(f"a sweep over {name} {told}", expected="different values")
+                named = " ".join(map(str, values)) or "nothing"
+                raise InputError(f"a sweep over {name} {named}", expected="different values")
         for variant in self.options.keys() - set(self.variants):
             raise InputError(
                 f"a setting of {variant}, which is not swept",
@@ -186,6 +188,9 @@ def sweep(
         DataError: a metric is not finite.
         Stopped, DataError, StorageError: as `train`; the same call resumes.
     """
+    check_source(store)
+    instance_of((str, Path), out, "a sweep's folder", "a path")
+    instance_of(SweepConfig, config, "the settings of a sweep:", "a SweepConfig")
     out = Path(out)
     asked = {
         "activations": dict(store.identity),
@@ -251,22 +256,16 @@ def _settings(
     trainings: Mapping[str, TrainConfig], figures: Mapping[str, Mapping[str, float]]
 ) -> list[Setting]:
     """The dictionaries grouped by setting."""
-    groups: dict[tuple[str, int, int], list[Trained]] = {}
+    groups: dict[tuple[str, int, int], list[Trained]] = defaultdict(list)
     for name, one in trainings.items():
-        group = groups.setdefault((one.variant, one.d_dict, one.k), [])
-        group.append(Trained(name, one.seed, figures[name]))
-    return [
-        Setting(
-            variant,
-            d_dict,
-            k,
-            l0=_mean(group, "l0"),
-            fvu=_mean(group, "fvu"),
-            loss_recovered=_mean(group, "loss_recovered"),
-            dictionaries=tuple(group),
-        )
-        for (variant, d_dict, k), group in groups.items()
-    ]
+        trained = Trained(name, one.seed, figures[name])
+        groups[one.variant, one.d_dict, one.k].append(trained)
+    found = []
+    for setting, group in groups.items():
+        means = (sum(one.figures[key] for one in group) / len(group) for key in _SCORES)
+        l0, fvu, loss_recovered = means
+        found.append(Setting(*setting, l0, fvu, loss_recovered, tuple(group)))
+    return found
 
 
 def front_of(settings: Sequence[Setting]) -> tuple[Setting, ...]:
@@ -277,7 +276,3 @@ def front_of(settings: Sequence[Setting]) -> tuple[Setting, ...]:
 def _beats(one: Setting, other: Setting) -> bool:
     no_worse = one.l0 <= other.l0 and one.loss_recovered >= other.loss_recovered
     return no_worse and (one.l0, one.loss_recovered) != (other.l0, other.loss_recovered)
-
-
-def _mean(group: Sequence[Trained], figure: str) -> float:
-    return sum(trained.figures[figure] for trained in group) / len(group)

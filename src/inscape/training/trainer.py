@@ -32,7 +32,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inscape.core import DataError, InputError, seeded
+from inscape.core import DataError, InputError, instance_of, seeded
 from inscape.dictionary import DenseCode, DictionaryConfig, Encoder, RaggedCode, kernels
 from inscape.dictionary.kernels import AdamStep, CodeGradient, RowBlock, WeightGradients
 from inscape.training import resampling
@@ -154,6 +154,13 @@ class Trainer:
 
         The gradients are held in storage that the next call reuses.
         """
+        for values, width, what in ((x, self.shape.d_in, "input"), (y, self.shape.d_out, "target")):
+            instance_of(Tensor, values, f"a batch's {what}", f"a tensor [batch, {width}]")
+            if values.ndim != 2 or values.shape[1] != width or len(values) != len(x):
+                raise InputError(
+                    f"a batch's {what} of shape {tuple(values.shape)}",
+                    expected=f"[batch, {width}], as many rows for input and target",
+                )
         weights, ranks = self.weights, self.ranks
         inner = x - weights["b_dec"] if self.shape.subtract_b_dec else x
         if dead is None:
@@ -186,7 +193,7 @@ class Trainer:
             of["W_skip"] = ranks.over_data(d_outs[0].T @ x)
             norms.append(of["W_skip"].norm())
         metrics = {
-            "loss": sum(fvus) + penalty.loss + self.config.aux_share * aux_loss,
+            "loss": sum(fvus) + penalty.loss + self.config.aux_loss_weight * aux_loss,
             "fvu": fvus[-1],
             "explained_variance": 1.0 - left / spread,
             "l0": l0,
@@ -196,9 +203,10 @@ class Trainer:
         sites = self._by_site(errors[-1], y)
         on_device = [*metrics.values(), *sites.values(), *norms]
         numbers = iter(torch.stack([number.double() for number in on_device]).tolist())
-        host = {key: next(numbers) for key in metrics}
-        found_metrics = StepMetrics(**host, site_fvu={site: next(numbers) for site in sites})
-        return found_metrics, Gradients(of, math.hypot(*numbers), selected)
+        on_host = {key: next(numbers) for key in metrics}
+        site_fvu = {site: next(numbers) for site in sites}
+        gradients = Gradients(of, math.hypot(*numbers), selected)
+        return StepMetrics(**on_host, site_fvu=site_fvu), gradients
 
     @torch.no_grad()
     def step(self, x: Float[Tensor, "batch d_in"], y: Float[Tensor, "batch d_out"]) -> StepMetrics:
@@ -252,14 +260,14 @@ class Trainer:
             dead,
             inner,
             y - self._decoded(selected.code) - weights["b_dec"],
-            share=resampling.PUBLISHED if self.variant.name == "relu" else resampling.TOPK,
+            fraction=resampling.PUBLISHED if self.variant.name == "relu" else resampling.TOPK,
             seed=seeded(self.config.seed, str(self.num_steps)),
         )
         self.silent_tokens[dead] = 0
 
     @property
     def aux_k(self) -> int:
-        if not self.config.aux_share:
+        if not self.config.aux_loss_weight:
             return 0
         return self.config.aux_k or max(1, self.shape.d_out // len(self.shape.sites_out) // 2)
 
@@ -333,7 +341,7 @@ class Trainer:
             rest = error - self._decoded(extra)
         there = spread > _TINY
         loss = torch.where(there, self._squares(rest) / spread, 0.0)
-        d_out = rest.mul_(torch.where(there, -2.0 * self.config.aux_share / spread, 0.0))
+        d_out = rest.mul_(torch.where(there, -2.0 * self.config.aux_loss_weight / spread, 0.0))
         if isinstance(extra, RaggedCode):
             d_pre = self._wiring.value_gradients(extra, weight, d_out)
             return loss, CodeGradient(extra, d_pre, d_out)

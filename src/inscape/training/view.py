@@ -54,6 +54,7 @@ class View:
         elif self.whitening is None:
             self.scales = _scale(store, shape.site_in), _scale(store, shape.site_out)
         self._read, self._written = (self._columns(scale) for scale in self.scales)
+        self._moved: dict[torch.device, tuple[Any, Any, Whitening | None]] = {}
 
     def _columns(self, scale: Scale) -> float | Tensor:
         """A scale as a factor of the activations: a number, or one per column."""
@@ -69,8 +70,8 @@ class View:
         count = min(count, getattr(self.store, "sample_tokens", count))
         seed = seeded(self.config.seed, "sample")
         sites = self.shape.sites_in
-        stream = self.store.batches(sites, count, seed=seed, epochs=1, memory=0)
-        return _beside(next(stream), sites).cpu()
+        batch = next(self.store.batches(sites, count, seed=seed, epochs=1))
+        return _concatenated(batch, sites).cpu()
 
     def initial(self, part: slice | None = None) -> dict[str, Tensor]:
         """The initial weights, or those of some features."""
@@ -109,13 +110,27 @@ class View:
 
     def pair(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(input, target) of a batch given by site."""
-        x = self._seen(_beside(batch, self.shape.sites_in))
+        x = self._seen(_concatenated(batch, self.shape.sites_in))
         if not self.shape.transcoder:
             return x, x
-        return x, _times(_beside(batch, self.shape.sites_out), self._written)
+        y = _concatenated(batch, self.shape.sites_out)
+        return x, y * self._on(y.device)[1]
 
     def _seen(self, x: Tensor) -> Tensor:
-        return _times(x, self._read) if self.whitening is None else self.whitening(x)
+        read, _, whitening = self._on(x.device)
+        return x * read if whitening is None else whitening(x)
+
+    def _on(self, device: torch.device) -> tuple[Any, Any, Whitening | None]:
+        """Both factors and the whitening, moved to a device once: the host waits for such a
+        copy."""
+        if device not in self._moved:
+            read, written = (
+                scale.to(device) if isinstance(scale, Tensor) else scale
+                for scale in (self._read, self._written)
+            )
+            whitening = None if self.whitening is None else self.whitening.to(device)
+            self._moved[device] = read, written, whitening
+        return self._moved[device]
 
     def fold(self, weights: dict[str, Tensor], *, unit_rows: bool) -> dict[str, Tensor]:
         """Weights that act on the model's raw activations; with `unit_rows`, an autoencoder's
@@ -143,7 +158,7 @@ class View:
         }
 
 
-def _beside(batch: Mapping[str, Tensor], sites: tuple[str, ...]) -> Tensor:
+def _concatenated(batch: Mapping[str, Tensor], sites: tuple[str, ...]) -> Tensor:
     return batch[sites[0]] if len(sites) == 1 else torch.cat([batch[site] for site in sites], 1)
 
 
@@ -183,8 +198,3 @@ def _with_unit_rows(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     rows = norm[:, None]
     maps = {"W_enc": weights["W_enc"] * rows, "W_dec": weights["W_dec"] / rows}
     return {**weights, **longer, **maps}
-
-
-def _times(x: Tensor, scale: float | Tensor) -> Tensor:
-    """Scaled, on its own device."""
-    return x * (scale.to(x) if isinstance(scale, Tensor) else scale)

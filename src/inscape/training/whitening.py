@@ -55,7 +55,11 @@ class Whitening:
 
     def __call__(self, x: Float[Tensor, "tokens width"]) -> Float[Tensor, "tokens width"]:
         """Activations, whitened."""
-        return (x - self.mean.to(x)) @ self.matrix.to(x)
+        return (x - self.mean) @ self.matrix
+
+    def to(self, device: torch.device) -> Whitening:
+        """The same on another device."""
+        return Whitening(*(t.to(device) for t in (self.mean, self.matrix, self.inverse)))
 
     def fold(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """The weights of an autoencoder of whitened activations, folded for raw activations."""

@@ -1,14 +1,13 @@
-"""Kernels for sparse codes: numba on the CPU, Triton on a graphics card, and a plain torch
-reference beside each.
+"""Kernels for sparse codes, each with a plain torch reference.
 
-The public functions take torch tensors; they use numba for fp32 tensors on the CPU, Triton for
-those on a CUDA device that has passed a check against the references, and the plain reference for
-anything else, or for everything within `use_kernels("plain")`.
+Numba is used for fp32 tensors on the CPU, Triton for those on a CUDA device that has passed a
+comparison with the references, and the reference for anything else and within
+`use_kernels("plain")`.
 """
 
 from inscape.dictionary.kernels import checks  # noqa: F401  compares the kernels on a GPU
+from inscape.dictionary.kernels._jit import use_kernels
 from inscape.dictionary.kernels.adam import adam, adam_plain
-from inscape.dictionary.kernels.choice import CHOICES, use_kernels
 from inscape.dictionary.kernels.decode import (
     decode,
     decode_plain,
@@ -35,7 +34,6 @@ from inscape.dictionary.kernels.terms import (
 )
 
 __all__ = [
-    "CHOICES",
     "AdamStep",
     "CodeGradient",
     "RowBlock",

@@ -1,27 +1,51 @@
-"""How every numba kernel of this room is compiled and run.
+"""Which kernels serve a call, and how those of numba are compiled and run.
 
-Kernels are cached on disk, use no more threads than torch was told to use, and are serialised by
-one lock because numba's fallback thread pool must not be entered twice at the same time.
+They are cached on disk, use as many threads as torch, and are serialised by one lock, because
+numba's fallback thread pool must not be entered twice at the same time.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import numba
 import torch
 from numpy.typing import NDArray
 
-from inscape.dictionary.kernels.choice import fast
+from inscape.core import InputError
 
+CHOICES = ("auto", "plain")
+_chosen: list[str] = ["auto"]
 _LOCK = threading.Lock()
 # Reassociation lets dot products vectorise; NaN and infinity keep their meaning, because a
 # poisoned batch must stay visible in the loss.
 _MATHS = {"reassoc", "contract", "arcp", "nsz"}
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@contextmanager
+def use_kernels(choice: str) -> Iterator[None]:
+    """Within it, "auto" takes the fastest kernels that can serve, "plain" the references alone.
+
+    Raises:
+        InputError: another word.
+    """
+    if choice not in CHOICES:
+        raise InputError(f"kernels {choice!r}", expected=" or ".join(CHOICES))
+    _chosen.append(choice)
+    try:
+        yield
+    finally:
+        _chosen.pop()
+
+
+def fast() -> bool:
+    """Whether others than the plain references may be used."""
+    return _chosen[-1] == "auto"
 
 
 def compiled(function: Function) -> Function:
@@ -58,7 +82,7 @@ def array(tensor: torch.Tensor) -> NDArray[Any]:
 
 
 def runs_here(*tensors: torch.Tensor) -> bool:
-    """Whether the numba kernels can serve these tensors: CPU, fp32 where floating point."""
+    """Whether the numba kernels can be used for these tensors: on the CPU, in fp32 or integers."""
     return fast() and all(
         t.device.type == "cpu" and (not t.is_floating_point() or t.dtype == torch.float32)
         for t in tensors

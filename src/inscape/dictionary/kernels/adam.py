@@ -50,10 +50,10 @@ def adam(
 
 
 def adam_plain(
-    parameter: Float[Tensor, "rows width"],
-    gradient: Float[Tensor, "rows width"],
-    mean: Float[Tensor, "rows width"],
-    square: Float[Tensor, "rows width"],
+    parameter: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
     step: AdamStep,
     *,
     unit_rows: bool = False,

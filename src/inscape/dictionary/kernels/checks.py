@@ -1,4 +1,4 @@
-"""Each Triton kernel on a small problem beside its plain reference: the check before first use."""
+"""Each Triton kernel compared with its plain reference on a small problem, before first use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROWS, _WIDTH, _FEATURES, _K = 6, 20, 70, 5
 
 def differences(device: str) -> list[str]:
     """The kernels that differ from their references by more than `TOLERANCE` of the reference's
-    largest entry, with how far; none when all is well."""
+    largest entry, and by how much."""
     wrong = []
     for name, found, wanted in _pairs(device):
         if found.shape != wanted.shape:

@@ -19,7 +19,7 @@ from numba import prange
 from torch import Tensor
 
 from inscape.dictionary.code import RaggedCode
-from inscape.dictionary.kernels._jit import array, parallel, runs_here
+from inscape.dictionary.kernels._jit import array, compiled, parallel, runs_here
 from inscape.dictionary.kernels.terms import grad_rows
 
 
@@ -41,11 +41,7 @@ def decode(
     return out
 
 
-def decode_plain(
-    code: RaggedCode,
-    weight: Float[Tensor, "d_dict d_out"],
-    bias: Float[Tensor, " d_out"] | None = None,
-) -> Float[Tensor, "batch d_out"]:
+def decode_plain(code: RaggedCode, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Reference of `decode` in plain torch."""
     out = weight.new_zeros((len(code), weight.shape[1]))
     out.index_add_(0, code.rows, code.values.to(weight.dtype)[:, None] * weight[code.indices])
@@ -100,7 +96,7 @@ def value_gradients(
         *_arrays(code),
         array(weight),
         array(grad.contiguous()),
-        _groups(groups),
+        np.zeros(0, np.int64) if groups is None else array(groups.contiguous()),
         everywhere,
         array(out),
     )
@@ -109,43 +105,41 @@ def value_gradients(
 
 def value_gradients_plain(
     code: RaggedCode,
-    weight: Float[Tensor, "d_dict d_out"],
-    grad: Float[Tensor, "groups_batch d_out"],
+    weight: Tensor,
+    grad: Tensor,
     *,
-    groups: Int[Tensor, " d_dict"] | None = None,
+    groups: Tensor | None = None,
     everywhere: bool = False,
-) -> Float[Tensor, " entries"]:
+) -> Tensor:
     """Reference of `value_gradients` in plain torch."""
     found = (grad[grad_rows(code, groups)] * weight[code.indices]).sum(1)
     return found if everywhere else found * (code.values > 0)
 
 
-def _arrays(code: RaggedCode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return (
-        array(code.indptr.contiguous()),
-        array(code.indices.contiguous()),
-        array(code.values.contiguous()),
-    )
+def _arrays(code: RaggedCode) -> tuple[np.ndarray, ...]:
+    parts = code.indptr, code.indices, code.values
+    return tuple(array(part.contiguous()) for part in parts)
 
 
-def _groups(groups: Tensor | None) -> np.ndarray:
-    return np.zeros(0, np.int64) if groups is None else array(groups.contiguous())
+@compiled
+@no_type_check
+def _sum(start, end, indices, values, weight, bias, line):
+    width = weight.shape[1]
+    for i in range(width):
+        line[i] = bias[i]
+    for entry in range(start, end):
+        value = values[entry]
+        if value != 0.0:
+            direction = weight[indices[entry]]
+            for i in range(width):
+                line[i] += value * direction[i]
 
 
 @parallel
 @no_type_check
 def _decode(indptr, indices, values, weight, bias, out):
-    width = weight.shape[1]
     for row in prange(len(indptr) - 1):
-        line = out[row]
-        for i in range(width):
-            line[i] = bias[i]
-        for entry in range(indptr[row], indptr[row + 1]):
-            value = values[entry]
-            if value != 0.0:
-                direction = weight[indices[entry]]
-                for i in range(width):
-                    line[i] += value * direction[i]
+        _sum(indptr[row], indptr[row + 1], indices, values, weight, bias, out[row])
 
 
 @parallel
@@ -171,14 +165,7 @@ def _reconstruct(indptr, indices, values, weight, bias, target, error, dots):
     width = weight.shape[1]
     for row in prange(len(indptr) - 1):
         line = error[row]
-        for i in range(width):
-            line[i] = bias[i]
-        for entry in range(indptr[row], indptr[row + 1]):
-            value = values[entry]
-            if value != 0.0:
-                direction = weight[indices[entry]]
-                for i in range(width):
-                    line[i] += value * direction[i]
+        _sum(indptr[row], indptr[row + 1], indices, values, weight, bias, line)
         for i in range(width):
             line[i] = target[row, i] - line[i]
         for entry in range(indptr[row], indptr[row + 1]):

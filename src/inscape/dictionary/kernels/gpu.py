@@ -1,12 +1,10 @@
-"""The kernels on a graphics card, by Triton: when they serve, and how they are called.
+"""The Triton kernels: when they are used, and how they are launched.
 
-1. They serve fp32 weights that lie on one CUDA device, where Triton is installed.
-2. At the first call on a device each kernel is run once on a small problem beside its plain
-   reference (`checks`). Where one differs, or does not compile, one warning says so and the plain
-   references serve that device.
-3. The encoder's product is cuBLAS's, in chunks of rows that a bounded buffer holds; what is fused
-   is all that follows it: a row of the chunk is read once for the floor of its k largest entries,
-   and only what reaches the floor leaves the kernel.
+1. They are used for fp32 weights on one CUDA device, if Triton is installed.
+2. Before the first call on a device each kernel is compared with its plain reference (`checks`). If
+   one differs or does not compile, a warning says so, and the references are used there.
+3. The encoder's matmul is cuBLAS's, in chunks of rows. A selection reads a row of the chunk once to
+   bound its k largest entries, and writes only entries that reach the bound.
 
 Each function does what the function of the same name in this package does; see there.
 """
@@ -21,11 +19,10 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from inscape.dictionary.code import RaggedCode, occurrences, row_starts
-from inscape.dictionary.kernels.choice import fast
+from inscape.dictionary.kernels._jit import fast
 from inscape.dictionary.kernels.terms import (
     AdamStep,
     CodeGradient,
@@ -40,11 +37,11 @@ _GROUP = 16
 _FLAT = 1024
 
 CHECKS: list[Callable[[str], list[str]]] = []
-"""What compares the kernels with their references on a device (`checks` puts itself here)."""
+"""Comparisons of the kernels with their references on a device (see `checks`)."""
 
 
 def serves(*tensors: Tensor) -> bool:
-    """Whether the Triton kernels can serve these tensors."""
+    """Whether the Triton kernels can be used for these tensors."""
     devices = {t.device for t in tensors}
     return (
         fast()
@@ -57,7 +54,7 @@ def serves(*tensors: Tensor) -> bool:
 
 @cache
 def works(device: str) -> bool:
-    """Whether every kernel gives what its reference gives on this device; said once if not."""
+    """Whether every kernel agrees with its reference on this device; warns once if not."""
     if find_spec("triton") is None:
         return False
     try:
@@ -87,9 +84,7 @@ def _warps(block: int) -> int:
     return min(16, max(1, block // 256))
 
 
-def decode(
-    code: RaggedCode, weight: Float[Tensor, "d_dict d_out"], bias: Tensor | None
-) -> Float[Tensor, "batch d_out"]:
+def decode(code: RaggedCode, weight: Tensor, bias: Tensor | None) -> Tensor:
     """See `decode`."""
     width = weight.shape[1]
     out = weight.new_empty((len(code), width))
@@ -111,12 +106,8 @@ def decode(
 
 
 def value_gradients(
-    code: RaggedCode,
-    weight: Float[Tensor, "d_dict d_out"],
-    grad: Float[Tensor, "groups_batch d_out"],
-    groups: Int[Tensor, " d_dict"] | None,
-    everywhere: bool,
-) -> Float[Tensor, " entries"]:
+    code: RaggedCode, weight: Tensor, grad: Tensor, groups: Tensor | None, everywhere: bool
+) -> Tensor:
     """See `value_gradients`."""
     out = torch.empty_like(code.values)
     if len(code):
@@ -141,8 +132,8 @@ def value_gradients(
 
 def weight_gradients(
     codes: Sequence[CodeGradient],
-    x: Float[Tensor, "batch d_in"],
-    W_dec: Float[Tensor, "d_dict d_out"],
+    x: Tensor,
+    W_dec: Tensor,
     project: bool,
     terms: RowTerms | None,
     block: RowBlock | None,
@@ -154,12 +145,11 @@ def weight_gradients(
     order = features.argsort(stable=True)
     pointer = row_starts(occurrences(features, len(W_dec)))
     d_out = codes[0].d_out if len(codes) == 1 else torch.cat([c.d_out for c in codes])
-    decoder, encoder, along = (
-        (None, None, None)
-        if terms is None
-        else (terms.decoder.contiguous(), terms.encoder, terms.along)
-    )
-    shifted = encoder is not None and along is not None
+    own = shift = along = None
+    if terms is not None:
+        own, shift, along = terms.decoder.contiguous(), terms.encoder, terms.along
+    shifted = shift is not None and along is not None
+    terms_used = (own, True), (shift, shifted), (along, shifted)
     places = features.new_full((len(W_dec) if block is not None else 0,), -1)
     added: tuple[Tensor, ...] = (x, x, x)
     if block is not None:
@@ -173,9 +163,7 @@ def weight_gradients(
         x.contiguous(),
         d_out.contiguous(),
         W_dec.contiguous(),
-        x if decoder is None else decoder,
-        encoder.contiguous() if shifted and encoder is not None else x,
-        along.contiguous() if shifted and along is not None else x,
+        *(x if t is None or not used else t.contiguous() for t, used in terms_used),
         float(terms.rows) if terms is not None else 0.0,
         places,
         *added,
@@ -184,7 +172,7 @@ def weight_gradients(
         out.W_dec,
         out.squared_norm,
         *widths,
-        OWN=decoder is not None,
+        OWN=own is not None,
         SHIFT=shifted,
         GIVEN=block is not None,
         PROJECT=project,
@@ -195,9 +183,7 @@ def weight_gradients(
     return out
 
 
-def select_top(
-    pre: Float[Tensor, "batch d_dict"], k: int, columns: Int[Tensor, " chosen"] | None
-) -> tuple[Int[Tensor, "batch k"], Float[Tensor, "batch k"]]:
+def select_top(pre: Tensor, k: int, columns: Tensor | None) -> tuple[Tensor, Tensor]:
     """See `select_top`: what reaches each row's floor is collected, and its k largest are taken."""
     scores = pre.contiguous() if columns is None else pre[:, columns]
     rows, width = scores.shape
@@ -219,9 +205,7 @@ def select_top(
     return indices, values
 
 
-def select_above(
-    pre: Float[Tensor, "batch d_dict"], bound: Float[Tensor, " d_dict"]
-) -> tuple[Int[Tensor, " batch"], Int[Tensor, " entries"], Float[Tensor, " entries"]]:
+def select_above(pre: Tensor, bound: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """See `select_above`."""
     return _above(pre.contiguous(), bound, by_row=False)[:3]
 
@@ -243,16 +227,11 @@ def _above(pre: Tensor, bound: Tensor, *, by_row: bool) -> tuple[Tensor, Tensor,
 
 
 def adam(
-    parameter: Tensor,
-    gradient: Tensor,
-    mean: Tensor,
-    square: Tensor,
-    step: AdamStep,
-    unit_rows: bool,
+    parameter: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, step: AdamStep, unit: bool
 ) -> None:
     """See `adam`; without unit rows a parameter is one long row."""
-    rows, width = parameter.shape if unit_rows else (1, parameter.numel())
-    block = _block(width) if unit_rows else _FLAT
+    rows, width = parameter.shape if unit else (1, parameter.numel())
+    block = _block(width) if unit else _FLAT
     _kernels().adam[(rows, -(-width // block))](
         parameter,
         gradient.contiguous(),
@@ -265,7 +244,7 @@ def adam(
         step.beta1,
         step.beta2,
         step.eps,
-        UNIT=unit_rows,
+        UNIT=unit,
         BLOCK=block,
         num_warps=_warps(block),
     )

@@ -4,20 +4,19 @@
    all codes are sorted by feature with a counting sort: a feature-major (CSC) list.
 2. Each feature sums its own entries: decoder row = sum value * output gradient, encoder row =
    sum pre-activation gradient * input, bias = sum pre-activation gradient.
-3. In the same pass are added what a penalty adds to whole rows (a multiple of the decoder's own
-   row; a multiple of one vector to the encoder's row) and what was added up elsewhere (`RowBlock`:
-   the auxiliary loss of few dead features is a matter of small dense products); the part of the
-   decoder gradient along a unit decoder row is removed, and the squared norm of the feature's
-   gradients is taken for clipping.
+3. The same pass adds what a penalty adds to whole rows (`RowTerms`) and the gradients of a few
+   features that dense matmuls have computed (`RowBlock`: the auxiliary loss of few dead features),
+   removes the decoder gradient along a unit decoder row, and takes the squared norm of the
+   feature's gradients for clipping.
 
-Several codes share the input, each with an output gradient of its own: the auxiliary code (dead
-features on the residual error) beside the main one.
+Several codes share the input, each with an output gradient of its own: the main code, and the
+auxiliary one (dead features on the residual error).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import numpy as np
 import torch
@@ -51,12 +50,12 @@ def weight_gradients(
     """Gradients of encoder, encoder bias and decoder, summed over the codes.
 
     Args:
-        codes: the main code and what else flows through the encoder.
-        x: what the encoder read (after any subtraction of b_dec).
-        W_dec: the decoder; with `project`, its rows have unit norm and the gradient's component
+        codes: the main code and others that flow through the encoder.
+        x: the encoder's input (after any subtraction of b_dec).
+        W_dec: the decoder; with `project` its rows have unit norm, and the gradient's component
             along them is removed.
-        terms: what is added to whole rows. block: what is added to the rows of some features.
-        out: reused storage of an earlier call.
+        terms, block: added to whole rows, and to the rows of some features.
+        out: storage of an earlier call, to be reused.
     """
     if gpu.serves(x, W_dec) and not (terms is not None and terms.widths):
         return gpu.weight_gradients(codes, x, W_dec, project, terms, block, out)
@@ -65,17 +64,16 @@ def weight_gradients(
     out = storage(x, W_dec) if out is None else out
     features, rows, d_out_rows, values, d_pre = joined(codes)
     d_out = codes[0].d_out if len(codes) == 1 else torch.cat([c.d_out for c in codes])
-    lists = _feature_major(
+    entries = _feature_major(
         *(array(t) for t in (features, rows, d_out_rows, values, d_pre)), W_dec.shape[0]
     )
     _weight_gradients(
-        *lists,
+        *entries,
         array(x.contiguous()),
         array(d_out.contiguous()),
         array(W_dec),
         *_term_arrays(terms, *x.shape[1:], *W_dec.shape[1:]),
         *_block_arrays(block, x, W_dec),
-        np.float32(0 if terms is None else terms.rows),
         project,
         *(array(t) for t in (out.W_enc, out.b_enc, out.W_dec, out.squared_norm)),
     )
@@ -84,8 +82,8 @@ def weight_gradients(
 
 def weight_gradients_plain(
     codes: Sequence[CodeGradient],
-    x: Float[Tensor, "batch d_in"],
-    W_dec: Float[Tensor, "d_dict d_out"],
+    x: Tensor,
+    W_dec: Tensor,
     *,
     project: bool,
     terms: RowTerms | None = None,
@@ -119,16 +117,18 @@ def weight_gradients_plain(
     return WeightGradients(W_enc, b_enc, decoder, squared)
 
 
-def _term_arrays(terms: RowTerms | None, d_in: int, d_out: int) -> tuple[np.ndarray, ...]:
-    """By feature and part, where parts end, by feature, and what it multiplies."""
+def _term_arrays(terms: RowTerms | None, d_in: int, d_out: int) -> tuple[Any, ...]:
+    """By feature and part, where parts end, by feature, what it multiplies, and for how many
+    rows."""
     nothing, along = np.zeros(0, np.float32), np.zeros(d_in, np.float32)
     if terms is None:
-        return np.zeros((0, 1), np.float32), np.array([d_out]), nothing, along
+        return np.zeros((0, 1), np.float32), np.array([d_out]), nothing, along, np.float32(0)
     decoder = array(terms.decoder.view(len(terms.decoder), -1).contiguous())
-    ends = np.cumsum(terms.widths or [d_out])
+    ends, rows = np.cumsum(terms.widths or [d_out]), np.float32(terms.rows)
     if terms.encoder is None or terms.along is None:
-        return decoder, ends, nothing, along
-    return decoder, ends, *(array(t.contiguous()) for t in (terms.encoder, terms.along))
+        return decoder, ends, nothing, along, rows
+    shift = (array(t.contiguous()) for t in (terms.encoder, terms.along))
+    return decoder, ends, *shift, rows
 
 
 def _block_arrays(block: RowBlock | None, x: Tensor, W_dec: Tensor) -> tuple[np.ndarray, ...]:
@@ -184,11 +184,11 @@ def _weight_gradients(
     ends,
     shift,
     along,
+    num_rows,
     places,
     block_enc,
     block_bias,
     block_dec,
-    num_rows,
     project,
     W_enc_g,
     b_enc_g,

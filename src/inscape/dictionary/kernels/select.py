@@ -74,8 +74,8 @@ def select_top(
 
 
 def select_top_plain(
-    pre: Float[Tensor, "batch d_dict"], k: int, *, columns: Int[Tensor, " chosen"] | None = None
-) -> tuple[Int[Tensor, "batch k"], Float[Tensor, "batch k"]]:
+    pre: Tensor, k: int, *, columns: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Reference of `select_top` in plain torch."""
     scores = pre if columns is None else pre[:, columns]
     num = min(k, scores.shape[1])
@@ -117,9 +117,7 @@ def select_above(
     return counts, indices, values.view(torch.bfloat16).float() if half else values
 
 
-def select_above_plain(
-    pre: Float[Tensor, "batch d_dict"], bound: Float[Tensor, " d_dict_or_one"]
-) -> tuple[Int[Tensor, " batch"], Int[Tensor, " entries"], Float[Tensor, " entries"]]:
+def select_above_plain(pre: Tensor, bound: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Reference of `select_above` in plain torch."""
     if pre.dtype == torch.bfloat16:
         bound = (bound.view(torch.int32) >> 16 << 16).view(torch.float32)
@@ -146,16 +144,8 @@ def select_half(
         indices, values: filled; a slot that found no positive value holds index 0, value 0.
     """
     if runs_here(x, W_enc, b_enc, values):
-        keys = array(pre.view(torch.int16))
-        _select_half(
-            keys,
-            array(x.contiguous()),
-            array(W_enc),
-            array(b_enc),
-            candidates,
-            array(indices),
-            array(values),
-        )
+        read = (array(t) for t in (pre.view(torch.int16), x.contiguous(), W_enc, b_enc))
+        _select_half(*read, candidates, array(indices), array(values))
         return
     found, best = select_half_plain(pre, x, W_enc, b_enc, candidates, values.shape[1])
     indices.copy_(found)
@@ -163,15 +153,9 @@ def select_half(
 
 
 def select_half_plain(
-    pre: Float[Tensor, "batch d_dict"],
-    x: Float[Tensor, "batch d_in"],
-    W_enc: Float[Tensor, "d_dict d_in"],
-    b_enc: Float[Tensor, " d_dict"],
-    candidates: int,
-    k: int,
-) -> tuple[Int[Tensor, "batch k"], Float[Tensor, "batch k"]]:
-    """`select_half` by the other functions of this package: its reference, and what a graphics card
-    runs."""
+    pre: Tensor, x: Tensor, W_enc: Tensor, b_enc: Tensor, candidates: int, k: int
+) -> tuple[Tensor, Tensor]:
+    """`select_half` by the other functions of this package: its reference, also used on a GPU."""
     places, guesses = select_top(pre, min(candidates, pre.shape[1]))
     indptr = torch.arange(len(pre) + 1, device=pre.device) * places.shape[1]
     code = RaggedCode(indptr, places.flatten(), guesses.float().flatten())

@@ -1,4 +1,4 @@
-"""What the kernels of a training step take and give."""
+"""Arguments and results of the kernels of a training step."""
 
 from __future__ import annotations
 
@@ -41,10 +41,12 @@ class CodeGradient:
 
 @dataclass(frozen=True)
 class RowTerms:
-    """What a penalty adds to whole rows: `decoder` [d_dict] times the decoder's own row, or
-    [d_dict, parts], a multiple for each of the row's parts of those `widths`; to the
-    pre-activations of all `rows` rows `encoder` [d_dict], that is `encoder` times `along`, the sum
-    of the inputs [d_in], to the encoder, and `rows` times it to the bias."""
+    """What a penalty adds to whole rows of the gradients.
+
+    decoder [d_dict] or [d_dict, parts]: this multiple of the feature's own decoder row, or of each
+    of its parts (of `widths` columns). encoder [d_dict]: the gradient of every row's
+    pre-activation, which adds encoder * along to W_enc and encoder * rows to b_enc; along [d_in] is
+    the sum of the inputs, rows their number."""
 
     decoder: Float[Tensor, "*d_dict"]
     encoder: Float[Tensor, " d_dict"] | None = None
@@ -55,8 +57,7 @@ class RowTerms:
 
 @dataclass(frozen=True)
 class RowBlock:
-    """Gradients of some features that were added up elsewhere: `features` [n], each once, with
-    their rows of the encoder [n, d_in], of its bias [n], and of the decoder [n, d_out]."""
+    """Gradients of some features, each once, that dense matmuls have computed."""
 
     features: Int[Tensor, " n"]
     W_enc: Float[Tensor, "n d_in"]
@@ -66,8 +67,8 @@ class RowBlock:
 
 @dataclass(frozen=True)
 class WeightGradients:
-    """Gradients for the weights, and the squared norm of each feature's share of them (in parts,
-    where encoder and decoder have different rows)."""
+    """Gradients of the weights, and the squared norm of each feature's gradients (in two parts if
+    encoder and decoder have different rows)."""
 
     W_enc: Float[Tensor, "d_dict d_in"]
     b_enc: Float[Tensor, " features"]
@@ -78,7 +79,7 @@ class WeightGradients:
 def storage(
     x: Float[Tensor, "batch d_in"], W_dec: Float[Tensor, "d_dict d_out"]
 ) -> WeightGradients:
-    """Room for the gradients of a dictionary."""
+    """Uninitialised gradients of a dictionary."""
     return WeightGradients(
         W_enc=x.new_empty((W_dec.shape[0], x.shape[1])),
         b_enc=x.new_empty(W_dec.shape[0]),

@@ -39,18 +39,11 @@ def variant_class(name: str) -> type[Variant]:
 
 
 __all__ = [
-    "GROUP",
-    "BatchTopK",
-    "Gated",
-    "JumpReLU",
-    "Matryoshka",
     "Options",
     "Penalty",
-    "ReLU",
     "Reconstruction",
     "Rows",
     "Selected",
-    "TopK",
     "Variant",
     "known",
     "variant_class",

@@ -17,7 +17,7 @@ subclass named by an entry point in the group `inscape.variants`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -241,20 +241,27 @@ def above(
     encoder: Encoder,
     rows: Rows,
     weights: Weights,
-    bound: Float[Tensor, " d_dict_or_one"],
+    bound: Float[Tensor, " d_dict_or_one"] | Callable[[Tensor], Tensor],
     *,
     half: bool = False,
 ) -> tuple[RaggedCode, RaggedCode | DenseCode | None]:
-    """The entries whose pre-activation is above a bound, and those of the dead features; `half`:
-    preselected by a bf16 matmul (then no bound is negative)."""
+    """The entries whose pre-activation is above a bound, and those of the dead features.
+
+    Args:
+        bound: given, or computed from the first chunk of pre-activations.
+        half: preselect by a bf16 matmul (then no bound is negative).
+    """
     read = rows.x, weights["W_enc"], weights["b_enc"]
-    found, dead = Above(bound, read if half else None), Dead(rows, half=half)
+    found, dead = None, Dead(rows, half=half)
     for part, pre in encoder.halves(*read) if half else encoder.chunks(*read):
+        if found is None:
+            found = Above(bound(pre) if callable(bound) else bound, read if half else None)
         found.add(pre)
         if not half:
             dead.add(part, pre)
     if half:
         dead.product(weights)
+    assert found is not None  # a batch has rows
     return found.code(), dead.code()
 
 

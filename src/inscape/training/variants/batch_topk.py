@@ -20,9 +20,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from inscape.dictionary import Above, DictionaryConfig, Encoder, RaggedCode
+from inscape.dictionary import DictionaryConfig, Encoder, RaggedCode
 from inscape.training.ranks import Ranks, nth_largest
-from inscape.training.variants.base import Dead, Rows, Selected, Variant, Weights
+from inscape.training.variants.base import Rows, Selected, Variant, Weights, above
 
 FLOOR = 0.8
 WINDOW = 1000
@@ -43,18 +43,22 @@ class BatchTopK(Variant):
 
     def select(self, encoder: Encoder, rows: Rows, weights: Weights) -> Selected:
         """The largest positive entries of the batch."""
-        ranks = rows.ranks
+        ranks, floor = rows.ranks, FLOOR * float(self.state["smallest"])
         wanted = len(rows.x) * ranks.num_data * self.target
-        dead = Dead(rows, half=encoder.half)
-        floor = FLOOR * float(self.state["smallest"])
-        code, lowest = self._above(encoder, rows, weights, floor, dead)
+
+        def bound(pre: Tensor) -> Tensor:
+            nonlocal floor
+            floor = floor or _estimate(pre.float(), self.target)
+            return rows.x.new_full((1,), floor)
+
+        code, dead = above(encoder, rows, weights, bound, half=encoder.half)
         border = ranks.border(code.values, wanted)
-        if ranks.any(border < lowest)[0]:  # entries below the floor may be among them
-            nothing = replace(rows, aux_k=0)
-            code, _ = self._above(encoder, rows, weights, 0.0, Dead(nothing), estimate=False)
+        if ranks.any(border < floor)[0]:  # entries below the floor may be among them
+            nothing, zero = replace(rows, aux_k=0), rows.x.new_zeros(1)
+            code, _ = above(encoder, nothing, weights, zero, half=encoder.half)
             border = ranks.border(code.values, wanted)
         code = largest(code, border, wanted) if ranks.alone else at_least(code, border)
-        return Selected(code, dead.code(), {"smallest": self._smallest(code, border, ranks)})
+        return Selected(code, dead, {"smallest": self._smallest(code, border, ranks)})
 
     def _smallest(self, code: RaggedCode, border: float, ranks: Ranks) -> float:
         """The smallest kept entry of the batch; 0 if there is none."""
@@ -63,33 +67,6 @@ class BatchTopK(Variant):
         own = float(code.values.min()) if len(code.values) else math.inf
         least = ranks.least(own)
         return least if math.isfinite(least) else 0.0
-
-    def _above(
-        self,
-        encoder: Encoder,
-        rows: Rows,
-        weights: Weights,
-        floor: float,
-        dead: Dead,
-        *,
-        estimate: bool = True,
-    ) -> tuple[RaggedCode, float]:
-        """The entries above the floor, and the floor; without one it is estimated from a chunk."""
-        above: Above | None = None
-        read = rows.x, weights["W_enc"], weights["b_enc"]
-        for part, pre in encoder.halves(*read) if encoder.half else encoder.chunks(*read):
-            if above is None:
-                if not floor and estimate:
-                    floor = _estimate(pre.float(), self.target)
-                bound = rows.x.new_full((1,), floor)
-                above = Above(bound, read if encoder.half else None)
-            above.add(pre)
-            if not encoder.half:
-                dead.add(part, pre)
-        if encoder.half:
-            dead.product(weights)
-        assert above is not None  # a batch has rows
-        return above.code(), floor
 
     def advance(self, selected: Selected, weights: Weights, progress: float, l0: float) -> None:
         """The running mean, bias-corrected."""

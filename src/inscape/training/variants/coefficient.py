@@ -24,7 +24,7 @@ class Coefficient:
 
     Args:
         state: where its logarithm and the first L0 are kept, from checkpoint to checkpoint.
-        given: a constant weight, or None to adapt it. start: the initial adapted weight. ramp:
+        constant: a fixed weight, or None to adapt it. start: the initial adapted weight. ramp:
             fraction of the run over which the weight, or the goal, reaches its final value. target:
             active features per row.
     """
@@ -32,28 +32,28 @@ class Coefficient:
     def __init__(
         self,
         state: dict[str, Tensor],
-        given: float | None,
+        constant: float | None,
         *,
         start: float,
         ramp: float,
         target: int,
         num_steps: int,
     ) -> None:
-        self.state, self.given, self.ramp, self.target = state, given, ramp, target
+        self.state, self.constant, self.ramp, self.target = state, constant, ramp, target
         self.rate = min(RATE / max(num_steps, 1), MOST)
-        if given is None:
+        if constant is None:
             state["coefficient"] = torch.tensor(math.log(start), dtype=torch.float64)
             state["first_l0"] = torch.zeros((), dtype=torch.float64)
 
     def value(self, progress: float) -> float:
         """The weight at this fraction of the run."""
-        if self.given is None:
+        if self.constant is None:
             return math.exp(float(self.state["coefficient"]))
-        return self.given * self._risen(progress)
+        return self.constant * self._risen(progress)
 
     def advance(self, l0: float, progress: float) -> None:
         """Update the weight from a step's mean number of active features."""
-        if self.given is not None:
+        if self.constant is not None:
             return
         if not self.state["first_l0"]:
             self.state["first_l0"] = torch.tensor(max(l0, self.target), dtype=torch.float64)

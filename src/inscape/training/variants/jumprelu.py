@@ -85,14 +85,14 @@ class JumpReLU(Variant):
     def __init__(self, shape: DictionaryConfig, options: Any, num_steps: int) -> None:
         super().__init__(shape, options, num_steps)
         self.tanh = options.penalty == "tanh"
-        given = options.coefficient
-        if given is None and not self.tanh:
-            given = 1.0
+        constant = options.coefficient
+        if constant is None and not self.tanh:
+            constant = 1.0
         ramp = options.ramp
         if ramp is None:
-            ramp = 0.1 if not self.tanh else 1.0 if given is not None else 0.5
+            ramp = 0.1 if not self.tanh else 1.0 if constant is not None else 0.5
         self.coefficient = Coefficient(
-            self.state, given, start=START, ramp=ramp, target=self.target, num_steps=num_steps
+            self.state, constant, start=START, ramp=ramp, target=self.target, num_steps=num_steps
         )
         self.state["bandwidth"] = torch.zeros((), dtype=torch.float64)
         self.state["l0"] = torch.full((), torch.inf, dtype=torch.float64)
@@ -148,8 +148,8 @@ class JumpReLU(Variant):
         if terms is not None and terms.encoder is not None:
             # The terms on whole rows are for inactive entries: subtract them from active ones.
             d_pre = d_pre - terms.encoder[code.indices] * (selected.own["pre"] > edge)
-        given = CodeGradient(code, d_pre, found.d_out)
-        return Penalty([given], loss, terms=terms, gradients={"threshold": d_threshold})
+        gradient = CodeGradient(code, d_pre, found.d_out)
+        return Penalty([gradient], loss, terms=terms, gradients={"threshold": d_threshold})
 
     def _l0(
         self, selected: Selected, found: Reconstruction, weights: Weights

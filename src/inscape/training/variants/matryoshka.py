@@ -45,11 +45,11 @@ class Matryoshka(BatchTopK):
                 "a cross-layer transcoder has no prefixes: its features are sorted by layer",
                 expected="another variant than matryoshka",
             )
-        shares = list(options.prefixes)
-        sizes = [round(share * shape.d_dict) for share in shares]
-        if not shares or shares[-1] != 1 or min(sizes) < 1 or sorted(set(sizes)) != sizes:
+        prefixes = list(options.prefixes)
+        sizes = [round(part * shape.d_dict) for part in prefixes]
+        if not prefixes or prefixes[-1] != 1 or min(sizes) < 1 or sorted(set(sizes)) != sizes:
             raise InputError(
-                f"prefixes {', '.join(map(str, shares))} of {shape.d_dict} features",
+                f"prefixes {', '.join(map(str, prefixes))} of {shape.d_dict} features",
                 expected="ascending fractions that differ by at least one feature, the last one 1",
             )
         counts = torch.tensor(sizes).diff(prepend=torch.zeros(1, dtype=torch.int64))

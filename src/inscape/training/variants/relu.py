@@ -41,8 +41,8 @@ class ReLUOptions(Options):
     coefficient: float | None = Field(default=None, ge=0)
     ramp: float | None = Field(default=None, ge=0, le=1)
 
-    def share(self) -> float:
-        """The ramp."""
+    def ramp_fraction(self) -> float:
+        """`ramp`, or its default."""
         if self.ramp is not None:
             return self.ramp
         return 0.5 if self.coefficient is None else 0.05
@@ -61,7 +61,7 @@ class Penalised(Variant):
             self.state,
             options.coefficient,
             start=START,
-            ramp=options.share(),
+            ramp=options.ramp_fraction(),
             target=self.target,
             num_steps=num_steps,
         )

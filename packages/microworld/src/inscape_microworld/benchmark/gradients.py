@@ -206,7 +206,7 @@ class _Dense:
     def _auxiliary(self, error: Tensor, dead: Tensor) -> Tensor:
         guess = _largest(self.pre[:, dead], self.config.aux_k or 1) @ self.w["W_dec"][dead]
         spread = ((error - error.mean(0)) ** 2).sum()
-        return self.config.aux_share * ((error - guess) ** 2).sum() / spread
+        return self.config.aux_loss_weight * ((error - guess) ** 2).sum() / spread
 
     def _mean(self, amounts: Tensor) -> Tensor:
         """A penalty of the mean row, in units of the unexplained variance."""

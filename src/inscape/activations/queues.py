@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 
-class InTurn:
+class SingleQueue:
     """A single queue for everything.
 
     Attributes:
-        apart: whether there is a second queue, concurrent with the steps.
+        concurrent: whether there is a second queue, concurrent with the steps.
     """
 
-    apart = False
+    concurrent = False
 
     def within(self) -> AbstractContextManager[object]:
         """Work launched within this context goes to the queue."""
@@ -40,35 +40,31 @@ class InTurn:
         """Keep the memory of `x`, once freed, from being reused before the queue has finished."""
 
 
-class Apart(InTurn):
+class ConcurrentQueue(SingleQueue):
     """A separate stream on a GPU, next to the caller's current stream."""
 
-    apart = True
+    concurrent = True
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def within(self) -> AbstractContextManager[object]:
-        """See the base."""
         return torch.cuda.stream(self._stream)
 
     def begin(self) -> None:
-        """See the base."""
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
 
     def end(self) -> None:
-        """See the base."""
         torch.cuda.current_stream(self._device).wait_stream(self._stream)
 
     def uses(self, x: Tensor) -> None:
-        """See the base."""
         x.record_stream(self._stream)
 
 
-def beside(device: torch.device) -> InTurn:
+def concurrent_queue(device: torch.device) -> SingleQueue:
     """The queue of a device for work concurrent with the steps."""
-    return Apart(device) if device.type == "cuda" else InTurn()
+    return ConcurrentQueue(device) if device.type == "cuda" else SingleQueue()
 
 
 def pinned(x: Tensor, device: torch.device) -> Tensor:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from inscape.core import DataError
-from inscape.training.ahead import drawn, from_first, one_ahead
+from inscape.training.prefetch import from_first, one_ahead, prefetched
 
 
 def test_values_come_in_order_and_one_is_drawn_while_the_last_is_used() -> None:
@@ -47,7 +47,7 @@ def test_the_end_and_errors_come_when_their_turn_comes() -> None:
 
 def test_on_a_processor_batches_are_as_they_come() -> None:
     batches = iter([{"final": torch.ones(2, 3)}])
-    with drawn(batches, "cpu") as found:
+    with prefetched(batches, "cpu") as found:
         assert found is batches
 
 

@@ -7,7 +7,7 @@
 4. A source whose first batch is already on a GPU (this one or another) makes its batches there.
    They are drawn on demand, on the training thread and stream: processes that make batches together
    would otherwise issue collectives in different orders (NCCL may hang). Such a source overlaps its
-   own work with the steps (`activations.aside`), and the step copies batches from another GPU.
+   own work with the steps (`activations.queues`), and the step copies batches from another GPU.
 
 On a CPU the steps take all cores, and nothing is prefetched.
 """
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def drawn(batches: Iterator[Batch], device: str) -> Iterator[Iterator[Batch]]:
+def prefetched(batches: Iterator[Batch], device: str) -> Iterator[Iterator[Batch]]:
     """The batches; on a GPU prefetched by one and copied there, unless they are made there."""
     if not device.startswith("cuda"):
         yield batches
