@@ -276,6 +276,11 @@ def test_where_nothing_is_there_nothing_is_done_in_silence(tmp_path: Path) -> No
         made.label()
     made.index("mlp_act.1", text=text)  # one name is a list of one
     made.label("mlp_act.1")
+    silent = int((made.features("mlp_act.1").max == 0).argmax())
+    with pytest.raises(
+        InputError, match=f"mlp_act.1/{silent} was never active on the indexed text"
+    ):
+        made.steer("the cat", {f"mlp_act.1/{silent}": 8.0})
     (found,) = made.validate(text)
     assert (found.dictionary, found.fidelity.fvu) == ("mlp_act.1", 0)
     assert found.fidelity.extra_ce == pytest.approx(0, abs=1e-6)

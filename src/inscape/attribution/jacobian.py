@@ -39,7 +39,7 @@ class Rows:
         edits["embed"] = self._leaf(EMBEDDING)
         read = ["final", *sources.reads.values()]
         with model.linearised():
-            run = model.run(sources.tokens.expand(batch, -1), read=read, edits=edits, grad=True)
+            run = model.run(sources.prompt.repeated(batch), read=read, edits=edits, grad=True)
         self._read: Mapping[Site, Tensor] = run.acts
 
     def _leaf(self, name: int) -> Callable[[Tensor], Tensor]:

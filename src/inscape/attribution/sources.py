@@ -48,7 +48,7 @@ class Sources:
     `reads`: the site that each layer's transcoder reads; `gated`: what those with a GLU read.
     """
 
-    tokens: Int[Tensor, "1 pos"]
+    prompt: Prompt
     layer: Int[Tensor, " feature"]
     position: Int[Tensor, " feature"]
     feature: Int[Tensor, " feature"]
@@ -69,7 +69,7 @@ class Sources:
 
     @property
     def num_positions(self) -> int:
-        return int(self.tokens.shape[1])
+        return len(self.prompt)
 
     @property
     def num_layers(self) -> int:
@@ -159,7 +159,7 @@ def gather(model: Model, transcoders: Mapping[int, Dictionary], prompt: Prompt) 
     number = torch.tensor(list(counts.values()), device=tokens.device, dtype=torch.long)
     skips = {i: d.skip_at(f"mlp_out.{i}") for i, d in transcoders.items()}
     return Sources(
-        tokens=tokens,
+        prompt=prompt,
         layer=torch.tensor(list(counts), device=tokens.device).long().repeat_interleave(number),
         position=columns[0].long(),
         feature=columns[1].long(),

@@ -135,8 +135,8 @@ class Diagnosis(Result):
                 f"  correct without them: {self.repaired}; without random sets of as many "
                 f"features: {self.random}"
             )
-        else:
-            lines.append("  no set of features that was tried restores the correct answer")
+        elif self.mechanism == "outvoted":
+            lines.append("  no set of features that was removed restores the correct answer")
         for name in self.before:
             lines.append(f"  {name}: correct before {self.before[name]}, after {self.after[name]}")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])

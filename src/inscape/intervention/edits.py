@@ -76,7 +76,7 @@ class FeatureEdit(Edit):
             raise InputError(
                 f"{name}/{self.feature} never fired in the text that it was "
                 "measured on: a strength in units of its maximum, 0, changes nothing",
-                next_step="choose a feature that fires, or give the strength with unit=1",
+                next_step="choose a feature that fires; in Python, unit=1 takes plain activations",
             )
 
     def __str__(self) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from inscape.core import InputError, all_of, bootstrap_mean, track
 from inscape.intervention.edits import Edit, edits
-from inscape.model import Model, Source
+from inscape.model import Inputs, Model, Source
 from inscape.storage import Result
 
 Effect = Callable[[str], float]
@@ -104,19 +104,24 @@ def steer(
         steered=model.continuation(steered, start),
         plain_tokens=plain[start:].tolist(),
         steered_tokens=steered[start:].tolist(),
-        plain_loss=text_loss(model, plain, start),
-        steered_loss=text_loss(model, steered, start),
+        plain_loss=text_loss(model, plain, start, given.pixels),
+        steered_loss=text_loss(model, steered, start, given.pixels),
         changes=tuple(map(str, changes)),
     )
 
 
 @torch.no_grad()
-def text_loss(model: Model, tokens: Int[Tensor, " pos"], start: int) -> float | None:
-    """Mean loss (nats) of the unmodified model on tokens from `start` on; None without any."""
+def text_loss(
+    model: Model, tokens: Int[Tensor, " pos"], start: int, pixels: Tensor | None = None
+) -> float | None:
+    """Mean loss (nats) of the unmodified model on tokens from `start` on; None without any.
+
+    pixels: those of the pictures that the tokens hold (see `Prompt`).
+    """
     first = max(start, 1)
     if tokens.shape[0] <= first:
         return None
-    logits = model.run(tokens[None], logits="all").logits
+    logits = model.run(Inputs(tokens[None], pixels), logits="all").logits
     assert logits is not None
     loss = torch.nn.functional.cross_entropy(logits[0, first - 1 : -1], tokens[first:])
     return float(loss)
