@@ -258,6 +258,22 @@ def test_an_import_goes_into_an_atlas_and_is_measured(
         assert shell.main(["import", str(tmp_path / "theirs"), *map(str, wrong)]) == 2
 
 
+def test_a_dictionary_of_another_atlas_is_imported(
+    said: Any, atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    """As the message about an atlas of an earlier layout advises."""
+    source = atlas / "dictionaries" / "mlp.1"
+    into = ("--into", tmp_path / "new", "--model", tiny_model, "--text", text, "--json")
+    (found,) = json.loads(said("import", source, *into))
+    assert (found["dictionary"], found["format"]) == ("mlp.1", "inscape")
+    assert found["fit"]["warning"] is None
+    (found,) = json.loads(said("import", source, "--out", tmp_path / "mine", "--json"))
+    assert found["dictionary"] == "mine"
+    first, again = (Dictionary.open(folder) for folder in (source, tmp_path / "mine"))
+    assert torch.equal(first.W_dec, again.W_dec)
+    assert shell.main(["import", str(source), "--out", str(tmp_path / "x"), "--k", "3"]) == 2
+
+
 def test_an_import_that_cannot_be_measured_writes_nothing(
     said: Any, atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
 ) -> None:

@@ -95,6 +95,19 @@ def test_a_truncation_that_the_tokenizers_file_asks_for_cuts_no_text(tmp_path: P
     assert list(model.prompt(text).ids) == whole
 
 
+def test_spaces_before_punctuation_stay() -> None:
+    """A tokenizer's own clean-up would make "x!= y" of it."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.clean_up_tokenization_spaces = True
+    tokenizer.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output = True
+    text = "x != y , it 's .5 and a.b == c ?"
+    cleaned = tokenizer.decode(tokenizer.encode(text), clean_up_tokenization_spaces=True)
+    assert text not in cleaned
+    model = wrapped(tokenizer)
+    assert model.decode(model.encode(text)) == text
+    assert "".join(model.prompt(text).texts[1:]) == text
+
+
 def test_cut_characters_are_shown_as_bytes() -> None:
     for tokenizer in (tiny_tokenizer(), metaspace_tokenizer()):
         model = wrapped(tokenizer)

@@ -65,14 +65,14 @@ def command(
     bos: common.Bos = None,
     json: common.Json = False,
 ) -> None:
-    """Read a dictionary that another library trained.
+    """Read a dictionary that another library trained, or one of another atlas.
 
     A setting that is not known is refused by its name. With a model and a text one line says how
     well the dictionary fits.
     """
     from inscape.activations import corpus_files, on_disk
     from inscape.core import InputError
-    from inscape.dictionary import check_name
+    from inscape.dictionary import Dictionary, check_name, is_dictionary
     from inscape.exchange import Asked, import_dictionary
     from inscape.storage import refuse_filled
 
@@ -90,7 +90,11 @@ def command(
         opened = atlas.model
     called = name or (out.name if out else None)
     asked = Asked(site, to, called, scale, tuple(ignore or ()), k, opened)
-    found = import_dictionary(source, asked, form=form)
+    if is_dictionary(source) and asked == Asked(name=called, model=opened) and form is None:
+        found = Dictionary.open(source)  # one of inscape's own says all of this itself
+        found = found.renamed(called) if called else found
+    else:
+        found = import_dictionary(source, asked, form=form)
     if atlas is not None:
         found = found.renamed(name or found.config.site_name)
         atlas.add(found, name=found.name)
@@ -100,7 +104,7 @@ def command(
     made = {
         "dictionary": found.name,
         "folder": str(out or (atlas and atlas.place("dictionaries", found.name))),
-        "format": found.made_from["format"],
+        "format": found.made_from.get("format", "inscape"),
         "reads": config.site_in,
         "writes": config.site_out,
         "features": config.d_dict,
