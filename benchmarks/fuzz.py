@@ -187,6 +187,10 @@ def run_line(world: Path, place: Path, seed: str) -> Outcome:
     began = time.monotonic()
     outcome.code = _wait(forked(work, place.parent), outcome)
     outcome.seconds = time.monotonic() - began
+    above = sorted(path.name for path in place.parent.iterdir())
+    if not {"world", "out", "err", place.name} <= set(above):
+        outcome.failures["lost"] = f"of the folder above, all but {', '.join(above)}"
+        return outcome
     outcome.said = (place.parent / "err").read_text(errors="replace")
     _judge(outcome, before, state_of(place))
     (place / "closed").chmod(0o700)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -17,8 +18,11 @@ from inscape.diagnosis.cases import encode
 from inscape.diagnosis.mask import masked_logits
 from inscape.diagnosis.outcomes import Outcome, outcome, outcomes
 from inscape.diagnosis.random_sets import matched_sets, random_control
+from inscape.diagnosis.result import RandomControl
 from inscape.diagnosis.study import Study, study_failures
 from inscape.model import Model
+
+module = import_module("inscape.diagnosis.diagnose")
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +86,20 @@ def test_the_planted_feature_is_found_proved_and_enough(fault: Planted) -> None:
     assert again["others"] == found.after["others"]
 
 
+def test_what_random_sets_restore_too_is_no_explanation(
+    fault: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for value in (0.4, 0.6):
+        by_chance = RandomControl(value, (0.2, 0.9), num_sets=5, num_prompts=1, num_features=1)
+        monkeypatch.setattr(module, "random_control", lambda *given, _=by_chance: _)
+        found.append(diagnose(fault.model, [fault.dictionary], fault.failing[:1], num_random=5))
+    assert [one.repaired.value for one in found] == [1.0, 1.0]
+    assert [one.mechanism for one in found] == ["outvoted", "undecided"]
+    assert "explain nothing" not in found[0].summary()
+    assert "explain nothing" in found[1].summary()
+
+
 def test_without_the_planted_feature_nothing_is_claimed(fault: Planted) -> None:
     """A dictionary that lacks the cause must not be blamed for it."""
     blind = fault.dictionary
@@ -93,7 +111,7 @@ def test_without_the_planted_feature_nothing_is_claimed(fault: Planted) -> None:
     found = diagnose(fault.model, [other], fault.failing, num_random=5)
     assert found.mechanism != "outvoted"
     assert not found.repaired.total or found.repaired.value < 0.5
-    assert found.removed or "nothing that was tried restores" in found.summary()
+    assert found.removed or "nothing that was tried explains" in found.summary()
 
 
 def test_estimates_are_the_derivative_of_the_lead(fault: Planted) -> None:

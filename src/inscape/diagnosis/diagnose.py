@@ -25,7 +25,7 @@ from inscape.diagnosis.candidates import Effect, estimate, measure, strongest
 from inscape.diagnosis.cases import Batch, Case, encode
 from inscape.diagnosis.outcomes import Outcome, Set, outcome
 from inscape.diagnosis.random_sets import matched_sets, random_control
-from inscape.diagnosis.result import Candidate, Diagnosis, Mechanism
+from inscape.diagnosis.result import Candidate, Diagnosis, Mechanism, RandomControl
 from inscape.diagnosis.search import find_set
 from inscape.diagnosis.study import Study, study_failures
 from inscape.dictionary import Dictionary
@@ -35,7 +35,7 @@ from inscape.model import Model
 NUM_AMPLIFIED = 6
 SHOWN = 8  # candidates of each side that are kept
 ENOUGH = 0.5
-"""A set that restores fewer than half of the failures explains nothing."""
+"""A set explains a failure if it restores at least half, and twice as many as random sets do."""
 LONGEST = 12  # tokens of a wrong answer that is not named
 
 
@@ -104,6 +104,9 @@ def diagnose(
     case, shown = cases[study.chosen[0]], _display(study, labels)
     wrong, wrong_probability = _wrong_answer(study, case)
     changes = [FeatureEdit(d, f, "ablate") for d, f in found.members]
+    random = random_control(_judged_failures(study, judged, before), sets)
+    chance = "random sets of features as active restore it too: these explain nothing"
+    notes = (chance,) if repaired.value >= ENOUGH and not _explains(repaired, random) else ()
     return Diagnosis(
         prompt=model.prompt(case.prompt).text,
         correct=case.correct,
@@ -111,7 +114,7 @@ def diagnose(
         correct_token=model.token_text(int(failing.correct[0])),
         wrong_token=model.token_text(int(failing.wrong[0])),
         shared="".join(map(model.token_text, failing.shared(0))),
-        mechanism=_mechanism(study, members, repaired, amplified),
+        mechanism=_mechanism(study, members, _explains(repaired, random), amplified),
         num_prompts=len(batch),
         num_failures=len(failing),
         lead=float(failing.lead(study.logits).mean()),
@@ -122,11 +125,11 @@ def diagnose(
         removed=tuple(map(shown, members)),
         repair=Repair.of(model, changes, prompt=case.prompt) if changes else None,
         repaired=repaired,
-        random=random_control(_judged_failures(study, judged, before), sets),
+        random=random,
         amplified=amplified,
         before={name: result.share for name, result in before.items()},
         after={name: outcome(model, given, found.removed).share for name, given in judged.items()},
-        notes=(*failing.notes, *_smaller(sets, len(members))),
+        notes=(*failing.notes, *_smaller(sets, len(members)), *notes),
     )
 
 
@@ -182,17 +185,23 @@ def _correct_controls(model: Model, controls: Sequence[Case]) -> Batch | None:
     return batch.cases(outcome(model, batch).answered)
 
 
+def _explains(repaired: Share, random: RandomControl) -> bool:
+    """Whether a set restores enough, and more than chance does."""
+    return repaired.value >= max(ENOUGH, 2 * (random.value or 0.0))
+
+
 def _mechanism(
-    study: Study, members: Sequence[Effect], repaired: Share, amplified: Share
+    study: Study, members: Sequence[Effect], explained: bool, amplified: Share
 ) -> Mechanism:
     """Decided by what restores the answer (reference: the project's methods, "Failures").
 
-    Removal restores it: "inhibited" where the removed features mostly held the correct answer's
-    logit down, "outvoted" where they mostly held the wrong one's up. Doubling the correct answer's
-    own features restores it: "outvoted". Neither does, and the correct answer's token has less than
-    a thousandth of the probability: "absent or unknown" (which of the two needs paraphrases).
+    Removal restores it, and random sets do not: "inhibited" where the removed features mostly held
+    the correct answer's logit down, "outvoted" where they mostly held the wrong one's up. Doubling
+    the correct answer's own features restores it: "outvoted". Neither does, and the correct
+    answer's token has less than a thousandth of the probability: "absent or unknown" (which of the
+    two needs paraphrases).
     """
-    if members and repaired.value >= ENOUGH:
+    if members and explained:
         held_down = sum(max(0.0, member.correct) for member in members)
         held_up = sum(max(0.0, -member.wrong) for member in members)
         return "inhibited" if held_down > held_up else "outvoted"

@@ -148,5 +148,5 @@ MEANING: Mapping[Mechanism, str] = {
     "inhibited": "features hold the correct answer down",
     "absent or unknown": "nothing that was tried restores the correct answer, and the model gives "
     "it almost no probability",
-    "undecided": "nothing that was tried restores the correct answer",
+    "undecided": "nothing that was tried explains the wrong answer",
 }
