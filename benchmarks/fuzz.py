@@ -158,9 +158,14 @@ def forked(work: Callable[[], None], folder: Path) -> int:
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except BaseException:
+            os.write(2, traceback.format_exc().encode())
+            code = 120  # as Python itself ends then
+        finally:
+            os._exit(code)
 
 
 def run_line(world: Path, place: Path, seed: str) -> Outcome:

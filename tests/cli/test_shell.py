@@ -263,3 +263,13 @@ def test_help_costs_at_most_three_times_the_import_of_typer() -> None:
     floor = best_of([sys.executable, "-c", "import typer"])
     assert best_of([sys.executable, "-m", "inscape", "--help"]) <= 3 * floor
     assert time.monotonic() - start < 60
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_output_that_finds_no_room_ends_in_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "inscape", "doctor"]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith("inscape: no space left on the disk; free")
+    assert "Exception ignored" not in ended.stderr

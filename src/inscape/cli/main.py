@@ -13,6 +13,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
@@ -141,8 +142,20 @@ def make_app(arguments: Sequence[str], program: Program = INSCAPE) -> typer.Type
     return app
 
 
+_FULL: Mapping[int | None, str] = {
+    errno.ENOSPC: "no space left on",
+    errno.EDQUOT: "no quota left on",
+    errno.EFBIG: "a limit on file sizes is reached on",
+}
+
+
 def _say(message: str) -> None:
     print(f"inscape: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _print_nowhere() -> None:
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _stopped(signum: int, frame: FrameType | None) -> NoReturn:
@@ -159,15 +172,17 @@ def main(arguments: Sequence[str], program: Program = INSCAPE) -> int:
         )
         for note in NOTES:
             print(note, file=sys.stderr)
+        sys.stdout.flush()  # what cannot be written is said here, not when Python ends
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         _say(f"stopped; {GO_ON}")
         return 2
     except BrokenPipeError:
-        # The reader (head, less) has gone: there is nowhere left to print to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_nowhere()  # the reader (head, less) has gone
         return 0
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            _print_nowhere()  # it may have been the output
         message = _one_line(error, program)
         if message is None:
             raise
@@ -181,9 +196,9 @@ def _one_line(error: Exception, program: Program) -> str | None:
 
     if isinstance(error, InscapeError):
         return str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in _FULL:
         disk = f"the disk of {error.filename}" if error.filename else "the disk"
-        return f"no space left on {disk}; free some space and {GO_ON}"
+        return f"{_FULL[error.errno]} {disk}; free some space and {GO_ON}"
     if isinstance(error, OSError) and isinstance(error.filename, str | bytes | os.PathLike):
         return f"{os.fsdecode(error.filename)}: {error.strerror}; check the path and its permission"
     usage = getattr(error, "format_message", None)  # typer's own errors about arguments
