@@ -107,6 +107,13 @@ def test_what_is_no_path_is_no_atlas(path: Any, model: Model) -> None:
             action(path)
 
 
+def test_settings_of_a_build_are_no_dict(tmp_path: Path, model: Model) -> None:
+    settings: Any = {"layer": 1}
+    with pytest.raises(InputError, match=r"\{'layer': 1\}; expected a BuildConfig"):
+        build(model, tmp_path / "text.txt", tmp_path / "a", settings)
+    assert not (tmp_path / "a").exists()
+
+
 def test_the_middle_layer_and_every_mlp_are_read_by_default(model: Model) -> None:
     mlps = [f"{kind}.{layer}" for layer in range(3) for kind in ("mlp_in", "mlp_out")]
     assert default_sites(model) == ["resid_post.1", *mlps]

@@ -121,7 +121,7 @@ def test_what_has_no_neurons_or_cannot_hold_them(tmp_path: Path) -> None:
     with pytest.raises(SiteError, match="layer from 0 to 2"):
         neurons(Model.wrap(tiny("llama")), 3)
     dictionary = neurons(Model.wrap(tiny("llama")), 0)
-    with pytest.raises(InputError, match="plain choice"):
+    with pytest.raises(InputError, match="has no place for"):
         export_dictionary(dictionary, tmp_path / "out", "sparsify")
     settings = dictionary.config.model_dump() | {"d_dict": 64}
     with pytest.raises(InputError, match="64 features of 64 neurons"):

@@ -23,7 +23,7 @@ from inscape.atlas.feature import Feature
 from inscape.atlas.steps import BuildConfig
 from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt
-from inscape.core import InputError, tokens_as_label
+from inscape.core import InputError, instance_of, tokens_as_label
 from inscape.diagnosis import Case, Diagnosis
 from inscape.diagnosis import diagnose as diagnose_cases
 from inscape.dictionary import Dictionary, check_name
@@ -381,6 +381,8 @@ def build(
         InscapeError: as the single steps raise.
     """
     out = Path(out)
+    if config is not None:
+        instance_of(BuildConfig, config, "the settings of a build:", "a BuildConfig")
     for name in only or ():
         if name not in steps.STEPS:
             raise InputError(f"step {name!r} is unknown", expected=", ".join(steps.STEPS))

@@ -74,9 +74,9 @@ def export_dictionary(dictionary: Dictionary, folder: str | Path, form: str) -> 
     plain = config.kind != "neurons" and config.scope == "token"
     if config.several or config.signed or config.glu or config.weighted or not plain:
         raise InputError(
-            f"{dictionary.name} reads {len(dictionary.reads)} sites, or chooses in a way that only "
-            "its own format knows",
-            expected="a dictionary of one site with a plain choice: others are read, not written",
+            f"{dictionary.name} is of a kind that {form} has no place for",
+            expected="features of one site, chosen token by token: neurons, dictionaries of several "
+            "sites and signed or gated transcoders are read, not written",
         )
     if config.normalize != "none" and not known.normalizes:
         raise InputError(
