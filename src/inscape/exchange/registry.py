@@ -75,8 +75,8 @@ def export_dictionary(dictionary: Dictionary, folder: str | Path, form: str) -> 
     if config.several or config.signed or config.glu or config.weighted or not plain:
         raise InputError(
             f"{dictionary.name} is of a kind that {form} has no place for",
-            expected="features of one site, chosen token by token: neurons, dictionaries of several "
-            "sites and signed or gated transcoders are read, not written",
+            expected="features of one site, chosen token by token: neurons, dictionaries of "
+            "several sites and signed or gated transcoders are read, not written",
         )
     if config.normalize != "none" and not known.normalizes:
         raise InputError(
