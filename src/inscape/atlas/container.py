@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -22,7 +23,7 @@ from typing import Any, Generic, Self, TypeVar
 import inscape
 from inscape.activations import ActivationStore
 from inscape.attribution import layers_of
-from inscape.core import InputError, ModelError, StorageError, tokens_as_label
+from inscape.core import InputError, ModelError, StorageError, all_of, tokens_as_label
 from inscape.dictionary import Dictionary
 from inscape.dictionary.neurons import neurons
 from inscape.features import FeatureIndex
@@ -278,12 +279,29 @@ class Container:
     def chosen(self, names: Iterable[str] | None) -> list[str]:
         """The dictionaries named (one or several), or all that are stored.
 
+        Args:
+            names: names, or patterns of them as a shell knows them (`mlp.*`, `resid_post.1[45]`);
+                those that begin with mlp_act stand for neurons too.
+
         Raises:
-            InputError: one is not known.
+            InputError: one is not known, or a pattern fits none.
         """
-        if isinstance(names, str):
-            names = [names]
-        return self.dictionary_names if names is None else [self._known(name) for name in names]
+        if names is None:
+            return self.dictionary_names
+        found: dict[str, None] = {}
+        for name in all_of(str, names, "the name of a dictionary"):
+            found |= dict.fromkeys(self._fitting(name) or [self._known(name)])
+        return list(found)
+
+    def _fitting(self, pattern: str) -> list[str]:
+        """The names that a pattern with *, ? or [ fits; none for a plain name."""
+        if not set(pattern) & set("*?["):
+            return []
+        known = self.dictionary_names
+        if pattern.startswith("mlp_act"):
+            layers = range(self.record["model"]["num_layers"])
+            known = sorted({*known, *(f"mlp_act.{layer}" for layer in layers)}, key=_natural)
+        return [name for name in known if fnmatchcase(name, pattern)]
 
     def some(self, names: Iterable[str] | None) -> list[str]:
         """The same, but InputError where nothing is named and nothing stored."""
