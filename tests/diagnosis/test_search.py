@@ -62,7 +62,7 @@ def test_of_several_such_features_the_one_with_the_larger_lead_is_taken(fault: P
 
 
 def test_one_that_harms_controls_gives_way_to_one_that_does_not(fault: Planted) -> None:
-    """Feature 0 does as much on the trigger as feature 1, but is active on every other token too."""
+    """Feature 0 does as much on the trigger as feature 1, but is active on all other tokens too."""
     dictionary = shared_out(fault, {0: 1 / 1.03, 1: 1.0})
     trigger = fault.model.prompt(fault.failing[2].prompt)
     x = fault.model.run(trigger, read=["embed"])["embed"][0, -1].float()
