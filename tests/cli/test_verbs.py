@@ -17,7 +17,9 @@ from tests.cli.conftest import SMALL
 
 from inscape.cli import doctor
 from inscape.cli import main as shell
+from inscape.core import InscapeWarning
 from inscape.dictionary import Dictionary
+from inscape.labels import Labels
 
 
 @pytest.fixture
@@ -153,12 +155,18 @@ def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: 
         assert 500 <= figures["fidelity"]["num_tokens"] <= 700
         assert figures["dead_share_is_firm"] is False
         summary = json.loads((atlas / "labels" / "resid_post.1" / "labels.json").read_text())
-        assert figures["labels_scored"] == summary["num_scored"]
+        named = [one for one in Labels.open(atlas / "labels" / "resid_post.1") if one.name]
+        assert figures["labels_scored"] == summary["num_scored"] == len(named)
+        assert figures["num_without_pattern"] == summary["num_without_pattern"] > 0
     assert "loss recovered" in said(*command, "--dictionary", "mlp_act.1")  # neurons too
     (edges,) = json.loads(said("validate", atlas, "--edges", "the cat sat", "--json"))
     assert edges["max_error"] <= 1e-4
     shown = said(*command)
     assert "loss recovered over the mean" in shown
+    without = figures["num_without_pattern"]
+    assert re.search(rf"features without a clear pattern +{without}, not labelled", shown)
+    scored = figures["labels_scored"]
+    assert re.search(rf"in the median of {scored} labels", said("label", atlas))
     assert re.search(r"loss of the model +[\d.]+ nats per token \(95 %: [\d.]+ to [\d.]+\)", shown)
     assert re.search(
         r"worst +node \d+ to node \d+: edge ", said(*command[:2], "--edges", "the cat")
@@ -346,3 +354,20 @@ def test_search_by_text_and_by_prompt(said: Any, atlas: Path) -> None:
     assert hit["where"] == ["prompt"]
     assert hit["id"].split("/")[1].isdecimal()
     assert said("search", atlas, "cat", "--limit", 3)
+
+
+def test_what_is_not_indexed_is_said(
+    atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = shutil.copytree(atlas, tmp_path / "atlas")
+    shutil.rmtree(mine / "features" / "mlp.1")
+    run = f"run: inscape index {mine} --dictionary"
+    said = re.escape(f"not indexed and not searched: mlp.1; {run} mlp.1 --text TEXT")
+    with pytest.warns(InscapeWarning, match=said):
+        assert shell.main(["search", str(mine), "the"]) == 0
+    assert "resid_post.1/" in capsys.readouterr().out
+    assert shell.main(["search", str(mine), "the", "--dictionary", "mlp.0"]) == 0
+    capsys.readouterr()
+    assert shell.main(["feature", str(mine), "mlp_act.0/3"]) == 0
+    shown = capsys.readouterr()
+    assert f"not indexed, so it is not known where it is active; {run} mlp_act.0" in shown.out

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inscape.core import InputError, all_of, bootstrap_mean, track
+from inscape.core import InputError, all_of, bootstrap_mean, short, track
 from inscape.intervention.edits import Edit, edits
 from inscape.model import Inputs, Model, Source
 from inscape.storage import Result
@@ -45,6 +45,12 @@ class SteerResult(Result):
     plain_loss: float | None
     steered_loss: float | None
     changes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"SteerResult({short(self.prompt)}, plain={short(self.plain)}, "
+            f"steered={short(self.steered)}, {len(self.changes)} changes)"
+        )
 
     @property
     def changed(self) -> bool:
