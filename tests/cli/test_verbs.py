@@ -333,7 +333,12 @@ def test_crosscoders_and_cross_layer_transcoders_are_trained(
     assert list(last["site_fvu"]) == ["resid_post.0", "resid_post.2"]
     assert max(last["site_fvu"].values()) < 1
     refusals = {
-        "reads 2 sites": ("export", tmp_path / "cross", "--out", tmp_path / "theirs"),
+        "cross is of a kind that saelens has no place for": (
+            "export",
+            tmp_path / "cross",
+            "--out",
+            tmp_path / "theirs",
+        ),
         "--held-out with 3 sites": (
             *("train", store, "--site", "mlp_in.*", "--out", tmp_path / "d"),
             *("--held-out", text, "--model", tiny_model),
