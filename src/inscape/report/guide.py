@@ -11,7 +11,7 @@ LEAD = (
 )
 TERMS: Mapping[str, str] = {
     "token": "A piece of text that the model reads or writes: a word, a part of one, a sign. ␣ is "
-    "a space that belongs to the token, ↵ a line end, ⇥ a tab, <0xEB> a byte that is only part of a "
+    "a space that belongs to the token, ↵ a line end, ⇥ a tab, <0xEB> a byte, only part of a "
     "character. Names in <|…|> are special tokens, such as <|endoftext|>, which stands between "
     "documents.",
     "feature": "A direction in the model's activations that is active on few tokens. It is written "
