@@ -16,10 +16,13 @@ from tests.cli.conftest import ALL, SMALL, sentences
 
 from inscape.atlas import Atlas
 from inscape.cli import main as shell
+from inscape.report.graph_html import picture_html
+from inscape.report.graph_picture import picture
 from inscape.storage import atomic as atomic_module
 from inscape.storage import lock
 
 Run = Callable[..., str]
+FEATURE = ("--feature", "resid_post.1/1")
 
 
 @pytest.fixture
@@ -46,7 +49,8 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
         and path.name != ".lock"
-        and path.relative_to(folder).parts[0] not in ("traces", "diagnoses", "steering", "quality")
+        and path.relative_to(folder).parts[0]
+        not in ("traces", "diagnoses", "steering", "quality", "repairs")
     }
 
 
@@ -167,7 +171,8 @@ def test_variants_and_formats_that_are_not_known(
     assert "NAME=VALUE" in refused(*train, "--variant", "relu", "--option", "coefficient")
     said = refused(*train, "--variant", "relu", "--option", "coefficient=much")
     assert "coefficient" in said
-    assert "setting lambda is unknown" in refused(*train, "--option", "lambda=1")
+    said = refused(*train, "--option", "lambda=1")
+    assert "setting lambda is unknown; expected none: variant 'topk' has no settings" in said
     assert "identity" in refused(*train, "--skip")
     assert "go together" in refused(*train, "--held-out", text)
     assert "--memory does not apply" in refused(*train, "--memory", 2)
@@ -226,6 +231,44 @@ def test_a_candidate_of_several_tokens_says_which_one_is_used(
     assert "note: " in capsys.readouterr().out
     assert shell.main(["trace", str(atlas), "the cat", "--target", " xyz", "--json"]) == 0
     assert "token" in capsys.readouterr().err
+    both = ["trace", str(atlas), "the cat", "--target", " a", "--against", " underwaterboat"]
+    assert shell.main(both) == 0
+    shown = capsys.readouterr().out
+    assert "logit ' a' - ' underwaterboat'" in shown
+    assert "note: of ' underwaterboat' the token " in shown
+    graph = Atlas.open(atlas).traces[-1]
+    assert any("is compared" in note for note in graph.notes)
+    page = str(picture_html(picture(graph)))
+    assert "␣a − ␣underwaterboat" in page
+    assert "is compared" in page
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("search", "cat", "--limit", 0), "'--limit': '0' should be greater than or equal"),
+        (("steer", "a", *FEATURE, "--temperature", -1), "'--temperature': '-1' should be"),
+        (("steer", "a", *FEATURE, "--max-new-tokens", 0), "'--max-new-tokens': '0' should be"),
+    ],
+)
+def test_a_number_out_of_range_is_named(
+    command: tuple[object, ...], said: str, refused: Run, atlas: Path
+) -> None:
+    verb, *rest = command
+    assert said in refused(verb, atlas, *rest)
+
+
+def test_steering_takes_features_or_a_repair(refused: Run, atlas: Path, tmp_path: Path) -> None:
+    steer = ("steer", atlas, "the cat")
+    assert "steering without --feature; expected features" in refused(*steer)
+    assert "--feature with --repair" in refused(*steer, *FEATURE, "--repair", "a")
+    assert "--strength with --repair" in refused(*steer, "--strength", 2, "--repair", "a")
+    assert "has no repair 'mine'; expected a file, or one of" in refused(*steer, "--repair", "mine")
+    other = tmp_path / "other.json"
+    other.write_text('{"schema": "mine", "version": 1}')
+    assert "found schema 'mine'" in refused(*steer, "--repair", other)
+    other.write_text('{"repair": null}')
+    assert "other.json holds no repair" in refused(*steer, "--repair", other)
 
 
 def test_a_folder_that_is_no_model(refused: Run, text: Path, tmp_path: Path) -> None:
@@ -422,7 +465,7 @@ def test_a_file_of_the_users_is_refused_and_a_graph_is_replaced(
     assert shell.main(trace) == 0
     assert out.read_bytes() == first
     out.write_text("my thesis")
-    assert "inscape did not make it" in refused(*trace)
+    assert "this command did not write it" in refused(*trace)
     assert out.read_text() == "my thesis"
     assert "is a folder" in refused(*trace[:-1], tmp_path)
     assert "File name too long" in refused(*trace[:-1], tmp_path / ("x" * 300))

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ import pytest
 import torch
 from tests.cli.conftest import SMALL
 
+from inscape.atlas import Atlas
 from inscape.cli import doctor
 from inscape.cli import main as shell
-from inscape.core import InscapeWarning
+from inscape.core import InputError, InscapeWarning
+from inscape.diagnosis import Diagnosis
 from inscape.dictionary import Dictionary
+from inscape.intervention import Repair
 from inscape.labels import Labels
 
 
@@ -127,6 +131,40 @@ def test_steer_shows_the_plain_text_beside_the_steered(said: Any, atlas: Path) -
     strong = json.loads(said(*command, "--mode", "clamp", "--strength", 400, "--json"))
     assert strong["plain"] == still["plain"]
     assert strong["steered_tokens"] != strong["plain_tokens"]
+
+
+def test_what_was_steered_is_a_repair_that_is_applied_again(
+    said: Any, atlas: Path, tmp_path: Path
+) -> None:
+    steer = ("steer", atlas, "the dog", "--max-new-tokens", 8)
+    change = ("--feature", "resid_post.1/3", "--mode", "clamp", "--strength", 400)
+    found = json.loads(said(*steer, *change, "--json"))
+    assert found["steered"] != found["plain"]
+    opened = Atlas.open(atlas)
+    name = opened.repairs.names[-1]
+    assert name.startswith("the-dog-")
+    out = tmp_path / "repair.json"
+    opened.repairs.open(name).save(out)
+    result = next((atlas / "steering").glob("the-dog-*.json"))
+    for given in (name, out, result.stem, result):
+        again = json.loads(said(*steer, "--repair", given, "--json"))
+        assert again["steered"] == found["steered"]
+    assert opened.repairs.names[-1] == name  # an equal repair is saved once
+    assert "resid_post.1/3" in said(*steer, "--repair", name)
+    elsewhere = said("steer", atlas, "a bird", "--max-new-tokens", 8, "--repair", name, "--json")
+    assert json.loads(elsewhere)["repair"] == found["repair"]
+
+
+def test_the_repair_of_a_diagnosis_is_listed_and_found_by_its_name(atlas: Path) -> None:
+    opened = Atlas.open(atlas)
+    change = opened.feature("resid_post.1/5").ablate()
+    repair = Repair.of(opened.model, [change], prompt="a fish swam")
+    diagnosis = Diagnosis("a fish swam", " in", " in", 0.1, 1, 1, repair=repair)
+    path = opened.save(diagnosis)
+    assert repair == opened.repair(path.stem) == opened.repair(opened.repairs.names[-1])
+    assert opened.repairs.names[-1].startswith("a-fish-swam-")
+    with pytest.raises(InputError, match="holds no repair"):
+        opened.repair(opened.save(replace(diagnosis, repair=None)).stem)
 
 
 def test_diagnose_explains_a_wrong_answer(said: Any, atlas: Path, tmp_path: Path) -> None:
@@ -358,7 +396,11 @@ def test_search_by_text_and_by_prompt(said: Any, atlas: Path) -> None:
     (hit, *_) = json.loads(said("search", atlas, "the cat sat", "--prompt", "--json"))
     assert hit["where"] == ["prompt"]
     assert hit["id"].split("/")[1].isdecimal()
-    assert said("search", atlas, "cat", "--limit", 3)
+    head, *rows = said("search", atlas, "cat", "--limit", 3).splitlines()
+    assert head.split("  ")[0] == "feature"
+    assert "found in its" in head
+    assert rows
+    assert all(re.search("strongest words|examples|promoted tokens|label", row) for row in rows)
 
 
 def test_what_is_not_indexed_is_said(

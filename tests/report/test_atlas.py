@@ -20,7 +20,7 @@ from tests.report.reading import Page
 from inscape.activations import harvest
 from inscape.atlas import Atlas
 from inscape.cli import main as shell
-from inscape.core import InputError, StorageError
+from inscape.core import InputError, StorageError, quoted
 from inscape.features import build_index
 from inscape.intervention import SteerResult
 from inscape.labels import Labels
@@ -149,7 +149,7 @@ def test_in_place_of_a_missing_label_stand_tokens_that_are_called_tokens(
     found = atlas.feature(f"resid_post.1/{feature}")
     assert found.label is None
     assert 1 <= len(found.tokens) <= 4
-    assert found.shown == f"tokens: {', '.join(map(repr, found.tokens))}"
+    assert found.shown == f"tokens: {', '.join(map(quoted, found.tokens))}"
     assert found.summary().splitlines()[0] == f"{found.id}  {found.shown}"
     assert (found.to_json()["label"], found.to_json()["tokens"]) == (None, found.tokens)
     assert atlas.feature_label("resid_post.1", feature) == found.shown
@@ -167,7 +167,7 @@ def test_only_a_page_of_inscape_is_replaced(full: Atlas, tmp_path: Path) -> None
     assert write_atlas_report(full, tmp_path / "p.html").read_text() == atlas_html(full)
     write_atlas_report(full, tmp_path / "p.html")
     (tmp_path / "thesis.html").write_text("my thesis")
-    with pytest.raises(InputError, match="inscape did not make it.*choose another name"):
+    with pytest.raises(InputError, match="this command did not write it.*choose another name"):
         write_atlas_report(full, tmp_path / "thesis.html")
     with pytest.raises(StorageError, match="is a folder"):
         write_atlas_report(full, tmp_path)

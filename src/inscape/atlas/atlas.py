@@ -32,7 +32,7 @@ from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
 from inscape.labels import Labels, search
 from inscape.model import Model, Source
-from inscape.storage import Result, plain, write_json
+from inscape.storage import Result, plain, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -279,7 +279,7 @@ class Atlas(Container):
     def steer(
         self,
         prompt: Any,
-        features: Mapping[str, float] | Sequence[FeatureEdit],
+        features: Mapping[str, float] | Sequence[FeatureEdit] | Repair,
         *,
         mode: str = "add",
         save: bool = True,
@@ -289,11 +289,16 @@ class Atlas(Container):
 
         Args:
             features: id → strength in units of the feature's largest activation (a factor for
-                "scale"), or edits.
+                "scale"), or edits, or a repair. They are saved as a repair beside the result.
         """
         if isinstance(features, Mapping):
             features = [self.feature(id).edit(mode, value) for id, value in features.items()]
-        found = steer_prompt(self.model, prompt, features, **options)
+        edits = self._edits(features)
+        found = steer_prompt(self.model, prompt, edits, **options)
+        if isinstance(features, Repair):
+            found = replace(found, repair=features)
+        elif edits and all(isinstance(edit, FeatureEdit) for edit in edits):
+            found = replace(found, repair=Repair.of(self.model, features, prompt=found.prompt))
         if save:
             self.save(found)
         return found
@@ -326,8 +331,44 @@ class Atlas(Container):
 
     @property
     def repairs(self) -> Results[Repair]:
-        """The saved repairs, oldest first."""
+        """The saved repairs, oldest first: those of the diagnoses, and the edits of steering."""
         return Results(self.path / "repairs", Repair.from_json)
+
+    def repair(self, name: str | Path) -> Repair:
+        """The repair of this name, or that of the diagnosis or result of steering of this name, or
+        one in a file.
+
+        Raises:
+            InputError: there is none.
+            DataError, StorageError: the file is something else, or damaged.
+        """
+        kinds = (self.repairs, self.diagnoses, self.steering)
+        named = [kind.folder / f"{name}.json" for kind in kinds if str(name) in kind.names]
+        if not named and not Path(name).is_file():
+            raise InputError(
+                f"{self.path} has no repair {str(name)!r}",
+                expected=f"a file, or one of {', '.join(self.repairs.names) or '(none yet)'}",
+            )
+        content = read_json(named[0] if named else Path(name))
+        if isinstance(content, dict) and "repair" in content:
+            content = content["repair"]
+            if content is None:
+                raise InputError(
+                    f"{name} holds no repair",
+                    expected="a diagnosis that found features whose removal restores an answer",
+                )
+        return Repair.from_json(content)
+
+    def _edits(self, changes: Repair | Sequence[Edit]) -> Sequence[Edit]:
+        """The edits of a repair with the dictionaries that are here; other edits as they are."""
+        if not isinstance(changes, Repair):
+            return changes
+        if changes.model_hash != self.model.hash:
+            raise InputError(
+                f"the repair was made with another model than {self.model.name}",
+                expected=f"{changes.model} with the weights that it had",
+            )
+        return changes.edits(self.dictionary)
 
     @contextmanager
     def edited(self, changes: Repair | Sequence[Edit]) -> Iterator[Model]:
@@ -336,29 +377,26 @@ class Atlas(Container):
         Raises:
             InputError: the repair is of another model or of other dictionaries.
         """
-        if isinstance(changes, Repair):
-            if changes.model_hash != self.model.hash:
-                raise InputError(
-                    f"the repair was made with another model than {self.model.name}",
-                    expected=f"{changes.model} with the weights that it had",
-                )
-            changes = changes.edits(self.dictionary)
-        with edited(self.model, changes) as model:
+        with edited(self.model, self._edits(changes)) as model:
             yield model
 
     def save(self, result: Result) -> Path:
         """Writes a graph, a diagnosis, a result of steering, a repair or figures as JSON.
 
         An equal result gives the same file; figures of a dictionary replace those that were there.
+        The repair of a diagnosis and of a result of steering gets a file of its own as well.
         """
         kind, content = _FOLDERS[result.SCHEMA], plain(result)
-        title = str(getattr(result, "prompt", getattr(result, "dictionary", kind)))
+        about = result.about if isinstance(result, Repair) else vars(result)
+        title = str(about.get("prompt", about.get("dictionary", kind)))
         identity = title if kind == "quality" else json.dumps(content)
         words = "-".join(re.findall(r"[A-Za-z0-9]+", title))[:48].strip("-").lower() or "untitled"
         digest = hashlib.blake2b(identity.encode(errors="replace"), digest_size=4).hexdigest()
         path = self.path / kind / f"{words}-{digest}.json"
         with self.writing():
             write_json(path, content)
+            if isinstance(result, Diagnosis | SteerResult) and result.repair is not None:
+                self.save(result.repair)
         return path
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from inscape.core import InputError, tokens_as_label
+from inscape.core import InputError, quoted, tokens_as_label, with_signs
 from inscape.dictionary import Dictionary
 from inscape.features import Example, FeatureIndex
 from inscape.intervention import FeatureEdit
@@ -133,7 +133,7 @@ class Feature(Pictured):
             "promoted": self.promoted,
             "suppressed": self.suppressed,
             "examples": [
-                {"text": "".join(e.tokens), "token": e.tokens[e.peak], "activation": e.value}
+                {"text": "".join(e.tokens), "token": e.tokens[e.shown_peak], "activation": e.value}
                 for e in self.examples
             ],
         }
@@ -147,8 +147,9 @@ class Feature(Pictured):
             lines.append(f"active on {self.density:.3%} of tokens, at most {self.max:.3g}")
         for word, effects in (("raises", self.promoted), ("lowers", self.suppressed)):
             if effects:
-                lines.append(f"{word} " + " ".join(repr(token) for token, _ in effects[:8]))
+                lines.append(f"{word} " + " ".join(quoted(token) for token, _ in effects[:8]))
         for e in self.examples[:5]:
-            parts = [*e.tokens[: e.peak], f"[{e.tokens[e.peak]}]", *e.tokens[e.peak + 1 :]]
-            lines.append(f"{e.value:8.3g}  " + "".join(parts).replace("\n", "⏎"))
+            tokens = list(e.tokens)
+            tokens[e.shown_peak] = f"[{tokens[e.shown_peak]}]"
+            lines.append(f"{e.value:8.3g}  " + with_signs("".join(tokens)))
         return "\n".join(lines)
