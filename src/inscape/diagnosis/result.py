@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
-from inscape.core import Share
+from inscape.core import Share, short
 from inscape.intervention import Repair
 from inscape.storage import Result
 
@@ -194,6 +194,13 @@ class Diagnosis(Result):
             "there is nothing to diagnose among these. It itself writes "
             f"{self.writes!r} (p={self.writes_probability or 0.0:.2g}): to diagnose that, give no "
             "other answers, or this one as the wrong answer."
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Diagnosis({short(self.prompt)}, correct={short(self.correct)}, "
+            f"wrong={short(self.wrong)}, mechanism={self.mechanism!r}, "
+            f"num_prompts={self.num_prompts}, {len(self.removed)} features removed)"
         )
 
     def summary(self) -> str:
