@@ -118,18 +118,11 @@ class Diagnosis(Result):
     num_prompts: int
     num_failures: int = 0
     mechanism: Mechanism = "correct"
-    correct_means: CorrectMeans = WRITTEN
-    writes: str = ""
-    writes_probability: float | None = None
-    answers_given: tuple[str, ...] = ()
-    preferred: str = ""
     wrong: str = ""
     wrong_token: str = ""
     wrong_probability: float = 0.0
     lead: float = 0.0
     shared: str = ""
-    searched: Mapping[str, int] = field(default_factory=dict)
-    num_removed_alone: int = 0
     for_wrong: tuple[Candidate, ...] = ()
     for_correct: tuple[Candidate, ...] = ()
     removed: tuple[Candidate, ...] = ()
@@ -140,6 +133,13 @@ class Diagnosis(Result):
     before: Mapping[str, Share] = field(default_factory=dict)
     after: Mapping[str, Share] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    correct_means: CorrectMeans = WRITTEN
+    writes: str = ""
+    writes_probability: float | None = None
+    answers_given: tuple[str, ...] = ()
+    preferred: str = ""
+    searched: Mapping[str, int] = field(default_factory=dict)
+    num_removed_alone: int = 0
 
     @property
     def correct_word(self) -> str:
