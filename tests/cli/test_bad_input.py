@@ -14,11 +14,15 @@ from typing import Any
 import pytest
 from tests.cli.conftest import ALL, SMALL, sentences
 
+from inscape.atlas import Atlas
 from inscape.cli import main as shell
+from inscape.report.graph_html import picture_html
+from inscape.report.graph_picture import picture
 from inscape.storage import atomic as atomic_module
 from inscape.storage import lock
 
 Run = Callable[..., str]
+FEATURE = ("--feature", "resid_post.1/1")
 
 
 @pytest.fixture
@@ -45,7 +49,8 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
         and path.name != ".lock"
-        and path.relative_to(folder).parts[0] not in ("traces", "diagnoses", "steering", "quality")
+        and path.relative_to(folder).parts[0]
+        not in ("traces", "diagnoses", "steering", "quality", "repairs")
     }
 
 
@@ -166,7 +171,8 @@ def test_variants_and_formats_that_are_not_known(
     assert "NAME=VALUE" in refused(*train, "--variant", "relu", "--option", "coefficient")
     said = refused(*train, "--variant", "relu", "--option", "coefficient=much")
     assert "coefficient" in said
-    assert "setting lambda is unknown" in refused(*train, "--option", "lambda=1")
+    said = refused(*train, "--option", "lambda=1")
+    assert "setting lambda is unknown; expected none: variant 'topk' has no settings" in said
     assert "identity" in refused(*train, "--skip")
     assert "go together" in refused(*train, "--held-out", text)
     assert "--memory does not apply" in refused(*train, "--memory", 2)
@@ -225,6 +231,44 @@ def test_a_candidate_of_several_tokens_says_which_one_is_used(
     assert "note: " in capsys.readouterr().out
     assert shell.main(["trace", str(atlas), "the cat", "--target", " xyz", "--json"]) == 0
     assert "token" in capsys.readouterr().err
+    both = ["trace", str(atlas), "the cat", "--target", " a", "--against", " underwaterboat"]
+    assert shell.main(both) == 0
+    shown = capsys.readouterr().out
+    assert "logit ' a' - ' underwaterboat'" in shown
+    assert "note: of ' underwaterboat' the token " in shown
+    graph = Atlas.open(atlas).traces[-1]
+    assert any("is compared" in note for note in graph.notes)
+    page = str(picture_html(picture(graph)))
+    assert "␣a − ␣underwaterboat" in page
+    assert "is compared" in page
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("search", "cat", "--limit", 0), "'--limit': '0' should be greater than or equal"),
+        (("steer", "a", *FEATURE, "--temperature", -1), "'--temperature': '-1' should be"),
+        (("steer", "a", *FEATURE, "--max-new-tokens", 0), "'--max-new-tokens': '0' should be"),
+    ],
+)
+def test_a_number_out_of_range_is_named(
+    command: tuple[object, ...], said: str, refused: Run, atlas: Path
+) -> None:
+    verb, *rest = command
+    assert said in refused(verb, atlas, *rest)
+
+
+def test_steering_takes_features_or_a_repair(refused: Run, atlas: Path, tmp_path: Path) -> None:
+    steer = ("steer", atlas, "the cat")
+    assert "steering without --feature; expected features" in refused(*steer)
+    assert "--feature with --repair" in refused(*steer, *FEATURE, "--repair", "a")
+    assert "--strength with --repair" in refused(*steer, "--strength", 2, "--repair", "a")
+    assert "has no repair 'mine'; expected a file, or one of" in refused(*steer, "--repair", "mine")
+    other = tmp_path / "other.json"
+    other.write_text('{"schema": "mine", "version": 1}')
+    assert "found schema 'mine'" in refused(*steer, "--repair", other)
+    other.write_text('{"repair": null}')
+    assert "other.json holds no repair" in refused(*steer, "--repair", other)
 
 
 def test_a_folder_that_is_no_model(refused: Run, text: Path, tmp_path: Path) -> None:
@@ -421,7 +465,7 @@ def test_a_file_of_the_users_is_refused_and_a_graph_is_replaced(
     assert shell.main(trace) == 0
     assert out.read_bytes() == first
     out.write_text("my thesis")
-    assert "inscape did not make it" in refused(*trace)
+    assert "this command did not write it" in refused(*trace)
     assert out.read_text() == "my thesis"
     assert "is a folder" in refused(*trace[:-1], tmp_path)
     assert "File name too long" in refused(*trace[:-1], tmp_path / ("x" * 300))
@@ -539,3 +583,72 @@ def test_what_may_not_be_read_is_said_and_nothing_is_to_be_removed(
     assert "permission" in line
     assert "remove" not in line
     assert "again" not in line
+
+
+def test_a_command_that_fails_leaves_no_atlas_that_blocks_the_name(
+    refused: Run, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    empty, one, odd = (tmp_path / f"{name}.txt" for name in ("empty", "one", "odd"))
+    empty.write_text("")
+    one.write_text("a single short document")
+    odd.write_bytes(b"\xff\xfe\xfd")
+    out, there, hidden = (tmp_path / name for name in ("out", "there", "hidden"))
+    there.mkdir()
+    hidden.mkdir()
+    (hidden / ".mine").write_text("kept")
+    for corpus in (tmp_path / "nothere.txt", empty, one, odd):
+        refused("build", tiny_model, "--text", corpus, "--out", out)
+        harvest = ("--only", "harvest")
+        refused("build", tiny_model, "--text", corpus, "--out", there, *harvest)
+        refused("build", tiny_model, "--text", corpus, "--out", hidden)
+        neurons = ("--model", tiny_model, "--dictionary", "mlp_act.1")
+        refused("index", out, *neurons, "--text", corpus)
+    refused("index", out, "--model", tiny_model, "--dictionary", "mlp.0", "--text", text)
+    refused("index", out, "--model", tiny_model, "--dictionary", "mlp_act.1")
+    refused("import", text, "--into", out, "--model", tiny_model)
+    assert not out.exists()
+    assert list(there.iterdir()) == []
+    assert [path.name for path in hidden.iterdir()] == [".mine"]
+
+
+def test_an_atlas_of_an_earlier_command_stays_when_another_fails(
+    refused: Run, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    Atlas.create(tmp_path / "a", tiny_model)
+    before = (tmp_path / "a" / "atlas.json").read_bytes()
+    refused("index", tmp_path / "a", "--dictionary", "mlp.0", "--text", text)
+    assert (tmp_path / "a" / "atlas.json").read_bytes() == before
+    refused("build", tiny_model, "--text", tmp_path / "nothere", "--out", tmp_path / "a")
+    assert Atlas.open(tmp_path / "a").dictionary_names == []
+
+
+def test_layers_that_are_not_there_are_not_called_untrained(
+    refused: Run, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    out = ("index", tmp_path / "a", "--model", tiny_model, "--text", text)
+    said = refused(*out, "--dictionary", "mlp_act.7")
+    assert (
+        "dictionary 'mlp_act.7': tiny has 3 layers; expected one of mlp_act.0 to mlp_act.2" in said
+    )
+    assert "train" not in said
+
+
+def test_a_trace_without_transcoders_says_how_to_get_them(
+    refused: Run, tiny_model: Path, tmp_path: Path
+) -> None:
+    Atlas.create(tmp_path / "a", tiny_model)
+    said = refused("trace", tmp_path / "a", "the cat")
+    assert f"inscape build {tiny_model} --text TEXT --out {tmp_path / 'a'}" in said
+    without = {"transcoders": False}
+    Atlas.create(tmp_path / "b", tiny_model, settings=without)
+    assert "--out ANOTHER_ATLAS" in refused("trace", tmp_path / "b", "the cat")
+
+
+def test_only_formats_that_can_be_written_are_offered(
+    refused: Run, atlas: Path, tmp_path: Path
+) -> None:
+    command = ("export", atlas / "dictionaries" / "resid_post.1", "--out", tmp_path / "x")
+    expected = "one of dictionary_learning, gemma_scope, layer_files, saelens, sparsify"
+    assert refused(*command, "--format", "nope").endswith(f"'nope'; expected {expected}")
+    said = refused(*command, "--format", "openai")
+    assert said.endswith(f"openai is read, not written; expected {expected}")

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,14 @@ import pytest
 import torch
 from tests.cli.conftest import SMALL
 
+from inscape.atlas import Atlas
 from inscape.cli import doctor
 from inscape.cli import main as shell
+from inscape.core import InputError, InscapeWarning
+from inscape.diagnosis import Diagnosis
 from inscape.dictionary import Dictionary
+from inscape.intervention import Repair
+from inscape.labels import Labels
 
 
 @pytest.fixture
@@ -127,6 +133,40 @@ def test_steer_shows_the_plain_text_beside_the_steered(said: Any, atlas: Path) -
     assert strong["steered_tokens"] != strong["plain_tokens"]
 
 
+def test_what_was_steered_is_a_repair_that_is_applied_again(
+    said: Any, atlas: Path, tmp_path: Path
+) -> None:
+    steer = ("steer", atlas, "the dog", "--max-new-tokens", 8)
+    change = ("--feature", "resid_post.1/3", "--mode", "clamp", "--strength", 400)
+    found = json.loads(said(*steer, *change, "--json"))
+    assert found["steered"] != found["plain"]
+    opened = Atlas.open(atlas)
+    name = opened.repairs.names[-1]
+    assert name.startswith("the-dog-")
+    out = tmp_path / "repair.json"
+    opened.repairs.open(name).save(out)
+    result = next((atlas / "steering").glob("the-dog-*.json"))
+    for given in (name, out, result.stem, result):
+        again = json.loads(said(*steer, "--repair", given, "--json"))
+        assert again["steered"] == found["steered"]
+    assert opened.repairs.names[-1] == name  # an equal repair is saved once
+    assert "resid_post.1/3" in said(*steer, "--repair", name)
+    elsewhere = said("steer", atlas, "a bird", "--max-new-tokens", 8, "--repair", name, "--json")
+    assert json.loads(elsewhere)["repair"] == found["repair"]
+
+
+def test_the_repair_of_a_diagnosis_is_listed_and_found_by_its_name(atlas: Path) -> None:
+    opened = Atlas.open(atlas)
+    change = opened.feature("resid_post.1/5").ablate()
+    repair = Repair.of(opened.model, [change], prompt="a fish swam")
+    diagnosis = Diagnosis("a fish swam", " in", " in", 0.1, 1, 1, repair=repair)
+    path = opened.save(diagnosis)
+    assert repair == opened.repair(path.stem) == opened.repair(opened.repairs.names[-1])
+    assert opened.repairs.names[-1].startswith("a-fish-swam-")
+    with pytest.raises(InputError, match="holds no repair"):
+        opened.repair(opened.save(replace(diagnosis, repair=None)).stem)
+
+
 def test_diagnose_explains_a_wrong_answer(said: Any, atlas: Path, tmp_path: Path) -> None:
     judging = tmp_path / "held-out.jsonl"
     judging.write_text('{"prompt": "a dog ran", "correct": " boat"}\n\n')
@@ -153,12 +193,18 @@ def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: 
         assert 500 <= figures["fidelity"]["num_tokens"] <= 700
         assert figures["dead_share_is_firm"] is False
         summary = json.loads((atlas / "labels" / "resid_post.1" / "labels.json").read_text())
-        assert figures["labels_scored"] == summary["num_scored"]
+        named = [one for one in Labels.open(atlas / "labels" / "resid_post.1") if one.name]
+        assert figures["labels_scored"] == summary["num_scored"] == len(named)
+        assert figures["num_without_pattern"] == summary["num_without_pattern"] > 0
     assert "loss recovered" in said(*command, "--dictionary", "mlp_act.1")  # neurons too
     (edges,) = json.loads(said("validate", atlas, "--edges", "the cat sat", "--json"))
     assert edges["max_error"] <= 1e-4
     shown = said(*command)
     assert "loss recovered over the mean" in shown
+    without = figures["num_without_pattern"]
+    assert re.search(rf"features without a clear pattern +{without}, not labelled", shown)
+    scored = figures["labels_scored"]
+    assert re.search(rf"in the median of {scored} labels", said("label", atlas))
     assert re.search(r"loss of the model +[\d.]+ nats per token \(95 %: [\d.]+ to [\d.]+\)", shown)
     assert re.search(
         r"worst +node \d+ to node \d+: edge ", said(*command[:2], "--edges", "the cat")
@@ -325,7 +371,12 @@ def test_crosscoders_and_cross_layer_transcoders_are_trained(
     assert list(last["site_fvu"]) == ["resid_post.0", "resid_post.2"]
     assert max(last["site_fvu"].values()) < 1
     refusals = {
-        "reads 2 sites": ("export", tmp_path / "cross", "--out", tmp_path / "theirs"),
+        "cross is of a kind that saelens has no place for": (
+            "export",
+            tmp_path / "cross",
+            "--out",
+            tmp_path / "theirs",
+        ),
         "--held-out with 3 sites": (
             *("train", store, "--site", "mlp_in.*", "--out", tmp_path / "d"),
             *("--held-out", text, "--model", tiny_model),
@@ -345,4 +396,25 @@ def test_search_by_text_and_by_prompt(said: Any, atlas: Path) -> None:
     (hit, *_) = json.loads(said("search", atlas, "the cat sat", "--prompt", "--json"))
     assert hit["where"] == ["prompt"]
     assert hit["id"].split("/")[1].isdecimal()
-    assert said("search", atlas, "cat", "--limit", 3)
+    head, *rows = said("search", atlas, "cat", "--limit", 3).splitlines()
+    assert head.split("  ")[0] == "feature"
+    assert "found in its" in head
+    assert rows
+    assert all(re.search("strongest words|examples|promoted tokens|label", row) for row in rows)
+
+
+def test_what_is_not_indexed_is_said(
+    atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = shutil.copytree(atlas, tmp_path / "atlas")
+    shutil.rmtree(mine / "features" / "mlp.1")
+    run = f"run: inscape index {mine} --dictionary"
+    said = re.escape(f"not indexed and not searched: mlp.1; {run} mlp.1 --text TEXT")
+    with pytest.warns(InscapeWarning, match=said):
+        assert shell.main(["search", str(mine), "the"]) == 0
+    assert "resid_post.1/" in capsys.readouterr().out
+    assert shell.main(["search", str(mine), "the", "--dictionary", "mlp.0"]) == 0
+    capsys.readouterr()
+    assert shell.main(["feature", str(mine), "mlp_act.0/3"]) == 0
+    shown = capsys.readouterr()
+    assert f"not indexed, so it is not known where it is active; {run} mlp_act.0" in shown.out

@@ -11,10 +11,14 @@ from pydantic import ValidationError
 from inscape.core import (
     Config,
     InputError,
+    characters,
+    first_shown,
     num_cores,
     pick_device,
     progress,
+    quoted,
     seeded,
+    tokens_as_label,
     total_memory,
     track,
 )
@@ -79,6 +83,16 @@ def test_long_work_without_a_terminal_prints_lines_with_the_rate(
         clock[0] += 5
         bar.advance()
     assert capsys.readouterr().err == ""
+    with progress("writing texts", 8, "texts") as bar:
+        for _ in range(8):
+            clock[0] += 23
+            bar.advance()
+    assert capsys.readouterr().err.splitlines() == [
+        "writing texts: 1 of 8 texts, 23 s each",
+        "writing texts: 4 of 8 texts, 23 s each",
+        "writing texts: 7 of 8 texts, 23 s each",
+        "writing texts: 8 texts in 184 s, 23 s each",
+    ]
 
 
 def test_an_inner_bar_joins_the_outer_one_and_an_error_closes_both(
@@ -132,3 +146,31 @@ def test_the_lowest_rooms_do_not_import_torch(room: str) -> None:
     code = f"import sys, {room}; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_quoted_text_is_readable_whatever_it_holds() -> None:
+    assert quoted(" Paris") == "' Paris'"
+    assert quoted("a\n\tb") == "'a↵⇥b'"
+    assert quoted("it's") == '"it\'s"'
+    assert quoted('"""', '"') == '\'"""\''
+    assert quoted("'\"") == "“'\"”"
+    assert quoted("a\x1b[0m") == "'a\\x1b[0m'"  # nothing that a terminal obeys
+    assert tokens_as_label(["대", "\\x"]) == "tokens: '대', '\\x'"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "shown"),
+    [
+        (["a", "<0xEB>", "<0x8C><0x80>", "b"], ["a", "", "대", "b"]),
+        ([" <0xEB>", "<0x8C>", "<0x80>x"], ["", "", " 대x"]),
+        (["<0xEB>"], ["<0xEB>"]),
+        (["<0x80>", "<0xEB>", "<0x8C>", "<0x80>", "<0xEB>"], ["<0x80>", "", "", "대", "<0xEB>"]),
+        (["<0xeb>", "a"], ["<0xeb>", "a"]),
+        ([], []),
+    ],
+)
+def test_bytes_that_make_up_a_character_are_shown_as_it(
+    tokens: list[str], shown: list[str]
+) -> None:
+    assert characters(tokens) == shown
+    assert first_shown(shown, 0) == next((i for i, text in enumerate(shown) if text), 0)

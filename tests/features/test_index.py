@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
+from tests.features.made import write_index
 
 from inscape.core import InputError, StorageError
-from inscape.features import FeatureIndex
+from inscape.features import FeatureIndex, TokenTable
+from inscape.features.logits import HeadInputs
 from inscape.features.search import Texts, search_index, write_search
 from inscape.storage import read_json, write_json
 
@@ -209,3 +212,20 @@ def test_lists_have_room_for_more_than_two_thousand_million_entries(world: Any) 
         lists = [field.type for field in schema if "list" in str(field.type)]
         assert lists
         assert all(str(kind).startswith("large_list") for kind in lists)
+
+
+def test_contexts_and_search_show_characters_that_several_tokens_make_up(tmp_path: Path) -> None:
+    texts = ["<s>", " a", " <0xEB>", "<0x8C><0x80>", "한"]
+    ids = np.array([0, 1, 2, 3, 4] * 3, np.int32)
+    documents = np.repeat(np.arange(3, dtype=np.int32), 5)
+    positions = np.tile(np.arange(5, dtype=np.int32), 3)
+    table = TokenTable(ids, documents, positions, positions > 0, {})
+    rows = np.array([2, 7, 12])  # the first part of a character
+    code = rows, np.zeros((3, 1), np.int64), np.ones((3, 1), np.float32)
+    head = HeadInputs(torch.eye(1), torch.ones(5, 1), torch.ones(1), texts.__getitem__)
+    index = write_index(tmp_path / "i", table, [code], head)
+    for example in index.top(0):
+        assert example.text == " a 대한"
+        assert example.tokens[example.shown_peak] == " 대"
+    assert index.peak_tokens(0) == [" <0xEB>"]
+    assert [hit.feature for hit in index.search("대한")] == [0]

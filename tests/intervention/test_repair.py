@@ -68,7 +68,7 @@ def test_a_file_of_the_users_is_not_written_over(model: Model, tmp_path: Path) -
     repair.save(path)
     repair.save(path)  # its own is replaced
     path.write_text("my thesis")
-    with pytest.raises(InputError, match="is there already, and inscape did not make it"):
+    with pytest.raises(InputError, match="is there already, and this command did not write it"):
         repair.save(path)
     assert path.read_text() == "my thesis"
 

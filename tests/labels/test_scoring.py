@@ -93,7 +93,8 @@ def test_token_classes(text: str, expected: str) -> None:
 
 def test_quotes_show_what_is_invisible() -> None:
     assert quote(" Bridge") == '"Bridge"'
-    assert quote("\n") == '"⏎"'
+    assert quote("\n") == '"↵"'
+    assert quote('"""') == '\'"""\''
     assert quote(" ") == '"␣"'
 
 

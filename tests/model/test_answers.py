@@ -145,7 +145,12 @@ def test_candidates_part_at_their_first_token_that_differs() -> None:
     assert split.notes == ("' 8', with which ' 89' and ' 81' begin, was fed in behind the prompt",)
     words = model.first_difference("the cat", [" sat", " on the mat"])
     assert words.prompt.ids == model.prompt("the cat").ids
-    assert words.notes == ()
+    assert words.notes == tuple(
+        f"of {answer.text!r} the token {model.token_text(token)!r} is compared"
+        for answer, token in zip(words.answers, words.tokens, strict=True)
+        if len(answer) > 1
+    )
+    assert words.notes
     several = model.first_difference(SUM, [" 89", " 81", " 7"])
     assert [model.token_text(t) for t in several.tokens] == ["8", "8", "7"]
     alone = model.first_difference(SUM, [" 89"])

@@ -43,3 +43,9 @@ def test_ticks_are_round_and_hold_the_data(low: float, high: float) -> None:
     assert found[-1] >= high
     assert 2 <= len(found) <= 9
     assert found == sorted(set(found))
+
+
+def test_a_part_of_a_character_is_shaded_where_that_is_shown() -> None:
+    page = Page(snippet(("a", "", "", "대"), (0.0, 2.0, 0.0, 1.0)))
+    (mark,) = page.named("mark")
+    assert (mark["data-value"], mark["class"]) == ("2.0", "h8 strongest")

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +23,7 @@ from inscape.atlas.feature import Feature
 from inscape.atlas.steps import BuildConfig
 from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt
-from inscape.core import InputError, instance_of, tokens_as_label
+from inscape.core import InputError, instance_of, tokens_as_label, warn
 from inscape.diagnosis import Case, Diagnosis
 from inscape.diagnosis import diagnose as diagnose_cases
 from inscape.dictionary import Dictionary, check_name
@@ -32,7 +32,7 @@ from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
 from inscape.labels import Labels, search
 from inscape.model import Model, Source
-from inscape.storage import Result, plain, write_json
+from inscape.storage import Result, plain, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ class Atlas(Container):
             )
         called = dictionary.name
         features = self.features(called) if self.is_indexed(called) else None
-        return Feature(dictionary, int(number), self.feature_name(called, int(number)), features)
+        label = self.feature_name(called, int(number))
+        return Feature(dictionary, int(number), label, features, self.path)
 
     def _by_site(self, name: str) -> str:
         names = self.dictionary_names
@@ -126,12 +127,18 @@ class Atlas(Container):
         prompt: bool = False,
     ) -> list[Found]:
         """Features whose label, examples or promoted tokens hold `text`, best first; with `prompt`
-        those that it activates as a prompt.
+        those that it activates as a prompt. Warns of dictionaries that are not indexed.
 
         Raises:
             InputError: the text is blank, or nothing is indexed.
         """
         indexed = self.indexed(names)
+        if left := [name for name in self.chosen(names) if name not in indexed]:
+            chosen = "".join(f" --dictionary {name}" for name in left)
+            warn(
+                f"not indexed and not searched: {', '.join(left)}; "
+                f"run: inscape index {self.path}{chosen} --text TEXT"
+            )
         if prompt:
             indexes = {n: self.features(n) for n in indexed}
             asked = {n: (self.dictionary(n), i.max, i.density) for n, i in indexes.items()}
@@ -214,9 +221,19 @@ class Atlas(Container):
     ) -> Graph:
         """The attribution graph of the token after the prompt (see `inscape.trace`), through the
         transcoders called `names` (see `transcoders`)."""
+        transcoders = self.transcoders(names)
+        if not transcoders:
+            record = self.record
+            without = record["settings"] and not record["settings"].get("transcoders")
+            raise InputError(
+                f"{self.path} has no transcoders, which traces need: every MLP would be an error",
+                expected="transcoders mlp_in.L to mlp_out.L of some layers",
+                next_step=f"train them with: inscape build {record['model']['source']} --text TEXT "
+                f"--out {'ANOTHER_ATLAS' if without else self.path}; or inscape import them",
+            )
         graph = trace_prompt(
             self.model,
-            self.transcoders(names),
+            transcoders,
             prompt,
             target=target,
             against=against,
@@ -262,7 +279,7 @@ class Atlas(Container):
     def steer(
         self,
         prompt: Any,
-        features: Mapping[str, float] | Sequence[FeatureEdit],
+        features: Mapping[str, float] | Sequence[FeatureEdit] | Repair,
         *,
         mode: str = "add",
         save: bool = True,
@@ -272,11 +289,16 @@ class Atlas(Container):
 
         Args:
             features: id → strength in units of the feature's largest activation (a factor for
-                "scale"), or edits.
+                "scale"), or edits, or a repair. They are saved as a repair beside the result.
         """
         if isinstance(features, Mapping):
             features = [self.feature(id).edit(mode, value) for id, value in features.items()]
-        found = steer_prompt(self.model, prompt, features, **options)
+        edits = self._edits(features)
+        found = steer_prompt(self.model, prompt, edits, **options)
+        if isinstance(features, Repair):
+            found = replace(found, repair=features)
+        elif edits and all(isinstance(edit, FeatureEdit) for edit in edits):
+            found = replace(found, repair=Repair.of(self.model, features, prompt=found.prompt))
         if save:
             self.save(found)
         return found
@@ -309,8 +331,44 @@ class Atlas(Container):
 
     @property
     def repairs(self) -> Results[Repair]:
-        """The saved repairs, oldest first."""
+        """The saved repairs, oldest first: those of the diagnoses, and the edits of steering."""
         return Results(self.path / "repairs", Repair.from_json)
+
+    def repair(self, name: str | Path) -> Repair:
+        """The repair of this name, or that of the diagnosis or result of steering of this name, or
+        one in a file.
+
+        Raises:
+            InputError: there is none.
+            DataError, StorageError: the file is something else, or damaged.
+        """
+        kinds = (self.repairs, self.diagnoses, self.steering)
+        named = [kind.folder / f"{name}.json" for kind in kinds if str(name) in kind.names]
+        if not named and not Path(name).is_file():
+            raise InputError(
+                f"{self.path} has no repair {str(name)!r}",
+                expected=f"a file, or one of {', '.join(self.repairs.names) or '(none yet)'}",
+            )
+        content = read_json(named[0] if named else Path(name))
+        if isinstance(content, dict) and "repair" in content:
+            content = content["repair"]
+            if content is None:
+                raise InputError(
+                    f"{name} holds no repair",
+                    expected="a diagnosis that found features whose removal restores an answer",
+                )
+        return Repair.from_json(content)
+
+    def _edits(self, changes: Repair | Sequence[Edit]) -> Sequence[Edit]:
+        """The edits of a repair with the dictionaries that are here; other edits as they are."""
+        if not isinstance(changes, Repair):
+            return changes
+        if changes.model_hash != self.model.hash:
+            raise InputError(
+                f"the repair was made with another model than {self.model.name}",
+                expected=f"{changes.model} with the weights that it had",
+            )
+        return changes.edits(self.dictionary)
 
     @contextmanager
     def edited(self, changes: Repair | Sequence[Edit]) -> Iterator[Model]:
@@ -319,29 +377,26 @@ class Atlas(Container):
         Raises:
             InputError: the repair is of another model or of other dictionaries.
         """
-        if isinstance(changes, Repair):
-            if changes.model_hash != self.model.hash:
-                raise InputError(
-                    f"the repair was made with another model than {self.model.name}",
-                    expected=f"{changes.model} with the weights that it had",
-                )
-            changes = changes.edits(self.dictionary)
-        with edited(self.model, changes) as model:
+        with edited(self.model, self._edits(changes)) as model:
             yield model
 
     def save(self, result: Result) -> Path:
         """Writes a graph, a diagnosis, a result of steering, a repair or figures as JSON.
 
         An equal result gives the same file; figures of a dictionary replace those that were there.
+        The repair of a diagnosis and of a result of steering gets a file of its own as well.
         """
         kind, content = _FOLDERS[result.SCHEMA], plain(result)
-        title = str(getattr(result, "prompt", getattr(result, "dictionary", kind)))
+        about = result.about if isinstance(result, Repair) else vars(result)
+        title = str(about.get("prompt", about.get("dictionary", kind)))
         identity = title if kind == "quality" else json.dumps(content)
         words = "-".join(re.findall(r"[A-Za-z0-9]+", title))[:48].strip("-").lower() or "untitled"
         digest = hashlib.blake2b(identity.encode(errors="replace"), digest_size=4).hexdigest()
         path = self.path / kind / f"{words}-{digest}.json"
         with self.writing():
             write_json(path, content)
+            if isinstance(result, Diagnosis | SteerResult) and result.repair is not None:
+                self.save(result.repair)
         return path
 
 
@@ -389,14 +444,14 @@ def build(
     opened = model if isinstance(model, Model) else Model.open(model, device=device)
     if source is None:
         source = opened.name if isinstance(model, Model) else model
-    if (out / FILE).is_file():
-        atlas = Atlas.open(out, model=opened)
-        with atlas.writing():
-            steps.settle(atlas, config, source)
+    if there := (out / FILE).is_file():
+        begun: AbstractContextManager[Atlas] = nullcontext(Atlas.open(out, model=opened))
     else:
-        config = config or BuildConfig()
-        steps.check_settings(opened, config)
-        atlas = Atlas.create(out, opened, source=source, settings=config.model_dump())
-    with atlas.writing():
+        new = config or BuildConfig()
+        steps.check_settings(opened, new)
+        begun = Atlas.creating(out, opened, source=source, settings=new.model_dump())
+    with begun as atlas, atlas.writing():
+        if there:
+            steps.settle(atlas, config, source)
         steps.run(atlas, text, only, step)
     return atlas

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict
 
-from inscape.core import LabelOf, no_label
+from inscape.core import LabelOf, no_label, quoted, short
 from inscape.storage import Result, plain
 
 NodeKind = Literal["feature", "error", "embedding", "logit"]
@@ -121,19 +121,33 @@ class GraphData(Result):
     counted: list[bool] = field(default_factory=list)
     names: LabelOf = field(default=no_label, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({short(self.prompt)}, {int(self.kept_nodes.sum())} of "
+            f"{self.num_nodes_full} nodes, {int(self.kept_edges.sum())} of {self.num_edges_full} "
+            "edges kept)"
+        )
+
     def label(self, node: Node) -> str | None:
         """The label that a feature has now, or None."""
         return None if node.dictionary is None else self.names(node.dictionary, node.feature)
 
+    def candidates(self, node: Node) -> tuple[str, ...]:
+        """What a logit stands for, whole: the answer that was asked for or the two whose difference
+        it is, though a token of each is traced; else its token."""
+        tokens = (node.token,) if node.against_token is None else (node.token, node.against_token)
+        return tuple(self.settings.get("candidates") or tokens)
+
     def title(self, node: Node) -> str:
         """A short name for people: what a node is, with its label where it has one, and where."""
         if node.kind == "logit":
-            if node.against_token is not None:
-                return f"logit {node.token!r} - {node.against_token!r}"
-            chance = "" if node.probability is None else f" (p={node.probability:.3f})"
-            return f"logit {node.token!r}{chance}"
+            answers = " - ".join(map(quoted, self.candidates(node)))
+            if node.against_token is not None or node.probability is None:
+                return f"logit {answers}"
+            whole = "" if self.candidates(node) == (node.token,) else f" of {answers}"
+            return f"logit {quoted(node.token)}{whole} (p={node.probability:.3f})"
         role = self.roles[node.position] if node.position < len(self.roles) else None
-        place = f"{node.token!r}@{node.position}" + (f" ({role})" if role else "")
+        place = f"{quoted(node.token)}@{node.position}" + (f" ({role})" if role else "")
         if node.kind == "embedding":
             return f"token {place}"
         if node.kind == "error":

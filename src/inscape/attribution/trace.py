@@ -78,7 +78,7 @@ def trace(
     model.check_traceable()
     moved = {id(d): d.to(model.device) for d in transcoders.values()}  # one may have many layers
     transcoders = {layer: moved[id(d)] for layer, d in sorted(transcoders.items())}
-    given, tokens, notes = _candidates(model, prompt, target, against)
+    given, tokens, candidates, notes = _candidates(model, prompt, target, against)
     sources = gather(model, transcoders, given)
     targets = choose(model, sources.logits, tokens)
     limit = min(most, max(MAX_ENTRIES // sources.num_nodes, 1))
@@ -115,7 +115,12 @@ def trace(
         scores=flow.scores(edges, start, is_error, is_token),
         kept_scores=flow.scores(edges.select(kept_edges), start, is_error, is_token),
         dictionaries={layer: d.name for layer, d in transcoders.items()},
-        settings={"node_share": node_share, "edge_share": edge_share, "max_features": max_features},
+        settings={
+            "node_share": node_share,
+            "edge_share": edge_share,
+            "max_features": max_features,
+            "candidates": candidates,
+        },
         notes=notes,
         num_nodes_full=len(nodes),
         num_edges_full=len(edges),
@@ -125,8 +130,9 @@ def trace(
 
 def _candidates(
     model: Model, prompt: Source, target: str | None, against: str | None
-) -> tuple[Prompt, tuple[int, ...], list[str]]:
-    """The prompt with what the candidates share fed in, their tokens, and what is to be said."""
+) -> tuple[Prompt, tuple[int, ...], list[str], list[str]]:
+    """The prompt with what the candidates share fed in, the token of each, what remains of each,
+    and what is to be said."""
     given = model.prompt(prompt)
     if target is None:
         if against is not None:
@@ -135,9 +141,11 @@ def _candidates(
                 expected="both candidates of a difference",
                 next_step="give the target too",
             )
-        return given, (), []
+        return given, (), [], []
     split = model.first_difference(given, [target] if against is None else [target, against])
-    return split.prompt, split.tokens, list(split.notes)
+    shared = split.prompt.text.removeprefix(given.text)
+    rest = [answer.text.removeprefix(shared) for answer in split.answers]
+    return split.prompt, split.tokens, rest, list(split.notes)
 
 
 def choose(

@@ -30,5 +30,6 @@ def command(
         typer.echo(f"Neurons found for {WORD!r}:")
         for hit in made.found:
             typer.echo(f"  {hit.id}  {hit.shown}")
-        typer.echo(f"\n{made.diagnosis.summary()}\n\n{made.steered.summary()}")
+        typer.echo(f"\n{made.diagnosis.summary()}\n\nWhat it writes with and without the repair:")
+        typer.echo(made.steered.summary())
     common.note(f"page: {made.page}")

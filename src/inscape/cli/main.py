@@ -192,7 +192,9 @@ def main(arguments: Sequence[str], program: Program = INSCAPE) -> int:
 
 def _one_line(error: Exception, program: Program) -> str | None:
     """The line for a mistake that the user can mend; None for a fault of inscape."""
-    from inscape.core import InscapeError
+    from pydantic import ValidationError
+
+    from inscape.core import InscapeError, short
 
     if isinstance(error, InscapeError):
         return str(error)
@@ -205,7 +207,10 @@ def _one_line(error: Exception, program: Program) -> str | None:
     if callable(usage):
         verb = getattr(getattr(error, "ctx", None), "info_name", None)
         of = f"{program.name} {verb}" if verb in program.verbs else program.name
-        return f"{usage().rstrip('.')}; see: {of} --help"
+        said = usage().rstrip(".")
+        if isinstance(error.__cause__, ValidationError):  # which tells the value apart
+            said = said.replace("Input", short(error.__cause__.errors()[0]["input"]), 1)
+        return f"{said}; see: {of} --help"
     for kind, mark, line in _MENDABLE:
         if isinstance(error, kind) and (mark in str(error) or _within(error, mark)):
             return f"{line} ({str(error).splitlines()[0][:200]})" if str(error) else line

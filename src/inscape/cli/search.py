@@ -8,6 +8,15 @@ import typer
 
 from inscape.cli import common
 
+# What `Found.where` is called for people.
+_WHERE = {
+    "label": "label",
+    "peak": "strongest words",
+    "window": "examples",
+    "promoted": "promoted tokens",
+    "prompt": "activations",
+}
+
 
 def command(
     atlas: common.AtlasFolder,
@@ -30,7 +39,11 @@ def command(
     if json:
         common.print_json([vars(hit) for hit in found])
     elif found:
-        lines = [(hit.id, f"{hit.score:.2f}", ", ".join(hit.where), hit.shown) for hit in found]
-        common.print_table(["feature", "score", "found in", "label"], lines)
+        where = [", ".join(_WHERE[one] for one in hit.where) for hit in found]
+        rows = [
+            (hit.id, f"{hit.score:.2f}", words, hit.shown)
+            for hit, words in zip(found, where, strict=True)
+        ]
+        common.print_table(["feature", "score", "found in its", "label"], rows)
     else:
         typer.echo(f"no feature was found for {text!r}")

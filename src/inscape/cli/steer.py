@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,14 +13,26 @@ def command(
     atlas: common.AtlasFolder,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The text to go on from.")],
     feature: Annotated[
-        list[str], typer.Option(help="dictionary/index, repeatable; all are changed together.")
-    ],
+        list[str] | None,
+        typer.Option(help="dictionary/index, repeatable; all are changed together."),
+    ] = None,
+    repair: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_FILE",
+            help="Instead: a saved repair, or that of a saved diagnosis or result of steering.",
+        ),
+    ] = None,
     mode: Annotated[
-        str, typer.Option(help="add, clamp, scale or ablate, while the text is written.")
-    ] = "add",
+        str | None,
+        typer.Option(help="add, clamp, scale or ablate, while the text is written; default: add."),
+    ] = None,
     strength: Annotated[
-        float, typer.Option(help="In units of the feature's largest activation; scale: a factor.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            help="In units of the feature's largest activation; scale: a factor; default: 1."
+        ),
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens to write.")] = 40,
     temperature: Annotated[
         float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")
@@ -33,11 +45,26 @@ def command(
     json: common.Json = False,
 ) -> None:
     """Go on from PROMPT with features changed, beside what the model writes unchanged."""
+    from inscape.core import InputError
+
+    given = {"--feature": feature, "--mode": mode, "--strength": strength}
+    used = [name for name, value in given.items() if value is not None]
+    if bool(used) if repair is not None else not feature:
+        raise InputError(
+            f"{used[0]} with --repair" if repair is not None else "steering without --feature",
+            expected="features with their mode and strength, or a repair by itself",
+        )
     opened = common.open_atlas(atlas, model, device, bos)
-    chosen = [opened.feature(name) for name in feature]
+    if repair is None:
+        mode, strength = mode or "add", 1.0 if strength is None else strength
+        chosen = [opened.feature(name) for name in feature or ()]
+        changes: Any = [found.edit(mode, strength) for found in chosen]
+    else:
+        changes = opened.repair(repair)
+        chosen = [opened.feature(f"{one.dictionary}/{one.feature}") for one in changes.changes]
     result = opened.steer(
         common.read_prompt(prompt, chat),
-        [found.edit(mode, strength) for found in chosen],
+        changes,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,

@@ -16,11 +16,21 @@ from inscape.core.errors import (
 )
 from inscape.core.intervals import Share, bootstrap_mean, wilson
 from inscape.core.machine import keep_freed_memory, num_cores, pick_device, total_memory
-from inscape.core.names import LabelOf, no_label, tokens_as_label
+from inscape.core.names import (
+    AS_BYTES,
+    LabelOf,
+    characters,
+    first_shown,
+    no_label,
+    quoted,
+    tokens_as_label,
+    with_signs,
+)
 from inscape.core.progress import progress, track
 from inscape.core.seeds import seeded
 
 __all__ = [
+    "AS_BYTES",
     "Config",
     "ConfigError",
     "DataError",
@@ -36,13 +46,16 @@ __all__ = [
     "StorageError",
     "all_of",
     "bootstrap_mean",
+    "characters",
     "finite_number",
+    "first_shown",
     "instance_of",
     "keep_freed_memory",
     "no_label",
     "num_cores",
     "pick_device",
     "progress",
+    "quoted",
     "seeded",
     "short",
     "tokens_as_label",
@@ -51,4 +64,5 @@ __all__ = [
     "warn",
     "whole",
     "wilson",
+    "with_signs",
 ]

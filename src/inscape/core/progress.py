@@ -51,7 +51,7 @@ def _compact(number: float) -> str:
         if abs(number) >= limit:
             scaled = number / limit
             return f"{scaled:.1f}{suffix}" if abs(scaled) < 10 else f"{scaled:.0f}{suffix}"
-    return f"{number:.0f}" if number >= 10 else f"{number:.1f}"
+    return f"{number:.0f}" if number >= 10 or number == int(number) else f"{number:.1f}"
 
 
 class progress:
@@ -60,14 +60,19 @@ class progress:
     Args:
         description: what is being done, in a word or two.
         total: how many units there are; None when it is not known.
-        unit: what is counted ("tokens", "steps", ...).
+        unit: what is counted, in the plural ("tokens", "steps", ...).
         shown: False for a process alongside the one that reports.
 
     `advance(n, loss=0.12)` counts `n` units and shows the named figures next to the bar.
     """
 
     def __init__(
-        self, description: str, total: float | None = None, unit: str = "it", *, shown: bool = True
+        self,
+        description: str,
+        total: float | None = None,
+        unit: str = "steps",
+        *,
+        shown: bool = True,
     ) -> None:
         self.description, self.total, self.unit, self.shown = description, total, unit, shown
         self.done = 0.0
@@ -113,6 +118,8 @@ class progress:
 
     def _rate(self) -> str:
         seconds = max(time.monotonic() - self._start, 1e-6)
+        if self.done < seconds:
+            return f"{_compact(seconds / self.done)} s each" if self.done else ""
         return f"{_compact(self.done / seconds)} {self.unit}/s"
 
     def _line(self, *parts: str) -> None:
@@ -137,7 +144,7 @@ def track(
     description: str,
     *,
     total: int | None = None,
-    unit: str = "it",
+    unit: str = "steps",
     shown: bool = True,
 ) -> Iterator[T]:
     """Yields `items` under a progress bar on standard error, if it is to be shown.

@@ -103,7 +103,7 @@ def outcomes(model: Model, batch: Batch, sets: Sequence[Set], what: str = "") ->
     fitting = max(1, min(ROWS, TOKENS // max(1, batch.tokens.shape[1])))
     together = max(1, fitting // rows)
     blocks = [sets[i : i + together] for i in range(0, len(sets), together)]
-    for block in track(blocks, what) if what else blocks:
+    for block in track(blocks, what, unit="batches") if what else blocks:
         found: list[list[Tensor]] = [[torch.empty(0)] * rows for _ in block]
         # Rows of similar length run together, so that there is little padding.
         for part in torch.split(order, max(1, fitting // len(block))):

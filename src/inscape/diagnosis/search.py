@@ -119,7 +119,7 @@ def _nested(judge: Judge, candidates: Sequence[Effect]) -> Found:
     members = [effect.member for effect in candidates]
     sets = [members[:size] for size in (0, *_sizes(len(members)))]
     best = max(judge.trials(sets), key=lambda found: found.score)  # of equal ones the smallest
-    for member in track(best.members[::-1], "leaving out"):
+    for member in track(best.members[::-1], "leaving out", unit="features"):
         (fewer,) = judge.trials([[m for m in best.members if m != member]])
         if fewer.score >= best.score:
             best = fewer

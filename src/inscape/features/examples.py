@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inscape.core import first_shown
+
 TOP = -1  # the interval number of a top example
 
 
@@ -27,7 +29,8 @@ class Example:
     """One context of a feature.
 
     `tokens`, `token_ids` and `values` (the feature's activation on each token) run over the
-    window; `peak` is the place in the window of the token that the example is about, `value` the
+    window; of tokens that make up a character together the last one shows it, and the others are
+    empty. `peak` is the place in the window of the token that the example is about, `value` the
     activation there. `row` is its number in the token table, `position` its place in its
     sequence. `quantile` is None for a top example, else the interval (0 is the weakest).
     """
@@ -46,6 +49,11 @@ class Example:
     def text(self) -> str:
         """The window as one string."""
         return "".join(self.tokens)
+
+    @property
+    def shown_peak(self) -> int:
+        """The place of the peak, or of the token that completes its character."""
+        return first_shown(self.tokens, self.peak)
 
 
 def sequence_bounds(

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inscape.core import whole
+from inscape.core import characters, whole
 from inscape.features.examples import TOP, Example
 from inscape.features.search import Hit, search_index
 from inscape.features.table import AGAIN, TokenTable, open_array
@@ -140,6 +140,7 @@ class FeatureIndex:
             record = dict(self._group(i // EXAMPLES_PER_GROUP)[i % EXAMPLES_PER_GROUP])
             if quantile is None or record["quantile"] == quantile:
                 del record["feature"]
+                record["tokens"] = characters(record["tokens"])
                 for name in ("tokens", "token_ids", "values"):
                     record[name] = tuple(record[name])
                 record["quantile"] = None if record["quantile"] == TOP else record["quantile"]

@@ -75,7 +75,7 @@ def logit_effects(head: HeadInputs, num_tokens: int) -> LogitEffects:
         rows = rows[listed]
     count = min(num_tokens, len(rows))
     blocks = _blocks(len(head.decoder), len(rows))
-    for block in track(blocks, "logit effects", unit="block"):
+    for block in track(blocks, "logit effects", unit="blocks"):
         decoder = head.decoder[block].float()
         if head.centred:
             decoder = decoder - decoder.mean(dim=1, keepdim=True)
@@ -98,7 +98,7 @@ def neighbours(
     count = min(num_neighbours, num_features - 1)
     ids: list[NDArray[np.int32]] = []
     cosines: list[NDArray[np.float32]] = []
-    for block in track(_blocks(num_features, num_features), "decoder neighbours", unit="block"):
+    for block in track(_blocks(num_features, num_features), "decoder neighbours", unit="blocks"):
         similar = unit[block] @ unit.T
         similar[torch.arange(similar.shape[0]), torch.arange(block.start, block.stop)] = -2.0
         best = similar.topk(count, dim=1)

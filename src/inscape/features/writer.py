@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inscape.core import InputError, seeded, track
+from inscape.core import InputError, characters, first_shown, seeded, track
 from inscape.features.examples import TOP, example_columns, interval_entries, joined, top_entries
 from inscape.features.index import EXAMPLES_PER_GROUP, KIND, VERSION
 from inscape.features.logits import HeadInputs, LogitEffects, logit_effects, neighbours
@@ -117,10 +117,10 @@ def _texts(examples: Columns, table: TokenTable, effects: LogitEffects) -> Itera
     row, start, length = (examples[name] for name in ("row", "start", "length"))
     bounds = np.searchsorted(examples["feature"][top], np.arange(len(effects.promoted) + 1))
     for feature, promoted in enumerate(effects.promoted):
-        windows = [
-            ([table.text(t) for t in ids[start[i] : start[i] + length[i]]], int(row[i] - start[i]))
-            for i in top[bounds[feature] : bounds[feature + 1]]
-        ]
+        windows = []
+        for i in top[bounds[feature] : bounds[feature + 1]]:
+            tokens = characters([table.text(t) for t in ids[start[i] : start[i] + length[i]]])
+            windows.append((tokens, first_shown(tokens, int(row[i] - start[i]))))
         yield Texts(windows, [table.text(t) for t in promoted])
 
 

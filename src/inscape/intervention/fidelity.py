@@ -93,7 +93,9 @@ def fidelity(
     means = _means(model, chosen, batches)
     parts: dict[str, list[Tensor]] = defaultdict(list)
     owners: list[object] = []
-    for number, (tokens, counted, documents) in enumerate(track(batches, "fidelity", unit="batch")):
+    for number, (tokens, counted, documents) in enumerate(
+        track(batches, "fidelity", unit="batches")
+    ):
         for name, row_sums in _measured(model, chosen, means, tokens, counted).items():
             parts[name].append(row_sums.double().cpu())
         owners += documents or [(number, row) for row in range(len(tokens))]

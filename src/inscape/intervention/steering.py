@@ -17,8 +17,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inscape.core import InputError, all_of, bootstrap_mean, track
+from inscape.core import InputError, all_of, bootstrap_mean, short, track
 from inscape.intervention.edits import Edit, edits
+from inscape.intervention.repair import Repair
 from inscape.model import Inputs, Model, Source
 from inscape.storage import Result
 
@@ -31,7 +32,8 @@ class SteerResult(Result):
     """Continuations of one prompt (without it), and the unmodified model's loss on each.
 
     Losses are nats per token over the continuation; None where it is empty. changes: the edits in
-    words, such as "clamp resid_post.14/692 to 30".
+    words, such as "clamp resid_post.14/692 to 30". repair: the same edits, to be applied again
+    (only from an atlas).
     """
 
     SCHEMA: ClassVar[str] = "inscape.steering"
@@ -45,6 +47,13 @@ class SteerResult(Result):
     plain_loss: float | None
     steered_loss: float | None
     changes: tuple[str, ...] = ()
+    repair: Repair | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"SteerResult({short(self.prompt)}, plain={short(self.plain)}, "
+            f"steered={short(self.steered)}, {len(self.changes)} changes)"
+        )
 
     @property
     def changed(self) -> bool:

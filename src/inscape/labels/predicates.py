@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from inscape.core import quoted
 from inscape.labels.words import Words
 
 # Clauses are worded in this order, so that "what" comes before "where".
@@ -128,8 +129,7 @@ class Predicate:
 def quote(text: str) -> str:
     """A token or phrase in quotation marks, blanks at its ends dropped, line breaks shown."""
     bare = text.strip(" ") or "␣"
-    bare = bare.replace("\n", "⏎").replace("\t", "⇥").replace("\r", "")
-    return f'"{bare}"'
+    return quoted(bare.replace("\r", ""), '"')
 
 
 @njit(cache=True, nogil=True)

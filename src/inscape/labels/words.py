@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from inscape.core import characters
 from inscape.features import FeatureIndex
 
 BEFORE = 8  # words of context that count as shortly before
@@ -216,7 +217,7 @@ class Words:
 
     def _span(self, word: int, length: int) -> str:
         rows = slice(int(self.word_row[word]), int(self.word_end[word + length - 1]))
-        joined = "".join(self.table.text(int(i)) for i in self.ids[rows])
+        joined = "".join(characters([self.table.text(int(i)) for i in self.ids[rows]]))
         return joined.strip() or joined
 
 

@@ -118,8 +118,10 @@ def split(
             " was fed in behind the prompt"
         )
     tokens = tuple(answer.ids[len(shared)] for answer in answers)
-    if len(answers) == 1 and len(answers[0]) > len(shared) + 1:
-        notes.append(f"of {texts[0]!r} the token {codec.texts(tokens)[0]!r} is the target")
+    used = "the target" if len(answers) == 1 else "compared"
+    for answer, said in zip(answers, codec.texts(tokens), strict=True):
+        if len(answer) > len(shared) + 1:
+            notes.append(f"of {answer.text!r} the token {said!r} is {used}")
     return Split(
         _extended(codec, prompt, shared, role), tokens, tuple(answers), tuple(dict.fromkeys(notes))
     )

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from inscape.core import InputError, ModelError, whole
+from inscape.core import AS_BYTES, InputError, ModelError, whole
 
 Ids: TypeAlias = "Sequence[int] | Tensor"
 BOS_RULES = ("auto", "always", "never")
@@ -135,7 +135,7 @@ class TextCodec:
 
     def _piece(self, token: int) -> tuple[str, bytes | None]:
         """One token as text, its leading space kept; and its bytes, if it is a part of a character
-        (written as \\xNN)."""
+        (written as <0xNN>)."""
         piece = self.tokenizer.convert_ids_to_tokens(token)
         if piece is None:
             return f"<{token}>", None
@@ -144,7 +144,7 @@ class TextCodec:
             bare = piece.lstrip("▁")
             return " " * (len(piece) - len(bare)) + (text.lstrip(" ") if bare else ""), None
         raw = _raw_bytes(piece) if "\ufffd" in text else None
-        return text if raw is None else raw.decode(errors="backslashreplace"), raw
+        return text if raw is None else raw.decode(errors=AS_BYTES), raw
 
     def following(self, text: str) -> list[int]:
         """The tokens of `text` as the continuation of some other text; InputError for none."""

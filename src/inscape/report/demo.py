@@ -2,8 +2,8 @@
 
 1. SmolLM2 writes a text, so that nothing but the model is needed.
 2. The neurons of its middle layer are indexed on that text and named.
-3. "Paella is a dish from the country of" → Italy: the neurons that make it say so, by ablation.
-4. A neuron is amplified while the model writes.
+3. "Paella is a dish from the country of" → Italy: the neurons without which it says Spain.
+4. The model goes on from there as it is, and with these neurons removed.
 5. One page shows it all.
 
 What is finished is not done again.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inscape.atlas import Atlas, Found
-from inscape.core import InputError, track
+from inscape.core import InputError, progress
 from inscape.diagnosis import Diagnosis
 from inscape.intervention import SteerResult
 from inscape.model import Model
@@ -29,12 +29,13 @@ OPENINGS = (
 ).split("|")
 ROWS, TOKENS = 24, 64  # of one opening together: large batches are several times faster
 PAELLA, CORRECT, WRONG = "<|endoftext|>Paella is a dish from the country of", " Spain", " Italy"
-WORD, START = "city", "My name is"
+WORD = "city"
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What was found: neurons by a word, the verdict on a mistake, a steered text, and the page."""
+    """What was found: neurons by a word, the verdict on a mistake, what the model writes with the
+    repair, and the page."""
 
     found: list[Found]
     diagnosis: Diagnosis
@@ -67,15 +68,17 @@ def demo(out: Path, *, device: str | None = None) -> Demo:
     atlas.label([layer])
     found = atlas.search(WORD, limit=5)
     diagnosis = atlas.diagnose(PAELLA, CORRECT, wrong=WRONG, num_random=50)
-    steered = atlas.steer(START, {found[0].id: 4.0} if found else {}, max_new_tokens=20)
+    steered = atlas.steer(PAELLA, diagnosis.repair or [], max_new_tokens=20)
     return Demo(found, diagnosis, steered, write_atlas_report(atlas))
 
 
 def written(model: Model) -> str:
     """Documents that the model writes from OPENINGS, sampled with fixed seeds."""
     documents = []
-    for seed, opening in enumerate(track(OPENINGS, "writing a text")):
-        tokens = model.prompt(opening).tokens.repeat(ROWS, 1)
-        for row in model.generate(tokens, TOKENS, temperature=1.0, seed=seed):
-            documents.append(" ".join(model.decode(row).split()))
+    with progress("writing texts", ROWS * len(OPENINGS), "texts") as bar:
+        for seed, opening in enumerate(OPENINGS):
+            tokens = model.prompt(opening).tokens.repeat(ROWS, 1)
+            for row in model.generate(tokens, TOKENS, temperature=1.0, seed=seed):
+                documents.append(" ".join(model.decode(row).split()))
+            bar.advance(ROWS)
     return "\n\n".join(documents) + "\n"

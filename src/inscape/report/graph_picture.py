@@ -171,7 +171,7 @@ def _importance(node: Node) -> float:
 
 def _name(graph: Graph, node: Node) -> str:
     if node.kind == "logit":
-        return node.token if node.against_token is None else f"{node.token} − {node.against_token}"
+        return " − ".join(graph.candidates(node))
     if node.kind == "embedding":
         return node.token
     return "error" if node.kind == "error" else graph.label(node) or _address(node)

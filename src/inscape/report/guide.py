@@ -11,8 +11,9 @@ LEAD = (
 )
 TERMS: Mapping[str, str] = {
     "token": "A piece of text that the model reads or writes: a word, a part of one, a sign. ␣ is "
-    "a space that belongs to the token, ↵ a line end. Names in <|…|> are special tokens, such as "
-    "<|endoftext|>, which stands between documents.",
+    "a space that belongs to the token, ↵ a line end, ⇥ a tab, <0xEB> a byte, only part of a "
+    "character. Names in <|…|> are special tokens, such as <|endoftext|>, which stands between "
+    "documents.",
     "feature": "A direction in the model's activations that is active on few tokens. It is written "
     "dictionary/number, such as resid_post.14/692; the words after it are its label, a short guess "
     "by a program at what it stands for, tested on other texts (50 % right is chance). Where it "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from inscape.core import Share
+from inscape.core import Share, first_shown, with_signs
 from inscape.report.markup import Markup, join, tag
 from inscape.report.numbers import EN_DASH, MINUS, show, show_unit
 
@@ -126,7 +126,7 @@ def visible(text: str) -> str:
         return "␣" * len(text) or "(empty)"
     start = len(text) - len(text.lstrip(" "))
     end = len(text) - len(text.rstrip(" "))
-    return "␣" * start + _ends_shown(core) + "␣" * end
+    return "␣" * start + with_signs(core) + "␣" * end
 
 
 def visible_target(name: str) -> str:
@@ -137,11 +137,15 @@ def visible_target(name: str) -> str:
 def snippet(tokens: Sequence[str], values: Sequence[float], source: str = "") -> Markup:
     """Text with its tokens shaded by activation; the strongest is underlined and bold."""
     top = max(values, default=0.0)
-    strongest = list(values).index(top) if top > 0 else -1
+    strongest = first_shown(tokens, list(values).index(top)) if top > 0 else -1
+    shown = list(values)
+    for i in range(len(tokens) - 1):  # a part of a character is shaded where that is shown
+        if not tokens[i]:
+            shown[i + 1] = max(shown[i], shown[i + 1])
     words = []
-    for i, (token, value) in enumerate(zip(tokens, values, strict=True)):
-        text = _ends_shown(token if i else token.lstrip(" ") or token)
-        if value == 0:
+    for i, (token, value) in enumerate(zip(tokens, shown, strict=True)):
+        text = with_signs(token if i else token.lstrip(" ") or token)
+        if value == 0 or not text:
             words.append(join(text))
             continue
         core = text.lstrip(" ") or text
@@ -152,8 +156,3 @@ def snippet(tokens: Sequence[str], values: Sequence[float], source: str = "") ->
         words.append(join(text[: len(text) - len(core)], marked))
     side = tag("div", [source, " · "] if source else None, "max ", number(top), class_="interval")
     return tag("li", tag("div", words, class_="text", dir="auto"), side)
-
-
-def _ends_shown(text: str) -> str:
-    """Line ends and tabs as signs."""
-    return text.replace("\n", "↵").replace("\t", "⇥")

@@ -274,7 +274,7 @@ def refuse_file(path: Path, mark: str) -> None:
         if re.search(mark.encode(), path.read_bytes()):
             return
     raise InputError(
-        f"{path} is there already, and inscape did not make it",
+        f"{path} is there already, and this command did not write it",
         expected="a new file",
         next_step="choose another name, or move that file away",
     )

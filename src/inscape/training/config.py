@@ -74,7 +74,13 @@ class TrainConfig(Config):
     @classmethod
     def _known(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         """The variant's own settings, parsed: "0.1" becomes 0.1."""
-        own = variant_class(info.data["variant"]).Options(**value)
+        variant = info.data["variant"]
+        if value and not variant_class(variant).Options.model_fields:
+            raise InputError(
+                f"setting {next(iter(value))} is unknown",
+                expected=f"none: variant {variant!r} has no settings of its own",
+            )
+        own = variant_class(variant).Options(**value)
         return own.model_dump(exclude_unset=True)
 
     @model_validator(mode="after")

@@ -92,7 +92,7 @@ def check_edges(
         clean = reader(frozen.run({}, 1))[0]
         measured = torch.zeros(len(targets), len(wanted), dtype=torch.float64)
         size = max(1, BATCH_TOKENS // len(graph.token_ids))
-        for first in track(range(0, len(wanted), size), "checking edges", unit="batch"):
+        for first in track(range(0, len(wanted), size), "checking edges", unit="batches"):
             numbers = wanted[first : first + size]
             values = reader(frozen.run(writer(numbers), len(numbers)))
             measured[:, first : first + len(numbers)] = (clean - values).T.cpu()

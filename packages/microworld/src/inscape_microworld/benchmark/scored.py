@@ -168,7 +168,7 @@ def _run(
     """`inputs` makes what the model takes from padded token ids and the documents' numbers."""
     names = sorted({str(model.site(site)) for site in sites})
     acts = {name: torch.empty(truth.num_tokens, model.d_model) for name in names}
-    for chosen in track(_batches([len(row) for row in ids]), "running documents", unit="batch"):
+    for chosen in track(_batches([len(row) for row in ids]), "running documents", unit="batches"):
         padded = pad([ids[i] for i in chosen]).to(model.device)
         run = model.run(inputs(padded, chosen), read=names)
         for name in names:
