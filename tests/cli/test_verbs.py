@@ -150,6 +150,7 @@ def test_what_was_steered_is_a_repair_that_is_applied_again(
         assert again["steered"] == found["steered"]
     assert opened.repairs.names[-1] == name  # an equal repair is saved once
     assert "resid_post.1/3" in said(*steer, "--repair", name)
+    assert f"its edits, for steer --repair: {name}" in shell.NOTES
     elsewhere = said("steer", atlas, "a bird", "--max-new-tokens", 8, "--repair", name, "--json")
     assert json.loads(elsewhere)["repair"] == found["repair"]
 
@@ -364,7 +365,12 @@ def test_crosscoders_and_cross_layer_transcoders_are_trained(
     assert list(last["site_fvu"]) == ["resid_post.0", "resid_post.2"]
     assert max(last["site_fvu"].values()) < 1
     refusals = {
-        "reads 2 sites": ("export", tmp_path / "cross", "--out", tmp_path / "theirs"),
+        "cross is of a kind that saelens": (
+            "export",
+            tmp_path / "cross",
+            "--out",
+            tmp_path / "theirs",
+        ),
         "--held-out with 3 sites": (
             *("train", store, "--site", "mlp_in.*", "--out", tmp_path / "d"),
             *("--held-out", text, "--model", tiny_model),
