@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import re
 from pathlib import Path
 
@@ -39,3 +41,29 @@ def test_the_reference_names_what_there_is(repository: Path) -> None:
 def test_pages_are_in_plain_english(word: str, repository: Path) -> None:
     for page in pages(repository):
         assert not re.search(rf"\b{word}\b", page.read_text()), page
+
+
+def test_every_python_example_defines_its_names(repository: Path) -> None:
+    """In the order of the page: by an import or an assignment of the same or an earlier block."""
+    for page in [*pages(repository), repository / "README.md"]:
+        known = set(dir(builtins))
+        for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
+            names = [node for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Name)]
+            known |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    known |= {one.asname or one.name.partition(".")[0] for one in node.names}
+                elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    known.add(node.name)
+                elif isinstance(node, ast.arg):
+                    known.add(node.arg)
+            used = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+            assert used <= known, f"{page}: {sorted(used - known)} in\n{block}"
+
+
+def test_every_format_is_in_the_table(repository: Path) -> None:
+    from inscape.exchange.registry import FORMATS
+
+    page = (repository / "docs" / "dictionaries.md").read_text()
+    for name in FORMATS:
+        assert re.search(rf"^\| `{name}`", page, re.M), name

@@ -16,8 +16,9 @@ from tests.intervention.test_several import clt
 from inscape.activations import harvest
 from inscape.atlas import Atlas, BuildConfig, build, default_sites, settings_of
 from inscape.core import InputError, InscapeError, ModelError, SiteError, StorageError
+from inscape.diagnosis import Diagnosis
 from inscape.dictionary import Dictionary, DictionaryConfig
-from inscape.intervention import SteerResult
+from inscape.intervention import Repair, SteerResult
 from inscape.model import Model
 from inscape.storage import lock
 
@@ -326,3 +327,39 @@ def test_an_atlas_records_where_its_model_opens_from_anywhere(
     assert made.record["model"]["source"] == str(folder)
     assert made.record["model"]["revision"] is None
     assert Atlas.open(tmp_path / "a", device="cpu").model.name == "small"
+
+
+def test_results_are_taken_by_slices_and_from_the_end(tmp_path: Path, model: Model) -> None:
+    made = make(tmp_path / "a", model)
+    for number in range(4):
+        text = str(number)
+        made.save(SteerResult("a", text, text, [number], [number], None, None))
+    found = made.steering
+    assert [one.plain for one in found[:1]] == ["0"]
+    assert [one.plain for one in found[-2:]] == ["2", "3"]
+    assert [one.plain for one in found[::-2]] == ["3", "1"]
+    assert found[-1].plain == "3"
+    assert made.diagnoses[:1] == []
+    with pytest.raises(IndexError):
+        found[4]
+    assert repr(found).startswith("Results(4: a-")
+    assert repr(made.diagnoses) == "Results(none yet)"
+
+
+def test_results_print_as_one_short_line(tmp_path: Path, model: Model) -> None:
+    made = make(tmp_path / "a", model)
+    made.add(random_transcoders(model)[1])
+    graph = made.trace([5, 6, 7], save=False)
+    steered = made.steer([5, 6, 7], [made.feature("mlp_act.1/3").ablate()], save=False)
+    diagnosis = Diagnosis("a prompt " * 99, " Spain", " Sp", 0.1, 1, 1, "outvoted", " Italy")
+    repair = Repair((), "tiny", "hash")
+    for result in (graph, steered, diagnosis, repair, made.feature("mlp_act.1/3")):
+        assert "\n" not in repr(result)
+        assert len(repr(result)) < 250
+        assert str(result) == repr(result)
+        assert repr(result).startswith(type(result).__name__ + "(")
+    assert "of " in repr(graph)
+    assert f"{graph.num_nodes_full} nodes" in repr(graph)
+    assert "correct=' Spain', wrong=' Italy', mechanism='outvoted'" in repr(diagnosis)
+    assert repr(made.feature("mlp_act.1/3")) == "Feature('mlp_act.1/3', label=None)"
+    assert graph._repr_html_().startswith("<")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ def test_the_wrong_layer_is_named(model: Model, rows: list[Any]) -> None:
     elsewhere = made(acts(model, rows, "resid_post.2"), "resid_post.1")
     said = warning(model, elsewhere, rows)
     assert "FVU is" in said
-    assert said.endswith("likely cause: the wrong layer (resid_post.2 fits better)")
+    assert "likely cause: the wrong layer (resid_post.2 fits better): FVU 0." in said
 
 
 def test_a_neighbour_that_fits_better_is_named(model: Model, rows: list[Any]) -> None:
@@ -83,20 +84,27 @@ def test_a_neighbour_that_fits_better_is_named(model: Model, rows: list[Any]) ->
     nearer = {**there.weights, "b_dec": 0.7 * first.mean(0) + 0.3 * second.mean(0)}
     found = fit(model, Dictionary(there.config, nearer), rows)
     assert found.fvu < 1
-    assert found.warning == "the wrong layer (resid_post.0 fits better)"
+    assert found.warning is not None
+    said = re.fullmatch(
+        r"the wrong layer \(resid_post.0 fits better\): FVU ([\d.]+) instead of ([\d.]+)",
+        found.warning,
+    )
+    assert said is not None
+    assert float(said[1]) < 0.75 * float(said[2])
+    assert float(said[2]) == pytest.approx(found.fvu, rel=0.1)  # of the first 512 tokens
 
 
 def test_a_missing_scale_is_named(model: Model, rows: list[Any]) -> None:
     x = acts(model, rows, "resid_post.1")
     scaled = made(x * 8, "resid_post.1", threshold=4 * float((x - x.mean(0)).std()))
     said = warning(model, scaled, rows)
-    assert said.endswith("likely cause: a missing scale (activations of 8 times their size fit)")
+    assert "likely cause: a missing scale (activations of 8 times their size fit): FVU" in said
 
 
 def test_a_gain_left_out_is_named(model: Model, rows: list[Any]) -> None:
     x = acts(model, rows, "mlp_in.1") / model.structure.blocks[1].mlp_norm.weight  # type: ignore
     before = made(x, "mlp_in.1", threshold=0.2 * float((x - x.mean(0)).std()))
-    assert warning(model, before, rows).endswith("(it reads what comes before it)")
+    assert "(it reads what comes before it): FVU" in warning(model, before, rows)
 
 
 def test_another_activation_is_named(model: Model, rows: list[Any]) -> None:
@@ -114,7 +122,7 @@ def test_another_activation_is_named(model: Model, rows: list[Any]) -> None:
     said = warning(model, Dictionary(config, weights), rows)
     assert said.startswith("FVU is")
     assert "; L0 is" in said
-    assert said.endswith("the activation (the 12 largest of each token fits better)")
+    assert "the activation (the 12 largest of each token fits better): FVU" in said
 
 
 def test_a_dictionary_of_another_model_has_no_cause(model: Model, rows: list[Any]) -> None:
@@ -126,3 +134,57 @@ def test_a_dictionary_of_another_model_has_no_cause(model: Model, rows: list[Any
 def test_no_text_is_said(model: Model, rows: list[Any]) -> None:
     with pytest.raises(DataError, match="no text"):
         fit(model, made(acts(model, rows, "resid_post.1"), "resid_post.1"), [])
+
+
+SINK, FIRST_SINK = 7, 1
+"""The position and the first layer of a token with a norm like those of trained models."""
+
+
+@pytest.fixture
+def sinking() -> tuple[Model, Tensor]:
+    """A model with an attention sink from layer FIRST_SINK on, and the direction of the sink."""
+    module: Any = tiny("gpt2")
+    found = Model.wrap(module)
+    direction = torch.randn(32, generator=torch.Generator().manual_seed(2))
+
+    def sink(mlp: Any, inputs: Any, out: Tensor) -> Tensor:
+        there = torch.zeros(out.shape[1], 1)
+        there[SINK : SINK + 1] = 3000.0
+        return out + there * direction
+
+    module.transformer.h[FIRST_SINK].mlp.register_forward_hook(sink)
+    return found, direction
+
+
+def without_sink(model: Model, rows: list[Any], site: str) -> Tensor:
+    x = acts(model, rows, site).view(15, 39, 32)
+    return torch.cat([x[:, : SINK - 1], x[:, SINK:]], 1).reshape(-1, 32)
+
+
+def test_a_sink_does_not_make_a_layer_the_wrong_one(
+    sinking: tuple[Model, Tensor], rows: list[Any]
+) -> None:
+    model, _ = sinking
+    there = made(without_sink(model, rows, "resid_post.1"), "resid_post.1")
+    found = fit(model, there, rows)
+    assert found.num_tokens == 15 * 38
+    assert found.warning is None
+    elsewhere = made(without_sink(model, rows, "resid_post.2"), "resid_post.0")
+    assert "the wrong layer (resid_post.2 fits better)" in warning(model, elsewhere, rows)
+
+
+def test_a_token_that_is_a_sink_at_another_layer_alone_does_not_speak_for_that_layer(
+    sinking: tuple[Model, Tensor], rows: list[Any]
+) -> None:
+    model, direction = sinking
+    x = without_sink(model, rows, "resid_post.0")
+    model.sink_medians = {"resid_post.0": float(x.norm(dim=1).median())}  # the sink is none here
+    there = made(x, "resid_post.0")
+    unit = direction / direction.norm()
+    both = there.W_enc - (there.W_enc @ unit)[:, None] * unit
+    both[0] = unit  # explains all of the sink
+    found = fit(
+        model, Dictionary(there.config, {**there.weights, "W_enc": both, "W_dec": both}), rows
+    )
+    assert found.num_tokens == 15 * 39
+    assert found.warning is None

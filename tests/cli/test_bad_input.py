@@ -583,3 +583,72 @@ def test_what_may_not_be_read_is_said_and_nothing_is_to_be_removed(
     assert "permission" in line
     assert "remove" not in line
     assert "again" not in line
+
+
+def test_a_command_that_fails_leaves_no_atlas_that_blocks_the_name(
+    refused: Run, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    empty, one, odd = (tmp_path / f"{name}.txt" for name in ("empty", "one", "odd"))
+    empty.write_text("")
+    one.write_text("a single short document")
+    odd.write_bytes(b"\xff\xfe\xfd")
+    out, there, hidden = (tmp_path / name for name in ("out", "there", "hidden"))
+    there.mkdir()
+    hidden.mkdir()
+    (hidden / ".mine").write_text("kept")
+    for corpus in (tmp_path / "nothere.txt", empty, one, odd):
+        refused("build", tiny_model, "--text", corpus, "--out", out)
+        harvest = ("--only", "harvest")
+        refused("build", tiny_model, "--text", corpus, "--out", there, *harvest)
+        refused("build", tiny_model, "--text", corpus, "--out", hidden)
+        neurons = ("--model", tiny_model, "--dictionary", "mlp_act.1")
+        refused("index", out, *neurons, "--text", corpus)
+    refused("index", out, "--model", tiny_model, "--dictionary", "mlp.0", "--text", text)
+    refused("index", out, "--model", tiny_model, "--dictionary", "mlp_act.1")
+    refused("import", text, "--into", out, "--model", tiny_model)
+    assert not out.exists()
+    assert list(there.iterdir()) == []
+    assert [path.name for path in hidden.iterdir()] == [".mine"]
+
+
+def test_an_atlas_of_an_earlier_command_stays_when_another_fails(
+    refused: Run, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    Atlas.create(tmp_path / "a", tiny_model)
+    before = (tmp_path / "a" / "atlas.json").read_bytes()
+    refused("index", tmp_path / "a", "--dictionary", "mlp.0", "--text", text)
+    assert (tmp_path / "a" / "atlas.json").read_bytes() == before
+    refused("build", tiny_model, "--text", tmp_path / "nothere", "--out", tmp_path / "a")
+    assert Atlas.open(tmp_path / "a").dictionary_names == []
+
+
+def test_layers_that_are_not_there_are_not_called_untrained(
+    refused: Run, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    out = ("index", tmp_path / "a", "--model", tiny_model, "--text", text)
+    said = refused(*out, "--dictionary", "mlp_act.7")
+    assert (
+        "dictionary 'mlp_act.7': tiny has 3 layers; expected one of mlp_act.0 to mlp_act.2" in said
+    )
+    assert "train" not in said
+
+
+def test_a_trace_without_transcoders_says_how_to_get_them(
+    refused: Run, tiny_model: Path, tmp_path: Path
+) -> None:
+    Atlas.create(tmp_path / "a", tiny_model)
+    said = refused("trace", tmp_path / "a", "the cat")
+    assert f"inscape build {tiny_model} --text TEXT --out {tmp_path / 'a'}" in said
+    without = {"transcoders": False}
+    Atlas.create(tmp_path / "b", tiny_model, settings=without)
+    assert "--out ANOTHER_ATLAS" in refused("trace", tmp_path / "b", "the cat")
+
+
+def test_only_formats_that_can_be_written_are_offered(
+    refused: Run, atlas: Path, tmp_path: Path
+) -> None:
+    command = ("export", atlas / "dictionaries" / "resid_post.1", "--out", tmp_path / "x")
+    expected = "one of dictionary_learning, gemma_scope, layer_files, saelens, sparsify"
+    assert refused(*command, "--format", "nope").endswith(f"'nope'; expected {expected}")
+    said = refused(*command, "--format", "openai")
+    assert said.endswith(f"openai is read, not written; expected {expected}")

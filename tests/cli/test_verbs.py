@@ -19,10 +19,11 @@ from tests.cli.conftest import SMALL
 from inscape.atlas import Atlas
 from inscape.cli import doctor
 from inscape.cli import main as shell
-from inscape.core import InputError
+from inscape.core import InputError, InscapeWarning
 from inscape.diagnosis import Diagnosis
 from inscape.dictionary import Dictionary
 from inscape.intervention import Repair
+from inscape.labels import Labels
 
 
 @pytest.fixture
@@ -193,12 +194,18 @@ def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: 
         assert 500 <= figures["fidelity"]["num_tokens"] <= 700
         assert figures["dead_share_is_firm"] is False
         summary = json.loads((atlas / "labels" / "resid_post.1" / "labels.json").read_text())
-        assert figures["labels_scored"] == summary["num_scored"]
+        named = [one for one in Labels.open(atlas / "labels" / "resid_post.1") if one.name]
+        assert figures["labels_scored"] == summary["num_scored"] == len(named)
+        assert figures["num_without_pattern"] == summary["num_without_pattern"] > 0
     assert "loss recovered" in said(*command, "--dictionary", "mlp_act.1")  # neurons too
     (edges,) = json.loads(said("validate", atlas, "--edges", "the cat sat", "--json"))
     assert edges["max_error"] <= 1e-4
     shown = said(*command)
     assert "loss recovered over the mean" in shown
+    without = figures["num_without_pattern"]
+    assert re.search(rf"features without a clear pattern +{without}, not labelled", shown)
+    scored = figures["labels_scored"]
+    assert re.search(rf"in the median of {scored} labels", said("label", atlas))
     assert re.search(r"loss of the model +[\d.]+ nats per token \(95 %: [\d.]+ to [\d.]+\)", shown)
     assert re.search(
         r"worst +node \d+ to node \d+: edge ", said(*command[:2], "--edges", "the cat")
@@ -365,7 +372,7 @@ def test_crosscoders_and_cross_layer_transcoders_are_trained(
     assert list(last["site_fvu"]) == ["resid_post.0", "resid_post.2"]
     assert max(last["site_fvu"].values()) < 1
     refusals = {
-        "cross is of a kind that saelens": (
+        "cross is of a kind that saelens has no place for": (
             "export",
             tmp_path / "cross",
             "--out",
@@ -395,3 +402,20 @@ def test_search_by_text_and_by_prompt(said: Any, atlas: Path) -> None:
     assert "found in its" in head
     assert rows
     assert all(re.search("strongest words|examples|promoted tokens|label", row) for row in rows)
+
+
+def test_what_is_not_indexed_is_said(
+    atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = shutil.copytree(atlas, tmp_path / "atlas")
+    shutil.rmtree(mine / "features" / "mlp.1")
+    run = f"run: inscape index {mine} --dictionary"
+    said = re.escape(f"not indexed and not searched: mlp.1; {run} mlp.1 --text TEXT")
+    with pytest.warns(InscapeWarning, match=said):
+        assert shell.main(["search", str(mine), "the"]) == 0
+    assert "resid_post.1/" in capsys.readouterr().out
+    assert shell.main(["search", str(mine), "the", "--dictionary", "mlp.0"]) == 0
+    capsys.readouterr()
+    assert shell.main(["feature", str(mine), "mlp_act.0/3"]) == 0
+    shown = capsys.readouterr()
+    assert f"not indexed, so it is not known where it is active; {run} mlp_act.0" in shown.out

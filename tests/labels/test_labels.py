@@ -158,7 +158,7 @@ def test_rare_and_dead_features_are_counted_not_labelled(labels: Labels) -> None
     assert labels.get(DEAD) is None
     summary = labels.summary
     assert (summary["num_dead"], summary["num_too_few_activations"]) == (1, 1)
-    assert summary["num_scored"] == len(labels) == 7
+    assert (summary["num_scored"], len(labels)) == (6, 7)
     assert (summary["num_labelled"], summary["num_without_pattern"]) == (6, 1)
     assert 0.4 < summary["median_shuffled"] < 0.6
     with pytest.raises(InputError, match="feature 7 has no label"):
@@ -231,8 +231,9 @@ def test_features_that_fire_everywhere_get_no_score_and_say_why(
     assert dense.num_negative >= 50
     assert dense.balanced_accuracy == pytest.approx(0.5, abs=0.15)
     summary = labels.summary
-    assert (summary["num_labelled"], summary["num_scored"], summary["num_everywhere"]) == (2, 1, 2)
-    assert summary["median_balanced_accuracy"] == pytest.approx(dense.balanced_accuracy, abs=1e-4)
+    assert (summary["num_labelled"], summary["num_scored"], summary["num_everywhere"]) == (2, 0, 2)
+    assert (dense.name, summary["num_without_pattern"]) == (None, 1)
+    assert summary["median_balanced_accuracy"] is None
     assert Labels.open(labels.folder)[1].text == labels[1].text
 
 
@@ -257,3 +258,19 @@ def test_search_over_several_dictionaries_puts_labels_first(planted: Any, labels
     assert hits[0].score > hits[1].score
     assert [hit.feature for hit in search([(planted.index, labels)], "numbers")][:1] == [DIGIT]
     assert search([(planted.index, labels)], ",,") == []
+
+
+def test_features_without_a_pattern_do_not_dilute_the_score(labels: Labels, tmp_path: Path) -> None:
+    named = [one.balanced_accuracy for one in labels if one.name is not None]
+    assert labels[RANDOM].name is None
+    assert labels[RANDOM].balanced_accuracy == pytest.approx(0.5, abs=0.1)
+    summary = labels.summary
+    assert summary["median_balanced_accuracy"] == pytest.approx(np.median(named), abs=1e-4)
+    assert summary["fraction_above_shuffled"] == 1
+    assert repr(labels).endswith("6 of 9 features labelled)")
+    # of labels that an earlier version wrote, too
+    former = tmp_path / "labels.json"
+    former.write_text('{"num_scored": 7, "median_balanced_accuracy": 0.5, "num_dead": 1}')
+    again = Labels(tmp_path, {"num_features": 9}, list(labels)).summary
+    assert (again["num_scored"], again["num_dead"]) == (6, 1)
+    assert again["median_balanced_accuracy"] == summary["median_balanced_accuracy"]

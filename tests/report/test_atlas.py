@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from base64 import b64encode
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from inscape.cli import main as shell
 from inscape.core import InputError, StorageError, quoted
 from inscape.features import build_index
 from inscape.intervention import SteerResult
+from inscape.labels import Labels
 from inscape.model import Model
 from inscape.report import atlas_html, write_atlas_report
 
@@ -74,6 +76,18 @@ def test_every_part_is_shown(full: Atlas) -> None:
     assert "outvoted" in text
     assert EVIL in text
     assert "None yet" not in text
+
+
+def test_features_without_a_pattern_are_counted_apart(full: Atlas, model: Model) -> None:
+    again, labels = Atlas.open(full.path, model=model), full.labels("resid_post.1")
+    assert labels is not None
+    first, *rest = (one for one in labels if one.name)
+    unnamed = replace(first, kind="none", text="", balanced_accuracy=0.5)
+    again._labels["resid_post.1"] = Labels(labels.folder, labels.manifest, [unnamed, *rest])
+    page = Page(atlas_html(again))
+    text = " ".join(" ".join(page.words).split())
+    assert f" {len(rest)} 1 without a clear pattern" in text
+    assert "1 without a clear pattern" not in " ".join(Page(atlas_html(full)).words)
 
 
 def test_nothing_is_asked_for_from_outside_and_one_script_may_run(full: Atlas) -> None:
@@ -141,7 +155,8 @@ def test_in_place_of_a_missing_label_stand_tokens_that_are_called_tokens(
     assert atlas.feature_label("resid_post.1", feature) == found.shown
     assert atlas.feature_name("resid_post.1", feature) is None
     assert found.shown in Page(atlas_html(atlas)).text
-    hit = next(h for h in atlas.search(found.tokens[0], limit=64) if h.id == found.id)
+    names = ["resid_post.1"]  # the other one is not indexed
+    hit = next(h for h in atlas.search(found.tokens[0], names=names, limit=64) if h.id == found.id)
     assert (hit.label, hit.shown) == (None, found.shown)
     assert atlas.feature_label("resid_post.1", 10**6) is None
     assert atlas.feature_label("mlp.1", 0) is None  # not indexed

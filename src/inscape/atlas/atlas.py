@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +23,7 @@ from inscape.atlas.feature import Feature
 from inscape.atlas.steps import BuildConfig
 from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt
-from inscape.core import InputError, instance_of, tokens_as_label
+from inscape.core import InputError, instance_of, tokens_as_label, warn
 from inscape.diagnosis import Case, Diagnosis
 from inscape.diagnosis import diagnose as diagnose_cases
 from inscape.dictionary import Dictionary, check_name
@@ -103,7 +103,8 @@ class Atlas(Container):
             )
         called = dictionary.name
         features = self.features(called) if self.is_indexed(called) else None
-        return Feature(dictionary, int(number), self.feature_name(called, int(number)), features)
+        label = self.feature_name(called, int(number))
+        return Feature(dictionary, int(number), label, features, self.path)
 
     def _by_site(self, name: str) -> str:
         names = self.dictionary_names
@@ -126,12 +127,18 @@ class Atlas(Container):
         prompt: bool = False,
     ) -> list[Found]:
         """Features whose label, examples or promoted tokens hold `text`, best first; with `prompt`
-        those that it activates as a prompt.
+        those that it activates as a prompt. Warns of dictionaries that are not indexed.
 
         Raises:
             InputError: the text is blank, or nothing is indexed.
         """
         indexed = self.indexed(names)
+        if left := [name for name in self.chosen(names) if name not in indexed]:
+            chosen = "".join(f" --dictionary {name}" for name in left)
+            warn(
+                f"not indexed and not searched: {', '.join(left)}; "
+                f"run: inscape index {self.path}{chosen} --text TEXT"
+            )
         if prompt:
             indexes = {n: self.features(n) for n in indexed}
             asked = {n: (self.dictionary(n), i.max, i.density) for n, i in indexes.items()}
@@ -214,9 +221,19 @@ class Atlas(Container):
     ) -> Graph:
         """The attribution graph of the token after the prompt (see `inscape.trace`), through the
         transcoders called `names` (see `transcoders`)."""
+        transcoders = self.transcoders(names)
+        if not transcoders:
+            record = self.record
+            without = record["settings"] and not record["settings"].get("transcoders")
+            raise InputError(
+                f"{self.path} has no transcoders, which traces need: every MLP would be an error",
+                expected="transcoders mlp_in.L to mlp_out.L of some layers",
+                next_step=f"train them with: inscape build {record['model']['source']} --text TEXT "
+                f"--out {'ANOTHER_ATLAS' if without else self.path}; or inscape import them",
+            )
         graph = trace_prompt(
             self.model,
-            self.transcoders(names),
+            transcoders,
             prompt,
             target=target,
             against=against,
@@ -427,14 +444,14 @@ def build(
     opened = model if isinstance(model, Model) else Model.open(model, device=device)
     if source is None:
         source = opened.name if isinstance(model, Model) else model
-    if (out / FILE).is_file():
-        atlas = Atlas.open(out, model=opened)
-        with atlas.writing():
-            steps.settle(atlas, config, source)
+    if there := (out / FILE).is_file():
+        begun: AbstractContextManager[Atlas] = nullcontext(Atlas.open(out, model=opened))
     else:
-        config = config or BuildConfig()
-        steps.check_settings(opened, config)
-        atlas = Atlas.create(out, opened, source=source, settings=config.model_dump())
-    with atlas.writing():
+        new = config or BuildConfig()
+        steps.check_settings(opened, new)
+        begun = Atlas.creating(out, opened, source=source, settings=new.model_dump())
+    with begun as atlas, atlas.writing():
+        if there:
+            steps.settle(atlas, config, source)
         steps.run(atlas, text, only, step)
     return atlas

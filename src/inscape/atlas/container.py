@@ -14,21 +14,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, overload
 
 import inscape
 from inscape.activations import ActivationStore
 from inscape.attribution import layers_of
-from inscape.core import InputError, ModelError, StorageError, tokens_as_label
+from inscape.core import InputError, InscapeError, ModelError, StorageError, tokens_as_label
 from inscape.dictionary import Dictionary
 from inscape.dictionary.neurons import neurons
 from inscape.features import FeatureIndex
 from inscape.labels import Labels
 from inscape.model import Model
 from inscape.storage import lock, read_json, read_manifest, write_json
+from inscape.storage.lock import LOCK
 
 KIND = "atlas"
 VERSION = 2
@@ -115,6 +116,35 @@ class Container:
         }
         write_json(path / FILE, record)
         return cls(path, record, model=opened, device=device)
+
+    @classmethod
+    @contextmanager
+    def creating(
+        cls, path: str | Path, model: Model | str | Path, **options: Any
+    ) -> Iterator[Self]:
+        """`create`, and on an error within the context the atlas is removed again while it holds
+        nothing, so that it does not block its name."""
+        before = set(_folder(path).rglob("*")) | {p for p in [_folder(path)] if p.exists()}
+        made = cls.create(path, model, **options)
+        try:
+            yield made
+        except BaseException:
+            with suppress(OSError, InscapeError):
+                made._remove_empty(before)
+            raise
+
+    def _remove_empty(self, before: set[Path]) -> None:
+        """Removes the folder, less what was there before, if it holds no file but its own two."""
+        own = {self.path / FILE, self.path / LOCK}
+        new = {*self.path.rglob("*"), self.path} - before
+        if any(path not in own and not path.is_dir() for path in new):
+            return
+        with self.writing():
+            for path in sorted(new | own - before, reverse=True):  # what is in a folder first
+                if path in own:
+                    path.unlink(missing_ok=True)
+                else:
+                    path.rmdir()
 
     @classmethod
     def open(
@@ -255,17 +285,17 @@ class Container:
         return int(layer) if is_one and name not in self.dictionary_names else None
 
     def _known(self, name: str) -> str:
-        layer = self._neuron_layer(name)
-        if name not in self.dictionary_names and (
-            layer is None or layer >= self.record["model"]["num_layers"]
-        ):
-            neurons = f"mlp_act.0 to mlp_act.{self.record['model']['num_layers'] - 1} (neurons)"
-            raise InputError(
-                f"{self.path} has no dictionary {name!r}",
-                expected=f"one of {', '.join([*self.dictionary_names, neurons])}",
-                next_step=None if self.dictionary_names else "train or import one first",
-            )
-        return name
+        layer, last = self._neuron_layer(name), self.record["model"]["num_layers"] - 1
+        if name in self.dictionary_names or (layer is not None and layer <= last):
+            return name
+        neurons = f"mlp_act.0 to mlp_act.{last}" if last else "mlp_act.0"
+        num_layers = f": {self.record['model']['name']} has {last + 1} layer{'s' * (last > 0)}"
+        needed = layer is None and not self.dictionary_names
+        raise InputError(
+            f"{self.path} has no dictionary {name!r}{'' if layer is None else num_layers}",
+            expected=f"one of {', '.join([*self.dictionary_names, neurons])} (neurons)",
+            next_step="train or import one first" if needed else None,
+        )
 
     @property
     def indexed_names(self) -> list[str]:
@@ -453,8 +483,17 @@ class Results(Generic[R]):
     def __iter__(self) -> Iterator[R]:
         return map(self.open, self.names)
 
-    def __getitem__(self, number: int) -> R:
-        return self.open(self.names[number])
+    @overload
+    def __getitem__(self, number: int) -> R: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[R]: ...
+
+    def __getitem__(self, number: int | slice) -> R | list[R]:
+        chosen = self.names[number]
+        return self.open(chosen) if isinstance(chosen, str) else [self.open(n) for n in chosen]
 
     def __repr__(self) -> str:
-        return f"Results({self.names})"
+        names = self.names
+        shown = ", ".join(names if len(names) < 4 else [*names[:2], "...", names[-1]])
+        return f"Results({len(names)}: {shown})" if names else "Results(none yet)"

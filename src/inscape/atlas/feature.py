@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from inscape.core import InputError, quoted, tokens_as_label, with_signs
@@ -22,12 +23,17 @@ class Feature(Pictured):
     Attributes:
         label: its name in words, where it has one.
         features: the index of its dictionary; without one the statistics are None.
+        atlas: the folder of its atlas.
     """
 
     dictionary: Dictionary = field(repr=False)
     index: int
     label: str | None
     features: FeatureIndex | None = field(repr=False)
+    atlas: Path = field(default=Path("ATLAS"), repr=False)
+
+    def __repr__(self) -> str:
+        return f"Feature({self.id!r}, label={self.label!r})"
 
     @property
     def id(self) -> str:
@@ -99,8 +105,7 @@ class Feature(Pictured):
             raise InputError(
                 f"{self.id} is not indexed, so its largest activation is unknown",
                 expected="an index, since strengths count in units of it",
-                next_step=f"run: inscape index ATLAS --dictionary {self.dictionary.name} "
-                "--text TEXT",
+                next_step=self._to_index,
             )
         if unit == 0:
             raise InputError(
@@ -111,6 +116,10 @@ class Feature(Pictured):
         return FeatureEdit(
             self.dictionary, self.index, cast(FeatureMode, mode), strength, unit=unit
         )
+
+    @property
+    def _to_index(self) -> str:
+        return f"run: inscape index {self.atlas} --dictionary {self.dictionary.name} --text TEXT"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; examples as text with the strongest token and its activation."""
@@ -132,6 +141,8 @@ class Feature(Pictured):
     def summary(self) -> str:
         """What is known of it in a few lines."""
         lines = [f"{self.id}  {self.shown}"]
+        if self.features is None:
+            lines.append(f"not indexed, so it is not known where it is active; {self._to_index}")
         if self.density is not None:
             lines.append(f"active on {self.density:.3%} of tokens, at most {self.max:.3g}")
         for word, effects in (("raises", self.promoted), ("lowers", self.suppressed)):

@@ -5,7 +5,10 @@
    is another layer that fits much better, which neighbours in the residual stream hide.
 3. For a mismatch what is commonly wrong is tried on a sample of tokens: activations in other units,
    each token normalised, the norm's gain left out, with or without beginning-of-text, another
-   activation. The change that leaves by far the least unexplained is named.
+   activation. The change that leaves by far the least unexplained is named, with both figures.
+
+The sample holds tokens that count in step 1 and are no attention sinks at any layer that is tried:
+one sink's norm can outweigh all other tokens.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from inscape.atlas.quality import Row, batches, text_rows
 from inscape.core import DataError
 from inscape.dictionary import Dictionary, DictionaryConfig
 from inscape.intervention import fidelity
-from inscape.model import Model, Site
+from inscape.model import Model, Site, find_sinks
+from inscape.model.prompt import medians
 
 SAMPLE = 512  # tokens that the causes are tried on
 MUCH_BETTER = 0.5  # a cause is named where it leaves less than this part of what was unexplained
@@ -79,7 +83,8 @@ def fit(
         wrong.append(f"FVU is {found.fvu:.3g}: it explains less than the mean would")
     if expected is not None and not expected / 2 <= found.l0 <= expected * 2:
         wrong.append(f"L0 is {found.l0:.3g} where its files say {expected}")
-    cause = None if dictionary.config.several else _cause(model, dictionary, rows, bool(wrong))
+    several = dictionary.config.several
+    cause = None if several else _cause(model, dictionary, rows, bool(wrong), found.fvu)
     if cause:
         wrong.append(f"likely cause: {cause}" if wrong else cause)
     elif wrong:
@@ -91,9 +96,11 @@ def fit(
     return Fit(found.fvu, found.l0, found.loss_recovered_zero, expected, found.num_tokens, warning)
 
 
-def _cause(model: Model, dictionary: Dictionary, rows: list[Row], wrong: bool) -> str | None:
+def _cause(
+    model: Model, dictionary: Dictionary, rows: list[Row], wrong: bool, whole: float
+) -> str | None:
     """The change that helps most, in words; None where none helps much. Where nothing is wrong,
-    other layers alone are tried."""
+    other layers alone are tried, and have to do better than FVU on the whole text (`whole`) too."""
     config, k = dictionary.config, dictionary.k
     read, written = (model.site(site) for site in (config.site_in, config.site_out))
     kinds = [site for site in model.sites() if site.kind in (read.kind, written.kind)]
@@ -119,22 +126,26 @@ def _cause(model: Model, dictionary: Dictionary, rows: list[Row], wrong: bool) -
             tried[f"the activation ({better} fits better)"] = away
     tried = {said: away for said, away in tried.items() if math.isfinite(away)}
     said = min(tried, key=tried.__getitem__, default="")
-    much = MUCH_BETTER * min(plain, 1.0) if wrong else OTHER_LAYER * plain
+    much = MUCH_BETTER * min(plain, 1.0) if wrong else OTHER_LAYER * min(plain, whole)
     helps = bool(said) and (tried[said] < much or (wrong and not math.isfinite(plain)))
-    return said if helps else None
+    return f"{said}: FVU {tried[said]:.3g} instead of {plain:.3g}" if helps else None
 
 
 def _acts(model: Model, rows: list[Row], sites: list[Site]) -> dict[Site, Float[Tensor, "n d"]]:
-    """What the sites hold at the first tokens that count."""
+    """What the sites hold at the first tokens that count and are no sinks at any of them."""
     parts: dict[Site, list[Tensor]] = {site: [] for site in sites}
     left = SAMPLE
-    for ids, counted, _ in rows:
+    for ids, words, _ in rows:
         tokens = torch.tensor([list(ids)], device=model.device)
-        mask = torch.tensor(list(counted), device=model.device) & model.is_word(tokens)[0]
+        counted = model.counted(tokens, torch.tensor([list(words)]))[0]
         run = model.run(tokens, read=sites)
+        streams = [site for site in sites if site.kind.startswith("resid_")]
+        norms = {str(site): run[site].float().norm(dim=-1).cpu() for site in streams}
+        if norms:
+            counted &= ~find_sinks(norms, medians(norms, counted[None].cpu()))[0].to(model.device)
         for site, held in parts.items():
-            held.append(run[site][0][mask][:left].float())
-        left -= min(left, int(mask.sum()))
+            held.append(run[site][0][counted][:left].float())
+        left -= min(left, int(counted.sum()))
         if not left:
             break
     return {site: torch.cat(held) for site, held in parts.items()}

@@ -49,6 +49,7 @@ class Quality(Result):
         dead_share_is_firm: whether these are at least a million.
         label_accuracy: median balanced accuracy of the labels, over the `labels_scored` features
             whose label has one; None without labels.
+        num_without_pattern: features that were tried and have no label, for want of a pattern.
     """
 
     SCHEMA: ClassVar[str] = "inscape.quality"
@@ -62,6 +63,14 @@ class Quality(Result):
     dead_share_is_firm: bool
     label_accuracy: float | None
     labels_scored: int
+    num_without_pattern: int = 0
+
+    def __repr__(self) -> str:
+        kept = self.fidelity
+        return (
+            f"Quality({self.dictionary!r}, fvu={kept.fvu:.3g}, l0={kept.l0:.3g}, "
+            f"loss_recovered={kept.loss_recovered_zero:.3g}, num_tokens={kept.num_tokens})"
+        )
 
 
 def quality(
@@ -111,7 +120,8 @@ def quality(
                 index_tokens=index.num_considered if index else 0,
                 dead_share_is_firm=index is not None and index.num_considered >= ENOUGH_TOKENS,
                 label_accuracy=summary.get("median_balanced_accuracy"),
-                labels_scored=summary.get("num_scored", summary.get("num_labelled", 0)),
+                labels_scored=summary.get("num_scored", 0),
+                num_without_pattern=summary.get("num_without_pattern", 0),
             )
         )
     return found

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict
 
-from inscape.core import LabelOf, no_label, quoted
+from inscape.core import LabelOf, no_label, quoted, short
 from inscape.storage import Result, plain
 
 NodeKind = Literal["feature", "error", "embedding", "logit"]
@@ -120,6 +120,13 @@ class GraphData(Result):
     roles: list[str | None] = field(default_factory=list)
     counted: list[bool] = field(default_factory=list)
     names: LabelOf = field(default=no_label, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({short(self.prompt)}, {int(self.kept_nodes.sum())} of "
+            f"{self.num_nodes_full} nodes, {int(self.kept_edges.sum())} of {self.num_edges_full} "
+            "edges kept)"
+        )
 
     def label(self, node: Node) -> str | None:
         """The label that a feature has now, or None."""

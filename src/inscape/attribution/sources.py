@@ -91,7 +91,7 @@ def check_transcoders(model: Model, transcoders: Mapping[int, Dictionary]) -> No
         raise InputError(
             "there are no transcoders: every MLP would count as error",
             expected="transcoders mlp_in.L to mlp_out.L of some layers",
-            next_step="train or import them",
+            next_step="train them with inscape build, or bring others in with inscape import",
         )
     for layer, dictionary in transcoders.items():
         own = layers_of(dictionary)

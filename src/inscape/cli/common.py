@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_module
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -160,14 +161,15 @@ def open_atlas(
 
 def open_or_create(
     folder: Path, model: str | None, device: str | None = None, bos: str | None = None
-) -> Atlas:
-    """The atlas of a verb that makes one of `model` where there is nothing yet."""
+) -> AbstractContextManager[Atlas]:
+    """The atlas of a verb that makes one of `model` where there is nothing yet; one that was made
+    goes again where the verb fails before anything is in it."""
     from inscape.atlas import Atlas
 
     empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if model is not None and empty:
-        return Atlas.create(folder, model, device=device, bos=bos)
-    return open_atlas(folder, model, device, bos)
+        return Atlas.creating(folder, model, device=device, bos=bos)
+    return nullcontext(open_atlas(folder, model, device, bos))
 
 
 def save(atlas: Atlas, result: Result) -> None:

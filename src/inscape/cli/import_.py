@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,22 +85,22 @@ def command(
     if text is not None:  # what cannot be measured on is refused before anything is written
         text = on_disk(text)
         corpus_files(text)
-    atlas = common.open_or_create(into, model, bos=bos) if into is not None else None
-    opened = common.open_model(model, bos=bos) if model and not atlas else None
-    if atlas is not None:
-        opened = atlas.model
-    called = name or (out.name if out else None)
-    asked = Asked(site, to, called, scale, tuple(ignore or ()), k, opened)
-    if is_dictionary(source) and asked == Asked(name=called, model=opened) and form is None:
-        found = Dictionary.open(source)  # one of inscape's own says all of this itself
-        found = found.renamed(called) if called else found
-    else:
-        found = import_dictionary(source, asked, form=form)
-    if atlas is not None:
-        found = found.renamed(name or found.config.site_name)
-        atlas.add(found, name=found.name)
-    elif out is not None:
-        found.save(out)
+    with common.open_or_create(into, model, bos=bos) if into else nullcontext() as atlas:
+        opened = common.open_model(model, bos=bos) if model and not atlas else None
+        if atlas is not None:
+            opened = atlas.model
+        called = name or (out.name if out else None)
+        asked = Asked(site, to, called, scale, tuple(ignore or ()), k, opened)
+        if is_dictionary(source) and asked == Asked(name=called, model=opened) and form is None:
+            found = Dictionary.open(source)  # one of inscape's own says all of this itself
+            found = found.renamed(called) if called else found
+        else:
+            found = import_dictionary(source, asked, form=form)
+        if atlas is not None:
+            found = found.renamed(name or found.config.site_name)
+            atlas.add(found, name=found.name)
+        elif out is not None:
+            found.save(out)
     config = found.config
     made = {
         "dictionary": found.name,

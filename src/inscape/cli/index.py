@@ -33,7 +33,8 @@ def command(
 
     The neurons of a layer are a dictionary that needs no training: --dictionary mlp_act.14.
     """
-    opened = common.open_or_create(atlas, model, device, bos)
+    with common.open_or_create(atlas, model, device, bos) as opened:
+        indexes = opened.index(dictionary, text=text, max_tokens=max_tokens)
     made = [
         {
             "index": str(index.folder),
@@ -42,6 +43,6 @@ def command(
             "tokens": index.num_considered,
             "fired": int((index.num_active > 0).sum()),
         }
-        for index in opened.index(dictionary, text=text, max_tokens=max_tokens)
+        for index in indexes
     ]
     common.show(made, json)

@@ -33,9 +33,9 @@ def _in_words(summary: dict[str, Any]) -> dict[str, Any]:
         "never active": summary["num_dead"],
         "active too rarely": summary["num_too_few_activations"],
         "without a clear pattern": summary["num_without_pattern"],
-        "kinds": summary["kinds"],
-        "right on other documents": f"{percent('median_balanced_accuracy')}, in the median "
-        "(50 % is chance)",
+        "kinds": {kind: num for kind, num in summary["kinds"].items() if kind != "none"},
+        "right on other documents": f"{percent('median_balanced_accuracy')}, in the median of "
+        f"{summary['num_scored']} labels (50 % is chance)",
         "with another feature's label": percent("median_shuffled"),
         "labels clearly better than that": percent("fraction_above_shuffled"),
     }

@@ -81,6 +81,8 @@ def _for_people(figures: Quality) -> dict[str, str]:
     if figures.label_accuracy is not None:
         rest = f"{figures.labels_scored} labels; 50 % is chance"
         shown["labels right, in the median"] = f"{figures.label_accuracy:.1%} ({rest})"
+    if figures.num_without_pattern:
+        shown["features without a clear pattern"] = f"{figures.num_without_pattern}, not labelled"
     return shown
 
 

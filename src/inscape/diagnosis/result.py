@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from inscape.core import Share
+from inscape.core import Share, short
 from inscape.intervention import Repair
 from inscape.storage import Result
 
@@ -109,6 +109,13 @@ class Diagnosis(Result):
     before: Mapping[str, Share] = field(default_factory=dict)
     after: Mapping[str, Share] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"Diagnosis({short(self.prompt)}, correct={short(self.correct)}, "
+            f"wrong={short(self.wrong)}, mechanism={self.mechanism!r}, "
+            f"num_prompts={self.num_prompts}, {len(self.removed)} features removed)"
+        )
 
     def summary(self) -> str:
         """The verdict in a few lines."""

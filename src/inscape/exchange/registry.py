@@ -70,7 +70,11 @@ def export_dictionary(dictionary: Dictionary, folder: str | Path, form: str) -> 
             something already.
         StorageError: the disk is full or may not be written to.
     """
-    known, config = chosen(form), dictionary.config
+    written = [name for name, one in FORMATS.items() if type(one).write is not Format.write]
+    if form not in written:
+        what = f"{form} is read, not written" if form in FORMATS else f"unknown format {form!r}"
+        raise InputError(what, expected="one of " + ", ".join(written))
+    known, config = FORMATS[form], dictionary.config
     plain = config.kind != "neurons" and config.scope == "token"
     if config.several or config.signed or config.glu or config.weighted or not plain:
         raise InputError(

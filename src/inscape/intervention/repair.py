@@ -51,6 +51,9 @@ class Repair(Result):
     model_hash: str
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"Repair({self.model!r}, {len(self.changes)} changes)"
+
     @classmethod
     def of(cls, model: Model, changes: Sequence[FeatureEdit], **about: Any) -> Repair:
         """The repair that these edits of `model` are."""

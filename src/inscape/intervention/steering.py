@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inscape.core import InputError, all_of, bootstrap_mean, track
+from inscape.core import InputError, all_of, bootstrap_mean, short, track
 from inscape.intervention.edits import Edit, edits
 from inscape.intervention.repair import Repair
 from inscape.model import Inputs, Model, Source
@@ -48,6 +48,12 @@ class SteerResult(Result):
     steered_loss: float | None
     changes: tuple[str, ...] = ()
     repair: Repair | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"SteerResult({short(self.prompt)}, plain={short(self.plain)}, "
+            f"steered={short(self.steered)}, {len(self.changes)} changes)"
+        )
 
     @property
     def changed(self) -> bool:

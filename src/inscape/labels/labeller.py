@@ -25,7 +25,7 @@ from inscape.features import FeatureIndex
 from inscape.labels.predicates import Predicate
 from inscape.labels.sampling import Half, Sample, document_halves
 from inscape.labels.scoring import Score, bootstrap_weights, detection
-from inscape.labels.store import KIND, VERSION, Label, Labels, write_labels
+from inscape.labels.store import KIND, VERSION, Label, Labels, scores, write_labels
 from inscape.labels.words import Words
 from inscape.labels.writing import Windows, Writer, balanced_accuracies, read_for
 from inscape.storage import MANIFEST, read_manifest, refuse_filled
@@ -185,24 +185,12 @@ def _summary(index: FeatureIndex, labels: list[Label]) -> dict[str, Any]:
     """What labels.json says."""
     alive = int(np.count_nonzero(index.num_active))
     kinds = Counter(found.kind for found in labels)
-    scored = [found for found in labels if found.num_scored]
-
-    def median(name: str) -> float | None:
-        return round(float(np.median([getattr(f, name) for f in scored])), 4) if scored else None
-
     return {
         "num_features": index.num_features,
         "num_labelled": len(labels) - kinds["none"],
-        "num_scored": len(scored),
         "num_dead": index.num_features - alive,
         "num_too_few_activations": alive - len(labels),
-        "num_without_pattern": kinds["none"],
         "num_everywhere": kinds["everywhere"],
         "kinds": dict(kinds.most_common()),
-        "median_balanced_accuracy": median("balanced_accuracy"),
-        "median_auroc": median("auroc"),
-        "median_shuffled": median("shuffled"),
-        "fraction_above_shuffled": round(float(np.mean([f.low > f.shuffled for f in scored])), 4)
-        if scored
-        else None,
+        **scores(labels),
     }

@@ -15,6 +15,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -112,9 +113,12 @@ class Labels:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Counts and medians over all labels (labels.json)."""
-        found: dict[str, Any] = read_json(self.folder / "labels.json")
-        return found
+        """Counts, and medians over the features that have a name (labels.json)."""
+        return {**read_json(self.folder / "labels.json"), **scores(self)}
+
+    def __repr__(self) -> str:
+        named = sum(label.name is not None for label in self)
+        return f"Labels({str(self.folder)!r}, {named} of {self.num_features} features labelled)"
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -140,6 +144,27 @@ class Labels:
     def search(self, text: str, limit: int = 20) -> list[tuple[int, float]]:
         """Features whose label matches `text`, with a score, best first (see features.search)."""
         return [hit[:2] for hit in match(self.folder / FILE, text, ["label"], [1.0], limit)]
+
+
+def scores(labels: Iterable[Label]) -> dict[str, Any]:
+    """How many names were scored, and their medians; a feature without a pattern has no name, and
+    its chance result would only dilute them."""
+    tried = list(labels)
+    named = [label for label in tried if label.name is not None]
+    found = [label for label in named if label.num_scored]
+
+    def median(name: str) -> float | None:
+        return round(float(np.median([getattr(f, name) for f in found])), 4) if found else None
+
+    above = float(np.mean([f.low > f.shuffled for f in found])) if found else None
+    return {
+        "num_without_pattern": len(tried) - len(named),
+        "num_scored": len(found),
+        "median_balanced_accuracy": median("balanced_accuracy"),
+        "median_auroc": median("auroc"),
+        "median_shuffled": median("shuffled"),
+        "fraction_above_shuffled": None if above is None else round(above, 4),
+    }
 
 
 def write_labels(

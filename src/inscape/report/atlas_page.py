@@ -153,7 +153,11 @@ def _dictionary(
     most = f"at most {config.k}" if config.kind == "topk" else "no fixed number"
     if config.kind == "neurons":
         most = "the strongest 1 % of each neuron"
-    accuracy = None if labels is None else finite(labels.summary.get("median_balanced_accuracy"))
+    labelled = None if labels is None else number(sum(one.name is not None for one in labels))
+    summary = {} if labels is None else labels.summary
+    if without := summary.get("num_without_pattern"):
+        said = join(number(without), " without a clear pattern")
+        labelled = join(labelled, tag("div", said, class_="interval"))
     return (
         tag("code", name, class_="name"),
         config.site_in if not config.transcoder else f"{config.site_in} → {config.site_out}",
@@ -162,8 +166,8 @@ def _dictionary(
         number(finite(fvu)),
         number(None if fidelity is None else finite(fidelity.loss_recovered_zero), "share"),
         number(None if index is None else float((index.num_active == 0).mean()), "share"),
-        number(None if labels is None else sum(found.name is not None for found in labels)),
-        number(accuracy, "share"),
+        labelled or number(None),
+        number(finite(summary.get("median_balanced_accuracy")), "share"),
     )
 
 

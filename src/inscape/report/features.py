@@ -20,8 +20,8 @@ _FEATURE = re.compile(r"([\w.+-]+)/(\d{1,9})\b")
 
 def feature_html(name: str, label: Label | None, index: FeatureIndex, feature: int) -> Markup:
     """A folded list item; its attributes are what the page's script sorts and filters by."""
-    accuracy = None if label is None else finite(label.balanced_accuracy)
     named = None if label is None else label.name
+    accuracy = None if label is None or named is None else finite(label.balanced_accuracy)
     title = join(
         feature_name(f"{name}/{feature}", named or tokens_as_label(index.peak_tokens(feature))),
         tag("span", number(float(index.density[feature]), "share"), " of tokens", class_="note"),
@@ -54,7 +54,7 @@ def feature_body(index: FeatureIndex, feature: int, label: Label | None = None) 
         ("active on", join(number(float(index.density[feature]), "share"), " of tokens")),
         ("largest activation", number(float(index.max[feature]))),
     ]
-    if label is not None and finite(label.balanced_accuracy) is not None:
+    if label is not None and label.name and finite(label.balanced_accuracy) is not None:
         facts.append(
             ("label is right on (50 % is chance)", number(label.balanced_accuracy, "share"))
         )
