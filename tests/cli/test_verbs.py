@@ -151,6 +151,7 @@ def test_what_was_steered_is_a_repair_that_is_applied_again(
         assert again["steered"] == found["steered"]
     assert opened.repairs.names[-1] == name  # an equal repair is saved once
     assert "resid_post.1/3" in said(*steer, "--repair", name)
+    assert f"its edits, for steer --repair: {name}" in shell.NOTES
     elsewhere = said("steer", atlas, "a bird", "--max-new-tokens", 8, "--repair", name, "--json")
     assert json.loads(elsewhere)["repair"] == found["repair"]
 

@@ -179,3 +179,5 @@ def open_or_create(
 def save(atlas: Atlas, result: Result) -> None:
     """Saves what is printed by now, whether or not it can be saved."""
     note(f"saved: {atlas.save(result)}")
+    if getattr(result, "repair", None) is not None:
+        note(f"its edits, for steer --repair: {atlas.repairs.names[-1]}")
