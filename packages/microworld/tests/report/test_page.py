@@ -18,7 +18,17 @@ from inscape.core import DataError, StorageError
 from inscape_microworld.report import Report, read_report, render, report_text, write_report
 
 # Keys whose value is not told as such: an enumeration that decides how something is drawn.
-DRAWN = {"kind", "relation", "unit", "passed", "schema", "version", "mechanism", "mode"}
+DRAWN = {
+    "kind",
+    "relation",
+    "unit",
+    "passed",
+    "schema",
+    "version",
+    "mechanism",
+    "mode",
+    "correct_means",
+}
 EVIL = "</text></title></style><script>alert(1)</script><img src=x onerror=\"alert('1')\">&amp;"
 
 
