@@ -259,6 +259,25 @@ def test_saved_results_are_listed_opened_and_deleted(tmp_path: Path, model: Mode
     assert made.traces.names == []
 
 
+def test_dictionaries_are_named_by_patterns(tmp_path: Path, model: Model) -> None:
+    made = make(tmp_path / "a", model)
+    made.add(dictionary("resid_post.1"), dictionary("mlp_in.1>mlp_out.1")).add(
+        dictionary("mlp_in.2>mlp_out.2")
+    )
+    assert made.chosen("mlp.*") == ["mlp.1", "mlp.2"]
+    assert made.chosen(["mlp.[02]", "resid*", "mlp.2"]) == ["mlp.2", "resid_post.1"]
+    assert made.chosen("*") == ["resid_post.1", "mlp.1", "mlp.2"]
+    assert made.chosen("mlp_act.*") == ["mlp_act.0", "mlp_act.1", "mlp_act.2"]
+    assert made.chosen("mlp_act.[!1]") == ["mlp_act.0", "mlp_act.2"]
+    assert made.transcoders(["mlp.?"]).keys() == {1, 2}
+    for odd in ("[", "mlp_act.[", "*x", "MLP.*", "mlp_act.3*", "?" * 300):
+        with pytest.raises(InputError, match="has no dictionary .*expected one of resid_post.1"):
+            made.chosen(odd)
+    for odd in (5, [5], [None]):
+        with pytest.raises(InputError, match="the name of a dictionary: "):
+            made.chosen(odd)  # type: ignore[arg-type]
+
+
 def test_neurons_are_dictionaries_that_need_no_training(tmp_path: Path, model: Model) -> None:
     made = make(tmp_path / "a", model)
     assert made.dictionary_names == []

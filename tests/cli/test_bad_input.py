@@ -309,6 +309,9 @@ def test_an_unknown_dictionary_names_those_that_are_there(refused: Run, atlas: P
     assert "one of resid_post.1, mlp.0, mlp.1, mlp.2" in refused(
         "index", atlas, "--dictionary", "mlp.7"
     )
+    for odd in ("[", "mlp.[", "resid*x"):
+        line = refused("diagnose", atlas, "the cat", "--correct", " a", "--dictionary", odd)
+        assert "has no dictionary" in line
 
 
 def test_a_half_written_shard_is_named_and_made_again(

@@ -181,6 +181,9 @@ def test_diagnose_explains_a_wrong_answer(said: Any, atlas: Path, tmp_path: Path
     assert found["wrong"] != found["correct_token"]
     assert found["before"]["held out"]["total"] == 1
     assert list((atlas / "diagnoses").glob("the-cat-sat-on-the-*.json"))
+    short = ("--correct", " river", "--num-random", 2, "--dictionary", "mlp_act.*", "--json")
+    found = json.loads(said("diagnose", atlas, "the cat sat on the", *short))
+    assert list(found["searched"]) == ["mlp_act.0", "mlp_act.1", "mlp_act.2"]
 
 
 def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: Path) -> None:

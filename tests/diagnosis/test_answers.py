@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+import torch
 from tests.attribution.random_transcoders import random_dictionary
 from tests.families import D_MODEL, tiny, tiny_tokenizer
 from tests.model.test_answers import saying
@@ -77,3 +80,76 @@ def test_an_answer_that_is_both_correct_and_wrong_is_refused(model: Model) -> No
 def test_a_prompt_that_ends_in_a_space_is_noticed(model: Model) -> None:
     found = of(model, Case("the dog sat in ", "Paris"))
     assert "ends in a space" in found.summary()
+
+
+# What is said where answers are given
+
+
+def unsure(text: str) -> Model:
+    """A model that would say `text`, each token of it with a probability of about 0.06."""
+    model = saying(text)
+    with torch.no_grad():
+        model.module.lm_head.weight *= 0.15
+    return model
+
+
+def test_what_the_model_itself_writes_is_said_beside_the_answers_given() -> None:
+    found = of(saying("= 81."), Case("48+41=", " 72", candidates=(" 89", " 65")))
+    assert (found.writes, found.preferred, found.wrong) == (" 81", " 89", " 89")
+    assert found.writes_probability is not None
+    assert found.writes_probability > 0.5 > found.wrong_probability
+    assert found.answers_given == (" 89", " 65")
+    assert found.correct_means == "ahead of the answers given"
+    text = found.summary()
+    assert "the model itself writes ' 81' (p=" in text
+    assert "of the answers given it prefers ' 89'" in text
+    assert "'correct' means here: ahead of the answers given" in text
+    assert "the model says" not in text
+    assert Diagnosis.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_a_named_answer_that_is_not_the_likeliest_is_not_called_preferred() -> None:
+    found = of(saying("= 81."), Case("48+41=", " 72", wrong=" 65", candidates=(" 89",)))
+    assert (found.preferred, found.wrong) == (" 89", " 65")
+
+
+def test_an_answer_ahead_of_those_given_is_not_called_what_the_model_writes() -> None:
+    found = of(saying("= 81."), Case("48+41=", " 89", candidates=(" 72",)))
+    assert (found.mechanism, found.writes) == ("correct", " 81")
+    text = found.summary()
+    assert "Of the answers given the model prefers the correct one, ' 89'" in text
+    assert "It itself writes ' 81'" in text
+
+
+def test_what_the_model_writes_is_correct_however_likely_a_named_answer_is() -> None:
+    """A short wrong answer can be likelier as a whole than a long correct one that is written."""
+    model = unsure("= 81.")
+    assert model.answers("48+41=", " 81.")
+    assert model.score("48+41=", " 7") > model.score("48+41=", " 81.")
+    found = of(model, Case("48+41=", " 81.", wrong=" 7"))
+    assert found.mechanism == "correct"
+    assert "The model itself writes the correct answer ' 81.'" in found.summary()
+    assert "there is nothing to diagnose" in found.summary()
+
+
+def test_a_lead_that_is_none_at_the_token_looked_at_is_noted() -> None:
+    found = of(unsure("= 81."), Case("48+41=", " 83333", wrong=" 7"))
+    assert found.lead < 0
+    assert "ahead by" in found.summary()
+    assert "the correct answer is ahead at the first token that differs" in found.notes[-1]
+
+
+def test_where_some_prompts_give_answers_both_meanings_are_told() -> None:
+    model = saying("= 81.")
+    found = of(model, Case("48+41=", " 72"), Case("40+49=", " 72", wrong=" 89"))
+    assert found.correct_means.startswith("the model writes it; where answers are given")
+    assert "'correct' means here" in found.summary()
+    assert "the model says ' 81'" in found.summary()
+
+
+def test_the_token_at_which_answers_differ_is_said() -> None:
+    where = "at the first token that differs ('9' in the correct answer, '1' in the wrong one)"
+    assert where in of(saying("= 81."), Case("48+41=", " 89")).summary()
+    one_token = of(saying("=8"), Case("4=", "9", wrong="8"))
+    assert one_token.num_failures == 1
+    assert "first token that differs" not in one_token.summary()

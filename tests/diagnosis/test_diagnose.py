@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 import torch
 from tests.diagnosis.planted import PLANTED, SITE, Planted, planted
+from tests.model.test_answers import saying
 
 from inscape.core import InputError, wilson
 from inscape.diagnosis import Case, Diagnosis, diagnose, shares
-from inscape.diagnosis.candidates import Estimate, estimate, measure, strongest
+from inscape.diagnosis.candidates import Effect, Estimate, estimate, measure, strongest
 from inscape.diagnosis.cases import encode
 from inscape.diagnosis.mask import masked_logits
 from inscape.diagnosis.outcomes import Outcome, outcome, outcomes
 from inscape.diagnosis.random_sets import matched_sets, random_control
 from inscape.diagnosis.result import RandomControl
 from inscape.diagnosis.study import Study, study_failures
+from inscape.diagnosis.wording import display
+from inscape.dictionary import Dictionary, DictionaryConfig
 from inscape.model import Model
 
 module = import_module("inscape.diagnosis.diagnose")
@@ -79,11 +82,27 @@ def test_the_planted_feature_is_found_proved_and_enough(fault: Planted) -> None:
     assert found.after["right"].value >= 0.8
     assert (found.random.value or 0) < 0.3
     assert "planted/7" in found.summary()
+    assert found.searched == {"planted": 40}
+    assert "looked at 40 features of planted; the " in found.summary()
+    assert "were removed one by one" in found.summary()
+    assert 0 < found.num_removed_alone <= 40
     assert Diagnosis.from_json(json.loads(json.dumps(found.to_json()))) == found
     assert found.repair is not None
     changes = found.repair.edits(lambda name: fault.dictionary)
     again = shares(fault.model, {"others": fault.failing[6:]}, changes)
     assert again["others"] == found.after["others"]
+
+
+def test_random_sets_that_restore_little_are_no_reason_for_doubt(
+    fault: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = []
+    for value in (0.09, 0.1):
+        by_chance = RandomControl(value, (0.0, 0.3), num_sets=5, num_prompts=1, num_features=1)
+        monkeypatch.setattr(module, "random_control", lambda *given, _=by_chance: _)
+        found = diagnose(fault.model, [fault.dictionary], fault.failing[:1], num_random=5)
+        notes.append([note for note in found.notes if "is weak" in note])
+    assert list(map(len, notes)) == [0, 1]
 
 
 def test_what_random_sets_restore_too_is_no_explanation(
@@ -97,6 +116,10 @@ def test_what_random_sets_restore_too_is_no_explanation(
     assert [one.repaired.value for one in found] == [1.0, 1.0]
     assert [one.mechanism for one in found] == ["outvoted", "undecided"]
     assert "explain nothing" not in found[0].summary()
+    assert (
+        "in 40.0% of the trials: the evidence for the features found is weak" in found[0].summary()
+    )
+    assert "is weak" not in found[1].summary()
     assert "explain nothing" in found[1].summary()
 
 
@@ -166,6 +189,58 @@ def test_positions_that_do_not_count_have_no_part(fault: Planted) -> None:
     torch.testing.assert_close(masked, plain)
 
 
+def test_features_are_sorted_by_what_their_removal_did(
+    fault: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the estimate: with its sign turned, the same features stand on the same sides."""
+    asked = {"num_candidates": 160, "num_random": 1}
+    plain = diagnose(fault.model, [fault.dictionary], fault.failing[:2], **asked)
+
+    def turned(study: Study) -> Any:
+        given = estimate(study).items()
+        return {d: Estimate(-one.effect, one.mass) for d, one in given}
+
+    monkeypatch.setattr(module, "estimate", turned)
+    found = diagnose(fault.model, [fault.dictionary], fault.failing[:2], **asked)
+    for one in (plain, found):
+        assert one.for_wrong
+        assert one.for_correct
+        assert all(feature.margin > 0 for feature in one.for_wrong)
+        assert all(feature.margin < 0 for feature in one.for_correct)
+    assert found.for_wrong[0].feature == plain.for_wrong[0].feature == PLANTED
+
+
+def test_a_feature_of_the_answer_alone_says_so() -> None:
+    """The space that " 89" and " 81" begin with is fed in behind the prompt."""
+    model = saying("= 81.")
+    rows = model.module.get_input_embeddings().weight.detach().float()
+    space = rows[model.answer("48+41=", " 89").ids[0]]
+    width = len(space)
+    weights = {name: torch.zeros(4, width) for name in ("W_enc", "W_dec")}
+    weights |= {"b_enc": torch.full((4,), -1e6), "b_dec": torch.zeros(width)}
+    weights["W_enc"][0], weights["W_dec"][0] = space / space.norm(), space / space.norm()
+    weights["b_enc"][0] = -0.8 * space.norm()
+    config = DictionaryConfig(
+        site_in="embed",
+        site_out="embed",
+        d_in=width,
+        d_out=width,
+        d_dict=4,
+        k=2,
+        subtract_b_dec=True,
+    )
+    made = Dictionary(config, weights, name="spaces")
+    study = study_failures(model, [made], [Case("48+41=", " 89")], 0)[2]
+    shown = display(study, lambda *given: None)
+    nothing = {"estimate": 0.0, "margin": 0.0, "wrong": 0.0, "correct": 0.0, "repaired": 0}
+    found = shown(Effect(made, 0, **nothing))
+    assert found.in_answer
+    assert [text for _, text, _ in found.tokens] == [" "]
+    assert found.tokens[0][0] == len(model.prompt("48+41="))
+    silent = shown(Effect(made, 1, **nothing))
+    assert (silent.tokens, silent.in_answer) == ((), False)
+
+
 # The control
 
 
@@ -204,6 +279,21 @@ def test_the_control_is_no_surer_than_its_prompts(fault: Planted) -> None:
     assert found.interval == (0.0, 1.0)
     low, high = wilson(100, 200)
     assert high - low < 0.15  # what it claimed before
+
+
+def test_with_one_prompt_the_interval_is_over_the_sets(fault: Planted) -> None:
+    """A bootstrap over one prompt would be of width zero."""
+    study = studied(fault, 1)
+    each = [replace(study.clean, answered=torch.tensor([i % 4 == 0])) for i in range(200)]
+
+    class Fixed(Study):
+        def outcomes(self, sets: Any, what: str) -> list[Outcome]:
+            return each
+
+    found = random_control(Fixed(**vars(study)), [{(fault.dictionary, 1): 1.0}] * 200)
+    assert found.value == 0.25
+    assert found.interval == wilson(50, 200)
+    assert str(found) == "25.0% (19.5%–31.4%; 200 sets of 1 on 1 prompt)"
 
 
 def test_failures_to_measure_on_are_drawn_not_the_first(fault: Planted) -> None:

@@ -1,10 +1,10 @@
 """The folder with all that is known of a model, and what can be done with it."""
 
 from inscape.atlas.atlas import Atlas, Found, build
-from inscape.atlas.container import Results
 from inscape.atlas.feature import Feature
 from inscape.atlas.fit import Fit, fit
 from inscape.atlas.quality import Quality, held_out_identity, loss_watch, quality
+from inscape.atlas.results import Results
 from inscape.atlas.steps import BuildConfig, default_sites, settings_of
 
 __all__ = [

@@ -18,8 +18,9 @@ from typing import Any, Self
 from inscape.atlas import fit as fitting
 from inscape.atlas import quality as measuring
 from inscape.atlas import steps
-from inscape.atlas.container import FILE, Container, Results
+from inscape.atlas.container import FILE, Container
 from inscape.atlas.feature import Feature
+from inscape.atlas.results import Results
 from inscape.atlas.steps import BuildConfig
 from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt

@@ -13,28 +13,28 @@ Readers need no lock; whatever writes holds the atlas's lock.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Self
 
 import inscape
 from inscape.activations import ActivationStore
 from inscape.attribution import layers_of
-from inscape.core import InputError, InscapeError, ModelError, StorageError, tokens_as_label
+from inscape.core import InputError, InscapeError, ModelError, StorageError, all_of, tokens_as_label
 from inscape.dictionary import Dictionary
 from inscape.dictionary.neurons import neurons
 from inscape.features import FeatureIndex
 from inscape.labels import Labels
 from inscape.model import Model
-from inscape.storage import lock, read_json, read_manifest, write_json
+from inscape.storage import lock, read_manifest, write_json
 from inscape.storage.lock import LOCK
 
 KIND = "atlas"
 VERSION = 2
 FILE = "atlas.json"
-R = TypeVar("R")
 _MODEL = {"source": str, "name": str, "hash": str, "num_layers": int, "d_model": int}
 _FIELDS = {"settings": dict} | {f"model.{name}": kind for name, kind in _MODEL.items()}
 
@@ -308,12 +308,29 @@ class Container:
     def chosen(self, names: Iterable[str] | None) -> list[str]:
         """The dictionaries named (one or several), or all that are stored.
 
+        Args:
+            names: names, or patterns of them as a shell knows them (`mlp.*`, `resid_post.1[45]`);
+                those that begin with mlp_act stand for neurons too.
+
         Raises:
-            InputError: one is not known.
+            InputError: one is not known, or a pattern fits none.
         """
-        if isinstance(names, str):
-            names = [names]
-        return self.dictionary_names if names is None else [self._known(name) for name in names]
+        if names is None:
+            return self.dictionary_names
+        found: dict[str, None] = {}
+        for name in all_of(str, names, "the name of a dictionary"):
+            found |= dict.fromkeys(self._fitting(name) or [self._known(name)])
+        return list(found)
+
+    def _fitting(self, pattern: str) -> list[str]:
+        """The names that a pattern with *, ? or [ fits; none for a plain name."""
+        if not set(pattern) & set("*?["):
+            return []
+        known = self.dictionary_names
+        if pattern.startswith("mlp_act"):
+            layers = range(self.record["model"]["num_layers"])
+            known = sorted({*known, *(f"mlp_act.{layer}" for layer in layers)}, key=_natural)
+        return [name for name in known if fnmatchcase(name, pattern)]
 
     def some(self, names: Iterable[str] | None) -> list[str]:
         """The same, but InputError where nothing is named and nothing stored."""
@@ -443,57 +460,3 @@ def _visible(folder: Path) -> bool:
 def _natural(name: str) -> list[tuple[int, str]]:
     parts = re.findall(r"\d+|\D+", name)
     return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
-
-
-class Results(Generic[R]):
-    """The results of one kind in a folder, oldest first; `read` makes each from its JSON when it is
-    asked for."""
-
-    def __init__(self, folder: Path, read: Callable[[Any], R]) -> None:
-        self.folder, self._read = folder, read
-
-    @property
-    def names(self) -> list[str]:
-        """Their names, oldest first."""
-        found = [path for path in self.folder.glob("*.json") if path.name[0] != "."]
-        return [path.stem for path in sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name))]
-
-    def open(self, name: str) -> R:
-        """The result called `name`.
-
-        Raises:
-            InputError: there is none of that name.
-            StorageError: it is damaged, or of a newer version.
-        """
-        if name not in self.names:
-            raise InputError(
-                f"{self.folder} has no {name!r}",
-                expected=f"one of {', '.join(self.names) or '(none yet)'}",
-            )
-        return self._read(read_json(self.folder / f"{name}.json"))
-
-    def delete(self, name: str) -> None:
-        """Removes the result called `name`."""
-        self.open(name)
-        (self.folder / f"{name}.json").unlink()
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __iter__(self) -> Iterator[R]:
-        return map(self.open, self.names)
-
-    @overload
-    def __getitem__(self, number: int) -> R: ...
-
-    @overload
-    def __getitem__(self, number: slice) -> list[R]: ...
-
-    def __getitem__(self, number: int | slice) -> R | list[R]:
-        chosen = self.names[number]
-        return self.open(chosen) if isinstance(chosen, str) else [self.open(n) for n in chosen]
-
-    def __repr__(self) -> str:
-        names = self.names
-        shown = ", ".join(names if len(names) < 4 else [*names[:2], "...", names[-1]])
-        return f"Results({len(names)}: {shown})" if names else "Results(none yet)"

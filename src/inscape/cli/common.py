@@ -56,7 +56,11 @@ RowTokens = Annotated[
     int | None, typer.Option("--context", help="Tokens per row of text; default: the model's own.")
 ]
 OnlyThese = Annotated[
-    list[str] | None, typer.Option("--dictionary", help="Only this dictionary, repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--dictionary",
+        help="Only this dictionary, or those that a pattern such as mlp_act.* fits; repeatable.",
+    ),
 ]
 Memory = Annotated[
     float | None,

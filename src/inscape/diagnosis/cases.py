@@ -2,7 +2,7 @@
 
 1. A row holds a prompt and one answer: that of a case's correct answer comes first. A case that
    names a wrong answer, or candidates, has a row for each; the model's answer is then the likeliest
-   of them. Of another case it is what the model says, greedily.
+   of them, unless it writes the correct one greedily. Of another case it is what the model writes.
 2. A case is explained at the first position where correct and wrong answer part, with what they
    share fed in: `parts`, whose logits are those of `correct` and `wrong` there.
 """
@@ -30,7 +30,8 @@ class Case:
         prompt: text, or chat messages.
         wrong: the answer that wins in its place, where it is to be named.
         candidates: further answers. With `wrong` or candidates the model's answer is the likeliest
-            of all these, so that filler (" the") is none unless it is among them.
+            of all these, so that filler (" the") is none unless it is among them; where the model
+            writes the correct answer it is right, however likely the others are.
     """
 
     prompt: Source

@@ -1,7 +1,7 @@
 """Why a model answers wrongly, decided by what restores the correct answer.
 
-1. The wrong answer is what the model says, unless it is named (cases.py); the failures among the
-   cases are explained together.
+1. The wrong answer is what the model writes, unless answers are given (cases.py); the failures
+   among the cases are explained together.
 2. Features of all dictionaries are ranked by their estimated direct effect toward the wrong answer
    and toward the correct one; the strongest are ablated one by one (candidates.py).
 3. A set whose ablation restores the correct answers, and harms no control, is searched for
@@ -15,19 +15,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-
-import torch
 
 from inscape.core import InputError, LabelOf, Share, all_of, no_label, short, whole
 from inscape.diagnosis.candidates import Effect, estimate, measure, strongest
 from inscape.diagnosis.cases import Batch, Case, encode
 from inscape.diagnosis.outcomes import Outcome, Set, outcome
 from inscape.diagnosis.random_sets import matched_sets, random_control
-from inscape.diagnosis.result import Candidate, Diagnosis, Mechanism, RandomControl
+from inscape.diagnosis.result import Diagnosis, Mechanism, RandomControl
 from inscape.diagnosis.search import find_set
 from inscape.diagnosis.study import Study, study_failures
+from inscape.diagnosis.wording import answers, continued, correct_means, display, written
 from inscape.dictionary import Dictionary
 from inscape.intervention import FeatureEdit, Repair
 from inscape.model import Model
@@ -36,7 +35,8 @@ NUM_AMPLIFIED = 6
 SHOWN = 8  # candidates of each side that are kept
 ENOUGH = 0.5
 """A set explains a failure if it restores at least half, and twice as many as random sets do."""
-LONGEST = 12  # tokens of a wrong answer that is not named
+WEAK = 0.1
+"""Random sets that restore so many make the evidence for the found set weak."""
 
 
 def diagnose(
@@ -85,43 +85,36 @@ def diagnose(
     if not study.chosen:
         return _nothing_to_explain(study, cases[0], batch, clean)
     estimates = estimate(study)
-    for_wrong = measure(study, strongest(estimates, num_candidates), estimates)
-    for_correct = measure(study, strongest(estimates, num_candidates // 4, sign=-1), estimates)
-    found = find_set(
-        study,
-        [effect for effect in for_wrong if effect.margin > 0],
-        _correct_controls(model, controls),
-        max_features=max_features,
-        max_spread=max_spread,
-    )
+    tried = strongest(estimates, num_candidates)
+    tried += strongest(estimates, num_candidates // 4, sign=-1)
+    effects = measure(study, tried, estimates)
+    for_wrong = [effect for effect in effects if effect.margin > 0]
+    for_correct = [effect for effect in effects[::-1] if effect.margin < 0]
+    guard = _correct_controls(model, controls)
+    found = find_set(study, for_wrong, guard, max_features=max_features, max_spread=max_spread)
     members = measure(study, found.members, estimates)
     repaired = study.outcome(found.removed).share if members else Share(0, len(failing))
-    supporters = [effect.member for effect in for_correct[::-1] if effect.margin < 0]
-    amplified = study.outcome(dict.fromkeys(supporters[:NUM_AMPLIFIED], -1.0)).share
+    supporters = dict.fromkeys((effect.member for effect in for_correct[:NUM_AMPLIFIED]), -1.0)
+    amplified = study.outcome(supporters).share
     judged = _judged(model, judged_on or {})
     before = {name: outcome(model, given) for name, given in judged.items()}
     sets = matched_sets(found.members, estimates, num_random, seed) if members else []
-    case, shown = cases[study.chosen[0]], _display(study, labels)
-    wrong, wrong_probability = _wrong_answer(study, case)
+    case, shown = cases[study.chosen[0]], display(study, labels)
     changes = [FeatureEdit(d, f, "ablate") for d, f in found.members]
     random = random_control(_judged_failures(study, judged, before), sets)
-    chance = "random sets of features as active restore it too: these explain nothing"
-    notes = (chance,) if repaired.value >= ENOUGH and not _explains(repaired, random) else ()
+    notes = (*failing.notes, *_smaller(sets, len(members)), *_doubts(repaired, random))
     return Diagnosis(
         prompt=model.prompt(case.prompt).text,
-        correct=case.correct,
-        wrong=wrong,
-        correct_token=model.token_text(int(failing.correct[0])),
-        wrong_token=model.token_text(int(failing.wrong[0])),
-        shared="".join(map(model.token_text, failing.shared(0))),
+        **answers(study, case),
+        correct_means=correct_means([batch, *judged.values()]),
+        searched=_searched(dictionaries),
+        num_removed_alone=len(effects),
         mechanism=_mechanism(study, members, _explains(repaired, random), amplified),
         num_prompts=len(batch),
         num_failures=len(failing),
         lead=float(failing.lead(study.logits).mean()),
-        correct_probability=float(study.clean.log_probability[failing.first].exp().mean()),
-        wrong_probability=wrong_probability,
         for_wrong=tuple(map(shown, for_wrong[:SHOWN])),
-        for_correct=tuple(map(shown, for_correct[::-1][:SHOWN])),
+        for_correct=tuple(map(shown, for_correct[:SHOWN])),
         removed=tuple(map(shown, members)),
         repair=Repair.of(model, changes, prompt=case.prompt) if changes else None,
         repaired=repaired,
@@ -129,7 +122,7 @@ def diagnose(
         amplified=amplified,
         before={name: result.share for name, result in before.items()},
         after={name: outcome(model, given, found.removed).share for name, given in judged.items()},
-        notes=(*failing.notes, *_smaller(sets, len(members)), *notes),
+        notes=(*notes, *_later(study)),
     )
 
 
@@ -141,14 +134,55 @@ def _nothing_to_explain(study: Study, case: Case, batch: Batch, clean: Outcome) 
             expected="a wrong answer that does not begin with the correct one",
             next_step="name the wrong answer, or let the correct one go on until they differ",
         )
+    model = study.model
+    writes, probability = case.correct, float(clean.log_probability[0].exp())
+    if len(case.answers) > 1 and not model.answers(case.prompt, case.correct):
+        writes, probability = written(model, *continued(model, case.prompt))
     return Diagnosis(
-        prompt=study.model.prompt(case.prompt).text,
+        prompt=model.prompt(case.prompt).text,
         correct=case.correct,
-        correct_token=study.model.token_text(int(batch.correct[0])),
+        correct_token=model.token_text(int(batch.correct[0])),
+        correct_means=correct_means([batch]),
+        writes=writes,
+        writes_probability=probability,
+        answers_given=case.answers[1:],
         correct_probability=float(clean.log_probability[batch.first].exp().mean()),
         num_prompts=len(batch),
         notes=study.failures.notes,
     )
+
+
+def _searched(dictionaries: Sequence[Dictionary]) -> dict[str, int]:
+    """How many features each dictionary has, by name."""
+    found: dict[str, int] = {}
+    for one in dictionaries:
+        found[one.name] = found.get(one.name, 0) + one.d_dict
+    return found
+
+
+def _doubts(repaired: Share, random: RandomControl) -> tuple[str, ...]:
+    """What is said where random sets restore the answer too."""
+    value = random.value or 0.0
+    if repaired.value >= ENOUGH and not _explains(repaired, random):
+        return ("random sets of features as active restore it too: these explain nothing",)
+    if value < WEAK or repaired.value < 2 * value:
+        return ()
+    return (
+        f"random sets of features as active restore it too, in {value:.1%} of the trials: the "
+        "evidence for the features found is weak",
+    )
+
+
+def _later(study: Study) -> tuple[str, ...]:
+    """What is said where the correct answer is ahead at the token whose logits are looked at."""
+    count, ahead = len(study.failures), int((study.failures.lead(study.logits) < 0).sum())
+    where = f"in {ahead} of {count} failing prompts " if count > 1 else ""
+    note = (
+        f"{where}the correct answer is ahead at the first token that differs from the wrong one: "
+        "why it is less likely as a whole lies in later tokens, or in another of the answers "
+        "given, and is not explained"
+    )
+    return (note,) if ahead else ()
 
 
 def _smaller(sets: Sequence[Set], wanted: int) -> tuple[str, ...]:
@@ -209,57 +243,3 @@ def _mechanism(
         return "outvoted"
     there = study.logits.softmax(-1).gather(-1, study.failures.correct[:, None]).mean()
     return "absent or unknown" if float(there) < 1e-3 else "undecided"
-
-
-def _wrong_answer(study: Study, case: Case) -> tuple[str, float]:
-    """The wrong answer to the first failing prompt, and the mean probability of the wrong ones:
-    whole where the cases name them, else as far as the first token that is wrong."""
-    failing, clean, model = study.failures, study.clean, study.model
-    scores = []
-    for i, named in enumerate(study.named):
-        row, ids = int(failing.first[i]), [*failing.shared(i), int(failing.wrong[i])]
-        logs = model.unembed(clean.states[row][: len(ids)]).log_softmax(-1)
-        said = logs[range(len(ids)), ids].sum().cpu()
-        scores.append(clean.log_probability[row + named] if named else said)
-    probability = float(torch.stack(scores).exp().mean())
-    if study.named[0]:
-        return case.answers[study.named[0]], probability
-    prompt = model.prompt(case.prompt)
-    written = model.generate(prompt, min(LONGEST, model.context_length - len(prompt)))[0].tolist()
-    end = len(prompt) + len(failing.shared(0)) + 1
-    while end < len(written) and model.token_text(written[end])[:1].isalnum():
-        end += 1
-    return model.continuation(written[:end], len(prompt)), probability
-
-
-def _display(study: Study, labels: LabelOf) -> Callable[[Effect], Candidate]:
-    """How effects are shown: with labels, and where each feature is active on the first failure."""
-    model, failing = study.model, study.failures
-    ids = failing.tokens[0, : int(failing.starts[0])]
-    places = failing.counted[0, : len(ids)].nonzero().flatten()
-    run = model.run(
-        ids[None].to(model.device), read=sorted({s for d in study.dictionaries for s in d.reads})
-    )
-    codes = {
-        d: d.encode(d.concat_sites({s: run[s][0, places] for s in d.reads}))
-        for d in study.dictionaries
-    }
-
-    def shown(effect: Effect) -> Candidate:
-        name, feature = effect.dictionary.name, effect.feature
-        values = codes[effect.dictionary].of(feature).tolist()
-        top = sorted(zip(values, places.tolist(), strict=True), key=lambda pair: -pair[0])[:3]
-        tokens = [(i, model.token_text(int(ids[i])), value) for value, i in top if value > 0]
-        return Candidate(
-            name,
-            feature,
-            labels(name, feature),
-            estimate=effect.estimate,
-            margin=effect.margin,
-            wrong=effect.wrong,
-            correct=effect.correct,
-            repaired=effect.repaired,
-            tokens=tuple(tokens),
-        )
-
-    return shown

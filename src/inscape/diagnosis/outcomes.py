@@ -65,7 +65,8 @@ class Outcome:
 
     states: per row the final values [answer + 1, d_model] from before its answer to its last
     token. log_probability [row]: of the whole answers. greedy: per row what the model would say at
-    each of these positions. answered [case]: whether the correct answer is the model's answer.
+    each of these positions. answered [case]: whether the model writes the correct answer, or, where
+    the case gives others, that is the likeliest of them.
     """
 
     states: tuple[Float[Tensor, "place d_model"], ...]
@@ -86,7 +87,7 @@ class Outcome:
 
     @property
     def share(self) -> Share:
-        """Of how many cases the correct answer is the model's answer."""
+        """Of how many cases the correct answer is the model's answer (see `answered`)."""
         return Share(int(self.answered.sum()), len(self.answered))
 
     def logits(self, model: Model, batch: Batch) -> Float[Tensor, "case vocab"]:
@@ -181,7 +182,7 @@ def judged(model: Model, batch: Batch, sets: Sequence[Sequence[Tensor]]) -> list
     for k, states in enumerate(sets):
         rows = slice(k * len(states), (k + 1) * len(states))
         scored, own = torch.stack(scores[rows]), said[rows]
-        answered = [own[r] if n == 1 else int(scored[r : r + n].argmax()) == 0 for r, n in counts]
+        answered = [own[r] or (n > 1 and int(scored[r : r + n].argmax()) == 0) for r, n in counts]
         found.append(Outcome(tuple(states), tuple(greedy[rows]), scored, torch.tensor(answered)))
     return found
 

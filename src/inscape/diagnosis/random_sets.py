@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from inscape.core import bootstrap_mean, seeded
+from inscape.core import bootstrap_mean, seeded, wilson
 from inscape.diagnosis.candidates import Estimates
 from inscape.diagnosis.outcomes import Member, Set
 from inscape.diagnosis.result import RandomControl
@@ -49,14 +49,20 @@ def matched_sets(
 
 
 def random_control(study: Study, sets: Sequence[Set]) -> RandomControl:
-    """How often a random set restores the correct answer, over all sets and failures."""
+    """How often a random set restores the correct answer, over all sets and failures.
+
+    The interval is over the failures, by bootstrap; of one failure over the sets (Wilson).
+    """
     if not sets or not len(study.failures):
         return RandomControl()
     tried = study.outcomes(sets, "matched random sets")
     each = torch.stack([result.answered for result in tried]).double().mean(0).tolist()
+    value, one = float(np.mean(each)), len(each) == 1
     return RandomControl(
-        value=float(np.mean(each)),
-        interval=bootstrap_mean(each, study.seed),
+        value=value,
+        interval=wilson(round(value * len(sets)), len(sets))
+        if one
+        else bootstrap_mean(each, study.seed),
         num_sets=len(sets),
         num_prompts=len(each),
         num_features=min(map(len, sets)),

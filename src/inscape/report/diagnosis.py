@@ -30,6 +30,8 @@ def diagnosis_html(
     removed = {one.name: one for one in given.removed}
     harmful = [one for one in given.for_wrong if one.name not in removed]
     helpful = [one for one in given.for_correct if one.name not in removed]
+    raising = [one for one in given.removed if one.margin > 0]
+    others = [one for one in given.removed if one.margin <= 0]
     return tag(
         "article",
         tag("h3", title) if title else None,
@@ -38,15 +40,18 @@ def diagnosis_html(
         _repair(given),
         _prompt_sets(given, notes or {}),
         more,
-        _candidates("Features for the wrong answer", [*given.removed, *harmful], removed),
+        _candidates("Features for the wrong answer", [*raising, *harmful], removed),
         _candidates("Features for the correct answer", helpful, removed),
+        _candidates("Other features of the repair", others, removed),
         [tag("p", note, class_="note") for note in given.notes],
         class_="card",
     )
 
 
 def _failure(given: Diagnosis) -> Markup:
+    writes = given.writes if given.answers_given else ""
     answers = (
+        ("the model itself writes", writes, given.writes_probability, "plain"),
         ("wrong answer", given.wrong, given.wrong_probability, "for-wrong"),
         ("correct answer", given.correct, given.correct_probability, "for-right"),
     )
@@ -55,12 +60,14 @@ def _failure(given: Diagnosis) -> Markup:
         for name, text, probability, style in answers
         if text
     ]
-    lead: object = ("The wrong answer leads by ", number(given.lead, "logits"), ".")
+    where = given.where_they_differ
+    where = f" {where}" if where else ""
+    lead: object = ("The wrong answer leads by ", number(given.lead, "logits"), f"{where}.")
     if given.num_prompts > 1:
         lead = (
             (number(given.num_failures), " of ", number(given.num_prompts)),
             " prompts are answered wrongly; on these the wrong answer leads by ",
-            (number(given.lead, "logits"), " on average."),
+            (number(given.lead, "logits"), " on average, at the first token that differs."),
         )
     return join(
         tag("p", tag("q", given.prompt), class_="prompt"),
@@ -72,7 +79,19 @@ def _failure(given: Diagnosis) -> Markup:
             class_="lead",
         ),
         tag("p", lead, class_="note") if given.num_failures else None,
+        _meaning(given),
+        tag("p", f"Looked at: {given.searched_in}.", class_="note") if given.searched else None,
     )
+
+
+def _meaning(given: Diagnosis) -> Markup | None:
+    """What "correct" means, and what the model prefers, where answers were given."""
+    if not given.num_failures:
+        return tag("p", given.nothing_wrong, class_="note") if given.answers_given else None
+    prefers = tag("code", visible_token(given.preferred)) if given.preferred else None
+    said = ("Of the answers given the model prefers ", prefers, ". ") if prefers else None
+    means = given.correct_explained
+    return tag("p", said, f"{means}." if means else None, class_="note") if said or means else None
 
 
 def _repair(given: Diagnosis) -> Markup | None:
@@ -92,10 +111,11 @@ def _repair(given: Diagnosis) -> Markup | None:
     names = [
         ("; " if i else "", feature_name(f.name, f.label)) for i, f in enumerate(given.removed)
     ]
+    head = "answered correctly" if given.correct_word == "correct" else given.correct_word
     return join(
         tag("h4", "Repair"),
         tag("p", "Features removed together: ", names) if names else None,
-        table(["failing prompts", "answered correctly"], rows, what="repair", class_="bars"),
+        table(["failing prompts", head], rows, what="repair", class_="bars"),
     )
 
 
@@ -107,6 +127,8 @@ def _prompt_sets(given: Diagnosis, notes: Mapping[str, object]) -> Markup | None
     ]
     heads = ["prompts", "without the repair", "with it"]
     caption = "Correct answers on other sets of prompts"
+    if given.correct_word != "correct":
+        caption = "Answers ahead of those given, on other sets of prompts"
     return table(heads, rows, caption=caption, class_="bars") if rows else None
 
 
@@ -141,7 +163,7 @@ def _candidate_table(
             number(one.correct),
             number(one.repaired),
             number(one.estimate),
-            tokens_line((token, value) for _, token, value in one.tokens),
+            _active(one),
         )
         for one in found
     ]
@@ -155,3 +177,11 @@ def _candidate_table(
         "active on (activation)",
     ]
     return table(heads, rows, what=what, numeric=[2, 3, 4, 5], class_="bars suspects")
+
+
+def _active(one: Candidate) -> Markup:
+    """Where a feature is most active."""
+    if not one.tokens:
+        return tag("span", "not active on this prompt", class_="none")
+    tokens = tokens_line((token, value) for _, token, value in one.tokens)
+    return join("only on the answer’s tokens:" if one.in_answer else None, tokens)
