@@ -188,7 +188,7 @@ def test_a_file_of_the_users_is_refused(tmp_path: Path) -> None:
     path.write_text("{'generator': 'made by inscape'}")
     refuse_file(path, "made by inscape")
     path.write_text("my thesis")
-    with pytest.raises(InputError, match=r"graph\.json is there already, and inscape did not"):
+    with pytest.raises(InputError, match=r"graph\.json is there already, and this command did not"):
         refuse_file(path, "made by inscape")
     with pytest.raises(StorageError, match="is a folder"):
         refuse_file(tmp_path, "made by inscape")
