@@ -123,6 +123,24 @@ def test_what_random_sets_restore_too_is_no_explanation(
     assert "explain nothing" in found[1].summary()
 
 
+def test_random_sets_are_compared_on_the_prompts_that_they_were_tried_on(
+    fault: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the repair does for the explained prompts says nothing about others."""
+    by_chance = RandomControl(0.3, (0.2, 0.9), num_sets=5, num_prompts=2, num_features=1)
+    monkeypatch.setattr(module, "random_control", lambda *given: by_chance)
+    explained = fault.failing[:1]
+    others = [Case(case.prompt, "Q") for case in fault.right[:2]]  # never answered
+    alone = diagnose(fault.model, [fault.dictionary], explained, num_random=5)
+    judged = diagnose(
+        fault.model, [fault.dictionary], explained, judged_on={"others": others}, num_random=5
+    )
+    assert judged.after["others"].value == 0
+    assert [alone.repaired.value, judged.repaired.value] == [1.0, 1.0]
+    assert [alone.mechanism, judged.mechanism] == ["outvoted", "undecided"]
+    assert "explain nothing" in judged.summary()
+
+
 def test_without_the_planted_feature_nothing_is_claimed(fault: Planted) -> None:
     """A dictionary that lacks the cause must not be blamed for it."""
     blind = fault.dictionary

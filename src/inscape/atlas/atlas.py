@@ -286,11 +286,11 @@ class Atlas(Container):
         save: bool = True,
         **options: Any,
     ) -> SteerResult:
-        """Text written with features changed, beside the plain text (see `inscape.steer`).
+        """Text written with features changed, and the plain text (see `inscape.steer`).
 
         Args:
             features: id → strength in units of the feature's largest activation (a factor for
-                "scale"), or edits, or a repair. They are saved as a repair beside the result.
+                "scale"), or edits, or a repair. They are saved as a repair along with the result.
         """
         if isinstance(features, Mapping):
             features = [self.feature(id).edit(mode, value) for id, value in features.items()]

@@ -124,7 +124,8 @@ class Container:
     ) -> Iterator[Self]:
         """`create`, and on an error within the context the atlas is removed again while it holds
         nothing, so that it does not block its name."""
-        before = set(_folder(path).rglob("*")) | {p for p in [_folder(path)] if p.exists()}
+        path = _folder(path)
+        before = set(path.iterdir()) | {path} if path.is_dir() else set()
         made = cls.create(path, model, **options)
         try:
             yield made
@@ -135,16 +136,18 @@ class Container:
 
     def _remove_empty(self, before: set[Path]) -> None:
         """Removes the folder, less what was there before, if it holds no file but its own two."""
-        own = {self.path / FILE, self.path / LOCK}
-        new = {*self.path.rglob("*"), self.path} - before
-        if any(path not in own and not path.is_dir() for path in new):
+        own = {self.path / FILE, self.path / LOCK} - before
+        new = set(self.path.iterdir()) - before - own
+        new |= {path for folder in new for path in folder.rglob("*")}
+        if not all(path.is_dir() for path in new):
             return
         with self.writing():
-            for path in sorted(new | own - before, reverse=True):  # what is in a folder first
-                if path in own:
-                    path.unlink(missing_ok=True)
-                else:
-                    path.rmdir()
+            for path in sorted(new, reverse=True):  # what is in a folder first
+                path.rmdir()
+            for path in own:
+                path.unlink(missing_ok=True)
+            if self.path not in before:
+                self.path.rmdir()
 
     @classmethod
     def open(
@@ -424,7 +427,7 @@ class Container:
         return None if found is None else found.name
 
     def feature_label(self, dictionary: str, feature: int) -> str | None:
-        """What stands beside a feature where it is shown: its label; without one the tokens that it
+        """What names a feature where it is shown: its label; without one the tokens that it
         is most active on, said to be tokens; None where it is not indexed."""
         if name := self.feature_name(dictionary, feature):
             return name

@@ -78,7 +78,7 @@ def same_feature(graph: GraphData) -> list[tuple[str, list[int]]]:
 
 def plain_name(text: str, otherwise: str) -> str:
     """The text in the characters that the viewer takes in a slug or scan; texts of other scripts
-    are told apart by a hash."""
+    are distinguished by a hash."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-") or otherwise
     if text.isascii():
         return name

@@ -44,7 +44,7 @@ def _machine() -> list[Check]:
     if torch.backends.mps.is_available():
         gpus.append("Apple's, which is not supported: everything runs on the processor")
     sleeping = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
-    waits = "sleep while they wait" if sleeping else "spin while they wait: slow beside other work"
+    waits = "sleep while they wait" if sleeping else "spin while they wait: slow while others work"
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     return [
         ("python", platform.python_version(), sys.version_info >= (3, 11)),

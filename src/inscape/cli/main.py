@@ -244,7 +244,7 @@ def _warning_line(message: Warning | str, category: type[Warning], *_: Any, **__
     return f"inscape: warning: {kind}{str(message).replace(chr(10), ' ')}\n"
 
 
-# Set before torch is imported, unless the user has. OpenMP's threads spin while they wait: beside
+# Set before torch is imported, unless the user has. OpenMP's threads spin while they wait: next to
 # one busy process a loop of small products then takes ten times as long. They sleep instead.
 _ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",

@@ -1,4 +1,4 @@
-"""`inscape steer`: text with features changed, beside the plain text."""
+"""`inscape steer`: text with features changed, compared with the plain text."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def command(
     device: common.Device = None,
     json: common.Json = False,
 ) -> None:
-    """Go on from PROMPT with features changed, beside what the model writes unchanged."""
+    """Continue PROMPT with features changed, and unchanged for comparison."""
     from inscape.core import InputError
 
     given = {"--feature": feature, "--mode": mode, "--strength": strength}

@@ -101,15 +101,18 @@ def diagnose(
     sets = matched_sets(found.members, estimates, num_random, seed) if members else []
     case, shown = cases[study.chosen[0]], display(study, labels)
     changes = [FeatureEdit(d, f, "ablate") for d, f in found.members]
-    random = random_control(_judged_failures(study, judged, before), sets)
-    notes = (*failing.notes, *_smaller(sets, len(members)), *_doubts(repaired, random))
+    control = _judged_failures(study, judged, before)
+    random = random_control(control, sets)
+    beaten = _beaten(control.outcome(found.removed).share, random) if members else False
+    doubts = _doubts(repaired, random, beaten) if members else ()
+    notes = (*failing.notes, *_smaller(sets, len(members)), *doubts)
     return Diagnosis(
         prompt=model.prompt(case.prompt).text,
         **answers(study, case),
         correct_means=correct_means([batch, *judged.values()]),
         searched=_searched(dictionaries),
         num_removed_alone=len(effects),
-        mechanism=_mechanism(study, members, _explains(repaired, random), amplified),
+        mechanism=_mechanism(study, beaten and repaired.value >= ENOUGH, members, amplified),
         num_prompts=len(batch),
         num_failures=len(failing),
         lead=float(failing.lead(study.logits).mean()),
@@ -160,16 +163,20 @@ def _searched(dictionaries: Sequence[Dictionary]) -> dict[str, int]:
     return found
 
 
-def _doubts(repaired: Share, random: RandomControl) -> tuple[str, ...]:
-    """What is said where random sets restore the answer too."""
+def _beaten(found: Share, random: RandomControl) -> bool:
+    """Whether a set restores twice as many of the same failures as random sets do."""
+    return found.value >= 2 * (random.value or 0.0)
+
+
+def _doubts(repaired: Share, random: RandomControl, beaten: bool) -> tuple[str, ...]:
+    """What is said where random sets restore the correct answer too."""
     value = random.value or 0.0
-    if repaired.value >= ENOUGH and not _explains(repaired, random):
-        return ("random sets of features as active restore it too: these explain nothing",)
-    if value < WEAK or repaired.value < 2 * value:
+    if repaired.value < ENOUGH or value < WEAK:
         return ()
+    doubt = "the evidence for the features found is weak"
     return (
-        f"random sets of features as active restore it too, in {value:.1%} of the trials: the "
-        "evidence for the features found is weak",
+        f"random sets of equally active features restore the correct answer in {value:.1%} of the "
+        f"trials: {doubt if beaten else 'the features found explain nothing'}",
     )
 
 
@@ -219,13 +226,8 @@ def _correct_controls(model: Model, controls: Sequence[Case]) -> Batch | None:
     return batch.cases(outcome(model, batch).answered)
 
 
-def _explains(repaired: Share, random: RandomControl) -> bool:
-    """Whether a set restores enough, and more than chance does."""
-    return repaired.value >= max(ENOUGH, 2 * (random.value or 0.0))
-
-
 def _mechanism(
-    study: Study, members: Sequence[Effect], explained: bool, amplified: Share
+    study: Study, explained: bool, members: Sequence[Effect], amplified: Share
 ) -> Mechanism:
     """Decided by what restores the answer (reference: the project's methods, "Failures").
 
@@ -235,7 +237,7 @@ def _mechanism(
     answer's token has less than a thousandth of the probability: "absent or unknown" (which of the
     two needs paraphrases).
     """
-    if members and explained:
+    if explained:
         held_down = sum(max(0.0, member.correct) for member in members)
         held_up = sum(max(0.0, -member.wrong) for member in members)
         return "inhibited" if held_down > held_up else "outvoted"

@@ -90,7 +90,7 @@ class Diagnosis(Result):
             given (then the one named, else the likeliest), and empty where nothing is wrong.
         correct_means: when an answer counts as correct, here and in every figure.
         writes: what the model itself writes to the first failing prompt, as far as its first word,
-            with its probability; answers_given: those given beside the correct one for that prompt;
+            with its probability; answers_given: those given besides the correct one;
             preferred: the likeliest of all these, empty where none is given.
         correct_token, wrong_token: the first tokens at which the two differ; `shared` is what
             precedes them and was fed in. Logits are those of these tokens.
@@ -143,7 +143,7 @@ class Diagnosis(Result):
 
     @property
     def correct_word(self) -> str:
-        """What "correct" is called beside a figure: more where answers were given."""
+        """What "correct" is called next to a figure: more where answers were given."""
         return AHEAD if self.correct_means == AHEAD else "correct"
 
     @property

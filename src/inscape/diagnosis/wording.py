@@ -1,4 +1,4 @@
-"""What a diagnosis tells beside its figures: the answers, and where features are active."""
+"""What a diagnosis says besides its figures: the answers, and where features are active."""
 
 from __future__ import annotations
 

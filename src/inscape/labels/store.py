@@ -34,7 +34,7 @@ from inscape.storage import (
 KIND = "labels"
 VERSION = 2
 """2: a search file."""
-LABEL_WEIGHT = 2.0  # of a match in a label, beside one in examples or promoted tokens
+LABEL_WEIGHT = 2.0  # of a match in a label, relative to one in examples or promoted tokens
 _AGAIN = "remove the folder of the labels and run the command that makes them again"
 
 

@@ -5,7 +5,7 @@
 2. Its log-probability is the sum over its tokens, each given all before it (teacher forcing): one
    pass for many answers. It is answered when the greedy continuation begins with it, and goes on
    with no further digit where it ends in one (" 96" is not answered by " 960").
-3. Candidates are told apart at their first token that differs, with what they share fed in.
+3. Candidates are compared at their first token that differs, with what they share fed in.
 """
 
 from __future__ import annotations
