@@ -130,7 +130,7 @@ def test_random_sets_are_compared_on_the_prompts_that_they_were_tried_on(
     by_chance = RandomControl(0.3, (0.2, 0.9), num_sets=5, num_prompts=2, num_features=1)
     monkeypatch.setattr(module, "random_control", lambda *given: by_chance)
     explained = fault.failing[:1]
-    others = [Case(case.prompt, "Q") for case in fault.right[:2]]  # never answered
+    others = [Case(case.prompt, " the cat") for case in fault.right[:2]]  # never
     alone = diagnose(fault.model, [fault.dictionary], explained, num_random=5)
     judged = diagnose(
         fault.model, [fault.dictionary], explained, judged_on={"others": others}, num_random=5
