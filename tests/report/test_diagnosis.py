@@ -45,6 +45,25 @@ def test_a_prompt_without_failure_claims_nothing() -> None:
     assert "Repair" not in page.words
 
 
+def test_where_no_set_was_found_no_figures_of_one_are_shown() -> None:
+    page = Page(
+        diagnosis_html(
+            replace(
+                found(),
+                mechanism="undecided",
+                removed=(),
+                repaired=Share(0, 1),
+                random=RandomControl(),
+            )
+        )
+    )
+    text = " ".join(page.words)
+    assert "No set of features was found whose removal restores the correct answer." in text
+    assert "without the features found" not in text
+    assert "without random features" not in text
+    assert "with the correct answer's own features doubled" in text
+
+
 def test_what_was_looked_at_and_where_answers_differ_is_shown() -> None:
     told = replace(
         found(),

@@ -103,18 +103,21 @@ def _repair(given: Diagnosis) -> Markup | None:
         sets = f"; {random.num_sets} sets of {random.num_features}"
         beside = join(span(*random.interval, "share"), sets)
         control = barred(random.value, "share", "plain", beside=beside)
-    rows = [
-        ("without the features found", share(given.repaired, "for-right")),
-        ("without random features as active as these", control or number(None)),
-        ("with the correct answer's own features doubled", share(given.amplified, "plain")),
-    ]
+    rows = [("with the correct answer's own features doubled", share(given.amplified, "plain"))]
+    if given.removed:
+        rows = [
+            ("without the features found", share(given.repaired, "for-right")),
+            ("without random features as active as these", control or number(None)),
+            *rows,
+        ]
     names = [
         ("; " if i else "", feature_name(f.name, f.label)) for i, f in enumerate(given.removed)
     ]
+    none = "No set of features was found whose removal restores the correct answer."
     head = "answered correctly" if given.correct_word == "correct" else given.correct_word
     return join(
         tag("h4", "Repair"),
-        tag("p", "Features removed together: ", names) if names else None,
+        tag("p", "Features removed together: " if names else none, names),
         table(["failing prompts", head], rows, what="repair", class_="bars"),
     )
 

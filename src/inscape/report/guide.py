@@ -51,7 +51,7 @@ EMPTY: Mapping[str, str] = {
     "dictionaries": "inscape build MODEL --text TEXT --out ATLAS, or "
     "inscape import SOURCE --into ATLAS",
     "features": "inscape index ATLAS --text TEXT, then inscape label ATLAS",
-    "traces": 'inscape trace ATLAS "a prompt"',
+    "traces": 'inscape trace ATLAS "a prompt", where inscape build has trained transcoders',
     "diagnoses": 'inscape diagnose ATLAS "a prompt" --correct " answer"',
     "steering": 'inscape steer ATLAS "a prompt" --feature resid_post.14/692',
 }
