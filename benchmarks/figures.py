@@ -23,6 +23,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from benchmarks import (
+    atlas,
     card,
     dictionaries,
     microworld,
@@ -45,6 +46,7 @@ FIGURES: Mapping[str, Measurement] = {
     **card.FIGURES,
     **quality.FIGURES,
     **realmodel.FIGURES,
+    **atlas.FIGURES,
 }
 SEEDS = (1, 2, 3)
 

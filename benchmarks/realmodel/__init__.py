@@ -6,15 +6,9 @@ prints rows; `python -m benchmarks.figures --only real` measures and records the
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping
-from importlib import import_module
 
 from benchmarks.measurement import Measurement
+from benchmarks.rows import collected
 
-FIGURES: Mapping[str, Measurement] = {
-    name: measurement
-    for module in sorted(info.name for info in pkgutil.iter_modules(__path__))
-    if module != "__main__"
-    for name, measurement in import_module(f"{__name__}.{module}").FIGURES.items()
-}
+FIGURES: Mapping[str, Measurement] = collected(__name__, __path__)
