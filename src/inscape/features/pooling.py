@@ -159,7 +159,7 @@ def _tables(
 ) -> dict[str, csr_matrix]:
     """Entries (text, column, value) pooled: one table each of maxima, sums and last tokens."""
     order = np.lexsort((columns, texts))
-    texts, columns, values, is_last = (x[order] for x in (texts, columns, values, is_last))
+    texts, columns, values, is_last = texts[order], columns[order], values[order], is_last[order]
     keys = texts * shape[1] + columns
     first = np.flatnonzero(np.diff(keys, prepend=-1))
     place = texts[first], columns[first]
