@@ -20,7 +20,7 @@ from inscape.activations.online import MEMORY
 from inscape.atlas.container import FILE, Container
 from inscape.core import Config, InputError, seeded
 from inscape.dictionary import Dictionary, single_sites
-from inscape.features import FeatureIndex, build_indexes
+from inscape.features import FeatureIndex, IndexOptions, build_indexes
 from inscape.labels import Labels, label
 from inscape.model import Model
 from inscape.storage import write_json
@@ -237,6 +237,7 @@ def index_atlas(
     *,
     text: Path | None = None,
     max_tokens: int | None = None,
+    activations: bool = True,
 ) -> list[FeatureIndex]:
     """Step 3: the feature index of every dictionary, or of those named, over `text`; without one
     over the stored activations."""
@@ -261,6 +262,7 @@ def index_atlas(
         atlas.model,
         {atlas.place("features", name): atlas.dictionary(name) for name in chosen},
         source,
+        options=IndexOptions(activations=activations),
     )
     if source.median_norms:  # prompts are held against the same medians (see `Model.counted`)
         atlas.model.sink_medians = source.median_norms
