@@ -63,11 +63,10 @@ class FeatureIndex:
         folder = Path(path)
         manifest = read_manifest(folder, KIND, VERSION, verify=verify, next_step=AGAIN)
         if manifest["version"] < VERSION:
-            raise StorageError(
-                f"{folder} is an index of an earlier inscape (version {manifest['version']})",
-                expected=f"version {VERSION}",
-                next_step=AGAIN,
-            )
+            from inscape.features.upgrade import upgrade
+
+            upgrade(folder, KIND, VERSION)
+            return cls.open(path)
         read_manifest(folder, KIND, VERSION, next_step=AGAIN, fields=FIELDS)
         return cls(folder, manifest)
 
