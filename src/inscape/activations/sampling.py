@@ -102,7 +102,7 @@ def _continued(
     ids = torch.tensor([[pad] * (longest - len(row)) + row for row in read])
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in read])
     module: Any = model.module
-    settings = GenerationConfig(
+    settings = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=True,
         temperature=temperature,
         top_k=top_k,
