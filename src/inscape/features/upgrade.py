@@ -31,7 +31,8 @@ def upgrade(folder: Path, kind: str, version: int) -> None:
 
     def matrix(name: str, kind: Any) -> np.ndarray[Any, Any]:
         flat = old.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return flat.astype(kind).reshape(num, -1)
+        found: np.ndarray[Any, Any] = flat.astype(kind).reshape(num, -1)
+        return found
 
     effects = LogitEffects(
         matrix("promoted_ids", np.int32),
