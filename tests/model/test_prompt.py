@@ -78,6 +78,8 @@ def test_a_special_token_can_be_named_as_what_a_text_begins_with() -> None:
     assert model.prompt("<|turn|>the cat").ids.count(turn) == 1
     assert model.prompt([7, 8]).ids == (7, 8)
     assert chatty().prompt("the cat", bos="<|turn|>").ids == model.prompt("the cat").ids
+    unknown = chatty(bos="<unk>")
+    assert unknown.prompt("the cat").counted.tolist()[0] is False
     with pytest.raises(InputError, match="bos is 'cat'"):
         chatty(bos="cat")
 

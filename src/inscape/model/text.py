@@ -41,6 +41,8 @@ class TextCodec:
         self.special_ids = frozenset(_special(tokenizer, config))
         self.bos = bos
         self.bos_id = self.front(bos)
+        if self.bos_id is not None:  # SmolLM2's <|endoftext|> stands for unknown text as well
+            self.special_ids |= {self.bos_id}
 
     def front(self, bos: str | None) -> int | None:
         """The BOS that this rule (None: the model's own) puts before a text, or None.
@@ -59,8 +61,11 @@ class TextCodec:
 
     def _special_id(self, text: str) -> int:
         """The id of a special token that is named as the rule."""
-        found = self._tokenizer.convert_tokens_to_ids(text) if self._tokenizer else None
-        if found not in self.special_ids:
+        added = getattr(self._tokenizer, "added_tokens_decoder", {})
+        found = next(
+            (i for i, token in added.items() if token.special and str(token) == text), None
+        )
+        if found is None:
             rules = ", ".join(map(repr, BOS_RULES))
             raise InputError(
                 f"bos is {text!r}",
