@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inscape.core import InputError, ModelError, progress, seeded, warn
+from inscape.core import InputError, ModelError, progress, seeded, track, warn
 from inscape.features import Example, FeatureIndex
 from inscape.labels.answers import Answers, Limits, parse, question_hash
 from inscape.labels.endpoint import Asked, Messages, Refused, Reply, TryAgain
@@ -111,11 +111,9 @@ def questions(
     """A question about every feature with enough examples in the documents `explaining`, in a
     random order."""
     allowed = set(explaining)
-    order = np.random.default_rng(seeded(seed, "labels", "asking")).permutation(index.num_features)
     found = []
-    for feature in order.tolist():
-        if not index.num_active[feature]:
-            continue
+    active = np.flatnonzero(index.num_active).tolist()
+    for feature in track(active, "reading examples", unit="features"):
         examples = [e for e in index.examples(feature) if e.document in allowed]
         if len(examples) < MIN_EXAMPLES:
             continue
@@ -127,7 +125,8 @@ def questions(
             text = before + words + after if there else text
         messages = [{"role": "user", "content": text}]
         found.append(Question(feature, messages, question_hash(model, messages)))
-    return found
+    order = np.random.default_rng(seeded(seed, "labels", "asking")).permutation(len(found))
+    return [found[place] for place in order.tolist()]
 
 
 def _shown(examples: Sequence[Example]) -> str:
