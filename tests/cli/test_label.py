@@ -46,10 +46,7 @@ def command(mine: Path, served: Served, *more: object) -> tuple[object, ...]:
 
 
 def test_a_model_names_the_features(
-    capsys: pytest.CaptureFixture[str],
-    mine: Path,
-    served: Served,
-    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], mine: Path, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
     prices = ("--input-price", 1, "--output-price", 2)
@@ -180,10 +177,7 @@ def test_an_atlas_is_exported_as_pages_and_for_the_hub(
             ["--endpoint", "http://h", "--endpoint-model", "m", "--max-cost", "1"],
             "give them with --input-price",
         ),
-        (
-            ["--endpoint", "http://h", "--endpoint-model", "m", "--key-env", KEY],
-            "and not the key",
-        ),
+        (["--endpoint", "http://h", "--endpoint-model", "m", "--key-env", KEY], "and not the key"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -15,13 +15,7 @@ from tests.labels.fake_embedder import WordEmbedder
 
 from inscape.core import InputError, InscapeWarning, StorageError
 from inscape.labels import Endpoint, Published
-from inscape.labels.others import (
-    ask_for_texts,
-    better,
-    folder_name,
-    published_texts,
-    write_texts,
-)
+from inscape.labels.others import ask_for_texts, better, folder_name, published_texts, write_texts
 from inscape.labels.texts import explaining_documents, score_texts
 from inscape.storage import lock
 
@@ -30,9 +24,15 @@ WORD = text_of(9).strip()
 
 def test_a_text_that_names_the_word_is_right_and_another_is_not(planted: Planted) -> None:
     texts = {TOKEN: WORD, DIGIT: " ".join(text_of(i).strip() for i in range(30, 40)), RANDOM: "x"}
-    labels = {one.feature: one for one in score_texts(
-        planted.index, texts, "person", WordEmbedder()  # type: ignore[arg-type]
-    )}
+    labels = {
+        one.feature: one
+        for one in score_texts(
+            planted.index,
+            texts,
+            "person",
+            WordEmbedder(),  # type: ignore[arg-type]
+        )
+    }
     right = labels[TOKEN]
     assert right.auroc > 0.9
     assert right.low <= right.auroc <= right.high

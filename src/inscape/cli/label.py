@@ -40,8 +40,7 @@ def command(
         typer.Option(metavar="NAME", help="The variable of the environment that holds the key."),
     ] = None,
     concurrency: Annotated[
-        int,
-        typer.Option(min=1, max=256, help="Questions under way at once at --endpoint."),
+        int, typer.Option(min=1, max=256, help="Questions under way at once at --endpoint.")
     ] = 8,
     prompt: Annotated[
         Path | None, typer.Option(help="A file with another prompt; see the page on labels.")
