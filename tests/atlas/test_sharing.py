@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -63,6 +62,10 @@ def test_the_shared_folder_is_an_atlas(atlas: Atlas, shared: Path, model: Model)
     assert found.dictionary_names == atlas.dictionary_names
     assert found.indexed_names == atlas.indexed_names
     assert found.features(NAME).examples(3) == atlas.features(NAME).examples(3)
+    assert not found.features(NAME).has_activations
+    whole = atlas.export("huggingface", shared.parent / "whole", [NAME], activations=True)
+    rows = Atlas.open(whole).features(NAME).rows_of(3)[0]
+    assert rows.tolist() == atlas.features(NAME).rows_of(3)[0].tolist()
     ours, theirs = atlas.labels(NAME), found.labels(NAME)
     assert ours is not None
     assert theirs is not None
@@ -245,4 +248,3 @@ def test_a_damaged_figure_does_not_stop_the_export(atlas: Atlas, tmp_path: Path)
     (mine / "quality" / "broken.json").write_text("{")
     Atlas.open(mine).export("huggingface", tmp_path / "x", [NAME])
     assert len(list((tmp_path / "x" / "quality").iterdir())) == 1
-    assert np.load(tmp_path / "x" / "features" / NAME / "token_ids.npy").size

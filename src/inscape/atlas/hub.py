@@ -1,6 +1,7 @@
 """An atlas as a folder for the Hugging Face hub, which is an atlas itself.
 
-1. Dictionaries are saved anew, in as many bits as asked for; indexes and labels are copied.
+1. Dictionaries are saved anew, in as many bits as asked for; indexes and labels are copied, indexes
+   without the activations beyond their examples unless these are asked for.
 2. What names folders of this machine (the model's place, the text's) keeps its last name alone.
 3. Figures of the last `validate` go along; traces, diagnoses and what people wrote do not, as they
    hold their prompts; nor do stored activations.
@@ -9,10 +10,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,9 @@ from inscape.atlas.results import Results
 from inscape.core import InputError, InscapeError, track
 from inscape.dictionary import Dictionary
 from inscape.dictionary.rounding import Stored, check_stored
-from inscape.storage import MANIFEST, atomic_folder, is_temporary, plain, write_json
+from inscape.features import FeatureIndex
+from inscape.features.index import ARRAYS
+from inscape.storage import MANIFEST, atomic_folder, is_temporary, plain, read_json, write_json
 from inscape.storage.lock import LOCK
 
 
@@ -33,15 +35,19 @@ def to_hub(
     names: Iterable[str] | None = None,
     *,
     weights: Stored = "bfloat16",
+    activations: bool = False,
     licence: str | None = None,
     base_model: str | None = None,
 ) -> Path:
     """Writes the folder; `hf upload OWNER/NAME OUT` shares it.
 
     Args:
-        names: dictionaries, by default all that are stored or indexed. weights: what they are
-            stored in. licence: an identifier of the hub, such as apache-2.0. base_model: the
-            model's name on the hub, by default where the atlas has it from, if that is no path.
+        names: dictionaries, by default all that are stored or indexed.
+        weights: what they are stored in.
+        activations: where every feature is active, beyond its examples; labels are made from that.
+        licence: an identifier of the hub, such as apache-2.0.
+        base_model: the model's name on the hub, by default where the atlas has it from, if that is
+            no path.
 
     Raises:
         InputError: there is no such dictionary, `out` holds something, or a name is none.
@@ -68,9 +74,10 @@ def to_hub(
                     made_from=public(found.made_from),
                 )
                 made.save(folder / "dictionaries" / name, dtype=weights)
-            for kind in ("features", "labels"):
-                for place in _places(atlas.path / kind, name):
-                    _copy(place, folder / kind / place.name)
+            if atlas.is_indexed(name):
+                _copy_index(atlas.features(name), folder / "features", activations)
+            for place in _places(atlas.path / "labels", name):
+                _copy(place, folder / "labels" / place.name)
         _figures(atlas, chosen, folder)
         record = public(atlas.record)
         record["model"]["source"] = base_model or record["model"]["source"]
@@ -106,15 +113,25 @@ def _places(folder: Path, name: str) -> list[Path]:
     return sorted(p for p in found if p.is_dir() and p.name.partition("@")[0] == name)
 
 
-def _copy(source: Path, to: Path) -> None:
-    """Copies an index or labels as they are, with a manifest that names no folder of here."""
+def _copy_index(index: FeatureIndex, to: Path, activations: bool) -> None:
+    """Copies an index, and the tokens that it rests on unless they are there."""
+    tokens = str(index.manifest["tokens"])
+    if not (to / tokens).exists():
+        _copy(index.folder.parent / tokens, to / tokens)
+    _copy(index.folder, to / index.folder.name, () if activations else ARRAYS)
+
+
+def _copy(source: Path, to: Path, without: Sequence[str] = ()) -> None:
+    """Copies what a manifest describes, less some files; the copy's names no folder of here."""
 
     def left_out(folder: str, names: list[str]) -> set[str]:
-        return {name for name in names if name == LOCK or is_temporary(name)}
+        return {n for n in names if n == LOCK or n in without or is_temporary(n)}
 
     shutil.copytree(source, to, ignore=left_out)
-    manifest = json.loads((to / MANIFEST).read_bytes())
-    write_json(to / MANIFEST, public(manifest))
+    manifest = public(read_json(to / MANIFEST))
+    files = manifest.get("files", {})
+    manifest["files"] = {name: kept for name, kept in files.items() if name not in without}
+    write_json(to / MANIFEST, manifest)
 
 
 def _figures(atlas: Container, names: list[str], folder: Path) -> None:

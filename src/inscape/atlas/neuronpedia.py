@@ -196,23 +196,22 @@ def _activations(index: FeatureIndex, feature: int) -> Iterator[Row]:
     for example in examples:
         row = _activation(example)
         if example.quantile is None:
-            bounds = {"binMin": -1.0, "binMax": -1.0, "binContains": -1.0}
+            yield {**row, "binMin": -1.0, "binMax": -1.0, "binContains": -1.0}
         else:
-            low = example.quantile * width
-            share = per_interval[example.quantile]
-            bounds = {"binMin": low, "binMax": low + width, "binContains": share}
-        yield {**row, **bounds}
+            low, share = example.quantile * width, per_interval[example.quantile]
+            yield {**row, "binMin": low, "binMax": low + width, "binContains": share}
 
 
-def _shares(index: FeatureIndex, feature: int) -> list[float]:
-    """The share of a feature's activations that lie in each interval of strength."""
-    _, values = index.rows_of(feature)
+def _shares(index: FeatureIndex, feature: int) -> list[float | None]:
+    """The share of a feature's activations that lie in each interval of strength; None where the
+    index holds examples only."""
     num = int(index.manifest["num_quantiles"])
+    values = index.rows_of(feature)[1] if index.has_activations else np.zeros(0, np.float32)
     if not values.size:
-        return [0.0] * num
+        return [None] * num
     scaled = (values * np.float32(num / values.max())).astype(int)
     counts = np.bincount(np.minimum(scaled, num - 1), minlength=num)
-    shares: list[float] = (counts / values.size).tolist()
+    shares: list[float | None] = (counts / values.size).tolist()
     return shares
 
 

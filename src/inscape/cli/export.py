@@ -32,6 +32,13 @@ def command(
             "bfloat16."
         ),
     ] = None,
+    activations: Annotated[
+        bool | None,
+        typer.Option(
+            "--activations",
+            help="huggingface: with where every feature is active, not its examples alone.",
+        ),
+    ] = None,
     licence: Annotated[
         str | None,
         typer.Option("--license", help="huggingface: what the card states, as in apache-2.0."),
@@ -49,7 +56,12 @@ def command(
     """
     from inscape.core import InputError
 
-    given = {"weights": weights, "licence": licence, "base_model": base_model}
+    given = {
+        "weights": weights,
+        "activations": activations,
+        "licence": licence,
+        "base_model": base_model,
+    }
     options = {name: value for name, value in given.items() if value is not None}
     if options and to != "huggingface":
         name = next(iter(options)).replace("_", "-").replace("licence", "license")
