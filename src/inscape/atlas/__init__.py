@@ -2,6 +2,7 @@
 
 from inscape.atlas.atlas import Atlas, Found
 from inscape.atlas.building import build
+from inscape.atlas.concepts import Concept, Concepts, Removal
 from inscape.atlas.feature import Feature
 from inscape.atlas.fit import Fit, fit
 from inscape.atlas.quality import Quality, held_out_identity, loss_watch, quality
@@ -11,10 +12,13 @@ from inscape.atlas.steps import BuildConfig, default_sites, read_recipe, setting
 __all__ = [
     "Atlas",
     "BuildConfig",
+    "Concept",
+    "Concepts",
     "Feature",
     "Fit",
     "Found",
     "Quality",
+    "Removal",
     "Results",
     "build",
     "default_sites",

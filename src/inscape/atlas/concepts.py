@@ -19,10 +19,11 @@ from math import isfinite, log10
 from typing import Any, ClassVar
 
 import numpy as np
+from torch import Tensor
 
 from inscape.atlas.container import Container
 from inscape.core import characters, quoted, short, tokens_as_label, whole
-from inscape.features.activity import Activity, PromptActivity, prompt_activity
+from inscape.features import Activity, PromptActivity, prompt_activity
 from inscape.intervention import FeatureEdit, edits
 from inscape.storage import Result
 
@@ -36,14 +37,18 @@ LEAST_DENSITY = 1e-7  # so that a feature that was never active in the index has
 class Removal:
     """What the model says without a feature, measured.
 
-    answer, probability: the likeliest next token then; before: the probability of that token with
-    the model as it is; kept: what is left of the probability of the token that the model says.
+    answers: the likeliest next tokens then and those with the model as it is, each with its
+    probability without the feature and with it, the likeliest without it first; kept: what is left
+    of the probability of the token that the model says.
     """
 
-    answer: str
-    probability: float
-    before: float
+    answers: tuple[tuple[str, float, float], ...]
     kept: float
+
+    @property
+    def answer(self) -> str:
+        """The likeliest next token without the feature."""
+        return self.answers[0][0]
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,9 @@ class Concepts(Result):
     def deciding(self) -> Concept | None:
         """The feature without which the model gives another answer; of several the one that costs
         the answer most. None without any."""
-        return next((o for o in self.removed if o.removed and o.removed.answer != self.answer), None)
+        return next(
+            (o for o in self.removed if o.removed and o.removed.answer != self.answer), None
+        )
 
     def summary(self, count: int = 3) -> str:
         """The strongest features of each token, and what the answer rests on, as text."""
@@ -164,13 +171,15 @@ class Concepts(Result):
                 lines.append(f"{head:<{width}}  {how:>4}  {one.shown}  [{one.id}]")
                 head = ""
         if self.removed:
-            lines += ["", f"removed one by one, of the model's {quoted(self.answer)}:"]
+            lines += ["", "the likeliest next token when features are removed, one by one:"]
         for one in self.removed:
             found = one.removed
             assert found is not None
-            then = f"{quoted(found.answer)} {found.probability:.0%} (before {found.before:.0%})"
-            said = "still" if found.answer == self.answer else f"the model says {then},"
-            lines.append(f"  without {one.shown} [{one.id}]: {said} {found.kept:.0%} left")
+            token, now, before = found.answers[0]
+            lines.append(
+                f"  without {one.shown} [{one.id}]: {quoted(token)} {now:.0%} (before {before:.0%})"
+                + f", {quoted(self.answer)} {found.kept:.0%}" * (token != self.answer)
+            )
         return "\n".join(lines)
 
 
@@ -248,26 +257,30 @@ def _concepts(atlas: Container, name: str, activity: Activity) -> list[Concept]:
 
 
 def _answers(atlas: Container, found: PromptActivity) -> tuple[tuple[str, float], ...]:
-    best = found.log_probabilities.exp().topk(min(NUM_ANSWERS, len(found.log_probabilities)))
-    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return tuple((atlas.model.token_text(token), float(part)) for token, part in pairs)
+    part = found.log_probabilities.exp()
+    return tuple((atlas.model.token_text(t), float(part[t])) for t in _likeliest(part))
+
+
+def _likeliest(part: Tensor) -> list[int]:
+    tokens: list[int] = part.topk(min(NUM_ANSWERS, len(part))).indices.tolist()
+    return tokens
 
 
 def _removals(atlas: Container, found: PromptActivity, ids: Sequence[str]) -> dict[str, Removal]:
     """What the model says without each of some features."""
-    model, before, said = atlas.model, found.log_probabilities.exp(), found.answer
-    removals = {}
+    model, before, removals = atlas.model, found.log_probabilities.exp(), {}
     for id in ids:
         name, _, number = id.rpartition("/")
         edit = FeatureEdit(atlas.dictionary(name), int(number), "ablate")
         logits = model.run(found.prompt, edits=edits(model, [edit]), logits="last").logits
         assert logits is not None
         after = logits[0, -1].softmax(-1)
-        token = int(after.argmax())
+        tokens = dict.fromkeys([*_likeliest(after), *_likeliest(before)])
         removals[id] = Removal(
-            answer=model.token_text(token),
-            probability=float(after[token]),
-            before=float(before[token]),
-            kept=float(after[said]),
+            answers=tuple(
+                (model.token_text(t), float(after[t]), float(before[t]))
+                for t in sorted(tokens, key=lambda t: -float(after[t]))
+            ),
+            kept=float(after[found.answer]),
         )
     return removals

@@ -30,6 +30,7 @@ VERBS = {
     "train": "Train dictionaries on stored activations.",
     "sweep": "Train many dictionaries; find the best (Pareto front).",
     "search": "Find features by words.",
+    "concepts": "Show the concepts on each token of a prompt.",
     "feature": "Show what is known of a feature.",
     "index": "Index what each feature of a dictionary does.",
     "label": "Name features, and score the names.",

@@ -1,5 +1,6 @@
 """The feature index: where each feature fires, how, on what, and what it writes."""
 
+from inscape.features.activity import Activity, PromptActivity, prompt_activity
 from inscape.features.auroc import auroc_interval, aurocs
 from inscape.features.build import build_index, build_indexes
 from inscape.features.examples import Example
@@ -10,17 +11,20 @@ from inscape.features.table import TokenTable
 from inscape.features.writer import IndexOptions
 
 __all__ = [
+    "Activity",
     "Example",
     "FeatureIndex",
     "Hit",
     "IndexOptions",
     "Pooled",
     "PooledTexts",
+    "PromptActivity",
     "TokenTable",
     "auroc_interval",
     "aurocs",
     "build_index",
     "build_indexes",
     "pool_texts",
+    "prompt_activity",
     "search_prompt",
 ]
