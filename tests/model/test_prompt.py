@@ -70,6 +70,20 @@ def test_what_is_no_rule_for_bos_is_refused() -> None:
         without.prompt("the cat", bos="always")
 
 
+def test_a_special_token_can_be_named_as_what_a_text_begins_with() -> None:
+    model = chatty(bos="<|turn|>")
+    (turn,) = model.tokenizer.convert_tokens_to_ids(["<|turn|>"])
+    assert model.bos_id == turn
+    assert model.prompt("the cat").ids[0] == turn
+    assert model.prompt("<|turn|>the cat").ids.count(turn) == 1
+    assert model.prompt([7, 8]).ids == (7, 8)
+    assert chatty().prompt("the cat", bos="<|turn|>").ids == model.prompt("the cat").ids
+    unknown = chatty(bos="<unk>")
+    assert unknown.prompt("the cat").counted.tolist()[0] is False
+    with pytest.raises(InputError, match="bos is 'cat'"):
+        chatty(bos="cat")
+
+
 def test_messages_go_through_the_template_and_keep_their_roles() -> None:
     model = chatty(bos="always")
     messages = [

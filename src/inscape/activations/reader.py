@@ -31,7 +31,7 @@ from inscape.activations.corpus import Pool
 from inscape.activations.queues import SingleQueue, pinned, sent
 from inscape.activations.shards import BOS, SINK
 from inscape.activations.statistics import row_norms
-from inscape.core import DataError
+from inscape.core import DataError, has_bf16
 from inscape.model import Model, find_sinks
 
 NORMS = "norms"
@@ -247,7 +247,5 @@ def reading_copy(model: Model) -> Model:
 
 
 def _fast(model: Model) -> bool:
-    cpu: Any = torch.cpu
-    able = cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
     large = sum(p.numel() for p in model.module.parameters()) >= LARGE
-    return bool(model.device.type == "cpu" and able and large)
+    return model.device.type == "cpu" and large and has_bf16(model.device)

@@ -34,8 +34,9 @@ MovedModel = Annotated[
 Bos = Annotated[
     str | None,
     typer.Option(
-        help="Whether text begins with a beginning-of-text token: auto (as the tokenizer does), "
-        "always or never; default: as the atlas records, else auto."
+        help="What a text begins with: auto (a beginning-of-text token where the tokenizer adds "
+        "one), always, never, or a special token such as '<|endoftext|>'; default: as the atlas "
+        "records, else auto."
     ),
 ]
 Chat = Annotated[

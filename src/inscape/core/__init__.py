@@ -15,7 +15,7 @@ from inscape.core.errors import (
     warn,
 )
 from inscape.core.intervals import Share, bootstrap_mean, wilson
-from inscape.core.machine import keep_freed_memory, num_cores, pick_device, total_memory
+from inscape.core.machine import has_bf16, keep_freed_memory, num_cores, pick_device, total_memory
 from inscape.core.names import (
     AS_BYTES,
     LabelOf,
@@ -49,6 +49,7 @@ __all__ = [
     "characters",
     "finite_number",
     "first_shown",
+    "has_bf16",
     "instance_of",
     "keep_freed_memory",
     "no_label",

@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inscape.core.errors import InputError
 
@@ -53,6 +53,15 @@ def pick_device(name: str | None = None) -> torch.device:
             next_step="leave --device out to take what is there",
         )
     return device
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device computes in bf16: a CPU without such instructions only emulates it."""
+    import torch
+
+    cpu: Any = torch.cpu
+    able = cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
+    return bool(device.type == "cuda" or able)
 
 
 def total_memory() -> int | None:

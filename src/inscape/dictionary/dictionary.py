@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor
@@ -16,6 +15,7 @@ from inscape.core import InputError, StorageError, instance_of
 from inscape.dictionary.arithmetic import Arithmetic, Scale
 from inscape.dictionary.config import DictionaryConfig
 from inscape.dictionary.published import local
+from inscape.dictionary.rounding import Stored, check_stored, stored_names, to_arrays, to_tensors
 from inscape.dictionary.view import TokenFeatures
 from inscape.storage import (
     artefact,
@@ -27,8 +27,8 @@ from inscape.storage import (
 )
 
 KIND = "dictionary"
-VERSION = 5
-"""The newest that is read; see `DictionaryConfig.version`."""
+VERSION = 6
+"""The newest that is read; 6: weights in fewer bits; older ones: `DictionaryConfig.version`."""
 FILE = "dictionary.json"
 WEIGHTS = "weights.safetensors"
 
@@ -98,20 +98,28 @@ class Dictionary(Arithmetic):
             made_from=self.made_from,
         )
 
-    def save(self, folder: Path, *, extra_files: Mapping[str, Path] | None = None) -> None:
+    def save(
+        self,
+        folder: Path,
+        *,
+        dtype: Stored = "float32",
+        extra_files: Mapping[str, Path] | None = None,
+    ) -> None:
         """Write the folder atomically; an existing dictionary is replaced.
 
         Args:
             folder: created with its parents. extra_files: further files (a training log), by name.
+            dtype: how matrices are stored: float32, bfloat16 or int8 (8 bits and a scale for each
+                row). They are read back as float32; biases and thresholds keep it.
 
         Raises:
-            InputError: the folder holds something else.
+            InputError: the folder holds something else, or there is no such dtype.
             StorageError: the disk is full or not writable.
         """
         instance_of((str, Path), folder, "a dictionary's folder", "a path")
+        check_stored(dtype)
         with atomic_folder(Path(folder), artefact(KIND, name=FILE)) as new:
-            arrays = {key: value.cpu().numpy() for key, value in self.weights.items()}
-            write_tensors(new / WEIGHTS, arrays)
+            write_tensors(new / WEIGHTS, to_arrays(self.weights, dtype))
             for name, source in (extra_files or {}).items():
                 (new / name).write_bytes(source.read_bytes())
             extra = {
@@ -120,9 +128,10 @@ class Dictionary(Arithmetic):
                 "input_scale": self.input_scale,
                 "output_scale": self.output_scale,
             }
-            write_manifest(
-                new, KIND, self.config.version, made_from=self.made_from, extra=extra, name=FILE
-            )
+            version = self.config.version
+            if dtype != "float32":
+                version, extra["dtype"] = VERSION, dtype
+            write_manifest(new, KIND, version, made_from=self.made_from, extra=extra, name=FILE)
 
     @classmethod
     def open(
@@ -182,9 +191,8 @@ class Dictionary(Arithmetic):
                 f"{folder / FILE} does not describe a dictionary ({type(error).__name__})",
                 next_step="train or import the dictionary again",
             ) from error
-        names = tuple(config.shapes())
-        arrays = read_tensors(folder / WEIGHTS, names)
-        weights = {key: torch.from_numpy(np.ascontiguousarray(arrays[key])) for key in names}
+        stored = stored_names(config.shapes(), manifest.get("dtype", "float32"))
+        weights = to_tensors(read_tensors(folder / WEIGHTS, stored))
         refuse_not_finite(weights, folder / WEIGHTS)
         return cls(
             config,

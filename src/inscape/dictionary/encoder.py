@@ -14,12 +14,12 @@ recomputed in fp32, and the active ones are selected from these.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from inscape.core import has_bf16
 from inscape.dictionary.code import Code, RaggedCode, occurrences, row_starts
 from inscape.dictionary.kernels import select_above, select_half, select_top, value_gradients
 
@@ -104,11 +104,7 @@ CANDIDATES = 2
 def half_is_faster(entries: int, device: torch.device) -> bool:
     """Whether a bf16 matmul of an encoder with so many entries saves time: if it is large, on a GPU
     or on a CPU with bf16 instructions."""
-    if entries < _LARGE:
-        return False
-    cpu: Any = torch.cpu
-    able = cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
-    return bool(device.type == "cuda" or able)
+    return entries >= _LARGE and has_bf16(device)
 
 
 def _by_layers(x: Tensor, W_enc: Tensor, b_enc: Tensor, out: Tensor) -> None:

@@ -47,7 +47,7 @@ class Language(ABC):
 
     @property
     def bos(self) -> str:
-        """The rule for the beginning-of-text token: "auto", "always" or "never"."""
+        """The rule for the beginning of a text: "auto", "always", "never" or a special token."""
         return self._text.bos
 
     @property
@@ -178,8 +178,8 @@ class Language(ABC):
                 tokenizer's chat template; or token ids.
             image: uint8 RGB [height, width, 3]. It goes where the text has the image token, else
                 before the first message of the user, or between BOS and the text.
-            bos: "auto", "always" or "never" in place of the model's rule. Template and ids have
-                a BOS put in front by "always" alone.
+            bos: "auto", "always", "never" or a special token in place of the model's rule. Template
+                and ids have one put in front by "always" or a named token alone.
 
         Raises:
             InputError: there are no tokens, more than the model's context, or ids out of range;

@@ -88,7 +88,8 @@ class Model(Language):
         Without `device` a GPU is taken if there is one. Without `dtype` weights are float32
         on the CPU and as stored on a GPU. `revision` is a branch, tag or commit of a hub id. Code
         from the model's folder runs only with `trust_remote_code`. `bos` says when text begins with
-        the beginning-of-text token: "auto" (where the tokenizer itself adds it), "always", "never".
+        the beginning-of-text token: "auto" (where the tokenizer itself adds it), "always", "never",
+        or names the special token that takes its place.
 
         Raises:
             ModelError: there is no such model, its family is unknown (says how to add it),

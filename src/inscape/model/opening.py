@@ -278,7 +278,7 @@ def _check_size(
                 f"{folder}: config.json has {key} = {value}", expected=f"at most {_MOST_LAYERS}"
             )
     try:
-        with _quiet(), torch.device("meta"):
+        with quiet(), torch.device("meta"):
             config = transformers.AutoConfig.from_pretrained(
                 str(folder), trust_remote_code=trust_remote_code
             )
@@ -309,7 +309,7 @@ def _check_tokenizer(folder: Path) -> None:
 
 def _load_weights(folder: Path, loader: Any, dtype: Any, **settings: Any) -> nn.Module:
     try:
-        with _quiet():
+        with quiet():
             module, report = loader.from_pretrained(
                 str(folder),
                 dtype=dtype,
@@ -358,7 +358,7 @@ def _install(error: Exception) -> str | None:
 
 def _load_tokenizer(folder: Path, **settings: Any) -> Any:
     try:
-        with _quiet():
+        with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 str(folder), local_files_only=True, **settings
             )
@@ -377,7 +377,7 @@ def _load_tokenizer(folder: Path, **settings: Any) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """transformers without progress bars and reports: what is wrong is reported by ours."""
     log: Any = transformers.utils.logging
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()

