@@ -199,14 +199,14 @@ def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: 
         summary = json.loads((atlas / "labels" / "resid_post.1" / "labels.json").read_text())
         named = [one for one in Labels.open(atlas / "labels" / "resid_post.1") if one.name]
         assert figures["labels_scored"] == summary["num_scored"] == len(named)
-        assert figures["num_without_pattern"] == summary["num_without_pattern"] > 0
+        assert figures["num_unclear"] == summary["num_unclear"] > 0
     assert "loss recovered" in said(*command, "--dictionary", "mlp_act.1")  # neurons too
     (edges,) = json.loads(said("validate", atlas, "--edges", "the cat sat", "--json"))
     assert edges["max_error"] <= 1e-4
     shown = said(*command)
     assert "loss recovered over the mean" in shown
-    without = figures["num_without_pattern"]
-    assert re.search(rf"features without a clear pattern +{without}, not labelled", shown)
+    unclear = figures["num_unclear"]
+    assert re.search(rf"features whose meaning is unclear +{unclear}, not labelled", shown)
     scored = figures["labels_scored"]
     assert re.search(rf"in the median of {scored} labels", said("label", atlas))
     assert re.search(r"loss of the model +[\d.]+ nats per token \(95 %: [\d.]+ to [\d.]+\)", shown)

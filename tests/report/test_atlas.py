@@ -78,16 +78,16 @@ def test_every_part_is_shown(full: Atlas) -> None:
     assert "None yet" not in text
 
 
-def test_features_without_a_pattern_are_counted_apart(full: Atlas, model: Model) -> None:
+def test_unclear_features_are_counted_apart(full: Atlas, model: Model) -> None:
     again, labels = Atlas.open(full.path, model=model), full.labels("resid_post.1")
     assert labels is not None
     first, *rest = (one for one in labels if one.name)
-    unnamed = replace(first, kind="none", text="", balanced_accuracy=0.5)
+    unnamed = replace(first, kind="unclear", text="", auroc=0.5)
     again._labels["resid_post.1"] = Labels(labels.folder, labels.manifest, [unnamed, *rest])
     page = Page(atlas_html(again))
     text = " ".join(" ".join(page.words).split())
-    assert f" {len(rest)} 1 without a clear pattern" in text
-    assert "1 without a clear pattern" not in " ".join(Page(atlas_html(full)).words)
+    assert f" {len(rest)} 1 unclear" in text
+    assert "1 unclear" not in " ".join(Page(atlas_html(full)).words)
 
 
 def test_nothing_is_asked_for_from_outside_and_one_script_may_run(full: Atlas) -> None:

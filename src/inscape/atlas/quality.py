@@ -47,9 +47,9 @@ class Quality(Result):
         dead_share: share of features that never fired over `index_tokens` tokens; None without
             an index.
         dead_share_is_firm: whether these are at least a million.
-        label_accuracy: median balanced accuracy of the labels, over the `labels_scored` features
-            whose label has one; None without labels.
-        num_without_pattern: features that were tried and have no label, for want of a pattern.
+        label_auroc: median AUROC of the labels against random windows, over the `labels_scored`
+            features whose label has one; None without labels.
+        num_unclear: features that were tried and whose meaning stayed unclear.
     """
 
     SCHEMA: ClassVar[str] = "inscape.quality"
@@ -61,9 +61,9 @@ class Quality(Result):
     dead_share: float | None
     index_tokens: int
     dead_share_is_firm: bool
-    label_accuracy: float | None
+    label_auroc: float | None
     labels_scored: int
-    num_without_pattern: int = 0
+    num_unclear: int = 0
 
     def __repr__(self) -> str:
         kept = self.fidelity
@@ -119,9 +119,9 @@ def quality(
                 dead_share=float(np.mean(index.num_active == 0)) if index else None,
                 index_tokens=index.num_considered if index else 0,
                 dead_share_is_firm=index is not None and index.num_considered >= ENOUGH_TOKENS,
-                label_accuracy=summary.get("median_balanced_accuracy"),
+                label_auroc=summary.get("median_auroc"),
                 labels_scored=summary.get("num_scored", 0),
-                num_without_pattern=summary.get("num_without_pattern", 0),
+                num_unclear=summary.get("num_unclear", 0),
             )
         )
     return found

@@ -24,18 +24,20 @@ def command(
 
 
 def _in_words(summary: dict[str, Any]) -> dict[str, Any]:
-    def percent(name: str) -> str:
-        return "not measured" if summary[name] is None else f"{summary[name]:.1%}"
+    def auroc(name: str) -> str:
+        return "not measured" if summary[name] is None else f"{summary[name]:.3f}"
 
+    above = summary["fraction_above_shuffled"]
     return {
         "labels": summary["labels"],
         "labelled": f"{summary['num_labelled']} of {summary['num_features']} features",
         "never active": summary["num_dead"],
         "active too rarely": summary["num_too_few_activations"],
-        "without a clear pattern": summary["num_without_pattern"],
-        "kinds": {kind: num for kind, num in summary["kinds"].items() if kind != "none"},
-        "right on other documents": f"{percent('median_balanced_accuracy')}, in the median of "
-        f"{summary['num_scored']} labels (50 % is chance)",
-        "with another feature's label": percent("median_shuffled"),
-        "labels clearly better than that": percent("fraction_above_shuffled"),
+        "unclear": summary["num_unclear"],
+        "kinds": {kind: num for kind, num in summary["kinds"].items() if kind != "unclear"},
+        "AUROC on other documents": f"{auroc('median_auroc')}, in the median of "
+        f"{summary['num_scored']} labels (0.5 is chance)",
+        "against near windows": auroc("median_auroc_near"),
+        "with another feature's label": auroc("median_shuffled"),
+        "labels clearly better than that": "not measured" if above is None else f"{above:.1%}",
     }

@@ -78,11 +78,11 @@ def _for_people(figures: Quality) -> dict[str, str]:
         sure = "" if figures.dead_share_is_firm else ", too few to be sure"
         rest = f"over {figures.index_tokens} tokens{sure}"
         shown["features that never fired"] = f"{figures.dead_share:.2%} ({rest})"
-    if figures.label_accuracy is not None:
-        rest = f"{figures.labels_scored} labels; 50 % is chance"
-        shown["labels right, in the median"] = f"{figures.label_accuracy:.1%} ({rest})"
-    if figures.num_without_pattern:
-        shown["features without a clear pattern"] = f"{figures.num_without_pattern}, not labelled"
+    if figures.label_auroc is not None:
+        rest = f"{figures.labels_scored} labels; 0.5 is chance"
+        shown["AUROC of labels, in the median"] = f"{figures.label_auroc:.3f} ({rest})"
+    if figures.num_unclear:
+        shown["features whose meaning is unclear"] = f"{figures.num_unclear}, not labelled"
     return shown
 
 

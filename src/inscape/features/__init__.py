@@ -1,11 +1,14 @@
 """The feature index: where each feature fires, how, on what, and what it writes."""
 
+from inscape.features.auroc import auroc_interval, aurocs
 from inscape.features.build import build_index, build_indexes
+from inscape.features.differences import Difference, differences
 from inscape.features.examples import Example
 from inscape.features.index import FeatureIndex
-from inscape.features.search import Hit, search_prompt
+from inscape.features.pooling import Pooled, PooledTexts, pool_texts
+from inscape.features.prompts import Reference, search_prompt
+from inscape.features.search import Hit
 from inscape.features.table import TokenTable
-from inscape.features.texts import Difference, Pooled, aurocs, differences, pooled
 from inscape.features.writer import IndexOptions
 
 __all__ = [
@@ -15,11 +18,14 @@ __all__ = [
     "Hit",
     "IndexOptions",
     "Pooled",
+    "PooledTexts",
+    "Reference",
     "TokenTable",
+    "auroc_interval",
     "aurocs",
     "build_index",
     "build_indexes",
     "differences",
-    "pooled",
+    "pool_texts",
     "search_prompt",
 ]

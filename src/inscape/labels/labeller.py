@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ from inscape.features import FeatureIndex
 from inscape.labels.predicates import Predicate
 from inscape.labels.sampling import Half, Sample, document_halves
 from inscape.labels.scoring import Score, bootstrap_weights, detection
-from inscape.labels.store import KIND, VERSION, Label, Labels, scores, write_labels
+from inscape.labels.store import KIND, VERSION, Label, Labels, write_labels
 from inscape.labels.words import Words
-from inscape.labels.writing import Windows, Writer, balanced_accuracies, read_for
+from inscape.labels.writing import Windows, Writer, read_for
 from inscape.storage import MANIFEST, read_manifest, refuse_filled
 
 MIN_POSITIVES = 8  # in each half, and as many tokens without the feature
 MIN_DOCUMENTS = 3  # in each half
+NUM_WORDS = 8  # that fire it, and that it promotes
 NUM_RANDOM = 4096  # random tokens for the rates of single words
 JUDGED_PART = 3  # a third of the explaining documents judges candidates instead of making them
 
@@ -43,6 +45,7 @@ class _Draft:
     feature: int
     predicate: Predicate
     sample: Sample
+    fired: NDArray[np.int32]  # the words that it fired on in the explaining half
 
 
 class _Labeller:
@@ -88,42 +91,35 @@ class _Labeller:
         promoted = self.index.promoted_ids(feature)
         predicate = self.writer.write(windows, judged, promoted)
         scored = self.score.draw(rows, halves[1], self.num_windows, rng)
-        return _Draft(feature, predicate, scored)
-
-    def _verdicts(
-        self, predicate: Predicate, sample: Sample
-    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-        values = read_for(self.words, predicate, sample.rows)
-        return predicate.score(values, sample.rows.size)
-
-    def _control(self, predicate: Predicate, sample: Sample) -> float:
-        fires, _ = self._verdicts(predicate, sample)
-        everywhere = np.ones(fires.size, np.bool_)
-        return float(balanced_accuracies(fires[None], sample.positive, everywhere)[0])
+        fired = windows.values["word"][windows.positive, 0]
+        return _Draft(feature, predicate, scored, fired)
 
     def detect(self, predicate: Predicate, sample: Sample) -> Score:
         """Step 3: score a predicate on windows."""
-        fires, score = self._verdicts(predicate, sample)
-        documents = self.documents[sample.rows]
-        return detection(fires, score, sample.positive, documents, self.weights)
+        values = read_for(self.words, predicate, sample.rows)
+        _, score = predicate.score(values, sample.rows.size)
+        return detection(score, sample.positive, self.documents[sample.rows], self.weights)
 
     def finish(self, draft: _Draft, other: Predicate) -> Label:
         """The label of a draft, with another feature's predicate as control."""
-        score = self.detect(draft.predicate, draft.sample)
-        num_positive = int(draft.sample.positive.sum())
+        sample = draft.sample
+        far, near = sample.part(matched=False), sample.part(matched=True)
+        score = self.detect(draft.predicate, far)
+        counts = Counter(self.words.text("word", int(v)) for v in draft.fired.tolist())
         return Label(
             feature=draft.feature,
             text=draft.predicate.wording(self.words),
             kind=draft.predicate.kind,
-            balanced_accuracy=score.balanced_accuracy,
-            low=score.interval[0],
-            high=score.interval[1],
             auroc=score.auroc,
-            num_positive=num_positive,
-            num_negative=draft.sample.rows.size - num_positive,
-            num_matched=draft.sample.num_matched,
-            shuffled=self._control(other, draft.sample),
-            predicate=draft.predicate.to_json(self.words),
+            low=score.low,
+            high=score.high,
+            auroc_near=self.detect(draft.predicate, near).auroc if near.num_matched else nan,
+            shuffled=self.detect(other, far).auroc,
+            num_positive=int(sample.positive.sum()),
+            num_negative=int(np.count_nonzero(~far.positive)),
+            words=tuple(word for word, _ in counts.most_common(NUM_WORDS)),
+            predicts=tuple(token for token, _ in self.index.promoted(draft.feature)[:NUM_WORDS]),
+            rule=draft.predicate.to_json(self.words),
         )
 
 
@@ -168,7 +164,14 @@ def label(index: FeatureIndex, out: Path, *, seed: int = 0, num_windows: int = 1
         other = drafts[ring[(place + 1) % len(drafts)]].predicate
         labels.append(labeller.finish(drafts[number], other))
     labels.sort(key=lambda found: found.feature)
-    return write_labels(out, labels, _summary(index, labels), made_from, seed)
+    return write_labels(
+        out,
+        labels,
+        num_features=index.num_features,
+        made_from=made_from,
+        seeds={"labels": seed},
+        summary=_summary(index, labels),
+    )
 
 
 def _num_distinct(ordered: NDArray[np.int32]) -> int:
@@ -182,15 +185,10 @@ def _hashed(documents: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def _summary(index: FeatureIndex, labels: list[Label]) -> dict[str, Any]:
-    """What labels.json says."""
+    """What labels.json says beside the scores."""
     alive = int(np.count_nonzero(index.num_active))
-    kinds = Counter(found.kind for found in labels)
     return {
         "num_features": index.num_features,
-        "num_labelled": len(labels) - kinds["none"],
         "num_dead": index.num_features - alive,
         "num_too_few_activations": alive - len(labels),
-        "num_everywhere": kinds["everywhere"],
-        "kinds": dict(kinds.most_common()),
-        **scores(labels),
     }

@@ -33,19 +33,6 @@ WORDINGS = {
     "next": "before {}",
     "around": "in texts with {}",
 }
-KINDS = {
-    "token": "token",
-    "word": "token",
-    "class": "token",
-    "start": "token",
-    "phrase": "context",
-    "previous_token": "context",
-    "previous": "context",
-    "before": "context",
-    "next_token": "prediction",
-    "next": "prediction",
-    "around": "document",
-}
 MIN_EVIDENCE = 0.05
 
 
@@ -91,9 +78,10 @@ class Predicate:
 
     @property
     def kind(self) -> str:
-        """token, context, document, prediction, a combination such as token+context, or none."""
-        kinds = dict.fromkeys(KINDS[c.attribute] for c in self._ordered())
-        return "+".join(kinds) or "none"
+        """prediction where the feature's own direction promotes what follows; else word."""
+        if any(clause.predicts for clause in self.clauses):
+            return "prediction"
+        return "word" if self.clauses else "unclear"
 
     @property
     def size(self) -> int:

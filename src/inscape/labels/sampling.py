@@ -41,6 +41,14 @@ class Sample:
     positive: NDArray[np.bool_]
     num_matched: int
 
+    def part(self, *, matched: bool) -> Sample:
+        """The positives with the negatives that have a positive's token, or with the others."""
+        first = int(self.positive.sum())
+        second = first + self.num_matched
+        place = np.arange(self.rows.size)
+        kept = (place < first) | ((place < second) == matched)
+        return Sample(self.rows[kept], self.positive[kept], self.num_matched if matched else 0)
+
 
 class Half:
     """One half of the documents: draws samples. member is bool [n], True on its tokens that

@@ -1,6 +1,7 @@
 """Labels on disk and in memory.
 
 labels.parquet   one row a labelled feature
+embeddings.npy   float16 [rows, d]: the texts as vectors, where an embedder was at hand
 labels.json      the summary: counts, medians, the control
 search.sqlite    what features are found by
 manifest.json    version, what it was made from, checksums
@@ -8,9 +9,10 @@ manifest.json    version, what it was made from, checksums
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from inscape.core import InputError
 from inscape.features import FeatureIndex, Hit
 from inscape.features.search import FILE, match, write_text_table
+from inscape.labels.embedder import Embedder
 from inscape.storage import (
     atomic_folder,
     read_json,
@@ -32,8 +36,11 @@ from inscape.storage import (
 )
 
 KIND = "labels"
-VERSION = 2
-"""2: a search file."""
+VERSION = 3
+"""3: concepts, scores against random and near windows, embeddings."""
+EMBEDDINGS = "embeddings.npy"
+KINDS = ("word", "concept", "prediction", "everywhere", "unclear")
+OFFLINE = "offline"
 LABEL_WEIGHT = 2.0  # of a match in a label, relative to one in examples or promoted tokens
 _AGAIN = "remove the folder of the labels and run the command that makes them again"
 
@@ -44,36 +51,42 @@ class Label:
 
     Attributes:
         feature: its number.
-        text: a short phrase; empty where no pattern was found.
-        kind: what the label speaks of: token, context, document, prediction, a combination of
-            these joined by "+", none, or everywhere (the feature fires on nearly every token:
-            there is nothing to score it on, and all figures are NaN).
-        balanced_accuracy: of detection, on documents that the label was not written from.
-        low, high: its 95 % bootstrap interval over documents.
-        auroc: of the label's graded score on the same windows.
-        num_positive, num_negative: windows that it was scored on; num_matched of the negatives
-            have the token of a positive.
-        shuffled: the balanced accuracy of another feature's label on the same windows.
-        predicate: the label in executable form, as JSON.
+        text: at most six words; empty where unclear.
+        kind: what the label speaks of: the word that fires ("word"), a meaning ("concept"), what
+            the model says next ("prediction"); "everywhere" where the feature fires on nearly
+            every token, so that there is nothing to score it on; "unclear" where nothing that was
+            tried told its tokens from others.
+        auroc: how well the label tells windows of unseen documents in which the feature fires from
+            random ones, NaN where it was not scored; low, high: its 95 % bootstrap interval over
+            documents.
+        auroc_near: the same against near windows: with the same token, or of neighbouring features.
+        shuffled: the AUROC of another feature's label on the windows of `auroc`.
+        num_positive, num_negative: windows that it was scored on.
+        source: who wrote it: "offline", "llm:MODEL", "published:NAME" or "person".
+        words: the words that fire it, most frequent first.
+        predicts: the tokens that it makes the model say, strongest first.
+        rule: the label in executable form, as JSON; empty where the text is all there is.
     """
 
     feature: int
     text: str
     kind: str
-    balanced_accuracy: float = nan
+    auroc: float = nan
     low: float = nan
     high: float = nan
-    auroc: float = nan
+    auroc_near: float = nan
+    shuffled: float = nan
     num_positive: int = 0
     num_negative: int = 0
-    num_matched: int = 0
-    shuffled: float = nan
-    predicate: str = "[]"
+    source: str = OFFLINE
+    words: tuple[str, ...] = ()
+    predicts: tuple[str, ...] = ()
+    rule: str = ""
 
     @property
     def name(self) -> str | None:
-        """The text, where it names the feature: None where no pattern was found."""
-        return None if self.kind == "none" else self.text
+        """The text, where it names the feature: None where that is unclear."""
+        return None if self.kind == "unclear" else self.text
 
     @property
     def num_scored(self) -> int:
@@ -108,13 +121,24 @@ class Labels:
         )
         with reading(folder / "labels.parquet", _AGAIN, OSError, TypeError, pa.ArrowException):
             records = pq.read_table(folder / "labels.parquet").to_pylist()
-            labels = [Label(**record) for record in records]
+            labels = [Label(**_plain(record)) for record in records]
         return cls(folder, manifest, labels)
 
     @property
     def summary(self) -> dict[str, Any]:
         """Counts, and medians over the features that have a name (labels.json)."""
         return {**read_json(self.folder / "labels.json"), **scores(self)}
+
+    @cached_property
+    def embeddings(self) -> NDArray[np.float16] | None:
+        """The texts as vectors of unit length, [labels, d], in their order here; a row of noughts
+        where there is no text; None where no embedder was at hand. `embedder` in the manifest has
+        the embedder's name and hash."""
+        path = self.folder / EMBEDDINGS
+        if "embedder" not in self.manifest:
+            return None
+        with reading(path, _AGAIN, OSError, ValueError):
+            return np.asarray(np.load(path), np.float16)
 
     def __repr__(self) -> str:
         named = sum(label.name is not None for label in self)
@@ -147,44 +171,73 @@ class Labels:
 
 
 def scores(labels: Iterable[Label]) -> dict[str, Any]:
-    """How many names were scored, and their medians; a feature without a pattern has no name, and
-    its chance result would only dilute them."""
+    """Counts of kinds, how many names were scored, and their medians. A feature whose meaning is
+    unclear has no name, and its chance result would only dilute them."""
     tried = list(labels)
     named = [label for label in tried if label.name is not None]
     found = [label for label in named if label.num_scored]
 
     def median(name: str) -> float | None:
-        return round(float(np.median([getattr(f, name) for f in found])), 4) if found else None
+        values = np.array([getattr(label, name) for label in found], np.float64)
+        values = values[np.isfinite(values)]
+        return round(float(np.median(values)), 4) if values.size else None
 
     above = float(np.mean([f.low > f.shuffled for f in found])) if found else None
     return {
-        "num_without_pattern": len(tried) - len(named),
+        "num_labelled": len(named),
+        "num_unclear": len(tried) - len(named),
         "num_scored": len(found),
-        "median_balanced_accuracy": median("balanced_accuracy"),
+        "kinds": dict(Counter(label.kind for label in tried).most_common()),
         "median_auroc": median("auroc"),
+        "median_auroc_near": median("auroc_near"),
         "median_shuffled": median("shuffled"),
         "fraction_above_shuffled": None if above is None else round(above, 4),
     }
 
 
+def _plain(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
+
+
+_TYPES = {
+    "int": pa.int32(),
+    "float": pa.float32(),
+    "str": pa.string(),
+    "tuple[str, ...]": pa.list_(pa.string()),
+}
+
+
 def write_labels(
-    out: Path, labels: list[Label], summary: dict[str, Any], made_from: dict[str, Any], seed: int
+    out: Path,
+    labels: Sequence[Label],
+    *,
+    num_features: int,
+    made_from: Mapping[str, Any],
+    seeds: Mapping[str, int] | None = None,
+    summary: Mapping[str, Any] | None = None,
+    embedder: Embedder | None = None,
 ) -> Labels:
-    """Write the folder, which is new or empty, and open it."""
-    schema = pa.schema(
-        [
-            (f.name, {"int": pa.int32(), "float": pa.float32(), "str": pa.string()}[str(f.type)])
-            for f in fields(Label)
-        ]
-    )
+    """Write the folder, which is new or empty, and open it.
+
+    Args:
+        num_features: of the dictionary.
+        made_from: what the labels rest on.
+        summary: what labels.json says beside the scores.
+        embedder: makes the vectors by which labels are found by meaning.
+    """
+    schema = pa.schema([(f.name, _TYPES[str(f.type)]) for f in fields(Label)])
     table = pa.Table.from_pylist([asdict(label) for label in labels], schema)
+    extra: dict[str, Any] = {"num_features": num_features}
     with atomic_folder(out) as folder:
         pq.write_table(table, folder / "labels.parquet")
         write_text_table(folder / FILE, ["label"], ((f.feature, f.text) for f in labels if f.text))
-        write_json(folder / "labels.json", summary)
-        extra = {"num_features": summary["num_features"]}
-        seeds = {"labels": seed}
-        write_manifest(folder, KIND, VERSION, made_from=made_from, seeds=seeds, extra=extra)
+        if embedder is not None:
+            vectors = embedder.embed([label.text for label in labels])
+            vectors[[not label.text for label in labels]] = 0
+            np.save(folder / EMBEDDINGS, vectors.astype(np.float16))
+            extra["embedder"] = {"name": embedder.name, "hash": embedder.hash}
+        write_json(folder / "labels.json", {**(summary or {}), **scores(labels)})
+        write_manifest(folder, KIND, VERSION, made_from=made_from, seeds=seeds or {}, extra=extra)
     return Labels.open(out)
 
 

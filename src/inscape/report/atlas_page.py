@@ -128,7 +128,7 @@ def _dictionaries(atlas: Atlas, indexes: dict[str, FeatureIndex]) -> Markup | No
         "loss recovered",
         "dead features",
         "labelled features",
-        "labels right, in the median (50 % is chance)",
+        "AUROC of labels, in the median (0.5 is chance)",
     ]
     numeric = range(2, len(heads))
     return table(heads, rows, what="dictionaries", numeric=numeric) if rows else None
@@ -155,8 +155,8 @@ def _dictionary(
         most = "the strongest 1 % of each neuron"
     labelled = None if labels is None else number(sum(one.name is not None for one in labels))
     summary = {} if labels is None else labels.summary
-    if without := summary.get("num_without_pattern"):
-        said = join(number(without), " without a clear pattern")
+    if unclear := summary.get("num_unclear"):
+        said = join(number(unclear), " unclear")
         labelled = join(labelled, tag("div", said, class_="interval"))
     return (
         tag("code", name, class_="name"),
@@ -167,7 +167,7 @@ def _dictionary(
         number(None if fidelity is None else finite(fidelity.loss_recovered_zero), "share"),
         number(None if index is None else float((index.num_active == 0).mean()), "share"),
         labelled or number(None),
-        number(finite(summary.get("median_balanced_accuracy")), "share"),
+        number(finite(summary.get("median_auroc"))),
     )
 
 

@@ -21,7 +21,7 @@ _FEATURE = re.compile(r"([\w.+-]+)/(\d{1,9})\b")
 def feature_html(name: str, label: Label | None, index: FeatureIndex, feature: int) -> Markup:
     """A folded list item; its attributes are what the page's script sorts and filters by."""
     named = None if label is None else label.name
-    accuracy = None if label is None or named is None else finite(label.balanced_accuracy)
+    auroc = None if label is None or named is None else finite(label.auroc)
     title = join(
         feature_name(f"{name}/{feature}", named or tokens_as_label(index.peak_tokens(feature))),
         tag("span", number(float(index.density[feature]), "share"), " of tokens", class_="note"),
@@ -32,7 +32,7 @@ def feature_html(name: str, label: Label | None, index: FeatureIndex, feature: i
         class_="feature",
         data_dictionary=name,
         data_density=repr(float(index.density[feature])),
-        data_accuracy=-1 if accuracy is None else repr(accuracy),
+        data_auroc=-1 if auroc is None else repr(auroc),
     )
 
 
@@ -54,10 +54,8 @@ def feature_body(index: FeatureIndex, feature: int, label: Label | None = None) 
         ("active on", join(number(float(index.density[feature]), "share"), " of tokens")),
         ("largest activation", number(float(index.max[feature]))),
     ]
-    if label is not None and label.name and finite(label.balanced_accuracy) is not None:
-        facts.append(
-            ("label is right on (50 % is chance)", number(label.balanced_accuracy, "share"))
-        )
+    if label is not None and label.name and finite(label.auroc) is not None:
+        facts.append(("AUROC of the label (0.5 is chance)", number(label.auroc)))
     raised, lowered = (
         effects[:EFFECTS] for effects in (index.promoted(feature), index.suppressed(feature))
     )

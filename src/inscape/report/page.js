@@ -10,7 +10,7 @@
     number: (a, b) => place.get(a) - place.get(b),
     common: (a, b) => b.dataset.density - a.dataset.density,
     rare: (a, b) => a.dataset.density - b.dataset.density,
-    accurate: (a, b) => b.dataset.accuracy - a.dataset.accuracy,
+    accurate: (a, b) => b.dataset.auroc - a.dataset.auroc,
   };
   const show = () => {
     const words = find.value.toLowerCase().split(/\s+/);

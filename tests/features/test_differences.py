@@ -1,4 +1,4 @@
-"""Features over whole texts, against plain encoding; and the search for a difference."""
+"""The search for features that tell two sets of texts apart."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.sparse import csc_array
-from sklearn.metrics import roc_auc_score
 from tests.families import D_MODEL, VOCAB_SIZE, tiny
 
 from inscape.core import InputError
 from inscape.dictionary import Dictionary, DictionaryConfig
-from inscape.features import differences, pooled
-from inscape.features.texts import auroc_interval, aurocs
+from inscape.features import differences
 from inscape.model import Model
 
 MARK = 7
@@ -59,31 +56,6 @@ def texts(count: int, seed: int, marked: bool = False) -> list[list[int]]:
     usual = list(range(8, VOCAB_SIZE))
     made = [rng.choice(usual, rng.integers(3, 9)).tolist() for _ in range(count)]
     return [[*text[:2], MARK, *text[2:]] if marked else text for text in made]
-
-
-def test_texts_are_pooled_over_the_tokens_that_count(model: Model, toy: Dictionary) -> None:
-    given = texts(5, 0, marked=True)
-    found = pooled(model, [toy], given)["toy"]
-    for number, text in enumerate(given):
-        acts = model.run(torch.tensor([[1, *text]]), read=["embed"])["embed"][0, 1:]
-        dense = toy.encode(acts).dense(D_DICT).detach().numpy()
-        for pooling, plain in (("max", dense.max(0)), ("mean", dense.mean(0))):
-            row = found.by[pooling].toarray()[number]
-            np.testing.assert_allclose(row, plain, rtol=0.05, atol=0.02)  # activations in bf16
-    assert np.array_equal(found.of(3, "mean"), found.by["mean"].toarray()[:, 3])
-
-
-def test_aurocs_are_those_of_scikit_learn() -> None:
-    rng = np.random.default_rng(0)
-    dense = np.maximum(rng.normal(0, 1, (30, 6)), 0)
-    dense[:, 4] = 0
-    positive = np.arange(30) < 11
-    found = aurocs(csc_array(dense), positive)
-    expected = [roc_auc_score(positive, column) for column in dense.T]
-    np.testing.assert_allclose(found, expected)
-    value, low, high = auroc_interval(dense[:, 0], positive, rng)
-    assert value == pytest.approx(expected[0])
-    assert low < value < high
 
 
 def test_the_feature_that_tells_two_sets_apart_is_found(model: Model, toy: Dictionary) -> None:
