@@ -4,6 +4,7 @@ atlas.json                  schema version, model, text rule, settings of the bu
 dictionaries/<name>/        named by site: resid_post.14, mlp.5 (transcoder), mlp_act.5 (neurons)
 features/<name>/            the feature index of a dictionary
 labels/<name>/              its labels
+meaning/<name>/             what its features are about, as vectors
 activations/corpus/         stored activations, where they were asked for
 traces/  diagnoses/  steering/  repairs/    versioned JSON, one file a result
 
@@ -27,7 +28,7 @@ from inscape.core import InputError, InscapeError, ModelError, StorageError, all
 from inscape.dictionary import Dictionary
 from inscape.dictionary.neurons import neurons
 from inscape.features import FeatureIndex
-from inscape.labels import Labels
+from inscape.labels import Embedder, Labels, Meaning
 from inscape.model import Model
 from inscape.storage import lock, read_manifest, write_json
 from inscape.storage.lock import LOCK
@@ -62,6 +63,7 @@ class Container:
         self._dictionaries: dict[str, Dictionary] = {}
         self._features: dict[str, FeatureIndex] = {}
         self._labels: dict[str, Labels | None] = {}
+        self._meaning: dict[str, Meaning | None] = {}
         self._depth = 0
         if isinstance(model, Model):
             self.__dict__["model"] = self._checked(model)
@@ -260,7 +262,8 @@ class Container:
         )
 
     def place(self, kind: str, name: str) -> Path:
-        """Where an artefact lies: kind is dictionaries, features, labels or activations."""
+        """Where an artefact lies: kind is dictionaries, features, labels, meaning or
+        activations."""
         return self.path / kind / name
 
     def dictionary(self, name: str) -> Dictionary:
@@ -410,6 +413,22 @@ class Container:
             found = Labels.open(self.place("labels", name)) if name in there else None
             self._labels[name] = found
         return self._labels[name]
+
+    def meaning(self, name: str) -> Meaning | None:
+        """The vectors of a dictionary's features; None where there are none yet."""
+        if name not in self._meaning:
+            there = self.place("meaning", name).is_dir()
+            self._meaning[name] = Meaning.open(self.place("meaning", name)) if there else None
+        return self._meaning[name]
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The sentence embedder by which labels and features are searched.
+
+        Raises:
+            ModelError: none is installed.
+        """
+        return Embedder.open()
 
     @property
     def has_store(self) -> bool:

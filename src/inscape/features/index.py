@@ -200,11 +200,12 @@ class FeatureIndex:
         """Features with the most similar decoder direction, and the cosine."""
         return self._pairs("neighbours", "neighbour_cosines", feature)
 
-    def search(self, text: str, *, limit: int = 20) -> list[Hit]:
+    def search(self, text: str, *, limit: int = 20, token: bool = False) -> list[Hit]:
         """Features whose top examples or promoted tokens hold `text`, best first; of a token
-        without letters and digits, those that peak on it or promote it.
+        without letters and digits, those that peak on it or promote it. `token`: those alone that
+        peak on it, as a token or else as a word.
 
         Raises:
             InputError: the text is blank.
         """
-        return search_index(self.folder, self.dictionary, text, limit)
+        return search_index(self.folder, self.dictionary, text, limit, token=token)

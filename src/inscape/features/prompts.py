@@ -53,15 +53,12 @@ def search_prompt(
         per_entry = dictionary.config.wiring.value_gradients(code, dictionary.W_dec, grad)
         index, rows = code.indices.cpu().numpy(), code.rows.cpu().numpy()
         values, effects = (x.float().cpu().numpy() for x in (code.values, per_entry * code.values))
-        best, effect = np.zeros((2, dictionary.d_dict), np.float32)
-        np.maximum.at(best, index, values)
-        np.add.at(effect, index, effects)
-        for feature in np.flatnonzero(best > 0).tolist():
-            entries = np.flatnonzero(index == feature)
-            peak = int(rows[entries[values[entries].argmax()]])
-            share = min(1.0, float(best[feature] / max(reference.highest[feature], 1e-12)))
-            density = float(reference.density[feature])
-            found.append((name, feature, peak, share, density, float(effect[feature])))
+        for feature in np.unique(index[values > 0]).tolist():
+            here = np.flatnonzero(index == feature)
+            peak = here[values[here].argmax()]
+            share = min(1.0, float(values[peak] / max(reference.highest[feature], 1e-12)))
+            density, total = float(reference.density[feature]), float(effects[here].sum())
+            found.append((name, feature, int(rows[peak]), share, density, total))
     tokens = [
         text for text, counts in zip(given.texts, given.counted.tolist(), strict=True) if counts
     ]
@@ -76,7 +73,8 @@ def search_prompt(
             f"{share:.0%} of its largest activation, on {quoted(tokens[peak])}; active on "
             f"{density:.2%} of tokens; {effect:+.2f} nats for {quoted(answer)}"
         )
-        hits.append(Hit(name, feature, float(scores[i]), ("prompt",), why))
+        figures = {"share": share, "density": density, "effect": effect}
+        hits.append(Hit(name, feature, float(scores[i]), ("prompt",), why, figures))
     return hits
 
 

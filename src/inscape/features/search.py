@@ -14,9 +14,9 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from inscape.core import InputError, StorageError, short, whole
@@ -33,14 +33,15 @@ _TOKENIZER = "porter unicode61 remove_diacritics 2"
 @dataclass(frozen=True)
 class Hit:
     """A feature that a search found. score: higher is better, comparable within one search; where:
-    in what it was found, such as "label", "peak", "window" or "promoted"; why: the same in words,
-    with figures."""
+    in what it was found, such as "label", "peak", "window" or "promoted"; why: the same in words;
+    figures: the numbers of it by name."""
 
     dictionary: str
     feature: int
     score: float
     where: tuple[str, ...]
     why: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -195,6 +196,7 @@ def _search_tokens(
             score,
             ("peak",) * (share > 0) + ("promoted",) * bool(promoted and not peaks_alone),
             f"the token of {share:.0%} of its strongest examples" if share else "",
+            {"share": share},
         )
         for feature, score, share, promoted in rows
     ]

@@ -2,9 +2,11 @@
 
 from inscape.labels.embedder import Embedder
 from inscape.labels.labeller import label
+from inscape.labels.meaning import Meaning, write_meanings
 from inscape.labels.predicates import Clause, Predicate
 from inscape.labels.sampling import document_halves
-from inscape.labels.store import Label, Labels, search
+from inscape.labels.search import Searched, search
+from inscape.labels.store import Label, Labels
 from inscape.labels.words import Words
 
 __all__ = [
@@ -12,9 +14,12 @@ __all__ = [
     "Embedder",
     "Label",
     "Labels",
+    "Meaning",
     "Predicate",
+    "Searched",
     "Words",
     "document_halves",
     "label",
     "search",
+    "write_meanings",
 ]
