@@ -6,7 +6,7 @@ from inscape.atlas.finding import Found
 from inscape.atlas.fit import Fit, fit
 from inscape.atlas.quality import Quality, held_out_identity, loss_watch, quality
 from inscape.atlas.results import Results
-from inscape.atlas.steps import BuildConfig, default_sites, settings_of
+from inscape.atlas.steps import BuildConfig, default_sites, read_recipe, settings_of
 
 __all__ = [
     "Atlas",
@@ -22,5 +22,6 @@ __all__ = [
     "held_out_identity",
     "loss_watch",
     "quality",
+    "read_recipe",
     "settings_of",
 ]

@@ -459,7 +459,7 @@ def build(
     else:
         new = config or BuildConfig()
         steps.check_settings(opened, new)
-        begun = Atlas.creating(out, opened, source=source, settings=new.model_dump())
+        begun = Atlas.creating(out, opened, source=source, settings=new.model_dump(mode="json"))
     with begun as atlas, atlas.writing():
         if there:
             steps.settle(atlas, config, source)
