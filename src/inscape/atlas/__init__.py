@@ -1,6 +1,7 @@
 """The folder with all that is known of a model, and what can be done with it."""
 
-from inscape.atlas.atlas import Atlas, build
+from inscape.atlas.atlas import Atlas
+from inscape.atlas.building import build
 from inscape.atlas.feature import Feature
 from inscape.atlas.finding import Found
 from inscape.atlas.fit import Fit, fit

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -242,7 +243,7 @@ def _embedder(atlas: Container, names: Iterable[str]) -> Embedder | None:
     if not made:
         return None
     try:
-        opened = atlas.embedder
+        opened = _opened()
     except ModelError as error:
         warn(f"searched by words alone, not by meaning: {error}")
         return None
@@ -251,6 +252,11 @@ def _embedder(atlas: Container, names: Iterable[str]) -> Embedder | None:
             f"searched by words alone: the atlas was made with another embedder than {opened.name}"
         )
     return opened
+
+
+@cache
+def _opened() -> Embedder:
+    return Embedder.open()
 
 
 def _conditions(where: str | None) -> list[Condition]:

@@ -22,8 +22,8 @@ from inscape.activations.online import MEMORY
 from inscape.atlas.container import FILE, Container
 from inscape.core import Config, InputError, ModelError, seeded, warn
 from inscape.dictionary import Dictionary, single_sites
-from inscape.features import FeatureIndex, build_indexes
-from inscape.labels import Labels, label, write_meanings
+from inscape.features import FeatureIndex, IndexOptions, build_indexes
+from inscape.labels import Embedder, Labels, label, write_meanings
 from inscape.model import Model
 from inscape.storage import write_json
 from inscape.training import Job, TrainConfig, train_from_text, train_many
@@ -281,6 +281,7 @@ def index_atlas(
     *,
     text: Path | None = None,
     max_tokens: int | None = None,
+    activations: bool = True,
 ) -> list[FeatureIndex]:
     """Step 3: the feature index of every dictionary, or of those named, over `text`; without one
     over the stored activations."""
@@ -305,6 +306,7 @@ def index_atlas(
         atlas.model,
         {atlas.place("features", name): atlas.dictionary(name) for name in chosen},
         source,
+        options=IndexOptions(activations=activations),
     )
     if source.median_norms:  # prompts are held against the same medians (see `Model.counted`)
         atlas.model.sink_medians = source.median_norms
@@ -313,12 +315,16 @@ def index_atlas(
     return found
 
 
+def seed_of(atlas: Container, seed: int | None) -> int:
+    """The seed that is given, else that of the atlas's settings."""
+    return int(atlas.record["settings"].get("seed", 0)) if seed is None else seed
+
+
 def label_atlas(
     atlas: Container, names: Iterable[str] | None = None, *, seed: int | None = None
 ) -> list[Labels]:
     """Step 4: labels for every indexed dictionary, or for those named."""
-    if seed is None:
-        seed = int(atlas.record["settings"].get("seed", 0))
+    seed = seed_of(atlas, seed)
     chosen = atlas.indexed() if names is None else atlas.chosen(names)
     found = [label(atlas.features(name), atlas.place("labels", name), seed=seed) for name in chosen]
     embed_atlas(atlas, chosen)
@@ -332,6 +338,6 @@ def embed_atlas(atlas: Container, names: Iterable[str]) -> None:
     left = {out: index for out, index in left.items() if not out.is_dir()}
     try:
         if left:
-            write_meanings(left, atlas.embedder)
+            write_meanings(left, Embedder.open())
     except ModelError as error:
         warn(f"features cannot be searched by meaning: {error}")
