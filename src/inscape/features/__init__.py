@@ -2,6 +2,7 @@
 
 from inscape.features.auroc import auroc_interval, aurocs
 from inscape.features.build import build_index, build_indexes
+from inscape.features.compact import Compact, compact_index
 from inscape.features.examples import Example
 from inscape.features.index import FeatureIndex
 from inscape.features.pooling import Pooled, PooledTexts, pool_texts
@@ -10,6 +11,7 @@ from inscape.features.table import TokenTable
 from inscape.features.writer import IndexOptions
 
 __all__ = [
+    "Compact",
     "Example",
     "FeatureIndex",
     "Hit",
@@ -21,6 +23,7 @@ __all__ = [
     "aurocs",
     "build_index",
     "build_indexes",
+    "compact_index",
     "pool_texts",
     "search_prompt",
 ]
