@@ -288,7 +288,7 @@ def test_a_variant_is_trained_watched_exported_and_read_again(
     lines = [json.loads(line) for line in (tmp_path / "d/train.jsonl").read_text().splitlines()]
     told = [line["held_out"]["loss_recovered"] for line in lines if "held_out" in line]
     assert len(told) == 10
-    said("export", tmp_path / "d", "--format", "saelens", "--out", tmp_path / "theirs")
+    said("export", tmp_path / "d", "--to", "saelens", "--out", tmp_path / "theirs")
     back = ("--site", "mlp_in.0", "--to", "mlp_out.0", "--json")
     found = json.loads(said("import", tmp_path / "theirs", "--out", tmp_path / "back", *back))
     assert found[0]["format"] == "saelens"

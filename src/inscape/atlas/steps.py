@@ -315,11 +315,15 @@ def index_atlas(
     return found
 
 
+def seed_of(atlas: Container, seed: int | None) -> int:
+    """The seed that is given, else that of the atlas's settings."""
+    return int(atlas.record["settings"].get("seed", 0)) if seed is None else seed
+
+
 def label_atlas(
     atlas: Container, names: Iterable[str] | None = None, *, seed: int | None = None
 ) -> list[Labels]:
     """Step 4: labels for every indexed dictionary, or for those named."""
-    if seed is None:
-        seed = int(atlas.record["settings"].get("seed", 0))
+    seed = seed_of(atlas, seed)
     chosen = atlas.indexed() if names is None else atlas.chosen(names)
     return [label(atlas.features(name), atlas.place("labels", name), seed=seed) for name in chosen]
