@@ -2,6 +2,7 @@
 
 from inscape.features.auroc import auroc_interval, aurocs
 from inscape.features.build import build_index, build_indexes
+from inscape.features.compact import Compact, compact_index
 from inscape.features.differences import Difference, differences
 from inscape.features.examples import Example
 from inscape.features.index import FeatureIndex
@@ -12,6 +13,7 @@ from inscape.features.table import TokenTable
 from inscape.features.writer import IndexOptions
 
 __all__ = [
+    "Compact",
     "Difference",
     "Example",
     "FeatureIndex",
@@ -25,6 +27,7 @@ __all__ = [
     "aurocs",
     "build_index",
     "build_indexes",
+    "compact_index",
     "differences",
     "pool_texts",
     "search_prompt",
