@@ -120,20 +120,18 @@ def _shown_positions(given: Concepts) -> list[int]:
 
 def _answers(given: Concepts) -> Markup:
     """The likeliest next tokens, with the feature that decides and without it."""
-    one = given.deciding
-    if one is None or one.removed is None:
-        heads, rows = ["next token", "probability"], [[t, p] for t, p in given.answers]
-    else:
+    one, heads = given.deciding, ["next token", "probability"]
+    rows: list[tuple[str, tuple[float, ...]]] = [(token, (part,)) for token, part in given.answers]
+    if one is not None and one.removed is not None:
         heads = ["next token", "the model as it is", f"without {_short(one)}"]
         found = sorted(one.removed.answers, key=lambda answer: -answer[2])
-        rows = [[token, before, now] for token, now, before in found]
-    styles = ("plain", "for-right")
+        rows = [(token, (before, now)) for token, now, before in found]
     body = [
         (
-            tag("code", visible(str(token))),
-            *(barred(float(p), "share", s) for p, s in zip(parts, styles, strict=False)),
+            tag("code", visible(token)),
+            *(barred(p, "share", s) for p, s in zip(parts, ("plain", "for-right"), strict=False)),
         )
-        for token, *parts in rows
+        for token, parts in rows
     ]
     return table(heads, body, what="next tokens", class_="bars")
 
