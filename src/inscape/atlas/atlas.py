@@ -242,7 +242,8 @@ class Atlas(Container):
 
         Args:
             names: dictionaries; default: all that are stored, else the neurons that are indexed.
-            options: per_token (features that are kept of each token, 8), num_removed (6).
+            options: per_token (features that are kept of each token, 8), num_removed (6), removing
+                (ids of features that are removed as well).
 
         Raises:
             InputError: there is no prompt, or nothing that features could be read from.

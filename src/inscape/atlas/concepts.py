@@ -13,7 +13,7 @@ answer rests on.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite, log10
 from typing import Any, ClassVar
@@ -190,6 +190,7 @@ def concepts_of(
     *,
     per_token: int = PER_TOKEN,
     num_removed: int = NUM_REMOVED,
+    removing: Collection[str] = (),
 ) -> Concepts:
     """See `Atlas.concepts`."""
     whole(per_token, "per_token", 1)
@@ -199,6 +200,7 @@ def concepts_of(
     found = prompt_activity(atlas.model, dictionaries, prompt)
     everything = [one for name in chosen for one in _concepts(atlas, name, found.of[name])]
     by_effect = sorted(everything, key=lambda one: -abs(one.effect))[:num_removed]
+    by_effect += [o for o in everything if o.id in removing and o not in by_effect]
     kept = {one.id for one in by_effect}
     on: dict[int, list[Concept]] = defaultdict(list)
     for one in everything:

@@ -49,7 +49,7 @@ def search_prompt(
             density, total = float(reference.density[feature]), float(effects[here].sum())
             found.append((name, feature, int(places[peak]), share, density, total))
     tokens = read.prompt.texts
-    said = model.token_text(read.answer) if model.tokenizer is not None else f"<{read.answer}>"
+    said = model.token_text(read.answer)
     strength = [share * -np.log10(density + 1e-7) for *_, share, density, _ in found]
     sizes = [abs(effect) for *_, effect in found]
     scores = fused([strength, sizes], K)

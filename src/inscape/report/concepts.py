@@ -148,9 +148,13 @@ def _token(given: Concepts, position: int, more: More) -> Markup:
     named = [one for one in here if one.label and one not in apart]
     first = (apart + named)[: max(SHOWN, len(apart))] or here[:1]
     rest = [one for one in here if one not in first]
-    chips = [_chip(given, one, position, more) for one in first]
+    chips = [
+        _chip(given, one, position, more if one.peak == position else nothing_more) for one in first
+    ]
     if rest:
-        inside = tag("div", [_chip(given, one, position, more) for one in rest], class_="chips")
+        inside = tag(
+            "div", [_chip(given, one, position, nothing_more) for one in rest], class_="chips"
+        )
         chips.append(tag("details", tag("summary", f"{len(rest)} more"), inside, class_="rest"))
     none = (
         tag("span", "nothing is read here", class_="none") if not given.counted[position] else None
