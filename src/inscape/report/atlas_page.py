@@ -71,7 +71,7 @@ def atlas_html(atlas: Atlas) -> str:
     named |= {found for prompt in prompts[0] for found in removed_features(prompt)}
     parts = [
         ("dictionaries", "Dictionaries", _dictionaries(atlas, indexes)),
-        ("prompts", "Prompts", _shown(prompts, lambda one: concepts_html(one, more=more))),
+        ("prompts", "Prompts", _shown(prompts, lambda one: concepts_html(one, more))),
         ("traces", "Traces", _shown(traces, lambda graph: _trace(graph, label))),
         ("diagnoses", "Diagnoses", _shown(diagnoses, diagnosis_html)),
         ("steering", "Steering", _shown(steering, lambda found: steering_html(found, label))),

@@ -24,13 +24,15 @@ def nothing_more(concept: Concept) -> Markup | None:
     return None
 
 
-def concepts_html(given: Concepts, title: str = "", more: More = nothing_more) -> Markup:
-    """One prompt as an `<article>`."""
+def concepts_html(
+    given: Concepts, more: More = nothing_more, remark: Markup | None = None
+) -> Markup:
+    """One prompt as an `<article>`; remark: what follows the sentences on the answer."""
     return tag(
         "article",
-        tag("h3", title) if title else None,
         tag("ul", _line(given), class_="snippets reading"),
         explained(given),
+        remark,
         _answers(given),
         tag("p", _KEY, class_="note"),
         tag("ol", [_token(given, n, more) for n in _shown_positions(given)], class_="reading"),
@@ -101,6 +103,11 @@ def _goes_on(given: Concepts, position: int) -> bool:
     return bool(given.counted[position - 1]) and token[:1].isalnum() and before[-1:].isalnum()
 
 
+def _plain(text: str) -> str:
+    """A token as people read it: without the space that it begins with."""
+    return visible(text.strip(" ") or text)
+
+
 def _quoted(text: str) -> Markup:
     return tag("q", with_signs(text.strip(" ") or text))
 
@@ -110,7 +117,8 @@ def _line(given: Concepts) -> Markup:
     places = _shown_positions(given)
     one = given.deciding or next(iter(given.removed), None)
     values = [one.activation(n) if one is not None else 0.0 for n in places]
-    return snippet([given.tokens[n] for n in places], values, "shaded where it is active")
+    shaded = f"shaded: where {_short(one)} is active" if one is not None else ""
+    return snippet([given.tokens[n] for n in places], values, shaded)
 
 
 def _shown_positions(given: Concepts) -> list[int]:
@@ -128,7 +136,7 @@ def _answers(given: Concepts) -> Markup:
         rows = [(token, (before, now)) for token, now, before in found]
     body = [
         (
-            tag("code", visible(token)),
+            tag("code", _plain(token)),
             *(barred(p, "share", s) for p, s in zip(parts, ("plain", "for-right"), strict=False)),
         )
         for token, parts in rows
@@ -145,7 +153,8 @@ def _token(given: Concepts, position: int, more: More) -> Markup:
     goes_on = position > 0 and _goes_on(given, position)
     here = given.at(position)
     apart = [one for one in here if _stands_out(given, one, position)]
-    named = [one for one in here if one.label and one not in apart]
+    distinct = {one.label: one for one in reversed(here)}  # of equal names the strongest
+    named = [one for one in here if one.label and distinct[one.label] is one and one not in apart]
     first = (apart + named)[: max(SHOWN, len(apart))] or here[:1]
     rest = [one for one in here if one not in first]
     chips = [
@@ -161,7 +170,7 @@ def _token(given: Concepts, position: int, more: More) -> Markup:
     )
     return tag(
         "li",
-        tag("code", visible(given.tokens[position]), class_="at"),
+        tag("code", _plain(given.tokens[position]), class_="at"),
         tag("div", chips, none, class_="chips"),
         class_="goes-on" if goes_on else None,
     )

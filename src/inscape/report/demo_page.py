@@ -33,20 +33,10 @@ def write_demo(made: Demo) -> None:
 
 def demo_html(made: Demo) -> str:
     """The whole page."""
-    atlas = made.atlas
     first, *others = made.asked
-    more = examples_of(atlas)
     parts = [
-        (
-            "paella",
-            "One prompt, token by token",
-            _paella(made, concepts_html(first.concepts, more=more)),
-        ),
-        (
-            "prompts",
-            "More prompts",
-            [_asked(one, concepts_html(one.concepts, more=more)) for one in others],
-        ),
+        ("paella", "One prompt, token by token", _paella(made, first)),
+        ("prompts", "More prompts", [_asked(made, one) for one in others]),
         ("search", "Concepts found by name", [_search(made, one) for one in made.searches]),
         ("features", "Features with their names", _features(made)),
         ("limits", "What this cannot tell", _limits(made)),
@@ -74,7 +64,7 @@ def demo_html(made: Demo) -> str:
 # Prompts
 
 
-def _paella(made: Demo, shown: Markup) -> Markup:
+def _paella(made: Demo, first: Asked) -> Markup:
     found = made.diagnosis
     guide = (
         "Paella comes from Spain, and SmolLM2 says otherwise. Which concept leads it astray was "
@@ -83,7 +73,7 @@ def _paella(made: Demo, shown: Markup) -> Markup:
     )
     return join(
         tag("p", guide, class_="guide"),
-        shown,
+        concepts_html(first.concepts, examples_of(made.atlas)),
         _control(found),
         fold("How this was found", diagnosis_html(found)),
         fold(
@@ -112,23 +102,17 @@ def _control(found: Diagnosis) -> Markup | None:
     )
 
 
-def _asked(one: Asked, shown: Markup) -> Markup:
+def _asked(made: Demo, one: Asked) -> Markup:
     """A prompt, with what would be right."""
-    said = one.concepts.answer
-    right = one.correct.startswith(said) and said.strip() != ""
-    said_right = "That is right" if right else "That is wrong"
-    return join(
-        tag("h3", tag("q", one.concepts.prompt)),
-        tag(
-            "p",
-            f"{said_right}: the answer is ",
-            tag("q", one.correct.strip()),
-            ", to which the model gives ",
-            number(one.probability, "share"),
-            ".",
-        ),
-        shown,
-    )
+    said, correct = one.concepts.answer, tag("q", one.correct.strip())
+    whole = number(one.probability, "share")
+    if not said.strip() or not one.correct.startswith(said):
+        remark = "That is wrong: ", correct, " would be right, which has ", whole, "."
+    elif one.correct != said:
+        remark = "That is right: ", correct, " as a whole has ", whole, "."
+    else:
+        remark = ("That is right.",)
+    return concepts_html(one.concepts, examples_of(made.atlas), tag("p", remark, class_="lead"))
 
 
 # Search
