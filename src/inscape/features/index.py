@@ -346,14 +346,15 @@ class FeatureIndex:
             columns = (feature[top], (row - peak)[top], size[top], peak[top])
             yield from zip(*(column.tolist() for column in columns), strict=True)
 
-    def search(self, text: str, *, limit: int = 20) -> list[Hit]:
+    def search(self, text: str, *, limit: int = 20, token: bool = False) -> list[Hit]:
         """Features whose top examples or promoted tokens hold `text`, best first; of a token
-        without letters and digits, those that peak on it or promote it.
+        without letters and digits, those that peak on it or promote it. `token`: those alone that
+        peak on it, as a token or else as a word.
 
         Raises:
             InputError: the text is blank.
         """
-        return search_index(self.search_folder, self.dictionary, text, limit)
+        return search_index(self.search_folder, self.dictionary, text, limit, token=token)
 
     @cached_property
     def search_folder(self) -> Path:
