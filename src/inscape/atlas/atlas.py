@@ -11,48 +11,32 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from inscape.atlas import finding, steps
 from inscape.atlas import fit as fitting
 from inscape.atlas import quality as measuring
-from inscape.atlas import steps
 from inscape.atlas.container import Container
 from inscape.atlas.feature import Feature
+from inscape.atlas.finding import Found
 from inscape.atlas.hub import to_hub
 from inscape.atlas.naming import label_by, show
 from inscape.atlas.neuronpedia import to_neuronpedia
 from inscape.atlas.results import Results
 from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt
-from inscape.core import InputError, tokens_as_label, warn
+from inscape.core import InputError, warn
 from inscape.diagnosis import Case, Diagnosis
 from inscape.diagnosis import diagnose as diagnose_cases
 from inscape.dictionary import Dictionary, check_name
-from inscape.features import FeatureIndex, search_prompt
+from inscape.features import FeatureIndex
 from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
-from inscape.labels import Asked, Labels, Published, search
+from inscape.labels import Asked, Labels, Published
 from inscape.model import Model, Source
 from inscape.storage import Result, plain, read_json, write_json
-
-
-@dataclass(frozen=True)
-class Found:
-    """A feature that a search found; `where` says in what: label, peak, window, promoted; tokens:
-    those that it is most active on."""
-
-    id: str
-    label: str | None
-    tokens: tuple[str, ...]
-    score: float
-    where: tuple[str, ...]
-
-    @property
-    def shown(self) -> str:
-        """Its label, else these tokens, said to be tokens."""
-        return self.label or tokens_as_label(self.tokens) or "(no label)"
 
 
 class Atlas(Container):
@@ -123,18 +107,59 @@ class Atlas(Container):
 
     def search(
         self,
-        text: Any,
+        text: Any = None,
         *,
+        token: bool = False,
+        prompt: bool = False,
+        like: Any = None,
+        difference: tuple[Any, Any] | None = None,
+        where: str | None = None,
         names: Iterable[str] | None = None,
         limit: int = 20,
-        prompt: bool = False,
+        seed: int = 0,
     ) -> list[Found]:
-        """Features whose label, examples or promoted tokens hold `text`, best first; with `prompt`
-        those that it activates as a prompt. Warns of dictionaries that are not indexed.
+        """Features, the best first, found in one of these ways. Warns of dictionaries that are not
+        indexed.
+
+        Args:
+            text: words that describe them: searched in labels, examples and promoted tokens, and by
+                meaning where the atlas was labelled with an embedder.
+            token: `text` is a token or a word, and features that fire on it are meant.
+            prompt: `text` is a prompt, and features that are at work in it are meant: active, rare,
+                and with an effect on the answer.
+            like: a feature (`dictionary/index`) or a direction [d_model]: features whose decoder
+                points the same way.
+            difference: two sets of texts (lists, or files with a text a line or a row): features
+                that tell them apart, chosen on one half of the texts and judged on the other.
+            where: conditions that features must meet, such as "density<0.001, auroc>=0.9"; alone,
+                or with any of the above.
+            seed: of the halves of a difference.
 
         Raises:
-            InputError: the text is blank, or nothing is indexed.
+            InputError: none or several of these ways, the text is blank, a condition cannot be
+                read, or nothing is indexed.
         """
+        finding.check_limit(limit)
+        if where is None or text is not None or like is not None or difference is not None:
+            finding.one_way(text=text, like=like, difference=difference)
+        if like is None and difference is None:
+            self._tell_unindexed(names)
+        if difference is not None:
+            return finding.by_difference(self, difference, names, limit, where, seed)
+        if isinstance(like, str):
+            one = self.feature(like)
+            direction = one.dictionary.W_dec[one.index]
+            return finding.by_direction(self, direction, names, limit, where, but=one.id)
+        if like is not None:
+            direction = finding.direction_of(like, int(self.record["model"]["d_model"]))
+            return finding.by_direction(self, direction, names, limit, where)
+        if text is None and where is not None:
+            return finding.by_figures(self, where, names, limit)
+        if prompt:
+            return finding.by_prompt(self, text, names, limit, where)
+        return finding.by_words(self, text, names, limit, token=token, where=where)
+
+    def _tell_unindexed(self, names: Iterable[str] | None) -> None:
         indexed = self.indexed(names)
         if left := [name for name in self.chosen(names) if name not in indexed]:
             chosen = "".join(f" --dictionary {name}" for name in left)
@@ -142,22 +167,6 @@ class Atlas(Container):
                 f"not indexed and not searched: {', '.join(left)}; "
                 f"run: inscape index {self.path}{chosen} --text TEXT"
             )
-        if prompt:
-            indexes = {n: self.features(n) for n in indexed}
-            asked = {n: (self.dictionary(n), i.max, i.density) for n, i in indexes.items()}
-            hits = search_prompt(self.model, asked, text, limit)
-        else:
-            hits = search([(self.features(n), self.labels(n)) for n in indexed], text, limit=limit)
-        return [
-            Found(
-                hit.id,
-                self.feature_name(hit.dictionary, hit.feature),
-                tuple(self.features(hit.dictionary).peak_tokens(hit.feature)),
-                hit.score,
-                hit.where,
-            )
-            for hit in hits
-        ]
 
     # The steps of a build
 

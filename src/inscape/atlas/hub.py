@@ -76,8 +76,9 @@ def to_hub(
                 made.save(folder / "dictionaries" / name, dtype=weights)
             if atlas.is_indexed(name):
                 _copy_index(atlas.features(name), folder / "features", activations)
-            for place in _places(atlas.path / "labels", name):
-                _copy(place, folder / "labels" / place.name)
+            for kind in ("labels", "meaning", "map"):
+                for place in _places(atlas.path / kind, name):
+                    _copy(place, folder / kind / place.name)
         _figures(atlas, chosen, folder)
         record = public(atlas.record)
         if hub_name(record["model"]["source"]) is None:
