@@ -136,7 +136,7 @@ def _by_meaning(
     for source in sources:
         if source.meaning is not None and source.meaning.embedder == embedder.hash:
             cosines = source.meaning.cosines(query)
-            often = np.maximum(source.index.density, 1e-9) ** COMMON
+            often = np.maximum(source.index.density, 1e-9) ** np.float32(COMMON)
             found += _nearest(source, cosines, cosines * often, deep)
     return _ranked(found, "meaning", deep)
 
