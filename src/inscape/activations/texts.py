@@ -46,7 +46,7 @@ class TextActivations:
 
     @median_norms.setter
     def median_norms(self, known: dict[str, float]) -> None:
-        self._medians = known
+        self._medians, self._reader = known, None
 
     @property
     def model_hash(self) -> str:

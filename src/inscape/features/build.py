@@ -213,7 +213,8 @@ def _entries(
 ) -> Entries:
     """The codes of a piece: rows are those of its num_tokens that count, which acts are of."""
     step = min(CHUNK, max(64, ENTRIES // dictionary.config.d_in)) if is_dense(dictionary) else CHUNK
-    bound, found = bounds.get(dictionary.name), []
+    bound = bounds.get(dictionary.name)
+    found: list[Entries] = []
     for start in range(0, rows.size, step):
         part = slice(start, start + step)
         read = {site: acts[site][part] for site in dictionary.reads}
@@ -223,13 +224,12 @@ def _entries(
             values = values * (values >= bound.to(values.device)[code.indices])
         arrays = as_numpy(code.indices), as_numpy(values)
         found.append(entries_of(num_tokens, rows[part], *arrays))
-    counts, features, values = zip(*found, strict=True) if found else ((), (), ())
-    total = np.sum(counts, axis=0, dtype=np.int32) if found else np.zeros(num_tokens, np.int32)
-    return total, _one(features, np.int32), _one(values, np.float32)
-
-
-def _one(arrays: Sequence[NDArray[Any]], kind: Any) -> NDArray[Any]:
-    return np.concatenate([np.zeros(0, kind), *arrays])
+    fired = np.zeros(num_tokens, np.int32)
+    for counts, _, _ in found:
+        fired += counts
+    features = np.concatenate([np.zeros(0, np.int32), *(entries[1] for entries in found)])
+    strengths = np.concatenate([np.zeros(0, np.float32), *(entries[2] for entries in found)])
+    return fired, features, strengths
 
 
 def head_inputs(model: Model, dictionary: Dictionary) -> HeadInputs:

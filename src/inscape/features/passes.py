@@ -56,8 +56,8 @@ class Part:
         codes: Sequence[Entries],
         medians: Mapping[str, float] | None = None,
     ) -> None:
-        """Append a piece of the text, with the codes of each dictionary, and list it, with the norms
-        by which its sinks were told.
+        """Append a piece of the text, with the codes of each dictionary, and list it, along with
+        the norms by which its sinks were told.
 
         Raises:
             StorageError: the disk is full.
@@ -170,7 +170,7 @@ class Kept:
 
     def table(self) -> TokenTable:
         """The tokens of all pieces, without texts."""
-        columns = {}
+        columns: dict[str, NDArray[Any]] = {}
         for name, kind in _TOKENS.items():
             parts = [
                 self._array(part / f"{name}.bin", kind, spans[""])
