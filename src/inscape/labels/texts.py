@@ -36,14 +36,13 @@ def explaining_documents(index: FeatureIndex, seed: int) -> NDArray[np.int32]:
     Raises:
         InputError: the index rests on a single document.
     """
-    documents = np.asarray(index.tokens.documents)
-    inside = document_halves(documents, seeded(seed, "labels"))
+    inside = document_halves(index.tokens.distinct, seeded(seed, "labels"))
     if not inside.any() or inside.all():
         raise InputError(
             "the index rests on a single document",
             expected="at least two, one to write labels from and one to score them on",
         )
-    return np.unique(documents[inside])
+    return np.unique(index.tokens.documents[inside])
 
 
 def score_texts(
@@ -80,7 +79,7 @@ def score_texts(
 
 def _samples(index: FeatureIndex, features: Sequence[int], seed: int) -> dict[int, Sample]:
     table = index.tokens
-    explaining = document_halves(np.asarray(table.documents), seeded(seed, "labels"))
+    explaining = document_halves(table.distinct, seeded(seed, "labels"))
     half = Half(table, ~explaining & np.asarray(table.considered))
     found = {}
     for feature in features:
@@ -111,7 +110,7 @@ def _scores(
     order = ring.permutation(len(features))
     other = np.empty(len(features), np.int64)
     other[order] = np.roll(order, -1)
-    documents = np.asarray(index.tokens.documents)
+    documents = index.tokens.distinct
     found: dict[int, dict[str, Any]] = {}
     for place, feature in enumerate(features):
 
