@@ -246,14 +246,14 @@ def features_html(atlas: Atlas, named: set[tuple[str | None, int]], most: int) -
         id="feature-controls",
         hidden=True,
     )
-    chosen = (
+    shown = (
         "Shown are ",
         number(len(items)),
         " of ",
         number(total),
         " active features: a random sample, and those that the results above name.",
     )
-    return join(tag("p", chosen), controls, tag("ul", items, id="feature-list", class_="list"))
+    return join(tag("p", shown), controls, tag("ul", items, id="feature-list", class_="list"))
 
 
 # Saved results

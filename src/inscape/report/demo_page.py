@@ -106,12 +106,11 @@ def _asked(made: Demo, one: Asked) -> Markup:
     """A prompt, with what would be right."""
     said, correct = one.concepts.answer, tag("q", one.correct.strip())
     whole = number(one.probability, "share")
+    remark: tuple[object, ...] = ("That is right.",)
     if not said.strip() or not one.correct.startswith(said):
         remark = "That is wrong: ", correct, " would be right, which has ", whole, "."
     elif one.correct != said:
         remark = "That is right: ", correct, " as a whole has ", whole, "."
-    else:
-        remark = ("That is right.",)
     return concepts_html(one.concepts, examples_of(made.atlas), tag("p", remark, class_="lead"))
 
 
