@@ -25,8 +25,10 @@ def command(
     model's neurons, which takes some minutes; run again after a stop, it goes on where it was.
     """
     from inscape.report.demo import demo
+    from inscape.report.demo_page import write_demo
 
     made = demo(out, atlas=atlas, device=device)
+    write_demo(made)
     if json:
         common.print_json(
             {

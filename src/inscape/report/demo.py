@@ -84,7 +84,7 @@ class Searched:
 
 @dataclass(frozen=True)
 class Demo:
-    """What was found, and the page of it."""
+    """What was found; page: where its page goes (see `write_demo`)."""
 
     atlas: Atlas = field(repr=False)
     diagnosis: Diagnosis
@@ -95,7 +95,7 @@ class Demo:
 
 
 def demo(out: Path, *, atlas: Path | None = None, device: str | None = None) -> Demo:
-    """Writes the page into the folder `out`.
+    """What the page in the folder `out` is going to show.
 
     Args:
         atlas: an atlas of SmolLM2; default: the one of the repository, else one that is made of the
@@ -116,7 +116,7 @@ def demo(out: Path, *, atlas: Path | None = None, device: str | None = None) -> 
         also = [name for name in alone if name.startswith(f"{shown[0]}/")] * (prompt == PAELLA)
         read = opened.concepts(prompt, names=shown, removing=also, save=False)
         asked.append(Asked(read, correct, exp(opened.model.score(prompt, correct))))
-    made = Demo(
+    return Demo(
         opened,
         found,
         asked,
@@ -124,10 +124,6 @@ def demo(out: Path, *, atlas: Path | None = None, device: str | None = None) -> 
         opened.steer(PAELLA, found.repair or [], max_new_tokens=20, save=False),
         out / PAGE,
     )
-    from inscape.report.demo_page import write_demo
-
-    write_demo(made)
-    return made
 
 
 def _opened(out: Path, given: Path | None, device: str | None) -> Atlas:
