@@ -17,7 +17,7 @@ from inscape.report.page import document
 from inscape.report.parts import feature_name, fold, number, table
 from inscape.storage import atomic_write
 
-MOST_FEATURES = 36
+MOST_FEATURES, SHOWN = 36, 5
 LEAD = (
     "SmolLM2 is a language model: it reads a text piece by piece and says what comes next. While "
     "it reads, thousands of numbers light up inside. Here they are taken apart into concepts that "
@@ -106,12 +106,12 @@ def _asked(made: Demo, one: Asked) -> Markup:
     """A prompt, with what would be right."""
     said, correct = one.concepts.answer, tag("q", one.correct.strip())
     whole = number(one.probability, "share")
-    remark: tuple[object, ...] = ("That is right.",)
+    remark: tuple[object, ...] = ("That is right. ",)
     if not said.strip() or not one.correct.startswith(said):
-        remark = "That is wrong: ", correct, " would be right, which has ", whole, "."
+        remark = "That is wrong: ", correct, " would be right, which has ", whole, ". "
     elif one.correct != said:
-        remark = "That is right: ", correct, " as a whole has ", whole, "."
-    return concepts_html(one.concepts, examples_of(made.atlas), tag("p", remark, class_="lead"))
+        remark = "That is right: ", correct, " as a whole has ", whole, ". "
+    return concepts_html(one.concepts, examples_of(made.atlas), remark, folded=True)
 
 
 # Search
@@ -124,7 +124,7 @@ def _search(made: Demo, given: Searched) -> Markup:
         f"about it, of {len(topic.about)}",
         f"{topic.apart_from}, of {len(topic.near)}",
     ]
-    rows = [(_name(made, one), number(one.about), number(one.near)) for one in given.tried]
+    rows = [(_name(made, one), number(one.about), number(one.near)) for one in given.ranked[:SHOWN]]
     sentences = (
         tag("h5", "about it"),
         tag("ul", [tag("li", text) for text in topic.about]),
