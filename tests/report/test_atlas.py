@@ -52,6 +52,7 @@ def full(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Atlas:
     name = "resid_post.1"
     build_index(model, atlas.dictionary(name), store, atlas.place("features", name))
     atlas.label(["resid_post.1"])
+    atlas.concepts("the cat sat", names=["resid_post.1"])
     atlas.save(graph(PROMPT))
     atlas.save(found())
     atlas.save(SteerResult("My name is", " Ann", f" {EVIL}", [1], [2], 2.5, None))
@@ -63,6 +64,7 @@ def test_every_part_is_shown(full: Atlas) -> None:
     text = " ".join(page.words)
     assert [s["id"] for s in page.named("section")] == [
         "dictionaries",
+        "prompts",
         "traces",
         "diagnoses",
         "steering",
@@ -114,7 +116,7 @@ def test_nothing_is_asked_for_from_outside_and_one_script_may_run(full: Atlas) -
 def test_an_empty_atlas_says_how_to_fill_it(tmp_path: Path, model: Model) -> None:
     atlas = Atlas.create(tmp_path / "a", model, source="nowhere")
     text = Page(atlas_html(atlas)).text
-    assert text.count("None yet") == 5
+    assert text.count("None yet") == 6
     assert 'inscape trace ATLAS "a prompt"' in text
 
 
