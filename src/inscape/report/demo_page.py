@@ -37,7 +37,7 @@ def demo_html(made: Demo) -> str:
     parts = [
         ("paella", "One prompt, token by token", _paella(made, first)),
         ("prompts", "More prompts", [_asked(made, one) for one in others]),
-        ("search", "Concepts found by name", [_search(made, one) for one in made.searches]),
+        ("search", "Concepts found by name", [search_html(made, one) for one in made.searches]),
         ("features", "Features with their names", _features(made)),
         ("limits", "What this cannot tell", _limits(made)),
     ]
@@ -117,7 +117,8 @@ def _asked(made: Demo, one: Asked) -> Markup:
 # Search
 
 
-def _search(made: Demo, given: Searched) -> Markup:
+def search_html(made: Demo, given: Searched) -> Markup:
+    """A topic with what was found, as an `<article>`."""
     topic, best = given.topic, given.best
     heads = [
         "feature",
