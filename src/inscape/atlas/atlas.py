@@ -34,7 +34,7 @@ from inscape.dictionary import Dictionary, check_name
 from inscape.features import FeatureIndex
 from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
-from inscape.labels import Asked, Labels, Published
+from inscape.labels import Asked, Family, FeatureMap, Labels, Published, families
 from inscape.model import Model, Source
 from inscape.storage import Result, plain, read_json, write_json
 
@@ -211,6 +211,25 @@ class Atlas(Container):
             for labels in found:
                 show(self, labels.folder.name, "")
         return found
+
+    def map(
+        self, names: Iterable[str] | None = None, *, seed: int | None = None
+    ) -> list[FeatureMap]:
+        """Maps of the indexed dictionaries, or of those named: places in the plane, groups with
+        names, and how abstract each feature is (see `FeatureMap`)."""
+        with self.writing():
+            return steps.map_atlas(self, names, seed=seed)
+
+    def maps(self) -> list[FeatureMap]:
+        """The maps that there are."""
+        places = (self.place("map", name) for name in self.indexed_names)
+        return [FeatureMap.open(place) for place in places if place.is_dir()]
+
+    def families(self, coarse: str, fine: str) -> list[Family]:
+        """Features of one indexed dictionary with the finer ones that they are split into in
+        another, or in the same (see `labels.families`)."""
+        both = [(self.dictionary(name), self.features(name)) for name in (coarse, fine)]
+        return families(*both)
 
     def validate(
         self,
