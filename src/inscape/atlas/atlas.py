@@ -28,7 +28,7 @@ from inscape.atlas.neuronpedia import to_neuronpedia
 from inscape.atlas.results import Results
 from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt
-from inscape.core import InputError, warn
+from inscape.core import InputError
 from inscape.diagnosis import Case, Diagnosis
 from inscape.diagnosis import diagnose as diagnose_cases
 from inscape.dictionary import Dictionary, check_name
@@ -145,34 +145,10 @@ class Atlas(Container):
             InputError: none or several of these ways, the text is blank, a condition cannot be
                 read, or nothing is indexed.
         """
-        finding.check_limit(limit)
-        if where is None or text is not None or like is not None or difference is not None:
-            finding.one_way(text=text, like=like, difference=difference)
-        if like is None and difference is None:
-            self._tell_unindexed(names)
-        if difference is not None:
-            return finding.by_difference(self, difference, names, limit, where, seed)
-        if isinstance(like, str):
-            one = self.feature(like)
-            direction = one.dictionary.W_dec[one.index]
-            return finding.by_direction(self, direction, names, limit, where, but=one.id)
-        if like is not None:
-            direction = finding.direction_of(like, int(self.record["model"]["d_model"]))
-            return finding.by_direction(self, direction, names, limit, where)
-        if text is None and where is not None:
-            return finding.by_figures(self, where, names, limit)
-        if prompt:
-            return finding.by_prompt(self, text, names, limit, where)
-        return finding.by_words(self, text, names, limit, token=token, where=where)
-
-    def _tell_unindexed(self, names: Iterable[str] | None) -> None:
-        indexed = self.indexed(names)
-        if left := [name for name in self.chosen(names) if name not in indexed]:
-            chosen = "".join(f" --dictionary {name}" for name in left)
-            warn(
-                f"not indexed and not searched: {', '.join(left)}; "
-                f"run: inscape index {self.path}{chosen} --text TEXT"
-            )
+        how = finding.Asked(token, prompt, where, names, limit, seed)
+        return finding.find(
+            self, text, self.feature(like) if isinstance(like, str) else like, difference, how
+        )
 
     # The steps of a build
 
