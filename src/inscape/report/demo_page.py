@@ -58,7 +58,7 @@ def demo_html(made: Demo) -> str:
         ],
         class_="page",
     )
-    return document("inscape: what a language model has in mind", body, scripted=True)
+    return document("inscape: what a language model has in mind", body, script="page.js")
 
 
 # Prompts
