@@ -120,8 +120,7 @@ class Labels:
             folder, KIND, VERSION, verify=True, next_step=_AGAIN, fields=needed
         )
         with reading(folder / "labels.parquet", _AGAIN, OSError, TypeError, pa.ArrowException):
-            records = pq.read_table(folder / "labels.parquet").to_pylist()
-            labels = [Label(**_plain(record)) for record in records]
+            labels = from_table(pq.read_table(folder / "labels.parquet"))
         return cls(folder, manifest, labels)
 
     @property
@@ -195,16 +194,27 @@ def scores(labels: Iterable[Label]) -> dict[str, Any]:
     }
 
 
-def _plain(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
-
-
 _TYPES = {
     "int": pa.int32(),
     "float": pa.float32(),
     "str": pa.string(),
     "tuple[str, ...]": pa.list_(pa.string()),
 }
+
+
+def as_table(labels: Iterable[Label]) -> pa.Table:
+    """One row a label."""
+    schema = pa.schema([(f.name, _TYPES[str(f.type)]) for f in fields(Label)])
+    return pa.Table.from_pylist([asdict(label) for label in labels], schema)
+
+
+def from_table(table: pa.Table) -> list[Label]:
+    """The labels in a table."""
+
+    def value(found: Any) -> Any:
+        return tuple(found) if isinstance(found, list) else found
+
+    return [Label(**{k: value(v) for k, v in row.items()}) for row in table.to_pylist()]
 
 
 def write_labels(
@@ -225,11 +235,9 @@ def write_labels(
         summary: what labels.json says beside the scores.
         embedder: makes the vectors by which labels are found by meaning.
     """
-    schema = pa.schema([(f.name, _TYPES[str(f.type)]) for f in fields(Label)])
-    table = pa.Table.from_pylist([asdict(label) for label in labels], schema)
     extra: dict[str, Any] = {"num_features": num_features}
     with atomic_folder(out) as folder:
-        pq.write_table(table, folder / "labels.parquet")
+        pq.write_table(as_table(labels), folder / "labels.parquet")
         write_text_table(folder / FILE, ["label"], ((f.feature, f.text) for f in labels if f.text))
         if embedder is not None:
             vectors = embedder.embed([label.text for label in labels])
