@@ -179,13 +179,9 @@ def test_variants_and_formats_that_are_not_known(
     assert "is no store of activations" in refused("train", text, *train[2:])
     other = repository / "packages/microworld/src/inscape_microworld/weights"
     assert "was not made with" in refused(*train, "--held-out", text, "--model", other)
-    assert "unknown format 'mine'" in refused(
-        "export",
-        atlas / "dictionaries" / "resid_post.1",
-        "--format",
-        "mine",
-        "--out",
-        tmp_path / "x",
+    one = atlas / "dictionaries" / "resid_post.1"
+    assert "--to 'mine' is unknown" in refused(
+        "export", one, "--to", "mine", "--out", tmp_path / "x"
     )
     assert "no known format" in refused("import", text.parent, "--out", tmp_path / "x")
     (tmp_path / "mine").mkdir()
@@ -652,6 +648,18 @@ def test_only_formats_that_can_be_written_are_offered(
 ) -> None:
     command = ("export", atlas / "dictionaries" / "resid_post.1", "--out", tmp_path / "x")
     expected = "one of dictionary_learning, gemma_scope, layer_files, saelens, sparsify"
-    assert refused(*command, "--format", "nope").endswith(f"'nope'; expected {expected}")
-    said = refused(*command, "--format", "openai")
+    said = refused(*command, "--to", "openai")
     assert said.endswith(f"openai is read, not written; expected {expected}")
+
+
+def test_a_recipe_that_cannot_be_used_is_named(
+    refused: Run, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    command = ("build", tiny_model, "--text", text, "--out", tmp_path / "a", "--recipe")
+    assert "cannot be read" in refused(*command, tmp_path / "none.toml")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("layers = [1\n")
+    assert "recipe.toml cannot be read" in refused(*command, recipe)
+    recipe.write_text("widht = 3\n")
+    assert "setting widht is unknown" in refused(*command, recipe)
+    assert not (tmp_path / "a").exists()

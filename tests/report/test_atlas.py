@@ -83,7 +83,9 @@ def test_unclear_features_are_counted_apart(full: Atlas, model: Model) -> None:
     assert labels is not None
     first, *rest = (one for one in labels if one.name)
     unnamed = replace(first, kind="unclear", text="", auroc=0.5)
-    again._labels["resid_post.1"] = Labels(labels.folder, labels.manifest, [unnamed, *rest])
+    again._labels[again.place("labels", "resid_post.1")] = Labels(
+        labels.folder, labels.manifest, [unnamed, *rest]
+    )
     page = Page(atlas_html(again))
     text = " ".join(" ".join(page.words).split())
     assert f" {len(rest)} 1 unclear" in text

@@ -1,11 +1,12 @@
 """The folder with all that is known of a model, and what can be done with it."""
 
-from inscape.atlas.atlas import Atlas, Found, build
+from inscape.atlas.atlas import Atlas, Found
+from inscape.atlas.building import build
 from inscape.atlas.feature import Feature
 from inscape.atlas.fit import Fit, fit
 from inscape.atlas.quality import Quality, held_out_identity, loss_watch, quality
 from inscape.atlas.results import Results
-from inscape.atlas.steps import BuildConfig, default_sites, settings_of
+from inscape.atlas.steps import BuildConfig, default_sites, read_recipe, settings_of
 
 __all__ = [
     "Atlas",
@@ -21,5 +22,6 @@ __all__ = [
     "held_out_identity",
     "loss_watch",
     "quality",
+    "read_recipe",
     "settings_of",
 ]

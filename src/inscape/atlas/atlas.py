@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -18,20 +18,22 @@ from typing import Any, Self
 from inscape.atlas import fit as fitting
 from inscape.atlas import quality as measuring
 from inscape.atlas import steps
-from inscape.atlas.container import FILE, Container
+from inscape.atlas.container import Container
 from inscape.atlas.feature import Feature
+from inscape.atlas.hub import to_hub
+from inscape.atlas.naming import label_by, show
+from inscape.atlas.neuronpedia import to_neuronpedia
 from inscape.atlas.results import Results
-from inscape.atlas.steps import BuildConfig
 from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt
-from inscape.core import InputError, instance_of, tokens_as_label, warn
+from inscape.core import InputError, tokens_as_label, warn
 from inscape.diagnosis import Case, Diagnosis
 from inscape.diagnosis import diagnose as diagnose_cases
 from inscape.dictionary import Dictionary, check_name
 from inscape.features import FeatureIndex, search_prompt
 from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
-from inscape.labels import Labels, search
+from inscape.labels import Asked, Labels, Published, search
 from inscape.model import Model, Source
 from inscape.storage import Result, plain, read_json, write_json
 
@@ -165,16 +167,41 @@ class Atlas(Container):
         *,
         text: Path | None = None,
         max_tokens: int | None = None,
+        activations: bool = True,
     ) -> list[FeatureIndex]:
         """Indexes dictionaries: over `text`, at most `max_tokens` of it (by default as many as the
-        build reads), or over the stored activations."""
-        with self.writing():
-            return steps.index_atlas(self, names, text=text, max_tokens=max_tokens)
+        build reads), or over the stored activations.
 
-    def label(self, names: Iterable[str] | None = None, *, seed: int | None = None) -> list[Labels]:
-        """Names the features of the indexed dictionaries."""
+        Args:
+            activations: keep where every feature fires, beyond its examples; labels need that.
+        """
         with self.writing():
-            return steps.label_atlas(self, names, seed=seed)
+            return steps.index_atlas(
+                self, names, text=text, max_tokens=max_tokens, activations=activations
+            )
+
+    def label(
+        self,
+        names: Iterable[str] | None = None,
+        *,
+        seed: int | None = None,
+        by: Asked | Published | None = None,
+        **options: Any,
+    ) -> list[Labels]:
+        """Names the features of the indexed dictionaries; these labels are shown from then on.
+
+        Args:
+            by: None writes them offline; `Endpoint` or `LocalModel` asks a language model (options:
+                prompt, limits, before; see `labels.others.ask_for_texts`); `read_published` gives
+                those of a file. All are scored alike. Those that are there already are kept.
+        """
+        if by is not None:
+            return label_by(self, by, names, seed=steps.seed_of(self, seed), **options)
+        with self.writing():
+            found = steps.label_atlas(self, names, seed=seed)
+            for labels in found:
+                show(self, labels.folder.name, "")
+        return found
 
     def validate(
         self,
@@ -381,6 +408,23 @@ class Atlas(Container):
         with edited(self.model, self._edits(changes)) as model:
             yield model
 
+    def export(
+        self, to: str, out: str | Path, names: Iterable[str] | None = None, **options: Any
+    ) -> Path:
+        """Writes the atlas, or the dictionaries called `names`, for others; returns the folder.
+
+        Args:
+            to: "huggingface", a folder for the hub with a card, an atlas itself (options: weights,
+                licence, base_model; see `to_hub`); or "neuronpedia", batches of what is indexed.
+
+        Raises:
+            InputError: it is written to something else, or `out` holds something already.
+        """
+        if to not in SHARED:
+            raise InputError(f"an atlas written to {to!r}", expected=" or ".join(SHARED))
+        SHARED[to](self, Path(out), names, **options)
+        return Path(out)
+
     def save(self, result: Result) -> Path:
         """Writes a graph, a diagnosis, a result of steering, a repair or figures as JSON.
 
@@ -401,6 +445,7 @@ class Atlas(Container):
         return path
 
 
+SHARED: dict[str, Callable[..., object]] = {"huggingface": to_hub, "neuronpedia": to_neuronpedia}
 _FOLDERS = {
     Graph.SCHEMA: "traces",
     Diagnosis.SCHEMA: "diagnoses",
@@ -408,51 +453,3 @@ _FOLDERS = {
     Repair.SCHEMA: "repairs",
     measuring.Quality.SCHEMA: "quality",
 }
-
-
-def build(
-    model: Model | str | Path,
-    text: Path,
-    out: str | Path,
-    config: BuildConfig | None = None,
-    *,
-    source: str | Path | None = None,
-    device: str | None = None,
-    only: Sequence[str] | None = None,
-    step: steps.Step = nullcontext,
-) -> Atlas:
-    """An atlas of `model`, made from `text` in the folder `out`; run again, it goes on.
-
-    Args:
-        model: a model, or where it is to be opened from.
-        text: a file or folder of documents (see `activations.documents`).
-        config: what is asked for; for an atlas that is there, None takes its own settings.
-        source: where a model that is passed open can be opened again; its name if None.
-        only: some of harvest (which stores the activations), train, index and label; default: all
-            but harvest, with nothing stored.
-        step: entered around each of them, with its name.
-
-    Raises:
-        InputError: `out` holds something else, or an atlas with other settings.
-        InscapeError: as the single steps raise.
-    """
-    out = Path(out)
-    if config is not None:
-        instance_of(BuildConfig, config, "the settings of a build:", "a BuildConfig")
-    for name in only or ():
-        if name not in steps.STEPS:
-            raise InputError(f"step {name!r} is unknown", expected=", ".join(steps.STEPS))
-    opened = model if isinstance(model, Model) else Model.open(model, device=device)
-    if source is None:
-        source = opened.name if isinstance(model, Model) else model
-    if there := (out / FILE).is_file():
-        begun: AbstractContextManager[Atlas] = nullcontext(Atlas.open(out, model=opened))
-    else:
-        new = config or BuildConfig()
-        steps.check_settings(opened, new)
-        begun = Atlas.creating(out, opened, source=source, settings=new.model_dump())
-    with begun as atlas, atlas.writing():
-        if there:
-            steps.settle(atlas, config, source)
-        steps.run(atlas, text, only, step)
-    return atlas

@@ -3,7 +3,9 @@
 atlas.json                  schema version, model, text rule, settings of the build
 dictionaries/<name>/        named by site: resid_post.14, mlp.5 (transcoder), mlp_act.5 (neurons)
 features/<name>/            the feature index of a dictionary
-labels/<name>/              its labels
+features/tokens-<hash>/     the tokens of a text, shared by the indexes that rest on it
+labels/<name>/              its labels; labels/<name>@<writer>/ those by somebody else
+answers/<name>@<writer>/    what a language model has answered
 activations/corpus/         stored activations, where they were asked for
 traces/  diagnoses/  steering/  repairs/    versioned JSON, one file a result
 
@@ -61,7 +63,7 @@ class Container:
         self._source = None if isinstance(model, Model) else model
         self._dictionaries: dict[str, Dictionary] = {}
         self._features: dict[str, FeatureIndex] = {}
-        self._labels: dict[str, Labels | None] = {}
+        self._labels: dict[Path, Labels] = {}
         self._depth = 0
         if isinstance(model, Model):
             self.__dict__["model"] = self._checked(model)
@@ -403,13 +405,37 @@ class Container:
             self._features[name] = FeatureIndex.open(folder)
         return self._features[name]
 
-    def labels(self, name: str) -> Labels | None:
-        """The labels of a dictionary's features; None where there are none yet."""
-        if name not in self._labels:
-            there = {path.name for path in (self.path / "labels").glob("[!.]*")}
-            found = Labels.open(self.place("labels", name)) if name in there else None
-            self._labels[name] = found
-        return self._labels[name]
+    def labels(self, name: str, writer: str | None = None) -> Labels | None:
+        """The labels of a dictionary's features; None where there are none yet.
+
+        Args:
+            writer: one of `writers`; None takes those that were made last, which are shown.
+        """
+        there = self.writers(name)
+        if writer is None:
+            shown = self.record.get("labels", {})
+            writer = shown.get(name, "") if isinstance(shown, dict) else ""
+            writer = writer if writer in there else next(iter(there), "")
+        if writer not in there:
+            return None
+        place = self.place("labels", f"{name}@{writer}" if writer else name)
+        if place not in self._labels:
+            self._labels[place] = Labels.open(place)
+        return self._labels[place]
+
+    def forget_labels(self, name: str) -> None:
+        """Labels of a dictionary are read anew when they are next asked for."""
+        self._labels = {
+            place: one
+            for place, one in self._labels.items()
+            if place.name.partition("@")[0] != name
+        }
+
+    def writers(self, name: str) -> list[str]:
+        """Whose labels of a dictionary there are: "" for the offline ones, which come first, else
+        as in labels/NAME@WRITER."""
+        there = [path.name.partition("@") for path in (self.path / "labels").glob("[!.]*")]
+        return sorted(writer for called, _, writer in there if called == name)
 
     @property
     def has_store(self) -> bool:

@@ -25,6 +25,7 @@ import typer
 VERBS = {
     "demo": "The whole chain on SmolLM2, without training.",
     "build": "Make an atlas of a model: train, index, label.",
+    "sample": "Have a model write a corpus of its own.",
     "harvest": "Store a model's activations over a text.",
     "train": "Train dictionaries on stored activations.",
     "sweep": "Train many dictionaries; find the best (Pareto front).",
@@ -37,7 +38,7 @@ VERBS = {
     "steer": "Change features while the model writes.",
     "report": "Write a page of all that an atlas holds.",
     "import": "Read a dictionary of another library.",
-    "export": "Write a dictionary for another library.",
+    "export": "Write an atlas or a dictionary for others.",
     "validate": "Measure what a dictionary keeps and loses.",
     "doctor": "Check this machine and this installation.",
 }

@@ -1,8 +1,32 @@
 """Labels: short phrases for features, written from some documents and scored on others."""
 
+from inscape.labels.answers import Limits
+from inscape.labels.asking import Estimate
 from inscape.labels.embedder import Embedder
+from inscape.labels.endpoint import Asked, Endpoint, LocalModel
+from inscape.labels.labeller import label
+from inscape.labels.others import better
+from inscape.labels.published import Published, read_published
 from inscape.labels.sampling import document_halves
 from inscape.labels.store import Label, Labels, search
+from inscape.labels.vocabulary import Vocabulary
 from inscape.labels.words import Words
 
-__all__ = ["Embedder", "Label", "Labels", "Words", "document_halves", "search"]
+__all__ = [
+    "Asked",
+    "Embedder",
+    "Endpoint",
+    "Estimate",
+    "Label",
+    "Labels",
+    "Limits",
+    "LocalModel",
+    "Published",
+    "Vocabulary",
+    "Words",
+    "better",
+    "document_halves",
+    "label",
+    "read_published",
+    "search",
+]

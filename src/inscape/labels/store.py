@@ -27,6 +27,7 @@ from inscape.features import FeatureIndex, Hit
 from inscape.features.search import FILE, match, write_text_table
 from inscape.labels.embedder import Embedder
 from inscape.storage import (
+    artefact,
     atomic_folder,
     read_json,
     read_manifest,
@@ -34,6 +35,7 @@ from inscape.storage import (
     write_json,
     write_manifest,
 )
+from inscape.storage.atomic import nothing
 
 KIND = "labels"
 VERSION = 3
@@ -226,6 +228,7 @@ def write_labels(
     seeds: Mapping[str, int] | None = None,
     summary: Mapping[str, Any] | None = None,
     embedder: Embedder | None = None,
+    replace: bool = False,
 ) -> Labels:
     """Write the folder, which is new or empty, and open it.
 
@@ -234,9 +237,10 @@ def write_labels(
         made_from: what the labels rest on.
         summary: what labels.json says beside the scores.
         embedder: makes the vectors by which labels are found by meaning.
+        replace: whether labels that are there already, as they were written, give way.
     """
     extra: dict[str, Any] = {"num_features": num_features}
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, artefact(KIND) if replace else nothing) as folder:
         pq.write_table(as_table(labels), folder / "labels.parquet")
         write_text_table(folder / FILE, ["label"], ((f.feature, f.text) for f in labels if f.text))
         if embedder is not None:

@@ -39,8 +39,9 @@ class Sense:
 
 @dataclass
 class Vocabulary:
-    """hash: of what was read; senses: all meanings of nouns and verbs; `noun` maps a word (in lower case) to the numbers of
-    its meanings, the most usual first; `verb` likewise; `irregular` forms to their base forms."""
+    """hash: of what was read; senses: all meanings of nouns and verbs; noun, verb: from a word in
+    lower case to the numbers of its meanings, the most usual first; irregular: by part of speech,
+    from irregular forms to their base forms."""
 
     hash: str
     senses: list[Sense] = field(default_factory=list)
