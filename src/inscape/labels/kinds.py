@@ -38,8 +38,12 @@ class Kinds:
         grammar = {w for w, _ in self.counts.most_common(COMMONEST) if w.islower()}
         of_type = [0 if t in grammar else self._entry(t) for t in words.texts]
         entry[:] = np.array(of_type, np.int32)[words.type]
+        opening = {entry.split(" ")[0] for entry in vocabulary.noun if " " in entry}
+        opens = np.array([text.lower() in opening for text in words.texts], np.bool_)
         for table, example, length in words.phrases():
-            found = np.array([self._entry(words.span(int(w), length)) for w in example], np.int32)
+            found = np.zeros(example.size, np.int32)
+            for number in np.flatnonzero(opens[words.type[example]]).tolist():
+                found[number] = self._entry(words.span(int(example[number]), length))
             begins = np.flatnonzero(table >= 0)
             begins = begins[found[table[begins]] > 0]
             for offset in range(length):

@@ -8,7 +8,7 @@ it is part of inscape.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -133,9 +133,9 @@ class Vocabulary:
         return min(self.senses[number].words, key=rank)
 
 
-def find(places: Sequence[str] = PLACES) -> Path | None:
+def find() -> Path | None:
     """The first folder of WordNet where it usually is."""
-    return next((Path(place) for place in places if (Path(place) / FILES[0]).is_file()), None)
+    return next((Path(place) for place in PLACES if (Path(place) / FILES[0]).is_file()), None)
 
 
 def _lines(path: Path) -> Iterator[str]:
