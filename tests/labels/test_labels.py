@@ -17,7 +17,7 @@ from tests.labels.small_vocabulary import write_vocabulary
 from inscape.core import InputError, StorageError
 from inscape.features import TokenTable
 from inscape.features.logits import HeadInputs
-from inscape.labels import Label, Labels, Vocabulary, label, search
+from inscape.labels import Label, Labels, Searched, Vocabulary, label, search
 from inscape.labels.candidates import Windows
 from inscape.labels.labeller import Labeller, Parts
 from inscape.labels.rules import aurocs
@@ -260,12 +260,13 @@ def test_labels_of_nothing_but_features_that_fire_everywhere(planted: Any, tmp_p
 
 
 def test_search_over_several_dictionaries_puts_labels_first(planted: Any, labels: Labels) -> None:
-    hits = search([(planted.index, labels), (planted.index, None)], "wi")
+    hits = search([Searched(planted.index, labels), Searched(planted.index)], "wi")
     assert hits[0].id == f"toy/{TOKEN}"
     assert hits[0].where[0] == "label"
     assert hits[0].score > hits[1].score
-    assert [hit.feature for hit in search([(planted.index, labels)], "numbers")][:1] == [DIGIT]
-    assert search([(planted.index, labels)], ",,") == []
+    found = search([Searched(planted.index, labels)], "numbers")
+    assert found[0].feature == DIGIT
+    assert search([Searched(planted.index, labels)], ",,") == []
 
 
 def test_unclear_features_do_not_dilute_the_score(labels: Labels) -> None:

@@ -40,7 +40,8 @@ def full(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Atlas:
     """An atlas with an indexed, labelled dictionary, and one result of each kind."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("text")
-    documents = ["the cat sat on the mat <b>bold</b>", "the dog sat in Paris"] * 20
+    endings = [f"{one} {other}" for one in "abcdef" for other in "uvwxyz"]
+    documents = [f"the cat sat on the mat <b>bold</b> {e}; the dog sat {e[::-1]}" for e in endings]
     (folder / "text.txt").write_text("\n\n".join(documents))
     store = harvest(model, folder / "text.txt", ["resid_post.1"], folder / "store")
     atlas = Atlas.create(tmp_path_factory.mktemp("atlas") / "a", model, source="nowhere")
@@ -51,6 +52,7 @@ def full(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Atlas:
     name = "resid_post.1"
     build_index(model, atlas.dictionary(name), store, atlas.place("features", name))
     atlas.label(["resid_post.1"])
+    atlas.concepts("the cat sat", names=["resid_post.1"])
     atlas.save(graph(PROMPT))
     atlas.save(found())
     atlas.save(SteerResult("My name is", " Ann", f" {EVIL}", [1], [2], 2.5, None))
@@ -62,6 +64,7 @@ def test_every_part_is_shown(full: Atlas) -> None:
     text = " ".join(page.words)
     assert [s["id"] for s in page.named("section")] == [
         "dictionaries",
+        "prompts",
         "traces",
         "diagnoses",
         "steering",
@@ -113,7 +116,7 @@ def test_nothing_is_asked_for_from_outside_and_one_script_may_run(full: Atlas) -
 def test_an_empty_atlas_says_how_to_fill_it(tmp_path: Path, model: Model) -> None:
     atlas = Atlas.create(tmp_path / "a", model, source="nowhere")
     text = Page(atlas_html(atlas)).text
-    assert text.count("None yet") == 5
+    assert text.count("None yet") == 6
     assert 'inscape trace ATLAS "a prompt"' in text
 
 

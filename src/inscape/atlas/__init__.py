@@ -1,8 +1,10 @@
 """The folder with all that is known of a model, and what can be done with it."""
 
-from inscape.atlas.atlas import Atlas, Found
+from inscape.atlas.atlas import Atlas
 from inscape.atlas.building import build
+from inscape.atlas.concepts import Concept, Concepts, Removal
 from inscape.atlas.feature import Feature
+from inscape.atlas.finding import Found
 from inscape.atlas.fit import Fit, fit
 from inscape.atlas.quality import Quality, held_out_identity, loss_watch, quality
 from inscape.atlas.results import Results
@@ -11,10 +13,13 @@ from inscape.atlas.steps import BuildConfig, default_sites, read_recipe, setting
 __all__ = [
     "Atlas",
     "BuildConfig",
+    "Concept",
+    "Concepts",
     "Feature",
     "Fit",
     "Found",
     "Quality",
+    "Removal",
     "Results",
     "build",
     "default_sites",

@@ -10,49 +10,35 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from inscape.atlas import finding, steps
 from inscape.atlas import fit as fitting
 from inscape.atlas import quality as measuring
-from inscape.atlas import steps
+from inscape.atlas.concepts import Concepts, concepts_of
 from inscape.atlas.container import Container
 from inscape.atlas.feature import Feature
+from inscape.atlas.finding import Found
 from inscape.atlas.hub import to_hub
 from inscape.atlas.naming import label_by, show
 from inscape.atlas.neuronpedia import to_neuronpedia
 from inscape.atlas.results import Results
 from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt
-from inscape.core import InputError, tokens_as_label, warn
+from inscape.core import InputError, warn
 from inscape.diagnosis import Case, Diagnosis
 from inscape.diagnosis import diagnose as diagnose_cases
 from inscape.dictionary import Dictionary, check_name
-from inscape.features import FeatureIndex, search_prompt
+from inscape.features import FeatureIndex
 from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
-from inscape.labels import Asked, Labels, Published, search
+from inscape.labels import Asked, Labels, Published
 from inscape.model import Model, Source
 from inscape.storage import Result, plain, read_json, write_json
-
-
-@dataclass(frozen=True)
-class Found:
-    """A feature that a search found; `where` says in what: label, peak, window, promoted; tokens:
-    those that it is most active on."""
-
-    id: str
-    label: str | None
-    tokens: tuple[str, ...]
-    score: float
-    where: tuple[str, ...]
-
-    @property
-    def shown(self) -> str:
-        """Its label, else these tokens, said to be tokens."""
-        return self.label or tokens_as_label(self.tokens) or "(no label)"
+from inscape.training import Ranks
 
 
 class Atlas(Container):
@@ -106,8 +92,12 @@ class Atlas(Container):
             )
         called = dictionary.name
         features = self.features(called) if self.is_indexed(called) else None
-        label = self.feature_name(called, int(number))
-        return Feature(dictionary, int(number), label, features, self.path)
+        labels = self.labels(called)
+        about = None if labels is None else labels.get(int(number))
+        label = None if about is None else about.name
+        return Feature(
+            dictionary, int(number), label, features, self.path, about, self.feature_label
+        )
 
     def _by_site(self, name: str) -> str:
         names = self.dictionary_names
@@ -123,18 +113,59 @@ class Atlas(Container):
 
     def search(
         self,
-        text: Any,
+        text: Any = None,
         *,
+        token: bool = False,
+        prompt: bool = False,
+        like: Any = None,
+        difference: tuple[Any, Any] | None = None,
+        where: str | None = None,
         names: Iterable[str] | None = None,
         limit: int = 20,
-        prompt: bool = False,
+        seed: int = 0,
     ) -> list[Found]:
-        """Features whose label, examples or promoted tokens hold `text`, best first; with `prompt`
-        those that it activates as a prompt. Warns of dictionaries that are not indexed.
+        """Features, the best first, found in one of these ways. Warns of dictionaries that are not
+        indexed.
+
+        Args:
+            text: words that describe them: searched in labels, examples and promoted tokens, and by
+                meaning where the atlas was labelled with an embedder.
+            token: `text` is a token or a word, and features that fire on it are meant.
+            prompt: `text` is a prompt, and features that are at work in it are meant: active, rare,
+                and with an effect on the answer.
+            like: a feature (`dictionary/index`) or a direction [d_model]: features whose decoder
+                points the same way.
+            difference: two sets of texts (lists, or files with a text a line or a row): features
+                that tell them apart, chosen on one half of the texts and judged on the other.
+            where: conditions that features must meet, such as "density<0.001, auroc>=0.9"; alone,
+                or with any of the above.
+            seed: of the halves of a difference.
 
         Raises:
-            InputError: the text is blank, or nothing is indexed.
+            InputError: none or several of these ways, the text is blank, a condition cannot be
+                read, or nothing is indexed.
         """
+        finding.check_limit(limit)
+        if where is None or text is not None or like is not None or difference is not None:
+            finding.one_way(text=text, like=like, difference=difference)
+        if like is None and difference is None:
+            self._tell_unindexed(names)
+        if difference is not None:
+            return finding.by_difference(self, difference, names, limit, where, seed)
+        if isinstance(like, str):
+            one = self.feature(like)
+            direction = one.dictionary.W_dec[one.index]
+            return finding.by_direction(self, direction, names, limit, where, but=one.id)
+        if like is not None:
+            direction = finding.direction_of(like, int(self.record["model"]["d_model"]))
+            return finding.by_direction(self, direction, names, limit, where)
+        if text is None and where is not None:
+            return finding.by_figures(self, where, names, limit)
+        if prompt:
+            return finding.by_prompt(self, text, names, limit, where)
+        return finding.by_words(self, text, names, limit, token=token, where=where)
+
+    def _tell_unindexed(self, names: Iterable[str] | None) -> None:
         indexed = self.indexed(names)
         if left := [name for name in self.chosen(names) if name not in indexed]:
             chosen = "".join(f" --dictionary {name}" for name in left)
@@ -142,22 +173,6 @@ class Atlas(Container):
                 f"not indexed and not searched: {', '.join(left)}; "
                 f"run: inscape index {self.path}{chosen} --text TEXT"
             )
-        if prompt:
-            indexes = {n: self.features(n) for n in indexed}
-            asked = {n: (self.dictionary(n), i.max, i.density) for n, i in indexes.items()}
-            hits = search_prompt(self.model, asked, text, limit)
-        else:
-            hits = search([(self.features(n), self.labels(n)) for n in indexed], text, limit=limit)
-        return [
-            Found(
-                hit.id,
-                self.feature_name(hit.dictionary, hit.feature),
-                tuple(self.features(hit.dictionary).peak_tokens(hit.feature)),
-                hit.score,
-                hit.where,
-            )
-            for hit in hits
-        ]
 
     # The steps of a build
 
@@ -168,16 +183,18 @@ class Atlas(Container):
         text: Path | None = None,
         max_tokens: int | None = None,
         activations: bool = True,
+        ranks: Ranks | None = None,
     ) -> list[FeatureIndex]:
         """Indexes dictionaries: over `text`, at most `max_tokens` of it (by default as many as the
         build reads), or over the stored activations.
 
         Args:
             activations: keep where every feature fires, beyond its examples; labels need that.
+            ranks: the processes that share the text (see `inscape.training.connected`).
         """
-        with self.writing():
+        with self.writing() if ranks is None or ranks.first else nullcontext():
             return steps.index_atlas(
-                self, names, text=text, max_tokens=max_tokens, activations=activations
+                self, names, text=text, max_tokens=max_tokens, activations=activations, ranks=ranks
             )
 
     def label(
@@ -218,7 +235,26 @@ class Atlas(Container):
             self.save(figures)
         return found
 
-    # Traces, diagnoses, steering
+    # Prompts
+
+    def concepts(
+        self, prompt: Any, *, names: Iterable[str] | None = None, save: bool = True, **options: Any
+    ) -> Concepts:
+        """Which features are active on each token of a prompt, by the strongest and rarest, and
+        which of them the model's next token rests on, measured by removing them one by one.
+
+        Args:
+            names: dictionaries; default: all that are stored, else the neurons that are indexed.
+            options: per_token (features that are kept of each token, 8), num_removed (6), removing
+                (ids of features that are removed as well).
+
+        Raises:
+            InputError: there is no prompt, or nothing that features could be read from.
+        """
+        found = concepts_of(self, prompt, names, **options)
+        if save:
+            self.save(found)
+        return found
 
     def fit(self, name: str, text: Path | None = None, *, max_tokens: int = 2048) -> fitting.Fit:
         """FVU, L0 and the loss recovered of a dictionary on a text (None: that of an index), with
@@ -334,6 +370,11 @@ class Atlas(Container):
     # Results
 
     @property
+    def prompts(self) -> Results[Concepts]:
+        """The saved concepts of prompts, oldest first."""
+        return Results(self.path / "prompts", Concepts.from_json)
+
+    @property
     def traces(self) -> Results[Graph]:
         """The saved traces, oldest first."""
 
@@ -426,7 +467,7 @@ class Atlas(Container):
         return Path(out)
 
     def save(self, result: Result) -> Path:
-        """Writes a graph, a diagnosis, a result of steering, a repair or figures as JSON.
+        """Writes a result (concepts, a graph, a diagnosis, steering, a repair, figures) as JSON.
 
         An equal result gives the same file; figures of a dictionary replace those that were there.
         The repair of a diagnosis and of a result of steering gets a file of its own as well.
@@ -447,6 +488,7 @@ class Atlas(Container):
 
 SHARED: dict[str, Callable[..., object]] = {"huggingface": to_hub, "neuronpedia": to_neuronpedia}
 _FOLDERS = {
+    Concepts.SCHEMA: "prompts",
     Graph.SCHEMA: "traces",
     Diagnosis.SCHEMA: "diagnoses",
     SteerResult.SCHEMA: "steering",

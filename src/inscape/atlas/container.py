@@ -6,8 +6,9 @@ features/<name>/            the feature index of a dictionary
 features/tokens-<hash>/     the tokens of a text, shared by the indexes that rest on it
 labels/<name>/              its labels; labels/<name>@<writer>/ those by somebody else
 answers/<name>@<writer>/    what a language model has answered
+meaning/<name>/             what its features are about, as vectors
 activations/corpus/         stored activations, where they were asked for
-traces/  diagnoses/  steering/  repairs/    versioned JSON, one file a result
+prompts/  traces/  diagnoses/  steering/  repairs/    versioned JSON, one file a result
 
 Readers need no lock; whatever writes holds the atlas's lock.
 """
@@ -29,7 +30,7 @@ from inscape.core import InputError, InscapeError, ModelError, StorageError, all
 from inscape.dictionary import Dictionary
 from inscape.dictionary.neurons import neurons
 from inscape.features import FeatureIndex
-from inscape.labels import Labels
+from inscape.labels import Labels, Meaning
 from inscape.model import Model
 from inscape.storage import lock, read_manifest, write_json
 from inscape.storage.lock import LOCK
@@ -64,6 +65,7 @@ class Container:
         self._dictionaries: dict[str, Dictionary] = {}
         self._features: dict[str, FeatureIndex] = {}
         self._labels: dict[Path, Labels] = {}
+        self._meaning: dict[str, Meaning] = {}
         self._depth = 0
         if isinstance(model, Model):
             self.__dict__["model"] = self._checked(model)
@@ -262,7 +264,8 @@ class Container:
         )
 
     def place(self, kind: str, name: str) -> Path:
-        """Where an artefact lies: kind is dictionaries, features, labels or activations."""
+        """Where an artefact lies: kind is dictionaries, features, labels, meaning or
+        activations."""
         return self.path / kind / name
 
     def dictionary(self, name: str) -> Dictionary:
@@ -436,6 +439,12 @@ class Container:
         as in labels/NAME@WRITER."""
         there = [path.name.partition("@") for path in (self.path / "labels").glob("[!.]*")]
         return sorted(writer for called, _, writer in there if called == name)
+
+    def meaning(self, name: str) -> Meaning | None:
+        """The vectors of a dictionary's features; None where there are none yet."""
+        if name not in self._meaning and (place := self.place("meaning", name)).is_dir():
+            self._meaning[name] = Meaning.open(place)
+        return self._meaning.get(name)
 
     @property
     def has_store(self) -> bool:

@@ -20,13 +20,13 @@ from pydantic import Field, NonNegativeInt, model_validator
 from inscape.activations import ActivationStore, TextActivations, harvest
 from inscape.activations.online import MEMORY
 from inscape.atlas.container import FILE, Container
-from inscape.core import Config, InputError, seeded
+from inscape.core import Config, InputError, ModelError, seeded, warn
 from inscape.dictionary import Dictionary, single_sites
 from inscape.features import FeatureIndex, IndexOptions, build_indexes
-from inscape.labels import Labels, label
+from inscape.labels import Embedder, Labels, label, write_meanings
 from inscape.model import Model
 from inscape.storage import write_json
-from inscape.training import Job, TrainConfig, train_from_text, train_many
+from inscape.training import Job, Ranks, TrainConfig, train_from_text, train_many
 
 STEPS = ("harvest", "train", "index", "label")
 Step = Callable[[str], AbstractContextManager[object]]
@@ -282,6 +282,7 @@ def index_atlas(
     text: Path | None = None,
     max_tokens: int | None = None,
     activations: bool = True,
+    ranks: Ranks | None = None,
 ) -> list[FeatureIndex]:
     """Step 3: the feature index of every dictionary, or of those named, over `text`; without one
     over the stored activations."""
@@ -307,7 +308,10 @@ def index_atlas(
         {atlas.place("features", name): atlas.dictionary(name) for name in chosen},
         source,
         options=IndexOptions(activations=activations),
+        ranks=ranks,
     )
+    if ranks is not None and not ranks.first:
+        return found
     if source.median_norms:  # prompts are held against the same medians (see `Model.counted`)
         atlas.model.sink_medians = source.median_norms
         atlas.record["model"]["median_norms"] = source.median_norms
@@ -326,4 +330,18 @@ def label_atlas(
     """Step 4: labels for every indexed dictionary, or for those named."""
     seed = seed_of(atlas, seed)
     chosen = atlas.indexed() if names is None else atlas.chosen(names)
-    return [label(atlas.features(name), atlas.place("labels", name), seed=seed) for name in chosen]
+    found = [label(atlas.features(name), atlas.place("labels", name), seed=seed) for name in chosen]
+    embed_atlas(atlas, chosen)
+    return found
+
+
+def embed_atlas(atlas: Container, names: Iterable[str]) -> None:
+    """What the features of indexed dictionaries are about, as vectors by which they are searched
+    and mapped; nothing, with a warning, where no embedder is installed."""
+    left = {atlas.place("meaning", name): atlas.features(name) for name in names}
+    left = {out: index for out, index in left.items() if not out.is_dir()}
+    try:
+        if left:
+            write_meanings(left, Embedder.open())
+    except ModelError as error:
+        warn(f"features cannot be searched by meaning: {error}")

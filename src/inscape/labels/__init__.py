@@ -5,10 +5,12 @@ from inscape.labels.asking import Estimate
 from inscape.labels.embedder import Embedder
 from inscape.labels.endpoint import Asked, Endpoint, LocalModel
 from inscape.labels.labeller import label
+from inscape.labels.meaning import Meaning, write_meanings
 from inscape.labels.others import better
 from inscape.labels.published import Published, read_published
 from inscape.labels.sampling import document_halves
-from inscape.labels.store import Label, Labels, search
+from inscape.labels.search import Searched, search
+from inscape.labels.store import Label, Labels
 from inscape.labels.vocabulary import Vocabulary
 from inscape.labels.words import Words
 
@@ -21,7 +23,9 @@ __all__ = [
     "Labels",
     "Limits",
     "LocalModel",
+    "Meaning",
     "Published",
+    "Searched",
     "Vocabulary",
     "Words",
     "better",
@@ -29,4 +33,5 @@ __all__ = [
     "label",
     "read_published",
     "search",
+    "write_meanings",
 ]

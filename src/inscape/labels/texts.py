@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inscape.core import InputError, characters, seeded, track
+from inscape.core import InputError, characters, seeded, track, warn
 from inscape.features import FeatureIndex
 from inscape.labels.embedder import Embedder
 from inscape.labels.sampling import NEAR, POSITIVE, RANDOM, Half, Sample, document_halves
@@ -36,14 +36,13 @@ def explaining_documents(index: FeatureIndex, seed: int) -> NDArray[np.int32]:
     Raises:
         InputError: the index rests on a single document.
     """
-    documents = np.asarray(index.tokens.documents)
-    inside = document_halves(documents, seeded(seed, "labels"))
+    inside = document_halves(index.tokens.distinct, seeded(seed, "labels"))
     if not inside.any() or inside.all():
         raise InputError(
             "the index rests on a single document",
             expected="at least two, one to write labels from and one to score them on",
         )
-    return np.unique(documents[inside])
+    return np.unique(index.tokens.documents[inside])
 
 
 def score_texts(
@@ -55,10 +54,12 @@ def score_texts(
     seed: int = 0,
 ) -> list[Label]:
     """Labels of features with these texts ("" for unclear), in the order of features, scored where
-    there is an embedder and the feature fires in enough windows of the scoring documents."""
+    there is an embedder, and the feature fires in enough windows of the scoring documents."""
     explaining_documents(index, seed)
     samples: dict[int, Sample] = {}
-    if embedder is not None:
+    if not index.has_activations:
+        warn(f"labels are not scored: the index of {index.dictionary} holds examples only")
+    elif embedder is not None:
         samples = _samples(index, [f for f in sorted(texts) if texts[f]], seed)
     scores = _scores(index, texts, samples, embedder, seed) if embedder and samples else {}
     labels = []
@@ -80,7 +81,7 @@ def score_texts(
 
 def _samples(index: FeatureIndex, features: Sequence[int], seed: int) -> dict[int, Sample]:
     table = index.tokens
-    explaining = document_halves(np.asarray(table.documents), seeded(seed, "labels"))
+    explaining = document_halves(table.distinct, seeded(seed, "labels"))
     half = Half(table, ~explaining & np.asarray(table.considered))
     found = {}
     for feature in features:
@@ -111,7 +112,7 @@ def _scores(
     order = ring.permutation(len(features))
     other = np.empty(len(features), np.int64)
     other[order] = np.roll(order, -1)
-    documents = np.asarray(index.tokens.documents)
+    documents = index.tokens.distinct
     found: dict[int, dict[str, Any]] = {}
     for place, feature in enumerate(features):
         sample = samples[feature]
