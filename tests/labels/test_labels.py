@@ -43,7 +43,7 @@ def labeller(planted: Any, tmp_path_factory: pytest.TempPathFactory) -> Labeller
     ("feature", "text", "kind"),
     [
         (TOKEN, 'the word "wi"', "word"),
-        (BIGRAM, 'the phrase "we wg"', "word"),
+        (BIGRAM, 'the word "wg" after "we"', "word"),
         (NEXT, 'predicts "wm"', "prediction"),
         (DIGIT, "numbers", "word"),
     ],
@@ -154,7 +154,7 @@ def test_the_writer_reads_the_explaining_half_only(labeller: Labeller) -> None:
             drafts.append(draft.rule.text)
             found = labeller.corpus.scores_at([draft.rule], sample.rows)
             scores += [*aurocs(found, sample.positive, sample.group == AT_RANDOM)]
-    assert drafts[0] == drafts[1] == 'the phrase "we wg"'
+    assert drafts[0] == drafts[1] == 'the word "wg" after "we"'
     assert scores[0] > 0.97
     assert scores[1] < 0.6
 
@@ -181,7 +181,7 @@ def test_labels_come_back_from_disk(planted: Any, labels: Labels) -> None:
     table = pq.read_table(labels.folder / "labels.parquet")
     assert table.num_rows == 7
     clauses = json.loads(again[BIGRAM].rule)["clauses"]
-    assert [clause["values"] for clause in clauses] == [["wg"], ["we wg"]]
+    assert [clause["values"] for clause in clauses] == [[" wg"], ["we"]]
 
 
 def test_the_same_call_returns_at_once_and_another_is_refused(planted: Any, labels: Labels) -> None:
@@ -374,7 +374,6 @@ def test_kinds_and_meanings_name_what_words_cannot(tmp_path: Path) -> None:
     assert found[0].text in ("bird", "birds")
     assert (found[0].kind, set(found[0].words)) == ("concept", {"wren", "goose"})
     assert found[0].auroc > 0.97
-    assert found[1].kind == "concept"
-    assert found[1].auroc > 0.8
+    assert {"bank", "coins", "loan"} <= set(found[1].words)
     assert found.embeddings is not None
     assert not (tmp_path / ".labels.parts").exists()

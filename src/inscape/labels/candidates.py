@@ -30,6 +30,7 @@ MIN_GAIN = 0.02  # of balanced accuracy, for another value
 MIN_SUPPORT = 3  # positive windows that must have a value
 VALUE_PRICE, CLAUSE_PRICE = 0.004, 0.008
 LIKENESS = 0.5  # weight of being like the words of a list, beside being one of them
+PREDICTED = 0.01  # what a prediction gains on the same said of the words that follow
 MIN_PROMOTED = 0.25  # of the promoted tokens that must be of a kind, for it to be predicted
 
 REFINED = ("token", "word", "folded", "class", "kind", "ending", "beginning")
@@ -173,7 +174,7 @@ class Writer:
             text = self.text(windows, clause)
             predicted = self._predicted(clause, promoted)
             if predicted:
-                yield Rule(predicted, "prediction", (clause,), price=_price(clause))
+                yield Rule(predicted, "prediction", (clause,), price=_price(clause) - PREDICTED)
             elif text:
                 yield self._rule(text, clause)
             if attribute in REFINED:
@@ -181,9 +182,9 @@ class Writer:
 
     def _rule(self, text: str, clause: Clause) -> Rule:
         kind, price = "concept" if clause.attribute == "kind" else "word", _price(clause)
-        words = [self.corpus.text(clause.attribute, v) for v in clause.values]
+        words = [self.corpus.text(clause.attribute, v).strip() for v in clause.values]
         listed = clause.attribute in ("word", "folded", "token")
-        vector = self._vector([w.strip() for w in words]) if self._vector and listed else None
+        vector = self._vector(words) if self._vector and listed else None
         if vector is None:
             return Rule(text, kind, (clause,), price=price)
         return Rule(text, kind, (clause,), ", ".join(words), vector, LIKENESS, price)

@@ -20,7 +20,17 @@ from inscape.labels.words import Words
 MEANINGS = 2  # of an entry, that count
 MOST_KINDS = 28
 MOST_BELOW = 14_000  # meanings below a kind that still says something
-COMMONEST = 150  # words of a corpus that are taken for grammar, not for nouns
+GRAMMAR = frozenset(
+    (
+        "the and but for not nor yet can could will would shall should may might must have has "
+        "had does did are was were been being who whom which what this that these those here "
+        "there now then when where why how out off over down more most less least much many few "
+        "all any both each every one two three four five six seven eight nine ten first second "
+        "well like about after before still just only even also very too own her his its our your "
+        "their she him they them you "
+    ).split()
+)
+"""Words that a vocabulary lists as nouns too, as which they are seldom meant."""
 
 
 class Kinds:
@@ -35,8 +45,7 @@ class Kinds:
         self._kinds: dict[int, list[int]] = {}
         self._table: list[list[int]] = [[]]
         entry = np.zeros(words.type.size, np.int32)
-        grammar = {w for w, _ in self.counts.most_common(COMMONEST) if w.islower()}
-        of_type = [0 if t in grammar else self._entry(t) for t in words.texts]
+        of_type = [self._entry(text) for text in words.texts]
         entry[:] = np.array(of_type, np.int32)[words.type]
         opening = {entry.split(" ")[0] for entry in vocabulary.noun if " " in entry}
         opens = np.array([text.lower() in opening for text in words.texts], np.bool_)
@@ -55,7 +64,7 @@ class Kinds:
 
     def _entry(self, text: str) -> int:
         """The number of an entry, 0 where there is none."""
-        if len(text) < 3 or not text[0].isalpha():
+        if len(text) < 3 or not text[0].isalpha() or text.lower() in GRAMMAR:
             return 0
         senses = self.vocabulary.senses
         found = self.vocabulary.meanings(text)

@@ -25,7 +25,7 @@ CLASSES = {
     "blanks": re.compile(r"[^\S\n]+"),
     "numbers": re.compile(r"\d+"),
     "years": re.compile(r"1[4-9]\d\d|20\d\d"),
-    "punctuation": re.compile(r"[^\w\s]+", re.ASCII),
+    "punctuation": re.compile(r"[^\w\s]+"),
     "capitalised words": re.compile(r"[A-Z][a-z]+"),
     "words in capitals": re.compile(r"[A-Z]{2,}"),
     "single capital letters": re.compile(r"[A-Z]"),
