@@ -342,13 +342,18 @@ def label(
     }
     if (out / MANIFEST).is_file():
         found = read_manifest(out, KIND, VERSION)
-        if found["made_from"] == made_from and found["seeds"] == {"labels": seed}:
+        # labels that were made with more than there is now stay as good as they are
+        same = {k: v for k, v in made_from.items() if v is not None}
+        same_seed = found["seeds"] == {"labels": seed}
+        if same_seed and same.items() <= found["made_from"].items():
             return Labels.open(out)
         raise StorageError(
             f"{out} holds labels of another index, embedder, vocabulary, seed or number of windows",
             next_step="remove that folder or choose another",
         )
     refuse_filled(out)
+    if index.num_features:
+        index.rows_of(0)  # an index of examples only says so before all the work
     parts = Parts(out, {"made_from": made_from, "seed": seed})
     labels: list[Label] = []
     labeller: Labeller | None = None
