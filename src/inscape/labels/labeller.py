@@ -21,7 +21,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,14 @@ from inscape.core import InputError, StorageError, seeded, track
 from inscape.features import FeatureIndex
 from inscape.labels.candidates import VALUE_PRICE, Windows, Writer
 from inscape.labels.contexts import Contexts, unit
-from inscape.labels.embedder import Embedder
+from inscape.labels.embedder import INSTALL, Embedder
 from inscape.labels.kinds import Kinds
 from inscape.labels.names import Names, mean_of
 from inscape.labels.rules import Clause, Corpus, Rule, aurocs
 from inscape.labels.sampling import NEAR, RANDOM, Half, Sample, document_halves
 from inscape.labels.scoring import Score, bootstrap_weights, detection
 from inscape.labels.store import KIND, VERSION, Label, Labels, as_table, from_table, write_labels
-from inscape.labels.vocabulary import Vocabulary
+from inscape.labels.vocabulary import HOW, Vocabulary
 from inscape.labels.wording import MOST_WORDS
 from inscape.labels.words import Words
 from inscape.storage import (
@@ -61,6 +61,7 @@ NUM_REFERENCE = 1024  # random windows that agreement with a meaning is measured
 NUM_DIRECTION = 60  # windows that a feature's direction is the mean of
 NUM_NEAREST, NUM_KINDS, NUM_COMBINED = 30, 8, 3
 NEARNESS = 0.3  # what it costs a name to be less near than the nearest one
+PLAIN = 0.015  # what a name gains that is on our own list, or holds a word that fires
 PART = 512  # features that are kept together
 JUDGED_PART = 3  # a third of the explaining documents judges candidates instead of making them
 LEAST = 0.72  # mean AUROC against random and near windows on the explaining half; see benchmarks
@@ -109,19 +110,15 @@ class Labeller:
         reference = self.explain.random_rows(NUM_REFERENCE, rng)
         self.corpus = Corpus(words, kinds, contexts, reference)
         self.names = Names.read(words, kinds, embedder) if embedder else None
-        self._of_word: dict[str, NDArray[np.float32]] = {}
+        of_word: dict[str, NDArray[np.float32]] = {}
         if embedder is not None:
             common = [t for t, n in zip(words.texts, np.bincount(words.type), strict=True) if n > 2]
             texts = list(dict.fromkeys([*common, *map(str.lower, common)]))
-            self._of_word = dict(zip(texts, embedder.embed(texts), strict=True))
+            of_word = dict(zip(texts, embedder.embed(texts), strict=True))
         background = self.explain.random_rows(NUM_RANDOM, rng)
-        vector = self._word_vector if embedder else None
+        vector = partial(mean_of, vectors=of_word) if embedder else None
         self.writer = Writer(self.corpus, background, vector)
         self.weights = bootstrap_weights(4 * num_windows, rng)
-
-    def _word_vector(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
-        found = mean_of(texts, self._of_word)
-        return found if found.size else None
 
     def tellable(self, feature: int) -> bool | None:
         """Whether there is enough to write from and to score on; None where it fires on nearly
@@ -167,10 +164,10 @@ class Labeller:
         judged = _hashed(self.documents[sample.rows]) % JUDGED_PART == 0
         windows = Windows.read(self.corpus, sample, ~judged)
         rules = list(self.writer.rules(windows, self.index.promoted_ids(feature)))
-        rules += self._of_meaning(feature, windows)
         fired = windows.values["word"][sample.positive, 0]
         counts = Counter(self.corpus.words.texts[t] for t in fired.tolist())
         words = tuple(word for word, _ in counts.most_common(NUM_WORDS))
+        rules += self._of_meaning(feature, windows, {word.lower() for word in words})
         if not rules:
             return Draft(feature, None, 0.5, words)
         worth = self.worth(rules, windows)
@@ -195,8 +192,8 @@ class Labeller:
                 found += aurocs(scores, positive, (sample.group == group) & part) / 4
         return found - [rule.price for rule in rules]
 
-    def _of_meaning(self, feature: int, windows: Windows) -> list[Rule]:
-        """Rules on meaning, and on kinds with their meaning."""
+    def _of_meaning(self, feature: int, windows: Windows, fired: set[str]) -> list[Rule]:
+        """Rules on meaning, and on kinds with their meaning; fired: the words that fire most."""
         found = []
         if self.names is not None:
             names, nearness = self.names, self.names.vectors @ self.directions[feature]
@@ -205,6 +202,8 @@ class Labeller:
             for place in nearest.tolist():
                 text, meaning, vector = names.at(place)
                 price = NEARNESS * float(nearness[nearest[0]] - nearness[place])
+                plain = place < names.num_own or fired & set(text.lower().split())
+                price -= PLAIN if plain else 0.0
                 found.append(Rule(text, "concept", (), meaning, vector, 1.0, price))
         if self.corpus.kinds is not None:
             for clause in self._kinds(windows):
@@ -371,7 +370,7 @@ def label(
         num_features=index.num_features,
         made_from=made_from,
         seeds={"labels": seed},
-        summary=_summary(index, labels),
+        summary=_summary(index, labels, embedder, vocabulary),
         embedder=embedder,
     )
     parts.remove()
@@ -409,11 +408,18 @@ def _hashed(documents: NDArray[np.int32]) -> NDArray[np.int64]:
     return (documents.astype(np.int64) * 2654435761 % (1 << 32)) >> 7
 
 
-def _summary(index: FeatureIndex, labels: list[Label]) -> dict[str, Any]:
+def _summary(
+    index: FeatureIndex,
+    labels: list[Label],
+    embedder: Embedder | None,
+    vocabulary: Vocabulary | None,
+) -> dict[str, Any]:
     """What labels.json says beside the scores."""
     alive = int(np.count_nonzero(index.num_active))
+    needed = (("a sentence embedder", embedder, INSTALL), ("WordNet", vocabulary, HOW))
     return {
         "num_features": index.num_features,
         "num_dead": index.num_features - alive,
         "num_too_few_activations": alive - len(labels),
+        "would_help": [f"{what}: {how}" for what, there, how in needed if there is None],
     }

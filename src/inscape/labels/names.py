@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -35,18 +35,20 @@ OWN_LIST = "concepts.txt"
 class Names:
     """texts: what names say; meanings: what was embedded; vectors: [names, d] of unit length;
     prices: what a name loses in nearness for being unusual, [names]; of_kind: the place of a kind's
-    name."""
+    name. The first num_own are on our own list."""
 
     texts: list[str]
     meanings: list[str]
     vectors: NDArray[np.float32]
     prices: NDArray[np.float32]
     of_kind: dict[int, int]
+    num_own: int
 
     @classmethod
     def read(cls, words: Words, kinds: Kinds | None, embedder: Embedder) -> Names:
         """The names for a corpus."""
-        found = [*_own(), *_nouns(kinds), *_phrases(words)]
+        own = list(_own())
+        found = [*own, *_nouns(kinds), *_phrases(words)]
         meanings = [f"{text}: {meaning}" if meaning else text for text, meaning, _ in found]
         vectors = embedder.embed(meanings)
         uses = kinds.uses() if kinds else np.zeros(0, np.int64)
@@ -57,6 +59,7 @@ class Names:
             unit(vectors - vectors.mean(0)),
             np.array(unusual, np.float32),
             {kind: place for place, (_, _, kind) in enumerate(found) if kind >= 0},
+            len(own),
         )
 
     def at(self, place: int) -> tuple[str, str, NDArray[np.float32]]:
@@ -107,7 +110,14 @@ def _phrases(words: Words) -> Iterator[tuple[str, str, int]]:
     yield from ((text, "", -1) for text, _ in found.most_common(MOST_PHRASES))
 
 
-def mean_of(texts: Sequence[str], vectors: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-    """The mean of the vectors of words, at unit length."""
+def mean_of(
+    texts: Sequence[str], vectors: Mapping[str, NDArray[np.float32]]
+) -> tuple[NDArray[np.float32], float] | None:
+    """The mean of the vectors of words, at unit length, and how alike the words are: their mean
+    cosine, 1 for one word; None where none is known."""
     known = [vectors[text] for text in texts if text in vectors]
-    return unit(np.mean(known, axis=0)) if known else np.zeros(0, np.float32)
+    if not known:
+        return None
+    mean, num = np.mean(known, axis=0), len(known)
+    alike = 1.0 if num == 1 else (num * float(mean @ mean) - 1) / (num - 1)
+    return unit(mean), alike
