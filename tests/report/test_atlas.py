@@ -25,7 +25,7 @@ from inscape.features import build_index
 from inscape.intervention import SteerResult
 from inscape.labels import Label, Labels
 from inscape.model import Model
-from inscape.report import atlas_html, write_atlas_report, write_feature
+from inscape.report import atlas_html, map_html, write_atlas_report, write_feature
 from inscape.report.features import feature_body
 
 EVIL = "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -241,3 +241,36 @@ def test_notebooks_show_pictures(full: Atlas) -> None:
     page = Page(full.steering[0]._repr_html_())
     assert page.named("script") == page.named("img") == []
     assert EVIL in page.text
+
+
+def test_the_map_is_a_page_by_itself(
+    full: Atlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("inscape.labels.map.find_spec", lambda name: None)  # t-SNE is quicker here
+    shutil.copytree(full.path, tmp_path / "a")
+    atlas = Atlas.open(tmp_path / "a", model=full.model)
+    with pytest.raises(InputError, match=r"has no map yet; run: inscape map"):
+        map_html(atlas)
+    assert shell.main(["map", str(atlas.path), "--dictionary", "resid_post.1", "--json"]) == 0
+    (made,) = json.loads(capsys.readouterr().out)
+    assert made["page"] == str(atlas.path / "map.html")
+    assert [one.dictionary for one in atlas.maps()] == ["resid_post.1"]
+    html = (atlas.path / "map.html").read_text()
+    page = Page(html)
+    (policy,) = (a for a in page.named("meta") if a.get("http-equiv"))
+    assert "default-src 'none'" in str(policy["content"])
+    assert len(page.named("script")) == 1
+    assert not re.findall(r"https?:", re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL))
+    (points,) = (json.loads(word) for word in page.words if word.startswith('{"resid_post.1"'))
+    columns = points["resid_post.1"]
+    index = atlas.features("resid_post.1")
+    assert len(columns["feature"]) == made["features"] == int((index.num_active >= 8).sum())
+    assert {len(columns[name]) for name in ("x", "y", "group", "label", "words", "abstract")} == {
+        made["features"]
+    }
+    assert max(columns["x"] + columns["y"]) == 4095
+    assert set(columns["group"]) == set(range(len(columns["groups"])))
+    for name in columns["groups"]:
+        assert name in page.text
+    assert shell.main(["map", str(atlas.path), "--families", "resid_post.1", "resid_post.1"]) == 0
+    assert "resid_post.1" in capsys.readouterr().out

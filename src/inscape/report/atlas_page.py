@@ -86,7 +86,7 @@ def atlas_html(atlas: Atlas) -> str:
         [_section(*part) for part in parts],
         class_="page",
     )
-    return document(f"inscape: {model}", body, scripted=True)
+    return document(f"inscape: {model}", body, script="page.js")
 
 
 def _header(atlas: Atlas, indexes: Iterable[FeatureIndex]) -> Markup:
