@@ -34,6 +34,7 @@ from inscape.intervention import steer as steer_prompt
 from inscape.labels import Labels, search
 from inscape.model import Model, Source
 from inscape.storage import Result, plain, read_json, write_json
+from inscape.validation import EVERYDAY, ConceptChecks, check_concepts, read_concepts
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,26 @@ class Atlas(Container):
             self.save(figures)
         return found
 
+    def check(
+        self,
+        concepts: str | Path = EVERYDAY,
+        names: Iterable[str] | None = None,
+        *,
+        save: bool = True,
+        **options: Any,
+    ) -> ConceptChecks:
+        """Which concepts of a file, by default those of everyday life, the dictionaries have a
+        feature for (see `inscape.validation.check_concepts`)."""
+        read = read_concepts(concepts)
+        chosen = [self.dictionary(name) for name in self.some(names)]
+        found = check_concepts(self.model, chosen, read, source=Path(concepts).name, **options)
+        ids = {id: id.rpartition("/")[::2] for id in found.features}
+        labels = {id: self.feature_label(name, int(number)) for id, (name, number) in ids.items()}
+        found = replace(found, labels={id: label for id, label in labels.items() if label})
+        if save:
+            self.save(found)
+        return found
+
     # Traces, diagnoses, steering
 
     def fit(self, name: str, text: Path | None = None, *, max_tokens: int = 2048) -> fitting.Fit:
@@ -331,6 +352,11 @@ class Atlas(Container):
         return Results(self.path / "quality", measuring.Quality.from_json)
 
     @property
+    def checks(self) -> Results[ConceptChecks]:
+        """The saved checks of concepts, oldest first."""
+        return Results(self.path / "checks", ConceptChecks.from_json)
+
+    @property
     def repairs(self) -> Results[Repair]:
         """The saved repairs, oldest first: those of the diagnoses, and the edits of steering."""
         return Results(self.path / "repairs", Repair.from_json)
@@ -389,7 +415,8 @@ class Atlas(Container):
         """
         kind, content = _FOLDERS[result.SCHEMA], plain(result)
         about = result.about if isinstance(result, Repair) else vars(result)
-        title = str(about.get("prompt", about.get("dictionary", kind)))
+        named = (about[key] for key in ("prompt", "dictionary", "source") if key in about)
+        title = str(next(named, kind))
         identity = title if kind == "quality" else json.dumps(content)
         words = "-".join(re.findall(r"[A-Za-z0-9]+", title))[:48].strip("-").lower() or "untitled"
         digest = hashlib.blake2b(identity.encode(errors="replace"), digest_size=4).hexdigest()
@@ -407,6 +434,7 @@ _FOLDERS = {
     SteerResult.SCHEMA: "steering",
     Repair.SCHEMA: "repairs",
     measuring.Quality.SCHEMA: "quality",
+    ConceptChecks.SCHEMA: "checks",
 }
 
 

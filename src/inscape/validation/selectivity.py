@@ -77,6 +77,12 @@ class ConceptChecks(Result):
     labels: dict[str, str] = field(default_factory=dict)
 
     @property
+    def features(self) -> list[str]:
+        """The features that are named in it, each once."""
+        chosen = [one for c in self.checks for one in (c.feature, c.union) if one is not None]
+        return list(dict.fromkeys(part for one in chosen for part in one.parts))
+
+    @property
     def missed(self) -> list[ConceptCheck]:
         """Those whose threshold is missed."""
         return [check for check in self.checks if not check.is_found]
