@@ -655,3 +655,16 @@ def test_only_formats_that_can_be_written_are_offered(
     assert refused(*command, "--format", "nope").endswith(f"'nope'; expected {expected}")
     said = refused(*command, "--format", "openai")
     assert said.endswith(f"openai is read, not written; expected {expected}")
+
+
+def test_a_recipe_that_cannot_be_used_is_named(
+    refused: Run, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    command = ("build", tiny_model, "--text", text, "--out", tmp_path / "a", "--recipe")
+    assert "cannot be read" in refused(*command, tmp_path / "none.toml")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("layers = [1\n")
+    assert "recipe.toml cannot be read" in refused(*command, recipe)
+    recipe.write_text("widht = 3\n")
+    assert "setting widht is unknown" in refused(*command, recipe)
+    assert not (tmp_path / "a").exists()

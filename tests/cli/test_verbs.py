@@ -66,6 +66,24 @@ def test_transcoders_of_another_size(
     assert re.search(r"^resid_post\.1 +64 +\d+ +\d+ +\d+$", shown, re.M)
 
 
+def test_a_recipe_gives_the_settings_and_a_typed_option_wins(
+    said: Any, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        "layers = [0, 2]\ntranscoders = false\nneurons = true\nvariant = 'batch_topk'\n"
+        "expansion = 2\nk = 3\ntrain_tokens = 2048\nbatch_size = 256\ncontext = 25\n"
+    )
+    command = ("build", tiny_model, "--text", text, "--out", tmp_path / "a", "--recipe", recipe)
+    found = json.loads(said(*command, "--k", 4, "--json"))["dictionaries"]
+    assert list(found) == ["resid_post.0", "resid_post.2"]
+    atlas = Atlas.open(tmp_path / "a")
+    assert atlas.indexed_names[2:] == ["mlp_act.0", "mlp_act.1", "mlp_act.2"]
+    settings = atlas.record["settings"]
+    assert (settings["k"], settings["batch_size"], settings["variant"]) == (4, 256, "batch_topk")
+    assert said(*command, "--k", 4)
+
+
 def test_what_is_said_of_several_dictionaries_is_set_apart(said: Any, atlas: Path) -> None:
     parts = said("label", atlas).split("\n\n")
     assert [part.split()[1].rpartition("/")[2] for part in parts] == [

@@ -36,7 +36,7 @@ def make_table(rng: np.random.Generator) -> TokenTable:
     positions = np.tile(np.arange(LENGTH, dtype=np.int32), NUM_DOCUMENTS)
     ids[positions == 0] = 0
     documents = np.repeat(np.arange(NUM_DOCUMENTS, dtype=np.int32), LENGTH)
-    return TokenTable(ids, documents, positions, positions > 0, {})
+    return TokenTable(ids, documents, positions, positions > 0, {i: f" t{i}" for i in range(VOCAB)})
 
 
 def make_world(folder: Path, num_examples: int = 6) -> World:
@@ -58,7 +58,7 @@ def make_world(folder: Path, num_examples: int = 6) -> World:
         folder,
         table,
         ((b, indices[b], values[b]) for (b,) in batches),
-        HeadInputs(decoder, unembedding, weight, lambda i: f" t{i}"),
+        HeadInputs(decoder, unembedding, weight),
         IndexOptions(num_examples=num_examples),
     )
     return World(table, dense, index, decoder, unembedding, weight)

@@ -22,9 +22,10 @@ def write_index(
     name: str = "toy",
 ) -> FeatureIndex:
     """The index of codes (rows ascending [b], indices [b, k], values [b, k], 0 an empty slot)."""
+    tokens = table.save(out.parent)
     with atomic_folder(out) as folder, Spill(folder, int(head.decoder.shape[0])) as spill:
         for rows, indices, values in batches:
             spill.add(rows, indices, values)
         made_from = {"dictionary": name, "inputs": "0"}
-        finish_index(folder, spill, table, head, options or IndexOptions(), made_from)
+        finish_index(folder, spill, table, tokens, head, options or IndexOptions(), made_from)
     return FeatureIndex.open(out)

@@ -102,7 +102,26 @@ def test_promoted_tokens_are_the_change_of_the_logits(
         centred = full - full.mean()
         assert index.promoted_ids(feature) == centred.topk(12).indices.tolist()
         found = torch.tensor([v for _, v in index.promoted(feature)])
-        torch.testing.assert_close(found, centred.topk(12).values)
+        torch.testing.assert_close(found, centred.topk(12).values, rtol=1e-3, atol=0)
+
+
+def test_an_index_of_examples_only_says_what_the_rest_needs(
+    model: Model, store: ActivationStore, tmp_path: Path
+) -> None:
+    toy, out = dictionary("resid_post.1", "resid_post.1"), tmp_path / "features/toy"
+    few = build_index(model, toy, store, out, activations=False)
+    assert not few.has_activations
+    assert not list(out.glob("*.npy"))
+    with pytest.raises(InputError, match=r"holds examples only.*run: inscape index .* --text TEXT"):
+        few.rows_of(0)
+    shown = [few.examples(f) for f in range(D_DICT)]
+    assert build_index(model, toy, store, out, activations=False).hash == few.hash
+    assert not (out / "values.npy").exists()  # it was there already
+    whole = build_index(model, toy, store, out)  # in its place
+    assert whole.has_activations
+    assert whole.hash == few.hash
+    assert [whole.examples(f) for f in range(D_DICT)] == shown
+    assert build_index(model, toy, store, out, activations=False).has_activations
 
 
 def test_ids_that_the_tokenizer_lacks_are_not_promoted() -> None:

@@ -73,9 +73,9 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
     folder: Path = tmp_path_factory.mktemp("labels") / "toy"
     index = write_index(
         folder,
-        TokenTable(ids, documents, positions, inner, {}),
+        TokenTable(ids, documents, positions, inner, {i: text_of(i) for i in range(VOCAB)}),
         [(rows, indices, values[rows])],
-        HeadInputs(decoder, unembedding, None, text_of),
+        HeadInputs(decoder, unembedding, None),
         IndexOptions(num_examples=5),
     )
     return Planted(index, masks)

@@ -13,7 +13,6 @@ import torch
 from tests.features.made import write_index
 
 from inscape.core import InputError, StorageError
-from inscape.features import TokenTable
 from inscape.features.logits import HeadInputs
 from inscape.labels import Label, Labels, label, search
 from inscape.labels.labeller import _Draft, _Labeller
@@ -217,9 +216,9 @@ def test_features_that_fire_everywhere_get_no_score_and_say_why(
     values[7, 1] = 0
     index = write_index(
         tmp_path / "index",
-        TokenTable(table.ids, table.documents, table.positions, table.considered, {}),
+        table,
         [(rows, np.tile(np.arange(3), (rows.size, 1)), values)],
-        HeadInputs(torch.randn(3, 4), None, None, str),
+        HeadInputs(torch.randn(3, 4), None, None),
     )
     labels = label(index, tmp_path / "labels")
     assert labels[0].text == "fires on every token"
@@ -245,9 +244,9 @@ def test_labels_of_nothing_but_features_that_fire_everywhere(planted: Any, tmp_p
     rows = np.flatnonzero(table.considered)
     index = write_index(
         tmp_path / "index",
-        TokenTable(table.ids, table.documents, table.positions, table.considered, {}),
+        table,
         [(rows, np.zeros((rows.size, 1), np.int64), np.ones((rows.size, 1), np.float32))],
-        HeadInputs(torch.randn(1, 4), None, None, str),
+        HeadInputs(torch.randn(1, 4), None, None),
     )
     summary = label(index, tmp_path / "labels").summary
     assert summary["num_scored"] == 0

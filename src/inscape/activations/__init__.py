@@ -4,6 +4,7 @@ from inscape.activations.documents import corpus_files, documents, on_disk
 from inscape.activations.harvest import harvest
 from inscape.activations.joined import JoinedStores
 from inscape.activations.online import OnlineActivations
+from inscape.activations.sampling import sample_text
 from inscape.activations.shards import TokenTable
 from inscape.activations.statistics import SiteStats
 from inscape.activations.store import ActivationStore
@@ -22,4 +23,5 @@ __all__ = [
     "documents",
     "harvest",
     "on_disk",
+    "sample_text",
 ]

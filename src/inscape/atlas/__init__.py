@@ -5,7 +5,7 @@ from inscape.atlas.feature import Feature
 from inscape.atlas.fit import Fit, fit
 from inscape.atlas.quality import Quality, held_out_identity, loss_watch, quality
 from inscape.atlas.results import Results
-from inscape.atlas.steps import BuildConfig, default_sites, settings_of
+from inscape.atlas.steps import BuildConfig, default_sites, read_recipe, settings_of
 
 __all__ = [
     "Atlas",
@@ -21,5 +21,6 @@ __all__ = [
     "held_out_identity",
     "loss_watch",
     "quality",
+    "read_recipe",
     "settings_of",
 ]

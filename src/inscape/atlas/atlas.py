@@ -166,11 +166,18 @@ class Atlas(Container):
         *,
         text: Path | None = None,
         max_tokens: int | None = None,
+        activations: bool = True,
     ) -> list[FeatureIndex]:
         """Indexes dictionaries: over `text`, at most `max_tokens` of it (by default as many as the
-        build reads), or over the stored activations."""
+        build reads), or over the stored activations.
+
+        Args:
+            activations: keep where every feature fires, beyond its examples; labels need that.
+        """
         with self.writing():
-            return steps.index_atlas(self, names, text=text, max_tokens=max_tokens)
+            return steps.index_atlas(
+                self, names, text=text, max_tokens=max_tokens, activations=activations
+            )
 
     def label(self, names: Iterable[str] | None = None, *, seed: int | None = None) -> list[Labels]:
         """Names the features of the indexed dictionaries."""
@@ -478,7 +485,7 @@ def build(
     else:
         new = config or BuildConfig()
         steps.check_settings(opened, new)
-        begun = Atlas.creating(out, opened, source=source, settings=new.model_dump())
+        begun = Atlas.creating(out, opened, source=source, settings=new.model_dump(mode="json"))
     with begun as atlas, atlas.writing():
         if there:
             steps.settle(atlas, config, source)

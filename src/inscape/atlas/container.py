@@ -3,6 +3,7 @@
 atlas.json                  schema version, model, text rule, settings of the build
 dictionaries/<name>/        named by site: resid_post.14, mlp.5 (transcoder), mlp_act.5 (neurons)
 features/<name>/            the feature index of a dictionary
+features/tokens-<hash>/     the tokens of a text, shared by the indexes that rest on it
 labels/<name>/              its labels
 activations/corpus/         stored activations, where they were asked for
 traces/  diagnoses/  steering/  repairs/    versioned JSON, one file a result

@@ -9,18 +9,20 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, model_validator
 
 from inscape.activations import ActivationStore, TextActivations, harvest
 from inscape.activations.online import MEMORY
 from inscape.atlas.container import FILE, Container
 from inscape.core import Config, InputError, seeded
 from inscape.dictionary import Dictionary, single_sites
-from inscape.features import FeatureIndex, build_indexes
+from inscape.features import FeatureIndex, IndexOptions, build_indexes
 from inscape.labels import Labels, label
 from inscape.model import Model
 from inscape.storage import write_json
@@ -34,8 +36,10 @@ class BuildConfig(Config):
     """How an atlas is made from a model and a text.
 
     Attributes:
-        layer: the residual dictionary sits at resid_post of this layer; the middle one if None.
+        layers: the residual dictionaries sit at resid_post of these; at the middle one if None.
         transcoders: train one transcoder for each MLP (traces need them).
+        neurons: index the neurons of every layer beside the dictionaries.
+        variant, options: the kind of dictionary, and its own settings (see `TrainConfig`).
         expansion: features of the residual dictionary per dimension of the residual.
         transcoder_expansion: features of a transcoder, likewise; half of `expansion` if None.
         k, transcoder_k: active features per token; an eighth of d_model if None.
@@ -48,8 +52,11 @@ class BuildConfig(Config):
         seed: the seed of everything random.
     """
 
-    layer: int | None = Field(default=None, ge=0)
+    layers: tuple[NonNegativeInt, ...] | None = Field(default=None, min_length=1)
     transcoders: bool = True
+    neurons: bool = False
+    variant: str = "topk"
+    options: dict[str, Any] = Field(default_factory=dict)
     expansion: int = Field(default=16, gt=0)
     transcoder_expansion: int | None = Field(default=None, gt=0)
     k: int | None = Field(default=None, gt=0)
@@ -61,6 +68,31 @@ class BuildConfig(Config):
     batch_size: int = Field(default=1024, gt=0)
     lr: float | None = Field(default=None, gt=0)
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_layer(cls, given: Any) -> Any:
+        """Settings of before several layers were possible."""
+        if isinstance(given, Mapping) and "layer" in given:
+            layer = given["layer"]
+            layers = None if layer is None else (layer,)
+            given = {"layers": layers, **{k: v for k, v in given.items() if k != "layer"}}
+        return given
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file, by the names of `BuildConfig`, which are not checked here.
+
+    Raises:
+        InputError: it is not there, or no TOML.
+    """
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InputError(
+            f"the recipe {path} cannot be read: {error}", expected="a TOML file of settings"
+        ) from error
 
 
 def settings_of(atlas: Container) -> BuildConfig:
@@ -80,9 +112,9 @@ def settings_of(atlas: Container) -> BuildConfig:
 
 def check_settings(model: Model, config: BuildConfig) -> None:
     """InputError for settings that make no sense, so that they leave no atlas behind."""
-    if (config.layer or 0) >= model.num_layers:
+    if (last := max(config.layers or (0,))) >= model.num_layers:
         raise InputError(
-            f"layer {config.layer} is beyond the last layer of {model.name}",
+            f"layer {last} is beyond the last layer of {model.name}",
             expected=f"a layer from 0 to {model.num_layers - 1}",
         )
     for transcoder in (False, True):
@@ -97,7 +129,7 @@ def settle(atlas: Container, config: BuildConfig | None, source: str | Path) -> 
         InputError: it has other settings; the first difference is named.
     """
     record = atlas.record
-    if config is not None and record["settings"] != config.model_dump():
+    if config is not None and record["settings"] != config.model_dump(mode="json"):
         had = BuildConfig.model_validate(record["settings"]) if record["settings"] else config
         for name in BuildConfig.model_fields if _begun(atlas) else ():
             before, now = getattr(had, name), getattr(config, name)
@@ -109,7 +141,7 @@ def settle(atlas: Container, config: BuildConfig | None, source: str | Path) -> 
                     next_step="choose another --out",
                 )
         check_settings(atlas.model, config)
-        record["settings"] = config.model_dump()
+        record["settings"] = config.model_dump(mode="json")
         write_json(atlas.path / FILE, record)
     if Path(source).exists() and record["model"]["source"] != str(Path(source).resolve()):
         record["model"]["source"] = str(Path(source).resolve())
@@ -142,7 +174,9 @@ def run(atlas: Container, text: Path, only: Sequence[str] | None, step: Step) ->
     actions: dict[str, Callable[[], object]] = {
         "harvest": lambda: harvest_atlas(atlas, text),
         "train": lambda: train_atlas(atlas, text),
-        "index": lambda: index_atlas(atlas, text=None if atlas.has_store else text),
+        "index": lambda: index_atlas(
+            atlas, _indexed(atlas), text=None if atlas.has_store else text
+        ),
         "label": lambda: label_atlas(atlas),
     }
     for name in STEPS:
@@ -153,10 +187,18 @@ def run(atlas: Container, text: Path, only: Sequence[str] | None, step: Step) ->
 
 def _dictionaries(config: BuildConfig, num_layers: int) -> dict[str, tuple[str, str]]:
     """Name → (site read, site written) of every dictionary that a build trains."""
-    middle = f"resid_post.{(num_layers - 1) // 2 if config.layer is None else config.layer}"
+    streams = [f"resid_post.{layer}" for layer in config.layers or ((num_layers - 1) // 2,)]
     layers = range(num_layers if config.transcoders else 0)
     mlps = {f"mlp.{layer}": (f"mlp_in.{layer}", f"mlp_out.{layer}") for layer in layers}
-    return {middle: (middle, middle), **mlps}
+    return {**{site: (site, site) for site in streams}, **mlps}
+
+
+def _indexed(atlas: Container) -> list[str] | None:
+    """The dictionaries that a build indexes; None for all that are stored."""
+    if not settings_of(atlas).neurons:
+        return None
+    layers = range(int(atlas.record["model"]["num_layers"]))
+    return [*atlas.dictionary_names, *(f"mlp_act.{layer}" for layer in layers)]
 
 
 def default_sites(model: Model) -> list[str]:
@@ -223,6 +265,8 @@ def train_settings(width: int, config: BuildConfig, name: str, *, transcoder: bo
     return TrainConfig(
         d_dict=expansion * width,
         k=k,
+        variant=config.variant,
+        options=config.options,
         tokens=config.train_tokens,
         batch_size=config.batch_size,
         lr=config.lr,
@@ -237,6 +281,7 @@ def index_atlas(
     *,
     text: Path | None = None,
     max_tokens: int | None = None,
+    activations: bool = True,
 ) -> list[FeatureIndex]:
     """Step 3: the feature index of every dictionary, or of those named, over `text`; without one
     over the stored activations."""
@@ -261,6 +306,7 @@ def index_atlas(
         atlas.model,
         {atlas.place("features", name): atlas.dictionary(name) for name in chosen},
         source,
+        options=IndexOptions(activations=activations),
     )
     if source.median_norms:  # prompts are held against the same medians (see `Model.counted`)
         atlas.model.sink_medians = source.median_norms

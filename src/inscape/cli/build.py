@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,14 +13,25 @@ if TYPE_CHECKING:
     from inscape.atlas import Atlas
 
 
+_OPTIONS = {"layer": "layers"}  # what an option is called in a recipe
+
+
 def command(
+    typed: typer.Context,
     model: common.ModelName,
     text: common.Text,
     out: Annotated[Path, typer.Option(help="The folder of the atlas.")],
-    layer: Annotated[
-        int | None,
+    recipe: Annotated[
+        Path | None,
         typer.Option(
-            help="The layer after which the residual stream gets a dictionary; default: the middle."
+            help="A TOML file of settings, named as in BuildConfig; an option given as well wins."
+        ),
+    ] = None,
+    layer: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="A layer after which the residual stream gets a dictionary, repeatable; "
+            "default: the middle."
         ),
     ] = None,
     transcoders: Annotated[
@@ -29,6 +40,7 @@ def command(
     expansion: Annotated[
         int, typer.Option(help="Features of the residual stream's dictionary, times its width.")
     ] = 16,
+    neurons: Annotated[bool, typer.Option(help="Index the neurons of every layer too.")] = False,
     transcoder_expansion: Annotated[
         int | None, typer.Option(help="The same for each transcoder; default: half of --expansion.")
     ] = None,
@@ -58,24 +70,30 @@ def command(
 
     Run again after a stop, it goes on where it was.
     """
-    from inscape.atlas import BuildConfig, build
+    from inscape.atlas import BuildConfig, build, read_recipe
     from inscape.core import keep_freed_memory
 
     keep_freed_memory()
-    config = BuildConfig(
-        layer=layer,
-        transcoders=transcoders,
-        expansion=expansion,
-        transcoder_expansion=transcoder_expansion,
-        k=k,
-        transcoder_k=k,
-        context=context,
-        max_tokens=max_tokens,
-        train_tokens=train_tokens,
-        batch_size=min(1024, train_tokens),
-        memory=memory,
-        seed=seed,
-    )
+    settings: dict[str, Any] = {
+        "layers": tuple(layer) if layer else None,
+        "transcoders": transcoders,
+        "neurons": neurons,
+        "expansion": expansion,
+        "transcoder_expansion": transcoder_expansion,
+        "k": k,
+        "transcoder_k": k,
+        "context": context,
+        "max_tokens": max_tokens,
+        "train_tokens": train_tokens,
+        "batch_size": min(1024, train_tokens),
+        "memory": memory,
+        "seed": seed,
+    }
+    if recipe is not None:
+        given = {_OPTIONS.get(name, name) for name in common.given(typed)}
+        settings = {name: value for name, value in settings.items() if name in given}
+        settings = {**read_recipe(recipe), **settings}
+    config = BuildConfig(**settings)
     opened = common.open_model(model, device, bos, trust_remote_code)
     atlas = build(opened, text, out, config, source=model, only=only)
     name = atlas.record["model"]["name"]

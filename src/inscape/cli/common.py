@@ -146,6 +146,12 @@ def print_table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
         typer.echo("  ".join(cells).rstrip())
 
 
+def given(context: typer.Context) -> set[str]:
+    """The options that were typed, by the names of their parameters."""
+    source = context.get_parameter_source
+    return {name for name in context.params if getattr(source(name), "name", "") == "COMMANDLINE"}
+
+
 def open_model(
     name: str, device: str | None = None, bos: str | None = None, trust: bool = False
 ) -> Model:

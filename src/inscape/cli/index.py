@@ -21,6 +21,10 @@ def command(
         int | None,
         typer.Option(min=1, help="Tokens of the text to read at most; default: as in the build."),
     ] = None,
+    examples_only: Annotated[
+        bool,
+        typer.Option("--examples-only", help="Keep statistics and examples, a tenth of the size."),
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option(help="The model: where it has moved, or to make an atlas that is not there."),
@@ -34,7 +38,9 @@ def command(
     The neurons of a layer are a dictionary that needs no training: --dictionary mlp_act.14.
     """
     with common.open_or_create(atlas, model, device, bos) as opened:
-        indexes = opened.index(dictionary, text=text, max_tokens=max_tokens)
+        indexes = opened.index(
+            dictionary, text=text, max_tokens=max_tokens, activations=not examples_only
+        )
     made = [
         {
             "index": str(index.folder),

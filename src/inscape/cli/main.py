@@ -25,6 +25,7 @@ import typer
 VERBS = {
     "demo": "The whole chain on SmolLM2, without training.",
     "build": "Make an atlas of a model: train, index, label.",
+    "sample": "Have a model write a corpus of its own.",
     "harvest": "Store a model's activations over a text.",
     "train": "Train dictionaries on stored activations.",
     "sweep": "Train many dictionaries; find the best (Pareto front).",

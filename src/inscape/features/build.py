@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,14 @@ from inscape.activations import ActivationStore, TextActivations
 from inscape.activations.corpus import Text
 from inscape.core import InputError, StorageError, progress
 from inscape.dictionary import Dictionary
-from inscape.features.index import KIND, VERSION, FeatureIndex
+from inscape.features.index import ARRAYS, KIND, VERSION, FeatureIndex
 from inscape.features.logits import HeadInputs
 from inscape.features.sparse import Spill
 from inscape.features.table import TokenTable, joined
 from inscape.features.thresholds import is_dense, thresholds
 from inscape.features.writer import IndexOptions, as_numpy, finish_index
 from inscape.model import Model, Site
-from inscape.storage import MANIFEST, atomic_folder, read_manifest, refuse_filled
+from inscape.storage import MANIFEST, artefact, atomic_folder, read_manifest, refuse_filled
 
 CHUNK = 8192  # tokens that are encoded at once
 ENTRIES = 1 << 23  # of a dense code at once
@@ -98,7 +98,7 @@ def build_indexes(
     for out, dictionary in dictionaries.items():
         _check(model, dictionary, source)
         made_from = _made_from(model, dictionary, source, options)
-        if not _is_finished(out, made_from):
+        if not _is_finished(out, made_from, options):
             wanted[out] = dictionary, made_from
     if wanted:
         _build(model, wanted, source, options)
@@ -117,19 +117,28 @@ def _build(
         writing: list[tuple[Dictionary, dict[str, Any], ExitStack, Path, Spill]] = []
         for out, (dictionary, made_from) in wanted.items():
             own = stack.enter_context(ExitStack())  # each index appears when it is finished
-            folder = own.enter_context(atomic_folder(out))
+            folder = own.enter_context(atomic_folder(out, artefact(KIND)))
             spill = own.enter_context(Spill(folder, dictionary.d_dict))
             writing.append((dictionary, made_from, own, folder, spill))
         tables: list[TokenTable] = []
         for rows, acts in _pieces(source, sites, tables):
             for dictionary, _, _, _, spill in writing:
                 _spill(dictionary, rows, acts, bounds.get(dictionary.name), spill)
-        tokens = joined(tables)
+        table = joined(tables)
+        table.texts.update(vocabulary(model, table.ids))
         for dictionary, made_from, own, folder, spill in writing:
+            tokens = table.save(folder.parent)
             head, bound = head_inputs(model, dictionary), bounds.get(dictionary.name)
-            table = replace(tokens, texts={})
-            finish_index(folder, spill, table, head, options, made_from, thresholds=bound)
+            finish_index(folder, spill, table, tokens, head, options, made_from, thresholds=bound)
             own.close()
+
+
+def vocabulary(model: Model, ids: NDArray[np.int32]) -> dict[int, str]:
+    """The text of every token id of the model, those in `ids` included."""
+    if model.tokenizer is None:
+        return {int(i): f"<{i}>" for i in np.unique(ids)}
+    named = np.flatnonzero(model.vocabulary_mask.cpu().numpy())
+    return {int(i): model.token_text(int(i)) for i in np.union1d(named, ids)}
 
 
 def _pieces(
@@ -186,16 +195,15 @@ def head_inputs(model: Model, dictionary: Dictionary) -> HeadInputs:
     if dictionary.config.several:
         written = (dictionary.decoder_at(str(site)).to(model.device) for site in sites)
         decoder = sum(written, torch.zeros((), device=model.device))
-    text = model.token_text if model.tokenizer is not None else "<{}>".format
     if sites[-1].kind not in STREAM:
-        return HeadInputs(decoder, None, None, text)
+        return HeadInputs(decoder, None, None)
     named = model.vocabulary_mask
     if sites[-1].kind == "final":
-        return HeadInputs(decoder, model.unembedding(), None, text, named=named)
+        return HeadInputs(decoder, model.unembedding(), None, named=named)
     weight = model.final_norm_weight()
     final = model.structure.final
     centred = final is not None and final.centred
-    return HeadInputs(decoder, model.unembedding(), weight, text, centred=centred, named=named)
+    return HeadInputs(decoder, model.unembedding(), weight, centred=centred, named=named)
 
 
 STREAM = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "final")
@@ -223,6 +231,7 @@ def _made_from(
     options: IndexOptions,
 ) -> dict[str, Any]:
     identity = json.dumps(source.identity, sort_keys=True, default=str)
+    chosen = {name: value for name, value in asdict(options).items() if name != "activations"}
     made_from: dict[str, Any] = {
         "model": model.name,
         "model_hash": model.hash,
@@ -230,21 +239,23 @@ def _made_from(
         "dictionary_config": dictionary.config.model_dump(),
         "dictionary_hash": dictionary.hash,
         "text": hashlib.sha256(identity.encode()).hexdigest(),
-        "options": json.loads(json.dumps(asdict(options))),
+        "options": json.loads(json.dumps(chosen)),
     }
     identity_of = {**made_from, "model": None, "version": VERSION}  # a model may be renamed
     hashed = json.dumps(identity_of, sort_keys=True)
     return {**made_from, "inputs": hashlib.sha256(hashed.encode()).hexdigest()}
 
 
-def _is_finished(out: Path, made_from: Mapping[str, Any]) -> bool:
-    """Whether the index is there already; InputError, StorageError where something else is."""
+def _is_finished(out: Path, made_from: Mapping[str, Any], options: IndexOptions) -> bool:
+    """Whether the index is there already, with its activations if they are asked for; InputError,
+    StorageError where something else is."""
     if not (out / MANIFEST).is_file():
         refuse_filled(out)
         return False
-    found = read_manifest(out, KIND, VERSION)["made_from"]
+    manifest = read_manifest(out, KIND, VERSION)
+    found = manifest["made_from"]
     if found["inputs"] == made_from["inputs"]:
-        return True
+        return ARRAYS[0] in manifest["files"] or not options.activations
     keys = [key for key in found if key not in ("model", "inputs") and found[key] != made_from[key]]
     parts = dict.fromkeys(key.partition("_")[0] for key in keys)  # dictionary_hash, ...
     what = " and ".join(parts) or "version of inscape"

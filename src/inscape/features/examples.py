@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,49 +128,47 @@ def interval_entries(
     return np.concatenate(places), np.concatenate(labels)
 
 
-COLUMNS = {
-    "feature": np.int32,
-    "quantile": np.int8,
-    "row": np.int64,
-    "value": np.float32,
-    "start": np.int64,
-    "length": np.int64,
-    "window": np.float32,
-}
-"""Of a table of examples: one entry an example, and the windows of all of them one after another.
-start is the first row of a window, length its number of tokens."""
+PEAKS = 4  # the tokens that a feature peaks on most, listed with its statistics
+
+Columns = dict[str, NDArray[Any]]
+"""Examples as columns, one entry each: feature, quantile, row, start (the first row of the window),
+length (of the window), value; and window, the activations of all windows one after another."""
 
 
-def example_columns(
+def chosen_examples(
     feature: int,
     entries: tuple[NDArray[np.int32], NDArray[np.float32]],
     chosen: tuple[NDArray[np.int64], NDArray[np.int8]],
     bounds: tuple[NDArray[np.int32], NDArray[np.int32]],
     window: tuple[int, int],
-) -> dict[str, NDArray[Any]]:
-    """The columns of one feature: of its entries (rows, values) the chosen places, with their
+) -> Columns:
+    """The examples of one feature: of its entries (rows, values) the chosen places, with their
     interval numbers. bounds are those of `sequence_bounds`, beginning-of-text tokens cut off."""
     (rows, values), (places, quantile) = entries, chosen
-    row = rows[places].astype(np.int64)
+    row = rows[places]
     start = np.maximum(row - window[0], bounds[0][row])
     end = np.minimum(row + window[1] + 1, bounds[1][row])
     grid = start[:, None] + np.arange(window[0] + window[1] + 1)
     wanted = grid[grid < end[:, None]]
     place = np.minimum(np.searchsorted(rows, wanted), rows.size - 1)
     return {
-        "feature": np.full(row.size, feature),
+        "feature": np.full(row.size, feature, np.int32),
         "quantile": quantile,
         "row": row,
-        "value": values[places],
-        "start": start,
-        "length": end - start,
+        "start": start.astype(np.int32),
+        "length": (end - start).astype(np.int32),
+        "value": values[places].astype(np.float32),
         "window": np.where(rows[place] == wanted, values[place], np.float32(0)),
     }
 
 
-def joined(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """The columns of several features, one after another; empty ones where there are none."""
-    return {
-        name: np.concatenate([np.zeros(0, kind), *(part[name] for part in parts)]).astype(kind)
-        for name, kind in COLUMNS.items()
-    }
+def joined(parts: Sequence[Columns]) -> Columns:
+    """The examples of several features, one after another."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def commonest(ids: NDArray[np.int32], count: int = PEAKS) -> NDArray[np.int32]:
+    """The most frequent of some token ids; of equally frequent ones the first."""
+    distinct, first, counts = np.unique(ids, return_index=True, return_counts=True)
+    chosen: NDArray[np.int32] = distinct[np.lexsort((first, -counts))[:count]]
+    return chosen

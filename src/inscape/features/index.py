@@ -1,40 +1,44 @@
 """The feature index on disk, and reading it.
 
 features.parquet    one row a feature: statistics, histogram, logit effects, neighbours
-examples.parquet    one row an example: its window of tokens with the activation on each
-indptr, positions, values (.npy)    feature-major sparse activations, memory-mapped
-token_*.npy, vocabulary.parquet     the token table that row numbers refer to
+examples.parquet    one row an example: its place in the text, and the activations around it
+indptr, positions, values (.npy)    feature-major sparse activations, memory-mapped; may be left out
 search.sqlite       what features are found by
+../tokens-<hash>/   the tokens that row numbers refer to, shared by the indexes of one text
 
-Opening reads the small columns only; activations and examples are read when they are asked for.
+Opening reads the footers of the tables; what is asked for is read then, and compared with its
+checksums. Of the large arrays only the sizes are compared, by default.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inscape.core import characters, whole
-from inscape.features.examples import TOP, Example
-from inscape.features.search import Hit, search_index
-from inscape.features.table import AGAIN, TokenTable, open_array
-from inscape.storage import read_manifest, reading
+from inscape.core import InputError, StorageError, characters, first_shown, whole
+from inscape.features.examples import PEAKS, TOP, Example
+from inscape.features.parquet import opened_table
+from inscape.features.search import Hit, Texts, search_index
+from inscape.features.table import AGAIN, WHOLE, TokenFile, TokenTable, open_array
+from inscape.features.tables import EXAMPLES, EXAMPLES_PER_GROUP, FEATURES, FEATURES_PER_GROUP
+from inscape.storage import file_hash, read_manifest, reading
 
 KIND = "feature-index"
-VERSION = 2
-FIELDS = {"num_tokens": int, "num_considered": int, "histogram_edges": list} | {
+VERSION = 3
+"""3: compact tables, tokens in a folder of their own, activations that may be left out."""
+FIELDS = {"num_tokens": int, "num_considered": int, "histogram_edges": list, "tokens": str} | {
     f"made_from.{name}": str for name in ("dictionary", "inputs")
 }
-"""2: 64-bit offsets, a search file."""
-EXAMPLES_PER_GROUP = 4096  # rows of examples.parquet that are read together
-CACHED_GROUPS = 16
+ARRAYS = ("indptr.npy", "positions.npy", "values.npy")
+CHECKED = 1 << 28  # bytes of an array up to which its checksum is compared when it is first used
+_CACHED_GROUPS = 16
 
 
 class FeatureIndex:
@@ -43,33 +47,28 @@ class FeatureIndex:
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
         self.manifest = manifest
-        with reading(folder / "features.parquet", AGAIN, OSError, pa.ArrowException):
-            self.table = pq.read_table(folder / "features.parquet")
-        with reading(folder / "examples.parquet", AGAIN, OSError, pa.ArrowException):
-            self._examples = pq.ParquetFile(folder / "examples.parquet", memory_map=True)
-        column = self.table.column
-        self.num_active: NDArray[np.int64] = column("num_active").to_numpy()
-        self.density: NDArray[np.float32] = column("density").to_numpy()
-        self.max: NDArray[np.float32] = column("max").to_numpy()
-        self._example_start = column("example_start").to_numpy()
-        self._num_examples = column("num_examples").to_numpy()
-        self.indptr: NDArray[np.int64] = np.asarray(open_array(folder / "indptr.npy"), np.int64)
-        self.positions = open_array(folder / "positions.npy")
-        self.values = open_array(folder / "values.npy")
-        self._groups: OrderedDict[int, list[dict[str, Any]]] = OrderedDict()
+        self._tables = {name: opened_table(folder / name) for name in (FEATURES, EXAMPLES)}
+        self._groups: OrderedDict[tuple[str, int], pa.Table] = OrderedDict()
 
     @classmethod
-    def open(cls, path: str | Path) -> FeatureIndex:
+    def open(cls, path: str | Path, *, verify: bool = False) -> FeatureIndex:
         """The index in a folder.
 
+        Args:
+            verify: compare the checksum of every file now.
+
         Raises:
-            StorageError: there is none, it is of a newer version, or it is damaged.
+            StorageError: there is none, it is of another version, or it is damaged.
         """
         folder = Path(path)
-        return cls(
-            folder,
-            read_manifest(folder, KIND, VERSION, verify=True, next_step=AGAIN, fields=FIELDS),
-        )
+        manifest = read_manifest(folder, KIND, VERSION, verify=verify, next_step=AGAIN)
+        if manifest["version"] < VERSION:
+            from inscape.features.upgrade import upgrade
+
+            upgrade(folder, KIND, VERSION)
+            return cls.open(path)
+        read_manifest(folder, KIND, VERSION, next_step=AGAIN, fields=FIELDS)
+        return cls(folder, manifest)
 
     def __repr__(self) -> str:
         return (
@@ -80,7 +79,7 @@ class FeatureIndex:
     @property
     def num_features(self) -> int:
         """d_dict of the dictionary."""
-        return int(self.table.num_rows)
+        return int(self._tables[FEATURES].metadata.num_rows)
 
     @property
     def dictionary(self) -> str:
@@ -92,27 +91,120 @@ class FeatureIndex:
         """A hash over everything that the index was made from."""
         return str(self.manifest["made_from"]["inputs"])
 
-    @cached_property
-    def tokens(self) -> TokenTable:
-        """The token table that rows refer to."""
-        return TokenTable.open(self.folder)
-
     @property
     def num_considered(self) -> int:
         """Tokens that the statistics rest on."""
         return int(self.manifest["num_considered"])
 
+    # The text
+
+    @cached_property
+    def _token_file(self) -> TokenFile:
+        return TokenFile(self.folder.parent / self.manifest["tokens"])
+
+    @cached_property
+    def tokens(self) -> TokenTable:
+        """The token table that rows refer to."""
+        return TokenTable.open(self._token_file.folder)
+
+    def _text(self, token: int) -> str:
+        texts: dict[int, str] = self._token_file.texts
+        return texts.get(token, "?")
+
+    def _window(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """Columns of the token table at some rows; of a large one only these are read."""
+        if "tokens" in self.__dict__ or self._token_file.num_rows <= WHOLE:
+            part, table = slice(start, stop), self.tokens
+            names = ("ids", "documents", "positions")
+            return {name: getattr(table, name)[part] for name in names}
+        return self._token_file.part(start, stop)
+
+    # Statistics, a number a feature
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """features.parquet, whole."""
+        with reading(self.folder / FEATURES, AGAIN, OSError, pa.ArrowException):
+            return self._tables[FEATURES].read()
+
+    def _numbers(self, name: str) -> NDArray[Any]:
+        with reading(self.folder / FEATURES, AGAIN, OSError, pa.ArrowException):
+            found: NDArray[Any] = self._tables[FEATURES].read([name]).column(0).to_numpy()
+        return found
+
+    @cached_property
+    def num_active(self) -> NDArray[np.int64]:
+        """On how many tokens each feature fires, [m]."""
+        return self._numbers("num_active")
+
+    @cached_property
+    def density(self) -> NDArray[np.float32]:
+        """On which share of the tokens that count, [m]."""
+        return (self.num_active / max(self.num_considered, 1)).astype(np.float32)
+
+    @cached_property
+    def max(self) -> NDArray[np.float32]:
+        """Its largest activation, [m]."""
+        return self._numbers("max")
+
     @cached_property
     def histogram(self) -> NDArray[np.int64]:
         """Counts of activations per bin of strength, [m, 32]; the edges are shared."""
         flat = self.table.column("histogram").combine_chunks().flatten().to_numpy()
-        counts: NDArray[np.int64] = flat.reshape(self.num_features, -1)
+        counts: NDArray[np.int64] = flat.reshape(self.num_features, -1).astype(np.int64)
         return counts
 
     @property
     def histogram_edges(self) -> NDArray[np.float64]:
         """The 33 bin edges, half octaves up to the dictionary's largest activation."""
         return np.asarray(self.manifest["histogram_edges"], np.float64)
+
+    # Activations
+
+    @property
+    def has_activations(self) -> bool:
+        """Whether it holds where every feature fires, beyond its examples."""
+        return ARRAYS[0] in self.manifest["files"] if "files" in self.manifest else True
+
+    def _array(self, name: str) -> NDArray[Any]:
+        if not self.has_activations:
+            raise InputError(
+                f"the index of {self.dictionary} holds examples only, not where features fire",
+                next_step=f"run: inscape index {self.folder.parent.parent} --dictionary "
+                f"{self.dictionary} --text TEXT",
+            )
+        path, files = self.folder / name, self.manifest.get("files", {})
+        if name in files and files[name]["size"] <= CHECKED:
+            with reading(path, AGAIN):
+                same = file_hash(path) == files[name]["sha256"]
+            if not same:
+                raise StorageError(f"{path} differs from its checksum", next_step=AGAIN)
+        return open_array(path)
+
+    @cached_property
+    def indptr(self) -> NDArray[np.int64]:
+        """Feature f has the entries indptr[f] : indptr[f + 1] of positions and values, [m + 1]."""
+        return self._array("indptr.npy")
+
+    @cached_property
+    def positions(self) -> NDArray[np.int32]:
+        """The rows of all entries, memory-mapped."""
+        return self._array("positions.npy")
+
+    @cached_property
+    def values(self) -> NDArray[np.floating]:
+        """The activations of all entries, memory-mapped."""
+        return self._array("values.npy")
+
+    def rows_of(self, feature: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Where a feature fires: rows of the token table, ascending, and activations (> 0).
+
+        Raises:
+            InputError: there is no such feature, or the index holds examples only.
+        """
+        start, end = self.indptr[self.check(feature) : feature + 2]
+        rows = np.asarray(self.positions[start:end], np.int32)
+        return rows, np.asarray(self.values[start:end], np.float32)
 
     def check(self, feature: int) -> int:
         """The feature's number, if there is such a feature.
@@ -123,82 +215,105 @@ class FeatureIndex:
         what = f"dictionary {self.dictionary!r} has no feature"
         return whole(feature, what, 0, self.num_features - 1)
 
-    def rows_of(self, feature: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Where a feature fires: rows of the token table, ascending, and activations (> 0)."""
-        start, end = self.indptr[self.check(feature) : feature + 2]
-        rows = np.asarray(self.positions[start:end], np.int32)
-        return rows, np.asarray(self.values[start:end], np.float32)
+    # One feature
+
+    def _group(self, name: str, number: int) -> pa.Table:
+        key = name, number
+        if key not in self._groups:
+            with reading(self.folder / name, AGAIN, OSError, pa.ArrowException):
+                self._groups[key] = self._tables[name].read_row_group(number)
+            if len(self._groups) > _CACHED_GROUPS:
+                self._groups.popitem(last=False)
+        self._groups.move_to_end(key)
+        return self._groups[key]
+
+    def _entry(self, name: str, feature: int) -> Any:
+        group = self._group(FEATURES, self.check(feature) // FEATURES_PER_GROUP)
+        return group.column(name)[feature % FEATURES_PER_GROUP].as_py()
 
     def examples(self, feature: int, quantile: int | None = None) -> list[Example]:
         """A feature's examples: the top ones first, strongest first, then those from each
         interval of strength, weakest interval first; only one interval with `quantile`
         (-1 for the top)."""
-        start = int(self._example_start[self.check(feature)])
-        count = int(self._num_examples[feature])
-        found: list[Example] = []
-        for i in range(start, start + count):
-            record = dict(self._group(i // EXAMPLES_PER_GROUP)[i % EXAMPLES_PER_GROUP])
-            if quantile is None or record["quantile"] == quantile:
-                del record["feature"]
-                record["tokens"] = characters(record["tokens"])
-                for name in ("tokens", "token_ids", "values"):
-                    record[name] = tuple(record[name])
-                record["quantile"] = None if record["quantile"] == TOP else record["quantile"]
-                found.append(Example(**record))
+        start = self._entry("example_start", feature)
+        stop, found = start + self._entry("num_examples", feature), []
+        while start < stop:
+            number, first = divmod(start, EXAMPLES_PER_GROUP)
+            part = self._group(EXAMPLES, number).slice(first, stop - start)
+            found += [
+                self._example(record)
+                for record in part.to_pylist()
+                if quantile is None or record["quantile"] == quantile
+            ]
+            start += part.num_rows
         return found
+
+    def _example(self, record: dict[str, Any]) -> Example:
+        peak, row = record["peak"], record["row"]
+        values = [step * record["scale"] for step in record["activations"]]
+        values[peak] = record["value"]
+        around = self._window(row - peak, row - peak + len(values))
+        ids = around["ids"].tolist()
+        return Example(
+            document=int(around["documents"][peak]),
+            position=int(around["positions"][peak]),
+            row=row,
+            tokens=tuple(characters([self._text(token) for token in ids])),
+            token_ids=tuple(ids),
+            values=tuple(values),
+            peak=peak,
+            value=record["value"],
+            quantile=None if record["quantile"] == TOP else record["quantile"],
+        )
 
     def top(self, feature: int) -> list[Example]:
         """The top examples alone, strongest first."""
         return self.examples(feature, TOP)
 
-    def peak_tokens(self, feature: int, count: int = 4) -> list[str]:
-        """The tokens at the peaks of its top examples, the most frequent first."""
-        start = int(self._example_start[self.check(feature)])
-        part = slice(start, start + int(self._num_examples[feature]))
-        rows, quantiles = (column[part] for column in self._peaks)
-        ids = self.tokens.ids[rows[quantiles == TOP]].tolist()
-        return [self.tokens.text(token) for token, _ in Counter(ids).most_common(count)]
-
-    @cached_property
-    def _peaks(self) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-        """The row and the interval of every example."""
-        path = self.folder / "examples.parquet"
-        with reading(path, AGAIN, OSError, pa.ArrowException):
-            table = pq.read_table(path, columns=["row", "quantile"])
-        return table.column("row").to_numpy(), table.column("quantile").to_numpy()
-
-    def _group(self, number: int) -> list[dict[str, Any]]:
-        if number not in self._groups:
-            with reading(self.folder / "examples.parquet", AGAIN, OSError, pa.ArrowException):
-                self._groups[number] = self._examples.read_row_group(number).to_pylist()
-            if len(self._groups) > CACHED_GROUPS:
-                self._groups.popitem(last=False)
-        self._groups.move_to_end(number)
-        return self._groups[number]
-
-    def _column(self, name: str, feature: int) -> list[Any]:
-        values: list[Any] = self.table.column(name)[self.check(feature)].as_py()
-        return values
+    def peak_tokens(self, feature: int, count: int = PEAKS) -> list[str]:
+        """The tokens at the peaks of its top examples, the most frequent first, 4 at most."""
+        return [self._text(token) for token in self._entry("peak_ids", feature)[:count]]
 
     def promoted(self, feature: int) -> list[tuple[str, float]]:
         """Tokens that the feature's direction raises most, with the direct logit effect per unit
         of activation; empty where the site does not write into the residual stream."""
-        return self._pairs("promoted_tokens", "promoted_logits", feature)
+        return self._tokens_of("promoted", feature)
 
     def suppressed(self, feature: int) -> list[tuple[str, float]]:
         """Tokens that the feature's direction lowers most, most lowered first."""
-        return self._pairs("suppressed_tokens", "suppressed_logits", feature)
+        return self._tokens_of("suppressed", feature)
 
-    def _pairs(self, first: str, second: str, feature: int) -> list[tuple[Any, float]]:
-        return list(zip(*(self._column(name, feature) for name in (first, second)), strict=True))
+    def _tokens_of(self, name: str, feature: int) -> list[tuple[str, float]]:
+        pairs = self._pairs(f"{name}_ids", f"{name}_logits", feature)
+        return [(self._text(token), logit) for token, logit in pairs]
+
+    def _pairs(self, first: str, second: str, feature: int) -> list[tuple[int, float]]:
+        return list(zip(*(self._entry(name, feature) for name in (first, second)), strict=True))
 
     def promoted_ids(self, feature: int) -> list[int]:
         """Token ids of `promoted`."""
-        return self._column("promoted_ids", feature)
+        found: list[int] = self._entry("promoted_ids", feature)
+        return found
 
     def neighbours(self, feature: int) -> list[tuple[int, float]]:
         """Features with the most similar decoder direction, and the cosine."""
         return self._pairs("neighbours", "neighbour_cosines", feature)
+
+    def coactive(self, feature: int) -> list[tuple[int, float]]:
+        """Features that fire on the same tokens more than chance, and the correlation of firing
+        (0 by chance, 1 where they always fire together)."""
+        return self._pairs("coactive", "coactive_correlations", feature)
+
+    # Search
+
+    def texts(self) -> Iterator[Texts]:
+        """What each feature is found by."""
+        for feature in range(self.num_features):
+            windows = [
+                (example.tokens, first_shown(example.tokens, example.peak))
+                for example in self.top(feature)
+            ]
+            yield Texts(windows, [self._text(token) for token in self.promoted_ids(feature)])
 
     def search(self, text: str, *, limit: int = 20) -> list[Hit]:
         """Features whose top examples or promoted tokens hold `text`, best first; of a token

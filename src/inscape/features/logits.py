@@ -12,8 +12,7 @@ so that no [d_dict, vocab] or [d_dict, d_dict] table is held.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -30,14 +29,13 @@ BLOCK_ENTRIES = 16_000_000  # logits or cosines held at once (64 MB)
 class HeadInputs:
     """What the logit effects are computed from: decoder rows [m, d_out]; unembedding
     [vocab, d_model] or None where the site does not write to the residual stream; the final
-    norm's weight [d_model] or None behind that norm; token_text gives a token id's string;
-    centred says that the norm subtracts the mean over d_model; named [vocab] says which tokens
-    the tokenizer has."""
+    norm's weight [d_model] or None behind that norm; centred says that the norm subtracts the mean
+    over d_model; named [vocab] says which tokens the tokenizer has."""
 
     decoder: Tensor
     unembedding: Tensor | None
     norm_weight: Tensor | None
-    token_text: Callable[[int], str]
+    _: KW_ONLY
     centred: bool = False
     named: Tensor | None = None
 

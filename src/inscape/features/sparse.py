@@ -5,6 +5,7 @@
 2. The running sum of the counts is `indptr`: feature f owns entries indptr[f] : indptr[f+1].
 3. `Spill.sort` walks the flat files once and puts every entry into its feature's next free
    place (a counting sort). The walk is in row order, so each feature's rows come out sorted.
+4. The flat files are the codes token by token, which `Spill.by_row` gives.
 
 The flat files and the results are memory-mapped: the memory in use does not grow with the corpus.
 `statistics` reads the result a block of features at a time; only tokens that count have entries.
@@ -65,8 +66,7 @@ def allocate(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
 class Spill:
     """Collects row-major active entries on disk and sorts them by feature.
 
-    `folder` holds the three flat files until `sort` removes them; use it as a context manager so
-    that they are closed whatever happens.
+    `folder` holds the three flat files while it is used as a context manager.
     """
 
     def __init__(self, folder: Path, num_features: int) -> None:
@@ -132,6 +132,22 @@ class Spill:
             if isinstance(array, np.memmap):
                 array.flush()
 
+    def by_row(self, num_rows: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """The codes token by token: at row r the features starts[r] : starts[r + 1] fire."""
+        for file in self._files:
+            file.flush()
+        features, rows = (
+            np.memmap(path, np.int32, mode="r") if path.stat().st_size else np.zeros(0, np.int32)
+            for path in self._paths[:2]
+        )
+        counts = np.zeros(num_rows + 1, np.int64)
+        for start in range(0, rows.size, BLOCK):
+            part = rows[start : start + BLOCK]
+            first = int(part[0])
+            found = np.bincount(part - first)
+            counts[first + 1 : first + 1 + found.size] += found
+        return np.cumsum(counts), features
+
 
 def histogram_edges(largest: float) -> NDArray[np.float64]:
     """The NUM_BINS + 1 shared bin edges: half octaves, downward from the dictionary's largest
@@ -143,24 +159,18 @@ def histogram_edges(largest: float) -> NDArray[np.float64]:
 
 
 def statistics(
-    indptr: NDArray[np.int64],
-    rows: NDArray[np.int32],
-    values: NDArray[np.floating],
-    num_considered: int,
-    largest: float,
+    indptr: NDArray[np.int64], values: NDArray[np.floating], num_considered: int, largest: float
 ) -> dict[str, NDArray[Any]]:
     """Columns of features.parquet, one entry a feature: `density` is the fraction of tokens that
-    count on which it fires, `mean_active` the mean over those, `first` and `last` are row numbers
-    (-1 for a feature that never fires), `histogram` is int64 [m, NUM_BINS].
+    count on which it fires, `mean_active` the mean over those, `histogram` is int64 [m, NUM_BINS].
 
-    Feature f has the entries indptr[f] : indptr[f + 1] of rows and values; largest is the
+    Feature f has the entries indptr[f] : indptr[f + 1] of values; largest is the
     dictionary's largest activation.
     """
     counts = np.diff(indptr)
     num = counts.size
     density = (counts / max(num_considered, 1)).astype(np.float32)
     highest, mean = np.zeros(num, np.float32), np.zeros(num, np.float32)
-    first, last = np.full(num, -1), np.full(num, -1)
     histogram = np.zeros((num, NUM_BINS), np.int64)
     start = 0
     while start < num:
@@ -171,7 +181,6 @@ def statistics(
             begins = indptr[alive] - indptr[start]
             highest[alive] = np.maximum.reduceat(part, begins)
             mean[alive] = np.add.reduceat(part, begins, dtype=np.float64) / counts[alive]
-            first[alive], last[alive] = rows[indptr[alive]], rows[indptr[alive + 1] - 1]
             octaves = (np.log2(part) - np.float32(np.log2(largest))) / np.float32(OCTAVES_PER_BIN)
             bins = np.clip(NUM_BINS - 1 + np.ceil(octaves), 0, NUM_BINS - 1).astype(np.int64)
             cells = np.repeat(alive - start, counts[alive]) * NUM_BINS + bins
@@ -179,4 +188,4 @@ def statistics(
             histogram[start:stop] = np.bincount(cells, minlength=size).reshape(-1, NUM_BINS)
         start = stop
     named = {"num_active": counts, "density": density, "max": highest, "mean_active": mean}
-    return {**named, "first": first, "last": last, "histogram": histogram}
+    return {**named, "histogram": histogram}

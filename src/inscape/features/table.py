@@ -1,11 +1,17 @@
-"""The tokens under an index: ids, documents, positions, and which of them count.
+"""The tokens under the indexes of one text: ids, documents, positions, and which of them count.
 
-An index keeps a copy of the store's token table, so that examples, labels and searches work from
-the index alone, after the activations themselves have been deleted.
+tokens.parquet      one row a token, in the order of the text: row, id, document, position, counted
+vocabulary.parquet  the text of every token id
+
+Indexes that rest on the same tokens share one such folder, which lies beside theirs and is named by
+its content: `features/tokens-<hash>/`. Examples, labels and searches need no more of the text, so
+that the activations themselves may be deleted.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,25 +20,25 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from inscape.features.examples import sequence_bounds
-from inscape.storage import reading
+from inscape.features.parquet import opened_table, write_table
+from inscape.storage import atomic_folder, read_manifest, reading, write_manifest
 
-FILES = {
-    "ids": "token_ids.npy",
-    "documents": "token_documents.npy",
-    "positions": "token_positions.npy",
-    "considered": "token_considered.npy",
-}
-VOCABULARY = "vocabulary.parquet"
+KIND, VERSION = "tokens", 1
+PREFIX = "tokens-"
+TOKENS, VOCABULARY = "tokens.parquet", "vocabulary.parquet"
 AGAIN = "remove the folder of the index and run the command that makes it again"
+GROUP = 1 << 14  # rows of tokens.parquet that are read together
+WHOLE = 1 << 22  # tables of up to so many tokens are read whole at their first use
+_CACHED_GROUPS = 256
+_COLUMNS = {"ids": "id", "documents": "document", "positions": "position", "considered": "counted"}
 
 
 @dataclass(frozen=True)
 class TokenTable:
-    """One entry per token (row) of the corpus, [n] each.
+    """One entry per token (row) of the text, [n] each.
 
     ids, documents and positions (place in the sequence) are int32; considered is False on
     beginning-of-text and sink tokens, on which no feature counts as active; texts maps token ids
@@ -62,35 +68,104 @@ class TokenTable:
         return np.where(opening & (first + 1 < last), first + 1, first).astype(np.int32), last
 
     def text(self, token_id: int) -> str:
-        """The string of one token id; ids outside the corpus and the logit effects read "?"."""
+        """The string of one token id; ids that the vocabulary lacks read "?"."""
         return self.texts.get(int(token_id), "?")
 
-    def save(self, folder: Path) -> None:
-        """Write the arrays and the vocabulary into `folder`."""
-        for name, file in FILES.items():
-            np.save(folder / file, getattr(self, name))
-        ids = sorted(self.texts)
-        strings = [clean(self.texts[i]) for i in ids]
-        columns = {"id": pa.array(ids, pa.int32()), "text": pa.array(strings, pa.string())}
-        pq.write_table(pa.table(columns), folder / VOCABULARY)
+    @cached_property
+    def hash(self) -> str:
+        """sha256 over all of it."""
+        digest = hashlib.sha256()
+        for name in _COLUMNS:
+            digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        for token, text in sorted(self.texts.items()):
+            digest.update(f"{token}\0{clean(text)}\0".encode())
+        return digest.hexdigest()
+
+    def save(self, folder: Path) -> str:
+        """Writes the table into a folder of its own in `folder`, unless it is there; its name."""
+        name = f"{PREFIX}{self.hash[:12]}"
+        if not (folder / name).exists():
+            with atomic_folder(folder / name) as new:
+                columns = {of: pa.array(getattr(self, name)) for name, of in _COLUMNS.items()}
+                rows = pa.array(np.arange(len(self), dtype=np.int32))
+                write_table(new / TOKENS, {"row": rows, **columns}, GROUP, sorted_by=("row",))
+                ids = sorted(self.texts)
+                strings = pa.array([clean(self.texts[i]) for i in ids], pa.string())
+                named = {"id": pa.array(ids, pa.int32()), "text": strings}
+                write_table(new / VOCABULARY, named, max(1, len(ids)), sorted_by=("id",))
+                write_manifest(new, KIND, VERSION, made_from={"sha256": self.hash})
+        return name
 
     @classmethod
     def open(cls, folder: Path) -> TokenTable:
-        """The table in an index's folder, memory-mapped.
+        """The table in its folder.
 
         Raises:
-            StorageError: a file is not readable.
+            StorageError: it is missing or damaged.
         """
-        arrays = {name: open_array(folder / file) for name, file in FILES.items()}
-        with reading(folder / VOCABULARY, AGAIN, OSError, pa.ArrowException):
-            vocabulary = pq.read_table(folder / VOCABULARY)
-        ids, strings = (vocabulary.column(c).to_pylist() for c in ("id", "text"))
-        return cls(**arrays, texts=dict(zip(ids, strings, strict=True)))
+        file = TokenFile(folder)
+        return cls(**file.part(0, file.num_rows), texts=file.texts)
+
+
+class TokenFile:
+    """A table on disk, of which parts are read.
+
+    Raises:
+        StorageError: it is missing or damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        read_manifest(folder, KIND, VERSION, next_step=AGAIN)
+        self._file = opened_table(folder / TOKENS)
+        self.num_rows = int(self._file.metadata.num_rows)
+        self._groups: OrderedDict[int, dict[str, NDArray[Any]]] = OrderedDict()
+
+    @cached_property
+    def texts(self) -> dict[int, str]:
+        """The vocabulary: the text of every token id."""
+        with reading(self.folder / VOCABULARY, AGAIN, OSError, pa.ArrowException):
+            vocabulary = opened_table(self.folder / VOCABULARY).read()
+            ids, strings = (vocabulary.column(c).to_pylist() for c in ("id", "text"))
+        return dict(zip(ids, strings, strict=True))
+
+    def part(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """The columns of a `TokenTable` at rows from `start` to `stop`."""
+        if stop - start > 2 * GROUP:
+            with reading(self.folder / TOKENS, AGAIN, OSError, pa.ArrowException):
+                numbers = range(start // GROUP, -(-stop // GROUP))
+                return _arrays(
+                    self._file.read_row_groups(list(numbers)), start % GROUP, stop - start
+                )
+        numbers = range(start // GROUP, -(-stop // GROUP)) or range(0)
+        groups = [self._group(number) for number in numbers]
+        first = start % GROUP
+        return {
+            name: np.concatenate([g[name] for g in groups])[first : first + stop - start]
+            if groups
+            else np.zeros(0, np.int32)
+            for name in _COLUMNS
+        }
+
+    def _group(self, number: int) -> dict[str, NDArray[Any]]:
+        if number not in self._groups:
+            with reading(self.folder / TOKENS, AGAIN, OSError, pa.ArrowException):
+                self._groups[number] = _arrays(self._file.read_row_group(number), 0, GROUP)
+            if len(self._groups) > _CACHED_GROUPS:
+                self._groups.popitem(last=False)
+        self._groups.move_to_end(number)
+        return self._groups[number]
+
+
+def _arrays(table: pa.Table, first: int, size: int) -> dict[str, NDArray[Any]]:
+    return {
+        name: table.column(of).to_numpy()[first : first + size] for name, of in _COLUMNS.items()
+    }
 
 
 def joined(tables: Sequence[TokenTable]) -> TokenTable:
     """The tables one after another, without texts."""
-    columns = {name: np.concatenate([getattr(t, name) for t in tables]) for name in FILES}
+    columns = {name: np.concatenate([getattr(t, name) for t in tables]) for name in _COLUMNS}
     return TokenTable(**columns, texts={})
 
 

@@ -2,36 +2,34 @@
 
 1. Spill the active entries of every batch and sort them by feature (sparse.py).
 2. Statistics, and one pass over the features: top examples, examples from every interval.
-3. Logit effects and neighbours of the decoder rows (logits.py).
-4. Two parquet files, the token table, the search file (search.py), and last the manifest; the
-   folder appears as a whole.
+3. Logit effects and neighbours of the decoder rows (logits.py); features that fire together.
+4. Two tables (tables.py), the search file (search.py), and last the manifest; the folder appears as
+   a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inscape.core import InputError, characters, first_shown, seeded, track
-from inscape.features.examples import TOP, example_columns, interval_entries, joined, top_entries
-from inscape.features.index import EXAMPLES_PER_GROUP, KIND, VERSION
-from inscape.features.logits import HeadInputs, LogitEffects, logit_effects, neighbours
-from inscape.features.search import Texts, write_search
+from inscape.core import InputError, seeded, track
+from inscape.features.coactive import coactive
+from inscape.features.examples import TOP, Columns, chosen_examples, interval_entries, top_entries
+from inscape.features.index import ARRAYS, KIND, VERSION, FeatureIndex
+from inscape.features.logits import HeadInputs, logit_effects, neighbours
+from inscape.features.search import write_search
 from inscape.features.sparse import Spill, histogram_edges, statistics
-from inscape.features.table import TokenTable, clean
+from inscape.features.table import TokenTable
+from inscape.features.tables import write_examples, write_features
 from inscape.features.thresholds import DENSE
 from inscape.storage import write_manifest
-
-Columns = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,8 @@ class IndexOptions:
 
     num_examples: top examples a feature. num_quantiles: equal intervals between 0 and the
     feature's maximum, with `per_quantile` examples each. window: tokens left and right of an
-    example. num_logit_tokens, num_neighbours: lengths of those lists.
+    example. num_logit_tokens, num_neighbours: lengths of those lists. activations: keep where
+    every feature fires, most of an index's size, which labels and comparisons need.
     """
 
     num_examples: int = 20
@@ -50,6 +49,7 @@ class IndexOptions:
     num_logit_tokens: int = 12
     num_neighbours: int = 8
     seed: int = 0
+    activations: bool = True
 
     def check(self) -> None:
         """InputError where an option makes no sense."""
@@ -65,6 +65,7 @@ def finish_index(
     folder: Path,
     spill: Spill,
     table: TokenTable,
+    tokens: str,
     head: HeadInputs,
     options: IndexOptions,
     made_from: Mapping[str, Any],
@@ -73,55 +74,40 @@ def finish_index(
 ) -> None:
     """Everything but the codes, which `spill` holds; its flat files are gone afterwards.
 
-    thresholds [m]: what the codes of a dense dictionary were cut at, for the record.
+    tokens: the name of the folder beside this one that `table` is saved in. thresholds [m]: what
+    the codes of a dense dictionary were cut at, for the record.
     """
+    num = options.num_neighbours
     with spill:
         spill.sort(folder)
-    num_features, largest = spill.num_features, spill.largest
-    positions = np.load(folder / "positions.npy", mmap_mode="r")
-    values = np.load(folder / "values.npy", mmap_mode="r")
-    indptr = np.load(folder / "indptr.npy")
-    figures = statistics(indptr, positions, values, table.num_considered, largest)
-    examples = _examples(indptr, positions, values, table, options)
-    effects = logit_effects(head, options.num_logit_tokens)
-    similar = neighbours(head.decoder, options.num_neighbours)
-    _fill_texts(table, effects, head.token_text)
-    columns = _feature_columns(figures, effects, similar, examples, table)
+        indptr, positions, values = (np.load(folder / name, mmap_mode="r") for name in ARRAYS)
+        by_row = spill.by_row(len(table))
+        together = coactive(indptr, positions, by_row, table.num_considered, num)
+    figures = statistics(indptr, values, table.num_considered, spill.largest)
     if thresholds is not None:
-        columns["threshold"] = pa.array(as_numpy(thresholds))
-    pq.write_table(pa.table(columns), folder / "features.parquet")
-    pq.write_table(
-        _example_table(examples, table),
-        folder / "examples.parquet",
-        row_group_size=EXAMPLES_PER_GROUP,
-    )
-    table.save(folder)
-    write_search(folder, _texts(examples, table, effects))
+        figures["threshold"] = as_numpy(thresholds)
+    effects = logit_effects(head, options.num_logit_tokens)
+    similar = neighbours(head.decoder, num)
+    found = _examples(indptr, positions, values, table, options)
+    examples = write_examples(folder, found, spill.num_features, np.asarray(table.ids))
+    write_features(folder, figures, effects, similar, together, examples)
     extra = {
-        "num_features": num_features,
+        "num_features": spill.num_features,
         "num_tokens": len(table),
         "num_considered": table.num_considered,
         "num_quantiles": options.num_quantiles,
-        "histogram_edges": histogram_edges(largest).tolist(),
+        "tokens": tokens,
+        "histogram_edges": histogram_edges(spill.largest).tolist(),
         "indexed": "all activations"
         if thresholds is None
         else f"the strongest {DENSE:.0%} of each feature's activations, by a sample of the text",
     }
+    write_search(folder, FeatureIndex(folder, {"made_from": made_from, **extra}).texts())
+    if not options.activations:
+        for name in ARRAYS:
+            (folder / name).unlink()
     seeds = {"examples": options.seed}
     write_manifest(folder, KIND, VERSION, made_from=made_from, seeds=seeds, extra=extra)
-
-
-def _texts(examples: Columns, table: TokenTable, effects: LogitEffects) -> Iterator[Texts]:
-    """What each feature is found by."""
-    top, ids = np.flatnonzero(examples["quantile"] == TOP), np.asarray(table.ids)
-    row, start, length = (examples[name] for name in ("row", "start", "length"))
-    bounds = np.searchsorted(examples["feature"][top], np.arange(len(effects.promoted) + 1))
-    for feature, promoted in enumerate(effects.promoted):
-        windows = []
-        for i in top[bounds[feature] : bounds[feature + 1]]:
-            tokens = characters([table.text(t) for t in ids[start[i] : start[i] + length[i]]])
-            windows.append((tokens, first_shown(tokens, int(row[i] - start[i]))))
-        yield Texts(windows, [table.text(t) for t in promoted])
 
 
 def _examples(
@@ -130,9 +116,8 @@ def _examples(
     stored: NDArray[np.floating],
     table: TokenTable,
     options: IndexOptions,
-) -> Columns:
-    """The examples of every feature."""
-    found = []
+) -> Iterator[Columns]:
+    """The examples of every feature that fires."""
     bounds, documents = table.bounds, np.asarray(table.documents)
     for feature in track(range(indptr.size - 1), "examples", unit="features"):
         part = slice(int(indptr[feature]), int(indptr[feature + 1]))
@@ -148,84 +133,7 @@ def _examples(
         )
         places = np.concatenate([top, spread])
         quantile = np.concatenate([np.full(top.size, TOP, np.int8), intervals])
-        found.append(
-            example_columns(feature, (rows, values), (places, quantile), bounds, options.window)
-        )
-    return joined(found)
-
-
-def _fill_texts(table: TokenTable, effects: LogitEffects, text: Callable[[int], str]) -> None:
-    ids = np.unique(
-        np.concatenate([table.ids, effects.promoted.ravel(), effects.suppressed.ravel()])
-    )
-    table.texts.update({int(i): clean(text(int(i))) for i in ids if int(i) not in table.texts})
-
-
-def _lists(values: pa.Array, offsets: NDArray[np.int64]) -> pa.Array:
-    """A column of lists, one after another in `values`."""
-    return pa.LargeListArray.from_arrays(offsets, values)
-
-
-def _strings(ids: NDArray[Any], table: TokenTable) -> pa.Array:
-    """Token ids as an arrow array of their strings, each string stored once."""
-    unique, inverse = np.unique(ids, return_inverse=True)
-    words = pa.array([table.text(i) for i in unique], pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(inverse.astype(np.int32).ravel()), words)
-
-
-def _feature_columns(
-    figures: Mapping[str, NDArray[Any]],
-    effects: LogitEffects,
-    similar: tuple[NDArray[np.int32], NDArray[np.float32]],
-    examples: Columns,
-    table: TokenTable,
-) -> dict[str, pa.Array]:
-    num = figures["density"].size
-    counts = np.bincount(examples["feature"], minlength=num)
-    columns: dict[str, NDArray[Any]] = {
-        "feature": np.arange(num, dtype=np.int32),
-        **figures,
-        "promoted_ids": effects.promoted,
-        "promoted_logits": effects.promoted_logits,
-        "suppressed_ids": effects.suppressed,
-        "suppressed_logits": effects.suppressed_logits,
-        "neighbours": similar[0],
-        "neighbour_cosines": similar[1],
-        "example_start": np.cumsum(counts) - counts,
-        "num_examples": counts,
-    }
-
-    def listed(matrix: NDArray[Any], values: pa.Array) -> pa.Array:
-        return _lists(values, np.arange(num + 1, dtype=np.int64) * matrix.shape[1])
-
-    made = {
-        name: pa.array(x) if x.ndim == 1 else listed(x, pa.array(x.ravel()))
-        for name, x in columns.items()
-    }
-    for name, ids in (("promoted", effects.promoted), ("suppressed", effects.suppressed)):
-        made[f"{name}_tokens"] = listed(ids, _strings(ids, table))
-    return made
-
-
-def _example_table(examples: Columns, table: TokenTable) -> pa.Table:
-    row, start, length = (examples[name] for name in ("row", "start", "length"))
-    offsets = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
-    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], length)
-    ids = np.asarray(table.ids)[np.repeat(start, length) + within]
-    return pa.table(
-        {
-            "feature": examples["feature"],
-            "quantile": examples["quantile"],
-            "document": np.asarray(table.documents)[row],
-            "position": np.asarray(table.positions)[row],
-            "row": row,
-            "peak": (row - start).astype(np.int32),
-            "value": examples["value"],
-            "token_ids": _lists(pa.array(ids), offsets),
-            "tokens": _lists(_strings(ids, table), offsets),
-            "values": _lists(pa.array(examples["window"]), offsets),
-        }
-    )
+        yield chosen_examples(feature, (rows, values), (places, quantile), bounds, options.window)
 
 
 def as_numpy(tensor: Tensor) -> NDArray[Any]:

@@ -113,7 +113,7 @@ def demo(out: Path, *, seed: int = 0, device: str | None = None) -> schema.Repor
         write_corpus(out / "corpus.jsonl", documents)
         model = open_model(device=device)
         _, truth = token_truth(model.tokenizer, documents)
-    config = BuildConfig(layer=LAYER, max_tokens=None, train_tokens=TRAIN_TOKENS, seed=seed)
+    config = BuildConfig(layers=(LAYER,), max_tokens=None, train_tokens=TRAIN_TOKENS, seed=seed)
     atlas = build(
         model, out / "corpus.jsonl", out / "atlas", config, source=FOLDER, step=clock.step
     )
