@@ -204,6 +204,32 @@ def test_diagnose_explains_a_wrong_answer(said: Any, atlas: Path, tmp_path: Path
     assert list(found["searched"]) == ["mlp_act.0", "mlp_act.1", "mlp_act.2"]
 
 
+def test_check_says_which_concepts_are_found_and_ends_with_1_where_one_is_missed(
+    atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verbs = ("sat", "ran", "flew", "swam", "saw", "lost", "kept", "found")
+    lines = {word: [f"the {word} {verb}" for verb in verbs] for word in ("cat", "dog", "bird")}
+    file = tmp_path / "pets.toml"
+    text = "".join(f"{word} = {json.dumps(texts)}\n" for word, texts in lines.items())
+    file.write_text(f"threshold = 0.5\n[lines]\n{text}")
+    command = ["check", str(atlas), "--concepts", str(file), "--dictionary", "resid_post.1"]
+    assert shell.main(command) == 0
+    shown = capsys.readouterr().out
+    assert "3 of 3 concepts found" in shown
+    assert "resid_post.1/" in shown
+    assert "probe" in shown
+    sides = ["xq", "jz", "vk", "wp", "gh", "bn", "tr", "lm"], ["qx", "zj", "kv", "pw", "hg", "nb"]
+    pairs = zip(("matching", "distracting"), map(json.dumps, sides), strict=True)
+    nothing = "".join(f"{side} = {texts}\n" for side, texts in pairs)
+    file.write_text(f'threshold = 1.0\n[[concept]]\nname = "nothing"\n{nothing}')
+    assert shell.main([*command, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["checks"][0]["union"]["auroc"] < 1
+    saved = Atlas.open(atlas).checks
+    assert len(saved) == 2
+    assert [one.name for one in saved[-1].missed] == ["nothing"]
+
+
 def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: Path) -> None:
     command = ("validate", atlas, "--max-tokens", 600)
     (own,) = json.loads(said(*command, "--dictionary", "resid_post.1", "--json"))
