@@ -189,9 +189,7 @@ def test_a_mistake_in_the_file_is_one_line_that_names_it(text: str, tmp_path: Pa
     path = _write(tmp_path / "concepts.toml", text)
     with pytest.raises((InputError, DataError, StorageError), match=BAD[text]) as caught:
         read_concepts(path)
-    assert (
-        "concepts.toml" in str(caught.value) or "r.jsonl" in str(caught.value) or "absent" in text
-    )
+    assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -189,12 +189,11 @@ class Atlas(Container):
         text: Path | None = None,
         names: Iterable[str] | None = None,
         *,
-        max_tokens: int = 20_000,
-        seed: int = 0,
         save: bool = True,
+        **options: Any,
     ) -> list[measuring.Quality]:
-        """What the dictionaries keep and lose of the model (see `quality`)."""
-        found = measuring.quality(self, text=text, names=names, max_tokens=max_tokens, seed=seed)
+        """What the dictionaries keep and lose of the model (see `inscape.quality`)."""
+        found = measuring.quality(self, text=text, names=names, **options)
         for figures in found if save else ():
             self.save(figures)
         return found
