@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 import inscape
+from inscape.atlas.container import Container
 from inscape.atlas.quality import Quality
 from inscape.core import InputError
 from inscape.dictionary import Dictionary

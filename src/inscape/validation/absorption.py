@@ -98,9 +98,9 @@ def absorption(
     sites = list(dict.fromkeys(d.reads[0] for d in chosen))
     pooled = pool_texts(model, rows, chosen, sites, max_tokens=len(prompt) + 2)
     first = np.random.default_rng(seeded(seed, "absorption")).random(len(words)) < 0.75
-    probes = {site: _probes(pooled.sites[site], letters, first) for site in sites}
+    probes = {site: letter_probes(pooled.sites[site], letters, first) for site in sites}
     return {
-        d.name: _absorbed(d, pooled.dictionaries[d.name], probes[d.reads[0]], letters, first)
+        d.name: absorbed(d, pooled.dictionaries[d.name], probes[d.reads[0]], letters, first)
         for d in chosen
     }
 
@@ -121,7 +121,7 @@ def _words(model: Model, seed: int) -> list[tuple[str, int]]:
 
 
 @dataclass(frozen=True)
-class _Probe:
+class Probe:
     """Of one letter: its unit direction at the site, F1, which words it takes for it, and what the
     site holds at every word."""
 
@@ -131,9 +131,11 @@ class _Probe:
     values: Floats
 
 
-def _probes(
+def letter_probes(
     table: Pooled, letters: NDArray[np.str_], first: NDArray[np.bool_]
-) -> dict[str, _Probe]:
+) -> dict[str, Probe]:
+    """The probe of each letter, from what a site holds at words, with their letters and which of
+    them are learnt from (step 2)."""
     x = table.values("last", range(len(letters))).astype(np.float64)
     centre, spread = x[first].mean(0), x[first].std(0) + 1e-6
     scaled = (x - centre) / spread
@@ -144,7 +146,7 @@ def _probes(
         says = fitted.predict(scaled)
         direction = fitted.coef_[0] / spread
         f1 = float(f1_score(is_it[~first], says[~first], zero_division=0.0))
-        found[letter] = _Probe(direction / np.linalg.norm(direction), f1, says, x)
+        found[letter] = Probe(direction / np.linalg.norm(direction), f1, says, x)
     return found
 
 
@@ -152,13 +154,14 @@ def _regression(penalty: float) -> LogisticRegression:
     return LogisticRegression(C=penalty, class_weight="balanced", max_iter=1000)
 
 
-def _absorbed(
+def absorbed(
     dictionary: Dictionary,
     table: Pooled,
-    probes: dict[str, _Probe],
+    probes: dict[str, Probe],
     letters: NDArray[np.str_],
     first: NDArray[np.bool_],
 ) -> Absorption:
+    """The scores of a dictionary, whose features at the words are in `table` (steps 2 and 3)."""
     alive = np.flatnonzero(table.is_held(np.arange(len(letters))))
     codes = table.values("last", range(len(letters)), alive)
     decoder = dictionary.W_dec.detach().float().cpu().numpy()[alive]
