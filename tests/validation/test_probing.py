@@ -32,7 +32,7 @@ def test_one_feature_suffices_for_one_token_and_several_for_several(
         name = "three"
         frames = {frames}
         matching = [" cat", " dog", " k"]
-        distracting = [" z"]
+        distracting = [" z", " q", " x"]
         """
     )
     found = sparse_probing(model, [dictionary], read_concepts(path), source="c.toml")["tokens"]

@@ -21,6 +21,7 @@ from inscape.attribution import Graph
 from inscape.core import InscapeError, LabelOf, seeded
 from inscape.dictionary import DictionaryConfig
 from inscape.features import FeatureIndex
+from inscape.report.concepts import concepts_html
 from inscape.report.diagnosis import diagnosis_html
 from inscape.report.features import feature_html, steered_features, steering_html
 from inscape.report.graph_html import picture_html
@@ -62,11 +63,16 @@ def atlas_html(atlas: Atlas) -> str:
     indexes = {name: atlas.features(name) for name in atlas.indexed_names}
     label, steering = atlas.feature_label, _opened(atlas.steering)
     traces, diagnoses = _opened(atlas.traces), _opened(atlas.diagnoses)
+    checks = _opened(atlas.checks)
     named = {(n.dictionary, n.feature) for g in traces[0] for n in g.nodes if n.kind == "feature"}
     named |= {(c.dictionary, c.feature) for d in diagnoses[0] for c in d.removed + d.for_wrong}
     named |= {found for result in steering[0] for found in steered_features(result)}
+    named |= {
+        (n, int(f)) for c in checks[0] for n, _, f in (id.rpartition("/") for id in c.features)
+    }
     parts = [
         ("dictionaries", "Dictionaries", _dictionaries(atlas, indexes)),
+        ("checks", "Concepts", _shown(checks, concepts_html)),
         ("traces", "Traces", _shown(traces, lambda graph: _trace(graph, label))),
         ("diagnoses", "Diagnoses", _shown(diagnoses, diagnosis_html)),
         ("steering", "Steering", _shown(steering, lambda found: steering_html(found, label))),
