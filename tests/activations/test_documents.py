@@ -118,10 +118,60 @@ def test_what_is_damaged_is_named(tmp_path: Path) -> None:
     for file, said in (
         (cut, "no whole gzip file"),
         (table, "no readable parquet"),
-        (other, "row 1 of .*y.parquet has no text"),
+        (other, "y.parquet has no text; its fields are 'id'"),
         (half, "line 2 of .* half of a surrogate"),
         (deep, "line 1 of .* no JSON"),
         (roles, "line 1 of .* no text"),
     ):
         with pytest.raises(DataError, match=said):
             list(documents(file))
+
+
+def test_a_text_in_another_field_is_named(tmp_path: Path) -> None:
+    rows = [{"id": "a", "content": "one"}, {"id": "b", "content": "two"}]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "y.parquet")
+    for name in ("x.jsonl", "y.parquet"):
+        assert list(documents(f"{tmp_path / name}#content")) == ["one", "two"]
+        with pytest.raises(
+            DataError, match=r"no text; its fields are 'id', 'content'; .*corpus\.jsonl#FIELD"
+        ):
+            list(documents(tmp_path / name))
+        with pytest.raises(DataError, match="no text in 'body'; its fields are 'id', 'content'"):
+            list(documents(f"{tmp_path / name}#body"))
+    assert list(documents(f"{tmp_path}/#content")) == ["one", "two"] * 2
+    (tmp_path / "b#1.txt").write_text("three")  # a file that is called so
+    assert list(documents(tmp_path / "b#1.txt")) == ["three"]
+    with pytest.raises(DataError, match="is plain text and has no field 'content'"):
+        list(documents(f"{tmp_path / 'b#1.txt'}#content"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-be"])
+def test_other_encodings_are_read_by_their_mark(tmp_path: Path, encoding: str) -> None:
+    mark = "\ufeff" if encoding.endswith("be") else ""
+    (tmp_path / "a.txt").write_bytes(f"{mark}na\xefve\u2028\n\nzwei\n".encode(encoding))
+    assert list(documents(tmp_path / "a.txt")) == ["na\xefve\u2028", "zwei"]
+    line = mark + json.dumps({"text": "\u5bff\u53f8"}, ensure_ascii=False)
+    (tmp_path / "plain").write_bytes(line.encode(encoding))
+    assert list(documents(tmp_path / "plain")) == ["\u5bff\u53f8"]
+    (tmp_path / "half.txt").write_bytes(f"{mark}one".encode(encoding)[:-1])
+    with pytest.raises(DataError, match=r"half\.txt begins with a byte-order mark and is not"):
+        list(documents(tmp_path / "half.txt"))
+
+
+def test_a_binary_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "image.txt").write_bytes(b"GIF89a\0\1")
+    (tmp_path / "more.jsonl").write_text('{"text": "a"}')
+    with pytest.raises(DataError, match=r"image\.txt is a binary file \(byte 6 is 0\)"):
+        list(documents(tmp_path))
+
+
+def test_one_very_long_line_is_cut_at_its_spaces(tmp_path: Path) -> None:
+    text = "word " * 2_000_000 + "x" * 5000
+    (tmp_path / "a.txt").write_text(text)
+    found = list(documents(tmp_path / "a.txt"))
+    assert "".join(found) == text
+    assert 1500 < max(map(len, found)) <= 2000
+    assert sum(not part.startswith((" ", "word", "x")) for part in found) == 0
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": text}))
+    assert list(documents(tmp_path / "a.jsonl")) == [text]

@@ -179,13 +179,9 @@ def test_variants_and_formats_that_are_not_known(
     assert "is no store of activations" in refused("train", text, *train[2:])
     other = repository / "packages/microworld/src/inscape_microworld/weights"
     assert "was not made with" in refused(*train, "--held-out", text, "--model", other)
-    assert "unknown format 'mine'" in refused(
-        "export",
-        atlas / "dictionaries" / "resid_post.1",
-        "--format",
-        "mine",
-        "--out",
-        tmp_path / "x",
+    one = atlas / "dictionaries" / "resid_post.1"
+    assert "--to 'mine' is unknown" in refused(
+        "export", one, "--to", "mine", "--out", tmp_path / "x"
     )
     assert "no known format" in refused("import", text.parent, "--out", tmp_path / "x")
     (tmp_path / "mine").mkdir()
@@ -652,8 +648,7 @@ def test_only_formats_that_can_be_written_are_offered(
 ) -> None:
     command = ("export", atlas / "dictionaries" / "resid_post.1", "--out", tmp_path / "x")
     expected = "one of dictionary_learning, gemma_scope, layer_files, saelens, sparsify"
-    assert refused(*command, "--format", "nope").endswith(f"'nope'; expected {expected}")
-    said = refused(*command, "--format", "openai")
+    said = refused(*command, "--to", "openai")
     assert said.endswith(f"openai is read, not written; expected {expected}")
 
 

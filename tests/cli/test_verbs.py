@@ -352,7 +352,7 @@ def test_a_variant_is_trained_watched_exported_and_read_again(
     lines = [json.loads(line) for line in (tmp_path / "d/train.jsonl").read_text().splitlines()]
     told = [line["held_out"]["loss_recovered"] for line in lines if "held_out" in line]
     assert len(told) == 10
-    said("export", tmp_path / "d", "--format", "saelens", "--out", tmp_path / "theirs")
+    said("export", tmp_path / "d", "--to", "saelens", "--out", tmp_path / "theirs")
     back = ("--site", "mlp_in.0", "--to", "mlp_out.0", "--json")
     found = json.loads(said("import", tmp_path / "theirs", "--out", tmp_path / "back", *back))
     assert found[0]["format"] == "saelens"
@@ -484,9 +484,47 @@ def test_search_by_text_and_by_prompt(said: Any, atlas: Path) -> None:
     assert hit["id"].split("/")[1].isdecimal()
     head, *rows = said("search", atlas, "cat", "--limit", 3).splitlines()
     assert head.split("  ")[0] == "feature"
-    assert "found in its" in head
+    assert head.endswith("found because")
     assert rows
-    assert all(re.search("strongest words|examples|promoted tokens|label", row) for row in rows)
+    assert all(re.search("strongest words|examples|that it promotes|label", row) for row in rows)
+    (hit, *_) = json.loads(said("search", atlas, "cat", "--token", "--json"))
+    assert "cat" in [token.strip() for token in hit["tokens"]]
+    like = f"{hit['id']}"
+    found = json.loads(said("search", atlas, "--like", like, "--limit", 4, "--json"))
+    assert like not in [one["id"] for one in found]
+    assert [one["score"] for one in found] == sorted((o["score"] for o in found), reverse=True)
+    found = json.loads(said("search", atlas, "--where", "density<1%, max>0", "--json"))
+    assert [one["score"] for one in found] == sorted(one["figures"]["density"] for one in found)
+    assert all(one["score"] < 0.01 for one in found)
+
+
+def test_search_for_what_tells_two_files_apart(said: Any, atlas: Path, tmp_path: Path) -> None:
+    files = tmp_path / "cats.txt", tmp_path / "boats.txt"
+    for file, word in zip(files, ("cat", "boat"), strict=True):
+        lines = [f"the {word} {verb} by the sea" for verb in "sat ran slept stood".split()]
+        file.write_text("\n".join(lines))
+    found = json.loads(said("search", atlas, "--difference", *files, "--limit", 3, "--json"))
+    assert [one["where"] for one in found] == [["texts"]] * 3
+    assert all(one["figures"]["chosen"] in (0, 1) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "a search by nothing; expected one of text, like, difference"),
+        (["cat", "--like", "mlp.0/1"], "a search by text and like"),
+        (["cat", "--where", "size>3"], "the condition 'size>3'; expected such as density<0.001"),
+        (["cat", "--where", "kind<word"], "the condition 'kind<word'; expected kind=WORD"),
+        (["--like", "mlp.0/99999999"], "feature mlp.0/99999999 does not exist"),
+    ],
+)
+def test_a_search_that_makes_no_sense_is_one_line(
+    atlas: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shell.main(["search", str(atlas), *arguments]) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1
 
 
 def test_what_is_not_indexed_is_said(

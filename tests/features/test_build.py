@@ -14,9 +14,10 @@ from tests.families import D_MODEL, VOCAB_SIZE, tiny, tiny_tokenizer
 from inscape.activations import ActivationStore, TextActivations, harvest
 from inscape.core import InputError, SiteError, StorageError
 from inscape.dictionary import Dictionary, DictionaryConfig, neurons
-from inscape.features import build_index, build_indexes, search_prompt
+from inscape.features import Reference, build_index, build_indexes, search_prompt
 from inscape.features.build import head_inputs
 from inscape.features.logits import logit_effects
+from inscape.features.prompts import fused
 from inscape.features.thresholds import DENSE, thresholds
 from inscape.model import Model
 
@@ -325,15 +326,38 @@ def test_neurons_are_indexed_without_training(model: Model, tmp_path: Path) -> N
     assert index.promoted_ids(width + 5) == effect.topk(12).indices.tolist()
 
 
-def test_features_that_a_prompt_activates(model: Model, store: ActivationStore) -> None:
+def test_features_that_a_prompt_activates(model: Model) -> None:
     toy, prompt = dictionary("resid_post.1", "resid_post.1"), [1, 7, 30, 8]
     read = model.run(torch.tensor([prompt]), read=["resid_post.1"])["resid_post.1"]
-    code = toy.encode(read[0, 1:])
-    best = code.dense(D_DICT).amax(0).numpy()
+    code = toy.encode(read[0, 1:]).dense(D_DICT)
+    best = code.amax(0).numpy()
     highest, density = best * 2, np.full(D_DICT, 0.5, np.float32)
     feature = int(np.flatnonzero(best)[1])
     highest[feature], density[feature] = best[feature], 0.001
-    found = search_prompt(model, {"toy": (toy, highest, density)}, prompt, 50)
+    found = search_prompt(model, {"toy": (toy, Reference(highest, density))}, prompt, 50)
     assert {hit.feature for hit in found} == set(np.flatnonzero(best).tolist())
-    assert found[0].id == f"toy/{feature}"
-    assert found[0].score == pytest.approx(3, abs=1e-3)
+    by = {hit.feature: hit for hit in found}
+    assert by[feature].figures["share"] == 1
+    assert by[feature].figures["density"] == pytest.approx(0.001)
+    assert "0.10% of tokens" in by[feature].why
+    # The effect is the derivative of the answer's log-probability along the feature's part.
+    logits = model.run(torch.tensor([prompt]), logits="last").logits
+    assert logits is not None
+    answer = int(logits[0, -1].argmax())
+    for hit in found[:5]:
+        change = torch.zeros(1, 4, D_MODEL)
+        change[0, 1:] = code[:, [hit.feature]] * toy.W_dec[hit.feature]
+        sides = []
+        for step in (1e-2, -1e-2):
+            edits = {"resid_post.1": lambda x, part=step * change: x + part}
+            run = model.run(torch.tensor([prompt]), edits=edits, logits="last")
+            assert run.logits is not None
+            sides.append(float(run.logits[0, -1].double().log_softmax(-1)[answer]))
+        slope = (sides[0] - sides[1]) / 2e-2
+        assert hit.figures["effect"] == pytest.approx(slope, abs=2e-3)
+    effects = sorted((abs(hit.figures["effect"]) for hit in found), reverse=True)
+    assert found[0].feature == feature or abs(found[0].figures["effect"]) in effects[:2]
+
+
+def test_rankings_are_fused_by_places() -> None:
+    assert fused([[3, 1, 3], [0, 9, 1]], 1).tolist() == [2 / 3, 2 / 3, 3 / 4]

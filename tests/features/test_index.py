@@ -14,9 +14,10 @@ import torch
 from tests.features.made import write_index
 
 from inscape.core import InputError, StorageError
-from inscape.features import FeatureIndex, TokenTable
+from inscape.features import FeatureIndex, IndexOptions, TokenTable
 from inscape.features.logits import HeadInputs
 from inscape.features.search import Texts, search_index, write_search
+from inscape.labels import document_halves
 from inscape.storage import read_json, write_json
 
 
@@ -114,6 +115,28 @@ def test_logit_effects_and_neighbours(world: Any) -> None:
     cosines = unit @ unit[5]
     cosines[5] = -2
     assert [f for f, _ in world.index.neighbours(5)] == cosines.topk(8).indices.tolist()
+
+
+def test_documents_of_equal_text_count_as_one(tmp_path: Path) -> None:
+    texts = [[1, 2, 3, 4], [4, 3, 2, 1], [1, 2, 3, 4], [1, 2, 3], [4, 3, 2, 1], [1, 2, 3, 4]]
+    ids = np.concatenate(texts).astype(np.int32)
+    documents = np.repeat(np.arange(6, dtype=np.int32), [len(text) for text in texts])
+    positions = np.concatenate([np.arange(len(text), dtype=np.int32) for text in texts])
+    table = TokenTable(ids, documents, positions, positions >= 0, {})
+    first = [0, 1, 0, 3, 1, 0]
+    assert table.distinct.tolist() == [first[d] for d in documents]
+    assert table.num_duplicates == 3
+    for seed in range(20):
+        inside = document_halves(table.distinct, seed)
+        assert len({bool(inside[documents == d].all()) for d in (0, 2, 5)}) == 1
+        assert len({bool(inside[documents == d].all()) for d in (1, 4)}) == 1
+    rows = np.flatnonzero(ids == 1)
+    values = np.array([[9.0], [2.0], [8.0], [3.0], [1.0], [7.0]], np.float32)
+    codes = rows, np.zeros((6, 1), np.int64), values
+    head = HeadInputs(torch.eye(1), None, None)
+    index = write_index(tmp_path / "i", table, [codes], head, IndexOptions(num_examples=3))
+    assert [e.document for e in index.top(0)] == [0, 3, 1]  # one of each text
+    assert index.manifest["num_duplicates"] == 3
 
 
 def test_features_that_fire_together_more_than_chance(world: Any) -> None:

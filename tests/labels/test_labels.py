@@ -14,7 +14,7 @@ from tests.features.made import write_index
 
 from inscape.core import InputError, StorageError
 from inscape.features.logits import HeadInputs
-from inscape.labels import Label, Labels, label, search
+from inscape.labels import Label, Labels, Searched, label, search
 from inscape.labels.labeller import _Draft, _Labeller
 from inscape.labels.predicates import Clause, Predicate
 from inscape.labels.store import write_labels
@@ -254,12 +254,14 @@ def test_labels_of_nothing_but_features_that_fire_everywhere(planted: Any, tmp_p
 
 
 def test_search_over_several_dictionaries_puts_labels_first(planted: Any, labels: Labels) -> None:
-    hits = search([(planted.index, labels), (planted.index, None)], "wi")
+    hits = search([Searched(planted.index, labels), Searched(planted.index)], "wi")
     assert hits[0].id == f"toy/{TOKEN}"
     assert hits[0].where[0] == "label"
     assert hits[0].score > hits[1].score
-    assert [hit.feature for hit in search([(planted.index, labels)], "numbers")][:1] == [DIGIT]
-    assert search([(planted.index, labels)], ",,") == []
+    assert [hit.feature for hit in search([Searched(planted.index, labels)], "numbers")][:1] == [
+        DIGIT
+    ]
+    assert search([Searched(planted.index, labels)], ",,") == []
 
 
 def test_unclear_features_do_not_dilute_the_score(labels: Labels) -> None:

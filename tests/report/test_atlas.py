@@ -86,6 +86,7 @@ def test_every_part_is_shown(full: Atlas) -> None:
     text = " ".join(page.words)
     assert [s["id"] for s in page.named("section")] == [
         "dictionaries",
+        "checks",
         "traces",
         "diagnoses",
         "steering",
@@ -107,7 +108,9 @@ def test_unclear_features_are_counted_apart(full: Atlas, model: Model) -> None:
     assert labels is not None
     first, *rest = (one for one in labels if one.name)
     unnamed = replace(first, kind="unclear", text="", auroc=0.5)
-    again._labels["resid_post.1"] = Labels(labels.folder, labels.manifest, [unnamed, *rest])
+    again._labels[again.place("labels", "resid_post.1")] = Labels(
+        labels.folder, labels.manifest, [unnamed, *rest]
+    )
     page = Page(atlas_html(again))
     text = " ".join(" ".join(page.words).split())
     assert f" {len(rest)} 1 unclear" in text
@@ -135,7 +138,7 @@ def test_nothing_is_asked_for_from_outside_and_one_script_may_run(full: Atlas) -
 def test_an_empty_atlas_says_how_to_fill_it(tmp_path: Path, model: Model) -> None:
     atlas = Atlas.create(tmp_path / "a", model, source="nowhere")
     text = Page(atlas_html(atlas)).text
-    assert text.count("None yet") == 5
+    assert text.count("None yet") == 6
     assert 'inscape trace ATLAS "a prompt"' in text
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inscape.activations.documents import corpus_files, documents, on_disk, text_bytes
+from inscape.activations.documents import corpus_files, documents, on_disk, split_field, text_bytes
 from inscape.core import DataError, InputError, instance_of, short, whole
 from inscape.model import Model, Site
 
@@ -86,6 +86,8 @@ class Corpus:
                 digest.update(f"{file.suffix}\0".encode())
                 with open(file, "rb") as stream:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
+            if field := split_field(self.path)[1]:
+                digest.update(f"\0{field}".encode())
             return {"source": "files", "sha256": digest.hexdigest()}
         for item in self.items:
             raw = item.encode() if isinstance(item, str) else repr(_plain(item)).encode()

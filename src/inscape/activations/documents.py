@@ -1,18 +1,22 @@
 """Documents from text files, streamed and decoded strictly.
 
-.txt   split on blank lines; without any, cut into runs of whole lines of about 2,000 characters.
+.txt   split on blank lines; without any, cut into runs of whole lines of about 2,000 characters (a
+       longer line at its spaces).
 .jsonl an object per line, with a field "text", or "messages" (chat messages with role and content)
        that go through the model's chat template.
 .parquet the same as columns.
-The first two may be compressed (.gz). Input other than a regular file (a pipe, `-` for standard
-input) is copied to disk first, since it is read more than once. The type of a file with another
-suffix is detected from its first bytes.
+Another field than "text" is named after the path: corpus.jsonl#content. The first two may be
+compressed (.gz), and in UTF-16 or UTF-32 with a byte-order mark. Input other than a regular file
+(a pipe, `-` for standard input) is copied to disk first, since it is read more than once. The type
+of a file with another suffix is detected from its first bytes.
 """
 
 from __future__ import annotations
 
 import atexit
+import codecs
 import gzip
+import io
 import json
 import os
 import shutil
@@ -24,15 +28,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from inscape.core import DataError, instance_of
+from inscape.core import DataError, instance_of, short
 
 Document: TypeAlias = "str | list[dict[str, str]]"
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet")
 _CHUNK_CHARACTERS = 2000
 _COPIES: dict[Path, Path] = {}  # of pipes: copy -> what the user named
 _BOM = b"\xef\xbb\xbf"
+_WIDE = {  # the longer marks first: that of UTF-32 begins with that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 _FIELDS = ("text", "messages")
 _EXPECTED = 'a field "text", or "messages" with roles and contents'
+FIELD_MARK = "#"
+"""Between a path and the field that holds the text: corpus.jsonl#content."""
 
 
 def documents(path: Path | str) -> Iterator[Document]:
@@ -45,9 +57,9 @@ def documents(path: Path | str) -> Iterator[Document]:
     """
     instance_of((str, Path), path, "a corpus at", "a path")
     path = on_disk(Path(path))
-    found = False
+    field, found = split_field(path)[1], False
     for file in corpus_files(path):
-        for document in _READERS[_kind(file)](file):
+        for document in _READERS[_kind(file)](file, field):
             found = True
             yield document
     if not found:
@@ -58,8 +70,19 @@ def documents(path: Path | str) -> Iterator[Document]:
         )
 
 
+def split_field(path: Path) -> tuple[Path, str | None]:
+    """The path without the name of a field, and that name, if there is one."""
+    place, mark, field = str(path).rpartition(FIELD_MARK)
+    if not mark or not place or os.path.lexists(path):
+        return path, None
+    return Path(place), field
+
+
 def on_disk(path: Path) -> Path:
     """The path, or for a pipe and for `-` that of a copy, which is kept until the process ends."""
+    place, field = split_field(path)
+    if field is not None:
+        return Path(f"{on_disk(place)}{FIELD_MARK}{field}")
     if str(path) == "-":
         return _copied(path, sys.stdin.buffer)
     try:
@@ -92,6 +115,7 @@ def corpus_files(path: Path) -> list[Path]:
     Raises:
         DataError: the path is not there, or a folder holds no such file.
     """
+    path, _ = split_field(path)
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -144,29 +168,70 @@ def _readable(file: Path) -> Iterator[None]:
         yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{_shown(file)} is no whole gzip file ({error})") from error
+    except UnicodeError as error:  # of what begins with the mark of UTF-16 or UTF-32
+        raise DataError(
+            f"{_shown(file)} begins with a byte-order mark and is not what it says ({error})",
+            expected="text in UTF-8, UTF-16 or UTF-32",
+        ) from error
     except PermissionError as error:
         raise DataError(f"{_shown(file)} cannot be read: permission denied") from error
 
 
 def _opened(file: Path) -> IO[bytes]:
-    compressed = _magic(file).startswith(b"\x1f\x8b")
-    return gzip.open(file) if compressed else open(file, "rb")  # type: ignore[return-value]
+    """The file's bytes, uncompressed; of UTF-16 and UTF-32 as UTF-8."""
+
+    def opened() -> IO[bytes]:
+        compressed = _magic(file).startswith(b"\x1f\x8b")
+        return gzip.open(file) if compressed else open(file, "rb")  # type: ignore[return-value]
+
+    with opened() as stream:
+        start = stream.read(4)
+    for mark, encoding in _WIDE.items():
+        if start.startswith(mark):
+            return _Recoded(opened(), encoding)  # type: ignore[return-value]
+    return opened()
+
+
+class _Recoded:
+    """The lines of a file in another encoding as UTF-8."""
+
+    def __init__(self, stream: IO[bytes], encoding: str) -> None:
+        self._text = io.TextIOWrapper(stream, encoding, newline="\n")
+
+    def __enter__(self) -> _Recoded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._text.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (line.encode() for line in self._text)
+
+    def read(self, size: int) -> bytes:
+        return self._text.read(size).encode()
 
 
 def _lines(file: Path) -> Iterator[str]:
-    """Decoded lines with their line ends; invalid UTF-8 is reported by its byte offset."""
+    """Decoded lines with their line ends; what is no text is reported by its byte offset."""
     offset = 0
     with _readable(file), _opened(file) as stream:
         for number, line in enumerate(stream):
             raw = line.removeprefix(_BOM) if number == 0 else line
+            place = offset + len(line) - len(raw)
+            if (zero := raw.find(b"\0")) >= 0:
+                raise DataError(
+                    f"{_shown(file)} is a binary file (byte {place + zero} is 0)",
+                    expected=f"text; files ending in {', '.join(SUFFIXES)} are read",
+                    next_step="take it out of the corpus",
+                )
             try:
                 yield raw.decode("utf-8")
             except UnicodeDecodeError as error:
-                place = offset + len(line) - len(raw) + error.start
                 raise DataError(
-                    f"{_shown(file)} is not UTF-8 at byte {place} (0x{raw[error.start]:02x})",
+                    f"{_shown(file)} is not UTF-8 at byte {place + error.start} "
+                    f"(0x{raw[error.start]:02x})",
                     expected=f"UTF-8 text; files ending in {', '.join(SUFFIXES)} are read",
-                    next_step="convert the file, for example with iconv -t utf-8",
+                    next_step="convert the file, for example with iconv -f latin1 -t utf-8",
                 ) from error
             offset += len(line)
 
@@ -182,11 +247,17 @@ def _has_blank_line(file: Path) -> bool:
     return False
 
 
-def _text(file: Path) -> Iterator[Document]:
+def _text(file: Path, field: str | None) -> Iterator[Document]:
+    if field is not None:
+        raise DataError(
+            f"{_shown(file)} is plain text and has no field {field!r}",
+            expected="the field of a .jsonl or .parquet file",
+            next_step=f"leave {FIELD_MARK}{field} out",
+        )
     limit = None if _has_blank_line(file) else _CHUNK_CHARACTERS
     held: list[str] = []
     size = 0
-    for line in _lines(file):
+    for line in _lines(file) if limit is None else _cut(_lines(file), limit):
         blank = not line.strip()
         if held and (blank or (limit is not None and size + len(line) > limit)):
             yield "".join(held).rstrip("\r\n")
@@ -198,7 +269,19 @@ def _text(file: Path) -> Iterator[Document]:
         yield "".join(held).rstrip("\r\n")
 
 
-def _jsonl(file: Path) -> Iterator[Document]:
+def _cut(lines: Iterator[str], limit: int) -> Iterator[str]:
+    """Lines of at most `limit` characters, longer ones cut at their last space before that."""
+    for line in lines:
+        start = 0
+        while len(line) - start > limit:
+            space = line.rfind(" ", start + 1, start + limit)
+            end = start + limit if space < 0 else space
+            yield line[start:end]
+            start = end
+        yield line[start:]
+
+
+def _jsonl(file: Path, field: str | None) -> Iterator[Document]:
     for number, line in enumerate(_lines(file), start=1):
         if not line.strip():
             continue
@@ -209,31 +292,35 @@ def _jsonl(file: Path) -> Iterator[Document]:
                 f"line {number} of {_shown(file)} is no JSON",
                 expected=f"an object with {_EXPECTED}",
             ) from error
-        if document := _document(row, f"line {number} of {_shown(file)}"):
+        if document := _document(row, f"line {number} of {_shown(file)}", field):
             yield document
 
 
-def _parquet(file: Path) -> Iterator[Document]:
+def _parquet(file: Path, field: str | None) -> Iterator[Document]:
     import pyarrow
     import pyarrow.parquet as parquet
 
     try:
         opened = parquet.ParquetFile(file)
-        columns = [name for name in _FIELDS if name in opened.schema_arrow.names]
+        names = opened.schema_arrow.names
+        wanted = _FIELDS if field is None else (field,)
+        columns = [name for name in wanted if name in names]
+        if not columns:
+            _document(dict.fromkeys(names), str(_shown(file)), field)
         number = 0
         for batch in opened.iter_batches(batch_size=1024, columns=columns):
             for row in batch.to_pylist():
                 number += 1
-                if document := _document(row, f"row {number} of {_shown(file)}"):
+                if document := _document(row, f"row {number} of {_shown(file)}", field):
                     yield document
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{_shown(file)} is no readable parquet file ({error})") from error
 
 
-def _document(row: Any, where: str) -> Document | None:
+def _document(row: Any, where: str, field: str | None) -> Document | None:
     """The text or the messages of a row; None if they are blank."""
     given = row if isinstance(row, Mapping) else {}
-    text, messages = given.get("text"), given.get("messages")
+    text, messages = given.get(field or "text"), given.get("messages")
     if isinstance(text, str):
         try:
             text.encode()
@@ -244,9 +331,19 @@ def _document(row: Any, where: str) -> Document | None:
         isinstance(m, Mapping) and all(isinstance(m.get(k), str) for k in ("role", "content"))
         for m in messages
     )
-    if not whole or messages is None:
-        raise DataError(f"{where} has no text", expected=f"an object with {_EXPECTED}")
+    if field is not None or not whole or messages is None:
+        named = ", ".join(short(str(name)) for name in list(given)[:12])
+        missing = "text" if field is None else f"text in {short(field)}"
+        known = f"; its fields are {named}" if named else ""
+        raise DataError(
+            f"{where} has no {missing}{known}",
+            expected=f"an object with {_EXPECTED}",
+            next_step=f"name the field that holds the text after the path: {PLACE}"
+            if named
+            else None,
+        )
     return [{"role": m["role"], "content": m["content"]} for m in messages] or None
 
 
+PLACE = f"corpus.jsonl{FIELD_MARK}FIELD"
 _READERS = {"txt": _text, "jsonl": _jsonl, "parquet": _parquet}

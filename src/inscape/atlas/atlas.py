@@ -9,49 +9,35 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from inscape.atlas import finding, steps
 from inscape.atlas import fit as fitting
 from inscape.atlas import quality as measuring
-from inscape.atlas import steps
-from inscape.atlas.container import FILE, Container
+from inscape.atlas.container import Container
 from inscape.atlas.feature import Feature
+from inscape.atlas.finding import Found
+from inscape.atlas.hub import to_hub
+from inscape.atlas.naming import label_by, show
+from inscape.atlas.neuronpedia import to_neuronpedia
 from inscape.atlas.results import Results
-from inscape.atlas.steps import BuildConfig
 from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt
-from inscape.core import InputError, instance_of, tokens_as_label, warn
+from inscape.core import InputError, warn
 from inscape.diagnosis import Case, Diagnosis
 from inscape.diagnosis import diagnose as diagnose_cases
 from inscape.dictionary import Dictionary, check_name
-from inscape.features import FeatureIndex, search_prompt
+from inscape.features import FeatureIndex
 from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
-from inscape.labels import Labels, search
+from inscape.labels import Asked, Labels, Published
 from inscape.model import Model, Source
 from inscape.storage import Result, plain, read_json, write_json
 from inscape.validation import EVERYDAY, ConceptChecks, check_concepts, read_concepts
-
-
-@dataclass(frozen=True)
-class Found:
-    """A feature that a search found; `where` says in what: label, peak, window, promoted; tokens:
-    those that it is most active on."""
-
-    id: str
-    label: str | None
-    tokens: tuple[str, ...]
-    score: float
-    where: tuple[str, ...]
-
-    @property
-    def shown(self) -> str:
-        """Its label, else these tokens, said to be tokens."""
-        return self.label or tokens_as_label(self.tokens) or "(no label)"
 
 
 class Atlas(Container):
@@ -122,18 +108,59 @@ class Atlas(Container):
 
     def search(
         self,
-        text: Any,
+        text: Any = None,
         *,
+        token: bool = False,
+        prompt: bool = False,
+        like: Any = None,
+        difference: tuple[Any, Any] | None = None,
+        where: str | None = None,
         names: Iterable[str] | None = None,
         limit: int = 20,
-        prompt: bool = False,
+        seed: int = 0,
     ) -> list[Found]:
-        """Features whose label, examples or promoted tokens hold `text`, best first; with `prompt`
-        those that it activates as a prompt. Warns of dictionaries that are not indexed.
+        """Features, the best first, found in one of these ways. Warns of dictionaries that are not
+        indexed.
+
+        Args:
+            text: words that describe them: searched in labels, examples and promoted tokens, and by
+                meaning where the atlas was labelled with an embedder.
+            token: `text` is a token or a word, and features that fire on it are meant.
+            prompt: `text` is a prompt, and features that are at work in it are meant: active, rare,
+                and with an effect on the answer.
+            like: a feature (`dictionary/index`) or a direction [d_model]: features whose decoder
+                points the same way.
+            difference: two sets of texts (lists, or files with a text a line or a row): features
+                that tell them apart, chosen on one half of the texts and judged on the other.
+            where: conditions that features must meet, such as "density<0.001, auroc>=0.9"; alone,
+                or with any of the above.
+            seed: of the halves of a difference.
 
         Raises:
-            InputError: the text is blank, or nothing is indexed.
+            InputError: none or several of these ways, the text is blank, a condition cannot be
+                read, or nothing is indexed.
         """
+        finding.check_limit(limit)
+        if where is None or text is not None or like is not None or difference is not None:
+            finding.one_way(text=text, like=like, difference=difference)
+        if like is None and difference is None:
+            self._tell_unindexed(names)
+        if difference is not None:
+            return finding.by_difference(self, difference, names, limit, where, seed)
+        if isinstance(like, str):
+            one = self.feature(like)
+            direction = one.dictionary.W_dec[one.index]
+            return finding.by_direction(self, direction, names, limit, where, but=one.id)
+        if like is not None:
+            direction = finding.direction_of(like, int(self.record["model"]["d_model"]))
+            return finding.by_direction(self, direction, names, limit, where)
+        if text is None and where is not None:
+            return finding.by_figures(self, where, names, limit)
+        if prompt:
+            return finding.by_prompt(self, text, names, limit, where)
+        return finding.by_words(self, text, names, limit, token=token, where=where)
+
+    def _tell_unindexed(self, names: Iterable[str] | None) -> None:
         indexed = self.indexed(names)
         if left := [name for name in self.chosen(names) if name not in indexed]:
             chosen = "".join(f" --dictionary {name}" for name in left)
@@ -141,22 +168,6 @@ class Atlas(Container):
                 f"not indexed and not searched: {', '.join(left)}; "
                 f"run: inscape index {self.path}{chosen} --text TEXT"
             )
-        if prompt:
-            indexes = {n: self.features(n) for n in indexed}
-            asked = {n: (self.dictionary(n), i.max, i.density) for n, i in indexes.items()}
-            hits = search_prompt(self.model, asked, text, limit)
-        else:
-            hits = search([(self.features(n), self.labels(n)) for n in indexed], text, limit=limit)
-        return [
-            Found(
-                hit.id,
-                self.feature_name(hit.dictionary, hit.feature),
-                tuple(self.features(hit.dictionary).peak_tokens(hit.feature)),
-                hit.score,
-                hit.where,
-            )
-            for hit in hits
-        ]
 
     # The steps of a build
 
@@ -179,10 +190,28 @@ class Atlas(Container):
                 self, names, text=text, max_tokens=max_tokens, activations=activations
             )
 
-    def label(self, names: Iterable[str] | None = None, *, seed: int | None = None) -> list[Labels]:
-        """Names the features of the indexed dictionaries."""
+    def label(
+        self,
+        names: Iterable[str] | None = None,
+        *,
+        seed: int | None = None,
+        by: Asked | Published | None = None,
+        **options: Any,
+    ) -> list[Labels]:
+        """Names the features of the indexed dictionaries; these labels are shown from then on.
+
+        Args:
+            by: None writes them offline; `Endpoint` or `LocalModel` asks a language model (options:
+                prompt, limits, before; see `labels.others.ask_for_texts`); `read_published` gives
+                those of a file. All are scored alike. Those that are there already are kept.
+        """
+        if by is not None:
+            return label_by(self, by, names, seed=steps.seed_of(self, seed), **options)
         with self.writing():
-            return steps.label_atlas(self, names, seed=seed)
+            found = steps.label_atlas(self, names, seed=seed)
+            for labels in found:
+                show(self, labels.folder.name, "")
+        return found
 
     def validate(
         self,
@@ -413,6 +442,23 @@ class Atlas(Container):
         with edited(self.model, self._edits(changes)) as model:
             yield model
 
+    def export(
+        self, to: str, out: str | Path, names: Iterable[str] | None = None, **options: Any
+    ) -> Path:
+        """Writes the atlas, or the dictionaries called `names`, for others; returns the folder.
+
+        Args:
+            to: "huggingface", a folder for the hub with a card, an atlas itself (options: weights,
+                licence, base_model; see `to_hub`); or "neuronpedia", batches of what is indexed.
+
+        Raises:
+            InputError: it is written to something else, or `out` holds something already.
+        """
+        if to not in SHARED:
+            raise InputError(f"an atlas written to {to!r}", expected=" or ".join(SHARED))
+        SHARED[to](self, Path(out), names, **options)
+        return Path(out)
+
     def save(self, result: Result) -> Path:
         """Writes a graph, a diagnosis, a result of steering, a repair or figures as JSON.
 
@@ -434,6 +480,7 @@ class Atlas(Container):
         return path
 
 
+SHARED: dict[str, Callable[..., object]] = {"huggingface": to_hub, "neuronpedia": to_neuronpedia}
 _FOLDERS = {
     Graph.SCHEMA: "traces",
     Diagnosis.SCHEMA: "diagnoses",
@@ -442,51 +489,3 @@ _FOLDERS = {
     measuring.Quality.SCHEMA: "quality",
     ConceptChecks.SCHEMA: "checks",
 }
-
-
-def build(
-    model: Model | str | Path,
-    text: Path,
-    out: str | Path,
-    config: BuildConfig | None = None,
-    *,
-    source: str | Path | None = None,
-    device: str | None = None,
-    only: Sequence[str] | None = None,
-    step: steps.Step = nullcontext,
-) -> Atlas:
-    """An atlas of `model`, made from `text` in the folder `out`; run again, it goes on.
-
-    Args:
-        model: a model, or where it is to be opened from.
-        text: a file or folder of documents (see `activations.documents`).
-        config: what is asked for; for an atlas that is there, None takes its own settings.
-        source: where a model that is passed open can be opened again; its name if None.
-        only: some of harvest (which stores the activations), train, index and label; default: all
-            but harvest, with nothing stored.
-        step: entered around each of them, with its name.
-
-    Raises:
-        InputError: `out` holds something else, or an atlas with other settings.
-        InscapeError: as the single steps raise.
-    """
-    out = Path(out)
-    if config is not None:
-        instance_of(BuildConfig, config, "the settings of a build:", "a BuildConfig")
-    for name in only or ():
-        if name not in steps.STEPS:
-            raise InputError(f"step {name!r} is unknown", expected=", ".join(steps.STEPS))
-    opened = model if isinstance(model, Model) else Model.open(model, device=device)
-    if source is None:
-        source = opened.name if isinstance(model, Model) else model
-    if there := (out / FILE).is_file():
-        begun: AbstractContextManager[Atlas] = nullcontext(Atlas.open(out, model=opened))
-    else:
-        new = config or BuildConfig()
-        steps.check_settings(opened, new)
-        begun = Atlas.creating(out, opened, source=source, settings=new.model_dump(mode="json"))
-    with begun as atlas, atlas.writing():
-        if there:
-            steps.settle(atlas, config, source)
-        steps.run(atlas, text, only, step)
-    return atlas

@@ -4,7 +4,9 @@ atlas.json                  schema version, model, text rule, settings of the bu
 dictionaries/<name>/        named by site: resid_post.14, mlp.5 (transcoder), mlp_act.5 (neurons)
 features/<name>/            the feature index of a dictionary
 features/tokens-<hash>/     the tokens of a text, shared by the indexes that rest on it
-labels/<name>/              its labels
+labels/<name>/              its labels; labels/<name>@<writer>/ those by somebody else
+answers/<name>@<writer>/    what a language model has answered
+meaning/<name>/             what its features are about, as vectors
 activations/corpus/         stored activations, where they were asked for
 traces/  diagnoses/  steering/  repairs/    versioned JSON, one file a result
 
@@ -28,7 +30,7 @@ from inscape.core import InputError, InscapeError, ModelError, StorageError, all
 from inscape.dictionary import Dictionary
 from inscape.dictionary.neurons import neurons
 from inscape.features import FeatureIndex
-from inscape.labels import Labels
+from inscape.labels import Labels, Meaning
 from inscape.model import Model
 from inscape.storage import lock, read_manifest, write_json
 from inscape.storage.lock import LOCK
@@ -62,7 +64,8 @@ class Container:
         self._source = None if isinstance(model, Model) else model
         self._dictionaries: dict[str, Dictionary] = {}
         self._features: dict[str, FeatureIndex] = {}
-        self._labels: dict[str, Labels | None] = {}
+        self._labels: dict[Path, Labels] = {}
+        self._meaning: dict[str, Meaning] = {}
         self._depth = 0
         if isinstance(model, Model):
             self.__dict__["model"] = self._checked(model)
@@ -261,7 +264,8 @@ class Container:
         )
 
     def place(self, kind: str, name: str) -> Path:
-        """Where an artefact lies: kind is dictionaries, features, labels or activations."""
+        """Where an artefact lies: kind is dictionaries, features, labels, meaning or
+        activations."""
         return self.path / kind / name
 
     def dictionary(self, name: str) -> Dictionary:
@@ -404,13 +408,43 @@ class Container:
             self._features[name] = FeatureIndex.open(folder)
         return self._features[name]
 
-    def labels(self, name: str) -> Labels | None:
-        """The labels of a dictionary's features; None where there are none yet."""
-        if name not in self._labels:
-            there = {path.name for path in (self.path / "labels").glob("[!.]*")}
-            found = Labels.open(self.place("labels", name)) if name in there else None
-            self._labels[name] = found
-        return self._labels[name]
+    def labels(self, name: str, writer: str | None = None) -> Labels | None:
+        """The labels of a dictionary's features; None where there are none yet.
+
+        Args:
+            writer: one of `writers`; None takes those that were made last, which are shown.
+        """
+        there = self.writers(name)
+        if writer is None:
+            shown = self.record.get("labels", {})
+            writer = shown.get(name, "") if isinstance(shown, dict) else ""
+            writer = writer if writer in there else next(iter(there), "")
+        if writer not in there:
+            return None
+        place = self.place("labels", f"{name}@{writer}" if writer else name)
+        if place not in self._labels:
+            self._labels[place] = Labels.open(place)
+        return self._labels[place]
+
+    def forget_labels(self, name: str) -> None:
+        """Labels of a dictionary are read anew when they are next asked for."""
+        self._labels = {
+            place: one
+            for place, one in self._labels.items()
+            if place.name.partition("@")[0] != name
+        }
+
+    def writers(self, name: str) -> list[str]:
+        """Whose labels of a dictionary there are: "" for the offline ones, which come first, else
+        as in labels/NAME@WRITER."""
+        there = [path.name.partition("@") for path in (self.path / "labels").glob("[!.]*")]
+        return sorted(writer for called, _, writer in there if called == name)
+
+    def meaning(self, name: str) -> Meaning | None:
+        """The vectors of a dictionary's features; None where there are none yet."""
+        if name not in self._meaning and (place := self.place("meaning", name)).is_dir():
+            self._meaning[name] = Meaning.open(place)
+        return self._meaning.get(name)
 
     @property
     def has_store(self) -> bool:

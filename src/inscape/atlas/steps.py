@@ -20,10 +20,10 @@ from pydantic import Field, NonNegativeInt, model_validator
 from inscape.activations import ActivationStore, TextActivations, harvest
 from inscape.activations.online import MEMORY
 from inscape.atlas.container import FILE, Container
-from inscape.core import Config, InputError, seeded
+from inscape.core import Config, InputError, ModelError, seeded, warn
 from inscape.dictionary import Dictionary, single_sites
 from inscape.features import FeatureIndex, IndexOptions, build_indexes
-from inscape.labels import Labels, label
+from inscape.labels import Embedder, Labels, label, write_meanings
 from inscape.model import Model
 from inscape.storage import write_json
 from inscape.training import Job, TrainConfig, train_from_text, train_many
@@ -315,11 +315,29 @@ def index_atlas(
     return found
 
 
+def seed_of(atlas: Container, seed: int | None) -> int:
+    """The seed that is given, else that of the atlas's settings."""
+    return int(atlas.record["settings"].get("seed", 0)) if seed is None else seed
+
+
 def label_atlas(
     atlas: Container, names: Iterable[str] | None = None, *, seed: int | None = None
 ) -> list[Labels]:
     """Step 4: labels for every indexed dictionary, or for those named."""
-    if seed is None:
-        seed = int(atlas.record["settings"].get("seed", 0))
+    seed = seed_of(atlas, seed)
     chosen = atlas.indexed() if names is None else atlas.chosen(names)
-    return [label(atlas.features(name), atlas.place("labels", name), seed=seed) for name in chosen]
+    found = [label(atlas.features(name), atlas.place("labels", name), seed=seed) for name in chosen]
+    embed_atlas(atlas, chosen)
+    return found
+
+
+def embed_atlas(atlas: Container, names: Iterable[str]) -> None:
+    """What the features of indexed dictionaries are about, as vectors by which they are searched
+    and mapped; nothing, with a warning, where no embedder is installed."""
+    left = {atlas.place("meaning", name): atlas.features(name) for name in names}
+    left = {out: index for out, index in left.items() if not out.is_dir()}
+    try:
+        if left:
+            write_meanings(left, Embedder.open())
+    except ModelError as error:
+        warn(f"features cannot be searched by meaning: {error}")

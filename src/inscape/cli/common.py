@@ -50,7 +50,8 @@ Chat = Annotated[
 Text = Annotated[
     Path,
     typer.Option(
-        help="A .txt, .jsonl(.gz) or .parquet file, a folder of them, or - (standard input)."
+        help="A .txt, .jsonl(.gz) or .parquet file, a folder of them, or - (standard input); "
+        "FILE#FIELD where the text is in another field than text."
     ),
 ]
 RowTokens = Annotated[

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from inscape.cli import common
+
+if TYPE_CHECKING:
+    from inscape.atlas import Atlas
+    from inscape.labels import Asked, Estimate, Labels
 
 
 def command(
@@ -15,12 +21,165 @@ def command(
     seed: Annotated[
         int | None, typer.Option(help="The seed of everything random; default: the atlas's.")
     ] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Ask this chat model, which runs here.")
+    ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Ask the model behind this OpenAI-compatible address, as in "
+            "http://localhost:8000/v1.",
+        ),
+    ] = None,
+    endpoint_model: Annotated[
+        str | None, typer.Option(help="What the model is called at --endpoint.")
+    ] = None,
+    key_env: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The variable of the environment that holds the key."),
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=256, help="Questions under way at once at --endpoint.")
+    ] = 8,
+    prompt: Annotated[
+        Path | None, typer.Option(help="A file with another prompt; see the page on labels.")
+    ] = None,
+    input_price: Annotated[
+        float | None, typer.Option(help="The price of a million tokens of questions.")
+    ] = None,
+    output_price: Annotated[
+        float | None, typer.Option(help="The price of a million tokens of answers.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="Stop before the cost passes this, earlier runs included.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=0, help="Stop before questions and answers pass so many tokens."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what asking would take.")
+    ] = False,
+    published: Annotated[
+        Path | None,
+        typer.Option("--from", help="Read explanations that Neuronpedia or delphi has written."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What those of --from are called; default: their file.")
+    ] = None,
     json: common.Json = False,
 ) -> None:
-    """Name the features from tokens and contexts, and score the names on other documents."""
-    found = common.open_atlas(atlas).label(dictionary, seed=seed)
-    summaries = [{"labels": str(labels.folder), **labels.summary} for labels in found]
-    common.show(summaries if json else [_in_words(summary) for summary in summaries], json)
+    """Name the features, and score the names on documents that they were not written from.
+
+    From tokens and contexts, offline; or by a language model; or from a published file. The labels
+    made last are those shown; `inscape label ATLAS` shows the offline ones again.
+    """
+    asking = by is not None or endpoint is not None
+    limits = {
+        "input_price": input_price,
+        "output_price": output_price,
+        "max_cost": max_cost,
+        "max_tokens": max_tokens,
+    }
+    given = {"prompt": prompt, "dry_run": dry_run or None, **limits}
+    _check_ways(by, endpoint, published)
+    _only_with("--by or --endpoint", asking, given)
+    _only_with(
+        "--endpoint", endpoint is not None, {"endpoint_model": endpoint_model, "key_env": key_env}
+    )
+    _only_with("--from", published is not None, {"name": name})
+    opened = common.open_atlas(atlas)
+    if not asking and published is None:
+        found = opened.label(dictionary, seed=seed)
+    elif published is not None:
+        from inscape.labels import read_published
+
+        found = opened.label(dictionary, seed=seed, by=read_published(published, name))
+    else:
+        from inscape.labels import Limits
+
+        found = opened.label(
+            dictionary,
+            seed=seed,
+            by=_asked(by, endpoint, endpoint_model, key_env, concurrency),
+            prompt=prompt,
+            limits=Limits(**limits),  # type: ignore[arg-type]
+            before=lambda estimate: _announced(estimate, dry_run, json),
+        )
+    summaries = [_summary(opened, labels) for labels in found]
+    if found or not dry_run:
+        common.show(summaries if json else [_in_words(summary) for summary in summaries], json)
+
+
+def _check_ways(by: str | None, endpoint: str | None, published: Path | None) -> None:
+    from inscape.core import InputError
+
+    named = {"--by": by, "--endpoint": endpoint, "--from": published}
+    chosen = [name for name, value in named.items() if value is not None]
+    if len(chosen) > 1:
+        raise InputError(" and ".join(chosen), expected="one of them")
+
+
+def _only_with(needed: str, there: bool, options: dict[str, Any]) -> None:
+    from inscape.core import InputError
+
+    for name, value in options.items():
+        if value is not None and not there:
+            raise InputError(f"--{name.replace('_', '-')} without {needed}", expected="both")
+
+
+def _asked(
+    by: str | None, endpoint: str | None, model: str | None, key_env: str | None, concurrency: int
+) -> Asked:
+    """The language model that is named."""
+    from inscape.core import InputError
+    from inscape.labels import Endpoint, LocalModel
+
+    if endpoint is None:
+        assert by is not None
+        return LocalModel(common.open_model(by))
+    if model is None:
+        raise InputError(
+            "--endpoint without --endpoint-model", expected="what the model is called there"
+        )
+    key = ""
+    if key_env is not None:
+        key = os.environ.get(key_env, "")
+        if not key.strip():
+            # what was typed may be the key itself: it is not repeated
+            raise InputError(
+                "--key-env names no variable of the environment that is set",
+                expected="its name, as in OPENAI_API_KEY, and not the key",
+            )
+    return Endpoint(endpoint, model, key=key, concurrency=concurrency)
+
+
+def _announced(estimate: Estimate, dry_run: bool, json: bool) -> bool:
+    """Says what asking will take, before it begins; whether it is to begin."""
+    if dry_run and json:
+        common.print_json(vars(estimate))
+        return False
+    cost = "" if estimate.cost is None else f", a cost of at most {estimate.cost:.4g}"
+    done = f" ({estimate.num_answered:,} are answered)" if estimate.num_answered else ""
+    typer.echo(
+        f"{estimate.num_questions:,} questions{done}: about {estimate.prompt_tokens:,} tokens to "
+        f"read and at most {estimate.completion_tokens:,} to write{cost}",
+        err=not dry_run,
+    )
+    return not dry_run
+
+
+def _summary(atlas: Atlas, labels: Labels) -> dict[str, Any]:
+    """What is printed of labels: of those by others also how they compare with the offline ones."""
+    from inscape.labels import better
+
+    found = {"labels": str(labels.folder), **labels.summary}
+    name, _, writer = labels.folder.name.partition("@")
+    offline = atlas.labels(name, "") if writer else None
+    if offline is not None:
+        found["better_than_offline"] = better(labels, offline).to_json()
+    return found
 
 
 def _in_words(summary: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +187,7 @@ def _in_words(summary: dict[str, Any]) -> dict[str, Any]:
         return "not measured" if summary[name] is None else f"{summary[name]:.3f}"
 
     above = summary["fraction_above_shuffled"]
-    return {
+    shown = {
         "labels": summary["labels"],
         "labelled": f"{summary['num_labelled']} of {summary['num_features']} features",
         "never active": summary["num_dead"],
@@ -41,3 +200,23 @@ def _in_words(summary: dict[str, Any]) -> dict[str, Any]:
         "with another feature's label": auroc("median_shuffled"),
         "labels clearly better than that": "not measured" if above is None else f"{above:.1%}",
     }
+    return {**shown, **_of_others(summary)}
+
+
+def _of_others(summary: dict[str, Any]) -> dict[str, str]:
+    """The lines that only labels by others have."""
+    shown = {}
+    if asked := summary.get("asked"):
+        cost = "" if asked["cost"] is None else f", cost {asked['cost']:.4g}"
+        tokens = f"{asked['prompt_tokens']:,} tokens read, {asked['completion_tokens']:,} written"
+        shown["answered"] = f"{asked['num_answered']:,} of {asked['num_questions']:,}"
+        shown["malformed answers"] = f"{asked['num_malformed']:,}"
+        shown["taken"] = tokens + cost
+    if published := summary.get("published"):
+        shown["explanations"] = f"{published['num_explanations']:,} of {published['about']}"
+        for scorer, value in published["median_balanced_accuracy"].items():
+            shown[f"{scorer}, as published"] = f"{value:.1%} right, in the median"
+    if better := summary.get("better_than_offline"):
+        part = "none" if better["share"] is None else f"{better['share']:.1%}"
+        shown["better than the offline label"] = f"{part} of {better['total']} features"
+    return shown

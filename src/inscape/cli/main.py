@@ -38,7 +38,7 @@ VERBS = {
     "steer": "Change features while the model writes.",
     "report": "Write a page of all that an atlas holds.",
     "import": "Read a dictionary of another library.",
-    "export": "Write a dictionary for another library.",
+    "export": "Write an atlas or a dictionary for others.",
     "validate": "Measure what a dictionary keeps and loses.",
     "check": "Check which concepts a dictionary has features for.",
     "doctor": "Check this machine and this installation.",

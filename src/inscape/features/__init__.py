@@ -2,25 +2,33 @@
 
 from inscape.features.auroc import auroc_interval, aurocs
 from inscape.features.build import build_index, build_indexes
+from inscape.features.compact import Compact, compact_index
+from inscape.features.differences import Difference, differences
 from inscape.features.examples import Example
 from inscape.features.index import FeatureIndex
 from inscape.features.pooling import Pooled, PooledTexts, pool_texts
-from inscape.features.search import Hit, search_prompt
+from inscape.features.prompts import Reference, search_prompt
+from inscape.features.search import Hit
 from inscape.features.table import TokenTable
 from inscape.features.writer import IndexOptions
 
 __all__ = [
+    "Compact",
+    "Difference",
     "Example",
     "FeatureIndex",
     "Hit",
     "IndexOptions",
     "Pooled",
     "PooledTexts",
+    "Reference",
     "TokenTable",
     "auroc_interval",
     "aurocs",
     "build_index",
     "build_indexes",
+    "compact_index",
+    "differences",
     "pool_texts",
     "search_prompt",
 ]

@@ -1,7 +1,7 @@
 """Example contexts of a feature: its strongest ones, and some from every interval of strength.
 
 1. Entries of one feature are sorted by row, so the entries of a document lie side by side: one
-   `reduceat` gives each document's strongest entry.
+   `reduceat` gives each document's strongest entry. Documents of equal text count as one.
 2. Top examples are the strongest entries of distinct documents; only when there are too few
    documents, further entries of the same ones follow.
 3. The interval from 0 to the feature's maximum is cut into equal parts; from each part a few
@@ -82,11 +82,10 @@ def top_entries(
     starts = np.flatnonzero(np.append(True, documents[1:] != documents[:-1]))
     strongest = np.maximum.reduceat(values, starts)
     ends = np.append(starts[1:], values.size)
-    if starts.size > num:
-        chosen = np.argpartition(-strongest, num - 1)[:num]
-    else:
-        chosen = np.arange(starts.size)
-    chosen = chosen[np.argsort(-strongest[chosen], kind="stable")]
+    some = min(2 * num, starts.size)
+    chosen = _distinct(documents[starts], strongest, some)[:num]
+    if chosen.size < num and some < starts.size:
+        chosen = _distinct(documents[starts], strongest, starts.size)[:num]
     first = np.array(
         [s + int(values[s:e].argmax()) for s, e in zip(starts[chosen], ends[chosen], strict=True)],
         np.int64,
@@ -98,6 +97,19 @@ def top_entries(
     rest[first] = -1.0
     more = np.argsort(-rest, kind="stable")[:missing]
     return np.concatenate([first, more])
+
+
+def _distinct(
+    documents: NDArray[np.int32], strongest: NDArray[np.float32], some: int
+) -> NDArray[np.int64]:
+    """Of the `some` strongest places one for each document, strongest first."""
+    places = np.arange(strongest.size)
+    if some < strongest.size:
+        places = np.sort(np.argpartition(-strongest, some - 1)[:some])
+    places = places[np.argsort(-strongest[places], kind="stable")]
+    _, first = np.unique(documents[places], return_index=True)
+    found: NDArray[np.int64] = places[np.sort(first)]
+    return found
 
 
 def interval_entries(

@@ -15,20 +15,22 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from inscape.core import InputError, StorageError, characters, first_shown, whole
+from inscape.core import InputError, StorageError, characters, first_shown, track, whole
 from inscape.features.examples import PEAKS, TOP, Example
 from inscape.features.parquet import opened_table
-from inscape.features.search import Hit, Texts, search_index
+from inscape.features.search import FILE, Hit, Texts, search_index, write_search
 from inscape.features.table import AGAIN, WHOLE, TokenFile, TokenTable, open_array
 from inscape.features.tables import EXAMPLES, EXAMPLES_PER_GROUP, FEATURES, FEATURES_PER_GROUP
-from inscape.storage import file_hash, read_manifest, reading
+from inscape.storage import atomic_folder, cache_folder, file_hash, read_manifest, reading
 
 KIND = "feature-index"
 VERSION = 3
@@ -127,6 +129,11 @@ class FeatureIndex:
         with reading(self.folder / FEATURES, AGAIN, OSError, pa.ArrowException):
             return self._tables[FEATURES].read()
 
+    def example_table(self) -> pa.Table:
+        """examples.parquet, whole."""
+        with reading(self.folder / EXAMPLES, AGAIN, OSError, pa.ArrowException):
+            return self._tables[EXAMPLES].read()
+
     def _numbers(self, name: str) -> NDArray[Any]:
         with reading(self.folder / FEATURES, AGAIN, OSError, pa.ArrowException):
             found: NDArray[Any] = self._tables[FEATURES].read([name]).column(0).to_numpy()
@@ -149,7 +156,13 @@ class FeatureIndex:
 
     @cached_property
     def histogram(self) -> NDArray[np.int64]:
-        """Counts of activations per bin of strength, [m, 32]; the edges are shared."""
+        """Counts of activations per bin of strength, [m, 32]; the edges are shared.
+
+        Raises:
+            InputError: the index is a small copy without it.
+        """
+        if "histogram" not in self._tables[FEATURES].schema_arrow.names:
+            raise InputError(f"the index of {self.dictionary} was shared without its histogram")
         flat = self.table.column("histogram").combine_chunks().flatten().to_numpy()
         counts: NDArray[np.int64] = flat.reshape(self.num_features, -1).astype(np.int64)
         return counts
@@ -308,18 +321,50 @@ class FeatureIndex:
 
     def texts(self) -> Iterator[Texts]:
         """What each feature is found by."""
-        for feature in range(self.num_features):
-            windows = [
-                (example.tokens, first_shown(example.tokens, example.peak))
-                for example in self.top(feature)
-            ]
-            yield Texts(windows, [self._text(token) for token in self.promoted_ids(feature)])
+        ids, words = self.tokens.ids, self._token_file.texts
+        found = groupby(self._top_windows(), lambda window: window[0])
+        feature, windows = next(found, (self.num_features, iter(())))
+        for number in track(range(self.num_features), "texts to search", unit="features"):
+            shown: list[tuple[list[str], int]] = []
+            if number == feature:
+                for _, start, size, peak in windows:
+                    part = ids[start : start + size].tolist()
+                    tokens = characters([words.get(token, "?") for token in part])
+                    shown.append((tokens, first_shown(tokens, peak)))
+                feature, windows = next(found, (self.num_features, iter(())))
+            yield Texts(shown, [words.get(token, "?") for token in self.promoted_ids(number)])
 
-    def search(self, text: str, *, limit: int = 20) -> list[Hit]:
+    def _top_windows(self) -> Iterator[tuple[int, int, int, int]]:
+        """Of every top example the feature, the first row of its window, its size and its peak."""
+        for number in range(self._tables[EXAMPLES].metadata.num_row_groups):
+            group = self._group(EXAMPLES, number)
+            feature, quantile, row, peak = (
+                group.column(name).to_numpy() for name in ("feature", "quantile", "row", "peak")
+            )
+            size = pc.list_value_length(group.column("activations")).to_numpy()
+            top = quantile == TOP
+            columns = (feature[top], (row - peak)[top], size[top], peak[top])
+            yield from zip(*(column.tolist() for column in columns), strict=True)
+
+    def search(self, text: str, *, limit: int = 20, token: bool = False) -> list[Hit]:
         """Features whose top examples or promoted tokens hold `text`, best first; of a token
-        without letters and digits, those that peak on it or promote it.
+        without letters and digits, those that peak on it or promote it. `token`: those alone that
+        peak on it, as a token or else as a word.
 
         Raises:
             InputError: the text is blank.
         """
-        return search_index(self.folder, self.dictionary, text, limit)
+        return search_index(self.search_folder, self.dictionary, text, limit, token=token)
+
+    @cached_property
+    def search_folder(self) -> Path:
+        """Where its search file lies. That of a small copy is made at its first use, in the user's
+        cache."""
+        if (self.folder / FILE).is_file() or "kept" not in self.manifest:
+            return self.folder
+        identity = self.manifest["files"][EXAMPLES]["sha256"]
+        folder = cache_folder() / "search" / f"{self.hash[:16]}-{identity[:16]}"
+        if not (folder / FILE).is_file():
+            with atomic_folder(folder) as new:
+                write_search(new, self.texts())
+        return folder

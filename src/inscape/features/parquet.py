@@ -1,8 +1,8 @@
 """Tables that any reader of Parquet opens, small on disk.
 
-1. Compressed by zstd; columns in ascending order and row numbers as differences, floats byte by
-   byte (those that are rounded lose their last bytes altogether), other numbers by a dictionary of
-   those that occur.
+1. Compressed by zstd: places in the text and columns in ascending order as differences, floats byte
+   by byte (those that are rounded lose their last bytes altogether), bytes and strings by a
+   dictionary of those that occur.
 2. Every page carries a checksum, which is compared when the page is read: opening a table reads its
    footer alone, and damage is noticed where it is met.
 3. Lists hold numbers, never strings, and have 64-bit offsets: readers put together chunks of them.
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from inscape.storage import reading
 
 AGAIN = "remove its folder and run the command that makes it again"
+_PLACES = ("row", "document", "position")
 _MANTISSA = 11  # bits, as many as float16 has
 
 
@@ -68,9 +69,9 @@ def table_writer(
         leaf = field.name if of is field.type else f"{field.name}.list.element"
         if pa.types.is_floating(of):
             encodings[leaf] = "BYTE_STREAM_SPLIT"
-        elif pa.types.is_integer(of) and (field.name in (*sorted_by, "row")):
+        elif field.name in (*sorted_by, *_PLACES):
             encodings[leaf] = "DELTA_BINARY_PACKED"
-        elif not pa.types.is_boolean(of):
+        elif not pa.types.is_boolean(of) and (pa.types.is_string(of) or of.bit_width == 8):
             words.append(leaf)
     writer = pq.ParquetWriter(
         path,

@@ -5,9 +5,8 @@
    second table has each peak and promoted token by itself.
 2. A query is matched as a phrase whose last word may go on; one of several words also where all of
    them lie near each other. Rank is bm25 (Robertson and Zaragoza 2009), peaks counting most.
-3. A query without letters and digits, such as "=", is looked up among the tokens.
-4. `search_prompt` asks the model instead: which features a prompt activates, ranked by how near
-   each comes to its largest activation and by how rare it is.
+3. One token by itself, and a query without letters and digits, such as "=", is looked up among
+   the tokens; what is no token, among the words at the peaks.
 """
 
 from __future__ import annotations
@@ -17,16 +16,11 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from inscape.core import InputError, StorageError, short, whole
-from inscape.dictionary import Dictionary
 from inscape.features.table import AGAIN
-from inscape.model import Model, Source
 from inscape.storage import reading
 
 FILE = "search.sqlite"
@@ -39,12 +33,15 @@ _TOKENIZER = "porter unicode61 remove_diacritics 2"
 @dataclass(frozen=True)
 class Hit:
     """A feature that a search found. score: higher is better, comparable within one search; where:
-    in what the text was found, any of "label", "peak", "window" and "promoted"."""
+    in what it was found, such as "label", "peak", "window" or "promoted"; why: the same in words;
+    figures: the numbers of it by name."""
 
     dictionary: str
     feature: int
     score: float
     where: tuple[str, ...]
+    why: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -119,6 +116,8 @@ def match(
 ) -> list[tuple[int, float, tuple[str, ...]]]:
     """(feature, score, columns that match) in a full-text file, best first (step 2).
 
+    columns: those that the file has; a weight of 0 leaves one out.
+
     Raises:
         InputError: the text is blank.
         StorageError: the file is missing or damaged.
@@ -127,11 +126,12 @@ def match(
     query = f'"{" ".join(words)}" *'
     if len(words) > 1:
         query += " OR NEAR({}, {})".format(" ".join(f'"{word}"' for word in words), NEAR)
+    used = [column for column, weight in zip(columns, weights, strict=True) if weight]
     with _opened(path) as file:
         ranked = file.execute(
             f"SELECT rowid, -bm25(texts, {', '.join(map(str, weights))}) AS score FROM texts "
             "WHERE texts MATCH ? ORDER BY score DESC, rowid LIMIT ?",
-            (query, limit),
+            (f"{{{' '.join(used)}}} : ({query})", limit),
         ).fetchall()
         numbers = ", ".join(str(number) for number, _ in ranked)
         inside = {
@@ -142,16 +142,18 @@ def match(
                     (f"{{{column}}} : ({query})",),
                 )
             }
-            for column in columns
+            for column in used
         }
     return [
-        (number, score, tuple(c for c in columns if number in inside[c]))
-        for number, score in ranked
+        (number, score, tuple(c for c in used if number in inside[c])) for number, score in ranked
     ]
 
 
-def search_index(folder: Path, dictionary: str, text: str, limit: int) -> list[Hit]:
-    """Features of an index that match `text`, best first, at most `limit`.
+def search_index(
+    folder: Path, dictionary: str, text: str, limit: int, *, token: bool = False
+) -> list[Hit]:
+    """Features of an index that match `text`, best first, at most `limit`; `token`: those that peak
+    on it as a token, or else as a word.
 
     Raises:
         InputError: the text is blank.
@@ -160,45 +162,44 @@ def search_index(folder: Path, dictionary: str, text: str, limit: int) -> list[H
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"the search text is {short(text)}", expected="a word or a phrase")
     whole(limit, "limit", 1)
-    if any(c.isalnum() for c in text):
-        found = match(folder / FILE, text, list(WEIGHTS), list(WEIGHTS.values()), limit)
-        return [Hit(dictionary, *hit) for hit in found]
+    written = any(c.isalnum() for c in text)
+    if token or not written:
+        found = _search_tokens(folder, dictionary, text, limit, peaks_alone=token)
+        if found or not written:
+            return found
+    weights = {name: weight * (name == "peak" or not token) for name, weight in WEIGHTS.items()}
+    hits = match(folder / FILE, text, list(WEIGHTS), list(weights.values()), limit)
+    return [Hit(dictionary, *hit) for hit in hits]
+
+
+def _search_tokens(
+    folder: Path, dictionary: str, text: str, limit: int, *, peaks_alone: bool
+) -> list[Hit]:
+    """Features whose top examples peak on a token, the larger part of them the better, or (unless
+    `peaks_alone`) that promote it."""
     with _opened(folder / FILE) as file:
         rows = file.execute(
-            "SELECT feature, ? * share + ? * promoted AS score, share > 0, promoted FROM tokens "
-            "WHERE token = ? ORDER BY score DESC, feature LIMIT ?",
-            (WEIGHTS["peak"], WEIGHTS["promoted"], _bare(text), limit),
+            "SELECT feature, ? * share + ? * promoted AS score, share, promoted FROM tokens "
+            "WHERE token = ? AND (share > 0 OR ?) ORDER BY score DESC, feature LIMIT ?",
+            (
+                WEIGHTS["peak"],
+                0.0 if peaks_alone else WEIGHTS["promoted"],
+                _bare(text),
+                not peaks_alone,
+                limit,
+            ),
         ).fetchall()
-    names = ("peak", "promoted")
     return [
         Hit(
-            dictionary, feature, score, tuple(n for n, yes in zip(names, given, strict=True) if yes)
+            dictionary,
+            feature,
+            score,
+            ("peak",) * (share > 0) + ("promoted",) * bool(promoted and not peaks_alone),
+            f"the token of {share:.0%} of its strongest examples" if share else "",
+            {"share": share},
         )
-        for feature, score, *given in rows
+        for feature, score, share, promoted in rows
     ]
-
-
-def search_prompt(
-    model: Model,
-    sources: Mapping[str, tuple[Dictionary, NDArray[np.floating], NDArray[np.floating]]],
-    prompt: Source,
-    limit: int,
-) -> list[Hit]:
-    """Features that a prompt activates (step 4); each source is a dictionary with the largest
-    activation and the density of its features, [m] each."""
-    given = model.prompt(prompt)
-    sites = [site for dictionary, _, _ in sources.values() for site in dictionary.reads]
-    run = model.run(given, read=list(dict.fromkeys(sites)))
-    hits: list[Hit] = []
-    for name, (dictionary, highest, density) in sources.items():
-        read = {site: run[site][0][given.counted] for site in dictionary.reads}
-        code = dictionary.encode(dictionary.concat_sites(read))
-        best = np.zeros(dictionary.d_dict, np.float32)
-        np.maximum.at(best, code.indices.cpu().numpy().ravel(), code.values.cpu().numpy().ravel())
-        part = np.minimum(best / np.maximum(highest, 1e-12), 1.0) * -np.log10(density + 1e-7)
-        order = np.argsort(-part, kind="stable")[:limit]
-        hits += [Hit(name, int(f), float(part[f]), ("prompt",)) for f in order if best[f] > 0]
-    return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit]
 
 
 @contextmanager

@@ -67,6 +67,28 @@ class TokenTable:
         opening = ~self.considered[first]
         return np.where(opening & (first + 1 < last), first + 1, first).astype(np.int32), last
 
+    @cached_property
+    def distinct(self) -> NDArray[np.int32]:
+        """The number of each row's document, [n], where documents of equal text share the number of
+        the first: what is chosen on some documents is then never judged on a copy of one."""
+        if not len(self):
+            return self.documents
+        opens = np.flatnonzero(np.append(True, self.documents[1:] != self.documents[:-1]))
+        sizes = np.diff(np.append(opens, len(self)))
+        place = (np.arange(len(self)) - np.repeat(opens, sizes)).astype(np.uint64)
+        mixed = (self.ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (place * np.uint64(0xC2B2AE3D27D4EB4F))) * np.uint64(0x165667B19E3779F9)
+        mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+        content = np.add.reduceat(mixed ^ (mixed >> np.uint64(32)), opens)
+        _, first, number = np.unique(content, return_index=True, return_inverse=True)
+        owners: NDArray[np.int32] = self.documents[opens][first[number]]
+        return np.repeat(owners, sizes)
+
+    @cached_property
+    def num_duplicates(self) -> int:
+        """How many documents are copies of an earlier one."""
+        return len(np.unique(self.documents)) - len(np.unique(self.distinct))
+
     def text(self, token_id: int) -> str:
         """The string of one token id; ids that the vocabulary lacks read "?"."""
         return self.texts.get(int(token_id), "?")

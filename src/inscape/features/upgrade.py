@@ -91,5 +91,5 @@ def upgrade(folder: Path, kind: str, version: int) -> None:
         kept = ("num_features", "num_tokens", "num_considered", "num_quantiles")
         extra = {name: manifest[name] for name in (*kept, "histogram_edges", "indexed")}
         made_from, seeds = manifest["made_from"], manifest["seeds"]
-        extra["tokens"] = tokens
+        extra |= {"tokens": tokens, "num_duplicates": table.num_duplicates}
         write_manifest(new, kind, version, made_from=made_from, seeds=seeds, extra=extra)

@@ -95,6 +95,7 @@ def finish_index(
         "num_features": spill.num_features,
         "num_tokens": len(table),
         "num_considered": table.num_considered,
+        "num_duplicates": table.num_duplicates,
         "num_quantiles": options.num_quantiles,
         "tokens": tokens,
         "histogram_edges": histogram_edges(spill.largest).tolist(),
@@ -118,7 +119,7 @@ def _examples(
     options: IndexOptions,
 ) -> Iterator[Columns]:
     """The examples of every feature that fires."""
-    bounds, documents = table.bounds, np.asarray(table.documents)
+    bounds, documents = table.bounds, table.distinct
     for feature in track(range(indptr.size - 1), "examples", unit="features"):
         part = slice(int(indptr[feature]), int(indptr[feature + 1]))
         rows, values = np.asarray(positions[part]), np.asarray(stored[part], np.float32)

@@ -1,20 +1,38 @@
 """Labels: short phrases for features, written from some documents and scored on others."""
 
+from inscape.labels.answers import Limits
+from inscape.labels.asking import Estimate
 from inscape.labels.embedder import Embedder
+from inscape.labels.endpoint import Asked, Endpoint, LocalModel
 from inscape.labels.labeller import label
+from inscape.labels.meaning import Meaning, write_meanings
+from inscape.labels.others import better
 from inscape.labels.predicates import Clause, Predicate
+from inscape.labels.published import Published, read_published
 from inscape.labels.sampling import document_halves
-from inscape.labels.store import Label, Labels, search
+from inscape.labels.search import Searched, search
+from inscape.labels.store import Label, Labels
 from inscape.labels.words import Words
 
 __all__ = [
+    "Asked",
     "Clause",
     "Embedder",
+    "Endpoint",
+    "Estimate",
     "Label",
     "Labels",
+    "Limits",
+    "LocalModel",
+    "Meaning",
     "Predicate",
+    "Published",
+    "Searched",
     "Words",
+    "better",
     "document_halves",
     "label",
+    "read_published",
     "search",
+    "write_meanings",
 ]

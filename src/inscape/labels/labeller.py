@@ -52,7 +52,7 @@ class _Labeller:
     def __init__(self, index: FeatureIndex, seed: int, num_windows: int) -> None:
         table = index.tokens
         self.index, self.seed, self.num_windows = index, seed, num_windows
-        self.documents = np.asarray(table.documents)
+        self.documents = table.distinct
         considered = np.asarray(table.considered)
         explaining = document_halves(self.documents, seeded(seed, "labels"))
         self.explain = Half(table, explaining & considered)

@@ -24,7 +24,7 @@ OVERDRAW = 3  # drawn for each negative wanted, as some turn out to be active
 
 def document_halves(documents: NDArray[np.int32], seed: int = 0) -> NDArray[np.bool_]:
     """A half of the documents, marked per token [n]: exactly half of the distinct documents,
-    drawn with `seed`."""
+    drawn with `seed`. Of a token table pass `distinct`, by which copies are on one side."""
     distinct, inverse = np.unique(documents, return_inverse=True)
     order = np.random.default_rng(seeded(seed, "document halves")).permutation(distinct.size)
     chosen = np.zeros(distinct.size, np.bool_)

@@ -9,7 +9,7 @@ manifest.json    version, what it was made from, checksums
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from inscape.core import InputError
-from inscape.features import FeatureIndex, Hit
 from inscape.features.search import FILE, match, write_text_table
 from inscape.labels.embedder import Embedder
 from inscape.storage import (
+    artefact,
     atomic_folder,
     read_json,
     read_manifest,
@@ -34,6 +34,7 @@ from inscape.storage import (
     write_json,
     write_manifest,
 )
+from inscape.storage.atomic import nothing
 
 KIND = "labels"
 VERSION = 3
@@ -41,7 +42,6 @@ VERSION = 3
 EMBEDDINGS = "embeddings.npy"
 KINDS = ("word", "concept", "prediction", "everywhere", "unclear")
 OFFLINE = "offline"
-LABEL_WEIGHT = 2.0  # of a match in a label, relative to one in examples or promoted tokens
 _AGAIN = "remove the folder of the labels and run the command that makes them again"
 
 
@@ -140,6 +140,16 @@ class Labels:
         with reading(path, _AGAIN, OSError, ValueError):
             return np.asarray(np.load(path), np.float16)
 
+    @property
+    def embedder(self) -> str | None:
+        """The hash of the embedder that made them; None where none was at hand."""
+        return str(self.manifest["embedder"]["hash"]) if "embedder" in self.manifest else None
+
+    @cached_property
+    def features(self) -> NDArray[np.int64]:
+        """The features that have a label, in order."""
+        return np.fromiter(self._labels, np.int64, len(self._labels))
+
     def __repr__(self) -> str:
         named = sum(label.name is not None for label in self)
         return f"Labels({str(self.folder)!r}, {named} of {self.num_features} features labelled)"
@@ -216,6 +226,7 @@ def write_labels(
     seeds: Mapping[str, int] | None = None,
     summary: Mapping[str, Any] | None = None,
     embedder: Embedder | None = None,
+    replace: bool = False,
 ) -> Labels:
     """Write the folder, which is new or empty, and open it.
 
@@ -224,11 +235,12 @@ def write_labels(
         made_from: what the labels rest on.
         summary: what labels.json says beside the scores.
         embedder: makes the vectors by which labels are found by meaning.
+        replace: whether labels that are there already, as they were written, give way.
     """
     schema = pa.schema([(f.name, _TYPES[str(f.type)]) for f in fields(Label)])
     table = pa.Table.from_pylist([asdict(label) for label in labels], schema)
     extra: dict[str, Any] = {"num_features": num_features}
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, artefact(KIND) if replace else nothing) as folder:
         pq.write_table(table, folder / "labels.parquet")
         write_text_table(folder / FILE, ["label"], ((f.feature, f.text) for f in labels if f.text))
         if embedder is not None:
@@ -239,35 +251,3 @@ def write_labels(
         write_json(folder / "labels.json", {**(summary or {}), **scores(labels)})
         write_manifest(folder, KIND, VERSION, made_from=made_from, seeds=seeds or {}, extra=extra)
     return Labels.open(out)
-
-
-def search(
-    sources: Iterable[tuple[FeatureIndex, Labels | None]], text: str, *, limit: int = 20
-) -> list[Hit]:
-    """Features of several dictionaries that match `text`, best first, at most `limit`.
-
-    A label that matches counts twice as much as examples and promoted tokens do; of each of the two
-    the best match over all dictionaries counts as one.
-
-    Raises:
-        InputError: the text is blank.
-        StorageError: an index or labels have no search file, or it is damaged.
-    """
-    found: dict[tuple[str, int], tuple[str, ...]] = {}
-    scores: dict[str, dict[tuple[str, int], float]] = {"text": {}, "label": {}}
-    for index, labels in sources:
-        for hit in index.search(text, limit=limit):
-            key = hit.dictionary, hit.feature
-            found[key], scores["text"][key] = (*found.get(key, ()), *hit.where), hit.score
-        if labels is not None and any(c.isalnum() for c in text):
-            for feature, score in labels.search(text, limit):
-                key = index.dictionary, feature
-                found[key] = ("label", *found.get(key, ()))
-                scores["label"][key] = score
-    total: dict[tuple[str, int], float] = defaultdict(float)
-    for kind, weight in (("text", 1.0), ("label", LABEL_WEIGHT)):
-        best = max(scores[kind].values(), default=1.0)
-        for key, score in scores[kind].items():
-            total[key] += weight * score / best
-    hits = [Hit(*key, score, tuple(dict.fromkeys(found[key]))) for key, score in total.items()]
-    return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit]

@@ -2,6 +2,7 @@
 
 from inscape.report import notebook
 from inscape.report.atlas_page import atlas_html, write_atlas_report
+from inscape.report.dashboards import write_pages
 from inscape.report.diagnosis import diagnosis_html
 from inscape.report.front import front_html, write_front
 from inscape.report.graph_html import picture_html
@@ -23,4 +24,5 @@ __all__ = [
     "picture_html",
     "write_atlas_report",
     "write_front",
+    "write_pages",
 ]

@@ -262,7 +262,6 @@ def test_an_unread_site_is_named() -> None:
         SCORED.site("resid_post.3")
 
 
-
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_ranks_count_what_is_at_least_as_great(dtype: type[np.floating[Any]]) -> None:
     values = np.random.default_rng(0).gamma(1.0, size=300).astype(np.float16).astype(dtype)

@@ -1,0 +1,180 @@
+"""Labels that others write, beside the offline ones: a language model, or a published file.
+
+Both end in the same scores (texts.py), from documents that were not shown, so that they can be
+compared with each other and with the offline labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inscape.core import InputError, ModelError, Share, warn
+from inscape.features import FeatureIndex
+from inscape.labels.answers import Answers, Limits
+from inscape.labels.asking import (
+    Asking,
+    Estimate,
+    answered,
+    estimate,
+    questions,
+    read_prompt,
+    warn_of,
+)
+from inscape.labels.embedder import Embedder
+from inscape.labels.endpoint import Asked
+from inscape.labels.published import Published
+from inscape.labels.store import KIND, VERSION, Label, Labels, write_labels
+from inscape.labels.texts import explaining_documents, score_texts
+from inscape.storage import MANIFEST, lock, read_manifest
+
+ANSWERS = "answers.jsonl"
+
+
+def writer_of(by: Asked | Published) -> str:
+    """What stands in labels as their source."""
+    return f"published:{by.name}" if isinstance(by, Published) else f"llm:{by.name}"
+
+
+def folder_name(dictionary: str, by: Asked | Published) -> str:
+    """What the folder of a dictionary's labels by somebody else is called."""
+    writer = re.sub(r"[^A-Za-z0-9_.-]+", "-", writer_of(by))[:100]
+    return f"{dictionary}@{writer}"
+
+
+def ask_for_texts(
+    index: FeatureIndex,
+    asked: Asked,
+    folder: Path,
+    *,
+    seed: int = 0,
+    prompt: Path | None = None,
+    limits: Limits | None = None,
+    before: Callable[[Estimate], bool] | None = None,
+) -> tuple[dict[int, str], dict[str, Any]] | None:
+    """Feature → label of all that the model has answered, and how that went.
+
+    Args:
+        folder: keeps the answers; one process at a time asks into it.
+        prompt: a file in place of inscape's own.
+        before: gets the estimate; where it returns False nothing is asked, and the result is None.
+
+    Raises:
+        InputError: no feature has enough examples to be asked about.
+        ModelError: the endpoint cannot be reached, or refuses every question.
+        StorageError: another process is asking, or an answer cannot be written.
+    """
+    limits = limits or Limits()
+    documents = explaining_documents(index, seed).tolist()
+    todo = questions(index, documents, asked.name, read_prompt(prompt), seed)
+    if not todo:
+        raise InputError(
+            f"no feature of {index.dictionary} has examples in three documents or more",
+            expected="an index of a longer text",
+        )
+    answers = Answers(folder / ANSWERS)
+    if before is not None and not before(estimate(asked, todo, answers, limits)):
+        return None
+    with lock(folder):
+        answers = Answers(folder / ANSWERS)
+        report = Asking(asked, answers, limits).run(todo)
+    warn_of(report)
+    return answered(todo, answers), asdict(report)
+
+
+def published_texts(index: FeatureIndex, published: Published) -> dict[int, str]:
+    """Feature → explanation of those that are active here.
+
+    Raises:
+        InputError: one is of a feature that the dictionary does not have.
+    """
+    if (last := max(published.texts)) >= index.num_features:
+        raise InputError(
+            f"{published.name} explains feature {last} of {published.about or 'a dictionary'}",
+            expected=f"those of {index.dictionary}, which has {index.num_features}",
+            next_step="name the dictionary that they are of with --dictionary",
+        )
+    return {f: text for f, text in published.texts.items() if index.num_active[f]}
+
+
+def write_texts(
+    index: FeatureIndex,
+    out: Path,
+    texts: Mapping[int, str],
+    by: Asked | Published,
+    about: Mapping[str, Any],
+    *,
+    seed: int = 0,
+) -> Labels:
+    """Scores labels and writes them to the folder `out`, in place of former ones of the writer.
+
+    Args:
+        about: what labels.json says of them beside the scores.
+    """
+    embedder = _embedder()
+    made_from = {
+        "index": index.hash,
+        "dictionary": index.dictionary,
+        "source": writer_of(by),
+        "texts": hashlib.blake2b(json.dumps(sorted(texts.items())).encode()).hexdigest()[:32],
+        "embedder": None if embedder is None else embedder.hash,
+    }
+    if (out / MANIFEST).is_file():
+        found = read_manifest(out, KIND, VERSION)
+        if found["made_from"] == made_from and found["seeds"] == {"labels": seed}:
+            return Labels.open(out)
+    labels = score_texts(index, texts, writer_of(by), embedder, seed=seed)
+    alive = int(np.count_nonzero(index.num_active))
+    counts = {"num_features": index.num_features, "num_dead": index.num_features - alive}
+    return write_labels(
+        out,
+        labels,
+        num_features=index.num_features,
+        made_from=made_from,
+        seeds={"labels": seed},
+        summary={**counts, "num_too_few_activations": alive - len(labels), **about},
+        embedder=embedder,
+        replace=True,
+    )
+
+
+def published_summary(published: Published) -> dict[str, Any]:
+    """What labels.json says of a published file: how many explanations there were, and the median
+    of the scores that came with them."""
+    medians = {
+        scorer: round(float(np.median(list(found.values()))), 4)
+        for scorer, found in published.accuracy.items()
+    }
+    return {
+        "published": {
+            "about": published.about,
+            "num_explanations": len(published.texts),
+            "num_more": published.num_more,
+            "median_balanced_accuracy": medians,
+        }
+    }
+
+
+def better(first: Labels, second: Labels) -> Share:
+    """Of the features that both name and score, those on which the first has the higher AUROC."""
+
+    def scored(label: Label | None) -> bool:
+        return label is not None and label.name is not None and bool(np.isfinite(label.auroc))
+
+    both = [one for one in first if scored(one) and scored(second.get(one.feature))]
+    return Share(sum(one.auroc > second[one.feature].auroc for one in both), len(both))
+
+
+def _embedder() -> Embedder | None:
+    try:
+        return Embedder.open()
+    except ModelError as error:
+        warn(f"the labels are not scored, and not found by meaning: {error}")
+        return None
