@@ -35,7 +35,8 @@ def atlas(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Atlas:
     """An atlas of two dictionaries, one of them indexed, labelled and measured, and neurons."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("private")
-    documents = ["the cat sat on the mat <b>bold</b>", "the dog sat in Paris"] * 20
+    endings = [f"{one} {other}" for one in "abcdef" for other in "uvwxyz"]
+    documents = [f"the cat sat on the mat {e}; the dog sat in Paris {e[::-1]}" for e in endings]
     (folder / "text.txt").write_text("\n\n".join(documents))
     made = Atlas.create(folder / "a", model, source=str(folder / "model"))
     first = random_dictionary(NAME, NAME, d=32)

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from inscape.features import FeatureIndex, IndexOptions, TokenTable
 from inscape.features.logits import HeadInputs
-from inscape.features.sparse import Spill
+from inscape.features.passes import Codes, entries_of
 from inscape.features.writer import finish_index
 from inscape.storage import atomic_folder
 
@@ -22,10 +24,16 @@ def write_index(
     name: str = "toy",
 ) -> FeatureIndex:
     """The index of codes (rows ascending [b], indices [b, k], values [b, k], 0 an empty slot)."""
+    num, pieces = int(head.decoder.shape[0]), []
+    counts = np.zeros(len(table), np.int32)
+    for rows, indices, values in batches:
+        found, *codes = entries_of(len(table), rows, indices, values)
+        counts += found
+        pieces.append(codes)
+    features, values = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+    codes = Codes(num, [(counts, features, values)])
     tokens = table.save(out.parent)
-    with atomic_folder(out) as folder, Spill(folder, int(head.decoder.shape[0])) as spill:
-        for rows, indices, values in batches:
-            spill.add(rows, indices, values)
+    with atomic_folder(out) as folder:
         made_from = {"dictionary": name, "inputs": "0"}
-        finish_index(folder, spill, table, tokens, head, options or IndexOptions(), made_from)
+        finish_index(folder, codes, table, tokens, head, options or IndexOptions(), made_from)
     return FeatureIndex.open(out)

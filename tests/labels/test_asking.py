@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.families import tiny, tiny_tokenizer
 from tests.labels.chat_server import Served, completion, labelled, serving
 from tests.labels.conftest import TOKEN, Planted
 
-from inscape.core import InputError, ModelError, progress
+from inscape.core import InputError, ModelError, StorageError, progress
 from inscape.labels.answers import Answers, Limits, parse, question_hash
 from inscape.labels.asking import Asking, Question, answered, estimate, questions, read_prompt
-from inscape.labels.endpoint import Endpoint, Refused, TryAgain
+from inscape.labels.endpoint import Endpoint, LocalModel, Refused, TryAgain
 from inscape.labels.sampling import document_halves
+from inscape.model import Model
 
 ASK = [{"role": "user", "content": "What is it?"}]
 KEY = "secret-0123456789"
@@ -162,9 +164,11 @@ def test_a_malformed_answer_of_a_former_run_counts(served: Served, tmp_path: Pat
         ('{"label": "a", "why": "b"}', None),
         ('{"label": ["food"]}', None),
         ('{"label": ""}', None),
+        ('{"label": "..."}', None),
         ('{"label": "two\\nlines"}', None),
         ('{"label": NaN}', None),
         ("food", None),
+        ('<think>\n{"label": "a"}?\n</think>\n\n{"label": "food"}', "food"),
         ("[" * 100_000, None),
     ],
 )
@@ -302,12 +306,27 @@ def test_newer_names_of_settings_are_used_where_a_server_asks(served: Served) ->
 
 def test_usage_that_is_missing_or_nonsense_is_estimated(served: Served) -> None:
     made = Endpoint(served.url, "m")
-    for usage in (None, "many", {"prompt_tokens": -5, "completion_tokens": "7"}):
+    nothing = {"prompt_tokens": 0, "completion_tokens": 0}
+    for usage in (None, "many", {"prompt_tokens": -5, "completion_tokens": "7"}, nothing):
         content = json.loads(labelled("x")) | {"usage": usage}
         served.turns = [json.dumps(content).encode()]
         reply = made.ask(ASK)
         assert reply.prompt_tokens >= 11 / 4
         assert reply.completion_tokens >= 4
+
+
+def test_a_limit_holds_where_a_server_counts_nothing(served: Served, tmp_path: Path) -> None:
+    served.usual = lambda body: completion('{"label": "x"}', 0, 0)
+    report, found = run(served, tmp_path / "a", 100, Limits(max_tokens=1000), answer_tokens=50)
+    assert len(found) < 60
+    assert report.prompt_tokens + report.completion_tokens <= 1000
+
+
+def test_an_answer_that_cannot_be_kept_ends_the_run(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a file")
+    with pytest.raises(StorageError, match="a file of that name is in the way"):
+        run(served, tmp_path / "a" / "answers.jsonl", 9, concurrency=1)
+    assert len(served.requests) == 1
 
 
 def test_a_body_without_end_is_cut_off(served: Served) -> None:
@@ -396,3 +415,34 @@ def test_a_prompt_without_a_place_for_examples(tmp_path: Path) -> None:
     file.write_text("Name it.")
     with pytest.raises(InputError, match=r"no \{examples\}"):
         read_prompt(file)
+
+
+# A model that runs here
+
+
+@pytest.fixture(scope="module")
+def local() -> LocalModel:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+    made = Model.wrap(tiny("llama", vocab_size=300), tokenizer, name="tiny")
+    return LocalModel(made, answer_tokens=8)
+
+
+def test_a_local_model_answers_in_the_form(local: LocalModel) -> None:
+    reply = local.ask(ASK)
+    assert reply.text.startswith('{"label": "')
+    assert reply.text.count("}") <= 1
+    assert reply.prompt_tokens == local.count(ASK) > len("What is it?") / 4
+    assert 0 < reply.completion_tokens <= 8
+    assert local.ask(ASK) == reply
+
+
+def test_a_question_too_long_for_a_local_model_is_left_out(
+    local: LocalModel, tmp_path: Path
+) -> None:
+    long = [{"role": "user", "content": "What is it? " * 2000}]
+    with pytest.raises(Refused, match="context"):
+        local.ask(long)
+    todo = [Question(0, long, "long"), Question(1, ASK, "short")]
+    report = Asking(local, Answers(tmp_path / "a"), Limits(), wait=0.01).run(todo)
+    assert (report.num_refused, report.num_answered) == (1, 1)

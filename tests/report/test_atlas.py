@@ -54,7 +54,8 @@ def full(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Atlas:
     """An atlas with an indexed, labelled dictionary, and one result of each kind."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("text")
-    documents = ["the cat sat on the mat <b>bold</b>", "the dog sat in Paris"] * 20
+    endings = [f"{one} {other}" for one in "abcdef" for other in "uvwxyz"]
+    documents = [f"the cat sat on the mat <b>bold</b> {e}; the dog sat {e[::-1]}" for e in endings]
     (folder / "text.txt").write_text("\n\n".join(documents))
     store = harvest(model, folder / "text.txt", ["resid_post.1"], folder / "store")
     atlas = Atlas.create(tmp_path_factory.mktemp("atlas") / "a", model, source="nowhere")

@@ -5,7 +5,7 @@ A piece is as long as memory allows; which of its tokens count is decided as in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -36,11 +36,17 @@ class TextActivations:
         self.model, self._corpus = model, Corpus(model, text)
         self._context, self._max_tokens = row_length(model, context), max_tokens
         self._reader: Reader | None = None
+        self._medians: dict[str, float] = {}
 
     @property
     def median_norms(self) -> dict[str, float]:
-        """By site, the reference norms for sinks; empty before the first read."""
-        return {} if self._reader is None else self._reader.medians
+        """By site, the reference norms for sinks; empty before the first read, unless they are set
+        to those of an earlier read of the same text and sites."""
+        return self._medians if self._reader is None else self._reader.medians
+
+    @median_norms.setter
+    def median_norms(self, known: dict[str, float]) -> None:
+        self._medians, self._reader = known, None
 
     @property
     def model_hash(self) -> str:
@@ -68,12 +74,26 @@ class TextActivations:
         Raises:
             DataError: the text has fewer than two documents, or an activation is not finite.
         """
+        for _, tokens, acts in self.some_pieces(sites, lambda number: True):
+            yield tokens, acts
+
+    def some_pieces(
+        self, sites: Sequence[str], wanted: Callable[[int], bool], *, shown: bool = True
+    ) -> Iterator[tuple[int, TokenTable, dict[str, Tensor]]]:
+        """The same of the pieces with a wanted number, with that number; shown: with progress.
+
+        The model reads no others, but for the first one, by whose norms sinks are told.
+        """
         self._corpus.check(self._max_tokens)
         read, tokens = self._sites(sites)
         total = min(filter(None, (self._corpus.estimate(), self._max_tokens)), default=None)
-        with progress("read", total, "tokens") as bar:
-            for pool in self._corpus.pools(self._context, tokens, self._max_tokens):
-                yield self._read(pool, read)
+        with progress("read", total, "tokens", shown=shown) as bar:
+            pools = self._corpus.pools(self._context, tokens, self._max_tokens)
+            for number, pool in enumerate(pools):
+                if wanted(number):
+                    yield number, *self._read(pool, read)
+                elif number == 0 and not self._medians:
+                    self._read(pool, read)
                 bar.advance(len(pool.ids))
 
     def sample(
@@ -110,6 +130,7 @@ class TextActivations:
     def _read(self, pool: Pool, sites: list[str]) -> tuple[TokenTable, dict[str, Tensor]]:
         if self._reader is None or self._reader.sites != sites:
             self._reader = Reader(self.model, sites)
+            self._reader.medians = dict(self._medians)
         acts = self._reader.read(pool)
         flags = self._reader.flags(pool, self._reader.norms(acts))
         acts.pop(NORMS, None)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -37,6 +37,7 @@ from inscape.intervention import steer as steer_prompt
 from inscape.labels import Asked, Labels, Published
 from inscape.model import Model, Source
 from inscape.storage import Result, plain, read_json, write_json
+from inscape.training import Ranks
 from inscape.validation import EVERYDAY, ConceptChecks, check_concepts, read_concepts
 
 
@@ -178,16 +179,18 @@ class Atlas(Container):
         text: Path | None = None,
         max_tokens: int | None = None,
         activations: bool = True,
+        ranks: Ranks | None = None,
     ) -> list[FeatureIndex]:
         """Indexes dictionaries: over `text`, at most `max_tokens` of it (by default as many as the
         build reads), or over the stored activations.
 
         Args:
             activations: keep where every feature fires, beyond its examples; labels need that.
+            ranks: the processes that share the text (see `inscape.training.connected`).
         """
-        with self.writing():
+        with self.writing() if ranks is None or ranks.first else nullcontext():
             return steps.index_atlas(
-                self, names, text=text, max_tokens=max_tokens, activations=activations
+                self, names, text=text, max_tokens=max_tokens, activations=activations, ranks=ranks
             )
 
     def label(

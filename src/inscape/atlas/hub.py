@@ -25,6 +25,7 @@ from inscape.dictionary import Dictionary
 from inscape.dictionary.rounding import Stored, check_stored
 from inscape.features import FeatureIndex
 from inscape.features.index import ARRAYS
+from inscape.model.opening import hub_name
 from inscape.storage import MANIFEST, atomic_folder, is_temporary, plain, read_json, write_json
 from inscape.storage.lock import LOCK
 
@@ -57,9 +58,8 @@ def to_hub(
         "licence", licence, r"[a-z0-9][a-z0-9.-]{0,60}", "as on the hub, such as apache-2.0"
     )
     _check_name("model", base_model, r"[\w.-]{1,96}/[\w.-]{1,96}", "owner/name of the hub")
-    source = atlas.record["model"]["source"]
-    if base_model is None and re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-        base_model = source
+    if base_model is None:
+        base_model = hub_name(atlas.record["model"]["source"])
     chosen = shared_names(atlas, names)
     with atomic_folder(out) as folder:
         for name in track(chosen, "copying dictionaries", unit="dictionaries"):
@@ -81,7 +81,8 @@ def to_hub(
                     _copy(place, folder / kind / place.name)
         _figures(atlas, chosen, folder)
         record = public(atlas.record)
-        record["model"]["source"] = base_model or record["model"]["source"]
+        if hub_name(record["model"]["source"]) is None:
+            record["model"]["source"] = base_model or record["model"]["source"]
         write_json(folder / FILE, record)
         text = card(
             atlas,

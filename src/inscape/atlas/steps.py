@@ -26,7 +26,7 @@ from inscape.features import FeatureIndex, IndexOptions, build_indexes
 from inscape.labels import Embedder, Labels, label, write_meanings
 from inscape.model import Model
 from inscape.storage import write_json
-from inscape.training import Job, TrainConfig, train_from_text, train_many
+from inscape.training import Job, Ranks, TrainConfig, train_from_text, train_many
 
 STEPS = ("harvest", "train", "index", "label")
 Step = Callable[[str], AbstractContextManager[object]]
@@ -282,6 +282,7 @@ def index_atlas(
     text: Path | None = None,
     max_tokens: int | None = None,
     activations: bool = True,
+    ranks: Ranks | None = None,
 ) -> list[FeatureIndex]:
     """Step 3: the feature index of every dictionary, or of those named, over `text`; without one
     over the stored activations."""
@@ -307,7 +308,10 @@ def index_atlas(
         {atlas.place("features", name): atlas.dictionary(name) for name in chosen},
         source,
         options=IndexOptions(activations=activations),
+        ranks=ranks,
     )
+    if ranks is not None and not ranks.first:
+        return found
     if source.median_norms:  # prompts are held against the same medians (see `Model.counted`)
         atlas.model.sink_medians = source.median_norms
         atlas.record["model"]["median_norms"] = source.median_norms

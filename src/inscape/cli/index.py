@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from inscape.cli import common
+
+if TYPE_CHECKING:
+    from inscape.atlas import Atlas
 
 
 def command(
@@ -35,12 +39,25 @@ def command(
 ) -> None:
     """Index the features: density, histogram, examples, promoted and suppressed tokens.
 
-    The neurons of a layer are a dictionary that needs no training: --dictionary mlp_act.14.
+    Several dictionaries are indexed in one pass over the text, which goes on where it was stopped.
+    With torchrun, several processes share it. The neurons of a layer are a dictionary that needs no
+    training: --dictionary mlp_act.14.
     """
-    with common.open_or_create(atlas, model, device, bos) as opened:
-        indexes = opened.index(
-            dictionary, text=text, max_tokens=max_tokens, activations=not examples_only
-        )
+    from inscape.core import pick_device
+    from inscape.training import connected
+
+    with connected(device=str(pick_device(device))) as ranks:
+        to_open = common.open_or_create if ranks.alone else _opened
+        with to_open(atlas, model, device, bos) as opened:
+            indexes = opened.index(
+                dictionary,
+                text=text,
+                max_tokens=max_tokens,
+                activations=not examples_only,
+                ranks=ranks,
+            )
+    if not ranks.first:
+        return
     made = [
         {
             "index": str(index.folder),
@@ -53,3 +70,7 @@ def command(
         for index in indexes
     ]
     common.show(made, json)
+
+
+def _opened(*given: Any) -> AbstractContextManager[Atlas]:
+    return nullcontext(common.open_atlas(*given))

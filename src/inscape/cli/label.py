@@ -42,6 +42,14 @@ def command(
     concurrency: Annotated[
         int, typer.Option(min=1, max=256, help="Questions under way at once at --endpoint.")
     ] = 8,
+    answer_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            help="Most tokens of an answer, more for a model that thinks first; default: "
+            "200 (--by: 40).",
+        ),
+    ] = None,
     prompt: Annotated[
         Path | None, typer.Option(help="A file with another prompt; see the page on labels.")
     ] = None,
@@ -82,7 +90,7 @@ def command(
         "max_cost": max_cost,
         "max_tokens": max_tokens,
     }
-    given = {"prompt": prompt, "dry_run": dry_run or None, **limits}
+    given = {"prompt": prompt, "answer_tokens": answer_tokens, "dry_run": dry_run or None, **limits}
     _check_ways(by, endpoint, published)
     _only_with("--by or --endpoint", asking, given)
     _only_with(
@@ -102,7 +110,7 @@ def command(
         found = opened.label(
             dictionary,
             seed=seed,
-            by=_asked(by, endpoint, endpoint_model, key_env, concurrency),
+            by=_asked(by, endpoint, endpoint_model, key_env, concurrency, answer_tokens),
             prompt=prompt,
             limits=Limits(**limits),  # type: ignore[arg-type]
             before=lambda estimate: _announced(estimate, dry_run, json),
@@ -130,7 +138,12 @@ def _only_with(needed: str, there: bool, options: dict[str, Any]) -> None:
 
 
 def _asked(
-    by: str | None, endpoint: str | None, model: str | None, key_env: str | None, concurrency: int
+    by: str | None,
+    endpoint: str | None,
+    model: str | None,
+    key_env: str | None,
+    concurrency: int,
+    answer_tokens: int | None,
 ) -> Asked:
     """The language model that is named."""
     from inscape.core import InputError
@@ -138,7 +151,7 @@ def _asked(
 
     if endpoint is None:
         assert by is not None
-        return LocalModel(common.open_model(by))
+        return LocalModel(common.open_model(by), answer_tokens=answer_tokens or 40)
     if model is None:
         raise InputError(
             "--endpoint without --endpoint-model", expected="what the model is called there"
@@ -152,7 +165,8 @@ def _asked(
                 "--key-env names no variable of the environment that is set",
                 expected="its name, as in OPENAI_API_KEY, and not the key",
             )
-    return Endpoint(endpoint, model, key=key, concurrency=concurrency)
+    tokens = answer_tokens or 200
+    return Endpoint(endpoint, model, key=key, concurrency=concurrency, answer_tokens=tokens)
 
 
 def _announced(estimate: Estimate, dry_run: bool, json: bool) -> bool:

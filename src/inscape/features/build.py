@@ -1,7 +1,8 @@
 """From a model, dictionaries and a text (or a store of activations) to feature indexes.
 
 1. The tokens that count (no special tokens, no attention sinks) are encoded piece by piece, by all
-   dictionaries in one pass over the text; nothing is stored but the codes.
+   dictionaries in one pass over the text; nothing is stored but the codes (passes.py). A pass that
+   was stopped goes on with the pieces that are missing; several processes share them.
 2. A dense dictionary, the neurons, has each feature's strongest DENSE of activations indexed: the
    thresholds are quantiles over a sample of the text, taken in a pass of their own.
 3. What everything was made from is hashed into the manifest: the same call again returns the
@@ -12,9 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +24,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inscape.activations import ActivationStore, TextActivations
+from inscape.activations import TokenTable as Tokens
 from inscape.activations.corpus import Text
-from inscape.core import InputError, StorageError, progress
+from inscape.core import InputError, StorageError, track
 from inscape.dictionary import Dictionary
 from inscape.features.index import ARRAYS, KIND, VERSION, FeatureIndex
 from inscape.features.logits import HeadInputs
-from inscape.features.sparse import Spill
-from inscape.features.table import TokenTable, joined
+from inscape.features.passes import Entries, Kept, Part, entries_of
+from inscape.features.table import TokenTable
 from inscape.features.thresholds import is_dense, thresholds
 from inscape.features.writer import IndexOptions, as_numpy, finish_index
 from inscape.model import Model, Site
-from inscape.storage import MANIFEST, artefact, atomic_folder, read_manifest, refuse_filled
+from inscape.storage import MANIFEST, artefact, atomic_folder, read_manifest, refuse_filled, remove
+from inscape.training import Ranks
 
 CHUNK = 8192  # tokens that are encoded at once
 ENTRIES = 1 << 23  # of a dense code at once
 Source = ActivationStore | TextActivations | Text
-Pieces = Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]
 
 
 def build_index(
@@ -71,8 +72,12 @@ def build_indexes(
     context: int | None = None,
     max_tokens: int | None = None,
     options: IndexOptions | None = None,
+    ranks: Ranks | None = None,
 ) -> list[FeatureIndex]:
     """Index dictionaries in one pass over a text, or over stored activations.
+
+    What is finished of a pass lies in a hidden folder beside the first index until all are written:
+    the same call again goes on from there, with any number of processes, to the same indexes.
 
     Args:
         model: what reads the text, or what the store was harvested from; without a tokenizer
@@ -82,6 +87,8 @@ def build_indexes(
         source: a text (see `activations.documents`), texts, token ids; or a store with the sites
             that the dictionaries read.
         context, max_tokens: of a text: as `harvest`.
+        ranks: the processes that share the pieces of the text, each of which makes this call, with
+            a disk in common (see `inscape.training.connected`); by default a single one.
 
     Raises:
         SiteError: the store or the model does not have a dictionary's site.
@@ -94,14 +101,19 @@ def build_indexes(
     model.require_one_device("indexing")
     if not isinstance(source, ActivationStore | TextActivations):
         source = TextActivations(model, source, context=context, max_tokens=max_tokens)
+    ranks = ranks or Ranks()
     wanted: dict[Path, tuple[Dictionary, dict[str, Any]]] = {}
+    inputs = []
     for out, dictionary in dictionaries.items():
         _check(model, dictionary, source)
         made_from = _made_from(model, dictionary, source, options)
+        inputs.append(made_from["inputs"])
         if not _is_finished(out, made_from, options):
             wanted[out] = dictionary, made_from
     if wanted:
-        _build(model, wanted, source, options)
+        name = hashlib.sha256("".join(sorted(inputs)).encode()).hexdigest()[:12]
+        folder = next(iter(dictionaries)).parent / f".indexing-{name}"
+        _build(model, wanted, source, options, folder, ranks)
     return [FeatureIndex.open(out) for out in dictionaries]
 
 
@@ -110,27 +122,55 @@ def _build(
     wanted: Mapping[Path, tuple[Dictionary, dict[str, Any]]],
     source: ActivationStore | TextActivations,
     options: IndexOptions,
+    folder: Path,
+    ranks: Ranks,
 ) -> None:
+    """The pass, kept in `folder`, and then the indexes."""
     bounds = thresholds([d for d, _ in wanted.values() if is_dense(d)], source)
-    sites = list(dict.fromkeys(site for d, _ in wanted.values() for site in d.reads))
-    with ExitStack() as stack:
-        writing: list[tuple[Dictionary, dict[str, Any], ExitStack, Path, Spill]] = []
-        for out, (dictionary, made_from) in wanted.items():
-            own = stack.enter_context(ExitStack())  # each index appears when it is finished
-            folder = own.enter_context(atomic_folder(out, artefact(KIND)))
-            spill = own.enter_context(Spill(folder, dictionary.d_dict))
-            writing.append((dictionary, made_from, own, folder, spill))
-        tables: list[TokenTable] = []
-        for rows, acts in _pieces(source, sites, tables):
-            for dictionary, _, _, _, spill in writing:
-                _spill(dictionary, rows, acts, bounds.get(dictionary.name), spill)
-        table = joined(tables)
+    keys = {made_from["inputs"][:12]: dictionary for dictionary, made_from in wanted.values()}
+    _encode(keys, source, bounds, folder, ranks)
+    ranks.meet()  # all pieces are there
+    if ranks.first:
+        kept = Kept(folder, list(keys))
+        table = kept.table()
         table.texts.update(vocabulary(model, table.ids))
-        for dictionary, made_from, own, folder, spill in writing:
-            tokens = table.save(folder.parent)
+        for out, (dictionary, made_from) in wanted.items():
+            codes = kept.codes(made_from["inputs"][:12], dictionary.d_dict)
+            tokens = table.save(out.parent)
             head, bound = head_inputs(model, dictionary), bounds.get(dictionary.name)
-            finish_index(folder, spill, table, tokens, head, options, made_from, thresholds=bound)
-            own.close()
+            with atomic_folder(out, artefact(KIND)) as new:
+                finish_index(new, codes, table, tokens, head, options, made_from, thresholds=bound)
+        remove(folder)
+    ranks.meet()
+
+
+def _encode(
+    dictionaries: Mapping[str, Dictionary],
+    source: ActivationStore | TextActivations,
+    bounds: Mapping[str, Tensor],
+    folder: Path,
+    ranks: Ranks,
+) -> None:
+    """The pieces of the text that are not finished yet, this process's share of them."""
+    sites = list(dict.fromkeys(site for d in dictionaries.values() for site in d.reads))
+    kept = Kept(folder, list(dictionaries))
+    done = kept.numbers
+    if kept.medians and isinstance(source, TextActivations):
+        source.median_norms = kept.medians
+    ranks.meet()  # before any process adds to what the others have just counted
+
+    def own(number: int) -> bool:
+        return number not in done and number % ranks.count == ranks.number
+
+    part = Part(folder, list(dictionaries))
+    try:
+        for number, tokens, acts in _pieces(source, sites, own, shown=ranks.first):
+            table = _table(tokens)
+            rows = np.flatnonzero(table.considered)
+            codes = [_entries(d, rows, len(table), acts, bounds) for d in dictionaries.values()]
+            part.add(number, table, codes, source.median_norms)
+    finally:
+        part.close()
 
 
 def vocabulary(model: Model, ids: NDArray[np.int32]) -> dict[int, str]:
@@ -142,34 +182,39 @@ def vocabulary(model: Model, ids: NDArray[np.int32]) -> dict[int, str]:
 
 
 def _pieces(
-    source: ActivationStore | TextActivations, sites: Sequence[str], tables: list[TokenTable]
-) -> Pieces:
-    """Rows that count and their activations, piece by piece; the tokens are added to `tables`."""
-    if isinstance(source, ActivationStore):
-        tables.append(_table(source.tokens()))
-        rows = np.flatnonzero(tables[0].considered)
-        with progress("index", rows.size, "tokens") as bar:
-            for start in range(0, rows.size, CHUNK):
-                part = rows[start : start + CHUNK]
-                yield part, {s: torch.from_numpy(source.read(s, part)) for s in sites}
-                bar.advance(part.size)
+    source: ActivationStore | TextActivations,
+    sites: Sequence[str],
+    wanted: Callable[[int], bool],
+    *,
+    shown: bool,
+) -> Iterator[tuple[int, Tokens, dict[str, Tensor]]]:
+    """The wanted pieces of the text: number, tokens, and the activations of those that count."""
+    if isinstance(source, TextActivations):
+        for number, tokens, acts in source.some_pieces(sites, wanted, shown=shown):
+            kept = torch.from_numpy(tokens.kept)
+            yield number, tokens, {site: acts[site][kept] for site in sites}
         return
-    first = 0
-    for tokens, acts in source.pieces(sites):
-        tables.append(_table(tokens))
-        kept = torch.from_numpy(tables[-1].considered)
-        yield first + np.flatnonzero(kept), {site: acts[site][kept] for site in sites}
-        first += len(tokens)
+    whole = source.tokens()
+    starts = range(0, len(whole), CHUNK)
+    for number, start in enumerate(track(starts, "index", unit="pieces", shown=shown)):
+        if wanted(number):
+            part = slice(start, start + CHUNK)
+            tokens = Tokens(*(getattr(whole, field.name)[part] for field in fields(whole)))
+            rows = start + np.flatnonzero(tokens.kept)
+            yield number, tokens, {s: torch.from_numpy(source.read(s, rows)) for s in sites}
 
 
-def _spill(
+def _entries(
     dictionary: Dictionary,
     rows: NDArray[np.int64],
+    num_tokens: int,
     acts: Mapping[str, Tensor],
-    bound: Tensor | None,
-    spill: Spill,
-) -> None:
+    bounds: Mapping[str, Tensor],
+) -> Entries:
+    """The codes of a piece: rows are those of its num_tokens that count, which acts are of."""
     step = min(CHUNK, max(64, ENTRIES // dictionary.config.d_in)) if is_dense(dictionary) else CHUNK
+    bound = bounds.get(dictionary.name)
+    found: list[Entries] = []
     for start in range(0, rows.size, step):
         part = slice(start, start + step)
         read = {site: acts[site][part] for site in dictionary.reads}
@@ -177,7 +222,14 @@ def _spill(
         values = code.values
         if bound is not None:
             values = values * (values >= bound.to(values.device)[code.indices])
-        spill.add(rows[part], as_numpy(code.indices), as_numpy(values))
+        arrays = as_numpy(code.indices), as_numpy(values)
+        found.append(entries_of(num_tokens, rows[part], *arrays))
+    fired = np.zeros(num_tokens, np.int32)
+    for counts, _, _ in found:
+        fired += counts
+    features = np.concatenate([np.zeros(0, np.int32), *(entries[1] for entries in found)])
+    strengths = np.concatenate([np.zeros(0, np.float32), *(entries[2] for entries in found)])
+    return fired, features, strengths
 
 
 def head_inputs(model: Model, dictionary: Dictionary) -> HeadInputs:

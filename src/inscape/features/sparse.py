@@ -1,13 +1,11 @@
 """Feature-major sparse activations: who fires where, without a dense table.
 
-1. `Spill.add` appends the active entries of one batch (feature, row, value) to three flat
-   files, in the order of the rows, and counts the entries of every feature.
-2. The running sum of the counts is `indptr`: feature f owns entries indptr[f] : indptr[f+1].
-3. `Spill.sort` walks the flat files once and puts every entry into its feature's next free
-   place (a counting sort). The walk is in row order, so each feature's rows come out sorted.
-4. The flat files are the codes token by token, which `Spill.by_row` gives.
+1. The codes come piece by piece in the order of the text (passes.py); the entries of every feature
+   are counted. Their running sum is `indptr`: feature f owns entries indptr[f] : indptr[f+1].
+2. A second walk over the pieces puts every entry into its feature's next free place (a counting
+   sort). The walk is in row order, so each feature's rows come out sorted.
 
-The flat files and the results are memory-mapped: the memory in use does not grow with the corpus.
+What is read and what is written is memory-mapped: the memory in use does not grow with the text.
 `statistics` reads the result a block of features at a time; only tokens that count have entries.
 """
 
@@ -21,29 +19,36 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from inscape.features.passes import Codes
+
 FLOAT16_LIMIT = 60000.0  # above it values are kept as float32
 FLOAT16_TINY = 6.1e-5  # the smallest normal float16: an active entry never rounds to zero
 
-BLOCK = 4_000_000  # entries that are sorted or read at once
+BLOCK = 4_000_000  # entries that are read at once
+BY_ROW = "by-row.npy"
 NUM_BINS = 32
 OCTAVES_PER_BIN = 0.5
 
 
 @njit(cache=True, nogil=True)
 def _scatter(
+    counts: NDArray[Any],
     features: NDArray[Any],
-    rows: NDArray[Any],
     values: NDArray[Any],
+    first: int,
     cursor: NDArray[np.int64],
     out_rows: NDArray[Any],
     out_values: NDArray[Any],
 ) -> None:
-    for i in range(features.shape[0]):
-        feature = features[i]
-        place = cursor[feature]
-        out_rows[place] = rows[i]
-        out_values[place] = values[i]
-        cursor[feature] = place + 1
+    entry = 0
+    for token in range(counts.shape[0]):
+        for _ in range(counts[token]):
+            feature = features[entry]
+            place = cursor[feature]
+            out_rows[place] = first + token
+            out_values[place] = values[entry]
+            cursor[feature] = place + 1
+            entry += 1
 
 
 def allocate(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
@@ -63,90 +68,54 @@ def allocate(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
     return array
 
 
-class Spill:
-    """Collects row-major active entries on disk and sorts them by feature.
+def sort_codes(codes: Codes, folder: Path) -> float:
+    """Write indptr.npy int64 [m+1], positions.npy int32 and values.npy float16 (float32 where a
+    value does not fit) into `folder`.
 
-    `folder` holds the three flat files while it is used as a context manager.
+    Returns:
+        The dictionary's largest activation.
     """
+    counts = np.zeros(codes.num_features, np.int64)
+    largest = 0.0
+    for _, (_, features, values) in codes:
+        counts += np.bincount(features, minlength=codes.num_features)
+        largest = max(largest, float(values.max(initial=0)))
+    indptr = np.zeros(codes.num_features + 1, np.int64)
+    np.cumsum(counts, out=indptr[1:])
+    total, half = int(indptr[-1]), largest <= FLOAT16_LIMIT
+    out_rows = allocate(folder / "positions.npy", np.dtype(np.int32), total)
+    kind = np.dtype(np.float16 if half else np.float32)
+    out_values = allocate(folder / "values.npy", kind, total)
+    np.save(folder / "indptr.npy", indptr)
+    cursor = indptr[:-1].copy()
+    for first, (fired, features, values) in codes:
+        if not features.size:
+            continue
+        if half:
+            # numba has no float16 on CPU: its bits are scattered as uint16
+            bits = np.maximum(values, FLOAT16_TINY).astype(np.float16).view(np.uint16)
+            _scatter(fired, features, bits, first, cursor, out_rows, out_values.view(np.uint16))
+        else:
+            _scatter(fired, features, values, first, cursor, out_rows, out_values)
+    for array in (out_rows, out_values):
+        if isinstance(array, np.memmap):
+            array.flush()
+    return largest
 
-    def __init__(self, folder: Path, num_features: int) -> None:
-        self.num_features = num_features
-        self.counts: NDArray[np.int64] = np.zeros(num_features, np.int64)
-        self.largest = 0.0
-        self._paths = [folder / f"spill-{name}.bin" for name in ("features", "rows", "values")]
-        self._files = [path.open("wb") for path in self._paths]
 
-    def __enter__(self) -> Spill:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._files:
-            file.close()
-        for path in self._paths:
-            path.unlink(missing_ok=True)
-
-    def add(
-        self, rows: NDArray[np.int64], indices: NDArray[np.int64], values: NDArray[np.float32]
-    ) -> None:
-        """Append one batch: rows [batch] ascending, indices and values [batch, k]; value 0 is
-        an empty slot."""
-        active = values > 0
-        features = indices[active].astype(np.int32)
-        kept = np.ascontiguousarray(values[active], np.float32)
-        where = np.repeat(rows.astype(np.int32), active.sum(axis=1))
-        for file, array in zip(self._files, (features, where, kept), strict=True):
-            file.write(array.tobytes())
-        self.counts += np.bincount(features, minlength=self.num_features)
-        if kept.size:
-            self.largest = max(self.largest, float(kept.max()))
-
-    def sort(self, folder: Path) -> None:
-        """Write indptr.npy int64 [m+1], positions.npy int32 and values.npy float16 (float32 when
-        a value does not fit) into `folder`."""
-        for file in self._files:
-            file.flush()
-        indptr = np.zeros(self.num_features + 1, np.int64)
-        np.cumsum(self.counts, out=indptr[1:])
-        total = int(indptr[-1])
-        half = self.largest <= FLOAT16_LIMIT
-        out_rows = allocate(folder / "positions.npy", np.dtype(np.int32), total)
-        out_values = allocate(
-            folder / "values.npy", np.dtype(np.float16 if half else np.float32), total
-        )
-        np.save(folder / "indptr.npy", indptr)
-        if total == 0:
-            return
-        dtypes = (np.int32, np.int32, np.float32)
-        flat = [np.memmap(p, d, mode="r") for p, d in zip(self._paths, dtypes, strict=True)]
-        cursor = indptr[:-1].copy()
-        for start in range(0, total, BLOCK):
-            block = slice(start, start + BLOCK)
-            features, rows, values = (np.asarray(array[block]) for array in flat)
-            if half:
-                # numba has no float16 on CPU: its bits are scattered as uint16
-                bits = np.maximum(values, FLOAT16_TINY).astype(np.float16).view(np.uint16)
-                _scatter(features, rows, bits, cursor, out_rows, out_values.view(np.uint16))
-            else:
-                _scatter(features, rows, values, cursor, out_rows, out_values)
-        for array in (out_rows, out_values):
-            if isinstance(array, np.memmap):
-                array.flush()
-
-    def by_row(self, num_rows: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """The codes token by token: at row r the features starts[r] : starts[r + 1] fire."""
-        for file in self._files:
-            file.flush()
-        features, rows = (
-            np.memmap(path, np.int32, mode="r") if path.stat().st_size else np.zeros(0, np.int32)
-            for path in self._paths[:2]
-        )
-        counts = np.zeros(num_rows + 1, np.int64)
-        for start in range(0, rows.size, BLOCK):
-            part = rows[start : start + BLOCK]
-            first = int(part[0])
-            found = np.bincount(part - first)
-            counts[first + 1 : first + 1 + found.size] += found
-        return np.cumsum(counts), features
+def by_row(codes: Codes, folder: Path) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The codes token by token: at row r the features starts[r] : starts[r + 1] fire. They lie in a
+    file in `folder`, which may be removed afterwards."""
+    fired = [entries[0] for entries in codes.pieces]
+    starts = np.cumsum(np.concatenate([np.zeros(1, np.int64), *fired]), dtype=np.int64)
+    if len(codes.pieces) == 1:
+        return starts, codes.pieces[0][1]
+    found = allocate(folder / BY_ROW, np.dtype(np.int32), int(starts[-1]))
+    place = 0
+    for _, (_, features, _) in codes:
+        found[place : place + features.size] = features
+        place += features.size
+    return starts, found
 
 
 def histogram_edges(largest: float) -> NDArray[np.float64]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -183,12 +182,6 @@ def _arrays(table: pa.Table, first: int, size: int) -> dict[str, NDArray[Any]]:
     return {
         name: table.column(of).to_numpy()[first : first + size] for name, of in _COLUMNS.items()
     }
-
-
-def joined(tables: Sequence[TokenTable]) -> TokenTable:
-    """The tables one after another, without texts."""
-    columns = {name: np.concatenate([getattr(t, name) for t in tables]) for name in _COLUMNS}
-    return TokenTable(**columns, texts={})
 
 
 def clean(text: str) -> str:

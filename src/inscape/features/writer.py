@@ -1,6 +1,6 @@
-"""Writing a feature index from codes that arrive batch by batch.
+"""Writing a feature index from the codes of a pass over a text.
 
-1. Spill the active entries of every batch and sort them by feature (sparse.py).
+1. The codes of the pass (passes.py) are sorted by feature (sparse.py).
 2. Statistics, and one pass over the features: top examples, examples from every interval.
 3. Logit effects and neighbours of the decoder rows (logits.py); features that fire together.
 4. Two tables (tables.py), the search file (search.py), and last the manifest; the folder appears as
@@ -24,8 +24,9 @@ from inscape.features.coactive import coactive
 from inscape.features.examples import TOP, Columns, chosen_examples, interval_entries, top_entries
 from inscape.features.index import ARRAYS, KIND, VERSION, FeatureIndex
 from inscape.features.logits import HeadInputs, logit_effects, neighbours
+from inscape.features.passes import Codes
 from inscape.features.search import write_search
-from inscape.features.sparse import Spill, histogram_edges, statistics
+from inscape.features.sparse import BY_ROW, by_row, histogram_edges, sort_codes, statistics
 from inscape.features.table import TokenTable
 from inscape.features.tables import write_examples, write_features
 from inscape.features.thresholds import DENSE
@@ -63,7 +64,7 @@ class IndexOptions:
 
 def finish_index(
     folder: Path,
-    spill: Spill,
+    codes: Codes,
     table: TokenTable,
     tokens: str,
     head: HeadInputs,
@@ -72,33 +73,33 @@ def finish_index(
     *,
     thresholds: Tensor | None = None,
 ) -> None:
-    """Everything but the codes, which `spill` holds; its flat files are gone afterwards.
+    """Writes the index of these codes into an empty folder.
 
     tokens: the name of the folder beside this one that `table` is saved in. thresholds [m]: what
     the codes of a dense dictionary were cut at, for the record.
     """
     num = options.num_neighbours
-    with spill:
-        spill.sort(folder)
-        indptr, positions, values = (np.load(folder / name, mmap_mode="r") for name in ARRAYS)
-        by_row = spill.by_row(len(table))
-        together = coactive(indptr, positions, by_row, table.num_considered, num)
-    figures = statistics(indptr, values, table.num_considered, spill.largest)
+    largest = sort_codes(codes, folder)
+    indptr, positions, values = (np.load(folder / name, mmap_mode="r") for name in ARRAYS)
+    rows = by_row(codes, folder)
+    together = coactive(indptr, positions, rows, table.num_considered, num)
+    (folder / BY_ROW).unlink(missing_ok=True)
+    figures = statistics(indptr, values, table.num_considered, largest)
     if thresholds is not None:
         figures["threshold"] = as_numpy(thresholds)
     effects = logit_effects(head, options.num_logit_tokens)
     similar = neighbours(head.decoder, num)
     found = _examples(indptr, positions, values, table, options)
-    examples = write_examples(folder, found, spill.num_features, np.asarray(table.ids))
+    examples = write_examples(folder, found, codes.num_features, np.asarray(table.ids))
     write_features(folder, figures, effects, similar, together, examples)
     extra = {
-        "num_features": spill.num_features,
+        "num_features": codes.num_features,
         "num_tokens": len(table),
         "num_considered": table.num_considered,
         "num_duplicates": table.num_duplicates,
         "num_quantiles": options.num_quantiles,
         "tokens": tokens,
-        "histogram_edges": histogram_edges(spill.largest).tolist(),
+        "histogram_edges": histogram_edges(largest).tolist(),
         "indexed": "all activations"
         if thresholds is None
         else f"the strongest {DENSE:.0%} of each feature's activations, by a sample of the text",

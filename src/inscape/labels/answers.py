@@ -167,15 +167,16 @@ def question_hash(model: str, messages: Messages) -> str:
 
 def parse(text: str) -> str | None:
     """The label in an answer, "" for unclear; None where it is malformed: anything but one JSON
-    object with the one text "label", of at most six words on one line."""
+    object with the one text "label", of at most six words on one line. What a model has thought
+    aloud before it, up to </think>, is passed over."""
     try:
-        found = json.loads(text)
+        found = json.loads(text.rpartition("</think>")[2])
     except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or found.keys() != {"label"}:
         return None
     label = found["label"]
-    if not isinstance(label, str) or not label.strip():
+    if not isinstance(label, str) or not any(c.isalnum() for c in label):
         return None
     label = label.strip()
     if len(label.split()) > MOST_WORDS or len(label) > MOST_CHARACTERS or not label.isprintable():

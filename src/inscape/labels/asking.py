@@ -270,6 +270,9 @@ class Asking:
                 if not self._another(error, failed):
                     return
             except Refused as error:
+                if self.answers.num_malformed(question.hash):  # the second question is longer
+                    self.answers.add(question.feature, question.hash, Reply("", 0, 0), None)
+                    return
                 with self._lock:
                     self._report.num_refused += 1
                 self._failed(f"the endpoint refuses questions: {error}")

@@ -33,6 +33,7 @@ Messages = Sequence[dict[str, str]]
 
 MOST_BYTES = 4_000_000  # of a body: a server that sends without end is cut off
 TOKENS_PER_BYTE = 1 / 3  # until the first answers say; English has a quarter
+MOST_BYTES_A_TOKEN = 16  # on the average of a text
 OVERHEAD = 16  # tokens of a chat template
 _PASSING = (408, 409, 425, 429)
 _OPENING = '{"label": "'
@@ -224,16 +225,15 @@ class Endpoint:
         if text is not None and not isinstance(text, str):
             raise TryAgain(f"a message of type {type(text).__name__}", charged=True)
         text = text or ""
-        usage = content.get("usage")
-        asked = _whole(usage, "prompt_tokens")
-        written = _whole(usage, "completion_tokens")
+        size, usage = max(1, _num_bytes(messages)), content.get("usage")
+        asked = _tokens(usage, "prompt_tokens", size)
+        written = _tokens(usage, "completion_tokens", len(text.encode(errors="replace")))
         if asked is None:
             asked = self.count(messages)
         else:
-            size = max(1, _num_bytes(messages))
             self._rate = max(self._rate, min(1.0, (asked - OVERHEAD) / size))
         if written is None:
-            written = min(self.answer_tokens, math.ceil(len(text.encode(errors="replace")) / 2) + 1)
+            written = min(self.answer_tokens, len(text.encode(errors="replace")) // 2 + 1)
         return Reply(text, asked, written)
 
     def _without_key(self, text: str) -> str:
@@ -345,10 +345,13 @@ def _seconds(after: str | None) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-def _whole(usage: Any, name: str) -> int | None:
-    """A count that a server reports, if it is one."""
+def _tokens(usage: Any, name: str, num_bytes: int) -> int | None:
+    """A count that a server reports, if it can be true of so many bytes of text: a limit on the
+    cost must hold where a server counts nothing."""
     found = usage.get(name) if isinstance(usage, dict) else None
-    return found if type(found) is int and 0 <= found < 1 << 40 else None
+    return (
+        found if type(found) is int and num_bytes / MOST_BYTES_A_TOKEN <= found < 1 << 40 else None
+    )
 
 
 def _num_bytes(messages: Messages) -> int:

@@ -3,8 +3,8 @@
 1. The text of an index is cut into pieces of PIECE tokens; of a long text as many as MOST are
    drawn. Each piece is embedded once, whatever the number of features.
 2. A feature's vector is the mean embedding of the pieces in which it fires, a piece weighing as
-   much as its largest activation there, less the mean of all pieces: what texts with the feature
-   have that texts at large have not. Its length says how much they have in common.
+   much as the square of its largest activation there, less the mean of all pieces, at unit length:
+   what texts with the feature have that texts at large have not.
 3. Vectors are kept as 8-bit integers with a scale each, and a query's products with a million of
    them are one pass over memory-mapped rows.
 
@@ -66,9 +66,8 @@ class Meaning:
         """The hash of the embedder that made them."""
         return str(self.manifest["embedder"]["hash"])
 
-    def products(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Of a query's embedding [d] with every feature's vector, [m]: how much nearer to the query
-        the texts are in which the feature fires than texts at large."""
+    def cosines(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The cosines of a query's embedding [d] with every feature's vector, [m]."""
         return products(self.rows, query) * self.scales
 
     def vectors(self) -> NDArray[np.float32]:
@@ -180,13 +179,14 @@ def feature_vectors(
         keys = feature[inside] * len(vectors) + pieces[inside]  # in order: rows ascend
         values = np.asarray(index.values[part], np.float32)[inside]
         first = np.flatnonzero(np.diff(keys, prepend=-1))
-        weights = np.maximum.reduceat(values, first) if first.size else values
+        weights = np.maximum.reduceat(values, first) ** 2 if first.size else values
         place = np.divmod(keys[first], len(vectors))
         table = csr_array((weights, place), (stop - start, len(vectors)))
         total = np.asarray(table.sum(axis=1)).ravel()
         active = total > 0
-        sums = table @ vectors
-        out[start:stop][active] = sums[active] / total[active, None] - mean
+        shift = (table @ vectors)[active] / total[active, None] - mean
+        norms = np.linalg.norm(shift, axis=1, keepdims=True)
+        out[start:stop][active] = shift / np.maximum(norms, 1e-12)
         start = stop
     return out
 

@@ -1,8 +1,9 @@
 """Finding features by words: by what is written about them, and by what that means.
 
 1. Up to four rankings are made: labels that hold the words; labels that mean much the same, by the
-   product of embeddings; examples and promoted tokens that hold the words; examples that are about
-   it, by the product of the query's embedding with each feature's vector (meaning.py).
+   cosine of embeddings; examples and promoted tokens that hold the words; examples that are about
+   it, by the cosine of the query's embedding and each feature's vector (meaning.py), of two equally
+   near the one that fires more often.
 2. They are fused by reciprocal ranks (Cormack et al. 2009): a feature's score is the weighted mean
    over the rankings of K / (K + its place), so that 1 is the first place in all of them.
 """
@@ -25,7 +26,8 @@ from inscape.labels.store import Labels
 
 K = 10  # places in a ranking after which half of the score is left
 DEEP = 200  # places of each ranking that are looked at
-WEIGHTS = {"label": 2.0, "label meaning": 2.0, "text": 1.0, "meaning": 1.0}
+WEIGHTS = {"label": 1.0, "label meaning": 1.0, "text": 0.5, "meaning": 1.0}
+COMMON = 0.1  # power of its density by which a feature that fires more often comes before another
 
 Key: TypeAlias = tuple[str, int]
 Ranking: TypeAlias = list[tuple[Key, float, tuple[str, ...]]]
@@ -116,35 +118,43 @@ def _by_text(sources: Sequence[Searched], text: str, deep: int) -> Ranking:
 def _by_label_meaning(
     sources: Sequence[Searched], query: NDArray[np.float32], embedder: Embedder, deep: int
 ) -> Ranking:
-    found: Ranking = []
+    found = []
     for source in sources:
         labels = source.labels
         if labels is None or labels.embeddings is None or labels.embedder != embedder.hash:
             continue
-        scores = np.full(source.index.num_features, -np.inf, np.float32)
-        scores[labels.features] = labels.embeddings.astype(np.float32) @ query
-        found += _ranked(source, scores, "label meaning", deep)
-    return sorted(found, key=lambda one: (-one[1], one[0]))[:deep]
+        cosines = np.full(source.index.num_features, -np.inf, np.float32)
+        cosines[labels.features] = labels.embeddings.astype(np.float32) @ query
+        found += _nearest(source, cosines, cosines, deep)
+    return _ranked(found, "label meaning", deep)
 
 
 def _by_meaning(
     sources: Sequence[Searched], query: NDArray[np.float32], embedder: Embedder, deep: int
 ) -> Ranking:
-    found: Ranking = []
+    found = []
     for source in sources:
         if source.meaning is not None and source.meaning.embedder == embedder.hash:
-            found += _ranked(source, source.meaning.products(query), "meaning", deep)
-    return sorted(found, key=lambda one: (-one[1], one[0]))[:deep]
+            cosines = source.meaning.cosines(query)
+            often = np.maximum(source.index.density, 1e-9) ** np.float32(COMMON)
+            found += _nearest(source, cosines, cosines * often, deep)
+    return _ranked(found, "meaning", deep)
 
 
-def _ranked(source: Searched, scores: NDArray[np.float32], where: str, deep: int) -> Ranking:
-    """The features with the largest positive scores."""
+def _nearest(
+    source: Searched, cosines: NDArray[np.float32], scores: NDArray[np.float32], deep: int
+) -> list[tuple[float, Key, float]]:
+    """(score, feature, cosine) of the features with the largest scores above nought."""
     if source.allowed is not None:
         scores = np.where(source.allowed, scores, -np.inf)
     best = np.argpartition(-scores, min(deep, scores.size) - 1)[:deep]
-    best = best[np.argsort(-scores[best], kind="stable")]
     name = source.index.dictionary
-    return [((name, int(f)), float(scores[f]), (where,)) for f in best if scores[f] > 0]
+    return [(float(scores[f]), (name, int(f)), float(cosines[f])) for f in best if scores[f] > 0]
+
+
+def _ranked(found: list[tuple[float, Key, float]], where: str, deep: int) -> Ranking:
+    ordered = sorted(found, key=lambda one: (-one[0], one[1]))[:deep]
+    return [(key, cosine, (where,)) for _, key, cosine in ordered]
 
 
 def _is_allowed(source: Searched, feature: int) -> bool:

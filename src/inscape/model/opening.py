@@ -61,6 +61,14 @@ class Opened:
     hash: str
 
 
+def hub_name(source: str) -> str | None:
+    """The model's owner/name on the hub, where its source is that or a known name; else None."""
+    if source == SMOLLM2:
+        return _SMOLLM2_ID
+    is_id = "/" in source and _HUB_ID.fullmatch(source) and not Path(source).exists()
+    return source if is_id else None
+
+
 @dataclass(frozen=True)
 class Found:
     """Where a model is. `name` is what it is called, `source` what opens it from anywhere (an
