@@ -23,6 +23,7 @@ USERS = {
     "latin.txt": "café ü ".encode("latin-1") * 50,
     "deep.json": b"[" * 100_000,
     "null.jsonl": b'null\n[]\n{"text": 5}\n{"prompt": 5, "correct": 6}\n',
+    "explained.jsonl": b'{"index": "1", "description": "a"}\n{"index": 3, "description": "b"}\n',
     "surrogate.jsonl": b'{"text": "a \\ud800 b"}\n{"text": "c d"}\n',
     "ünï cødé/notes.txt": b"my notes",
     "new.partial/train.jsonl": b"my data",

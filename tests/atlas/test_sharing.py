@@ -249,3 +249,39 @@ def test_a_damaged_figure_does_not_stop_the_export(atlas: Atlas, tmp_path: Path)
     (mine / "quality" / "broken.json").write_text("{")
     Atlas.open(mine).export("huggingface", tmp_path / "x", [NAME])
     assert len(list((tmp_path / "x" / "quality").iterdir())) == 1
+
+
+def test_a_compact_copy_is_small_and_may_show_examples_of_another_text(
+    atlas: Atlas, model: Model, tmp_path: Path
+) -> None:
+    own = Atlas.create(tmp_path / "own", model)
+    own.add(*(atlas.dictionary(name) for name in atlas.dictionary_names))
+    other = [f"a cat that is mine {one} sat" for one in "abcdef"]
+    (tmp_path / "own.txt").write_text("\n\n".join(other))
+    own.index([NAME, "mlp_act.1"], text=tmp_path / "own.txt")
+    options = {"compact": True, "weights": "int8"}
+    made = Atlas.open(atlas.export("huggingface", tmp_path / "a", **options), model=model)
+    plain = Atlas.open(atlas.export("huggingface", tmp_path / "b", weights="int8"), model=model)
+    size, whole = (
+        sum(p.stat().st_size for p in one.path.rglob("*") if p.is_file()) for one in (made, plain)
+    )
+    assert size < whole
+    found, before = made.features(NAME), atlas.features(NAME)
+    feature = int(before.num_active.argmax())
+    assert found.top(feature) == before.top(feature)[:8]
+    assert made.features("mlp_act.1").top(0) == atlas.features("mlp_act.1").top(0)[:2]
+    assert [label.text for label in made.labels(NAME) or []] == [
+        label.text for label in atlas.labels(NAME) or []
+    ]
+    assert made.search("cat", names=[NAME])
+    shown = Atlas.open(
+        atlas.export("huggingface", tmp_path / "c", [NAME], **options, examples=own), model=model
+    )
+    index = shown.features(NAME)
+    assert index.num_considered == before.num_considered
+    assert all("mine" in e.text or "cat" in e.text for e in index.top(feature))
+    assert "mat" not in "".join(e.text for f in range(index.num_features) for e in index.top(f))
+    with pytest.raises(InputError, match="compact copy with every activation"):
+        atlas.export("huggingface", tmp_path / "d", compact=True, activations=True)
+    with pytest.raises(InputError, match="examples of another atlas; expected compact"):
+        atlas.export("huggingface", tmp_path / "d", examples=own)

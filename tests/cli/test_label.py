@@ -162,6 +162,19 @@ def test_an_atlas_is_exported_as_pages_and_for_the_hub(
     assert (tmp_path / "theirs" / "cfg.json").is_file()
 
 
+def test_a_shared_atlas_can_be_labelled_without_scores(
+    capsys: pytest.CaptureFixture[str], mine: Path, served: Served, tmp_path: Path
+) -> None:
+    one = ("--dictionary", NAME, "--out", tmp_path / "hub")
+    assert run(capsys, "export", mine, "--to", "huggingface", *one)[0] == 0
+    with pytest.warns(InscapeWarning, match="not scored: the index of .* holds examples only"):
+        code, out, err = run(capsys, *command(tmp_path / "hub", served, "--json"))
+    assert code == 0, err
+    (found,) = json.loads(out)
+    assert found["num_labelled"] == len(served.requests) > 5
+    assert found["num_scored"] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -117,6 +117,20 @@ def test_retry_after_holds_for_all_threads(served: Served, tmp_path: Path) -> No
     assert len(served.times) - len(late) <= 3  # what was under way at that moment
 
 
+def test_a_tight_rate_limit_loses_no_question(served: Served, tmp_path: Path) -> None:
+    """A server that answers one request in three."""
+
+    def usual(body: dict[str, Any]) -> Any:
+        if len(served.requests) % 3:
+            return 429, {"Retry-After": "0.02"}, b""
+        return name_of(body)
+
+    served.usual = usual
+    report, found = run(served, tmp_path / "a", 12, concurrency=4)
+    assert found == {feature: f"thing {feature}" for feature in range(12)}
+    assert report.num_failed == 0
+
+
 def test_retry_after_may_be_a_date(served: Served) -> None:
     made = Endpoint(served.url, "m")
     served.turns = [(429, {"Retry-After": formatdate(time.time() + 30, usegmt=True)}, b"")]

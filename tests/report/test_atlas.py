@@ -65,6 +65,7 @@ def full(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Atlas:
     )
     build_index(model, atlas.dictionary(NAME), store, atlas.place("features", NAME))
     atlas.label([NAME])
+    atlas.concepts("the cat sat", names=[NAME])
     atlas.save(graph(PROMPT))
     atlas.save(found())
     atlas.save(SteerResult("My name is", " Ann", f" {EVIL}", [1], [2], 2.5, None))
@@ -88,6 +89,7 @@ def test_every_part_is_shown(full: Atlas) -> None:
     assert [s["id"] for s in page.named("section")] == [
         "dictionaries",
         "checks",
+        "prompts",
         "traces",
         "diagnoses",
         "steering",
@@ -139,7 +141,7 @@ def test_nothing_is_asked_for_from_outside_and_one_script_may_run(full: Atlas) -
 def test_an_empty_atlas_says_how_to_fill_it(tmp_path: Path, model: Model) -> None:
     atlas = Atlas.create(tmp_path / "a", model, source="nowhere")
     text = Page(atlas_html(atlas)).text
-    assert text.count("None yet") == 6
+    assert text.count("None yet") == 7
     assert 'inscape trace ATLAS "a prompt"' in text
 
 

@@ -74,10 +74,10 @@ def test_a_feature_shows_its_label_examples_and_histogram(full: Atlas, pages: Pa
     joined = "".join(page.read_text() for page in (pages / NAME).glob("0*.html"))
     start = joined.index(f'id="f{label.feature}"')
     part = joined[start : joined.find('class="card"', start)]
-    assert "AUROC of the label" in part
+    assert "picks out the passage in which the feature is active" in part
     assert 'class="snippets"' in part
     assert "tokens by activation" in part
-    assert "<rect" in part
+    assert "<path" in part
 
 
 def test_only_what_is_named_and_never_over_something(full: Atlas, tmp_path: Path) -> None:

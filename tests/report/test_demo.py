@@ -22,6 +22,6 @@ def test_a_folder_of_the_users_is_refused(tmp_path: Path) -> None:
 
 def test_an_atlas_of_another_model_is_refused(tmp_path: Path) -> None:
     Atlas.create(tmp_path / "atlas", Model.wrap(tiny("llama"), name="mine"))
-    with pytest.raises(InputError, match="atlas is an atlas of mine; expected a new folder"):
-        demo(tmp_path)
+    with pytest.raises(InputError, match="atlas is an atlas of mine; expected one of smollm2"):
+        demo(tmp_path / "out", atlas=tmp_path / "atlas")
     assert [path.name for path in tmp_path.rglob("*")] == ["atlas", "atlas.json"]

@@ -2,6 +2,7 @@
 
 from inscape.atlas.atlas import Atlas
 from inscape.atlas.building import build
+from inscape.atlas.concepts import Concept, Concepts, Removal
 from inscape.atlas.feature import Feature
 from inscape.atlas.finding import Found
 from inscape.atlas.fit import Fit, fit
@@ -12,10 +13,13 @@ from inscape.atlas.steps import BuildConfig, default_sites, read_recipe, setting
 __all__ = [
     "Atlas",
     "BuildConfig",
+    "Concept",
+    "Concepts",
     "Feature",
     "Fit",
     "Found",
     "Quality",
+    "Removal",
     "Results",
     "build",
     "default_sites",

@@ -18,6 +18,7 @@ from typing import Any, Self
 from inscape.atlas import finding, steps
 from inscape.atlas import fit as fitting
 from inscape.atlas import quality as measuring
+from inscape.atlas.concepts import Concepts, concepts_of
 from inscape.atlas.container import Container
 from inscape.atlas.feature import Feature
 from inscape.atlas.finding import Found
@@ -92,8 +93,12 @@ class Atlas(Container):
             )
         called = dictionary.name
         features = self.features(called) if self.is_indexed(called) else None
-        label = self.feature_name(called, int(number))
-        return Feature(dictionary, int(number), label, features, self.path)
+        labels = self.labels(called)
+        about = None if labels is None else labels.get(int(number))
+        label = None if about is None else about.name
+        return Feature(
+            dictionary, int(number), label, features, self.path, about, self.feature_label
+        )
 
     def _by_site(self, name: str) -> str:
         names = self.dictionary_names
@@ -250,7 +255,26 @@ class Atlas(Container):
             self.save(found)
         return found
 
-    # Traces, diagnoses, steering
+    # Prompts
+
+    def concepts(
+        self, prompt: Any, *, names: Iterable[str] | None = None, save: bool = True, **options: Any
+    ) -> Concepts:
+        """Which features are active on each token of a prompt, by the strongest and rarest, and
+        which of them the model's next token rests on, measured by removing them one by one.
+
+        Args:
+            names: dictionaries; default: all that are stored, else the neurons that are indexed.
+            options: per_token (features that are kept of each token, 8), num_removed (6), removing
+                (ids of features that are removed as well).
+
+        Raises:
+            InputError: there is no prompt, or nothing that features could be read from.
+        """
+        found = concepts_of(self, prompt, names, **options)
+        if save:
+            self.save(found)
+        return found
 
     def fit(self, name: str, text: Path | None = None, *, max_tokens: int = 2048) -> fitting.Fit:
         """FVU, L0 and the loss recovered of a dictionary on a text (None: that of an index), with
@@ -366,6 +390,11 @@ class Atlas(Container):
     # Results
 
     @property
+    def prompts(self) -> Results[Concepts]:
+        """The saved concepts of prompts, oldest first."""
+        return Results(self.path / "prompts", Concepts.from_json)
+
+    @property
     def traces(self) -> Results[Graph]:
         """The saved traces, oldest first."""
 
@@ -463,7 +492,7 @@ class Atlas(Container):
         return Path(out)
 
     def save(self, result: Result) -> Path:
-        """Writes a graph, a diagnosis, a result of steering, a repair or figures as JSON.
+        """Writes a result (concepts, a graph, a diagnosis, steering, a repair, figures) as JSON.
 
         An equal result gives the same file; figures of a dictionary replace those that were there.
         The repair of a diagnosis and of a result of steering gets a file of its own as well.
@@ -485,6 +514,7 @@ class Atlas(Container):
 
 SHARED: dict[str, Callable[..., object]] = {"huggingface": to_hub, "neuronpedia": to_neuronpedia}
 _FOLDERS = {
+    Concepts.SCHEMA: "prompts",
     Graph.SCHEMA: "traces",
     Diagnosis.SCHEMA: "diagnoses",
     SteerResult.SCHEMA: "steering",

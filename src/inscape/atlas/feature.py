@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
-from inscape.core import InputError, quoted, tokens_as_label, with_signs
+from inscape.core import InputError, LabelOf, no_label, quoted, tokens_as_label, with_signs
 from inscape.dictionary import Dictionary
 from inscape.features import Example, FeatureIndex
 from inscape.intervention import FeatureEdit
 from inscape.intervention.edits import FeatureMode
-from inscape.storage import Pictured
+from inscape.labels import Label
+from inscape.storage import Pictured, plain
 
-SCHEMA = "inscape.feature/1"
+SCHEMA = "inscape.feature/2"
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Feature(Pictured):
         label: its name in words, where it has one.
         features: the index of its dictionary; without one the statistics are None.
         atlas: the folder of its atlas.
+        about: its label with kind and scores; names: of the features near it.
     """
 
     dictionary: Dictionary = field(repr=False)
@@ -31,6 +34,8 @@ class Feature(Pictured):
     label: str | None
     features: FeatureIndex | None = field(repr=False)
     atlas: Path = field(default=Path("ATLAS"), repr=False)
+    about: Label | None = field(default=None, repr=False)
+    names: LabelOf = field(default=no_label, repr=False)
 
     def __repr__(self) -> str:
         return f"Feature({self.id!r}, label={self.label!r})"
@@ -121,26 +126,49 @@ class Feature(Pictured):
     def _to_index(self) -> str:
         return f"run: inscape index {self.atlas} --dictionary {self.dictionary.name} --text TEXT"
 
+    @property
+    def neighbours(self) -> list[tuple[str, str | None, float]]:
+        """Features with the most similar decoder direction: id, name, cosine."""
+        return [] if self.features is None else self._near(self.features.neighbours(self.index))
+
+    @property
+    def coactive(self) -> list[tuple[str, str | None, float]]:
+        """Features that are active on the same tokens: id, name, correlation of being active."""
+        return [] if self.features is None else self._near(self.features.coactive(self.index))
+
+    def _near(self, found: list[tuple[int, float]]) -> list[tuple[str, str | None, float]]:
+        name = self.dictionary.name
+        return [(f"{name}/{other}", self.names(name, other), value) for other, value in found]
+
     def to_json(self) -> dict[str, Any]:
-        """Plain values; examples as text with the strongest token and its activation."""
+        """Plain values; examples as text with the strongest token, its activation, and the interval
+        of strength that they are drawn from (None: the strongest of all)."""
         return {
             "schema": SCHEMA,
             "id": self.id,
             "label": self.label,
+            "about": None if self.about is None else plain(self.about),
             "tokens": self.tokens,
             "density": self.density,
             "max": self.max,
             "promoted": self.promoted,
             "suppressed": self.suppressed,
+            "neighbours": self.neighbours,
+            "coactive": self.coactive,
             "examples": [
-                {"text": "".join(e.tokens), "token": e.tokens[e.shown_peak], "activation": e.value}
-                for e in self.examples
+                {
+                    "text": "".join(e.tokens),
+                    "token": e.tokens[e.shown_peak],
+                    "activation": e.value,
+                    "interval": e.quantile,
+                }
+                for e in ([] if self.features is None else self.features.examples(self.index))
             ],
         }
 
     def summary(self) -> str:
         """What is known of it in a few lines."""
-        lines = [f"{self.id}  {self.shown}"]
+        lines = [f"{self.id}  {self.shown}", *self._naming()]
         if self.features is None:
             lines.append(f"not indexed, so it is not known where it is active; {self._to_index}")
         if self.density is not None:
@@ -152,4 +180,26 @@ class Feature(Pictured):
             tokens = list(e.tokens)
             tokens[e.shown_peak] = f"[{tokens[e.shown_peak]}]"
             lines.append(f"{e.value:8.3g}  " + with_signs("".join(tokens)))
+        for title, found in (
+            ("points the same way as (cosine)", self.neighbours),
+            ("active together with (correlation)", self.coactive),
+        ):
+            lines += [f"{title}:"] * bool(found)
+            lines += [f"{value:8.2f}  {id}  {name or ''}".rstrip() for id, name, value in found[:4]]
         return "\n".join(lines)
+
+    def _naming(self) -> list[str]:
+        """What its label claims, and how well that was confirmed."""
+        label = self.about
+        if label is None:
+            return []
+        if label.kind == "unclear":
+            return ["no name: none that was tried tells where it is active from elsewhere"]
+        if not isfinite(label.auroc):
+            return [f"name: of kind {label.kind}, by {label.source}, not scored"]
+        near = f", {label.auroc_near:.0%} beside near ones" * isfinite(label.auroc_near)
+        return [
+            f"name: of kind {label.kind}, by {label.source}; picks the passage where it is active "
+            f"in {label.auroc:.0%} ({label.low:.0%} to {label.high:.0%}) of pairs with a random "
+            f"one{near}; chance is 50%"
+        ]

@@ -1,7 +1,8 @@
 """An atlas as a folder for the Hugging Face hub, which is an atlas itself.
 
 1. Dictionaries are saved anew, in as many bits as asked for; indexes and labels are copied, indexes
-   without the activations beyond their examples unless these are asked for.
+   without the activations beyond their examples unless these are asked for. A compact copy has
+   fewer examples, those of neurons fewest, and neither search files nor embeddings.
 2. What names folders of this machine (the model's place, the text's) keeps its last name alone.
 3. Figures of the last `validate` go along; traces, diagnoses and what people wrote do not, as they
    hold their prompts; nor do stored activations.
@@ -23,11 +24,14 @@ from inscape.atlas.results import Results
 from inscape.core import InputError, InscapeError, track
 from inscape.dictionary import Dictionary
 from inscape.dictionary.rounding import Stored, check_stored
-from inscape.features import FeatureIndex
+from inscape.features import Compact, FeatureIndex, compact_index
 from inscape.features.index import ARRAYS
+from inscape.labels.store import EMBEDDINGS
 from inscape.model.opening import hub_name
 from inscape.storage import MANIFEST, atomic_folder, is_temporary, plain, read_json, write_json
 from inscape.storage.lock import LOCK
+
+NEURONS = Compact(2, 0, num_promoted=3, num_suppressed=0, num_neighbours=0, histogram=False)
 
 
 def to_hub(
@@ -37,6 +41,8 @@ def to_hub(
     *,
     weights: Stored = "bfloat16",
     activations: bool = False,
+    compact: bool = False,
+    examples: Container | None = None,
     licence: str | None = None,
     base_model: str | None = None,
 ) -> Path:
@@ -46,6 +52,10 @@ def to_hub(
         names: dictionaries, by default all that are stored or indexed.
         weights: what they are stored in.
         activations: where every feature is active, beyond its examples; labels are made from that.
+        compact: with fewer examples, no search files and no embeddings: 2 MB for the index of
+            10,000 features.
+        examples: an atlas of the same dictionaries indexed over another text, which may be passed
+            on: the examples of the compact copy come from there.
         licence: an identifier of the hub, such as apache-2.0.
         base_model: the model's name on the hub, by default where the atlas has it from, if that is
             no path.
@@ -54,6 +64,11 @@ def to_hub(
         InputError: there is no such dictionary, `out` holds something, or a name is none.
     """
     check_stored(weights)
+    if (compact and activations) or (examples is not None and not compact):
+        raise InputError(
+            "a compact copy with every activation" if compact else "examples of another atlas",
+            expected="compact=True (--compact), without activations",
+        )
     _check_name(
         "licence", licence, r"[a-z0-9][a-z0-9.-]{0,60}", "as on the hub, such as apache-2.0"
     )
@@ -74,11 +89,14 @@ def to_hub(
                     made_from=public(found.made_from),
                 )
                 made.save(folder / "dictionaries" / name, dtype=weights)
-            if atlas.is_indexed(name):
+            if atlas.is_indexed(name) and compact:
+                shown = None if examples is None else examples.features(name)
+                _compact(atlas.features(name), folder / "features", shown)
+            elif atlas.is_indexed(name):
                 _copy_index(atlas.features(name), folder / "features", activations)
-            for kind in ("labels", "meaning", "map"):
+            for kind in ("labels", "map") if compact else ("labels", "meaning", "map"):
                 for place in _places(atlas.path / kind, name):
-                    _copy(place, folder / kind / place.name)
+                    _copy(place, folder / kind / place.name, (EMBEDDINGS,) if compact else ())
         _figures(atlas, chosen, folder)
         record = public(atlas.record)
         if hub_name(record["model"]["source"]) is None:
@@ -123,6 +141,14 @@ def _copy_index(index: FeatureIndex, to: Path, activations: bool) -> None:
     _copy(index.folder, to / index.folder.name, () if activations else ARRAYS)
 
 
+def _compact(index: FeatureIndex, to: Path, examples: FeatureIndex | None) -> None:
+    """A small copy of an index, and the tokens that its examples lie in."""
+    kind = index.manifest["made_from"]["dictionary_config"]["kind"]
+    keep = NEURONS if kind == "neurons" else Compact()
+    made = compact_index(index, to / index.folder.name, keep, examples=examples)
+    write_json(made.folder / MANIFEST, public(made.manifest))
+
+
 def _copy(source: Path, to: Path, without: Sequence[str] = ()) -> None:
     """Copies what a manifest describes, less some files; the copy's names no folder of here."""
 
@@ -133,6 +159,8 @@ def _copy(source: Path, to: Path, without: Sequence[str] = ()) -> None:
     manifest = public(read_json(to / MANIFEST))
     files = manifest.get("files", {})
     manifest["files"] = {name: kept for name, kept in files.items() if name not in without}
+    if EMBEDDINGS in without:
+        manifest.pop("embedder", None)  # which says that they are there
     write_json(to / MANIFEST, manifest)
 
 

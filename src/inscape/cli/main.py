@@ -23,13 +23,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 VERBS = {
-    "demo": "The whole chain on SmolLM2, without training.",
+    "demo": "A page of what a real model has in mind.",
     "build": "Make an atlas of a model: train, index, label.",
     "sample": "Have a model write a corpus of its own.",
     "harvest": "Store a model's activations over a text.",
     "train": "Train dictionaries on stored activations.",
     "sweep": "Train many dictionaries; find the best (Pareto front).",
     "search": "Find features by words.",
+    "concepts": "Show the concepts on each token of a prompt.",
     "feature": "Show what is known of a feature.",
     "index": "Index what each feature of a dictionary does.",
     "label": "Name features, and score the names.",
@@ -52,8 +53,9 @@ GO_ON = "run the same command again: it goes on where it was"
 OVERVIEW = """Shows what a language model is thinking, where it goes wrong, and what to change.
 
 \b
-inscape demo                                       the whole chain on SmolLM2
+inscape demo                                       what a real model has in mind
 inscape build MODEL --text corpus/ --out atlas/    make an atlas of a model
+inscape concepts atlas/ "a prompt"                 the concepts on each of its tokens
 inscape trace atlas/ "a prompt"                    how the next token came about
 inscape diagnose atlas/ "a prompt" --correct " x"  why another answer won
 inscape steer atlas/ "a prompt" --feature mlp.5/7  what changes with a feature

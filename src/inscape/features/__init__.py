@@ -1,5 +1,6 @@
 """The feature index: where each feature fires, how, on what, and what it writes."""
 
+from inscape.features.activity import Activity, PromptActivity, prompt_activity
 from inscape.features.auroc import auroc_interval, aurocs
 from inscape.features.build import build_index, build_indexes
 from inscape.features.compact import Compact, compact_index
@@ -13,6 +14,7 @@ from inscape.features.table import TokenTable
 from inscape.features.writer import IndexOptions
 
 __all__ = [
+    "Activity",
     "Compact",
     "Difference",
     "Example",
@@ -21,6 +23,7 @@ __all__ = [
     "IndexOptions",
     "Pooled",
     "PooledTexts",
+    "PromptActivity",
     "Reference",
     "TokenTable",
     "auroc_interval",
@@ -30,5 +33,6 @@ __all__ = [
     "compact_index",
     "differences",
     "pool_texts",
+    "prompt_activity",
     "search_prompt",
 ]

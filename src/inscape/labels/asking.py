@@ -6,8 +6,9 @@
    is answered in the file of answers is not asked again.
 3. As many threads as the model allows take questions. Before one is sent, the most that it can
    cost is set aside; when that would pass a limit, no more is asked.
-4. A failed try is repeated after Retry-After, or after a wait that doubles; when the server is too
-   busy, all threads wait. A malformed answer is asked for once more.
+4. A failed try is repeated after Retry-After, or after a wait that doubles; when the server says
+   how long, all threads wait, and go on one after the other. A malformed answer is asked for once
+   more.
 5. An error that no other question mends ends the run, and so do three questions in a row that
    failed in all tries. Answers that are under way are waited for.
 """
@@ -35,6 +36,7 @@ MIN_EXAMPLES = 3
 TOP, OTHERS = 8, 6  # examples in a question: the strongest, and weaker ones
 LEVELS = 10
 LONGEST_WAIT = 600.0  # seconds; a server that asks for more ends the run
+MOST_WAITS = 50  # that a server asks for, for one question
 IN_A_ROW = 3
 GRACE = 5.0  # seconds for which answers that are under way are waited for on Ctrl-C
 _PLACES = ("{examples}", "{predicts}")
@@ -256,7 +258,7 @@ class Asking:
     def _one(self, question: Question) -> None:
         """A question until it is answered, has failed too often, or is not to be asked."""
         messages = list(question.messages)
-        failed = 0
+        failed = waits = 0
         while self.answers.label(question.hash) is None and not self._rest_until_allowed():
             tokens = self.asked.count(messages), self.asked.answer_tokens
             if not self._set_aside(tokens):
@@ -264,10 +266,11 @@ class Asking:
             try:
                 reply = self.asked.ask(messages)
             except TryAgain as error:
-                failed += 1
+                waits += error.after is not None
+                failed += error.after is None
                 if error.charged:
                     self.answers.add_failure(question.feature, question.hash, tokens[0])
-                if not self._another(error, failed):
+                if not self._another(error, failed, waits):
                     return
             except Refused as error:
                 if self.answers.num_malformed(question.hash):  # the second question is longer
@@ -292,7 +295,7 @@ class Asking:
         said = {"role": "assistant", "content": reply.text}
         return [*question.messages, said, {"role": "user", "content": _AGAIN}]
 
-    def _another(self, error: TryAgain, failed: int) -> bool:
+    def _another(self, error: TryAgain, failed: int, waits: int) -> bool:
         """Waits for another try; False where there is to be none."""
         if error.unreachable and not self._reached:
             raise ModelError(
@@ -300,15 +303,15 @@ class Asking:
                 expected="a server that runs at its address",
                 next_step="start it, or check --endpoint; answers so far are kept",
             ) from error
-        wait = self.wait * 2 ** (failed - 1) * random.uniform(0.75, 1.25)
+        wait = self.wait * 2 ** max(0, failed - 1) * random.uniform(0.75, 1.25)
         if error.after is not None:
             if error.after > LONGEST_WAIT:
                 self._stop(f"the endpoint asks to wait {error.after:,.0f} s ({error})")
                 return False
             with self._lock:
                 self._not_before = max(self._not_before, time.monotonic() + error.after)
-            wait = 0.0
-        if failed >= self.tries:
+            wait = error.after + self.wait * random.random()  # not all in the same moment
+        if failed >= self.tries or waits >= MOST_WAITS:
             with self._lock:
                 self._report.num_failed += 1
             self._failed(f"{IN_A_ROW} questions in a row got no answer: {error}")

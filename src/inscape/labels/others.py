@@ -132,14 +132,19 @@ def write_texts(
             return Labels.open(out)
     labels = score_texts(index, texts, writer_of(by), embedder, seed=seed)
     alive = int(np.count_nonzero(index.num_active))
-    counts = {"num_features": index.num_features, "num_dead": index.num_features - alive}
+    tried = about["asked"]["num_questions"] if "asked" in about else alive
+    counts = {
+        "num_features": index.num_features,
+        "num_dead": index.num_features - alive,
+        "num_too_few_activations": alive - tried,
+    }
     return write_labels(
         out,
         labels,
         num_features=index.num_features,
         made_from=made_from,
         seeds={"labels": seed},
-        summary={**counts, "num_too_few_activations": alive - len(labels), **about},
+        summary={**counts, **about},
         embedder=embedder,
         replace=True,
     )

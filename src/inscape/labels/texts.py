@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inscape.core import InputError, characters, seeded, track
+from inscape.core import InputError, characters, seeded, track, warn
 from inscape.features import FeatureIndex
 from inscape.labels.embedder import Embedder
 from inscape.labels.sampling import Half, Sample, document_halves
@@ -54,10 +54,12 @@ def score_texts(
     seed: int = 0,
 ) -> list[Label]:
     """Labels of features with these texts ("" for unclear), in the order of features, scored where
-    there is an embedder and the feature fires in enough windows of the scoring documents."""
+    there is an embedder, and the feature fires in enough windows of the scoring documents."""
     explaining_documents(index, seed)
     samples: dict[int, Sample] = {}
-    if embedder is not None:
+    if not index.has_activations:
+        warn(f"labels are not scored: the index of {index.dictionary} holds examples only")
+    elif embedder is not None:
         samples = _samples(index, [f for f in sorted(texts) if texts[f]], seed)
     scores = _scores(index, texts, samples, embedder, seed) if embedder and samples else {}
     labels = []

@@ -2,6 +2,7 @@
 
 from inscape.report import notebook
 from inscape.report.atlas_page import atlas_html, write_atlas_report
+from inscape.report.concepts import concepts_html
 from inscape.report.dashboards import write_pages
 from inscape.report.diagnosis import diagnosis_html
 from inscape.report.front import front_html, write_front
@@ -15,6 +16,7 @@ __all__ = [
     "PictureEdge",
     "PictureNode",
     "atlas_html",
+    "concepts_html",
     "diagnosis_html",
     "fragment",
     "front_html",

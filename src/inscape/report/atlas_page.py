@@ -1,9 +1,10 @@
 """A page of any atlas: its model, dictionaries, features, and what was found with them.
 
 1. Dictionaries: figures from the feature index, from the last `validate`, or from training.
-2. Features: those that saved results name, and a random sample of the others (those with a label
-   where there are labels), the same number of each dictionary.
-3. Traces, diagnoses and steering as saved; one that cannot be read is named with the reason.
+2. Prompts, traces, diagnoses and steering as saved; one that cannot be read is named with the
+   reason.
+3. Features: those that saved results name, and a random sample of the others (those with a name
+   where there are any), the same number of each dictionary.
 
 Neither the model nor the weights of the dictionaries are opened.
 """
@@ -16,14 +17,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from inscape.atlas import Atlas, Quality, Results
+from inscape.atlas import Atlas, Concept, Concepts, Quality, Results
 from inscape.attribution import Graph
 from inscape.core import InscapeError, LabelOf, seeded
 from inscape.dictionary import DictionaryConfig
 from inscape.features import FeatureIndex
-from inscape.report.concepts import concepts_html
+from inscape.report.checks import checks_html
+from inscape.report.concepts import More, concepts_html
 from inscape.report.diagnosis import diagnosis_html
-from inscape.report.features import feature_html, steered_features, steering_html
+from inscape.report.features import feature_html, snippets, steered_features, steering_html
 from inscape.report.graph_html import picture_html
 from inscape.report.graph_picture import picture
 from inscape.report.guide import EMPTY, GUIDES, LEAD, TERMS
@@ -34,7 +36,7 @@ from inscape.report.parts import fold, number, table
 from inscape.storage import atomic_write, read_json, refuse_file
 
 FILE = "report.html"
-MOST_FEATURES, FEWEST_EACH = 240, 6
+MOST_FEATURES, FEWEST_EACH = 100, 6
 ORDERS = {
     "number": "dictionary and number",
     "accurate": "best label first",
@@ -64,19 +66,22 @@ def atlas_html(atlas: Atlas) -> str:
     label, steering = atlas.feature_label, _opened(atlas.steering)
     traces, diagnoses = _opened(atlas.traces), _opened(atlas.diagnoses)
     checks = _opened(atlas.checks)
+    prompts, more = _opened(atlas.prompts), examples_of(atlas)
     named = {(n.dictionary, n.feature) for g in traces[0] for n in g.nodes if n.kind == "feature"}
     named |= {(c.dictionary, c.feature) for d in diagnoses[0] for c in d.removed + d.for_wrong}
     named |= {found for result in steering[0] for found in steered_features(result)}
+    named |= {found for prompt in prompts[0] for found in removed_features(prompt)}
     named |= {
         (n, int(f)) for c in checks[0] for n, _, f in (id.rpartition("/") for id in c.features)
     }
     parts = [
         ("dictionaries", "Dictionaries", _dictionaries(atlas, indexes)),
-        ("checks", "Concepts", _shown(checks, concepts_html)),
+        ("checks", "Checks of concepts", _shown(checks, checks_html)),
+        ("prompts", "Prompts", _shown(prompts, lambda one: concepts_html(one, more))),
         ("traces", "Traces", _shown(traces, lambda graph: _trace(graph, label))),
         ("diagnoses", "Diagnoses", _shown(diagnoses, diagnosis_html)),
         ("steering", "Steering", _shown(steering, lambda found: steering_html(found, label))),
-        ("features", "Features", _features(atlas, indexes, named)),
+        ("features", "Features", features_html(atlas, named, MOST_FEATURES)),
     ]
     model = atlas.record["model"]["name"]
     links = [tag("li", tag("a", title, href=f"#{anchor}")) for anchor, title, _ in parts]
@@ -180,13 +185,33 @@ def _dictionary(
 # Features
 
 
-def _features(
-    atlas: Atlas, indexes: dict[str, FeatureIndex], named: set[tuple[str | None, int]]
-) -> Markup | None:
+def removed_features(prompt: Concepts) -> set[tuple[str | None, int]]:
+    """The features that were removed one by one."""
+    return {(one.id.rpartition("/")[0], int(one.id.rpartition("/")[2])) for one in prompt.removed}
+
+
+def examples_of(atlas: Atlas, count: int = 2) -> More:
+    """The strongest examples of a concept's feature, where it is indexed."""
+
+    def more(concept: Concept) -> Markup | None:
+        name, _, number_ = concept.id.rpartition("/")
+        if not atlas.is_indexed(name):
+            return None
+        shown = snippets(atlas.features(name).top(int(number_)), count)
+        return tag("ul", shown, class_="snippets") if shown else None
+
+    return more
+
+
+def features_html(atlas: Atlas, named: set[tuple[str | None, int]], most: int) -> Markup | None:
+    """The features `named`, and a random sample of the others, about `most`, to search and sort;
+    None where nothing is indexed."""
+    indexes = {name: atlas.features(name) for name in atlas.indexed_names}
     if not indexes:
         return None
-    each = max(FEWEST_EACH, MOST_FEATURES // len(indexes))
-    items, total = [], 0
+    each = max(FEWEST_EACH, most // len(indexes))
+    chosen: dict[str, list[int]] = {}
+    total = 0
     for name, index in indexes.items():
         labels = atlas.labels(name)
         alive = np.flatnonzero(index.num_active)
@@ -195,9 +220,23 @@ def _features(
         sample = set(draw.permutation(pool)[:each].tolist())
         sample |= {f for of, f in named if of == name and 0 <= f < index.num_features}
         total += len(pool)
-        items += [
-            feature_html(name, labels.get(f) if labels else None, index, f) for f in sorted(sample)
-        ]
+        chosen[name] = sorted(sample)
+
+    def link(name: str) -> Callable[[int], str | None]:
+        return lambda other: f"#{name}-{other}" if other in chosen[name] else None
+
+    items = [
+        feature_html(
+            name,
+            labels.get(f) if (labels := atlas.labels(name)) else None,
+            index,
+            f,
+            atlas.feature_label,
+            link(name),
+        )
+        for name, index in indexes.items()
+        for f in chosen[name]
+    ]
     names = [tag("option", name, value=name) for name in indexes]
     controls = tag(
         "div",
@@ -213,14 +252,14 @@ def _features(
         id="feature-controls",
         hidden=True,
     )
-    chosen = (
+    shown = (
         "Shown are ",
         number(len(items)),
         " of ",
         number(total),
         " active features: a random sample, and those that the results above name.",
     )
-    return join(tag("p", chosen), controls, tag("ul", items, id="feature-list", class_="list"))
+    return join(tag("p", shown), controls, tag("ul", items, id="feature-list", class_="list"))
 
 
 # Saved results

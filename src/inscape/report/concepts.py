@@ -1,52 +1,233 @@
-"""The table of a check of concepts: how well the best feature of each does, and what else does."""
+"""A prompt on the page, token by token: the concepts that are active, and what the answer rests on.
+
+Every sentence is made of what was measured; none is written for a certain prompt.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from inscape.atlas import Concept, Concepts
+from inscape.core import with_signs
 from inscape.report.markup import Markup, join, tag
-from inscape.report.numbers import EN_DASH
-from inscape.report.parts import number, span, table
-from inscape.validation import ConceptCheck, ConceptChecks
+from inscape.report.numbers import show
+from inscape.report.parts import barred, feature_name, number, snippet, table, visible
 
-BESIDE = ("dimension", "neuron", "token", "probe")
+SHOWN = 3  # concepts of a token before the rest is folded
+CLEAR = 0.2  # nats: effects below that are not marked
+More = Callable[[Concept], Markup | None]
+"""What else is known of a feature, shown where its concept is opened."""
 
 
-def concepts_html(found: ConceptChecks) -> Markup:
-    """The table, the best concept first, with what was tried for those that were not found."""
-    rows = [_row(check, found) for check in sorted(found.checks, key=lambda c: -c.auroc)]
-    beside = (f"best {name}" if name != "probe" else "linear probe" for name in BESIDE)
-    heads = ["concept", "AUROC", "precision", "recall", *beside, "found by", ""]
-    num = len(found.checks)
-    caption = (
-        f"{num - len(found.missed)} of {num} concepts of {found.source} found, in {found.model}. "
-        f"Chosen on half of {found.num_texts:,} texts, judged on the other half."
-    )
-    tried = "; ".join(f"{name} ({what})" for name, what in found.dictionaries.items())
-    missed = tag("p", f"Tried: single features and unions of three of {tried}.", class_="note")
+def nothing_more(concept: Concept) -> Markup | None:
+    """Where nothing else is known."""
+    return None
+
+
+def concepts_html(
+    given: Concepts, more: More = nothing_more, remark: Markup | None = None
+) -> Markup:
+    """One prompt as an `<article>`; remark: what follows the sentences on the answer."""
     return tag(
         "article",
-        table(heads, rows, caption=caption, numeric=range(1, 4 + len(BESIDE))),
-        missed if found.missed else None,
+        tag("ul", _line(given), class_="snippets reading"),
+        explained(given),
+        remark,
+        _answers(given),
+        tag("p", _KEY, class_="note"),
+        tag("ol", [_token(given, n, more) for n in _shown_positions(given)], class_="reading"),
         class_="card",
     )
 
 
-def _row(check: ConceptCheck, found: ConceptChecks) -> tuple[object, ...]:
-    best = check.union
-    beside = [number(one.auroc if (one := check.beside.get(k)) else None) for k in BESIDE]
-    verdict = "found" if check.is_found else f"below {check.threshold:g}"
-    if best is None:
-        return check.name, EN_DASH, number(None), number(None), *beside, "no feature fires", verdict
-    interval = tag("span", "(", span(*best.interval), ")", class_="interval")
-    parts = [
-        join(" or " if i else None, tag("code", id), " ", found.labels.get(id))
-        for i, id in enumerate(best.parts)
+_KEY = (
+    "The concepts that are active on each token, the strongest and rarest first; a number says how "
+    "strong, as a share of the strongest seen in the indexed text. Open one to see more of it."
+)
+
+
+def explained(given: Concepts) -> Markup:
+    """What the model says and what that rests on, in sentences."""
+    text, part = given.answers[0]
+    said = "The model goes on with ", _quoted(text), " (", number(part, "share"), ")."
+    one = given.deciding
+    if one is not None and one.removed is not None:
+        after, now, before = one.removed.answers[0]
+        return join(
+            tag("p", said, " One feature decides that: ", *_named(given, one), class_="lead"),
+            tag(
+                "p",
+                ("Without it the model says ", tag("strong", _quoted(after)), " ("),
+                (number(now, "share"), "; before ", number(before, "share"), "), and "),
+                (_quoted(text), " falls to ", number(one.removed.kept, "share"), "."),
+                class_="lead",
+            ),
+        )
+    if not given.removed:
+        return tag("p", said, class_="lead")
+    most = given.removed[0]
+    assert most.removed is not None
+    none = (
+        f" None of the {len(given.removed)} features that matter most to it changes that alone. "
+        "The largest part has "
+    )
+    kept = " Without it the probability is ", number(most.removed.kept, "share"), "."
+    return join(tag("p", said, none, *_named(given, most), *kept, class_="lead"))
+
+
+def _named(given: Concepts, one: Concept) -> tuple[object, ...]:
+    """A feature by its name, and where it is active."""
+    where, place = _quoted(given.tokens[one.peak]), whole_word(given, one.peak)
+    inside = (" of ", _quoted(place)) if place != given.tokens[one.peak].strip() else ()
+    others = len(one.active) - 1
+    also = f", and on {others} other token{'s' * (others > 1)}" if others else ""
+    piece = "the piece " if inside else ""
+    name = (tag("strong", _quoted(one.label)), " (") if one.label else ("one without a name (",)
+    id = tag("code", one.id, class_="name"), "), active on "
+    return (*name, *id, piece, where, *inside, also, ".")
+
+
+def whole_word(given: Concepts, position: int) -> str:
+    """The word that a token is part of."""
+    start = end = position
+    while start > 0 and _goes_on(given, start):
+        start -= 1
+    while end + 1 < len(given.tokens) and _goes_on(given, end + 1):
+        end += 1
+    return "".join(given.tokens[start : end + 1]).strip()
+
+
+def _goes_on(given: Concepts, position: int) -> bool:
+    """Whether a token goes on with the word before it."""
+    token, before = given.tokens[position], given.tokens[position - 1]
+    return bool(given.counted[position - 1]) and token[:1].isalnum() and before[-1:].isalnum()
+
+
+def _plain(text: str) -> str:
+    """A token as people read it: without the space that it begins with."""
+    return visible(text.strip(" ") or text)
+
+
+def _quoted(text: str) -> Markup:
+    return tag("q", with_signs(text.strip(" ") or text))
+
+
+def _line(given: Concepts) -> Markup:
+    """The prompt as a running text, shaded by the feature that the answer rests on most."""
+    places = _shown_positions(given)
+    one = given.deciding or next(iter(given.removed), None)
+    values = [one.activation(n) if one is not None else 0.0 for n in places]
+    shaded = f"shaded: where {_short(one)} is active" if one is not None else ""
+    return snippet([given.tokens[n] for n in places], values, shaded)
+
+
+def _shown_positions(given: Concepts) -> list[int]:
+    """All but the special token that a text begins with."""
+    return [n for n, counts in enumerate(given.counted) if counts or n]
+
+
+def _answers(given: Concepts) -> Markup:
+    """The likeliest next tokens, with the feature that decides and without it."""
+    one, heads = given.deciding, ["next token", "probability"]
+    rows: list[tuple[str, tuple[float, ...]]] = [(token, (part,)) for token, part in given.answers]
+    if one is not None and one.removed is not None:
+        heads = ["next token", "the model as it is", f"without {_short(one)}"]
+        found = sorted(one.removed.answers, key=lambda answer: -answer[2])
+        rows = [(token, (before, now)) for token, now, before in found]
+    body = [
+        (
+            tag("code", _plain(token)),
+            *(barred(p, "share", s) for p, s in zip(parts, ("plain", "for-right"), strict=False)),
+        )
+        for token, parts in rows
     ]
-    return (
-        check.name,
-        join(number(best.auroc), " ", interval),
-        number(best.precision, "share"),
-        number(best.recall, "share"),
-        *beside,
-        join(parts),
-        verdict,
+    return table(heads, body, what="next tokens", class_="bars")
+
+
+def _short(one: Concept) -> str:
+    return f"“{one.label}”" if one.label else one.id
+
+
+def _token(given: Concepts, position: int, more: More) -> Markup:
+    """A token and its concepts."""
+    goes_on = position > 0 and _goes_on(given, position)
+    here = given.at(position)
+    apart = [one for one in here if _stands_out(given, one, position)]
+    distinct = {one.label: one for one in reversed(here)}  # of equal names the strongest
+    named = [one for one in here if one.label and distinct[one.label] is one and one not in apart]
+    first = (apart + named)[: max(SHOWN, len(apart))] or here[:1]
+    rest = [one for one in here if one not in first]
+    chips = [
+        _chip(given, one, position, more if one.peak == position else nothing_more) for one in first
+    ]
+    if rest:
+        inside = tag(
+            "div", [_chip(given, one, position, nothing_more) for one in rest], class_="chips"
+        )
+        chips.append(tag("details", tag("summary", f"{len(rest)} more"), inside, class_="rest"))
+    none = (
+        tag("span", "nothing is read here", class_="none") if not given.counted[position] else None
+    )
+    return tag(
+        "li",
+        tag("code", _plain(given.tokens[position]), class_="at"),
+        tag("div", chips, none, class_="chips"),
+        class_="goes-on" if goes_on else None,
+    )
+
+
+def _stands_out(given: Concepts, one: Concept, position: int) -> bool:
+    """Whether it is the feature that decides, on the token where it is strongest."""
+    return given.deciding is not None and one.id == given.deciding.id and one.peak == position
+
+
+def _chip(given: Concepts, one: Concept, position: int, more: More) -> Markup:
+    """A concept on a token, which opens to what is known of it."""
+    strength, decides = one.strength(position), given.deciding == one
+    how = show(one.activation(position)) if strength is None else show(round(100 * strength)) + " %"
+    width = 100 * (strength or 0.0)
+    name = one.label or _unnamed(one)
+    title = "decides the answer" if decides else None
+    return tag(
+        "details",
+        tag(
+            "summary",
+            tag("span", name, class_="label" if one.label else "label none"),
+            tag("span", "decides the answer", class_="decides") if decides else None,
+            tag("data", how, value=repr(one.activation(position))),
+            style=f"--strength:{width:.0f}%",
+            title=title,
+        ),
+        _opened(given, one, position, more),
+        class_="chip deciding" if decides else "chip",
+    )
+
+
+def _unnamed(one: Concept) -> str:
+    words = ", ".join(f"“{with_signs(word.strip(' ') or word)}”" for word in one.words[:3])
+    return f"no name; active on {words}" if words else "no name"
+
+
+def _opened(given: Concepts, one: Concept, position: int, more: More) -> Markup:
+    """What is known of a concept on a token."""
+    share = None if one.density is None else join(number(one.density, "share"), " of tokens")
+    facts: list[tuple[str, object]] = [("activation here", number(one.activation(position)))]
+    if one.largest is not None:
+        facts.append(("largest in the indexed text", number(one.largest)))
+    if share is not None:
+        facts.append(("active on", share))
+    if one.auroc is not None and one.label:
+        facts.append(("its name is right in", join(number(one.auroc, "share"), " of pairs")))
+    facts.append((f"effect on “{given.answer.strip()}”, estimated", number(one.effect, "nats")))
+    if one.removed is not None:
+        token, now, _ = one.removed.answers[0]
+        facts.append(("without it", join(_quoted(token), " ", number(now, "share"))))
+    words = [(", " if i else "", _quoted(word)) for i, word in enumerate(one.words)]
+    return tag(
+        "div",
+        tag("p", feature_name(one.id, one.label)),
+        tag("p", "Most active on ", words, ".") if words else None,
+        tag("dl", [tag("div", tag("dt", k), tag("dd", v)) for k, v in facts], class_="cards"),
+        more(one),
+        class_="opened",
     )

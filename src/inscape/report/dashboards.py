@@ -9,22 +9,20 @@ Each page is whole in itself: no page asks for anything from outside, and texts 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from inscape.atlas import Atlas
 from inscape.core import tokens_as_label, track
-from inscape.features import Example, FeatureIndex
+from inscape.features import FeatureIndex
 from inscape.labels import Label, Labels
-from inscape.report import charts
-from inscape.report.features import feature_body, snippets
-from inscape.report.markup import Markup, join, tag
+from inscape.report.features import feature_body
+from inscape.report.markup import Markup, tag
 from inscape.report.numbers import finite
 from inscape.report.page import document
-from inscape.report.parts import feature_name, fold, number, table
+from inscape.report.parts import feature_name, number, table
 from inscape.storage import atomic_folder
 
 PER_PAGE = 100
@@ -80,7 +78,7 @@ def _dictionary(folder: Path, atlas: Atlas, name: str) -> None:
     for start in track(pages, f"pages of {name}", unit="pages"):
         part = active[start : start + PER_PAGE]
         number_ = start // PER_PAGE
-        items = [_feature(name, index, labels, feature, place) for feature in part]
+        items = [_feature(name, atlas, feature, place) for feature in part]
         title = f"{name}: features {part[0]} to {part[-1]}"
         _write(folder / _file(number_), title, _links(number_, len(pages)), items)
     listed = [_entry(name, index, labels, feature, place[feature]) for feature in active]
@@ -156,66 +154,17 @@ def _controls(name: str) -> Markup:
     )
 
 
-def _feature(
-    name: str, index: FeatureIndex, labels: Labels | None, feature: int, place: dict[int, int]
-) -> Markup:
+def _feature(name: str, atlas: Atlas, feature: int, place: dict[int, int]) -> Markup:
+    index, labels = atlas.features(name), atlas.labels(name)
     label = labels.get(feature) if labels else None
-    near = [
-        tag("li", tag("a", f"{name}/{other}", href=_href(other, place)), " cosine ", number(cosine))
-        for other, cosine in index.neighbours(feature)
-        if other in place
-    ]
+
+    def link(other: int) -> str | None:
+        return _href(other, place) if other in place else None
+
     return tag(
         "article",
         tag("h2", feature_name(f"{name}/{feature}", _shown(index, label, feature))),
-        feature_body(index, feature, label),
-        fold("Weaker examples, by interval of strength", _intervals(index.examples(feature))),
-        fold("How strongly it is active", _histogram(index, feature)),
-        fold("Features that write in nearly the same direction", tag("ul", near)) if near else None,
+        feature_body(index, feature, label, atlas.feature_label, link),
         class_="card",
         id=f"f{feature}",
     )
-
-
-def _intervals(examples: Sequence[Example]) -> Markup:
-    """Examples of each interval, the strongest interval first."""
-    quantiles = sorted({e.quantile for e in examples if e.quantile is not None}, reverse=True)
-    parts = []
-    for quantile in quantiles:
-        inside = [e for e in examples if e.quantile == quantile]
-        parts.append(tag("h4", f"Interval {quantile + 1}"))
-        parts.append(tag("ul", snippets(inside), class_="snippets"))
-    return join(*parts)
-
-
-def _histogram(index: FeatureIndex, feature: int) -> Markup:
-    """Numbers of tokens by activation, in half octaves."""
-    counts, edges = index.histogram[feature], index.histogram_edges
-    filled = np.flatnonzero(counts)
-    if not filled.size:
-        return tag("p", "Never active.")
-    first, last = int(filled[0]), int(filled[-1]) + 1
-    low = math.log2(edges[first]) if edges[first] > 0 else math.log2(edges[first + 1]) - 0.5
-    high = math.log2(edges[last])
-    along = charts.Scale(low, high, charts.LEFT, charts.WIDTH - charts.RIGHT)
-    y_ticks = charts.ticks(0, int(counts.max()), 5)
-    up = charts.Scale(y_ticks[0], y_ticks[-1], charts.HEIGHT - charts.BOTTOM, charts.TOP)
-    width = along(low + (high - low) / (last - first)) - along(low)
-    bars = [
-        tag(
-            "rect",
-            x=along(low) + width * (i - first) + 1,
-            y=up(int(counts[i])),
-            width=max(1.0, width - 2),
-            height=up(0) - up(int(counts[i])),
-            fill="currentColor",
-        )
-        for i in range(first, last)
-    ]
-    powers = range(math.ceil(low), math.floor(high) + 1)
-    x_ticks = [2.0**p for p in powers][:: max(1, len(powers) // 5)]
-    drawn = charts.axes(
-        lambda value: along(math.log2(value)), up, x_ticks, y_ticks, "activation", ""
-    )
-    title = "tokens by activation"
-    return charts.chart(title, title, drawn, tag("g", bars, class_="series s0"))

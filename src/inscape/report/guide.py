@@ -38,8 +38,12 @@ GUIDES: Mapping[str, str] = {
     "is the chance that a matching text scores above another: 1 is perfect, 0.5 is chance. Beside "
     "it: what one channel of the residual stream, one neuron and one token can do, and a linear "
     "probe, which may use the whole stream.",
-    "features": "Open a feature to see the texts on which it is most active, and the next tokens "
-    "that it makes more or less likely, in logits per unit of activation.",
+    "prompts": "What the model has in mind while it reads a prompt, token by token. Those features "
+    "that seem to matter most to the next token were removed one by one, and the model was run "
+    "again: what it then says is measured.",
+    "features": "Open a feature to see how well its name holds, the texts on which it is active "
+    "from strongly to weakly, the next tokens that it makes more or less likely, and the features "
+    "near it.",
     "traces": "How an answer came about. The prompt's tokens stand at the bottom, the layers above "
     "them, the answer at the top. A box is a feature that was active on the token in its column; a "
     "dashed box is an error: what the dictionaries miss there. Follow the wide lines from the "
@@ -57,6 +61,7 @@ EMPTY: Mapping[str, str] = {
     "inscape import SOURCE --into ATLAS",
     "features": "inscape index ATLAS --text TEXT, then inscape label ATLAS",
     "checks": "inscape check ATLAS",
+    "prompts": 'inscape concepts ATLAS "a prompt"',
     "traces": 'inscape trace ATLAS "a prompt", where inscape build has trained transcoders',
     "diagnoses": 'inscape diagnose ATLAS "a prompt" --correct " answer"',
     "steering": 'inscape steer ATLAS "a prompt" --feature resid_post.14/692',

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from inscape.atlas import Feature
+from inscape.atlas import Concepts, Feature
 from inscape.attribution import Graph
 from inscape.diagnosis import Diagnosis
 from inscape.intervention import SteerResult
+from inscape.report.checks import checks_html
 from inscape.report.concepts import concepts_html
 from inscape.report.diagnosis import diagnosis_html
 from inscape.report.features import feature_picture, steering_html
@@ -26,6 +27,7 @@ def _show(kind: type, render: Callable[[Any], Markup]) -> None:
 
 _show(Graph, lambda graph: picture_html(picture(graph)))
 _show(Diagnosis, diagnosis_html)
-_show(ConceptChecks, concepts_html)
+_show(ConceptChecks, checks_html)
 _show(SteerResult, steering_html)
 _show(Feature, feature_picture)
+_show(Concepts, concepts_html)
