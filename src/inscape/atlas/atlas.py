@@ -6,9 +6,6 @@ folder, calls the one function that does the work, and saves the result.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -26,6 +23,7 @@ from inscape.atlas.hub import to_hub
 from inscape.atlas.naming import label_by, show
 from inscape.atlas.neuronpedia import to_neuronpedia
 from inscape.atlas.results import Results
+from inscape.atlas.saving import find_repair, write_result
 from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt
 from inscape.core import InputError, warn
@@ -37,7 +35,7 @@ from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
 from inscape.labels import Asked, Labels, Published
 from inscape.model import Model, Source
-from inscape.storage import Result, plain, read_json, write_json
+from inscape.storage import Result
 from inscape.training import Ranks
 from inscape.validation import EVERYDAY, ConceptChecks, check_concepts, read_concepts
 
@@ -436,22 +434,7 @@ class Atlas(Container):
             InputError: there is none.
             DataError, StorageError: the file is something else, or damaged.
         """
-        kinds = (self.repairs, self.diagnoses, self.steering)
-        named = [kind.folder / f"{name}.json" for kind in kinds if str(name) in kind.names]
-        if not named and not Path(name).is_file():
-            raise InputError(
-                f"{self.path} has no repair {str(name)!r}",
-                expected=f"a file, or one of {', '.join(self.repairs.names) or '(none yet)'}",
-            )
-        content = read_json(named[0] if named else Path(name))
-        if isinstance(content, dict) and "repair" in content:
-            content = content["repair"]
-            if content is None:
-                raise InputError(
-                    f"{name} holds no repair",
-                    expected="a diagnosis that found features whose removal restores an answer",
-                )
-        return Repair.from_json(content)
+        return find_repair(name, (self.repairs, self.diagnoses, self.steering))
 
     def _edits(self, changes: Repair | Sequence[Edit]) -> Sequence[Edit]:
         """The edits of a repair with the dictionaries that are here; other edits as they are."""
@@ -497,28 +480,11 @@ class Atlas(Container):
         An equal result gives the same file; figures of a dictionary replace those that were there.
         The repair of a diagnosis and of a result of steering gets a file of its own as well.
         """
-        kind, content = _FOLDERS[result.SCHEMA], plain(result)
-        about = result.about if isinstance(result, Repair) else vars(result)
-        named = (about[key] for key in ("prompt", "dictionary", "source") if key in about)
-        title = str(next(named, kind))
-        identity = title if kind == "quality" else json.dumps(content)
-        words = "-".join(re.findall(r"[A-Za-z0-9]+", title))[:48].strip("-").lower() or "untitled"
-        digest = hashlib.blake2b(identity.encode(errors="replace"), digest_size=4).hexdigest()
-        path = self.path / kind / f"{words}-{digest}.json"
         with self.writing():
-            write_json(path, content)
+            path = write_result(self.path, result)
             if isinstance(result, Diagnosis | SteerResult) and result.repair is not None:
                 self.save(result.repair)
         return path
 
 
 SHARED: dict[str, Callable[..., object]] = {"huggingface": to_hub, "neuronpedia": to_neuronpedia}
-_FOLDERS = {
-    Concepts.SCHEMA: "prompts",
-    Graph.SCHEMA: "traces",
-    Diagnosis.SCHEMA: "diagnoses",
-    SteerResult.SCHEMA: "steering",
-    Repair.SCHEMA: "repairs",
-    measuring.Quality.SCHEMA: "quality",
-    ConceptChecks.SCHEMA: "checks",
-}

@@ -125,11 +125,11 @@ def read_concepts(path: str | Path = EVERYDAY) -> list[Concept]:
         InputError: there is no concept, two have one name, or one has too few texts.
     """
     path = Path(path)
+    if not path.is_file():
+        raise DataError(f"there is no concepts file {path}", next_step="check the path")
     try:
         content = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"there is no concepts file {path}", next_step="check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path} is no TOML ({error})", expected="a file of concepts") from error
     try:
         found = list(_Reader(path).concepts(content))
@@ -165,8 +165,12 @@ class _Reader:
             yield _concept(entry.name, sides, entry.threshold or settings.threshold)
         for each in map(Each.model_validate, settings.each):
             rows = self._chosen(each)
-            values = each.values or list(dict.fromkeys(row[each.by] for row in rows))
-            parts = [_filled(each, [r for r in rows if r[each.by] == value]) for value in values]
+            of = [str(row[each.by]) for row in rows]
+            values = list(dict.fromkeys(map(str, each.values) if each.values else of))
+            parts = [
+                _filled(each, [row for row, its in zip(rows, of, strict=True) if its == value])
+                for value in values
+            ]
             for number, value in enumerate(values):
                 if each.distracting is None:
                     others = [
@@ -174,7 +178,7 @@ class _Reader:
                     ]
                 else:
                     others = self._side(each.distracting)
-                name = each.name.replace("{}", str(value))
+                name = each.name.replace("{}", value)
                 sides = [parts[number], others]
                 yield _concept(name, sides, each.threshold or settings.threshold)
         for name, lines in settings.lines.items():
