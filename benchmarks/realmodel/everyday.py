@@ -77,7 +77,7 @@ def commands(run: Run) -> Row:
         "real-commands",
         "the README's two commands in a fresh clone",
         (
-            Check("minutes of make demo, set-up included", minutes["demo"], "≤ 10"),
+            Check("minutes of make demo, set-up included", minutes["demo"], "≤ 8"),
             Check("minutes of make test after it", minutes["test"], "≤ 20"),
             Check("exit codes that are not 0", sum(map(bool, codes.values())), "≤ 0"),
         ),

@@ -62,6 +62,27 @@ def test_encoding_in_chunks_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     torch.testing.assert_close(whole.values, parts.values)
 
 
+@pytest.mark.parametrize("kind", ["topk", "threshold"])
+def test_preselecting_in_bf16_gives_the_same(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    given = make(d_dict=400, k=12)
+    weights = dict(given.weights)
+    if kind == "threshold":
+        weights["threshold"] = torch.full((400,), 2.5)
+    made = Dictionary(given.config.model_copy(update={"kind": kind}), weights)
+    x = torch.randn((300, 8), generator=torch.Generator().manual_seed(3)).bfloat16()
+    whole = made.encode(x).dense(400)
+    asked = []
+    monkeypatch.setattr(
+        "inscape.dictionary.arithmetic.half_is_faster", lambda *given: asked.append(given) or True
+    )
+    half = made.encode(x, half=True).dense(400)
+    assert len(asked) == 1
+    alike = ((whole > 0) == (half > 0)).float().mean()
+    assert alike > 0.9999
+    both = (whole > 0) & (half > 0)
+    torch.testing.assert_close(whole[both], half[both])
+
+
 def test_low_precision_input_keeps_its_dtype() -> None:
     assert make()(torch.randn(4, 8).bfloat16()).dtype == torch.bfloat16
 

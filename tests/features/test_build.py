@@ -244,7 +244,7 @@ def test_a_stopped_pass_leaves_nothing_half_made(
 ) -> None:
     good, bad = dictionary("resid_post.1", "resid_post.1"), dictionary("mlp_in.1", "mlp_out.1")
     stopped = InputError("stopped")
-    monkeypatch.setattr(bad, "encode", lambda x: (_ for _ in ()).throw(stopped))
+    monkeypatch.setattr(bad, "encode", lambda x, **_: (_ for _ in ()).throw(stopped))
     with pytest.raises(InputError, match="stopped"):
         build_indexes(model, {tmp_path / "a": good, tmp_path / "b": bad}, lists(), context=16)
     assert list(tmp_path.iterdir()) == []

@@ -25,28 +25,14 @@ from inscape.features import build_index
 from inscape.intervention import SteerResult
 from inscape.labels import Labels
 from inscape.model import Model
-from inscape.report import atlas_html, write_atlas_report
-from inscape.validation import ConceptCheck, ConceptChecks, Detector
+from inscape.report import atlas_html, map_html, write_atlas_report
 
-NAME = "resid_post.1"
 EVIL = "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
     return Model.wrap(tiny("llama", vocab_size=300), tiny_tokenizer(), name="tiny")
-
-
-def checks() -> ConceptChecks:
-    """One concept that is found by two features, and one that is not there."""
-    best = Detector(
-        "union", (f"{NAME}/3", f"{NAME}/4"), "max", "sum", 1, 0.97, (0.9, 1), 2.5, 0.8, 0.75
-    )
-    beside = {"neuron": replace(best, kind="neuron", parts=("mlp_act.1[3]",), auroc=0.81)}
-    found = ConceptCheck(f"cats {EVIL}", 0.9, 20, 30, 0, best, best, beside)
-    absent = ConceptCheck("morals", 0.9, 20, 30, 0, None, None, beside)
-    where = {NAME: f"{NAME}, 64 features"}
-    return ConceptChecks("tiny", "c.toml", where, 128, 80, (absent, found), {f"{NAME}/3": EVIL})
 
 
 @pytest.fixture(scope="module")
@@ -63,24 +49,14 @@ def full(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Atlas:
         random_dictionary("resid_post.1", "resid_post.1", d=32),
         random_dictionary("mlp_in.1", "mlp_out.1", d=32, kind="threshold"),
     )
-    build_index(model, atlas.dictionary(NAME), store, atlas.place("features", NAME))
-    atlas.label([NAME])
-    atlas.concepts("the cat sat", names=[NAME])
+    name = "resid_post.1"
+    build_index(model, atlas.dictionary(name), store, atlas.place("features", name))
+    atlas.label(["resid_post.1"])
+    atlas.concepts("the cat sat", names=["resid_post.1"])
     atlas.save(graph(PROMPT))
     atlas.save(found())
     atlas.save(SteerResult("My name is", " Ann", f" {EVIL}", [1], [2], 2.5, None))
-    atlas.save(checks())
     return atlas
-
-
-def test_concepts_are_shown_with_what_was_tried(full: Atlas) -> None:
-    shown = Page(atlas_html(full)).text
-    assert re.search(r"1 of 2 concepts of c.toml found", shown)
-    assert re.search(
-        r"cats .*0\.97.*80.*75.*0\.81.*resid_post\.1/3.*or.*resid_post\.1/4", shown, re.S
-    )
-    assert re.search(r"morals.*no feature fires.*below 0\.9", shown, re.S)
-    assert "unions of three of resid_post.1 (resid_post.1, 64 features)" in shown
 
 
 def test_every_part_is_shown(full: Atlas) -> None:
@@ -88,7 +64,6 @@ def test_every_part_is_shown(full: Atlas) -> None:
     text = " ".join(page.words)
     assert [s["id"] for s in page.named("section")] == [
         "dictionaries",
-        "checks",
         "prompts",
         "traces",
         "diagnoses",
@@ -141,7 +116,7 @@ def test_nothing_is_asked_for_from_outside_and_one_script_may_run(full: Atlas) -
 def test_an_empty_atlas_says_how_to_fill_it(tmp_path: Path, model: Model) -> None:
     atlas = Atlas.create(tmp_path / "a", model, source="nowhere")
     text = Page(atlas_html(atlas)).text
-    assert text.count("None yet") == 7
+    assert text.count("None yet") == 6
     assert 'inscape trace ATLAS "a prompt"' in text
 
 
@@ -222,3 +197,36 @@ def test_notebooks_show_pictures(full: Atlas) -> None:
     page = Page(full.steering[0]._repr_html_())
     assert page.named("script") == page.named("img") == []
     assert EVIL in page.text
+
+
+def test_the_map_is_a_page_by_itself(
+    full: Atlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("inscape.labels.map.find_spec", lambda name: None)  # t-SNE is quicker here
+    shutil.copytree(full.path, tmp_path / "a")
+    atlas = Atlas.open(tmp_path / "a", model=full.model)
+    with pytest.raises(InputError, match=r"has no map yet; run: inscape map"):
+        map_html(atlas)
+    assert shell.main(["map", str(atlas.path), "--dictionary", "resid_post.1", "--json"]) == 0
+    (made,) = json.loads(capsys.readouterr().out)
+    assert made["page"] == str(atlas.path / "map.html")
+    assert [one.dictionary for one in atlas.maps()] == ["resid_post.1"]
+    html = (atlas.path / "map.html").read_text()
+    page = Page(html)
+    (policy,) = (a for a in page.named("meta") if a.get("http-equiv"))
+    assert "default-src 'none'" in str(policy["content"])
+    assert len(page.named("script")) == 1
+    assert not re.findall(r"https?:", re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL))
+    (points,) = (json.loads(word) for word in page.words if word.startswith('{"resid_post.1"'))
+    columns = points["resid_post.1"]
+    index = atlas.features("resid_post.1")
+    assert len(columns["feature"]) == made["features"] == int((index.num_active >= 8).sum())
+    assert {len(columns[name]) for name in ("x", "y", "group", "label", "words", "abstract")} == {
+        made["features"]
+    }
+    assert max(columns["x"] + columns["y"]) == 4095
+    assert set(columns["group"]) == set(range(len(columns["groups"])))
+    for name in columns["groups"]:
+        assert name in page.text
+    assert shell.main(["map", str(atlas.path), "--families", "resid_post.1", "resid_post.1"]) == 0
+    assert "resid_post.1" in capsys.readouterr().out

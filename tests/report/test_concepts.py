@@ -54,12 +54,15 @@ def test_where_no_feature_decides_the_largest_part_is_named() -> None:
     kept = Removal(((" Italy", 0.3, 0.46), (" Japan", 0.2, 0.04)), 0.3)
     read = replace(READ, concepts=(concept("7", None, 3, kept),))
     text = words(read)
-    assert "None of the 1 features that matter most to it changes that alone." in text
-    assert "one without a name (resid_post.1/7), active on is, and on 1 other token." in text
+    assert "None of the 1 features that were removed, one by one, changes that alone." in text
+    assert (
+        "The one that matters most is a feature without name (resid_post.1/7), active on is, and "
+        "on 1 other token." in text
+    )
     assert "Without it the probability is 30.0 %." in text
     bare = words(replace(READ, concepts=(concept("8", None, 1),)))
     assert "decides" not in bare
-    assert "matter most" not in bare
+    assert "matters most" not in bare
 
 
 def test_each_token_has_its_concepts() -> None:

@@ -26,14 +26,14 @@ from inscape.atlas.results import Results
 from inscape.atlas.saving import find_repair, write_result
 from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt
-from inscape.core import InputError, warn
+from inscape.core import InputError
 from inscape.diagnosis import Case, Diagnosis
 from inscape.diagnosis import diagnose as diagnose_cases
 from inscape.dictionary import Dictionary, check_name
 from inscape.features import FeatureIndex
 from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
-from inscape.labels import Asked, Labels, Published
+from inscape.labels import Asked, Family, FeatureMap, Labels, Published, families
 from inscape.model import Model, Source
 from inscape.storage import Result
 from inscape.training import Ranks
@@ -144,34 +144,10 @@ class Atlas(Container):
             InputError: none or several of these ways, the text is blank, a condition cannot be
                 read, or nothing is indexed.
         """
-        finding.check_limit(limit)
-        if where is None or text is not None or like is not None or difference is not None:
-            finding.one_way(text=text, like=like, difference=difference)
-        if like is None and difference is None:
-            self._tell_unindexed(names)
-        if difference is not None:
-            return finding.by_difference(self, difference, names, limit, where, seed)
-        if isinstance(like, str):
-            one = self.feature(like)
-            direction = one.dictionary.W_dec[one.index]
-            return finding.by_direction(self, direction, names, limit, where, but=one.id)
-        if like is not None:
-            direction = finding.direction_of(like, int(self.record["model"]["d_model"]))
-            return finding.by_direction(self, direction, names, limit, where)
-        if text is None and where is not None:
-            return finding.by_figures(self, where, names, limit)
-        if prompt:
-            return finding.by_prompt(self, text, names, limit, where)
-        return finding.by_words(self, text, names, limit, token=token, where=where)
-
-    def _tell_unindexed(self, names: Iterable[str] | None) -> None:
-        indexed = self.indexed(names)
-        if left := [name for name in self.chosen(names) if name not in indexed]:
-            chosen = "".join(f" --dictionary {name}" for name in left)
-            warn(
-                f"not indexed and not searched: {', '.join(left)}; "
-                f"run: inscape index {self.path}{chosen} --text TEXT"
-            )
+        how = finding.Asked(token, prompt, where, names, limit, seed)
+        return finding.find(
+            self, text, self.feature(like) if isinstance(like, str) else like, difference, how
+        )
 
     # The steps of a build
 
@@ -218,6 +194,25 @@ class Atlas(Container):
             for labels in found:
                 show(self, labels.folder.name, "")
         return found
+
+    def map(
+        self, names: Iterable[str] | None = None, *, seed: int | None = None
+    ) -> list[FeatureMap]:
+        """Maps of the indexed dictionaries, or of those named: places in the plane, groups with
+        names, and how abstract each feature is (see `FeatureMap`)."""
+        with self.writing():
+            return steps.map_atlas(self, names, seed=seed)
+
+    def maps(self) -> list[FeatureMap]:
+        """The maps that there are."""
+        places = (self.place("map", name) for name in self.indexed_names)
+        return [FeatureMap.open(place) for place in places if place.is_dir()]
+
+    def families(self, coarse: str, fine: str) -> list[Family]:
+        """Features of one indexed dictionary with the finer ones that they are split into in
+        another, or in the same (see `labels.families`)."""
+        both = [(self.dictionary(name), self.features(name)) for name in (coarse, fine)]
+        return families(*both)
 
     def validate(
         self,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from inscape.activations.documents import documents
 from inscape.atlas.container import Container
+from inscape.atlas.feature import Feature
 from inscape.core import InputError, ModelError, short, tokens_as_label, warn, whole
 from inscape.features import Hit, Reference, differences, search_prompt
 from inscape.features.conditions import Condition, holding, parse
@@ -67,6 +68,59 @@ class Found:
     def shown(self) -> str:
         """Its label, else these tokens, said to be tokens."""
         return self.label or tokens_as_label(self.tokens) or "(no label)"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a search goes about it: see `Atlas.search`."""
+
+    token: bool
+    prompt: bool
+    where: str | None
+    names: Iterable[str] | None
+    limit: int
+    seed: int
+
+
+def find(
+    atlas: Container,
+    text: Any,
+    like: Feature | Any | None,
+    difference: tuple[Any, Any] | None,
+    how: Asked,
+) -> list[Found]:
+    """See `Atlas.search`."""
+    names, limit, where = how.names, whole(how.limit, "limit", 1), how.where
+    given = {"text": text, "like": like, "difference": difference}
+    asked = [name for name, value in given.items() if value is not None]
+    if len(asked) > 1 or not (asked or where):
+        raise InputError(
+            f"a search by {' and '.join(asked) or 'nothing'}", expected=f"one of {', '.join(given)}"
+        )
+    if difference is not None:
+        return by_difference(atlas, difference, names, limit, where, how.seed)
+    if isinstance(like, Feature):
+        direction = like.dictionary.W_dec[like.index]
+        return by_direction(atlas, direction, names, limit, where, but=like.id)
+    if like is not None:
+        direction = direction_of(like, int(atlas.record["model"]["d_model"]))
+        return by_direction(atlas, direction, names, limit, where)
+    _tell_unindexed(atlas, names)
+    if text is None:
+        return by_figures(atlas, str(where), names, limit)
+    if how.prompt:
+        return by_prompt(atlas, text, names, limit, where)
+    return by_words(atlas, text, names, limit, token=how.token, where=where)
+
+
+def _tell_unindexed(atlas: Container, names: Iterable[str] | None) -> None:
+    indexed = atlas.indexed(names)
+    if left := [name for name in atlas.chosen(names) if name not in indexed]:
+        chosen = "".join(f" --dictionary {name}" for name in left)
+        warn(
+            f"not indexed and not searched: {', '.join(left)}; "
+            f"run: inscape index {atlas.path}{chosen} --text TEXT"
+        )
 
 
 def by_words(
@@ -311,20 +365,6 @@ def _texts(atlas: Container, given: Any) -> list[Any]:
         else:
             found.append(document)
     return found
-
-
-def one_way(**given: Any) -> None:
-    """InputError unless exactly one of the ways to search is asked for."""
-    asked = [name for name, value in given.items() if value is not None]
-    if len(asked) != 1:
-        raise InputError(
-            f"a search by {' and '.join(asked) or 'nothing'}", expected=f"one of {', '.join(given)}"
-        )
-
-
-def check_limit(limit: Any) -> int:
-    """A positive number of features."""
-    return whole(limit, "limit", 1)
 
 
 def direction_of(given: Any, width: int) -> Tensor:

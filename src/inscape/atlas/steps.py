@@ -23,7 +23,7 @@ from inscape.atlas.container import FILE, Container
 from inscape.core import Config, InputError, ModelError, seeded, warn
 from inscape.dictionary import Dictionary, single_sites
 from inscape.features import FeatureIndex, IndexOptions, build_indexes
-from inscape.labels import Embedder, Labels, label, write_meanings
+from inscape.labels import Embedder, FeatureMap, Labels, label, write_map, write_meanings
 from inscape.model import Model
 from inscape.storage import write_json
 from inscape.training import Job, Ranks, TrainConfig, train_from_text, train_many
@@ -345,3 +345,25 @@ def embed_atlas(atlas: Container, names: Iterable[str]) -> None:
             write_meanings(left, Embedder.open())
     except ModelError as error:
         warn(f"features cannot be searched by meaning: {error}")
+
+
+def map_atlas(
+    atlas: Container, names: Iterable[str] | None = None, *, seed: int | None = None
+) -> list[FeatureMap]:
+    """Maps of every indexed dictionary, or of those named."""
+    found = []
+    for name in atlas.indexed() if names is None else atlas.chosen(names):
+        labels, meaning = atlas.labels(name), atlas.meaning(name)
+        embedded = meaning is not None or (labels is not None and labels.embeddings is not None)
+        found.append(
+            write_map(
+                atlas.place("map", name),
+                atlas.dictionary(name),
+                atlas.features(name),
+                labels,
+                meaning,
+                Embedder.open() if embedded else None,
+                seed=seed_of(atlas, seed),
+            )
+        )
+    return found

@@ -34,6 +34,7 @@ VERBS = {
     "feature": "Show what is known of a feature.",
     "index": "Index what each feature of a dictionary does.",
     "label": "Name features, and score the names.",
+    "map": "Lay features out as a map of named groups.",
     "trace": "Trace which features led to the next token.",
     "diagnose": "Find and prove why a wrong answer wins.",
     "steer": "Change features while the model writes.",

@@ -13,7 +13,7 @@ from inscape.core import InputError, instance_of, short
 from inscape.dictionary import kernels
 from inscape.dictionary.code import Code, RaggedCode
 from inscape.dictionary.config import DictionaryConfig
-from inscape.dictionary.encoder import encode_above, encode_top, in_order
+from inscape.dictionary.encoder import encode_above, encode_top, half_is_faster, in_order
 from inscape.dictionary.wiring import CrossLayer
 
 LAYER_NORM_EPSILON = 1e-5
@@ -112,10 +112,14 @@ class Arithmetic:
         return unit
 
     @torch.no_grad()
-    def encode(self, x: Float[Tensor, "*batch d_read"], site: str | None = None) -> Code:
+    def encode(
+        self, x: Float[Tensor, "*batch d_read"], site: str | None = None, *, half: bool = False
+    ) -> Code:
         """The code of each row, leading axes flattened. No gradient flows through it.
 
         Args:
+            half: preselect by a bf16 matmul where that is faster. What is chosen is computed in
+                fp32 again; other entries can come out only where two are nearly equal.
             site: for a causal dictionary of several sites: `x` is the activation of this one, and
                 the code that of the features that read it.
 
@@ -146,13 +150,16 @@ class Arithmetic:
                 pre.mul_(choice)
 
         change = None if self.W_glu is None and choice is None else adjust
+        plain = change is None and not config.signed and groups == 1 and config.scope == "token"
+        half = half and plain and W_enc.shape[1] == rows.shape[1]
+        half = half and half_is_faster(W_enc.numel(), self.device)
         if self.threshold is not None:
             bound = self.threshold if config.signed else self.threshold.clamp_min(0)
-            code = encode_above(rows, W_enc, b_enc, bound[part], adjust=change)
+            code = encode_above(rows, W_enc, b_enc, bound[part], adjust=change, half=half)
         else:
             assert config.k is not None  # a TopK configuration without k is refused
             pooled = config.scope.endswith("batch")
-            how: Any = {"groups": groups, "pooled": pooled, "signed": config.signed}
+            how: Any = {"groups": groups, "pooled": pooled, "signed": config.signed, "half": half}
             code = encode_top(rows, W_enc, b_enc, config.k, adjust=change, **how)
         if choice is not None:
             code = in_order(Code(code.indices, code.values / choice[code.indices]))

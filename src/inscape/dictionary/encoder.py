@@ -223,14 +223,18 @@ def encode_top(
     pooled: bool = False,
     signed: bool = False,
     adjust: Adjust | None = None,
+    half: bool = False,
 ) -> Code:
     """The k largest positive pre-activations of each row.
 
     Args:
+        half: preselect by a bf16 matmul (one group, neither pooled, signed nor adjusted).
         groups: number of equal groups of features; the k largest of each group are taken.
         pooled: take the k·batch largest of the whole batch instead.
         signed: take k of each row, whatever their sign (one group, not pooled).
     """
+    if half:
+        return in_order(Encoder().top_half(x, W_enc, b_enc, k))
     columns: list[Tensor | None] = [None]
     if groups > 1:
         columns = list(torch.arange(len(W_enc), device=x.device).chunk(groups))
@@ -267,11 +271,14 @@ def encode_above(
     threshold: Float[Tensor, " d_dict"],
     *,
     adjust: Adjust | None = None,
+    half: bool = False,
 ) -> Code:
     """The pre-activations above each feature's threshold (strictly), in decreasing order in each
-    row; as many slots as the fullest row needs."""
-    above = Above(threshold)
-    for rows, pre in Encoder().chunks(x, W_enc, b_enc):
+    row; as many slots as the fullest row needs. half: preselect by a bf16 matmul (no negative
+    thresholds, nothing adjusted)."""
+    above = Above(threshold, (x, W_enc, b_enc) if half else None)
+    encoder = Encoder()
+    for rows, pre in (encoder.halves if half else encoder.chunks)(x, W_enc, b_enc):
         if adjust is not None:
             adjust(rows, pre)
         above.add(pre)

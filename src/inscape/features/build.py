@@ -218,7 +218,7 @@ def _entries(
     for start in range(0, rows.size, step):
         part = slice(start, start + step)
         read = {site: acts[site][part] for site in dictionary.reads}
-        code = dictionary.encode(dictionary.concat_sites(read).float())
+        code = dictionary.encode(dictionary.concat_sites(read).float(), half=True)
         values = code.values
         if bound is not None:
             values = values * (values >= bound.to(values.device)[code.indices])

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 
 from inscape.core import InputError, StorageError, characters, first_shown, track, whole
 from inscape.features.examples import PEAKS, TOP, Example
-from inscape.features.parquet import opened_table
+from inscape.features.parquet import first_group, opened_table
 from inscape.features.search import FILE, Hit, Texts, search_index, write_search
-from inscape.features.table import AGAIN, WHOLE, TokenFile, TokenTable, open_array
-from inscape.features.tables import EXAMPLES, EXAMPLES_PER_GROUP, FEATURES, FEATURES_PER_GROUP
+from inscape.features.table import AGAIN, TokenFile, TokenTable, open_array
+from inscape.features.tables import EXAMPLES, FEATURES
 from inscape.storage import atomic_folder, cache_folder, file_hash, read_manifest, reading
 
 KIND = "feature-index"
@@ -40,7 +40,7 @@ FIELDS = {"num_tokens": int, "num_considered": int, "histogram_edges": list, "to
 }
 ARRAYS = ("indptr.npy", "positions.npy", "values.npy")
 CHECKED = 1 << 28  # bytes of an array up to which its checksum is compared when it is first used
-_CACHED_GROUPS = 16
+_CACHED_GROUPS = 64
 
 
 class FeatureIndex:
@@ -50,7 +50,12 @@ class FeatureIndex:
         self.folder = folder
         self.manifest = manifest
         self._tables = {name: opened_table(folder / name) for name in (FEATURES, EXAMPLES)}
-        self._groups: OrderedDict[tuple[str, int], pa.Table] = OrderedDict()
+        self._sizes = {name: max(1, first_group(file)) for name, file in self._tables.items()}
+        self._groups: OrderedDict[tuple[str, int, str | None], pa.Table] = OrderedDict()
+        with reading(folder / FEATURES, AGAIN, OSError, pa.ArrowException):
+            figures = self._tables[FEATURES].read(["num_active", "max"])
+        self.num_active: NDArray[np.int64] = figures.column(0).to_numpy()
+        self.max: NDArray[np.float32] = figures.column(1).to_numpy()
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = False) -> FeatureIndex:
@@ -114,12 +119,11 @@ class FeatureIndex:
         return texts.get(token, "?")
 
     def _window(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
-        """Columns of the token table at some rows; of a large one only these are read."""
-        if "tokens" in self.__dict__ or self._token_file.num_rows <= WHOLE:
-            part, table = slice(start, stop), self.tokens
-            names = ("ids", "documents", "positions")
-            return {name: getattr(table, name)[part] for name in names}
-        return self._token_file.part(start, stop)
+        """Columns of the token table at some rows; unless it is read already, only these are."""
+        if "tokens" not in self.__dict__:
+            return self._token_file.part(start, stop)
+        names = ("ids", "documents", "positions")
+        return {name: getattr(self.tokens, name)[start:stop] for name in names}
 
     # Statistics, a number a feature
 
@@ -134,25 +138,10 @@ class FeatureIndex:
         with reading(self.folder / EXAMPLES, AGAIN, OSError, pa.ArrowException):
             return self._tables[EXAMPLES].read()
 
-    def _numbers(self, name: str) -> NDArray[Any]:
-        with reading(self.folder / FEATURES, AGAIN, OSError, pa.ArrowException):
-            found: NDArray[Any] = self._tables[FEATURES].read([name]).column(0).to_numpy()
-        return found
-
-    @cached_property
-    def num_active(self) -> NDArray[np.int64]:
-        """On how many tokens each feature fires, [m]."""
-        return self._numbers("num_active")
-
     @cached_property
     def density(self) -> NDArray[np.float32]:
-        """On which share of the tokens that count, [m]."""
+        """On which share of the tokens that count each feature fires, [m]."""
         return (self.num_active / max(self.num_considered, 1)).astype(np.float32)
-
-    @cached_property
-    def max(self) -> NDArray[np.float32]:
-        """Its largest activation, [m]."""
-        return self._numbers("max")
 
     @cached_property
     def histogram(self) -> NDArray[np.int64]:
@@ -230,19 +219,21 @@ class FeatureIndex:
 
     # One feature
 
-    def _group(self, name: str, number: int) -> pa.Table:
-        key = name, number
+    def _group(self, name: str, number: int, column: str | None = None) -> pa.Table:
+        """A group of rows of a table, with one column or with all."""
+        key = name, number, column
         if key not in self._groups:
+            columns = None if column is None else [column]
             with reading(self.folder / name, AGAIN, OSError, pa.ArrowException):
-                self._groups[key] = self._tables[name].read_row_group(number)
+                self._groups[key] = self._tables[name].read_row_group(number, columns=columns)
             if len(self._groups) > _CACHED_GROUPS:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(key)
         return self._groups[key]
 
     def _entry(self, name: str, feature: int) -> Any:
-        group = self._group(FEATURES, self.check(feature) // FEATURES_PER_GROUP)
-        return group.column(name)[feature % FEATURES_PER_GROUP].as_py()
+        number, row = divmod(self.check(feature), self._sizes[FEATURES])
+        return self._group(FEATURES, number, name).column(0)[row].as_py()
 
     def examples(self, feature: int, quantile: int | None = None) -> list[Example]:
         """A feature's examples: the top ones first, strongest first, then those from each
@@ -251,7 +242,7 @@ class FeatureIndex:
         start = self._entry("example_start", feature)
         stop, found = start + self._entry("num_examples", feature), []
         while start < stop:
-            number, first = divmod(start, EXAMPLES_PER_GROUP)
+            number, first = divmod(start, self._sizes[EXAMPLES])
             part = self._group(EXAMPLES, number).slice(first, stop - start)
             found += [
                 self._example(record)

@@ -95,3 +95,9 @@ def opened_table(path: Path) -> pq.ParquetFile:
     """
     with reading(path, AGAIN, OSError, pa.ArrowException):
         return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+
+
+def first_group(table: pq.ParquetFile) -> int:
+    """The number of rows in each group but the last; 0 of an empty table."""
+    found = table.metadata
+    return int(found.row_group(0).num_rows) if found.num_row_groups else 0

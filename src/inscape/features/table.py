@@ -30,7 +30,6 @@ PREFIX = "tokens-"
 TOKENS, VOCABULARY = "tokens.parquet", "vocabulary.parquet"
 AGAIN = "remove the folder of the index and run the command that makes it again"
 GROUP = 1 << 14  # rows of tokens.parquet that are read together
-WHOLE = 1 << 22  # tables of up to so many tokens are read whole at their first use
 _CACHED_GROUPS = 256
 _COLUMNS = {"ids": "id", "documents": "document", "positions": "position", "considered": "counted"}
 
@@ -171,7 +170,8 @@ class TokenFile:
     def _group(self, number: int) -> dict[str, NDArray[Any]]:
         if number not in self._groups:
             with reading(self.folder / TOKENS, AGAIN, OSError, pa.ArrowException):
-                self._groups[number] = _arrays(self._file.read_row_group(number), 0, GROUP)
+                group = self._file.read_row_group(number, columns=list(_COLUMNS.values()))
+                self._groups[number] = _arrays(group, 0, GROUP)
             if len(self._groups) > _CACHED_GROUPS:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(number)

@@ -20,7 +20,7 @@ from inscape.features.logits import LogitEffects
 from inscape.features.parquet import lists, ragged, rounded, table_writer, write_table
 
 FEATURES, EXAMPLES = "features.parquet", "examples.parquet"
-FEATURES_PER_GROUP = 1024
+FEATURES_PER_GROUP = 4096
 EXAMPLES_PER_GROUP = 4096
 """Rows that are read together, so that one feature is found without reading the rest."""
 STEPS = 255  # of a window's activation, up to the feature's largest in its examples

@@ -4,7 +4,9 @@ from inscape.labels.answers import Limits
 from inscape.labels.asking import Estimate
 from inscape.labels.embedder import Embedder
 from inscape.labels.endpoint import Asked, Endpoint, LocalModel
+from inscape.labels.families import Family, Part, families
 from inscape.labels.labeller import label
+from inscape.labels.map import FeatureMap, write_map
 from inscape.labels.meaning import Meaning, write_meanings
 from inscape.labels.others import better
 from inscape.labels.predicates import Clause, Predicate
@@ -20,19 +22,24 @@ __all__ = [
     "Embedder",
     "Endpoint",
     "Estimate",
+    "Family",
+    "FeatureMap",
     "Label",
     "Labels",
     "Limits",
     "LocalModel",
     "Meaning",
+    "Part",
     "Predicate",
     "Published",
     "Searched",
     "Words",
     "better",
     "document_halves",
+    "families",
     "label",
     "read_published",
     "search",
+    "write_map",
     "write_meanings",
 ]

@@ -9,6 +9,7 @@ from inscape.report.front import front_html, write_front
 from inscape.report.graph_html import picture_html
 from inscape.report.graph_picture import GraphPicture, PictureEdge, PictureNode, picture
 from inscape.report.graph_svg import graph_svg
+from inscape.report.map_page import map_html, write_map_page
 from inscape.report.page import fragment
 
 __all__ = [
@@ -21,10 +22,12 @@ __all__ = [
     "fragment",
     "front_html",
     "graph_svg",
+    "map_html",
     "notebook",
     "picture",
     "picture_html",
     "write_atlas_report",
     "write_front",
+    "write_map_page",
     "write_pages",
 ]

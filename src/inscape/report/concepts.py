@@ -11,7 +11,7 @@ from inscape.atlas import Concept, Concepts
 from inscape.core import with_signs
 from inscape.report.markup import Markup, join, tag
 from inscape.report.numbers import show
-from inscape.report.parts import barred, feature_name, number, snippet, table, visible
+from inscape.report.parts import barred, feature_name, fold, number, snippet, table, visible
 
 SHOWN = 3  # concepts of a token before the rest is folded
 CLEAR = 0.2  # nats: effects below that are not marked
@@ -25,17 +25,25 @@ def nothing_more(concept: Concept) -> Markup | None:
 
 
 def concepts_html(
-    given: Concepts, more: More = nothing_more, remark: Markup | None = None
+    given: Concepts,
+    more: More = nothing_more,
+    remark: tuple[object, ...] = (),
+    *,
+    folded: bool = False,
 ) -> Markup:
-    """One prompt as an `<article>`; remark: what follows the sentences on the answer."""
+    """One prompt as an `<article>`.
+
+    Args:
+        remark: what follows the sentence on the answer; folded: tokens are shown when asked for.
+    """
+    tokens = tag("ol", [_token(given, n, more) for n in _shown_positions(given)], class_="reading")
+    listed = join(tag("p", _KEY, class_="note"), tokens)
     return tag(
         "article",
         tag("ul", _line(given), class_="snippets reading"),
-        explained(given),
-        remark,
+        explained(given, remark),
         _answers(given),
-        tag("p", _KEY, class_="note"),
-        tag("ol", [_token(given, n, more) for n in _shown_positions(given)], class_="reading"),
+        fold("Token by token", listed) if folded else listed,
         class_="card",
     )
 
@@ -46,10 +54,10 @@ _KEY = (
 )
 
 
-def explained(given: Concepts) -> Markup:
+def explained(given: Concepts, remark: tuple[object, ...] = ()) -> Markup:
     """What the model says and what that rests on, in sentences."""
     text, part = given.answers[0]
-    said = "The model goes on with ", _quoted(text), " (", number(part, "share"), ")."
+    said = "The model goes on with ", _quoted(text), " (", number(part, "share"), "). ", *remark
     one = given.deciding
     if one is not None and one.removed is not None:
         after, now, before = one.removed.answers[0]
@@ -68,11 +76,11 @@ def explained(given: Concepts) -> Markup:
     most = given.removed[0]
     assert most.removed is not None
     none = (
-        f" None of the {len(given.removed)} features that matter most to it changes that alone. "
-        "The largest part has "
+        f" None of the {len(given.removed)} features that were removed, one by one, changes that "
+        "alone. The one that matters most is "
     )
     kept = " Without it the probability is ", number(most.removed.kept, "share"), "."
-    return join(tag("p", said, none, *_named(given, most), *kept, class_="lead"))
+    return tag("p", said, none, *_named(given, most), *kept, class_="lead")
 
 
 def _named(given: Concepts, one: Concept) -> tuple[object, ...]:
@@ -82,7 +90,7 @@ def _named(given: Concepts, one: Concept) -> tuple[object, ...]:
     others = len(one.active) - 1
     also = f", and on {others} other token{'s' * (others > 1)}" if others else ""
     piece = "the piece " if inside else ""
-    name = (tag("strong", _quoted(one.label)), " (") if one.label else ("one without a name (",)
+    name = (tag("strong", _quoted(one.label)), " (") if one.label else ("a feature without name (",)
     id = tag("code", one.id, class_="name"), "), active on "
     return (*name, *id, piece, where, *inside, also, ".")
 
@@ -131,7 +139,7 @@ def _answers(given: Concepts) -> Markup:
     one, heads = given.deciding, ["next token", "probability"]
     rows: list[tuple[str, tuple[float, ...]]] = [(token, (part,)) for token, part in given.answers]
     if one is not None and one.removed is not None:
-        heads = ["next token", "the model as it is", f"without {_short(one)}"]
+        heads = ["next token", "as it is", "without it"]
         found = sorted(one.removed.answers, key=lambda answer: -answer[2])
         rows = [(token, (before, now)) for token, now, before in found]
     body = [
@@ -141,7 +149,7 @@ def _answers(given: Concepts) -> Markup:
         )
         for token, parts in rows
     ]
-    return table(heads, body, what="next tokens", class_="bars")
+    return table(heads, body, what="next tokens", class_="bars answers")
 
 
 def _short(one: Concept) -> str:

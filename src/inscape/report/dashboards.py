@@ -91,7 +91,7 @@ def _dictionary(folder: Path, atlas: Atlas, name: str) -> None:
         said,
         _controls(name),
         tag("ul", listed, id="feature-list", class_="list"),
-        scripted=True,
+        script="page.js",
     )
 
 
@@ -103,9 +103,9 @@ def _href(feature: int, place: dict[int, int]) -> str:
     return f"{_file(place[feature])}#f{feature}"
 
 
-def _write(path: Path, title: str, *content: object, scripted: bool = False) -> None:
+def _write(path: Path, title: str, *content: object, script: str | None = None) -> None:
     body = tag("main", tag("h1", title), content, class_="page")
-    text = document(title, body, scripted=scripted)
+    text = document(title, body, script=script)
     path.write_text(text, encoding="utf-8")
 
 

@@ -46,7 +46,7 @@ OPENINGS = (
     "To sort a list in Python,|The doctor said that|Birds such as the"
 ).split("|")
 ROWS, TOKENS = 24, 64  # of one opening together: large batches are several times faster
-CANDIDATES = 5  # features found by name that are tried on sentences
+CANDIDATES = 12  # features found by name that are tried on sentences
 ACTIVE = 0.1  # of its largest activation: then a feature counts as active in a sentence
 
 
@@ -77,9 +77,14 @@ class Searched:
     tried: list[Tried]
 
     @property
+    def ranked(self) -> list[Tried]:
+        """Those that tell the topic best from what is near it first; equals as they were found."""
+        return sorted(self.tried, key=lambda one: one.near - one.about)
+
+    @property
     def best(self) -> Tried | None:
-        """The one that tells the topic best from what is near it; of equals the first found."""
-        return max(self.tried, key=lambda one: one.about - one.near, default=None)
+        """The first of these."""
+        return next(iter(self.ranked), None)
 
 
 @dataclass(frozen=True)
@@ -190,7 +195,7 @@ def _middle(atlas: Atlas, names: Sequence[str]) -> str:
 
 def _searched(atlas: Atlas, topic: Topic) -> Searched:
     """The first features that a search finds, tried on sentences."""
-    hits = atlas.search(topic.query, limit=CANDIDATES)
+    hits = atlas.search(topic.query, names=atlas.indexed_names, limit=CANDIDATES)
     names = dict.fromkeys(hit.id.rpartition("/")[0] for hit in hits)
     dictionaries = [atlas.dictionary(name) for name in names]
     texts = [*topic.about, *topic.near]

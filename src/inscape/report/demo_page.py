@@ -17,7 +17,7 @@ from inscape.report.page import document
 from inscape.report.parts import feature_name, fold, number, table
 from inscape.storage import atomic_write
 
-MOST_FEATURES = 36
+MOST_FEATURES, SHOWN = 36, 5
 LEAD = (
     "SmolLM2 is a language model: it reads a text piece by piece and says what comes next. While "
     "it reads, thousands of numbers light up inside. Here they are taken apart into concepts that "
@@ -37,7 +37,7 @@ def demo_html(made: Demo) -> str:
     parts = [
         ("paella", "One prompt, token by token", _paella(made, first)),
         ("prompts", "More prompts", [_asked(made, one) for one in others]),
-        ("search", "Concepts found by name", [_search(made, one) for one in made.searches]),
+        ("search", "Concepts found by name", [search_html(made, one) for one in made.searches]),
         ("features", "Features with their names", _features(made)),
         ("limits", "What this cannot tell", _limits(made)),
     ]
@@ -58,7 +58,7 @@ def demo_html(made: Demo) -> str:
         ],
         class_="page",
     )
-    return document("inscape: what a language model has in mind", body, scripted=True)
+    return document("inscape: what a language model has in mind", body, script="page.js")
 
 
 # Prompts
@@ -106,25 +106,26 @@ def _asked(made: Demo, one: Asked) -> Markup:
     """A prompt, with what would be right."""
     said, correct = one.concepts.answer, tag("q", one.correct.strip())
     whole = number(one.probability, "share")
-    remark: tuple[object, ...] = ("That is right.",)
+    remark: tuple[object, ...] = ("That is right. ",)
     if not said.strip() or not one.correct.startswith(said):
-        remark = "That is wrong: ", correct, " would be right, which has ", whole, "."
+        remark = "That is wrong: ", correct, " would be right, which has ", whole, ". "
     elif one.correct != said:
-        remark = "That is right: ", correct, " as a whole has ", whole, "."
-    return concepts_html(one.concepts, examples_of(made.atlas), tag("p", remark, class_="lead"))
+        remark = "That is right: ", correct, " as a whole has ", whole, ". "
+    return concepts_html(one.concepts, examples_of(made.atlas), remark, folded=True)
 
 
 # Search
 
 
-def _search(made: Demo, given: Searched) -> Markup:
+def search_html(made: Demo, given: Searched) -> Markup:
+    """A topic with what was found, as an `<article>`."""
     topic, best = given.topic, given.best
     heads = [
         "feature",
         f"about it, of {len(topic.about)}",
         f"{topic.apart_from}, of {len(topic.near)}",
     ]
-    rows = [(_name(made, one), number(one.about), number(one.near)) for one in given.tried]
+    rows = [(_name(made, one), number(one.about), number(one.near)) for one in given.ranked[:SHOWN]]
     sentences = (
         tag("h5", "about it"),
         tag("ul", [tag("li", text) for text in topic.about]),

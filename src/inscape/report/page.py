@@ -31,15 +31,15 @@ MADE = r'<meta name="generator" content="inscape'
 
 
 def document(
-    title: str, body: Markup, *, version: str = inscape.__version__, scripted: bool = False
+    title: str, body: Markup, *, version: str = inscape.__version__, script: str | None = None
 ) -> str:
-    """A whole page; `scripted`: with the script that searches and sorts its features, the only one
-    that its policy lets run, by its hash."""
+    """A whole page; script: the file of this package with the one script that its policy lets run,
+    by its hash."""
     policy, code = POLICY, None
-    if scripted:
-        script = _file("page.js")
-        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        policy, code = f"{POLICY}; script-src 'sha256-{digest}'", own("script", script)
+    if script is not None:
+        text = _file(script)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        policy, code = f"{POLICY}; script-src 'sha256-{digest}'", own("script", text)
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
