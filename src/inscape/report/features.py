@@ -77,7 +77,12 @@ def feature_picture(feature: Feature) -> Markup:
     body: object = unknown
     if index is not None:
         body = feature_body(index, feature.index, feature.about, feature.names)
-    return tag("article", tag("h3", feature_name(feature.id, feature.shown)), body, class_="card")
+    return tag(
+        "article",
+        tag("p", feature_name(feature.id, feature.shown), class_="lead"),
+        body,
+        class_="card",
+    )
 
 
 def write_feature(feature: Feature, path: Path) -> None:
