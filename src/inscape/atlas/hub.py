@@ -96,7 +96,8 @@ def to_hub(
                 _copy_index(atlas.features(name), folder / "features", activations)
             for kind in ("labels", "map") if compact else ("labels", "meaning", "map"):
                 for place in _places(atlas.path / kind, name):
-                    _copy(place, folder / kind / place.name, (EMBEDDINGS,) if compact else ())
+                    without = (EMBEDDINGS,) if compact and kind == "labels" else ()
+                    _copy(place, folder / kind / place.name, without)
         _figures(atlas, chosen, folder)
         record = public(atlas.record)
         if hub_name(record["model"]["source"]) is None:
