@@ -23,9 +23,10 @@ from inscape.cli import main as shell
 from inscape.core import InputError, StorageError, quoted
 from inscape.features import build_index
 from inscape.intervention import SteerResult
-from inscape.labels import Labels
+from inscape.labels import Label, Labels
 from inscape.model import Model
-from inscape.report import atlas_html, map_html, write_atlas_report
+from inscape.report import atlas_html, map_html, write_atlas_report, write_feature
+from inscape.report.features import feature_body
 from inscape.validation import ConceptCheck, ConceptChecks, Detector
 
 NAME = "resid_post.1"
@@ -209,6 +210,49 @@ def test_the_verb(full: Atlas, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert shell.main(["report", str(full.path), "--out", str(out)]) == 0
     assert capsys.readouterr().out.strip() == str(out)
     assert out.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_feature_has_a_page_of_its_own(
+    full: Atlas, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = full.labels("resid_post.1")
+    assert labels is not None
+    label = next(one for one in labels if one.name and one.num_scored)
+    index, id = full.features("resid_post.1"), f"resid_post.1/{label.feature}"
+    feature, out = full.feature(id), tmp_path / "feature.html"
+    write_feature(feature, out)
+    page = Page(out.read_text())
+    text = " ".join(page.text.split())
+    assert "picks out the passage in which the feature is active" in text
+    assert repr(label.auroc) in {value for value, _ in page.figures}
+    assert "Examples from weaker to weakest" in text
+    for title, near in (
+        ("Features that point the same way", index.neighbours(label.feature)),
+        ("Features that are active on the same tokens", index.coactive(label.feature)),
+    ):
+        assert (title in text) == bool(near)
+        assert all(f"resid_post.1/{other}" in page.words for other, _ in near[:5])
+    summary = feature.summary()
+    assert f"name: of kind {label.kind}, by offline" in summary
+    assert "chance is 50%" in summary
+    stored = json.loads(json.dumps(feature.to_json()))
+    assert stored["about"]["auroc"] == label.auroc
+    assert {example["interval"] for example in stored["examples"]} > {None}
+    out.write_text("my thesis")
+    with pytest.raises(InputError, match="did not write it"):
+        write_feature(feature, out)
+
+
+def test_an_unclear_feature_says_so(full: Atlas, model: Model) -> None:
+    index = full.features("resid_post.1")
+    feature = int(index.num_active.argmax())
+    unclear = Label(feature, "", "unclear", words=("cat",))
+    text = Page(feature_body(index, feature, unclear)).text
+    assert "No name: none of those that were tried tells the passages" in text
+    assert "picks out" not in text
+    everywhere = Label(feature, "fires on every token", "everywhere")
+    assert "there is nothing to name" in Page(feature_body(index, feature, everywhere)).text
+    assert "It has no name" in Page(feature_body(index, feature)).text
 
 
 def test_notebooks_show_pictures(full: Atlas) -> None:

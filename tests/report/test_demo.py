@@ -79,6 +79,7 @@ def test_a_topic_is_found_where_a_feature_tells_it_from_what_is_near(made: Demo)
     assert said(4, 0) == "Found: "
     assert said(4, 1) == "Found in part: "
     assert said(2, 2) == said(0, 0) == "Not found: the nearest, "
+    assert said(4, 4) == "No feature of its own was found: the nearest, "
     nothing = search_html(made, Searched(TOPICS[0], []))
     assert "Nothing was found." in Page(nothing).words
 

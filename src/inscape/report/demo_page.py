@@ -156,6 +156,8 @@ def _verdict(made: Demo, given: Searched) -> Markup:
         f"active in {best.about} of {num_about} sentences about it and in {best.near} of "
         f"{num_near} about {topic.apart_from}"
     )
+    if best.about - best.near <= 1 and best.about > num_about // 2:
+        return join("No feature of its own was found: the nearest, ", name, f", is {figures}.")
     if best.about - best.near <= 1:
         return join("Not found: the nearest, ", name, f", is {figures}.")
     if best.near or best.about < num_about:
