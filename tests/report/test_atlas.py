@@ -27,13 +27,27 @@ from inscape.labels import Label, Labels
 from inscape.model import Model
 from inscape.report import atlas_html, map_html, write_atlas_report, write_feature
 from inscape.report.features import feature_body
+from inscape.validation import ConceptCheck, ConceptChecks, Detector
 
+NAME = "resid_post.1"
 EVIL = "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
     return Model.wrap(tiny("llama", vocab_size=300), tiny_tokenizer(), name="tiny")
+
+
+def checks() -> ConceptChecks:
+    """One concept that is found by two features, and one that is not there."""
+    best = Detector(
+        "union", (f"{NAME}/3", f"{NAME}/4"), "max", "sum", 1, 0.97, (0.9, 1), 2.5, 0.8, 0.75
+    )
+    beside = {"neuron": replace(best, kind="neuron", parts=("mlp_act.1[3]",), auroc=0.81)}
+    found = ConceptCheck(f"cats {EVIL}", 0.9, 20, 30, 0, best, best, beside)
+    absent = ConceptCheck("morals", 0.9, 20, 30, 0, None, None, beside)
+    where = {NAME: f"{NAME}, 64 features"}
+    return ConceptChecks("tiny", "c.toml", where, 128, 80, (absent, found), {f"{NAME}/3": EVIL})
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +64,24 @@ def full(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Atlas:
         random_dictionary("resid_post.1", "resid_post.1", d=32),
         random_dictionary("mlp_in.1", "mlp_out.1", d=32, kind="threshold"),
     )
-    name = "resid_post.1"
-    build_index(model, atlas.dictionary(name), store, atlas.place("features", name))
-    atlas.label(["resid_post.1"])
-    atlas.concepts("the cat sat", names=["resid_post.1"])
+    build_index(model, atlas.dictionary(NAME), store, atlas.place("features", NAME))
+    atlas.label([NAME])
+    atlas.concepts("the cat sat", names=[NAME])
     atlas.save(graph(PROMPT))
     atlas.save(found())
     atlas.save(SteerResult("My name is", " Ann", f" {EVIL}", [1], [2], 2.5, None))
+    atlas.save(checks())
     return atlas
+
+
+def test_concepts_are_shown_with_what_was_tried(full: Atlas) -> None:
+    shown = Page(atlas_html(full)).text
+    assert re.search(r"1 of 2 concepts of c.toml found", shown)
+    assert re.search(
+        r"cats .*0\.97.*80.*75.*0\.81.*resid_post\.1/3.*or.*resid_post\.1/4", shown, re.S
+    )
+    assert re.search(r"morals.*no feature fires.*below 0\.9", shown, re.S)
+    assert "unions of three of resid_post.1 (resid_post.1, 64 features)" in shown
 
 
 def test_every_part_is_shown(full: Atlas) -> None:
@@ -65,6 +89,7 @@ def test_every_part_is_shown(full: Atlas) -> None:
     text = " ".join(page.words)
     assert [s["id"] for s in page.named("section")] == [
         "dictionaries",
+        "checks",
         "prompts",
         "traces",
         "diagnoses",
@@ -117,7 +142,7 @@ def test_nothing_is_asked_for_from_outside_and_one_script_may_run(full: Atlas) -
 def test_an_empty_atlas_says_how_to_fill_it(tmp_path: Path, model: Model) -> None:
     atlas = Atlas.create(tmp_path / "a", model, source="nowhere")
     text = Page(atlas_html(atlas)).text
-    assert text.count("None yet") == 6
+    assert text.count("None yet") == 7
     assert 'inscape trace ATLAS "a prompt"' in text
 
 
