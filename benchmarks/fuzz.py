@@ -48,7 +48,7 @@ KINDS = {
 }
 # What verbs may change of the world: locks, what a build notes, unfinished runs, results.
 FREE = (".lock", "atlas.json", "harvest.json", "train.jsonl")
-RESULTS = {"traces", "diagnoses", "steering", "repairs"}
+RESULTS = {"traces", "diagnoses", "steering", "repairs", "checks"}
 
 ODD = (
     *("", " ", "a\nb", "\udcff", "'\"", "9" * 40, "9" * 5000, "x" * 300, "ünï cødé", "mine/sub"),
@@ -97,6 +97,7 @@ LIKELY: dict[str, Sequence[str]] = {
             "only": "harvest train index label",
             "kernels": "auto plain",
             "encoder": "auto fp32",
+            "concepts": "concepts.toml corpus.txt",
         }.items()
     },
 }
@@ -243,7 +244,7 @@ def _judge(outcome: Outcome, before: dict[str, str], after: dict[str, str]) -> N
         return
     if "Traceback (most recent call last)" in outcome.said or outcome.code < 0:
         outcome.failures["traceback"] = f"{outcome.code}: {' / '.join(said[-3:])}"
-    elif outcome.code not in (0, 2) and outcome.line[0] != "doctor":
+    elif outcome.code not in (0, 2) and outcome.line[0] not in ("check", "doctor"):
         outcome.failures["code"] = str(outcome.code)
     elif outcome.code == 2 and (len(said) != 1 or not said[0].startswith("inscape: ")):
         outcome.failures["lines"] = " / ".join(said)

@@ -13,9 +13,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from tests.families import tiny, tiny_tokenizer
 
 from inscape.activations import documents
+from inscape.activations.corpus import Corpus
 from inscape.core import DataError
+from inscape.model import Model
 
 
 def test_blank_lines_separate_documents(tmp_path: Path) -> None:
@@ -175,3 +178,14 @@ def test_one_very_long_line_is_cut_at_its_spaces(tmp_path: Path) -> None:
     assert sum(not part.startswith((" ", "word", "x")) for part in found) == 0
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": text}))
     assert list(documents(tmp_path / "a.jsonl")) == [text]
+
+
+def test_a_very_long_document_is_tokenised_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model.wrap(tiny("llama", vocab_size=300), tiny_tokenizer(), bos="always")
+    text = " ".join(["the cat sat on the mat"] * 60)
+    ((whole, _),) = Corpus(model, [text]).tokenised()
+    monkeypatch.setattr("inscape.activations.corpus.LONGEST_TEXT", 100)
+    ((parts, words),) = Corpus(model, [text]).tokenised()
+    assert parts == whole
+    assert len(words) == len(parts)
+    assert model.bos_id not in parts

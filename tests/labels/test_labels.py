@@ -303,7 +303,7 @@ def test_what_others_write_is_kept_with_its_vectors(tmp_path: Path) -> None:
     assert found[3].words == ("Obama", "Reagan")
     assert np.isnan(found[3].auroc)
     assert found.embeddings is not None
-    assert (found.embeddings.dtype, found.embeddings[0].argmax()) == (np.float16, 4)
+    assert (found.embeddings.dtype, found.embeddings[0].argmax()) == (np.int8, 4)
     assert not found.embeddings[1].any()
     assert found.manifest["embedder"] == {"name": "spelled", "hash": "0"}
     assert found.search("president")[0][0] == 3
@@ -378,3 +378,18 @@ def test_kinds_and_meanings_name_what_words_cannot(tmp_path: Path) -> None:
     assert {"bank", "coins", "loan"} <= set(found[1].words)
     assert found.embeddings is not None
     assert not (tmp_path / ".labels.parts").exists()
+
+
+def test_labels_are_found_by_what_they_mean(planted: Any, tmp_path: Path) -> None:
+    given = [Label(2, "sea", "concept"), Label(4, "mountain", "word"), Label(5, "", "unclear")]
+    made = write_labels(
+        tmp_path / "labels",
+        given,
+        num_features=planted.index.num_features,
+        made_from={},
+        embedder=Spelled(),  # type: ignore[arg-type]
+    )
+    source = Searched(planted.index, made)
+    (hit, *_) = search([source], "ice", embedder=Spelled())  # type: ignore[arg-type]
+    assert (hit.feature, hit.where) == (2, ("label meaning",))
+    assert hit.why == "its label means the like (1.00)"

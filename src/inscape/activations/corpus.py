@@ -22,13 +22,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inscape.activations.documents import corpus_files, documents, on_disk, split_field, text_bytes
+from inscape.activations.documents import (
+    corpus_files,
+    cut,
+    documents,
+    on_disk,
+    split_field,
+    text_bytes,
+)
 from inscape.core import DataError, InputError, instance_of, short, whole
 from inscape.model import Model, Site
 
 Text = Path | str | Iterable[str | Sequence[int] | Sequence[Mapping[str, str]]]
 _DOCUMENTS = "documents as texts, chat messages or token ids"
 _SAMPLE, _TRIED = 64, 8
+LONGEST_TEXT = 200_000  # characters that are tokenised at once
 LONGEST_ROW = 1024  # for models with no stated limit, or a very large one
 
 
@@ -101,7 +109,7 @@ class Corpus:
         source: Iterable[Any] = documents(self.path) if self.path is not None else self.items
         for item in source:
             if isinstance(item, str):
-                ids, words = self.model.encode(item), None
+                ids, words = self._encoded(item), None
             elif len(item) and isinstance(item[0], Mapping):
                 ids, words = self.model.chat_tokens(item)
             else:
@@ -109,6 +117,17 @@ class Corpus:
             words = [i not in special for i in ids] if words is None else words
             skip = int(ids[:1] == [bos])
             yield ids[skip:], words[skip:]
+
+    def _encoded(self, text: str) -> list[int]:
+        """Token ids of a text; of a very long one part by part, as a tokenizer holds 250 bytes for
+        each character that it is given at once."""
+        if len(text) <= LONGEST_TEXT:
+            return self.model.encode(text)
+        ids: list[int] = []
+        for part in cut([text], LONGEST_TEXT):
+            found = self.model.encode(part)
+            ids += found[int(bool(ids) and found[:1] == [self.model.bos_id]) :]
+        return ids
 
     def estimate(self) -> int | None:
         """An estimate of the number of tokens from the first documents (for the time left)."""

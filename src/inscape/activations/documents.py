@@ -23,7 +23,7 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -257,7 +257,7 @@ def _text(file: Path, field: str | None) -> Iterator[Document]:
     limit = None if _has_blank_line(file) else _CHUNK_CHARACTERS
     held: list[str] = []
     size = 0
-    for line in _lines(file) if limit is None else _cut(_lines(file), limit):
+    for line in _lines(file) if limit is None else cut(_lines(file), limit):
         blank = not line.strip()
         if held and (blank or (limit is not None and size + len(line) > limit)):
             yield "".join(held).rstrip("\r\n")
@@ -269,8 +269,8 @@ def _text(file: Path, field: str | None) -> Iterator[Document]:
         yield "".join(held).rstrip("\r\n")
 
 
-def _cut(lines: Iterator[str], limit: int) -> Iterator[str]:
-    """Lines of at most `limit` characters, longer ones cut at their last space before that."""
+def cut(lines: Iterable[str], limit: int) -> Iterator[str]:
+    """Texts of at most `limit` characters, longer ones cut before their last space within that."""
     for line in lines:
         start = 0
         while len(line) - start > limit:

@@ -142,7 +142,7 @@ def settle(atlas: Container, config: BuildConfig | None, source: str | Path) -> 
         for name in BuildConfig.model_fields if _begun(atlas) else ():
             before, now = getattr(had, name), getattr(config, name)
             if before != now:
-                shown = ["the default" if v is None else str(v) for v in (before, now)]
+                shown = [_shown(value) for value in (before, now)]
                 raise InputError(
                     f"{atlas.path} is made with {name} = {shown[0]}, not {shown[1]}",
                     expected="the same settings as before",
@@ -154,6 +154,12 @@ def settle(atlas: Container, config: BuildConfig | None, source: str | Path) -> 
     if Path(source).exists() and record["model"]["source"] != str(Path(source).resolve()):
         record["model"]["source"] = str(Path(source).resolve())
         write_json(atlas.path / FILE, record)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return "the default" if value is None else str(value)
 
 
 def _begun(atlas: Container) -> bool:

@@ -11,16 +11,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import torch
 from numba import njit
 from numpy.typing import NDArray
 
 from inscape.core import track
 
 SUPPORT = 8
-_BLOCK = 1024  # features between two signs of progress
+_BLOCK = 256  # features that a thread takes at once
 
 
 @njit(cache=True, nogil=True)
@@ -92,19 +94,22 @@ def coactive(
         Features and correlations of all one after another, and the offset of each feature's own.
     """
     num_features = indptr.size - 1
-    common = np.zeros(num_features, np.int32)
-    found: list[tuple[NDArray[np.int32], NDArray[np.float32]]] = []
-    counts = np.zeros(num_features, np.int64)
-    blocks = range(0, num_features, _BLOCK)
-    for first in track(blocks, "features that fire together", unit="blocks"):
+    starts, features = by_row
+
+    def block(first: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         last = min(first + _BLOCK, num_features)
         ids = np.full((last - first, num), num_features, np.int32)
         scores = np.zeros((last - first, num), np.float64)
-        arrays = (indptr, positions, *by_row, common, ids, scores)
+        common = np.zeros(num_features, np.int32)
+        arrays = (indptr, positions, starts, features, common, ids, scores)
         _count((first, last), (SUPPORT, num_tokens), *arrays)
-        given = scores > 0
-        counts[first:last] = given.sum(1)
-        found.append((ids[given], scores[given].astype(np.float32)))
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    numbers, correlations = zip(*found, strict=True)
-    return np.concatenate(numbers), np.concatenate(correlations), offsets
+        return ids, scores
+
+    blocks = range(0, num_features, _BLOCK)
+    what = "features that fire together"
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        found = list(track(threads.map(block, blocks), what, total=len(blocks), unit="blocks"))
+    ids, scores = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    given = scores > 0
+    offsets = np.concatenate([[0], np.cumsum(given.sum(1))]).astype(np.int64)
+    return ids[given], scores[given].astype(np.float32), offsets

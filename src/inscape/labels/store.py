@@ -1,7 +1,7 @@
 """Labels on disk and in memory.
 
 labels.parquet   one row a labelled feature
-embeddings.npy   float16 [rows, d]: the texts as vectors, where an embedder was at hand
+embeddings.npy   int8 [rows, d]: the texts as vectors, where an embedder was at hand
 labels.json      the summary: counts, medians, the control
 search.sqlite    what features are found by
 manifest.json    version, what it was made from, checksums
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from inscape.core import InputError
 from inscape.features.search import FILE, match, write_text_table
+from inscape.features.table import open_array
 from inscape.labels.embedder import Embedder
 from inscape.storage import (
     artefact,
@@ -40,6 +41,7 @@ KIND = "labels"
 VERSION = 3
 """3: concepts, scores against random and near windows, embeddings."""
 EMBEDDINGS = "embeddings.npy"
+UNIT = 127
 KINDS = ("word", "concept", "prediction", "everywhere", "unclear")
 OFFLINE = "offline"
 _AGAIN = "remove the folder of the labels and run the command that makes them again"
@@ -129,15 +131,14 @@ class Labels:
         return {**read_json(self.folder / "labels.json"), **scores(self)}
 
     @cached_property
-    def embeddings(self) -> NDArray[np.float16] | None:
-        """The texts as vectors of unit length, [labels, d], in their order here; a row of noughts
-        where there is no text; None where no embedder was at hand. `embedder` in the manifest has
-        the embedder's name and hash."""
+    def embeddings(self) -> NDArray[np.int8] | None:
+        """The texts as vectors of length UNIT, [labels, d], in their order here, memory-mapped; a
+        row of noughts where there is no text; None where no embedder was at hand. `embedder` in the
+        manifest has the embedder's name and hash."""
         path = self.folder / EMBEDDINGS
         if "embedder" not in self.manifest:
             return None
-        with reading(path, _AGAIN, OSError, ValueError):
-            return np.asarray(np.load(path), np.float16)
+        return open_array(path)
 
     @property
     def embedder(self) -> str | None:
@@ -254,7 +255,7 @@ def write_labels(
         if embedder is not None:
             vectors = embedder.embed([label.text for label in labels])
             vectors[[not label.text for label in labels]] = 0
-            np.save(folder / EMBEDDINGS, vectors.astype(np.float16))
+            np.save(folder / EMBEDDINGS, np.round(UNIT * vectors).astype(np.int8))
             extra["embedder"] = {"name": embedder.name, "hash": embedder.hash}
         write_json(folder / "labels.json", {**(summary or {}), **scores(labels)})
         write_manifest(folder, KIND, VERSION, made_from=made_from, seeds=seeds or {}, extra=extra)
