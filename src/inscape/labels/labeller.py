@@ -79,8 +79,61 @@ class Draft:
     words: tuple[str, ...]
 
 
+@dataclass
+class Ground:
+    """All that labels of any dictionary on one text rest on: the halves of the documents, the text
+    as words, kinds and meanings, and names."""
+
+    documents: NDArray[np.int32]
+    explain: Half
+    score: Half
+    corpus: Corpus
+    names: Names | None
+    writer: Writer
+
+    @classmethod
+    def read(
+        cls,
+        index: FeatureIndex,
+        seed: int,
+        embedder: Embedder | None,
+        vocabulary: Vocabulary | None,
+        path: Path,
+    ) -> Ground:
+        """Reads the text; `path` keeps what the embedder has read."""
+        table = index.tokens
+        considered = np.asarray(table.considered)
+        explaining = document_halves(table.distinct, seeded(seed, "labels"))
+        explain, score = (Half(table, side & considered) for side in (explaining, ~explaining))
+        if not explain.rows.size or not score.rows.size:
+            raise InputError(
+                "the index rests on a single document",
+                expected="at least two, one to write labels from and one to score them on",
+            )
+        words = Words(index)
+        kinds = Kinds(words, vocabulary) if vocabulary else None
+        contexts = Contexts.read(words, embedder, path) if embedder else None
+        rng = np.random.default_rng(seeded(seed, "labels", "random rows"))
+        reference, background = (
+            explain.random_rows(num, rng) for num in (NUM_REFERENCE, NUM_RANDOM)
+        )
+        corpus = Corpus(words, kinds, contexts, reference)
+        vector = None
+        if embedder is not None:
+            common = [t for t, n in zip(words.texts, np.bincount(words.type), strict=True) if n > 2]
+            texts = list(dict.fromkeys([*common, *map(str.lower, common)]))
+            of_word = dict(zip(texts, embedder.embed(texts), strict=True))
+            vector = partial(mean_of, vectors=of_word)
+        names = Names.read(words, kinds, embedder) if embedder else None
+        writer = Writer(corpus, background, vector)
+        return cls(table.distinct, explain, score, corpus, names, writer)
+
+
+_last: dict[tuple[object, ...], Ground] = {}  # the dictionaries of an atlas rest on one text
+
+
 class Labeller:
-    """Everything that writing needs, made once."""
+    """Writes and scores the labels of one dictionary."""
 
     def __init__(
         self,
@@ -91,33 +144,17 @@ class Labeller:
         vocabulary: Vocabulary | None,
         parts: Path,
     ) -> None:
-        table = index.tokens
         self.index, self.seed, self.num_windows = index, seed, num_windows
-        self.documents = table.distinct
-        considered = np.asarray(table.considered)
-        explaining = document_halves(self.documents, seeded(seed, "labels"))
-        self.explain = Half(table, explaining & considered)
-        self.score = Half(table, ~explaining & considered)
-        if not self.explain.rows.size or not self.score.rows.size:
-            raise InputError(
-                "the index rests on a single document",
-                expected="at least two, one to write labels from and one to score them on",
-            )
-        words = Words(index)
-        kinds = Kinds(words, vocabulary) if vocabulary else None
-        contexts = Contexts.read(words, embedder, parts / "contexts.npy") if embedder else None
-        rng = np.random.default_rng(seeded(seed, "labels", "random rows"))
-        reference = self.explain.random_rows(NUM_REFERENCE, rng)
-        self.corpus = Corpus(words, kinds, contexts, reference)
-        self.names = Names.read(words, kinds, embedder) if embedder else None
-        of_word: dict[str, NDArray[np.float32]] = {}
-        if embedder is not None:
-            common = [t for t, n in zip(words.texts, np.bincount(words.type), strict=True) if n > 2]
-            texts = list(dict.fromkeys([*common, *map(str.lower, common)]))
-            of_word = dict(zip(texts, embedder.embed(texts), strict=True))
-        background = self.explain.random_rows(NUM_RANDOM, rng)
-        vector = partial(mean_of, vectors=of_word) if embedder else None
-        self.writer = Writer(self.corpus, background, vector)
+        inputs = (embedder and embedder.hash, vocabulary and vocabulary.hash)
+        key = (index.tokens.hash, seed, *inputs)
+        if key not in _last:
+            ground = Ground.read(index, seed, embedder, vocabulary, parts / "contexts.npy")
+            _last.clear()
+            _last[key] = ground
+        ground = _last[key]
+        self.documents, self.corpus, self.names = ground.documents, ground.corpus, ground.names
+        self.explain, self.score, self.writer = ground.explain, ground.score, ground.writer
+        rng = np.random.default_rng(seeded(seed, "labels", "bootstrap"))
         self.weights = bootstrap_weights(4 * num_windows, rng)
 
     def tellable(self, feature: int) -> bool | None:
