@@ -31,7 +31,7 @@ from inscape.model.opening import hub_name
 from inscape.storage import MANIFEST, atomic_folder, is_temporary, plain, read_json, write_json
 from inscape.storage.lock import LOCK
 
-NEURONS = Compact(2, 0, num_promoted=3, num_suppressed=0, num_neighbours=0, histogram=False)
+NEURONS = Compact(1, 0, num_promoted=3, num_suppressed=0, num_neighbours=0, histogram=False)
 
 
 def to_hub(

@@ -78,8 +78,9 @@ class Searched:
 
     @property
     def ranked(self) -> list[Tried]:
-        """Those that tell the topic best from what is near it first; equals as they were found."""
-        return sorted(self.tried, key=lambda one: one.near - one.about)
+        """Those that tell the topic best from what is near it first; of equals those that are
+        active on more about it."""
+        return sorted(self.tried, key=lambda one: (one.near - one.about, -one.about))
 
     @property
     def best(self) -> Tried | None:

@@ -65,7 +65,7 @@ class ConceptChecks(Result):
     dictionaries: name → site and width; labels: what the features named here are called, by id.
     """
 
-    SCHEMA: ClassVar[str] = "inscape.concepts"
+    SCHEMA: ClassVar[str] = "inscape.checks"
     MADE_BY: ClassVar[str] = "check"
 
     model: str
