@@ -6,6 +6,7 @@ from math import isfinite
 
 from inscape.core import tokens_as_label
 from inscape.diagnosis import Diagnosis
+from inscape.diagnosis.result import amount
 from inscape.report.atlas_page import examples_of, features_html, removed_features
 from inscape.report.concepts import concepts_html
 from inscape.report.demo import Asked, Demo, Searched, Tried
@@ -88,7 +89,7 @@ def _paella(made: Demo, first: Asked) -> Markup:
     return join(
         _guide(guide),
         concepts_html(first.concepts, examples_of(made.atlas)),
-        _control(found),
+        _control(found, first.concepts.deciding is not None),
         fold("How this was found", diagnosis_html(found)),
         fold(
             "What it writes with and without", steering_html(made.steered, made.atlas.feature_label)
@@ -96,16 +97,19 @@ def _paella(made: Demo, first: Asked) -> Markup:
     )
 
 
-def _control(found: Diagnosis) -> Markup | None:
-    """How often random features do the same, in a sentence."""
+def _control(found: Diagnosis, decided: bool) -> Markup:
+    """What it takes, where that is not one feature that was shown, and how often random features do
+    the same."""
     random = found.random
     if not found.removed or random.value is None:
         return tag("p", "No set of features was found whose removal brings the right answer.")
     several = len(found.removed) > 1
     without = ""
-    if several:
-        names = ", ".join(f"{one.label or one.name}" for one in found.removed)
-        without = f"It takes {len(found.removed)} features together: {names}. "
+    if several or not decided:
+        names = "; ".join(f"{one.name} ({one.label or 'no name'})" for one in found.removed)
+        without = (
+            f"The right answer comes without {amount(len(found.removed), 'feature')}: {names}. "
+        )
     what = f"{random.num_features} random features" if several else "a random feature"
     return tag(
         "p",
