@@ -48,7 +48,7 @@ KINDS = {
 }
 # What verbs may change of the world: locks, what a build notes, unfinished runs, results.
 FREE = (".lock", "atlas.json", "harvest.json", "train.jsonl")
-RESULTS = {"traces", "diagnoses", "steering", "repairs"}
+RESULTS = {"traces", "diagnoses", "steering", "repairs", "checks"}
 
 ODD = (
     *("", " ", "a\nb", "\udcff", "'\"", "9" * 40, "9" * 5000, "x" * 300, "ünï cødé", "mine/sub"),
@@ -83,6 +83,10 @@ LIKELY: dict[str, Sequence[str]] = {
             "site": "resid_post.0 mlp_in.0 mlp_in.* resid_post.0+resid_post.1",
             "to": "mlp_out.0 mlp_out.* resid_post.0 huggingface neuronpedia pages saelens",
             "feature": "resid_post.0/3 mlp.0/5 mlp.1/17",
+            "like": "resid_post.0/3 mlp.0/5",
+            "difference": "corpus.txt prompts.jsonl texts",
+            "families": "resid_post.0 mlp.0 mlp.1",
+            "where": "density<1% max>0,auroc>=0.5 kind=word size>3 density<",
             "mode": "add clamp scale ablate",
             "variant": "topk batch_topk jumprelu relu gated matryoshka",
             "form": "saelens dictionary_learning sparsify gemma_scope layer_files openai",
@@ -97,6 +101,7 @@ LIKELY: dict[str, Sequence[str]] = {
             "only": "harvest train index label",
             "kernels": "auto plain",
             "encoder": "auto fp32",
+            "concepts": "concepts.toml corpus.txt",
         }.items()
     },
 }
@@ -122,7 +127,7 @@ def random_line(draw: random.Random) -> list[str]:
             if parameter.param_type_name == "option":
                 line.append(draw.choice([*parameter.opts, *parameter.secondary_opts]))
             if not getattr(parameter, "is_flag", False):
-                line.append(_value(parameter, draw, odd))
+                line += [_value(parameter, draw, odd) for _ in range(max(1, parameter.nargs))]
     return [*line, draw.choice(ODD)] if draw.random() < 0.02 else line
 
 
@@ -243,7 +248,7 @@ def _judge(outcome: Outcome, before: dict[str, str], after: dict[str, str]) -> N
         return
     if "Traceback (most recent call last)" in outcome.said or outcome.code < 0:
         outcome.failures["traceback"] = f"{outcome.code}: {' / '.join(said[-3:])}"
-    elif outcome.code not in (0, 2) and outcome.line[0] != "doctor":
+    elif outcome.code not in (0, 2) and outcome.line[0] not in ("check", "doctor"):
         outcome.failures["code"] = str(outcome.code)
     elif outcome.code == 2 and (len(said) != 1 or not said[0].startswith("inscape: ")):
         outcome.failures["lines"] = " / ".join(said)

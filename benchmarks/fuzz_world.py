@@ -33,6 +33,7 @@ USERS = {
 }
 LINKS = {"link": "mine", "linkfile": "file.txt", "loop": "loop", "dangling": "elsewhere"}
 PROMPTS = ({"prompt": "the cat", "correct": " sat"}, {"prompt": "a dog", "correct": " ran"})
+VERBS = ("sat", "ran", "flew", "swam")
 SMALL = "--expansion 2 --k 2 --train-tokens 2048 --context 32"
 COMMANDS = f"""
 build model --text corpus.txt --out atlas {SMALL}
@@ -90,6 +91,9 @@ def make_world() -> None:
         Path(name).write_text(text)
     documents = [json.dumps({"text": part}) for part in text.split("\n\n")]
     Path("corpus.jsonl").write_text("\n".join(documents))
+    concepts = {name: [f"the {name} {did}" for did in VERBS] for name in ("cat", "dog", "bird")}
+    lines = "".join(f"{name} = {json.dumps(texts)}\n" for name, texts in concepts.items())
+    Path("concepts.toml").write_text(f"[lines]\n{lines}")
     Path("prompts.jsonl").write_text("\n".join(map(json.dumps, PROMPTS)))
     for line in COMMANDS.strip().splitlines():
         if shell.main(shlex.split(line)):

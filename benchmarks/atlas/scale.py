@@ -3,7 +3,8 @@
 1. `atlas-pass`: SmolLM2 reads the corpus once for three dictionaries of 9,216 features (that of
    ../shared/data/smollm2-sae at three layers, TopK 40); the forward passes alone read the first
    eighth of it. The index is made by a process of its own, whose memory the system tells.
-2. `atlas-opening`: an index of a million features and a thousand million activations is written to
+2. `atlas-eight-bits`: what storing that dictionary in 8 bits changes, on the held-out text.
+3. `atlas-opening`: an index of a million features and a thousand million activations is written to
    the disk without a model, then opened, paged and searched. It takes 8 GB and some minutes.
 """
 
@@ -19,9 +20,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.measurement import Absent, Measurement, Run
+from inscape.activations import TextActivations
 from inscape.core import track
+from inscape.dictionary import Dictionary
+from inscape.exchange import Asked, import_dictionary
 from inscape.features import FeatureIndex, TokenTable
 from inscape.features.examples import TOP, Columns
 from inscape.features.index import KIND, VERSION
@@ -29,6 +34,7 @@ from inscape.features.logits import LogitEffects
 from inscape.features.search import write_search
 from inscape.features.sparse import allocate, histogram_edges
 from inscape.features.tables import write_examples, write_features
+from inscape.model import Model
 from inscape.storage import atomic_folder, write_manifest
 from inscape_microworld.benchmark import Check, Row
 
@@ -61,10 +67,8 @@ print(json.dumps({"seconds": seconds, "peak": peak}))
 """
 
 
-def opened():  # type: ignore[no-untyped-def]
+def opened() -> Model:
     """SmolLM2, as an index reads it."""
-    from inscape.model import Model
-
     return Model.open("smollm2", bos="<|endoftext|>")
 
 
@@ -73,11 +77,8 @@ def corpus() -> Path:
     return DATA / "corpus" / "train-00.jsonl.gz"
 
 
-def dictionaries():  # type: ignore[no-untyped-def]
+def dictionaries() -> list[Dictionary]:
     """Three dictionaries of 9,216 features, 40 of them active on each token."""
-    from inscape.dictionary import Dictionary
-    from inscape.exchange import Asked, import_dictionary
-
     given = import_dictionary(DATA / "smollm2-sae", Asked(site="resid_post.14"))
     made = []
     for layer in LAYERS:
@@ -110,6 +111,35 @@ def one_pass(run: Run) -> Row:
         ),
         f"SmolLM2 to layer {max(LAYERS)}; forward passes over an eighth of the text",
         detail={"seconds": index["seconds"], "forward passes, GB": forward["peak"]},
+    )
+
+
+def eight_bits(run: Run) -> Row:
+    """FVU and L0 of a dictionary as it is, and read back from 8 bits."""
+    text = DATA / "corpus" / "heldout.jsonl.gz"
+    if not text.is_file():
+        raise Absent(f"{text} is not there", expected="the data that lies beside the checkout")
+    given = import_dictionary(DATA / "smollm2-sae", Asked(site="resid_post.14"))
+    given.save(run.folder / "small", dtype="int8")
+    read = TextActivations(opened(), text, max_tokens=16384).pieces(given.reads)
+    x = torch.cat([acts[given.reads[0]][torch.from_numpy(t.kept)] for t, acts in read]).float()
+
+    def figures(dictionary: Dictionary) -> tuple[float, float]:
+        code = dictionary.encode(x)
+        error = (x - dictionary.decode(code, x)).square().sum() / (x - x.mean(0)).square().sum()
+        return float(error), code.l0()
+
+    (fvu, l0), (small_fvu, small_l0) = map(figures, (given, Dictionary.open(run.folder / "small")))
+    size = sum(path.stat().st_size for path in (run.folder / "small").iterdir()) / 1e6
+    return Row(
+        "atlas-eight-bits",
+        "a dictionary of 9,216 features stored in 8 bits, beside the same in 16",
+        (
+            Check("FVU, change", small_fvu - fvu, "≤ 0.001"),
+            Check("L0, relative change", abs(small_l0 / l0 - 1), "≤ 0.01"),
+            Check("MB", size, "≤ 11"),
+        ),
+        f"{len(x):,} tokens of the held-out text; FVU {fvu:.4f}, L0 {l0:.2f} before",
     )
 
 
@@ -244,5 +274,6 @@ def opening(run: Run, num_features: int = FEATURES, num_activations: int = ACTIV
 
 FIGURES = {
     "atlas-pass": Measurement(one_pass, seeded=False),
+    "atlas-eight-bits": Measurement(eight_bits, seeded=False),
     "atlas-opening": Measurement(opening, seeded=False),
 }

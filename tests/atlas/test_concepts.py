@@ -19,6 +19,7 @@ from inscape.core import DataError, InputError
 from inscape.features import prompt_activity
 from inscape.intervention import FeatureEdit, edits
 from inscape.model import Model
+from inscape.storage import Result
 
 NAME, TEXT = "resid_post.1", "the cat sat in Paris"
 
@@ -127,7 +128,7 @@ def test_it_is_saved_and_read_again(atlas: Atlas) -> None:
     (saved,) = atlas.prompts
     assert saved == found
     assert Concepts.from_json(json.loads(json.dumps(found.to_json()))) == found
-    with pytest.raises(DataError, match=r"found version 9 of inscape\.concepts"):
+    with pytest.raises(DataError, match=r"found version 9 of inscape\.prompt"):
         Concepts.from_json({**found.to_json(), "version": 9})
 
 
@@ -151,3 +152,9 @@ def test_the_text_of_the_verb(atlas: Atlas, capsys: pytest.CaptureFixture[str]) 
     assert f"[{NAME}/" in text
     assert shell.main(["concepts", str(atlas.path), ""]) == 2
     assert "inscape: " in capsys.readouterr().err
+
+
+def test_no_two_kinds_of_results_share_a_schema() -> None:
+    kinds = [kind for kind in Result.__subclasses__() if kind.__module__.startswith("inscape.")]
+    names = [kind.SCHEMA for kind in kinds]
+    assert len(names) == len(set(names)) > 5

@@ -213,7 +213,7 @@ def test_prompts_of_a_diagnosis_that_cannot_be_read(
     assert "begins with" in refused("diagnose", atlas, "a", "--correct", " b", "--wrong", " bc")
 
 
-@pytest.mark.parametrize("verb", ["trace", "diagnose", "steer"])
+@pytest.mark.parametrize("verb", ["trace", "diagnose", "steer", "concepts"])
 def test_a_prompt_longer_than_the_context(verb: str, refused: Run, atlas: Path) -> None:
     more = {"diagnose": ["--correct", " a"], "steer": ["--feature", "resid_post.1/1"]}.get(verb, [])
     line = refused(verb, atlas, "the cat sat on the old boat " * 30, *more)
@@ -525,6 +525,7 @@ def test_a_moved_model_is_named_with_its_way_out(
     (copy / "atlas.json").write_text(record.replace(str(tiny_model), "/nowhere/tiny"))
     for verb in (
         ["trace", "the cat"],
+        ["concepts", "the cat"],
         ["search", "the cat", "--prompt"],
         ["feature", "mlp_act.1/3"],
     ):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.cli.conftest import SMALL
+from tests.cli.conftest import SMALL, WORDS
 
 from inscape.atlas import Atlas
 from inscape.cli import doctor
@@ -204,6 +204,32 @@ def test_diagnose_explains_a_wrong_answer(said: Any, atlas: Path, tmp_path: Path
     assert list(found["searched"]) == ["mlp_act.0", "mlp_act.1", "mlp_act.2"]
 
 
+def test_check_says_which_concepts_are_found_and_ends_with_1_where_one_is_missed(
+    atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verbs = ("sat", "ran", "flew", "swam", "saw", "lost", "kept", "found")
+    lines = {word: [f"the {word} {verb}" for verb in verbs] for word in ("cat", "dog", "bird")}
+    file = tmp_path / "pets.toml"
+    text = "".join(f"{word} = {json.dumps(texts)}\n" for word, texts in lines.items())
+    file.write_text(f"threshold = 0.5\n[lines]\n{text}")
+    command = ["check", str(atlas), "--concepts", str(file), "--dictionary", "resid_post.1"]
+    assert shell.main(command) == 0
+    shown = capsys.readouterr().out
+    assert "3 of 3 concepts found" in shown
+    assert "resid_post.1/" in shown
+    assert "probe" in shown
+    sides = ["xq", "jz", "vk", "wp", "gh", "bn", "tr", "lm"], ["qx", "zj", "kv", "pw", "hg", "nb"]
+    pairs = zip(("matching", "distracting"), map(json.dumps, sides), strict=True)
+    nothing = "".join(f"{side} = {texts}\n" for side, texts in pairs)
+    file.write_text(f'threshold = 1.0\n[[concept]]\nname = "nothing"\n{nothing}')
+    assert shell.main([*command, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["checks"][0]["union"]["auroc"] < 1
+    saved = Atlas.open(atlas).checks
+    assert len(saved) == 2
+    assert [one.name for one in saved[-1].missed] == ["nothing"]
+
+
 def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: Path) -> None:
     command = ("validate", atlas, "--max-tokens", 600)
     (own,) = json.loads(said(*command, "--dictionary", "resid_post.1", "--json"))
@@ -213,12 +239,14 @@ def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: 
     for figures in (own, other):
         assert 0 < figures["fidelity"]["l0"] <= 4
         assert 500 <= figures["fidelity"]["num_tokens"] <= 700
-        assert figures["dead_share_is_firm"] is False
+        assert figures["dead_share"] is None  # on so few tokens nothing can be said
         summary = json.loads((atlas / "labels" / "resid_post.1" / "labels.json").read_text())
         named = [one for one in Labels.open(atlas / "labels" / "resid_post.1") if one.name]
         assert figures["labels_scored"] == summary["num_scored"] == len(named)
         assert figures["num_unclear"] == summary["num_unclear"] > 0
-    assert "loss recovered" in said(*command, "--dictionary", "mlp_act.1")  # neurons too
+    neurons = said(*command, "--dictionary", "mlp_act.1", "--quick")
+    assert "loss recovered" in neurons
+    assert "probing" not in neurons
     (edges,) = json.loads(said("validate", atlas, "--edges", "the cat sat", "--json"))
     assert edges["max_error"] <= 1e-4
     shown = said(*command)
@@ -230,6 +258,42 @@ def test_validate_measures_dictionaries_and_edges(said: Any, atlas: Path, text: 
     assert re.search(r"loss of the model +[\d.]+ nats per token \(95 %: [\d.]+ to [\d.]+\)", shown)
     assert re.search(
         r"worst +node \d+ to node \d+: edge ", said(*command[:2], "--edges", "the cat")
+    )
+
+
+def test_validate_writes_the_figures_as_saebench_does(
+    said: Any, atlas: Path, tmp_path: Path
+) -> None:
+    lines = {word: [f"the {word} {verb}" for verb in WORDS] for word in ("cat", "dog")}
+    concepts = tmp_path / "pets.toml"
+    concepts.write_text("[lines]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in lines.items()))
+    (found,) = json.loads(
+        said(
+            *("validate", atlas, "--max-tokens", 600, "--dictionary", "resid_post.1", "--json"),
+            *("--saebench", tmp_path / "out", "--concepts", concepts),
+        )
+    )
+    assert [one["name"] for one in found["probing"]["concepts"]] == ["cat", "dog"]
+    assert found["absorption"] is None  # hardly a word in this vocabulary
+    files = sorted(path.relative_to(tmp_path / "out") for path in tmp_path.rglob("*.json"))
+    names = [Path(kind, "resid_post.1_eval_results.json") for kind in ("core", "sparse_probing")]
+    assert files == names
+    core, probing = (json.loads((tmp_path / "out" / name).read_text()) for name in names)
+    assert core["eval_type_id"] == "core"
+    metrics = core["eval_result_metrics"]
+    kept = found["fidelity"]
+    assert metrics["model_performance_preservation"]["ce_loss_score"] == pytest.approx(
+        kept["loss_recovered_zero"]
+    )
+    assert metrics["model_behavior_preservation"]["kl_div_score"] == pytest.approx(
+        1 - kept["kl"] / kept["kl_zero"]
+    )
+    assert metrics["misc_metrics"]["frac_alive"] == -1  # not said of so few tokens
+    assert 0 < metrics["misc_metrics"]["average_max_decoder_cosine_sim"] < 1
+    assert core["sae_cfg_dict"]["hook_name"] == "blocks.1.hook_resid_post"
+    accuracy = probing["eval_result_metrics"]["sae"]["sae_top_5_test_accuracy"]
+    assert accuracy == pytest.approx(
+        sum(one["features"]["5"] for one in found["probing"]["concepts"]) / 2
     )
 
 

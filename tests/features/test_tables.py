@@ -17,8 +17,8 @@ from inscape.features import FeatureIndex, TokenTable
 from inscape.features.logits import HeadInputs
 from inscape.features.parquet import rounded
 
-NUM_TOKENS, NUM_FEATURES, K = 40_000, 4500, 3
-GROUPS = {"features": 2, "examples": 37, "tokens": 3, "vocabulary": 1}
+NUM_TOKENS, NUM_FEATURES, K = 40_000, 1500, 3
+GROUPS = {"features": 2, "examples": 14, "tokens": 3, "vocabulary": 1}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> FeatureIndex:
     head = HeadInputs(torch.randn(NUM_FEATURES, 8), torch.randn(1000, 8), None)
     folder = tmp_path_factory.mktemp("large") / "features"
     folder.mkdir()
-    return write_index(folder / "toy", table, [(rows, indices, values)], head)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("inscape.features.tables.FEATURES_PER_GROUP", 1000)
+        return write_index(folder / "toy", table, [(rows, indices, values)], head)
 
 
 def tables(index: FeatureIndex) -> dict[str, Path]:
@@ -87,15 +89,15 @@ def test_tables_are_read_whole_and_joined_by_duckdb(large: FeatureIndex) -> None
         JOIN '{paths["tokens"]}' t
           ON t.row BETWEEN e.row - e.peak AND e.row - e.peak + len(e.activations) - 1
         JOIN '{paths["vocabulary"]}' v ON v.id = t.id
-        WHERE e.feature = 4100 AND e.quantile = -1
+        WHERE e.feature = 1100 AND e.quantile = -1
         GROUP BY e.row, e.value ORDER BY e.value DESC
         """
     ).fetchall()
-    assert sorted(text for (text,) in texts) == sorted(e.text for e in large.top(4100))
+    assert sorted(text for (text,) in texts) == sorted(e.text for e in large.top(1100))
 
 
 def test_examples_are_found_across_groups_and_features_at_their_ends(large: FeatureIndex) -> None:
-    for feature in (0, 4095, 4096, NUM_FEATURES - 2):
+    for feature in (0, 999, 1000, NUM_FEATURES - 2):
         found = large.examples(feature)
         rows, values = large.rows_of(feature)
         by_row = dict(zip(rows.tolist(), values.tolist(), strict=True))
@@ -111,7 +113,7 @@ def test_examples_are_found_across_groups_and_features_at_their_ends(large: Feat
 def test_examples_are_read_without_the_rest_of_the_text(large: FeatureIndex) -> None:
     _ = large.tokens
     opened = FeatureIndex.open(large.folder)
-    assert opened.examples(4100) == large.examples(4100)
+    assert opened.examples(1100) == large.examples(1100)
     assert "tokens" not in opened.__dict__
 
 

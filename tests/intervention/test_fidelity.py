@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from inscape.core import InputError
+from inscape.dictionary import Dictionary
 from inscape.intervention import fidelity, splice
 from inscape.intervention.fidelity import LOGITS
 from inscape.model import Model
@@ -41,9 +42,29 @@ def test_a_perfect_dictionary(model: Model) -> None:
     assert found.extra_ce == pytest.approx(0, abs=1e-6)
     assert found.kl == pytest.approx(0, abs=1e-6)
     assert found.l0 == pytest.approx(D_MODEL)
+    for name in ("cosine", "norm_ratio", "bias", "token_ev"):
+        assert getattr(found, name) == pytest.approx(1, abs=1e-5)
     assert found.num_tokens == 2 * 6 * 11
     assert found.num_predictions == 2 * 6 * 10
     assert found.num_documents == 12
+
+
+def test_a_dictionary_that_shrinks(model: Model) -> None:
+    tokens = rows()
+    x = model.run(tokens, read=[SITE])[SITE][:, 1:].reshape(-1, D_MODEL).double()
+    whole = perfect(SITE, D_MODEL)
+    half = Dictionary(whole.config, {**whole.weights, "W_dec": whole.W_dec / 2}, name="half")
+    found = fidelity(model, half, [tokens])
+    norms = x.norm(dim=1)
+    assert found.norm_in == pytest.approx(float(norms.mean()), rel=1e-5)
+    assert found.norm_out == pytest.approx(float(norms.mean()) / 2, rel=1e-5)
+    assert (found.norm_ratio, found.bias) == pytest.approx((0.5, 0.5), rel=1e-5)
+    assert found.cosine == pytest.approx(1)
+    assert found.mse == pytest.approx(float((x / 2).square().mean()), rel=1e-5)
+    assert found.l1 == pytest.approx(float(x.abs().sum(1).mean()), rel=1e-5)
+    nothing = fidelity(model, constant(SITE, torch.zeros(D_MODEL)), [tokens])
+    assert nothing.kl == pytest.approx(nothing.kl_zero)
+    assert found.kl_zero == pytest.approx(nothing.kl_zero)
 
 
 def test_the_mean_explains_nothing_however_large_it_is() -> None:

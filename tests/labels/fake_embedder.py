@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 class WordEmbedder:
     """Each word has a direction of its own; a text is their sum."""
 
-    name, hash = "words", "0"
+    name, hash, width = "words", "0", 64
 
     def __init__(self) -> None:
         self.num_texts = 0
@@ -26,3 +26,6 @@ class WordEmbedder:
                 out[i] += np.random.default_rng(seed).standard_normal(64)
             out[i] /= max(1e-9, float(np.linalg.norm(out[i])))
         return out
+
+    def embed_words(self, texts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        return self.embed([word for text in texts for word in text])

@@ -23,16 +23,31 @@ from inscape.cli import main as shell
 from inscape.core import InputError, StorageError, quoted
 from inscape.features import build_index
 from inscape.intervention import SteerResult
-from inscape.labels import Labels
+from inscape.labels import Label, Labels
 from inscape.model import Model
-from inscape.report import atlas_html, map_html, write_atlas_report
+from inscape.report import atlas_html, map_html, write_atlas_report, write_feature
+from inscape.report.features import feature_body
+from inscape.validation import ConceptCheck, ConceptChecks, Detector
 
+NAME = "resid_post.1"
 EVIL = "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
     return Model.wrap(tiny("llama", vocab_size=300), tiny_tokenizer(), name="tiny")
+
+
+def checks() -> ConceptChecks:
+    """One concept that is found by two features, and one that is not there."""
+    best = Detector(
+        "union", (f"{NAME}/3", f"{NAME}/4"), "max", "sum", 1, 0.97, (0.9, 1), 2.5, 0.8, 0.75
+    )
+    beside = {"neuron": replace(best, kind="neuron", parts=("mlp_act.1[3]",), auroc=0.81)}
+    found = ConceptCheck(f"cats {EVIL}", 0.9, 20, 30, 0, best, best, beside)
+    absent = ConceptCheck("morals", 0.9, 20, 30, 0, None, None, beside)
+    where = {NAME: f"{NAME}, 64 features"}
+    return ConceptChecks("tiny", "c.toml", where, 128, 80, (absent, found), {f"{NAME}/3": EVIL})
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +64,24 @@ def full(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Atlas:
         random_dictionary("resid_post.1", "resid_post.1", d=32),
         random_dictionary("mlp_in.1", "mlp_out.1", d=32, kind="threshold"),
     )
-    name = "resid_post.1"
-    build_index(model, atlas.dictionary(name), store, atlas.place("features", name))
-    atlas.label(["resid_post.1"])
-    atlas.concepts("the cat sat", names=["resid_post.1"])
+    build_index(model, atlas.dictionary(NAME), store, atlas.place("features", NAME))
+    atlas.label([NAME])
+    atlas.concepts("the cat sat", names=[NAME])
     atlas.save(graph(PROMPT))
     atlas.save(found())
     atlas.save(SteerResult("My name is", " Ann", f" {EVIL}", [1], [2], 2.5, None))
+    atlas.save(checks())
     return atlas
+
+
+def test_concepts_are_shown_with_what_was_tried(full: Atlas) -> None:
+    shown = Page(atlas_html(full)).text
+    assert re.search(r"1 of 2 concepts of c.toml found", shown)
+    assert re.search(
+        r"cats .*0\.97.*80.*75.*0\.81.*resid_post\.1/3.*or.*resid_post\.1/4", shown, re.S
+    )
+    assert re.search(r"morals.*no feature fires.*below 0\.9", shown, re.S)
+    assert "unions of three of resid_post.1 (resid_post.1, 64 features)" in shown
 
 
 def test_every_part_is_shown(full: Atlas) -> None:
@@ -64,6 +89,7 @@ def test_every_part_is_shown(full: Atlas) -> None:
     text = " ".join(page.words)
     assert [s["id"] for s in page.named("section")] == [
         "dictionaries",
+        "checks",
         "prompts",
         "traces",
         "diagnoses",
@@ -116,7 +142,7 @@ def test_nothing_is_asked_for_from_outside_and_one_script_may_run(full: Atlas) -
 def test_an_empty_atlas_says_how_to_fill_it(tmp_path: Path, model: Model) -> None:
     atlas = Atlas.create(tmp_path / "a", model, source="nowhere")
     text = Page(atlas_html(atlas)).text
-    assert text.count("None yet") == 6
+    assert text.count("None yet") == 7
     assert 'inscape trace ATLAS "a prompt"' in text
 
 
@@ -184,6 +210,49 @@ def test_the_verb(full: Atlas, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert shell.main(["report", str(full.path), "--out", str(out)]) == 0
     assert capsys.readouterr().out.strip() == str(out)
     assert out.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_feature_has_a_page_of_its_own(
+    full: Atlas, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = full.labels("resid_post.1")
+    assert labels is not None
+    label = next(one for one in labels if one.name and one.num_scored)
+    index, id = full.features("resid_post.1"), f"resid_post.1/{label.feature}"
+    feature, out = full.feature(id), tmp_path / "feature.html"
+    write_feature(feature, out)
+    page = Page(out.read_text())
+    text = " ".join(page.text.split())
+    assert "picks out the passage in which the feature is active" in text
+    assert repr(label.auroc) in {value for value, _ in page.figures}
+    assert "Examples from weaker to weakest" in text
+    for title, near in (
+        ("Features that point the same way", index.neighbours(label.feature)),
+        ("Features that are active on the same tokens", index.coactive(label.feature)),
+    ):
+        assert (title in text) == bool(near)
+        assert all(f"resid_post.1/{other}" in page.words for other, _ in near[:5])
+    summary = feature.summary()
+    assert f"name: of kind {label.kind}, by offline" in summary
+    assert "chance is 50%" in summary
+    stored = json.loads(json.dumps(feature.to_json()))
+    assert stored["about"]["auroc"] == label.auroc
+    assert {example["interval"] for example in stored["examples"]} > {None}
+    out.write_text("my thesis")
+    with pytest.raises(InputError, match="did not write it"):
+        write_feature(feature, out)
+
+
+def test_an_unclear_feature_says_so(full: Atlas, model: Model) -> None:
+    index = full.features("resid_post.1")
+    feature = int(index.num_active.argmax())
+    unclear = Label(feature, "", "unclear", words=("cat",))
+    text = Page(feature_body(index, feature, unclear)).text
+    assert "No name: none of those that were tried tells the passages" in text
+    assert "picks out" not in text
+    everywhere = Label(feature, "fires on every token", "everywhere")
+    assert "there is nothing to name" in Page(feature_body(index, feature, everywhere)).text
+    assert "It has no name" in Page(feature_body(index, feature)).text
 
 
 def test_notebooks_show_pictures(full: Atlas) -> None:

@@ -77,8 +77,9 @@ def test_a_topic_is_found_where_a_feature_tells_it_from_what_is_near(made: Demo)
         return next(word for word in words if "ound" in word)
 
     assert said(4, 0) == "Found: "
-    assert said(4, 1) == "Found in part: "
+    assert said(4, 1) == said(2, 0) == "Found in part: "
     assert said(2, 2) == said(0, 0) == "Not found: the nearest, "
+    assert said(4, 4) == said(4, 2) == "No feature of its own was found: the nearest, "
     nothing = search_html(made, Searched(TOPICS[0], []))
     assert "Nothing was found." in Page(nothing).words
 

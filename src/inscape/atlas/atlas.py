@@ -6,9 +6,6 @@ folder, calls the one function that does the work, and saves the result.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -26,6 +23,7 @@ from inscape.atlas.hub import to_hub
 from inscape.atlas.naming import label_by, show
 from inscape.atlas.neuronpedia import to_neuronpedia
 from inscape.atlas.results import Results
+from inscape.atlas.saving import find_repair, write_result
 from inscape.attribution import Graph
 from inscape.attribution import trace as trace_prompt
 from inscape.core import InputError
@@ -37,8 +35,9 @@ from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
 from inscape.labels import Asked, Family, FeatureMap, Labels, Published, families
 from inscape.model import Model, Source
-from inscape.storage import Result, plain, read_json, write_json
+from inscape.storage import Result
 from inscape.training import Ranks
+from inscape.validation import EVERYDAY, ConceptChecks, check_concepts, read_concepts
 
 
 class Atlas(Container):
@@ -186,12 +185,13 @@ class Atlas(Container):
         Args:
             by: None writes them offline; `Endpoint` or `LocalModel` asks a language model (options:
                 prompt, limits, before; see `labels.others.ask_for_texts`); `read_published` gives
-                those of a file. All are scored alike. Those that are there already are kept.
+                those of a file. Those that are there already are kept.
+            options: offline, `embedder` and `vocabulary` (see `steps.label_atlas`).
         """
         if by is not None:
             return label_by(self, by, names, seed=steps.seed_of(self, seed), **options)
         with self.writing():
-            found = steps.label_atlas(self, names, seed=seed)
+            found = steps.label_atlas(self, names, seed=seed, **options)
             for labels in found:
                 show(self, labels.folder.name, "")
         return found
@@ -220,14 +220,33 @@ class Atlas(Container):
         text: Path | None = None,
         names: Iterable[str] | None = None,
         *,
-        max_tokens: int = 20_000,
-        seed: int = 0,
         save: bool = True,
+        **options: Any,
     ) -> list[measuring.Quality]:
-        """What the dictionaries keep and lose of the model (see `quality`)."""
-        found = measuring.quality(self, text=text, names=names, max_tokens=max_tokens, seed=seed)
+        """What the dictionaries keep and lose of the model (see `inscape.quality`)."""
+        found = measuring.quality(self, text=text, names=names, **options)
         for figures in found if save else ():
             self.save(figures)
+        return found
+
+    def check(
+        self,
+        concepts: str | Path = EVERYDAY,
+        names: Iterable[str] | None = None,
+        *,
+        save: bool = True,
+        **options: Any,
+    ) -> ConceptChecks:
+        """Which concepts of a file, by default those of everyday life, the dictionaries have a
+        feature for (see `inscape.validation.check_concepts`)."""
+        read = read_concepts(concepts)
+        chosen = [self.dictionary(name) for name in self.some(names)]
+        found = check_concepts(self.model, chosen, read, source=Path(concepts).name, **options)
+        ids = {id: id.rpartition("/")[::2] for id in found.features}
+        labels = {id: self.feature_label(name, int(number)) for id, (name, number) in ids.items()}
+        found = replace(found, labels={id: label for id, label in labels.items() if label})
+        if save:
+            self.save(found)
         return found
 
     # Prompts
@@ -394,6 +413,11 @@ class Atlas(Container):
         return Results(self.path / "quality", measuring.Quality.from_json)
 
     @property
+    def checks(self) -> Results[ConceptChecks]:
+        """The saved checks of concepts, oldest first."""
+        return Results(self.path / "checks", ConceptChecks.from_json)
+
+    @property
     def repairs(self) -> Results[Repair]:
         """The saved repairs, oldest first: those of the diagnoses, and the edits of steering."""
         return Results(self.path / "repairs", Repair.from_json)
@@ -406,22 +430,7 @@ class Atlas(Container):
             InputError: there is none.
             DataError, StorageError: the file is something else, or damaged.
         """
-        kinds = (self.repairs, self.diagnoses, self.steering)
-        named = [kind.folder / f"{name}.json" for kind in kinds if str(name) in kind.names]
-        if not named and not Path(name).is_file():
-            raise InputError(
-                f"{self.path} has no repair {str(name)!r}",
-                expected=f"a file, or one of {', '.join(self.repairs.names) or '(none yet)'}",
-            )
-        content = read_json(named[0] if named else Path(name))
-        if isinstance(content, dict) and "repair" in content:
-            content = content["repair"]
-            if content is None:
-                raise InputError(
-                    f"{name} holds no repair",
-                    expected="a diagnosis that found features whose removal restores an answer",
-                )
-        return Repair.from_json(content)
+        return find_repair(name, (self.repairs, self.diagnoses, self.steering))
 
     def _edits(self, changes: Repair | Sequence[Edit]) -> Sequence[Edit]:
         """The edits of a repair with the dictionaries that are here; other edits as they are."""
@@ -467,26 +476,11 @@ class Atlas(Container):
         An equal result gives the same file; figures of a dictionary replace those that were there.
         The repair of a diagnosis and of a result of steering gets a file of its own as well.
         """
-        kind, content = _FOLDERS[result.SCHEMA], plain(result)
-        about = result.about if isinstance(result, Repair) else vars(result)
-        title = str(about.get("prompt", about.get("dictionary", kind)))
-        identity = title if kind == "quality" else json.dumps(content)
-        words = "-".join(re.findall(r"[A-Za-z0-9]+", title))[:48].strip("-").lower() or "untitled"
-        digest = hashlib.blake2b(identity.encode(errors="replace"), digest_size=4).hexdigest()
-        path = self.path / kind / f"{words}-{digest}.json"
         with self.writing():
-            write_json(path, content)
+            path = write_result(self.path, result)
             if isinstance(result, Diagnosis | SteerResult) and result.repair is not None:
                 self.save(result.repair)
         return path
 
 
 SHARED: dict[str, Callable[..., object]] = {"huggingface": to_hub, "neuronpedia": to_neuronpedia}
-_FOLDERS = {
-    Concepts.SCHEMA: "prompts",
-    Graph.SCHEMA: "traces",
-    Diagnosis.SCHEMA: "diagnoses",
-    SteerResult.SCHEMA: "steering",
-    Repair.SCHEMA: "repairs",
-    measuring.Quality.SCHEMA: "quality",
-}

@@ -117,7 +117,7 @@ class Concepts(Result):
         layers: the number of the model's layers.
     """
 
-    SCHEMA: ClassVar[str] = "inscape.concepts"
+    SCHEMA: ClassVar[str] = "inscape.prompt"
     MADE_BY: ClassVar[str] = "concepts"
 
     model: str

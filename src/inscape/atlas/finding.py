@@ -105,12 +105,14 @@ def find(
     if like is not None:
         direction = direction_of(like, int(atlas.record["model"]["d_model"]))
         return by_direction(atlas, direction, names, limit, where)
-    _tell_unindexed(atlas, names)
     if text is None:
-        return by_figures(atlas, str(where), names, limit)
-    if how.prompt:
-        return by_prompt(atlas, text, names, limit, where)
-    return by_words(atlas, text, names, limit, token=how.token, where=where)
+        found = by_figures(atlas, str(where), names, limit)
+    elif how.prompt:
+        found = by_prompt(atlas, text, names, limit, where)
+    else:
+        found = by_words(atlas, text, names, limit, token=how.token, where=where)
+    _tell_unindexed(atlas, names)  # at the end: an error is one line
+    return found
 
 
 def _tell_unindexed(atlas: Container, names: Iterable[str] | None) -> None:

@@ -31,7 +31,7 @@ from inscape.model.opening import hub_name
 from inscape.storage import MANIFEST, atomic_folder, is_temporary, plain, read_json, write_json
 from inscape.storage.lock import LOCK
 
-NEURONS = Compact(2, 0, num_promoted=3, num_suppressed=0, num_neighbours=0, histogram=False)
+NEURONS = Compact(1, 0, num_promoted=3, num_suppressed=0, num_neighbours=0, histogram=False)
 
 
 def to_hub(
@@ -96,7 +96,8 @@ def to_hub(
                 _copy_index(atlas.features(name), folder / "features", activations)
             for kind in ("labels", "map") if compact else ("labels", "meaning", "map"):
                 for place in _places(atlas.path / kind, name):
-                    _copy(place, folder / kind / place.name, (EMBEDDINGS,) if compact else ())
+                    without = (EMBEDDINGS,) if compact and kind == "labels" else ()
+                    _copy(place, folder / kind / place.name, without)
         _figures(atlas, chosen, folder)
         record = public(atlas.record)
         if hub_name(record["model"]["source"]) is None:

@@ -4,6 +4,8 @@
 2. Each dictionary is spliced into the model on these rows; loss, KL, FVU, explained variance and
    L0 are measured, beginning-of-text and attention-sink tokens left out.
 3. Density comes from the feature index, label scores from the labels.
+4. k-sparse probing of concepts and first-letter absorption, each in one pass for all dictionaries
+   (see `validation`); those that do not read and write one site have none.
 """
 
 from __future__ import annotations
@@ -28,6 +30,14 @@ from inscape.intervention import Fidelity, fidelity
 from inscape.model import Model
 from inscape.storage import Result
 from inscape.training import Watch
+from inscape.validation import (
+    EVERYDAY,
+    Absorption,
+    SparseProbing,
+    absorption,
+    read_concepts,
+    sparse_probing,
+)
 
 BATCH_TOKENS = 4096  # padding included
 ENOUGH_TOKENS = 1_000_000  # a dead share that rests on fewer says little
@@ -44,15 +54,18 @@ class Quality(Result):
         dictionary: its name.
         text: what the fidelity was measured on.
         fidelity: what splicing the dictionary in keeps.
-        dead_share: share of features that never fired over `index_tokens` tokens; None without
-            an index.
-        dead_share_is_firm: whether these are at least a million.
+        dead_share: share of features that never fired over the `index_tokens` tokens of the index;
+            None where these are fewer than a million, which say little.
+        over_1_percent, over_10_percent: share of features that are active on more of the tokens;
+            None without an index.
         label_auroc: median AUROC of the labels against random windows, over the `labels_scored`
             features whose label has one; None without labels.
         num_unclear: features that were tried and whose meaning stayed unclear.
+        probing, absorption: None where they were left out, or the dictionary has none.
     """
 
     SCHEMA: ClassVar[str] = "inscape.quality"
+    VERSION: ClassVar[int] = 2
     MADE_BY: ClassVar[str] = "validate"
 
     dictionary: str
@@ -60,10 +73,13 @@ class Quality(Result):
     fidelity: Fidelity
     dead_share: float | None
     index_tokens: int
-    dead_share_is_firm: bool
+    over_1_percent: float | None
+    over_10_percent: float | None
     label_auroc: float | None
     labels_scored: int
     num_unclear: int = 0
+    probing: SparseProbing | None = None
+    absorption: Absorption | None = None
 
     def __repr__(self) -> str:
         kept = self.fidelity
@@ -79,6 +95,8 @@ def quality(
     text: Path | None = None,
     names: Iterable[str] | None = None,
     max_tokens: int = 20_000,
+    concepts: str | Path | None = EVERYDAY,
+    letters: bool = True,
     seed: int = 0,
 ) -> list[Quality]:
     """Figures of the dictionaries of an atlas, or of those named.
@@ -87,6 +105,8 @@ def quality(
         names: by default all that are stored; where none is, the neurons that are indexed.
         text: what to measure on; the text of the first index if None, which training may have seen.
         max_tokens: how much of it.
+        concepts: a file of concepts for k-sparse probing; None leaves it out.
+        letters: whether first-letter absorption is measured.
 
     Raises:
         DataError: the text is empty or unreadable.
@@ -107,6 +127,12 @@ def quality(
             f"no dictionary of {atlas.path} is indexed, so there is no text to measure on",
             next_step="name one with --text",
         )
+    read = read_concepts(concepts) if concepts is not None else []
+    dictionaries = [atlas.dictionary(name) for name in chosen]
+    model, source = atlas.model, Path(concepts or "").name
+    readable = model.tokenizer is not None
+    probed = sparse_probing(model, dictionaries, read, source=source) if read and readable else {}
+    absorbed = absorption(model, dictionaries, seed=seed) if letters else {}
     found = []
     for name in chosen:
         index, labels = indexes.get(name), atlas.labels(name)
@@ -116,15 +142,30 @@ def quality(
                 dictionary=name,
                 text=where,
                 fidelity=fidelity(atlas.model, atlas.dictionary(name), batches(rows), seed=seed),
-                dead_share=float(np.mean(index.num_active == 0)) if index else None,
-                index_tokens=index.num_considered if index else 0,
-                dead_share_is_firm=index is not None and index.num_considered >= ENOUGH_TOKENS,
+                **_density(index),
                 label_auroc=summary.get("median_auroc"),
                 labels_scored=summary.get("num_scored", 0),
                 num_unclear=summary.get("num_unclear", 0),
+                probing=probed.get(name),
+                absorption=absorbed.get(name),
             )
         )
     return found
+
+
+def _density(index: FeatureIndex | None) -> dict[str, Any]:
+    """What an index says of how often features are active."""
+    if index is None:
+        return dict.fromkeys(("dead_share", "over_1_percent", "over_10_percent")) | {
+            "index_tokens": 0
+        }
+    enough = index.num_considered >= ENOUGH_TOKENS
+    return {
+        "dead_share": float(np.mean(index.num_active == 0)) if enough else None,
+        "index_tokens": index.num_considered,
+        "over_1_percent": float(np.mean(index.density > 0.01)),
+        "over_10_percent": float(np.mean(index.density > 0.1)),
+    }
 
 
 def loss_watch(model: Model, text: Path, *, max_tokens: int = 10_000, times: int = 10) -> Watch:

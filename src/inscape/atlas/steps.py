@@ -23,7 +23,15 @@ from inscape.atlas.container import FILE, Container
 from inscape.core import Config, InputError, ModelError, seeded, warn
 from inscape.dictionary import Dictionary, single_sites
 from inscape.features import FeatureIndex, IndexOptions, build_indexes
-from inscape.labels import Embedder, FeatureMap, Labels, label, write_map, write_meanings
+from inscape.labels import (
+    Embedder,
+    FeatureMap,
+    Labels,
+    Vocabulary,
+    label,
+    write_map,
+    write_meanings,
+)
 from inscape.model import Model
 from inscape.storage import write_json
 from inscape.training import Job, Ranks, TrainConfig, train_from_text, train_many
@@ -331,12 +339,36 @@ def seed_of(atlas: Container, seed: int | None) -> int:
 
 
 def label_atlas(
-    atlas: Container, names: Iterable[str] | None = None, *, seed: int | None = None
+    atlas: Container,
+    names: Iterable[str] | None = None,
+    *,
+    seed: int | None = None,
+    embedder: str | Path | None = None,
+    vocabulary: str | Path | None = None,
 ) -> list[Labels]:
-    """Step 4: labels for every indexed dictionary, or for those named."""
+    """Step 4: labels for every indexed dictionary, or for those named.
+
+    Args:
+        embedder, vocabulary: where they are (see `Embedder.open`, `Vocabulary.open`); None takes
+            those that are installed, and does without where none is.
+    """
     seed = seed_of(atlas, seed)
     chosen = atlas.indexed() if names is None else atlas.chosen(names)
-    found = [label(atlas.features(name), atlas.place("labels", name), seed=seed) for name in chosen]
+    helpers: dict[str, Any] = {}
+    opened: tuple[tuple[str, Callable[[], Any], object], ...] = (
+        ("embedder", lambda: Embedder.open(embedder), embedder),
+        ("vocabulary", lambda: Vocabulary.open(vocabulary), vocabulary),
+    )
+    for helper, open_it, asked in opened:
+        try:
+            helpers[helper] = open_it()
+        except (ModelError, InputError):  # the summary of the labels says what would help
+            if asked is not None:
+                raise
+    found = [
+        label(atlas.features(name), atlas.place("labels", name), seed=seed, **helpers)
+        for name in chosen
+    ]
     embed_atlas(atlas, chosen)
     return found
 

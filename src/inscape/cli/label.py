@@ -21,6 +21,16 @@ def command(
     seed: Annotated[
         int | None, typer.Option(help="The seed of everything random; default: the atlas's.")
     ] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH", help="A sentence embedder's folder; default: the installed one."
+        ),
+    ] = None,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="WordNet's folder; default: where it usually is."),
+    ] = None,
     by: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Ask this chat model, which runs here.")
     ] = None,
@@ -80,8 +90,9 @@ def command(
 ) -> None:
     """Name the features, and score the names on documents that they were not written from.
 
-    From tokens and contexts, offline; or by a language model; or from a published file. The labels
-    made last are those shown; `inscape label ATLAS` shows the offline ones again.
+    From what fires, what kinds of things that is and what it means, offline; or by a language
+    model; or from a published file. The labels made last are those shown; `inscape label ATLAS`
+    shows the offline ones again.
     """
     asking = by is not None or endpoint is not None
     limits = {
@@ -97,9 +108,14 @@ def command(
         "--endpoint", endpoint is not None, {"endpoint_model": endpoint_model, "key_env": key_env}
     )
     _only_with("--from", published is not None, {"name": name})
+    _only_with(
+        "--by, --endpoint or --from left out",
+        not asking and published is None,
+        {"embedder": embedder, "vocabulary": vocabulary},
+    )
     opened = common.open_atlas(atlas)
     if not asking and published is None:
-        found = opened.label(dictionary, seed=seed)
+        found = opened.label(dictionary, seed=seed, embedder=embedder, vocabulary=vocabulary)
     elif published is not None:
         from inscape.labels import read_published
 
@@ -214,6 +230,8 @@ def _in_words(summary: dict[str, Any]) -> dict[str, Any]:
         "with another feature's label": auroc("median_shuffled"),
         "labels clearly better than that": "not measured" if above is None else f"{above:.1%}",
     }
+    if missing := summary.get("would_help"):
+        shown["would give more names"] = "; ".join(missing)
     return {**shown, **_of_others(summary)}
 
 

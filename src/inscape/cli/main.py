@@ -42,6 +42,7 @@ VERBS = {
     "import": "Read a dictionary of another library.",
     "export": "Write an atlas or a dictionary for others.",
     "validate": "Measure what a dictionary keeps and loses.",
+    "check": "Check which concepts a dictionary has features for.",
     "doctor": "Check this machine and this installation.",
 }
 
@@ -167,7 +168,8 @@ def _stopped(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def main(arguments: Sequence[str], program: Program = INSCAPE) -> int:
-    """Runs one command line; the exit code is 0, 2 for a mistake that the user can mend."""
+    """Runs one command line; the exit code is 0, 1 where a check fails, 2 for a mistake that the
+    user can mend."""
     arguments = list(arguments) or ["--help"]
     NOTES.clear()
     try:

@@ -39,6 +39,17 @@ def command(
     ] = None,
     dictionary: common.OnlyThese = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens to measure on.")] = 20_000,
+    concepts: Annotated[
+        Path | None,
+        typer.Option(help="Concepts for k-sparse probing (see check); default: everyday life."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out sparse probing and absorption.")
+    ] = False,
+    saebench: Annotated[
+        Path | None,
+        typer.Option(help="Also write the figures into this folder, as SAEBench's result files."),
+    ] = None,
     edges: Annotated[
         str | None,
         typer.Option(
@@ -52,16 +63,24 @@ def command(
     device: common.Device = None,
     json: common.Json = False,
 ) -> None:
-    """Measure the dictionaries of an atlas: loss recovered, FVU, L0, density, labels."""
+    """Measure the dictionaries of an atlas: loss recovered, FVU, L0, density, labels, sparse
+    probing, absorption."""
+    from inscape.atlas.saebench import write_saebench
+
     opened = common.open_atlas(atlas, model, device, bos)
     if edges is not None:
         checked = _edges(opened, edges, dictionary)
         common.show([checked] if json else _edges_in_words(checked), json)
         return
-    found = opened.validate(text, dictionary, max_tokens=max_tokens, seed=seed, save=False)
+    probing = {"concepts": None} if quick else {} if concepts is None else {"concepts": concepts}
+    found = opened.validate(
+        text, dictionary, max_tokens=max_tokens, letters=not quick, seed=seed, save=False, **probing
+    )
     common.show([f.to_json() if json else _for_people(f) for f in found], json)
     for figures in found:
         opened.save(figures)  # they are printed by now, whether or not they can be saved
+        if saebench is not None:
+            write_saebench(opened, figures, saebench)
 
 
 def _for_people(figures: Quality) -> dict[str, str]:
@@ -74,16 +93,43 @@ def _for_people(figures: Quality) -> dict[str, str]:
         if name in figures.fidelity.interval:
             low, high = figures.fidelity.interval[name]
             shown[words] += f" (95 %: {low:.4g} to {high:.4g})"
-    if figures.dead_share is not None:
-        sure = "" if figures.dead_share_is_firm else ", too few to be sure"
-        rest = f"over {figures.index_tokens} tokens{sure}"
-        shown["features that never fired"] = f"{figures.dead_share:.2%} ({rest})"
+    if figures.over_1_percent is not None:
+        rest = f"over {figures.index_tokens:,} tokens"
+        few = f"not said {rest}: 1,000,000 are needed"
+        dead = figures.dead_share
+        shown["features that never fired"] = few if dead is None else f"{dead:.2%} ({rest})"
+        shown["features active on over 1 % of tokens"] = f"{figures.over_1_percent:.2%}"
+        shown["features active on over 10 % of tokens"] = f"{figures.over_10_percent:.2%}"
     if figures.label_auroc is not None:
         rest = f"{figures.labels_scored} labels; 0.5 is chance"
         shown["AUROC of labels, in the median"] = f"{figures.label_auroc:.3f} ({rest})"
     if figures.num_unclear:
         shown["features whose meaning is unclear"] = f"{figures.num_unclear}, not labelled"
-    return shown
+    return shown | _probed(figures) | _absorbed(figures)
+
+
+def _probed(figures: Quality) -> dict[str, str]:
+    found = figures.probing
+    if found is None:
+        return {}
+    whole = f"whole site {found.mean():.1%}, {len(found.concepts)} concepts, 50 % is chance"
+    return {
+        f"accuracy of {k} feature{'s' * (k > 1)} (sparse probing)": f"{found.mean(k):.1%} "
+        f"({k} channel{'s' * (k > 1)} {found.mean(k, of='channels'):.1%}, {whole})"
+        for k in found.concepts[0].features
+    }
+
+
+def _absorbed(figures: Quality) -> dict[str, str]:
+    found = figures.absorption
+    if found is None:
+        return {}
+    without = f", without {found.left_out}" if found.left_out else ""
+    rest = f"{len(found.letters)} letters{without}"
+    return {
+        "absorption of first letters": f"{found.fraction:.1%} in the mean ({rest})",
+        "words whose letter is absorbed in full": f"{found.full:.1%}",
+    }
 
 
 def _edges(opened: Any, prompt: str, names: list[str] | None) -> dict[str, Any]:

@@ -47,6 +47,12 @@ class Pooled:
         """Features, channels or tokens."""
         return int(next(iter(self.tables.values())).shape[1])
 
+    def is_held(self, texts: ArrayLike) -> NDArray[np.bool_]:
+        """Which columns [columns] are not zero on all of some texts."""
+        table = next(iter(self.tables.values()))[np.asarray(texts)]
+        found: NDArray[np.bool_] = np.asarray(abs(table).sum(0)).ravel() > 0
+        return found
+
     def values(self, pooling: str, texts: ArrayLike, columns: ArrayLike | None = None) -> Floats:
         """One pooling of some texts, and of some columns or of all: [texts, columns]."""
         rows = np.asarray(texts)

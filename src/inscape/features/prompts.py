@@ -58,7 +58,7 @@ def search_prompt(
     for i in order[:limit]:
         name, feature, peak, share, density, effect = found[i]
         why = (
-            f"{share:.0%} of its largest activation, on {quoted(tokens[peak])}; active on "
+            f"on {quoted(tokens[peak])} at {share:.0%} of its largest activation; active on "
             f"{density:.2%} of tokens; {effect:+.2f} nats for {quoted(said)}"
         )
         figures = {"share": share, "density": density, "effect": effect}

@@ -35,6 +35,8 @@ Interval = tuple[float, float]
 Floats = npt.NDArray[np.float64]
 
 NUM_RESAMPLES = 1000
+_KL = {"ce_dict": "kl", "ce_zero": "kl_zero"}  # variants whose predictions are held to the clean
+_PER_TOKEN = ("cosine", "norm_in", "norm_out", "norm_ratio", "l1", "token_ev")
 LOGITS = 1 << 23  # entries of a chunk of logits in fp32 (32 MB), of which a few live at a time
 
 
@@ -46,6 +48,10 @@ class Fidelity:
     same sites. extra_ce: CE_dict − CE_clean. kl: KL(clean ‖ spliced) in nats. fvu, ev (centred
     explained variance), l0: on clean activations, of several dictionaries together (l0: the mean).
     num_tokens: activations that count; num_predictions: next-token losses that count.
+    kl_zero: KL(clean ‖ zeros in place of the sites). On clean activations, per token: mse (of a
+    channel), cosine, the norms of what is there and of the reconstruction, ratio of the two norms,
+    bias (E‖x̂‖² / E x·x̂: below 1 it shrinks), l1 (of the activations of features), token_ev (the
+    mean over tokens of 1 − ‖x − x̂‖² / ‖x − mean(x)‖²).
     interval: 95 % bootstrap intervals over documents, for the figures named in it.
     """
 
@@ -63,6 +69,15 @@ class Fidelity:
     num_tokens: int
     num_predictions: int
     num_documents: int
+    kl_zero: float | None = None
+    mse: float | None = None
+    cosine: float | None = None
+    norm_in: float | None = None
+    norm_out: float | None = None
+    norm_ratio: float | None = None
+    bias: float | None = None
+    l1: float | None = None
+    token_ev: float | None = None
     interval: dict[str, Interval] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
@@ -204,7 +219,7 @@ def _measured(
 def _losses(
     model: Model, finals: dict[str, Float[Tensor, "n d_model"]], following: Int[Tensor, " n"]
 ) -> dict[str, Float[Tensor, " n"]]:
-    """The loss of every prediction under each variant, and KL(clean ‖ spliced), float64 [n];
+    """The loss of every prediction under each variant, and KL(clean ‖ variant) of two, float64 [n];
     `finals` are what the head reads. A chunk of logits at a time."""
     parts: dict[str, list[Tensor]] = defaultdict(list)
     step = max(1, LOGITS // model.vocab_size)
@@ -216,8 +231,8 @@ def _losses(
             parts[name].append(-logs.gather(-1, following[chunk, None])[:, 0])
             if clean is None:
                 clean = logs
-            elif name == "ce_dict":
-                parts["kl"].append((clean.exp() * (clean - logs)).sum(-1))
+            elif name in _KL:
+                parts[_KL[name]].append((clean.exp() * (clean - logs)).sum(-1))
     return {name: torch.cat(values).cpu().double() for name, values in parts.items()}
 
 
@@ -227,17 +242,31 @@ def _reconstruction(
     y: Float[Tensor, "n d_out"],
     mean: Float[Tensor, " d_out"],
 ) -> dict[str, Float[Tensor, " n"]]:
-    """Squared error, squared distance from the mean, and active features of each token."""
-    parts: dict[str, list[Tensor]] = {"error": [], "spread": [], "active": []}
+    """What the figures of each token are made of: squared error, squared distance from the mean,
+    active features, and the like."""
+    parts: dict[str, list[Tensor]] = defaultdict(list)
     for read, written in zip(torch.split(x, ROWS), torch.split(y, ROWS), strict=True):
         code = dictionary.encode(read)
         if dictionary.config.several:
             found = dictionary.decode(code, read).to(written.device)
         else:  # of neurons what they are themselves, not what they write
             found = dictionary.write(dictionary.writes[0], code, read).to(written.device)
-        parts["error"].append((written.double() - found.double()).square().sum(-1))
-        parts["spread"].append((written.double() - mean).square().sum(-1))
+        there, found = written.double(), found.double()
+        norms = there.norm(dim=-1), found.norm(dim=-1)
+        dot = (there * found).sum(-1)
+        error, spread = ((there - other).square().sum(-1) for other in (found, mean))
+        parts["error"].append(error)
+        parts["spread"].append(spread)
+        parts["token_ev"].append(1 - error / spread.clamp(min=1e-12))
         parts["active"].append(code.active.sum(1))
+        parts["l1"].append(code.values.abs().sum(1))
+        parts["norm_in"].append(norms[0])
+        parts["norm_out"].append(norms[1])
+        parts["norm_ratio"].append(norms[1] / norms[0].clamp(min=1e-12))
+        parts["cosine"].append(dot / (norms[0] * norms[1]).clamp(min=1e-12))
+        parts["dot"].append(dot)
+        parts["square"].append(norms[1].square())
+        parts["channels"].append(torch.full_like(dot, there.shape[-1]))
     return {name: torch.cat(values).cpu().double() for name, values in parts.items()}
 
 
@@ -246,6 +275,7 @@ def _figures(sums: dict[str, Floats], num_dictionaries: int) -> dict[str, Floats
     count = sums["predictions"]
     ce = {name: _ratio(sums[name], count) for name in ("ce_clean", "ce_dict", "ce_zero", "ce_mean")}
     fvu = _ratio(sums["error"], sums["spread"])
+    tokens = sums["tokens"] * num_dictionaries
     return {
         **ce,
         "extra_ce": ce["ce_dict"] - ce["ce_clean"],
@@ -254,7 +284,11 @@ def _figures(sums: dict[str, Floats], num_dictionaries: int) -> dict[str, Floats
         "kl": _ratio(sums["kl"], count),
         "fvu": fvu,
         "ev": 1 - fvu,
-        "l0": _ratio(sums["active"], sums["tokens"]) / num_dictionaries,
+        "l0": _ratio(sums["active"], tokens),
+        "kl_zero": _ratio(sums["kl_zero"], count),
+        "mse": _ratio(sums["error"], sums["channels"]),
+        "bias": _ratio(sums["square"], sums["dot"]),
+        **{name: _ratio(sums[name], tokens) for name in _PER_TOKEN},
     }
 
 

@@ -9,16 +9,15 @@ from inscape.labels.labeller import label
 from inscape.labels.map import FeatureMap, write_map
 from inscape.labels.meaning import Meaning, write_meanings
 from inscape.labels.others import better
-from inscape.labels.predicates import Clause, Predicate
 from inscape.labels.published import Published, read_published
 from inscape.labels.sampling import document_halves
 from inscape.labels.search import Searched, search
 from inscape.labels.store import Label, Labels
+from inscape.labels.vocabulary import Vocabulary
 from inscape.labels.words import Words
 
 __all__ = [
     "Asked",
-    "Clause",
     "Embedder",
     "Endpoint",
     "Estimate",
@@ -30,9 +29,9 @@ __all__ = [
     "LocalModel",
     "Meaning",
     "Part",
-    "Predicate",
     "Published",
     "Searched",
+    "Vocabulary",
     "Words",
     "better",
     "document_halves",

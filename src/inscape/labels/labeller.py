@@ -1,135 +1,365 @@
-"""The offline labeller: labels from tokens and contexts, written and scored on different documents.
+"""The offline labeller: labels of words, kinds and meanings, written and scored on different
+documents.
 
-1. The documents are cut into an explaining and a scoring half.
-2. For each feature, windows are drawn from the explaining half (sampling.py), and a predicate is
-   written from them (writing.py): which tokens, after which words, in which texts, before what.
-3. Windows are drawn anew from the scoring half, which the writer never saw, and the predicate is
-   scored by detection on them (scoring.py); the label of another feature is the control.
-4. A feature that fires on too few tokens or documents of either half gets no label, and is
-   counted as such. One that is silent on too few says that it fires everywhere, without a score:
-   there is nothing to tell its tokens from.
+1. The documents are cut into an explaining and a scoring half. The embedder, where there is one,
+   reads the corpus once (contexts.py).
+2. For each feature, windows are drawn from the explaining half (sampling.py). Rules are written
+   from two thirds of its documents: on the words that fire (candidates.py), on the kinds of things
+   that they are, and on what the windows mean (names.py).
+3. The rule that best tells the feature's windows from random and from near ones, on the documents
+   that it was written from and on the others, after a small price for length, is the label; below
+   a threshold the feature is unclear.
+4. Windows are drawn anew from the scoring half, which the writer never saw, and the label is scored
+   on them, beside the label of another feature.
+5. A feature that fires on too few tokens or documents of either half gets no label, and is
+   counted as such. One that is silent on too few says that it fires everywhere, without a score.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from math import nan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from inscape.core import InputError, StorageError, seeded, track
 from inscape.features import FeatureIndex
-from inscape.labels.predicates import Predicate
-from inscape.labels.sampling import Half, Sample, document_halves
+from inscape.labels.candidates import VALUE_PRICE, Windows, Writer
+from inscape.labels.contexts import Contexts, unit
+from inscape.labels.embedder import INSTALL, Embedder
+from inscape.labels.kinds import Kinds
+from inscape.labels.names import Names, mean_of
+from inscape.labels.rules import Clause, Corpus, Rule, aurocs
+from inscape.labels.sampling import NEAR, RANDOM, Half, Sample, document_halves
 from inscape.labels.scoring import Score, bootstrap_weights, detection
-from inscape.labels.store import KIND, VERSION, Label, Labels, write_labels
+from inscape.labels.store import KIND, VERSION, Label, Labels, as_table, from_table, write_labels
+from inscape.labels.vocabulary import HOW, Vocabulary
+from inscape.labels.wording import MOST_WORDS
 from inscape.labels.words import Words
-from inscape.labels.writing import Windows, Writer, read_for
-from inscape.storage import MANIFEST, read_manifest, refuse_filled
+from inscape.storage import (
+    MANIFEST,
+    atomic_file,
+    read_json,
+    read_manifest,
+    refuse_filled,
+    write_json,
+)
 
 MIN_POSITIVES = 8  # in each half, and as many tokens without the feature
 MIN_DOCUMENTS = 3  # in each half
 NUM_WORDS = 8  # that fire it, and that it promotes
 NUM_RANDOM = 4096  # random tokens for the rates of single words
+NUM_REFERENCE = 1024  # random windows that agreement with a meaning is measured against
+NUM_DIRECTION = 60  # windows that a feature's direction is the mean of
+NUM_NEAREST, NUM_KINDS, NUM_COMBINED = 30, 8, 3
+NEARNESS = 0.3  # what it costs a name to be less near than the nearest one
+PLAIN = 0.015  # what a name gains that is on our own list, or holds a word that fires
+PART = 512  # features that are kept together
 JUDGED_PART = 3  # a third of the explaining documents judges candidates instead of making them
+LEAST = 0.72  # mean AUROC against random and near windows on the explaining half; see benchmarks
+KIND_LIKENESS = 0.5  # weight of a kind's meaning beside its evidence
+MIN_KIND = 0.1  # of the windows that a kind must tell from random ones
 
 
 @dataclass
-class _Draft:
-    """A written predicate and the windows that it is scored on."""
+class Draft:
+    """A chosen rule, its worth on the explaining half, and the words that fired there."""
 
     feature: int
-    predicate: Predicate
-    sample: Sample
-    fired: NDArray[np.int32]  # the words that it fired on in the explaining half
+    rule: Rule | None
+    worth: float
+    words: tuple[str, ...]
 
 
-class _Labeller:
-    def __init__(self, index: FeatureIndex, seed: int, num_windows: int) -> None:
+@dataclass
+class Ground:
+    """All that labels of any dictionary on one text rest on: the halves of the documents, the text
+    as words, kinds and meanings, and names."""
+
+    documents: NDArray[np.int32]
+    explain: Half
+    score: Half
+    corpus: Corpus
+    names: Names | None
+    writer: Writer
+
+    @classmethod
+    def read(
+        cls,
+        index: FeatureIndex,
+        seed: int,
+        embedder: Embedder | None,
+        vocabulary: Vocabulary | None,
+        path: Path,
+    ) -> Ground:
+        """Reads the text; `path` keeps what the embedder has read."""
         table = index.tokens
-        self.index, self.seed, self.num_windows = index, seed, num_windows
-        self.documents = table.distinct
         considered = np.asarray(table.considered)
-        explaining = document_halves(self.documents, seeded(seed, "labels"))
-        self.explain = Half(table, explaining & considered)
-        self.score = Half(table, ~explaining & considered)
-        if not self.explain.rows.size or not self.score.rows.size:
+        explaining = document_halves(table.distinct, seeded(seed, "labels"))
+        explain, score = (Half(table, side & considered) for side in (explaining, ~explaining))
+        if not explain.rows.size or not score.rows.size:
             raise InputError(
                 "the index rests on a single document",
                 expected="at least two, one to write labels from and one to score them on",
             )
-        self.words = Words(index)
+        words = Words(index)
+        kinds = Kinds(words, vocabulary) if vocabulary else None
+        contexts = Contexts.read(words, embedder, path) if embedder else None
         rng = np.random.default_rng(seeded(seed, "labels", "random rows"))
-        self.writer = Writer(self.words, self.explain.random_rows(NUM_RANDOM, rng))
+        reference, background = (
+            explain.random_rows(num, rng) for num in (NUM_REFERENCE, NUM_RANDOM)
+        )
+        corpus = Corpus(words, kinds, contexts, reference)
+        vector = None
+        if embedder is not None:
+            common = [t for t, n in zip(words.texts, np.bincount(words.type), strict=True) if n > 2]
+            texts = list(dict.fromkeys([*common, *map(str.lower, common)]))
+            of_word = dict(zip(texts, embedder.embed(texts), strict=True))
+            vector = partial(mean_of, vectors=of_word)
+        names = Names.read(words, kinds, embedder) if embedder else None
+        writer = Writer(corpus, background, vector)
+        return cls(table.distinct, explain, score, corpus, names, writer)
+
+
+_last: dict[tuple[object, ...], Ground] = {}  # the dictionaries of an atlas rest on one text
+
+
+class Labeller:
+    """Writes and scores the labels of one dictionary."""
+
+    def __init__(
+        self,
+        index: FeatureIndex,
+        seed: int,
+        num_windows: int,
+        embedder: Embedder | None,
+        vocabulary: Vocabulary | None,
+        parts: Path,
+    ) -> None:
+        self.index, self.seed, self.num_windows = index, seed, num_windows
+        inputs = (embedder and embedder.hash, vocabulary and vocabulary.hash)
+        key = (index.tokens.hash, seed, *inputs)
+        if key not in _last:
+            ground = Ground.read(index, seed, embedder, vocabulary, parts / "contexts.npy")
+            _last.clear()
+            _last[key] = ground
+        ground = _last[key]
+        self.documents, self.corpus, self.names = ground.documents, ground.corpus, ground.names
+        self.explain, self.score, self.writer = ground.explain, ground.score, ground.writer
+        rng = np.random.default_rng(seeded(seed, "labels", "bootstrap"))
         self.weights = bootstrap_weights(4 * num_windows, rng)
 
-    def draft(self, feature: int) -> _Draft | Label | None:
-        """Steps 2 and 4 of one feature; a Label where there is nothing left to score."""
-        rows, values = self.index.rows_of(feature)
-        both = self.explain, self.score
-        halves = [half.inside(rows, values) for half in both]
-        for inside, _ in halves:
-            if inside.size < MIN_POSITIVES:
-                return None
-            if _num_distinct(self.documents[inside]) < MIN_DOCUMENTS:
-                return None
-        silent = [
-            half.rows.size - inside[0].size for half, inside in zip(both, halves, strict=True)
-        ]
-        if min(silent) < MIN_POSITIVES:
-            density = rows.size / self.index.num_considered
-            how = "every token" if density == 1 else f"nearly every token ({density:.2%})"
-            return Label(feature, f"fires on {how}", kind="everywhere")
+    def tellable(self, feature: int) -> bool | None:
+        """Whether there is enough to write from and to score on; None where it fires on nearly
+        every token."""
+        rows, _ = self.index.rows_of(feature)
+        for half in (self.explain, self.score):
+            inside = rows[half.member[rows]]
+            owners = self.documents[inside]
+            distinct = np.count_nonzero(owners[1:] != owners[:-1]) + bool(owners.size)
+            if inside.size < MIN_POSITIVES or distinct < MIN_DOCUMENTS:
+                return False
+        silent = min(
+            half.rows.size - np.count_nonzero(half.member[rows])
+            for half in (self.explain, self.score)
+        )
+        return True if silent >= MIN_POSITIVES else None
+
+    @cached_property
+    def directions(self) -> NDArray[np.float32]:
+        """Where each feature's windows lie among the contexts, against random ones, [m, d]."""
+        contexts = self.corpus.contexts
+        assert contexts is not None
+        usual = contexts.at(self.corpus.reference).mean(0)
+        found = np.zeros((self.index.num_features, usual.size), np.float32)
+        for feature in track(range(len(found)), "directions", unit="features"):
+            rows, values = self.explain.inside(*self.index.rows_of(feature))
+            if rows.size:
+                strongest = np.argsort(-values, kind="stable")[: 4 * NUM_DIRECTION]
+                chosen = strongest[:: max(1, strongest.size // NUM_DIRECTION)]
+                found[feature] = contexts.at(rows[chosen].astype(np.int64)).mean(0) - usual
+        return unit(found)
+
+    @cached_property
+    def _hubs(self) -> NDArray[np.float32]:
+        assert self.names is not None
+        alive = np.flatnonzero(self.directions.any(1))
+        return self.names.hubs(self.directions[alive])
+
+    def draft(self, feature: int) -> Draft:
+        """Steps 2 and 3."""
         rng = np.random.default_rng(seeded(self.seed, "labels", feature))
-        sample = self.explain.draw(rows, halves[0], self.num_windows * 3 // 2, rng)
-        windows = Windows.read(self.words, sample.rows, sample.positive)
+        sample = self.explain.draw(self.index, feature, self.num_windows, rng)
         judged = _hashed(self.documents[sample.rows]) % JUDGED_PART == 0
-        promoted = self.index.promoted_ids(feature)
-        predicate = self.writer.write(windows, judged, promoted)
-        scored = self.score.draw(rows, halves[1], self.num_windows, rng)
-        fired = windows.values["word"][windows.positive, 0]
-        return _Draft(feature, predicate, scored, fired)
+        windows = Windows.read(self.corpus, sample, ~judged)
+        rules = list(self.writer.rules(windows, self.index.promoted_ids(feature)))
+        fired = windows.values["word"][sample.positive, 0]
+        counts = Counter(self.corpus.words.texts[t] for t in fired.tolist())
+        words = tuple(word for word, _ in counts.most_common(NUM_WORDS))
+        rules += self._of_meaning(feature, windows, {word.lower() for word in words})
+        if not rules:
+            return Draft(feature, None, 0.5, words)
+        worth = self.worth(rules, windows)
+        combined = self._combined(rules, worth)
+        if combined:
+            rules += combined
+            worth = np.concatenate([worth, self.worth(combined, windows)])
+        best = int(worth.argmax())
+        chosen = rules[best] if worth[best] >= LEAST else None
+        return Draft(feature, chosen, float(worth[best]), words)
 
-    def detect(self, predicate: Predicate, sample: Sample) -> Score:
-        """Step 3: score a predicate on windows."""
-        values = read_for(self.words, predicate, sample.rows)
-        _, score = predicate.score(values, sample.rows.size)
-        return detection(score, sample.positive, self.documents[sample.rows], self.weights)
+    def worth(self, rules: Sequence[Rule], windows: Windows) -> NDArray[np.float64]:
+        """How well rules tell the windows, [rules]: both views are noisy, as the judged windows are
+        few and the others were used for writing."""
+        sample, contexts = windows.sample, self.corpus.contexts
+        vectors = None if contexts is None else contexts.at(sample.rows)
+        scores = self.corpus.scores(rules, windows.values, vectors)
+        found = np.zeros(len(rules))
+        for part in (windows.counted, ~windows.counted):
+            positive = sample.positive & part
+            for group in (RANDOM, NEAR):
+                found += aurocs(scores, positive, (sample.group == group) & part) / 4
+        return found - [rule.price for rule in rules]
 
-    def finish(self, draft: _Draft, other: Predicate) -> Label:
-        """The label of a draft, with another feature's predicate as control."""
-        sample = draft.sample
-        far, near = sample.part(matched=False), sample.part(matched=True)
-        score = self.detect(draft.predicate, far)
-        counts = Counter(self.words.text("word", int(v)) for v in draft.fired.tolist())
+    def _of_meaning(self, feature: int, windows: Windows, fired: set[str]) -> list[Rule]:
+        """Rules on meaning, and on kinds with their meaning; fired: the words that fire most."""
+        found = []
+        if self.names is not None:
+            names, nearness = self.names, self.names.vectors @ self.directions[feature]
+            nearness = nearness - self._hubs - names.prices
+            nearest = np.argsort(-nearness)[:NUM_NEAREST]
+            for place in nearest.tolist():
+                text, meaning, vector = names.at(place)
+                price = NEARNESS * float(nearness[nearest[0]] - nearness[place])
+                plain = place < names.num_own or fired & set(text.lower().split())
+                price -= PLAIN if plain else 0.0
+                found.append(Rule(text, "concept", (), meaning, vector, 1.0, price))
+        if self.corpus.kinds is not None:
+            for clause in self._kinds(windows):
+                text = self.corpus.text("kind", clause.values[0])
+                place = None if self.names is None else self.names.of_kind.get(clause.values[0])
+                if self.names is None or place is None:
+                    found.append(Rule(text, "concept", (clause,)))
+                    continue
+                _, meaning, vector = self.names.at(place)
+                found.append(Rule(text, "concept", (clause,), meaning, vector, KIND_LIKENESS))
+        return found
+
+    def _kinds(self, windows: Windows) -> list[Clause]:
+        """The kinds that tell the written windows best, each by itself."""
+        values, sample = windows.values["kind"], windows.sample
+        positive = sample.positive & windows.counted
+        negative = (sample.group == RANDOM) & windows.counted
+        fired = values[positive]
+        kinds, counts = np.unique(fired[fired >= 0], return_counts=True)
+        hits = counts / (len(fired) or 1)
+        silent = np.sort(values[negative], axis=None)
+        alarms = np.searchsorted(silent, kinds, "right") - np.searchsorted(silent, kinds, "left")
+        rate = alarms / (int(negative.sum()) or 1)
+        rate = np.maximum(rate, self.writer.background("kind")[kinds])
+        best = np.argsort(rate - hits, kind="stable")[:NUM_KINDS]
+        odds = np.log((hits + 0.01) / (rate + 0.01))
+        return [
+            Clause("kind", (int(kinds[i]),), (float(odds[i]),))
+            for i in best.tolist()
+            if hits[i] - rate[i] > MIN_KIND
+        ]
+
+    def _combined(self, rules: list[Rule], worth: NDArray[np.float64]) -> list[Rule]:
+        """The best rule on words joined with the best on meaning: "bank" in texts about rivers."""
+        order = np.argsort(-worth, kind="stable").tolist()
+        words = [rules[i] for i in order if rules[i].kind == "word" and rules[i].clauses][:2]
+        meanings = [rules[i] for i in order if rules[i].vector is not None and not rules[i].clauses]
+        found = []
+        for first in words:
+            for second in meanings[:NUM_COMBINED]:
+                short = first.text.removeprefix("the word ")
+                text = f"{short} in texts about {second.text}"
+                if len(text.split()) <= MOST_WORDS:
+                    price = first.price + 3 * VALUE_PRICE
+                    meaning, vector = second.meaning, second.vector
+                    found.append(Rule(text, "concept", first.clauses, meaning, vector, 1.0, price))
+        return found
+
+    def part(self, features: range) -> list[Label]:
+        """The labels of some features."""
+        labels, drafts = [], []
+        for feature in track(features, "labels", unit="features"):
+            enough = self.tellable(feature)
+            if enough:
+                drafts.append(self.draft(feature))
+            elif enough is None:
+                density = self.index.density[feature]
+                how = "every token" if density == 1 else f"nearly every token ({density:.2%})"
+                labels.append(Label(feature, f"fires on {how}", kind="everywhere"))
+        rules = [draft.rule for draft in drafts if draft.rule is not None]
+        # the next rule in a random ring: never the feature's own
+        rng = np.random.default_rng(seeded(self.seed, "labels", "control", features.start))
+        ring = rng.permutation(len(rules)).tolist()
+        others = {id(rules[n]): rules[ring[i - 1]] for i, n in enumerate(ring)}
+        labels += [self.finish(d, others[id(d.rule)] if d.rule else None) for d in drafts]
+        return sorted(labels, key=lambda found: found.feature)
+
+    def finish(self, draft: Draft, other: Rule | None) -> Label:
+        """Step 4: the label of a draft, with another feature's rule as control."""
+        predicts = tuple(token for token, _ in self.index.promoted(draft.feature)[:NUM_WORDS])
+        rule = draft.rule
+        if rule is None or other is None:
+            return Label(draft.feature, "", "unclear", words=draft.words, predicts=predicts)
+        rng = np.random.default_rng(seeded(self.seed, "labels", "scored", draft.feature))
+        sample = self.score.draw(self.index, draft.feature, self.num_windows, rng)
+        own, control = self.corpus.scores_at([rule, other], sample.rows)
+        far, near = sample.group != NEAR, sample.group != RANDOM
+        found = self._detected(own, sample, far)
         return Label(
             feature=draft.feature,
-            text=draft.predicate.wording(self.words),
-            kind=draft.predicate.kind,
-            auroc=score.auroc,
-            low=score.low,
-            high=score.high,
-            auroc_near=self.detect(draft.predicate, near).auroc if near.num_matched else nan,
-            shuffled=self.detect(other, far).auroc,
+            text=rule.text,
+            kind=rule.kind,
+            auroc=found.auroc,
+            low=found.low,
+            high=found.high,
+            auroc_near=self._detected(own, sample, near).auroc if sample.count(NEAR) else nan,
+            shuffled=self._detected(control, sample, far).auroc,
             num_positive=int(sample.positive.sum()),
-            num_negative=int(np.count_nonzero(~far.positive)),
-            words=tuple(word for word, _ in counts.most_common(NUM_WORDS)),
-            predicts=tuple(token for token, _ in self.index.promoted(draft.feature)[:NUM_WORDS]),
-            rule=draft.predicate.to_json(self.words),
+            num_negative=sample.count(RANDOM),
+            words=draft.words,
+            predicts=predicts,
+            rule=rule.to_json(self.corpus),
         )
 
+    def _detected(
+        self, scores: NDArray[np.float64], sample: Sample, part: NDArray[np.bool_]
+    ) -> Score:
+        documents = self.documents[sample.rows[part]]
+        return detection(scores[part], sample.positive[part], documents, self.weights)
 
-def label(index: FeatureIndex, out: Path, *, seed: int = 0, num_windows: int = 100) -> Labels:
+
+def label(
+    index: FeatureIndex,
+    out: Path,
+    *,
+    embedder: Embedder | None = None,
+    vocabulary: Vocabulary | None = None,
+    seed: int = 0,
+    num_windows: int = 100,
+) -> Labels:
     """Label every feature of an index and write the labels to the folder `out`.
 
     Args:
         index: an open feature index; nothing else is read.
-        out: labels of the same index, seed and size that are already there are returned at once.
-        num_windows: positive and negative windows, each, that a label is scored on.
+        out: labels of the same inputs that are already there are returned at once. What is
+            finished stays in a hidden folder beside it until all is, so that the same call goes on.
+        embedder, vocabulary: without them labels speak of words and predictions only.
+        num_windows: positive, random and near windows, each, that a label is written from and
+            scored on.
 
     Raises:
         InputError: the index rests on a single document, num_windows is too small, or `out` holds
@@ -139,44 +369,75 @@ def label(index: FeatureIndex, out: Path, *, seed: int = 0, num_windows: int = 1
     out = Path(out)
     if num_windows < 10:
         raise InputError(f"num_windows is {num_windows}", expected="at least 10")
-    made_from = {"index": index.hash, "dictionary": index.dictionary, "num_windows": num_windows}
+    made_from = {
+        "index": index.hash,
+        "dictionary": index.dictionary,
+        "num_windows": num_windows,
+        "embedder": None if embedder is None else embedder.hash,
+        "vocabulary": None if vocabulary is None else vocabulary.hash,
+    }
     if (out / MANIFEST).is_file():
         found = read_manifest(out, KIND, VERSION)
-        if found["made_from"] == made_from and found["seeds"] == {"labels": seed}:
+        # labels that were made with more than there is now stay as good as they are
+        same = {k: v for k, v in made_from.items() if v is not None}
+        same_seed = found["seeds"] == {"labels": seed}
+        if same_seed and same.items() <= found["made_from"].items():
             return Labels.open(out)
         raise StorageError(
-            f"{out} holds labels of another index, seed or number of windows",
+            f"{out} holds labels of another index, embedder, vocabulary, seed or number of windows",
             next_step="remove that folder or choose another",
         )
     refuse_filled(out)
-    labeller = _Labeller(index, seed, num_windows)
-    drafts: list[_Draft] = []
+    if index.num_features:
+        index.rows_of(0)  # an index of examples only says so before all the work
+    parts = Parts(out, {"made_from": made_from, "seed": seed})
     labels: list[Label] = []
-    for feature in track(range(index.num_features), "labels", unit="features"):
-        draft = labeller.draft(feature)
-        if isinstance(draft, Label):
-            labels.append(draft)
-        elif draft is not None:
-            drafts.append(draft)
-    # the next draft in a random ring: never the feature's own label
-    ring = np.random.default_rng(seeded(seed, "labels", "control")).permutation(len(drafts))
-    for place, number in enumerate(track(ring, "scoring labels", unit="features")):
-        other = drafts[ring[(place + 1) % len(drafts)]].predicate
-        labels.append(labeller.finish(drafts[number], other))
-    labels.sort(key=lambda found: found.feature)
-    return write_labels(
+    labeller: Labeller | None = None
+    for start in track(range(0, index.num_features, PART), "labels", unit="parts"):
+        made = parts.read(start)
+        if made is None:
+            if labeller is None:
+                labeller = Labeller(index, seed, num_windows, embedder, vocabulary, parts.folder)
+            made = labeller.part(range(start, min(start + PART, index.num_features)))
+            parts.write(start, made)
+        labels += made
+    written = write_labels(
         out,
         labels,
         num_features=index.num_features,
         made_from=made_from,
         seeds={"labels": seed},
-        summary=_summary(index, labels),
+        summary=_summary(index, labels, embedder, vocabulary),
+        embedder=embedder,
     )
+    parts.remove()
+    return written
 
 
-def _num_distinct(ordered: NDArray[np.int32]) -> int:
-    """How many different numbers an ordered array holds."""
-    return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + bool(ordered.size)
+class Parts:
+    """Labels that are finished, in a hidden folder beside those that are being made."""
+
+    def __init__(self, out: Path, inputs: dict[str, Any]) -> None:
+        self.folder = out.parent / f".{out.name}.parts"
+        record = self.folder / "inputs.json"
+        if record.is_file() and read_json(record) != inputs:
+            self.remove()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(record, inputs)
+
+    def read(self, start: int) -> list[Label] | None:
+        """The labels of the part that begins at a feature, where it is finished."""
+        path = self.folder / f"{start}.parquet"
+        return from_table(pq.read_table(path)) if path.is_file() else None
+
+    def write(self, start: int, labels: list[Label]) -> None:
+        """Keeps a part."""
+        with atomic_file(self.folder / f"{start}.parquet") as file:
+            pq.write_table(as_table(labels), file)
+
+    def remove(self) -> None:
+        """Everything is finished, or was made from something else."""
+        shutil.rmtree(self.folder)
 
 
 def _hashed(documents: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -184,11 +445,18 @@ def _hashed(documents: NDArray[np.int32]) -> NDArray[np.int64]:
     return (documents.astype(np.int64) * 2654435761 % (1 << 32)) >> 7
 
 
-def _summary(index: FeatureIndex, labels: list[Label]) -> dict[str, Any]:
+def _summary(
+    index: FeatureIndex,
+    labels: list[Label],
+    embedder: Embedder | None,
+    vocabulary: Vocabulary | None,
+) -> dict[str, Any]:
     """What labels.json says beside the scores."""
     alive = int(np.count_nonzero(index.num_active))
+    needed = (("a sentence embedder", embedder, INSTALL), ("WordNet", vocabulary, HOW))
     return {
         "num_features": index.num_features,
         "num_dead": index.num_features - alive,
         "num_too_few_activations": alive - len(labels),
+        "would_help": [f"{what}: {how}" for what, there, how in needed if there is None],
     }

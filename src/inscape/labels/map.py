@@ -205,7 +205,7 @@ def drawn_in(places: NDArray[np.floating]) -> NDArray[np.floating]:
     places = places - np.median(places, axis=0)
     far = np.linalg.norm(places, axis=1, keepdims=True)
     far = np.maximum(far / max(float(np.quantile(far, MOST)), 1e-12), 1e-12)
-    return places * np.where(far > 1, (1 + np.log(np.maximum(far, 1)) / 2) / far, 1)
+    return places * np.where(far > 1, (1 + np.log(np.maximum(far, 1)) / 4) / far, 1)
 
 
 def _about(

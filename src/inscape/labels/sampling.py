@@ -2,10 +2,10 @@
 
 1. Positives: the interval from 0 to the feature's maximum is cut into equal parts and the parts
    take turns, so that weak activations are asked about as much as strong ones.
-2. Negatives: one half are random tokens, the other half tokens with the same ids as the positives
-   on which the feature stays silent. The second kind is what tells a concept from its token; a
-   label that names the token alone fails on it. Of a feature that fires on most tokens, the random
-   ones are drawn among those on which it is silent.
+2. Random negatives: random tokens on which it is silent.
+3. Near negatives: one half have the same token as a positive, and the feature stays silent on them;
+   the other half are where the features with the most similar directions fire and it does not. A
+   label that names the token alone fails on the first, one that names the field on the second.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inscape.core import seeded
-from inscape.features import TokenTable
+from inscape.features import FeatureIndex, TokenTable
 
 NUM_INTERVALS = 5
+NUM_NEIGHBOURS = 5
 OVERDRAW = 3  # drawn for each negative wanted, as some turn out to be active
+RANDOM, POSITIVE, NEAR = 0, 1, 2
 
 
 def document_halves(documents: NDArray[np.int32], seed: int = 0) -> NDArray[np.bool_]:
@@ -34,20 +36,20 @@ def document_halves(documents: NDArray[np.int32], seed: int = 0) -> NDArray[np.b
 
 @dataclass
 class Sample:
-    """rows [r] and whether the feature fires there; num_matched of the negatives have a
-    positive's token id."""
+    """rows [r] of the index, and what each is: POSITIVE, RANDOM or NEAR [r]."""
 
     rows: NDArray[np.int64]
-    positive: NDArray[np.bool_]
-    num_matched: int
+    group: NDArray[np.int8]
 
-    def part(self, *, matched: bool) -> Sample:
-        """The positives with the negatives that have a positive's token, or with the others."""
-        first = int(self.positive.sum())
-        second = first + self.num_matched
-        place = np.arange(self.rows.size)
-        kept = (place < first) | ((place < second) == matched)
-        return Sample(self.rows[kept], self.positive[kept], self.num_matched if matched else 0)
+    @property
+    def positive(self) -> NDArray[np.bool_]:
+        """Where the feature fires."""
+        positive: NDArray[np.bool_] = self.group == POSITIVE
+        return positive
+
+    def count(self, group: int) -> int:
+        """How many there are of a group."""
+        return int(np.count_nonzero(self.group == group))
 
 
 class Half:
@@ -73,27 +75,23 @@ class Half:
         kept = self.member[rows]
         return rows[kept], values[kept]
 
-    def draw(
-        self,
-        rows: NDArray[np.int32],
-        inside: tuple[NDArray[np.int32], NDArray[np.float32]],
-        num: int,
-        rng: np.random.Generator,
-    ) -> Sample:
-        """Up to `num` positives and `num` negatives; rows are all of the feature's entries."""
+    def draw(self, index: FeatureIndex, feature: int, num: int, rng: np.random.Generator) -> Sample:
+        """Up to `num` positives, random negatives and near negatives, each; the negatives are all
+        different, and none is a place where the feature fires."""
+        rows, values = index.rows_of(feature)
+        inside = self.inside(rows, values)
         positives = _stratified(*inside, num, rng)
-        alike = self._same_token(self._ids[positives], (num // 2) * OVERDRAW, rng)
-        matched = _silent(alike, rows)[: num // 2]
+        alike = _silent(self._same_token(self._ids[positives], num // 2 * OVERDRAW, rng), rows)
+        beside = _silent(self._of_neighbours(index, feature, num, rng), rows)
+        near = _mixed(alike, beside, num)
         if 2 * inside[0].size > self.rows.size:
-            silent = np.setdiff1d(self.rows, inside[0], assume_unique=True)
-            others = rng.permutation(silent)
+            others = rng.permutation(np.setdiff1d(self.rows, inside[0], assume_unique=True))
         else:
             others = self.random_rows(num * OVERDRAW, rng)
-        others = _silent(np.concatenate([matched, others]), rows)
-        others = others[matched.size : num]  # those drawn twice are dropped, the first stays
-        drawn = np.concatenate([positives, matched, others])
-        positive = np.arange(drawn.size) < positives.size
-        return Sample(drawn, positive, int(matched.size))
+        others = _silent(np.concatenate([near, others]), rows)[near.size :][:num]
+        drawn = [others, positives, near]
+        group = np.repeat(np.array([RANDOM, POSITIVE, NEAR], np.int8), [len(d) for d in drawn])
+        return Sample(np.concatenate(drawn), group)
 
     def _same_token(
         self, ids: NDArray[np.int32], num: int, rng: np.random.Generator
@@ -105,6 +103,27 @@ class Half:
             start + (rng.random(num) * (end - start)).astype(np.int64)
         ]
         return alike
+
+    def _of_neighbours(
+        self, index: FeatureIndex, feature: int, num: int, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Rows where features of similar directions fire, the features taking turns."""
+        found = []
+        for other, _ in index.neighbours(feature)[:NUM_NEIGHBOURS]:
+            entries = self.inside(*index.rows_of(other))
+            if entries[0].size:
+                found.append(_stratified(*entries, 2 * num // NUM_NEIGHBOURS, rng))
+        turns = [np.arange(rows.size) for rows in found]
+        order = np.argsort(np.concatenate([np.zeros(0, int), *turns]), kind="stable")
+        taken: NDArray[np.int64] = np.concatenate([np.zeros(0, np.int64), *found])[order]
+        return taken
+
+
+def _mixed(first: NDArray[np.int64], second: NDArray[np.int64], num: int) -> NDArray[np.int64]:
+    """`num` different rows of both, half of each, or more of one where the other has too few."""
+    second = second[~np.isin(second, first[: num // 2])]
+    of_second = min(second.size, max(num // 2, num - first.size))
+    return np.concatenate([first[: num - of_second], second[:of_second]])
 
 
 def _silent(candidates: NDArray[np.int64], rows: NDArray[np.int32]) -> NDArray[np.int64]:

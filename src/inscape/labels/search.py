@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from inscape.core import InputError, short, whole
 from inscape.features import FeatureIndex, Hit
 from inscape.labels.embedder import Embedder
-from inscape.labels.meaning import Meaning
-from inscape.labels.store import Labels
+from inscape.labels.meaning import Meaning, products
+from inscape.labels.store import UNIT, Labels
 
 K = 10  # places in a ranking after which half of the score is left
 DEEP = 200  # places of each ranking that are looked at
@@ -124,7 +124,7 @@ def _by_label_meaning(
         if labels is None or labels.embeddings is None or labels.embedder != embedder.hash:
             continue
         cosines = np.full(source.index.num_features, -np.inf, np.float32)
-        cosines[labels.features] = labels.embeddings.astype(np.float32) @ query
+        cosines[labels.features] = products(labels.embeddings, query) / UNIT
         found += _nearest(source, cosines, cosines, deep)
     return _ranked(found, "label meaning", deep)
 

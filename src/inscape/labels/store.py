@@ -1,7 +1,7 @@
 """Labels on disk and in memory.
 
 labels.parquet   one row a labelled feature
-embeddings.npy   float16 [rows, d]: the texts as vectors, where an embedder was at hand
+embeddings.npy   int8 [rows, d]: the texts as vectors, where an embedder was at hand
 labels.json      the summary: counts, medians, the control
 search.sqlite    what features are found by
 manifest.json    version, what it was made from, checksums
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from inscape.core import InputError
 from inscape.features.search import FILE, match, write_text_table
+from inscape.features.table import open_array
 from inscape.labels.embedder import Embedder
 from inscape.storage import (
     artefact,
@@ -40,6 +41,7 @@ KIND = "labels"
 VERSION = 3
 """3: concepts, scores against random and near windows, embeddings."""
 EMBEDDINGS = "embeddings.npy"
+UNIT = 127
 KINDS = ("word", "concept", "prediction", "everywhere", "unclear")
 OFFLINE = "offline"
 _AGAIN = "remove the folder of the labels and run the command that makes them again"
@@ -120,8 +122,7 @@ class Labels:
             folder, KIND, VERSION, verify=True, next_step=_AGAIN, fields=needed
         )
         with reading(folder / "labels.parquet", _AGAIN, OSError, TypeError, pa.ArrowException):
-            records = pq.read_table(folder / "labels.parquet").to_pylist()
-            labels = [Label(**_plain(record)) for record in records]
+            labels = from_table(pq.read_table(folder / "labels.parquet"))
         return cls(folder, manifest, labels)
 
     @property
@@ -130,15 +131,14 @@ class Labels:
         return {**read_json(self.folder / "labels.json"), **scores(self)}
 
     @cached_property
-    def embeddings(self) -> NDArray[np.float16] | None:
-        """The texts as vectors of unit length, [labels, d], in their order here; a row of noughts
-        where there is no text; None where no embedder was at hand. `embedder` in the manifest has
-        the embedder's name and hash."""
+    def embeddings(self) -> NDArray[np.int8] | None:
+        """The texts as vectors of length UNIT, [labels, d], in their order here, memory-mapped; a
+        row of noughts where there is no text; None where no embedder was at hand. `embedder` in the
+        manifest has the embedder's name and hash."""
         path = self.folder / EMBEDDINGS
         if "embedder" not in self.manifest:
             return None
-        with reading(path, _AGAIN, OSError, ValueError):
-            return np.asarray(np.load(path), np.float16)
+        return open_array(path)
 
     @property
     def embedder(self) -> str | None:
@@ -205,16 +205,27 @@ def scores(labels: Iterable[Label]) -> dict[str, Any]:
     }
 
 
-def _plain(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
-
-
 _TYPES = {
     "int": pa.int32(),
     "float": pa.float32(),
     "str": pa.string(),
     "tuple[str, ...]": pa.list_(pa.string()),
 }
+
+
+def as_table(labels: Iterable[Label]) -> pa.Table:
+    """One row a label."""
+    schema = pa.schema([(f.name, _TYPES[str(f.type)]) for f in fields(Label)])
+    return pa.Table.from_pylist([asdict(label) for label in labels], schema)
+
+
+def from_table(table: pa.Table) -> list[Label]:
+    """The labels in a table."""
+
+    def value(found: Any) -> Any:
+        return tuple(found) if isinstance(found, list) else found
+
+    return [Label(**{k: value(v) for k, v in row.items()}) for row in table.to_pylist()]
 
 
 def write_labels(
@@ -237,16 +248,14 @@ def write_labels(
         embedder: makes the vectors by which labels are found by meaning.
         replace: whether labels that are there already, as they were written, give way.
     """
-    schema = pa.schema([(f.name, _TYPES[str(f.type)]) for f in fields(Label)])
-    table = pa.Table.from_pylist([asdict(label) for label in labels], schema)
     extra: dict[str, Any] = {"num_features": num_features}
     with atomic_folder(out, artefact(KIND) if replace else nothing) as folder:
-        pq.write_table(table, folder / "labels.parquet")
+        pq.write_table(as_table(labels), folder / "labels.parquet")
         write_text_table(folder / FILE, ["label"], ((f.feature, f.text) for f in labels if f.text))
         if embedder is not None:
             vectors = embedder.embed([label.text for label in labels])
             vectors[[not label.text for label in labels]] = 0
-            np.save(folder / EMBEDDINGS, vectors.astype(np.float16))
+            np.save(folder / EMBEDDINGS, np.round(UNIT * vectors).astype(np.int8))
             extra["embedder"] = {"name": embedder.name, "hash": embedder.hash}
         write_json(folder / "labels.json", {**(summary or {}), **scores(labels)})
         write_manifest(folder, KIND, VERSION, made_from=made_from, seeds=seeds or {}, extra=extra)

@@ -86,28 +86,25 @@ def named(
     names = list(embedded)
     table = np.stack([embedded[name] for name in names])
     table = unit(table - table.mean(axis=0))
-    centres = np.stack([_mean(about[(numbers == g) & choosing]) for g in range(count)])
+    centres = np.zeros((count, about.shape[1]), np.float32)
+    for group in range(count):
+        members = numbers == group
+        half = members & choosing
+        centres[group] = about[half if half.any() else members].mean(axis=0)
     nearness = centres @ table.T
     nearness -= nearness.mean(axis=0)  # some names are a little near to everything
     taken: set[int] = set()
     found: dict[int, tuple[str, float]] = {}
     for group in np.argsort(-np.bincount(numbers, minlength=count), kind="stable").tolist():
         members = numbers == group
-        if not (members & choosing).any():
-            found[group] = _commonest(texts, np.flatnonzero(members)), np.nan
-            continue
         best = next(i for i in np.argsort(-nearness[group]).tolist() if i not in taken)
         if len(taken) + 1 < len(names):
             taken.add(best)
-        held = np.flatnonzero(members & ~choosing)
+        held = np.flatnonzero(members & ~choosing & (members & choosing).any())
         outside = rng.permutation(np.flatnonzero(~members))[:OUTSIDE]
         scores = about[np.concatenate([held, outside])] @ table[best]
         found[group] = names[best], float(aurocs(scores, np.arange(scores.size) < held.size)[0])
     return [found[group] for group in range(count)]
-
-
-def _mean(vectors: Vectors) -> Vectors:
-    return vectors.mean(axis=0) if len(vectors) else np.zeros(vectors.shape[1], np.float32)
 
 
 def _commonest(texts: Sequence[str], members: NDArray[np.int64]) -> str:

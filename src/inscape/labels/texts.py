@@ -1,10 +1,10 @@
 """Scores of labels that are texts and nothing else: a language model's, published ones, a person's.
 
 1. Windows of the scoring documents are drawn as for the offline labels (sampling.py): some in which
-   the feature fires, some with the same token in which it is silent, some at random.
+   the feature fires, some at random, some near (the same token, or a feature like it).
 2. A window's score is the cosine of its embedding with that of the label.
-3. AUROC with its interval (scoring.py), against random windows and against those with the same
-   token; the control is another feature's label on the same windows.
+3. AUROC with its interval (scoring.py), against random windows and against near ones; the control
+   is another feature's label on the same windows.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from inscape.core import InputError, characters, seeded, track, warn
 from inscape.features import FeatureIndex
 from inscape.labels.embedder import Embedder
-from inscape.labels.sampling import Half, Sample, document_halves
-from inscape.labels.scoring import bootstrap_weights, detection
+from inscape.labels.sampling import NEAR, POSITIVE, RANDOM, Half, Sample, document_halves
+from inscape.labels.scoring import Score, bootstrap_weights, detection
 from inscape.labels.store import Label
 
 NUM_WINDOWS = 24  # positive and negative, each
@@ -90,7 +90,7 @@ def _samples(index: FeatureIndex, features: Sequence[int], seed: int) -> dict[in
         if inside[0].size < MIN_POSITIVES or half.rows.size - inside[0].size < MIN_POSITIVES:
             continue
         rng = np.random.default_rng(seeded(seed, "labels", "texts", feature))
-        found[feature] = half.draw(rows, inside, NUM_WINDOWS, rng)
+        found[feature] = half.draw(index, feature, NUM_WINDOWS, rng)
     return found
 
 
@@ -115,24 +115,23 @@ def _scores(
     documents = index.tokens.distinct
     found: dict[int, dict[str, Any]] = {}
     for place, feature in enumerate(features):
-
-        def scored(sample: Sample, label: int) -> tuple[float, float, float]:
-            similar = windows[np.searchsorted(rows, sample.rows)] @ named[label]
-            positive = sample.positive
-            one = detection(similar.astype(np.float64), positive, documents[sample.rows], weights)
-            return one.auroc, one.low, one.high
-
         sample = samples[feature]
-        far, near = sample.part(matched=False), sample.part(matched=True)
-        auroc, low, high = scored(far, place)
+
+        def scored(label: int, without: int, sample: Sample = sample) -> Score:
+            part = sample.group != without
+            similar = windows[np.searchsorted(rows, sample.rows[part])] @ named[label]
+            owners = documents[sample.rows[part]]
+            return detection(similar.astype(np.float64), sample.positive[part], owners, weights)
+
+        far = scored(place, NEAR)
         found[feature] = {
-            "auroc": auroc,
-            "low": low,
-            "high": high,
-            "auroc_near": scored(near, place)[0] if near.num_matched else nan,
-            "shuffled": scored(far, int(other[place]))[0] if len(features) > 1 else nan,
-            "num_positive": int(sample.positive.sum()),
-            "num_negative": int(np.count_nonzero(~far.positive)),
+            "auroc": far.auroc,
+            "low": far.low,
+            "high": far.high,
+            "auroc_near": scored(place, RANDOM).auroc if sample.count(NEAR) else nan,
+            "shuffled": scored(int(other[place]), NEAR).auroc if len(features) > 1 else nan,
+            "num_positive": sample.count(POSITIVE),
+            "num_negative": sample.count(RANDOM),
         }
     return found
 

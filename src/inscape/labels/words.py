@@ -1,4 +1,4 @@
-"""The corpus of an index as words, classes and phrases: what explanations are made of.
+"""The corpus of an index as words, endings, classes and phrases: what labels of words are made of.
 
 1. A word begins at the start of a sequence, at a token with a leading blank, and wherever letters
    or digits meet anything else; punctuation marks and line breaks are words of their own.
@@ -11,7 +11,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,54 +20,36 @@ from numpy.typing import NDArray
 from inscape.core import characters
 from inscape.features import FeatureIndex
 
-BEFORE = 8  # words of context that count as shortly before
-AROUND = 40  # words on either side that count as the same text
-
-CLASSES = (
-    "any other token",
-    "a line break",
-    "a blank",
-    "a number",
-    "punctuation",
-    "a capitalised word",
-    "capital letters",
-    "a lower-case word",
-    "the inside of a word",
-    "a non-English character",
-)
-STARTS = ("the first token of a text", "the second token of a text", "the third token of a text")
+CLASSES = {
+    "line breaks": re.compile(r"\s*\n\s*"),
+    "blanks": re.compile(r"[^\S\n]+"),
+    "numbers": re.compile(r"\d+"),
+    "years": re.compile(r"1[4-9]\d\d|20\d\d"),
+    "punctuation": re.compile(r"[^\w\s]+"),
+    "capitalised words": re.compile(r"[A-Z][a-z]+"),
+    "words in capitals": re.compile(r"[A-Z]{2,}"),
+    "single capital letters": re.compile(r"[A-Z]"),
+    "names with digits": re.compile(r"(?=.*\d)(?=.*[a-zA-Z])\w+"),
+    "letters beyond English": re.compile(r".*[^\x00-\x7f\u2010-\u2026].*", re.DOTALL),
+}
+"""What a whole word looks like."""
+STARTS = ("first", "second", "third")  # tokens of a text
+AFFIXES = (2, 3, 4)  # letters of beginnings and endings
+INSIDE = "the inside of words"
 
 ATTRIBUTES = (
     "token",
+    "word",
+    "folded",
+    "beginning",
+    "ending",
     "class",
     "start",
-    "word",
-    "previous_token",
     "previous",
-    "next_token",
     "next",
-    "before",
-    "around",
+    "next_token",
     "phrase",
 )
-
-
-def token_class(text: str) -> int:
-    """The number in CLASSES of a token's string."""
-    bare = text.strip()
-    if not bare:
-        return 1 if "\n" in text else 2
-    if bare.isdigit():
-        return 3
-    if not any(c.isalnum() for c in bare):
-        return 4 if bare.isascii() else 9
-    if not bare.isascii():
-        return 9
-    if bare.isalpha() and bare.isupper():
-        return 5 if len(bare) == 1 and text != bare else 6
-    if text[0].isspace():
-        return 5 if bare[0].isupper() else 7
-    return 5 if bare[0].isupper() else 8
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -79,7 +62,13 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 class Words:
-    """Rows of an index seen as words. `counts[attribute]` is how many values an attribute has."""
+    """Rows of an index seen as words.
+
+    Attributes:
+        word: [rows], the number of each row's word in the corpus; word_row: [words], its first row.
+        type: [words], equal for equal words; texts: [types], what they read.
+        sizes: how many values each attribute has.
+    """
 
     def __init__(self, index: FeatureIndex) -> None:
         table = index.tokens
@@ -87,22 +76,20 @@ class Words:
         self.ids = np.asarray(table.ids)
         self.first, self.last = table.bounds
         size = int(self.ids.max(initial=0)) + 1
-        texts = [table.texts.get(i, "") for i in range(size)]
-        self._classes = np.array([token_class(t) for t in texts], np.int32)
-        starts = self._word_starts(texts)
-        self.word: NDArray[np.int32] = (np.cumsum(starts) - 1).astype(np.int32)  # row -> word
-        self.word_row = np.flatnonzero(starts)  # word -> its first row
-        self.word_end = np.append(self.word_row[1:], self.ids.size)
-        self._number_words(texts)
-        self._number_phrases()
-        self.counts = {
-            "token": size,
-            "class": len(CLASSES),
-            "start": len(STARTS),
-            "previous_token": size,
-            "next_token": size,
-            "phrase": self._num_pairs + self._num_triples,
-        } | dict.fromkeys(("word", "previous", "next", "before", "around"), self._num_types)
+        tokens = [table.texts.get(i, "") for i in range(size)]
+        starts = self._word_starts(tokens)
+        self.word: NDArray[np.int32] = (np.cumsum(starts) - 1).astype(np.int32)
+        self.word_row = np.flatnonzero(starts)
+        self._word_end = np.append(self.word_row[1:], self.ids.size)
+        self._number_words(tokens)
+        self._pair, self._pair_word = self._phrases(self.type, 1)
+        self._triple, self._triple_word = self._phrases(self._pair, 2)
+        self.sizes = {"token": size, "next_token": size, "start": len(STARTS)}
+        self.sizes |= dict.fromkeys(("word", "previous", "next"), len(self.texts))
+        self.sizes["phrase"] = self._pair_word.size + self._triple_word.size
+        self._of_type: dict[str, NDArray[np.int32]] = {}
+        self._names: dict[str, list[str]] = {"start": list(STARTS)}
+        self._describe()
 
     def _word_starts(self, texts: list[str]) -> NDArray[np.bool_]:
         opens = np.array([not t or t[0].isspace() or not t[0].isalnum() for t in texts], np.bool_)
@@ -122,110 +109,129 @@ class Words:
         hashes = _mixed(keys * np.uint64(1 << 20) + offset.astype(np.uint64))
         totals = np.add.reduceat(hashes, self.word_row)
         _, example, types = np.unique(totals, return_index=True, return_inverse=True)
-        self.type: NDArray[np.int32] = types.astype(np.int32)  # word -> its number
-        self._type_word = example  # number -> a word of that number
-        self._num_types = example.size
+        self.type: NDArray[np.int32] = types.astype(np.int32)
+        self.texts = [self.span(int(word), 1) for word in example]
 
-    def _number_phrases(self) -> None:
-        """Numbers of the pairs and triples of words that begin at each word, -1 at the end of a
-        sequence."""
+    def _phrases(
+        self, begun: NDArray[np.int32], length: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The number of the phrase that begins at each word: the one of `length` words that
+        `begun` numbers and the next word, -1 at the end of a sequence; and a word of each."""
         sequence = self.first[self.word_row]
-        types = self.type.astype(np.int64)
-        joined = (sequence[1:] == sequence[:-1]) & (self.word_row[:-1] >= sequence[:-1])
-        pair_keys = np.where(joined, types[:-1] * self._num_types + types[1:], -1)
-        self._pair, self._pair_word = _numbered(pair_keys, self.type.size)
-        self._num_pairs = self._pair_word.size
-        more = np.append(joined[1:], False) & joined
-        keys = self._pair[:-1].astype(np.int64) * self._num_types + np.append(types[2:], 0)
-        self._triple, self._triple_word = _numbered(np.where(more, keys, -1), self.type.size)
-        self._num_triples = self._triple_word.size
+        numbers = np.full(begun.size, -1, np.int32)
+        count = max(begun.size - length, 0)
+        joined = (sequence[length:] == sequence[:count]) & (begun[:count] >= 0)
+        places = np.flatnonzero(joined)
+        keys = begun[places].astype(np.int64) * len(self.texts) + self.type[places + length]
+        _, example, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        numbers[places] = inverse.astype(np.int32)
+        return numbers, places[example]
+
+    def _describe(self) -> None:
+        """Attributes that depend on the word alone, by its type."""
+        folded, self._names["folded"] = _numbered([[text.lower()] for text in self.texts])
+        letters = [t.lower() if t.isalpha() and len(t) > 4 else "" for t in self.texts]
+        shown = [[t[:n] for n in AFFIXES if len(t) > n + 1] for t in letters]
+        beginnings, self._names["beginning"] = _numbered(shown)
+        shown = [[t[-n:] for n in AFFIXES if len(t) > n + 1] for t in letters]
+        endings, self._names["ending"] = _numbered(shown)
+        looks = [[n for n, look in CLASSES.items() if look.fullmatch(t)] for t in self.texts]
+        classes, self._names["class"] = _numbered(looks)
+        self._names["class"].append(INSIDE)
+        self._of_type = {"folded": folded, "beginning": beginnings, "ending": endings}
+        self._of_type["class"] = classes
+        self.sizes |= {name: len(names) for name, names in self._names.items()}
 
     def values(self, attribute: str, rows: NDArray[np.int64]) -> NDArray[np.int32]:
         """The attribute's values at the rows, int32 [rows, width], -1 for none."""
+        if attribute in self._of_type:
+            found = self._of_type[attribute][self.type[self.word[rows]]]
+            if attribute != "class":
+                return found
+            inside = np.where(rows == self.word_row[self.word[rows]], -1, self.sizes["class"] - 1)
+            return np.column_stack([found, inside]).astype(np.int32)
         reader: Callable[[NDArray[np.int64]], NDArray[np.int32]] = getattr(self, f"_{attribute}")
         return np.ascontiguousarray(reader(rows), np.int32)
 
     def _token(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
         return self.ids[rows][:, None]
 
-    def _class(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        return self._classes[self.ids[rows]][:, None]
-
     def _start(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
         place = rows - self.first[rows]
         return np.where(place < len(STARTS), place, -1)[:, None].astype(np.int32)
 
-    def _shifted(self, rows: NDArray[np.int64], by: int) -> NDArray[np.int32]:
-        other = rows + by
-        inside = (other >= self.first[rows]) & (other < self.last[rows])
-        return np.where(inside, self.ids[np.where(inside, other, 0)], -1)[:, None].astype(np.int32)
-
-    def _previous_token(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        return self._shifted(rows, -1)
-
     def _next_token(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        return self._shifted(rows, 1)
+        inside = rows + 1 < self.last[rows]
+        return np.where(inside, self.ids[np.where(inside, rows + 1, 0)], -1)[:, None]
 
-    def _nearby(self, rows: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Numbers of the words at the offsets from the row's own word, within its sequence."""
-        wanted = self.word[rows][:, None] + offsets
-        lowest = self.word[self.first[rows]][:, None]
-        highest = self.word[self.last[rows] - 1][:, None]
-        inside = (wanted >= lowest) & (wanted <= highest)
-        return np.where(inside, self.type[np.where(inside, wanted, 0)], -1).astype(np.int32)
+    def beside(self, rows: NDArray[np.int64], by: int) -> NDArray[np.int64]:
+        """The word so many words away from each row's own, -1 beyond its sequence."""
+        wanted = self.word[rows].astype(np.int64) + by
+        inside = (wanted >= self.word[self.first[rows]]) & (
+            wanted <= self.word[self.last[rows] - 1]
+        )
+        return np.where(inside, wanted, -1)
+
+    def _typed(self, words: NDArray[np.int64]) -> NDArray[np.int32]:
+        return np.where(words >= 0, self.type[words], -1)[:, None].astype(np.int32)
 
     def _word(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        return self._nearby(rows, np.zeros(1, np.int64))
+        return self.type[self.word[rows]][:, None]
 
     def _previous(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        return self._nearby(rows, np.array([-1]))
+        return self._typed(self.beside(rows, -1))
 
     def _next(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        return self._nearby(rows, np.array([1]))
-
-    def _before(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        return self._nearby(rows, np.arange(-BEFORE, 0))
-
-    def _around(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        return self._nearby(rows, np.arange(-AROUND, AROUND + 1))
+        return self._typed(self.beside(rows, 1))
 
     def _phrase(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
         """Pairs and triples of words that hold the row's word; triples have the higher numbers."""
-        word = self.word[rows].astype(np.int64)
         columns = []
-        for table, length, base in ((self._pair, 2, 0), (self._triple, 3, self._num_pairs)):
+        for table, length, base in ((self._pair, 2, 0), (self._triple, 3, self._pair_word.size)):
             for back in range(length):
-                begin = np.maximum(word - back, 0)
-                same = self.first[self.word_row[begin]] == self.first[rows]
-                number = np.where(same & (word >= back), table[begin], -1)
+                begin = self.beside(rows, -back)
+                number = np.where(begin >= 0, table[begin], -1)
                 columns.append(np.where(number >= 0, number + base, -1))
         return np.stack(columns, axis=1)
 
+    def phrases(self) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64], int]]:
+        """Of pairs, then of triples of words: the number of the phrase that begins at each word
+        (-1 for none), a word at which each begins, and its length."""
+        yield self._pair, self._pair_word, 2
+        yield self._triple, self._triple_word, 3
+
     def text(self, attribute: str, value: int) -> str:
         """What a value stands for: a token's string, a word, a phrase, a class."""
-        if attribute in ("token", "previous_token", "next_token"):
+        if attribute in self._names:
+            return self._names[attribute][value]
+        if attribute in ("token", "next_token"):
             return self.table.text(value)
-        if attribute == "class":
-            return CLASSES[value]
-        if attribute == "start":
-            return STARTS[value]
         if attribute == "phrase":
-            triple = value >= self._num_pairs
-            word = self._triple_word[value - self._num_pairs] if triple else self._pair_word[value]
-            return self._span(int(word), 3 if triple else 2)
-        return self._span(int(self._type_word[value]), 1)
+            triple = value >= self._pair_word.size
+            word = (
+                self._triple_word[value - self._pair_word.size]
+                if triple
+                else self._pair_word[value]
+            )
+            return self.span(int(word), 3 if triple else 2)
+        return self.texts[value]
 
-    def _span(self, word: int, length: int) -> str:
-        rows = slice(int(self.word_row[word]), int(self.word_end[word + length - 1]))
+    def span(self, word: int, length: int) -> str:
+        """What so many words read, from the one with this number on."""
+        rows = slice(int(self.word_row[word]), int(self._word_end[word + length - 1]))
         joined = "".join(characters([self.table.text(int(i)) for i in self.ids[rows]]))
         return joined.strip() or joined
 
 
-def _numbered(keys: NDArray[np.int64], length: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Consecutive numbers for equal keys (negative keys stay -1), padded to `length`, and the
-    place of one example of each number."""
-    numbers = np.full(length, -1, np.int32)
-    places = np.flatnonzero(keys >= 0)
-    _, example, inverse = np.unique(keys[places], return_index=True, return_inverse=True)
-    numbers[places] = inverse.astype(np.int32)
-    return numbers, places[example]
+def _numbered(values: Sequence[Iterable[str]]) -> tuple[NDArray[np.int32], list[str]]:
+    """Numbers for the strings of each item, [items, most of one], -1 where there are fewer; and
+    the strings. Those that come later in an item have the higher numbers where they are new."""
+    lists = [list(strings) for strings in values]
+    numbers: dict[str, int] = {}
+    names = sorted({s for strings in lists for s in strings}, key=lambda s: (len(s), s))
+    numbers = {name: number for number, name in enumerate(names)}
+    width = max((len(strings) for strings in lists), default=0) or 1
+    table = np.full((len(lists), width), -1, np.int32)
+    for row, strings in zip(table, lists, strict=True):
+        row[: len(strings)] = [numbers[s] for s in strings]
+    return table, names

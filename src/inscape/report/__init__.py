@@ -5,6 +5,7 @@ from inscape.report.atlas_page import atlas_html, write_atlas_report
 from inscape.report.concepts import concepts_html
 from inscape.report.dashboards import write_pages
 from inscape.report.diagnosis import diagnosis_html
+from inscape.report.features import write_feature
 from inscape.report.front import front_html, write_front
 from inscape.report.graph_html import picture_html
 from inscape.report.graph_picture import GraphPicture, PictureEdge, PictureNode, picture
@@ -27,6 +28,7 @@ __all__ = [
     "picture",
     "picture_html",
     "write_atlas_report",
+    "write_feature",
     "write_front",
     "write_map_page",
     "write_pages",

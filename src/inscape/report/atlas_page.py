@@ -22,6 +22,7 @@ from inscape.attribution import Graph
 from inscape.core import InscapeError, LabelOf, seeded
 from inscape.dictionary import DictionaryConfig
 from inscape.features import FeatureIndex
+from inscape.report.checks import checks_html
 from inscape.report.concepts import More, concepts_html
 from inscape.report.diagnosis import diagnosis_html
 from inscape.report.features import feature_html, snippets, steered_features, steering_html
@@ -64,13 +65,18 @@ def atlas_html(atlas: Atlas) -> str:
     indexes = {name: atlas.features(name) for name in atlas.indexed_names}
     label, steering = atlas.feature_label, _opened(atlas.steering)
     traces, diagnoses = _opened(atlas.traces), _opened(atlas.diagnoses)
+    checks = _opened(atlas.checks)
     prompts, more = _opened(atlas.prompts), examples_of(atlas)
     named = {(n.dictionary, n.feature) for g in traces[0] for n in g.nodes if n.kind == "feature"}
     named |= {(c.dictionary, c.feature) for d in diagnoses[0] for c in d.removed + d.for_wrong}
     named |= {found for result in steering[0] for found in steered_features(result)}
     named |= {found for prompt in prompts[0] for found in removed_features(prompt)}
+    named |= {
+        (n, int(f)) for c in checks[0] for n, _, f in (id.rpartition("/") for id in c.features)
+    }
     parts = [
         ("dictionaries", "Dictionaries", _dictionaries(atlas, indexes)),
+        ("checks", "Checks of concepts", _shown(checks, checks_html)),
         ("prompts", "Prompts", _shown(prompts, lambda one: concepts_html(one, more))),
         ("traces", "Traces", _shown(traces, lambda graph: _trace(graph, label))),
         ("diagnoses", "Diagnoses", _shown(diagnoses, diagnosis_html)),

@@ -90,7 +90,7 @@ def _named(given: Concepts, one: Concept) -> tuple[object, ...]:
     others = len(one.active) - 1
     also = f", and on {others} other token{'s' * (others > 1)}" if others else ""
     piece = "the piece " if inside else ""
-    name = (tag("strong", _quoted(one.label)), " (") if one.label else ("a feature without name (",)
+    name = (tag("strong", _called(one.label)), " (") if one.label else ("a feature without name (",)
     id = tag("code", one.id, class_="name"), "), active on "
     return (*name, *id, piece, where, *inside, also, ".")
 
@@ -125,7 +125,7 @@ def _line(given: Concepts) -> Markup:
     places = _shown_positions(given)
     one = given.deciding or next(iter(given.removed), None)
     values = [one.activation(n) if one is not None else 0.0 for n in places]
-    shaded = f"shaded: where {_short(one)} is active" if one is not None else ""
+    shaded = join("shaded: where ", _short(one), " is active") if one is not None else ""
     return snippet([given.tokens[n] for n in places], values, shaded)
 
 
@@ -152,8 +152,13 @@ def _answers(given: Concepts) -> Markup:
     return table(heads, body, what="next tokens", class_="bars answers")
 
 
-def _short(one: Concept) -> str:
-    return f"“{one.label}”" if one.label else one.id
+def _short(one: Concept) -> Markup:
+    return _called(one.label) if one.label else join(one.id)
+
+
+def _called(label: str) -> Markup:
+    """A name in quotation marks, unless it brings its own."""
+    return join(label) if '"' in label else tag("q", label)
 
 
 def _token(given: Concepts, position: int, more: More) -> Markup:
@@ -226,7 +231,6 @@ def _opened(given: Concepts, one: Concept, position: int, more: More) -> Markup:
         facts.append(("active on", share))
     if one.auroc is not None and one.label:
         facts.append(("its name is right in", join(number(one.auroc, "share"), " of pairs")))
-    facts.append((f"effect on “{given.answer.strip()}”, estimated", number(one.effect, "nats")))
     if one.removed is not None:
         token, now, _ = one.removed.answers[0]
         facts.append(("without it", join(_quoted(token), " ", number(now, "share"))))

@@ -78,8 +78,9 @@ class Searched:
 
     @property
     def ranked(self) -> list[Tried]:
-        """Those that tell the topic best from what is near it first; equals as they were found."""
-        return sorted(self.tried, key=lambda one: one.near - one.about)
+        """Those that tell the topic best from what is near it first; of equals those that are
+        active on more about it."""
+        return sorted(self.tried, key=lambda one: (one.near - one.about, -one.about))
 
     @property
     def best(self) -> Tried | None:
@@ -112,10 +113,12 @@ def demo(out: Path, *, atlas: Path | None = None, device: str | None = None) -> 
     refuse_filled(out, lambda there: (there / PAGE).is_file() or (there / "atlas").is_dir())
     refuse_file(out / PAGE, MADE)
     opened = _opened(out, atlas, device)
-    stored = opened.dictionary_names or opened.indexed()
+    stored = opened.dictionary_names or None  # None: the neurons of all layers
     found = opened.diagnose(PAELLA, CORRECT, wrong=WRONG, names=stored, num_random=50, save=False)
     alone = [one.name for one in found.for_wrong if one.repaired]
-    shown = [found.removed[0].dictionary] if found.removed else [_middle(opened, stored)]
+    known = stored or opened.indexed()
+    removed = [one.dictionary for one in found.removed if one.dictionary in known]
+    shown = removed[:1] or [_middle(opened, known)]
     asked = []
     for prompt, correct in track([(PAELLA, CORRECT), *PROMPTS], "reading prompts", unit="prompts"):
         also = [name for name in alone if name.startswith(f"{shown[0]}/")] * (prompt == PAELLA)

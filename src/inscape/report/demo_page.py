@@ -6,6 +6,7 @@ from math import isfinite
 
 from inscape.core import tokens_as_label
 from inscape.diagnosis import Diagnosis
+from inscape.diagnosis.result import amount
 from inscape.report.atlas_page import examples_of, features_html, removed_features
 from inscape.report.concepts import concepts_html
 from inscape.report.demo import Asked, Demo, Searched, Tried
@@ -26,6 +27,14 @@ LEAD = (
 )
 
 
+SEARCH = (
+    "Each topic was searched for by its name, in the names of features, in what these mean, and in "
+    "examples. What was found was tried on eight sentences that were written for this page: four "
+    "about the topic, and four about things nearby or with the same words, on which a feature of "
+    "the topic is silent."
+)
+
+
 def write_demo(made: Demo) -> None:
     """Writes the page to `made.page`."""
     atomic_write(made.page, demo_html(made).encode())
@@ -34,10 +43,12 @@ def write_demo(made: Demo) -> None:
 def demo_html(made: Demo) -> str:
     """The whole page."""
     first, *others = made.asked
+    prompts = [_asked(made, one) for one in others]
+    searches = [search_html(made, one) for one in made.searches]
     parts = [
         ("paella", "One prompt, token by token", _paella(made, first)),
-        ("prompts", "More prompts", [_asked(made, one) for one in others]),
-        ("search", "Concepts found by name", [search_html(made, one) for one in made.searches]),
+        ("prompts", "More prompts", [_guide(GUIDES["prompts"]), *prompts]),
+        ("search", "Concepts found by name", [_guide(SEARCH), *searches]),
         ("features", "Features with their names", _features(made)),
         ("limits", "What this cannot tell", _limits(made)),
     ]
@@ -61,6 +72,10 @@ def demo_html(made: Demo) -> str:
     return document("inscape: what a language model has in mind", body, script="page.js")
 
 
+def _guide(text: str) -> Markup:
+    return tag("p", text, class_="guide")
+
+
 # Prompts
 
 
@@ -72,9 +87,9 @@ def _paella(made: Demo, first: Asked) -> Markup:
         "until it gave the right answer."
     )
     return join(
-        tag("p", guide, class_="guide"),
+        _guide(guide),
         concepts_html(first.concepts, examples_of(made.atlas)),
-        _control(found),
+        _control(found, first.concepts.deciding is not None),
         fold("How this was found", diagnosis_html(found)),
         fold(
             "What it writes with and without", steering_html(made.steered, made.atlas.feature_label)
@@ -82,16 +97,19 @@ def _paella(made: Demo, first: Asked) -> Markup:
     )
 
 
-def _control(found: Diagnosis) -> Markup | None:
-    """How often random features do the same, in a sentence."""
+def _control(found: Diagnosis, decided: bool) -> Markup:
+    """What it takes, where that is not one feature that was shown, and how often random features do
+    the same."""
     random = found.random
     if not found.removed or random.value is None:
         return tag("p", "No set of features was found whose removal brings the right answer.")
     several = len(found.removed) > 1
     without = ""
-    if several:
-        names = ", ".join(f"{one.label or one.name}" for one in found.removed)
-        without = f"It takes {len(found.removed)} features together: {names}. "
+    if several or not decided:
+        names = "; ".join(f"{one.name} ({one.label or 'no name'})" for one in found.removed)
+        without = (
+            f"The right answer comes without {amount(len(found.removed), 'feature')}: {names}. "
+        )
     what = f"{random.num_features} random features" if several else "a random feature"
     return tag(
         "p",
@@ -156,11 +174,13 @@ def _verdict(made: Demo, given: Searched) -> Markup:
         f"active in {best.about} of {num_about} sentences about it and in {best.near} of "
         f"{num_near} about {topic.apart_from}"
     )
-    if best.about - best.near <= 1:
-        return join("Not found: the nearest, ", name, f", is {figures}.")
-    if best.near or best.about < num_about:
+    if best.about == num_about and not best.near:
+        return join("Found: ", name, f" is {figures}.")
+    if best.about - best.near >= 2 and best.near <= 1:
         return join("Found in part: ", name, f" is {figures}.")
-    return join("Found: ", name, f" is {figures}.")
+    if best.about > num_about // 2:
+        return join("No feature of its own was found: the nearest, ", name, f", is {figures}.")
+    return join("Not found: the nearest, ", name, f", is {figures}.")
 
 
 def _name(made: Demo, one: Tried) -> Markup:
@@ -180,10 +200,7 @@ def _whole(made: Demo, one: Tried) -> Markup:
 
 def _features(made: Demo) -> Markup:
     named = {found for one in made.asked for found in removed_features(one.concepts)}
-    return join(
-        tag("p", GUIDES["features"], class_="guide"),
-        features_html(made.atlas, named, MOST_FEATURES),
-    )
+    return join(_guide(GUIDES["features"]), features_html(made.atlas, named, MOST_FEATURES))
 
 
 def _limits(made: Demo) -> Markup:

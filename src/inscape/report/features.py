@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from inscape.atlas import Feature
 from inscape.core import LabelOf, no_label, tokens_as_label
@@ -15,7 +16,9 @@ from inscape.labels import Label
 from inscape.report.histogram import histogram
 from inscape.report.markup import Markup, join, tag
 from inscape.report.numbers import EN_DASH, finite
+from inscape.report.page import MADE, document
 from inscape.report.parts import barred, feature_name, fold, number, snippet, span, tokens_line
+from inscape.storage import atomic_write, refuse_file
 
 EXAMPLES, WEAKER, EFFECTS, NEAR = 4, 2, 8, 5
 KINDS = {
@@ -74,7 +77,24 @@ def feature_picture(feature: Feature) -> Markup:
     body: object = unknown
     if index is not None:
         body = feature_body(index, feature.index, feature.about, feature.names)
-    return tag("article", tag("h3", feature_name(feature.id, feature.shown)), body, class_="card")
+    return tag(
+        "article",
+        tag("p", feature_name(feature.id, feature.shown), class_="lead"),
+        body,
+        class_="card",
+    )
+
+
+def write_feature(feature: Feature, path: Path) -> None:
+    """Writes a page of one feature.
+
+    Raises:
+        InputError: `path` is a file that is no page of inscape.
+        StorageError: `path` is a folder, or the disk is full or may not be written to.
+    """
+    refuse_file(path, MADE)
+    body = tag("main", tag("h1", "A feature and its name"), feature_picture(feature), class_="page")
+    atomic_write(path, document(f"inscape: {feature.id}", body).encode())
 
 
 def feature_body(

@@ -33,6 +33,11 @@ GUIDES: Mapping[str, str] = {
     "unexplained (unexplained variance near 0), if the model predicts almost as well when its "
     "activations are replaced by the dictionary's (loss recovered near 100 %), and if few features "
     "are dead, that is, never active. Fewer active features per token are easier to read.",
+    "checks": "Whether features know a concept: one feature, or up to three, tell the texts that "
+    "match it from texts that do not, chosen on half of the texts and judged on the other. AUROC "
+    "is the chance that a matching text scores above another: 1 is perfect, 0.5 is chance. Beside "
+    "it: what one channel of the residual stream, one neuron and one token can do, and a linear "
+    "probe, which may use the whole stream.",
     "prompts": "What the model has in mind while it reads a prompt, token by token. Those features "
     "that seem to matter most to the next token were removed one by one, and the model was run "
     "again: what it then says is measured.",
@@ -55,6 +60,7 @@ EMPTY: Mapping[str, str] = {
     "dictionaries": "inscape build MODEL --text TEXT --out ATLAS, or "
     "inscape import SOURCE --into ATLAS",
     "features": "inscape index ATLAS --text TEXT, then inscape label ATLAS",
+    "checks": "inscape check ATLAS",
     "prompts": 'inscape concepts ATLAS "a prompt"',
     "traces": 'inscape trace ATLAS "a prompt", where inscape build has trained transcoders',
     "diagnoses": 'inscape diagnose ATLAS "a prompt" --correct " answer"',

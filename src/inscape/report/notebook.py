@@ -9,6 +9,7 @@ from inscape.atlas import Concepts, Feature
 from inscape.attribution import Graph
 from inscape.diagnosis import Diagnosis
 from inscape.intervention import SteerResult
+from inscape.report.checks import checks_html
 from inscape.report.concepts import concepts_html
 from inscape.report.diagnosis import diagnosis_html
 from inscape.report.features import feature_picture, steering_html
@@ -17,6 +18,7 @@ from inscape.report.graph_picture import picture
 from inscape.report.markup import Markup
 from inscape.report.page import fragment
 from inscape.storage import draws
+from inscape.validation import ConceptChecks
 
 
 def _show(kind: type, render: Callable[[Any], Markup]) -> None:
@@ -25,6 +27,7 @@ def _show(kind: type, render: Callable[[Any], Markup]) -> None:
 
 _show(Graph, lambda graph: picture_html(picture(graph)))
 _show(Diagnosis, diagnosis_html)
+_show(ConceptChecks, checks_html)
 _show(SteerResult, steering_html)
 _show(Feature, feature_picture)
 _show(Concepts, concepts_html)

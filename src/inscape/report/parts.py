@@ -134,7 +134,7 @@ def visible_target(name: str) -> str:
     return f" {MINUS} ".join(visible(token) for token in name.split(f" {MINUS} "))
 
 
-def snippet(tokens: Sequence[str], values: Sequence[float], source: str = "") -> Markup:
+def snippet(tokens: Sequence[str], values: Sequence[float], source: object = "") -> Markup:
     """Text with its tokens shaded by activation; the strongest is underlined and bold."""
     top = max(values, default=0.0)
     strongest = first_shown(tokens, list(values).index(top)) if top > 0 else -1

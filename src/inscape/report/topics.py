@@ -1,5 +1,5 @@
 """Topics that the demo searches for, with sentences to try on what is found: some about the topic,
-and as many about things nearby, on which a feature of the topic should be silent."""
+and as many about things nearby or with the same words, where its features are silent."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ TOPICS = (
     ),
     Topic(
         "Golden Gate Bridge",
-        "other bridges",
+        "other bridges and golden things",
         (
             "The Golden Gate Bridge is painted orange.",
             "Fog often hides the towers of the Golden Gate Bridge.",
@@ -60,14 +60,14 @@ TOPICS = (
         ),
         (
             "The Sydney Harbour Bridge is painted grey.",
-            "The Brooklyn Bridge opened in 1883.",
             "We walked across Tower Bridge at sunset.",
-            "A wooden bridge crosses the river near the mill.",
+            "Her golden hair shone in the sun.",
+            "The golden gate of the palace opened at noon.",
         ),
     ),
     Topic(
         "San Francisco",
-        "other cities",
+        "other cities and people",
         (
             "She moved to San Francisco to work for a bank.",
             "The hills of San Francisco are steep.",
@@ -75,10 +75,10 @@ TOPICS = (
             "He missed the last train to San Francisco.",
         ),
         (
-            "She moved to Chicago to work for a bank.",
+            "She moved to San Diego to work for a bank.",
             "The streets of Lisbon are steep.",
             "Tokyo was shaken by an earthquake in 1923.",
-            "He missed the last train to Berlin.",
+            "Francisco missed the last train to Berlin.",
         ),
     ),
     Topic(

@@ -23,7 +23,6 @@ from inscape_microworld.benchmark.matching import (
 )
 from inscape_microworld.benchmark.scored import Scored, Sparse, by_feature, encode
 from inscape_microworld.benchmark.summary import score_system
-from inscape_microworld.benchmark.wordings import auroc_columns
 from inscape_microworld.truth import Truth
 
 NUM_DOCUMENTS, LENGTH = 200, 12
@@ -261,11 +260,6 @@ def test_a_landmark_counts_in_every_form_and_alone(
 def test_an_unread_site_is_named() -> None:
     with pytest.raises(InputError, match="was not read"):
         SCORED.site("resid_post.3")
-
-
-def test_aurocs_of_columns_count_ties_one_half() -> None:
-    scores = np.array([[2.0, 0, 1], [1, 0, 0], [0, 0, 1], [0, 0, 0]])
-    assert auroc_columns(scores, np.array([1, 1, 0, 0])).tolist() == [1, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])

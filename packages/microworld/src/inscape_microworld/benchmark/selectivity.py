@@ -16,8 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from inscape.core import seeded
-from inscape_microworld.benchmark.detection import sparse_auroc
+from inscape.features import auroc_interval, aurocs
 from inscape_microworld.benchmark.row import Check, Row
 from inscape_microworld.benchmark.sets import bridge_texts
 from inscape_microworld.benchmark.system import System
@@ -52,15 +51,15 @@ def selectivity(system: System, *, seed: int = 0) -> Row:
     beside = {
         "best neuron": found["neuron"][1:],
         "best single token": found["token"][1:],
-        "supervised probe": (_auroc(truth[1], scores), scores),
+        "supervised probe": (float(aurocs(scores, truth[1])[0]), scores),
     }
     return Row(
         "selectivity",
         "best Golden Gate Bridge feature, by name and by description",
         (
-            Check("AUROC", auroc, "≥ 0.95", bootstrap_auroc(truth[1], values, seed)),
+            Check("AUROC", auroc, "≥ 0.95", auroc_interval(values, truth[1], seed=seed)),
             *(
-                Check(f"{name}, AUROC", figure, "", bootstrap_auroc(truth[1], given, seed))
+                Check(f"{name}, AUROC", figure, "", auroc_interval(given, truth[1], seed=seed))
                 for name, (figure, given) in beside.items()
             ),
         ),
@@ -74,35 +73,11 @@ def selectivity(system: System, *, seed: int = 0) -> Row:
     )
 
 
-def bootstrap_auroc(
-    truth: NDArray[np.int_], scores: Floats, seed: int, num_resamples: int = 500
-) -> tuple[float, float]:
-    """95 % bootstrap interval over texts, drawn within each class."""
-    generator = np.random.default_rng(seeded(seed, "bootstrap auroc"))
-    positive, negative = np.flatnonzero(truth), np.flatnonzero(1 - truth)
-    drawn = []
-    for _ in range(num_resamples):
-        rows = np.concatenate(
-            [generator.choice(positive, len(positive)), generator.choice(negative, len(negative))]
-        )
-        drawn.append(_auroc(truth[rows], scores[rows]))
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
-
-
 def _best(scores: Scores, truth: Sequence[NDArray[np.int_]]) -> tuple[int, float]:
     """The detector with the highest AUROC on the selection half, and its AUROC on the other."""
     alive = np.flatnonzero(scores.selection.max(0) > scores.selection.min(0))
-    aurocs = np.array([_auroc(truth[0], scores.selection[:, i]) for i in alive])
-    chosen = int(alive[aurocs.argmax()])
-    return chosen, _auroc(truth[1], scores.judging[:, chosen])
-
-
-def _auroc(truth: NDArray[np.int_], scores: Floats) -> float:
-    """AUROC of one score, [text]: a hundred times as fast as scikit-learn's on so few texts."""
-    positive = truth == 1
-    count = int(positive.sum())
-    return sparse_auroc(scores, positive, count, len(positive) - count)
+    chosen = int(alive[aurocs(scores.selection[:, alive], truth[0]).argmax()])
+    return chosen, float(aurocs(scores.judging[:, chosen], truth[1])[0])
 
 
 @torch.no_grad()

@@ -16,11 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from inscape.core import InputError
+from inscape.features import auroc_interval, aurocs
 from inscape.model import Model
-from inscape_microworld.benchmark.detection import sparse_auroc
 from inscape_microworld.benchmark.interface import Features
 from inscape_microworld.benchmark.row import Check, Row
-from inscape_microworld.benchmark.selectivity import bootstrap_auroc
 from inscape_microworld.skills import pad
 
 BATCH = 64
@@ -72,27 +71,14 @@ def best_wordings(
     found = []
     for system in systems:
         first, second = (_scores(system, *half) for half in acts)
-        aurocs = auroc_columns(first, truth[0])
-        feature = int(aurocs.argmax())
-        judged = float(auroc_columns(second[:, [feature]], truth[1])[0])
-        interval = bootstrap_auroc(truth[1], second[:, feature], seed)
+        found_aurocs = aurocs(first, truth[0])
+        feature = int(found_aurocs.argmax())
+        judged = float(aurocs(second[:, feature], truth[1])[0])
+        interval = auroc_interval(second[:, feature], truth[1], seed=seed)
         counts = int(truth[1].sum()), int((1 - truth[1]).sum())
-        chosen = float(aurocs[feature])
+        chosen = float(found_aurocs[feature])
         found.append(WordingMatch(concept, system.name, feature, chosen, judged, interval, *counts))
     return found
-
-
-def auroc_columns(scores: Floats, truth: NDArray[np.int_]) -> Floats:
-    """The AUROC of each column of scores [texts, features], none negative."""
-    positive = truth == 1
-    counts = int(positive.sum()), int((~positive).sum())
-    active = scores > 0
-    return np.array(
-        [
-            sparse_auroc(scores[fires, f], positive[fires], *counts)
-            for f, fires in enumerate(active.T)
-        ]
-    )
 
 
 @torch.no_grad()
