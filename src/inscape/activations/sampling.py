@@ -110,7 +110,8 @@ def _continued(
         pad_token_id=pad,
         eos_token_id=list(model.end_ids) or None,
     )
-    with torch.random.fork_rng(), torch.inference_mode():
+    on_card = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(on_card), torch.inference_mode():
         torch.manual_seed(seed)
         written = module.generate(
             input_ids=ids.to(model.device),
