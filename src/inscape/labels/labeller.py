@@ -20,7 +20,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from math import nan
 from pathlib import Path
@@ -37,7 +37,7 @@ from inscape.labels.contexts import Contexts, unit
 from inscape.labels.embedder import INSTALL, Embedder
 from inscape.labels.kinds import Kinds
 from inscape.labels.names import Names, mean_of
-from inscape.labels.rules import Clause, Corpus, Rule, aurocs
+from inscape.labels.rules import MIN_EVIDENCE, Clause, Corpus, Rule, aurocs
 from inscape.labels.sampling import NEAR, RANDOM, Half, Sample, document_halves
 from inscape.labels.scoring import Score, bootstrap_weights, detection
 from inscape.labels.store import KIND, VERSION, Label, Labels, as_table, from_table, write_labels
@@ -64,8 +64,12 @@ NEARNESS = 0.3  # what it costs a name to be less near than the nearest one
 PLAIN = 0.015  # what a name gains that is on our own list, or holds a word that fires
 PART = 512  # features that are kept together
 JUDGED_PART = 3  # a third of the explaining documents judges candidates instead of making them
-LEAST = 0.72  # mean AUROC against random and near windows on the explaining half; see benchmarks
+LEAST = 0.62  # mean AUROC against random and near windows on the explaining half, less its doubt
+DOUBT = 1.5  # standard errors that a label's worth is lowered by: few documents make rare names fit
 KIND_LIKENESS = 0.5  # weight of a kind's meaning beside its evidence
+WRITTEN = 3  # windows that a label is written from, for each that it is scored on
+NUM_ALONE, LEAST_ALONE = 5, 0.62  # names that are tried with the words that fire; their worth alone
+NAME_PRICE = 0.02  # what a name must add to the words that fire
 MIN_KIND = 0.1  # of the windows that a kind must tell from random ones
 
 
@@ -197,24 +201,29 @@ class Labeller:
     def draft(self, feature: int) -> Draft:
         """Steps 2 and 3."""
         rng = np.random.default_rng(seeded(self.seed, "labels", feature))
-        sample = self.explain.draw(self.index, feature, self.num_windows, rng)
+        num = self.num_windows * WRITTEN
+        sample = self.explain.draw(self.index, feature, num, rng)
         judged = _hashed(self.documents[sample.rows]) % JUDGED_PART == 0
         windows = Windows.read(self.corpus, sample, ~judged)
-        rules = list(self.writer.rules(windows, self.index.promoted_ids(feature)))
         fired = windows.values["word"][sample.positive, 0]
         counts = Counter(self.corpus.words.texts[t] for t in fired.tolist())
         words = tuple(word for word, _ in counts.most_common(NUM_WORDS))
-        rules += self._of_meaning(feature, windows, {word.lower() for word in words})
+        rules = list(self.writer.rules(windows, self.index.promoted_ids(feature)))
+        meanings = self._of_meaning(feature, windows, {word.lower() for word in words})
+        if not rules and not meanings:
+            return Draft(feature, None, 0.5, words)
+        worth, alone = (self.worth(found, windows) for found in (rules, meanings))
+        combined = self._combined([*rules, *meanings], np.concatenate([worth, alone]))
+        combined += self._with_words(meanings, alone, windows)
+        rules += combined
+        worth = np.concatenate([worth, self.worth(combined, windows)])
         if not rules:
             return Draft(feature, None, 0.5, words)
-        worth = self.worth(rules, windows)
-        combined = self._combined(rules, worth)
-        if combined:
-            rules += combined
-            worth = np.concatenate([worth, self.worth(combined, windows)])
         best = int(worth.argmax())
-        chosen = rules[best] if worth[best] >= LEAST else None
-        return Draft(feature, chosen, float(worth[best]), words)
+        documents = np.unique(self.documents[sample.rows[sample.positive]]).size
+        rate = min(max(float(worth[best]), 0.5), 1.0)
+        sure = float(worth[best]) - DOUBT * (rate * (1 - rate) / documents) ** 0.5
+        return Draft(feature, rules[best] if sure >= LEAST else None, sure, words)
 
     def worth(self, rules: Sequence[Rule], windows: Windows) -> NDArray[np.float64]:
         """How well rules tell the windows, [rules]: both views are noisy, as the judged windows are
@@ -252,6 +261,30 @@ class Labeller:
                 _, meaning, vector = self.names.at(place)
                 found.append(Rule(text, "concept", (clause,), meaning, vector, KIND_LIKENESS))
         return found
+
+    def _with_words(
+        self, rules: Sequence[Rule], alone: NDArray[np.float64], windows: Windows
+    ) -> list[Rule]:
+        """The best names that tell the windows by themselves, executed together with the words that
+        fire most, which are shown beside a name: a name has to say something of its own."""
+        fired = windows.values["word"][windows.sample.positive & windows.counted, 0]
+        words, counts = np.unique(fired[fired >= 0], return_counts=True)
+        most = np.argsort(-counts, kind="stable")[:NUM_WORDS]
+        most = most[counts[most] > 1]
+        rate = counts[most] / max(1, fired.size)
+        odds = np.log((rate + 1e-3) / (self.writer.background("word")[words[most]] + 1e-3))
+        kept = odds > MIN_EVIDENCE
+        values = tuple(map(int, words[most][kept])), tuple(map(float, odds[kept]))
+        fires = (Clause("word", *values),) if kept.any() else ()
+        order = [i for i in np.argsort(-alone, kind="stable") if alone[i] >= LEAST_ALONE]
+        return [
+            replace(
+                rules[i],
+                clauses=rules[i].clauses + fires,
+                price=rules[i].price + NAME_PRICE + (alone[order[0]] - alone[i]) / 2,
+            )
+            for i in order[:NUM_ALONE]
+        ]
 
     def _kinds(self, windows: Windows) -> list[Clause]:
         """The kinds that tell the written windows best, each by itself."""

@@ -1,7 +1,8 @@
 """Windows on which a feature fires and windows on which it does not, from one half of the corpus.
 
-1. Positives: the interval from 0 to the feature's maximum is cut into equal parts and the parts
-   take turns, so that weak activations are asked about as much as strong ones.
+1. Positives: tokens on which the feature is clearly active, with at least CLEAR of its maximum. The
+   interval from there is cut into equal parts and the parts take turns, so that weaker activations
+   are asked about as much as the strongest. (What lies below is scored by decile in details.py.)
 2. Random negatives: random tokens on which it is silent.
 3. Near negatives: one half have the same token as a positive, and the feature stays silent on them;
    the other half are where the features with the most similar directions fire and it does not. A
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from inscape.core import seeded
 from inscape.features import FeatureIndex, TokenTable
 
+CLEAR = 0.2  # of the maximum
 NUM_INTERVALS = 5
 NUM_NEIGHBOURS = 5
 OVERDRAW = 3  # drawn for each negative wanted, as some turn out to be active
@@ -148,6 +150,8 @@ def _stratified(
     rows: NDArray[np.int32], values: NDArray[np.float32], num: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Up to `num` rows, the intervals of strength taking turns."""
+    clear = values >= CLEAR * values.max()
+    rows, values = rows[clear], values[clear]
     interval = np.minimum(values * (NUM_INTERVALS / values.max()), NUM_INTERVALS - 1).astype(int)
     drawn, turns = [], []
     for number in range(NUM_INTERVALS):
