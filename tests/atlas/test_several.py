@@ -11,7 +11,10 @@ from tests.families import tiny, tiny_tokenizer
 from tests.intervention.test_several import LAYERS, clt, crosscoder
 
 from inscape.atlas import Atlas
+from inscape.atlas.container import FILE
+from inscape.atlas.steps import index_atlas
 from inscape.model import Model
+from inscape.storage import read_json, write_json
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +87,20 @@ def test_the_features_of_a_prompt_are_looked_at(atlas: Atlas) -> None:
         feature, value, position = found.top(1)[0]
         assert position > 0  # the beginning of text does not count
         assert value == float(code.of(feature)[position]) == float(code.values[1:].max())
+
+
+def test_what_another_wrote_meanwhile_is_kept(tmp_path: Path) -> None:
+    """Two processes have one atlas open: neither undoes the other's entries of atlas.json."""
+    model = Model.wrap(tiny("llama"), name="tiny")
+    first = Atlas.create(tmp_path / "atlas", model, source="nowhere")
+    second = Atlas.open(tmp_path / "atlas", model=model)
+    with second.writing():
+        second.record["labels"] = {"mlp.0": "somebody"}
+        write_json(second.path / FILE, second.record)
+    documents = [[5, 6, 7, 8] * 5, [9, 10, 11] * 6]
+    first.add(clt())
+    with first.writing():
+        index_atlas(first, text=documents)  # type: ignore[arg-type]
+    found = read_json(tmp_path / "atlas" / FILE)
+    assert found["labels"] == {"mlp.0": "somebody"}
+    assert found["model"]["median_norms"]

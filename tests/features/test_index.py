@@ -236,6 +236,9 @@ def test_damage_and_newer_versions_are_told(make: Any) -> None:
     write_json(folder / "manifest.json", manifest | {"version": 99})
     with pytest.raises(StorageError, match="found version 99"):
         FeatureIndex.open(folder)
+    write_json(folder / "manifest.json", manifest | {"version": 2})
+    with pytest.raises(StorageError, match="is a feature index of version 2; expected version 3"):
+        FeatureIndex.open(folder)
     write_json(folder / "manifest.json", manifest)
     (folder / "positions.npy").write_bytes(b"short")
     with pytest.raises(StorageError, match=r"positions\.npy"):

@@ -91,10 +91,10 @@ atlas.search("a word")
 
 
 def _dictionaries(atlas: Container, names: Sequence[str]) -> str:
-    measured = _measured(atlas)
+    figures = measured(atlas)
     rows = []
     for name in names:
-        config, found = config_of(atlas, name), measured.get(name)
+        config, found = config_of(atlas, name), figures.get(name)
         index = atlas.features(name) if atlas.is_indexed(name) else None
         kept = None if found is None else found.fidelity
         reads = config.site_in + (f" → {config.site_out}" if config.transcoder else "")
@@ -111,7 +111,7 @@ def _dictionaries(atlas: Container, names: Sequence[str]) -> str:
             ]
         )
     heads = ["dictionary", "reads", "features", "L0", "FVU", "loss recovered", "dead", "tokens"]
-    texts = {Path(measured[n].text).name for n in names if n in measured}
+    texts = {Path(figures[n].text).name for n in names if n in figures}
     said = f"Measured on {', '.join(sorted(map(_plain, texts)))}. " if texts else ""
     return (
         _table(heads, rows)
@@ -160,7 +160,8 @@ def _licence(licence: str | None) -> str:
     return f"{_plain(licence)}, for what inscape made. The model and the text have their own.\n"
 
 
-def _measured(atlas: Container) -> dict[str, Quality]:
+def measured(atlas: Container) -> dict[str, Quality]:
+    """The figures of each dictionary that has some."""
     found = {}
     results = Results(atlas.path / "quality", Quality.from_json)
     for name in results.names:

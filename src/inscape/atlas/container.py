@@ -32,12 +32,12 @@ from inscape.dictionary.neurons import neurons
 from inscape.features import FeatureIndex
 from inscape.labels import Labels, Meaning
 from inscape.model import Model
-from inscape.storage import lock, read_manifest, write_json
+from inscape.storage import lock, read_json, read_manifest, write_json
 from inscape.storage.lock import LOCK
 
 KIND = "atlas"
 VERSION = 2
-FILE = "atlas.json"
+FILE, _AGAIN = "atlas.json", "build the atlas again"
 _MODEL = {"source": str, "name": str, "hash": str, "num_layers": int, "d_model": int}
 _FIELDS = {"settings": dict} | {f"model.{name}": kind for name, kind in _MODEL.items()}
 
@@ -183,8 +183,7 @@ class Container:
                 next_step="make it again with inscape build, or import its dictionaries "
                 "(dictionaries/NAME) into a new atlas with inscape import",
             )
-        again = "build the atlas again"
-        read_manifest(path, KIND, VERSION, name=FILE, fields=_FIELDS, next_step=again)
+        read_manifest(path, KIND, VERSION, name=FILE, fields=_FIELDS, next_step=_AGAIN)
         medians = record["model"].get("median_norms") or {}
         if not isinstance(medians, dict) or not all(
             isinstance(norm, int | float) for norm in medians.values()
@@ -192,7 +191,7 @@ class Container:
             raise StorageError(
                 f"{path / FILE} does not describe an atlas: model.median_norms is {medians!r}",
                 expected="a norm by site",
-                next_step=again,
+                next_step=_AGAIN,
             )
         return cls(path, record, model=model, device=device, bos=bos)
 
@@ -478,6 +477,7 @@ class Container:
             yield
             return
         with lock(self.path):
+            self.record = read_json(self.path / FILE)  # others may have written since it was read
             self._depth += 1
             try:
                 yield
@@ -492,7 +492,7 @@ def _folder(path: Any) -> Path:
 
 
 def _visible(folder: Path) -> bool:
-    return any(not entry.name.startswith(".") for entry in folder.iterdir())
+    return any(entry.name[0] != "." for entry in folder.iterdir())
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

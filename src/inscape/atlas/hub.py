@@ -17,11 +17,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from inscape.atlas.card import card, public
+from inscape.atlas.card import card, measured, public
 from inscape.atlas.container import FILE, Container
-from inscape.atlas.quality import Quality
-from inscape.atlas.results import Results
-from inscape.core import InputError, InscapeError, track
+from inscape.core import InputError, track
 from inscape.dictionary import Dictionary
 from inscape.dictionary.rounding import Stored, check_stored
 from inscape.features import Compact, FeatureIndex, compact_index
@@ -166,12 +164,7 @@ def _copy(source: Path, to: Path, without: Sequence[str] = ()) -> None:
 
 
 def _figures(atlas: Container, names: list[str], folder: Path) -> None:
-    results = Results(atlas.path / "quality", Quality.from_json)
-    for name in results.names:
-        try:
-            found = results.open(name)
-        except InscapeError:  # a damaged one is left out
-            continue
-        if found.dictionary in names:
+    for name, found in measured(atlas).items():
+        if name in names:
             kept = replace(found, text=public(found.text))
-            write_json(folder / "quality" / f"{found.dictionary}.json", plain(kept))
+            write_json(folder / "quality" / f"{name}.json", plain(kept))

@@ -19,7 +19,7 @@ from inscape.labels.others import (
     published_texts,
     write_texts,
 )
-from inscape.storage import read_json, write_json
+from inscape.storage import write_json
 
 
 def label_by(
@@ -69,11 +69,10 @@ def show(atlas: Container, name: str, writer: str) -> None:
     """From now on the labels by this writer are shown; "" for the offline ones. The caller holds
     the atlas's lock."""
     atlas.forget_labels(name)
-    record = read_json(atlas.path / FILE)  # others may have written since the atlas was opened
-    shown = dict(record.get("labels", {}))
+    shown = dict(atlas.record.get("labels", {}))
     shown.pop(name, None)
     if writer:
         shown[name] = writer
-    if shown != record.get("labels", {}):
-        record["labels"] = atlas.record["labels"] = shown
-        write_json(atlas.path / FILE, record)
+    if shown != atlas.record.get("labels", {}):
+        atlas.record["labels"] = shown
+        write_json(atlas.path / FILE, atlas.record)

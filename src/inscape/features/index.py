@@ -70,10 +70,11 @@ class FeatureIndex:
         folder = Path(path)
         manifest = read_manifest(folder, KIND, VERSION, verify=verify, next_step=AGAIN)
         if manifest["version"] < VERSION:
-            from inscape.features.upgrade import upgrade
-
-            upgrade(folder, KIND, VERSION)
-            return cls.open(path)
+            raise StorageError(
+                f"{folder} is a feature index of version {manifest['version']}",
+                expected=f"version {VERSION}",
+                next_step=AGAIN,
+            )
         read_manifest(folder, KIND, VERSION, next_step=AGAIN, fields=FIELDS)
         return cls(folder, manifest)
 
