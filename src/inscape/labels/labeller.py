@@ -42,7 +42,7 @@ from inscape.labels.sampling import NEAR, RANDOM, Half, Sample, document_halves
 from inscape.labels.scoring import Score, bootstrap_weights, detection
 from inscape.labels.store import KIND, VERSION, Label, Labels, as_table, from_table, write_labels
 from inscape.labels.vocabulary import HOW, Vocabulary
-from inscape.labels.wording import MOST_WORDS
+from inscape.labels.wording import MOST_WORDS, in_texts, plain
 from inscape.labels.words import Words
 from inscape.storage import (
     MANIFEST,
@@ -314,8 +314,7 @@ class Labeller:
         found = []
         for first in words:
             for second in meanings[:NUM_COMBINED]:
-                short = first.text.removeprefix("the word ")
-                text = f"{short} in texts about {second.text}"
+                text = in_texts(first.text, second.text, second.meaning)
                 if len(text.split()) <= MOST_WORDS:
                     price = first.price + 3 * VALUE_PRICE
                     meaning, vector = second.meaning, second.vector
@@ -354,7 +353,7 @@ class Labeller:
         found = self._detected(own, sample, far)
         return Label(
             feature=draft.feature,
-            text=rule.text,
+            text=plain(rule.text),
             kind=rule.kind,
             auroc=found.auroc,
             low=found.low,
