@@ -17,8 +17,14 @@ WORDS = (
     "small house tree river sea boat and then but when she he they saw found lost kept"
 ).split()
 SMALL = ["--expansion", "2", "--k", "4", "--train-tokens", "12288", "--context", "32"]
-# With a store of activations, for the tests that read it.
-ALL = [*SMALL, *(word for step in STEPS for word in ("--only", step))]
+# With a store of activations, for the tests that read it; without a map, which takes its time.
+ALL = [*SMALL, *(word for step in STEPS if step != "map" for word in ("--only", step))]
+
+
+@pytest.fixture(autouse=True)
+def quick_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps by t-SNE: UMAP takes long to be loaded."""
+    monkeypatch.setattr("inscape.labels.map.find_spec", lambda name: None)
 
 
 def sentences(seed: int, count: int) -> str:

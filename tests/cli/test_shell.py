@@ -140,6 +140,43 @@ def test_ctrl_c_on_the_way_into_compiled_code(
     assert "stopped; run the same command again" in capsys.readouterr().err
 
 
+def test_ctrl_c_that_a_library_has_taken_for_an_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = RuntimeError("the compiler failed")
+    error.__context__ = OSError("while writing")
+    error.__context__.__context__ = KeyboardInterrupt()
+    monkeypatch.setattr(shell, "import_module", lambda name: raising(error))
+    assert shell.main(["doctor"]) == 2
+    assert capsys.readouterr().err.startswith("inscape: stopped; run the same command again")
+    mended = InputError("too wide")
+    mended.__context__ = KeyboardInterrupt()
+    monkeypatch.setattr(shell, "import_module", lambda name: raising(mended))
+    assert shell.main(["doctor"]) == 2
+    assert capsys.readouterr().err == "inscape: too wide\n"
+
+
+def test_ctrl_c_in_a_function_that_compiled_code_calls(tmp_path: Path) -> None:
+    (tmp_path / "called.py").write_text(
+        "import ctypes, time\n"
+        "import inscape.core\n"
+        "from inscape.cli import main as shell\n"
+        "def called():\n"
+        "    raise KeyboardInterrupt\n"
+        "class Module:\n"
+        "    @staticmethod\n"
+        "    def command() -> None:\n"
+        "        ctypes.CFUNCTYPE(None)(called)()\n"
+        "        for _ in range(600): time.sleep(0.1)\n"
+        "shell.import_module = lambda name: Module\n"
+        "shell.run()\n"
+    )
+    command = [sys.executable, "-m", "called", "doctor"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert done.stderr == "inscape: stopped; run the same command again: it goes on where it was\n"
+
+
 def test_ctrl_c_inside_an_exec_ends_with_the_code(tmp_path: Path) -> None:
     (tmp_path / "interrupted.py").write_text(
         "import inscape.core\n"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.cli.conftest import SMALL, WORDS
+from tests.cli.conftest import ALL, SMALL, WORDS
 
 from inscape.atlas import Atlas
 from inscape.cli import doctor
@@ -44,7 +44,7 @@ def test_build_says_what_was_made_and_does_nothing_twice(
     said: Any, atlas: Path, tiny_model: Path, text: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in atlas.rglob("*.safetensors")}
-    found = json.loads(said("build", tiny_model, "--text", text, "--out", atlas, *SMALL, "--json"))
+    found = json.loads(said("build", tiny_model, "--text", text, "--out", atlas, *ALL, "--json"))
     assert list(found["dictionaries"]) == ["resid_post.1", "mlp.0", "mlp.1", "mlp.2"]
     assert found["model"] == "tiny"
     assert [f["features"] for f in found["dictionaries"].values()] == [64, 32, 32, 32]
@@ -52,8 +52,9 @@ def test_build_says_what_was_made_and_does_nothing_twice(
 
 
 def test_transcoders_of_another_size(
-    said: Any, tiny_model: Path, text: Path, tmp_path: Path
+    said: Any, tiny_model: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("inscape.atlas.steps.find_spec", lambda name: True)
     size = ("--transcoder-expansion", 3, "--max-tokens", 2000, "--memory", 0.001)
     found = said("build", tiny_model, "--text", text, "--out", tmp_path, *SMALL, *size, "--json")
     counts = [figures["features"] for figures in json.loads(found)["dictionaries"].values()]
@@ -62,8 +63,26 @@ def test_transcoders_of_another_size(
     neurons = ("--dictionary", "mlp_act.1", "--text", text, "--max-tokens", 60, "--json")
     (index,) = json.loads(said("index", tmp_path, *neurons))
     assert 0 < index["tokens"] <= 60
+    mapped = tmp_path / "map"
+    assert [path.name for path in mapped.glob("*")] == ["resid_post.1"]
     shown = said("build", tiny_model, "--text", text, "--out", tmp_path, *SMALL, *size)
     assert re.search(r"^resid_post\.1 +64 +\d+ +\d+ +\d+$", shown, re.M)
+
+
+def test_a_map_is_a_step_of_a_build(
+    said: Any, atlas: Path, tiny_model: Path, text: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(atlas, tmp_path / "a")
+    build = ("build", tiny_model, "--text", text, "--out", copy, *SMALL, "--only", "map")
+    said(*build)
+    made = {path: path.stat().st_mtime_ns for path in (copy / "map").rglob("*.parquet")}
+    assert {path.parent.name for path in made} == {"resid_post.1"}
+    said(*build)
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    assert Atlas.open(copy, model=tiny_model).maps()[0].table.num_rows > 16
+    shutil.rmtree(copy / "features" / "resid_post.1")
+    with pytest.raises(AssertionError, match="not indexed"):
+        said(*build)
 
 
 def test_a_recipe_gives_the_settings_and_a_typed_option_wins(

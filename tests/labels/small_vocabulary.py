@@ -51,3 +51,40 @@ def _line(number: int, pos: str, words: list[str], above: list[str], gloss: str)
     named = " ".join(f"{word} 0" for word in words)
     listed = " ".join([f"{len(pointers):03d}", *pointers])
     return f"{number + 1:08d} 03 {pos[0]} {len(words):02x} {named} {listed} | {gloss}  \n"
+
+
+def write_lmf(path: Path) -> Path:
+    """Writes the same nouns and verbs as a file in WN-LMF; returns it."""
+    entries: dict[tuple[str, str], list[str]] = {}
+    synsets = []
+    for pos, senses in (("n", NOUNS), ("v", VERBS)):
+        for number, (words, above, gloss) in enumerate(senses):
+            for word in words:
+                entries.setdefault((pos, word.replace("_", " ")), []).append(f"s-{pos}{number}")
+            relations = [
+                f'<SynsetRelation relType="{"instance_" * ("i" in one)}hypernym" '
+                f'target="s-{pos}{one.strip("@i")}"/>'
+                for one in above
+            ]
+            gloss = gloss.split(";")[0]
+            synsets.append(
+                f'<Synset id="s-{pos}{number}" ili="" partOfSpeech="{pos}">'
+                f"<Definition>{gloss}</Definition>{''.join(relations)}</Synset>"
+            )
+    forms = {"goose": ["geese"], "fly": ["flew"], "go": ["went"]}
+    listed = [
+        f'<LexicalEntry id="s-e{number}"><Lemma writtenForm="{word}" partOfSpeech="{pos}"/>'
+        + "".join(f'<Form writtenForm="{form}"/>' for form in forms.get(word, ()))
+        + "".join(f'<Sense id="s-{number}-{one}" synset="{one}"/>' for one in of)
+        + "</LexicalEntry>"
+        for number, ((pos, word), of) in enumerate(entries.items())
+    ]
+    path.write_text(
+        '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE LexicalResource SYSTEM '
+        '"http://globalwordnet.github.io/schemas/WN-LMF-1.0.dtd">\n<LexicalResource '
+        'xmlns:dc="https://globalwordnet.github.io/schemas/dc/"><Lexicon id="s" label="small" '
+        'language="en" email="a@b" license="none" version="1">'
+        + "\n".join([*listed, *synsets])
+        + "</Lexicon></LexicalResource>\n"
+    )
+    return path

@@ -6,16 +6,19 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.labels.small_vocabulary import write_vocabulary
+from tests.labels.small_vocabulary import write_lmf, write_vocabulary
 
 from inscape.core import InputError, StorageError
 from inscape.labels import Vocabulary, vocabulary
 from inscape.labels.kinds import plural
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
-    return Vocabulary.open(write_vocabulary(tmp_path_factory.mktemp("words") / "dict"))
+@pytest.fixture(scope="module", params=["folder", "lmf"])
+def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
+    place = tmp_path_factory.mktemp("words")
+    if request.param == "lmf":
+        return Vocabulary.open(write_lmf(place / "small.xml"))
+    return Vocabulary.open(write_vocabulary(place / "dict"))
 
 
 def names(found: Vocabulary, numbers: list[int]) -> list[str]:
@@ -67,9 +70,16 @@ def test_plurals_that_the_corpus_has() -> None:
 
 def test_a_vocabulary_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
-        InputError, match="has no data.noun; expected a folder of WordNet; run: apt"
+        InputError, match="has no data.noun; expected a folder of WordNet, or a file"
     ):
         Vocabulary.open(tmp_path)
+    empty = tmp_path / "empty.xml"
+    empty.write_text("<LexicalResource></LexicalResource>")
+    with pytest.raises(InputError, match="has no nouns; expected a wordnet in WN-LMF"):
+        Vocabulary.open(empty)
+    empty.write_text("<LexicalResource>")
+    with pytest.raises(StorageError, match=r"empty.xml"):
+        Vocabulary.open(empty)
     monkeypatch.setattr(vocabulary, "PLACES", (str(tmp_path / "nowhere"),))
     with pytest.raises(InputError, match="WordNet is not installed; run: apt install wordnet-base"):
         Vocabulary.open()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inscape.labels.wording import MOST_WORDS, quote, said, said_beside
+from inscape.labels.wording import MOST_WORDS, in_texts, plain, quote, said, said_beside
 
 
 def test_clauses_alone() -> None:
@@ -23,6 +23,35 @@ def test_two_clauses() -> None:
     assert said_beside('the word "bank"', "previous", ["river"]) == 'the word "bank" after "river"'
     assert said_beside('the word "lack"', "phrase", ["lack of"]) == 'the phrase "lack of"'
     assert said_beside('"a" or "b"', "next", ["c", "d", "e"]) == '"a" or "b" before "c"'
+
+
+def test_many_words_are_not_all_listed() -> None:
+    assert said("folded", ["game", "games", "Game"]) == 'the word "game"'
+    assert said("token", ["opened", "soft", "opening", "open"]) == '"soft" or "open"'
+    assert (
+        said("word", ["fl", "rare", "seldom", "gr", "often"])
+        == '"rare", "seldom", "often" and others'
+    )
+    assert said("token", [",", "(", "the", "."]) == '"the", ",", "(" and others'
+    assert said("word", ["c", "C"]) == 'the letter "c"'
+    assert said("token", ["\n"], piece=True) == '"↵"'
+    assert said("next_token", ["\n", "\r\n"]) == 'words before "↵"'
+
+
+def test_texts_that_mean_something() -> None:
+    italian = "Italian: a native or inhabitant of Italy"
+    assert in_texts("capitalised words", "Italian", italian) == "capitalised words in Italian texts"
+    assert in_texts('the word "a"', "Japan", "Japan: a country") == '"a" in texts about Japan'
+    assert in_texts("numbers", "source code", "") == "numbers in source code"
+
+
+def test_what_a_vocabulary_calls_broad_kinds() -> None:
+    assert plain("groups or artifacts") == "groups or objects"
+    assert plain('words before "artifacts"') == 'words before "artifacts"'
+    assert (
+        plain('financial matters after "causal agents"')
+        == 'financial matters after "causal agents"'
+    )
 
 
 def test_no_label_is_longer_than_six_words() -> None:

@@ -32,8 +32,8 @@ def build(
         text: a file or folder of documents (see `activations.documents`).
         config: what is asked for; for an atlas that is there, None takes its own settings.
         source: where a model that is passed open can be opened again; its name if None.
-        only: some of harvest (which stores the activations), train, index and label; default: all
-            but harvest, with nothing stored.
+        only: some of harvest (which stores the activations), train, index, label and map; default:
+            all but harvest, with nothing stored, and map only where umap-learn is installed.
         step: entered around each of them, with its name.
 
     Raises:

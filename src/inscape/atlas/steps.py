@@ -5,6 +5,7 @@
 2. Train: the residual dictionary and one transcoder for each MLP, all on one pass over the text.
 3. Index: what every feature does, from a pass for as many dictionaries as memory holds.
 4. Label: names for the features.
+5. Map: places and groups of the features of the residual stream, where umap-learn is installed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,13 @@ from inscape.core import Config, InputError, ModelError, seeded, warn
 from inscape.dictionary import Dictionary, single_sites
 from inscape.features import FeatureIndex, IndexOptions, build_indexes
 from inscape.labels import (
+    FEWEST,
     Embedder,
     FeatureMap,
     Labels,
     Vocabulary,
     label,
+    mappable,
     write_map,
     write_meanings,
 )
@@ -36,7 +40,7 @@ from inscape.model import Model
 from inscape.storage import write_json
 from inscape.training import Job, Ranks, TrainConfig, train_from_text, train_many
 
-STEPS = ("harvest", "train", "index", "label")
+STEPS = ("harvest", "train", "index", "label", "map")
 Step = Callable[[str], AbstractContextManager[object]]
 
 
@@ -192,9 +196,11 @@ def run(atlas: Container, text: Path, only: Sequence[str] | None, step: Step) ->
             atlas, _indexed(atlas), text=None if atlas.has_store else text
         ),
         "label": lambda: label_atlas(atlas),
+        "map": lambda: map_atlas(atlas, _mapped(atlas, asked="map" in (only or ()))),
     }
+    default = STEPS[not stored : len(STEPS) - (find_spec("umap") is None)]
     for name in STEPS:
-        if name in (only or STEPS[not stored :]):
+        if name in (only or default):
             with step(name):
                 actions[name]()
 
@@ -213,6 +219,16 @@ def _indexed(atlas: Container) -> list[str] | None:
         return None
     layers = range(int(atlas.record["model"]["num_layers"]))
     return [*atlas.dictionary_names, *(f"mlp_act.{layer}" for layer in layers)]
+
+
+def _mapped(atlas: Container, *, asked: bool) -> list[str]:
+    """The dictionaries that a build maps: those of the residual stream; unless they are asked for,
+    of these the ones that are labelled and have enough features that fire."""
+    names = [name for name, (read, written) in _wanted(atlas).items() if read == written]
+    if asked:
+        return names
+    labelled = [n for n in names if atlas.is_indexed(n) and atlas.labels(n) is not None]
+    return [n for n in labelled if len(mappable(atlas.features(n))) >= FEWEST]
 
 
 def default_sites(model: Model) -> list[str]:

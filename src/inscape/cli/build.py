@@ -56,8 +56,8 @@ def command(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this step: harvest (which stores activations), train, index or label; "
-            "repeatable. Default: all but harvest."
+            help="Only this step: harvest (which stores activations), train, index, label or map; "
+            "repeatable. Default: all but harvest, and map where umap-learn is installed."
         ),
     ] = None,
     seed: common.Seed = 0,
@@ -66,7 +66,7 @@ def command(
     trust_remote_code: common.TrustCode = False,
     json: common.Json = False,
 ) -> None:
-    """Make an atlas of MODEL: train, index and label in one go.
+    """Make an atlas of MODEL: train, index, label and map in one go.
 
     Run again after a stop, it goes on where it was.
     """

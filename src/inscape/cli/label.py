@@ -29,7 +29,10 @@ def command(
     ] = None,
     vocabulary: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="WordNet's folder; default: where it usually is."),
+        typer.Option(
+            metavar="PATH",
+            help="WordNet's folder, or a file in WN-LMF; default: the folder where it usually is.",
+        ),
     ] = None,
     by: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Ask this chat model, which runs here.")

@@ -11,6 +11,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +25,7 @@ import typer
 
 VERBS = {
     "demo": "A page of what a real model has in mind.",
-    "build": "Make an atlas of a model: train, index, label.",
+    "build": "Make an atlas of a model: train, index, label, map.",
     "sample": "Have a model write a corpus of its own.",
     "harvest": "Store a model's activations over a text.",
     "train": "Train dictionaries on stored activations.",
@@ -113,17 +114,35 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     def run_command(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except (KeyboardInterrupt, SystemError) as error:
-            from inscape.core import Stopped
+        except (KeyboardInterrupt, Exception) as error:
+            from inscape.core import InscapeError, Stopped
 
-            # A Ctrl-C on the way into compiled code is a SystemError from there.
-            pressed = error if isinstance(error, KeyboardInterrupt) else error.__cause__
-            if not isinstance(pressed, KeyboardInterrupt):
+            if isinstance(error, InscapeError) or not _was_pressed(error):
                 raise
-
             raise Stopped("stopped", next_step=GO_ON) from error
 
     return run_command
+
+
+def _was_pressed(error: BaseException | None) -> bool:
+    """Whether an error is a Ctrl-C, or what a library made of one: on the way into compiled code it
+    becomes a SystemError, for example."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+_SOON = 0.05  # seconds
+
+
+def _unraisable(found: sys.UnraisableHookArgs) -> None:
+    """A Ctrl-C in a function that compiled code calls (numba's, while it compiles) cannot be raised
+    from there and would be lost, with a traceback: it is pressed again a moment later. Any other
+    error of that kind is shown as it always is."""
+    if _was_pressed(found.exc_value) or issubclass(found.exc_type, KeyboardInterrupt):
+        threading.Timer(_SOON, signal.raise_signal, [signal.SIGINT]).start()
+    else:
+        sys.__unraisablehook__(found)
 
 
 def make_app(arguments: Sequence[str], program: Program = INSCAPE) -> typer.Typer:
@@ -190,6 +209,8 @@ def main(arguments: Sequence[str], program: Program = INSCAPE) -> int:
         if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
             _print_nowhere()  # it may have been the output
         message = _one_line(error, program)
+        if message is None and _was_pressed(error):
+            message = f"stopped; {GO_ON}"
         if message is None:
             raise
         _say(message)
@@ -268,7 +289,11 @@ def run(program: Program = INSCAPE) -> NoReturn:
         if hasattr(stream, "reconfigure"):  # what a terminal's encoding lacks is written as \\uXXXX
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _stopped)
-    code = main(sys.argv[1:], program)
+    sys.unraisablehook = _unraisable
+    try:
+        code = main(sys.argv[1:], program)
+    except KeyboardInterrupt:  # pressed again while the first was told
+        code = 2
     for number in (signal.SIGINT, signal.SIGTERM):  # all is done: nothing is left to be stopped
         signal.signal(number, signal.SIG_IGN)
     # A Ctrl-C inside some library's exec() makes CPython believe that nobody caught it, and `python

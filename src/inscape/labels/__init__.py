@@ -6,7 +6,7 @@ from inscape.labels.embedder import Embedder
 from inscape.labels.endpoint import Asked, Endpoint, LocalModel
 from inscape.labels.families import Family, Part, families
 from inscape.labels.labeller import label
-from inscape.labels.map import FeatureMap, write_map
+from inscape.labels.map import FEWEST, FeatureMap, mappable, write_map
 from inscape.labels.meaning import Meaning, write_meanings
 from inscape.labels.others import compared
 from inscape.labels.published import Published, read_published
@@ -17,6 +17,7 @@ from inscape.labels.vocabulary import Vocabulary
 from inscape.labels.words import Words
 
 __all__ = [
+    "FEWEST",
     "Asked",
     "Embedder",
     "Endpoint",
@@ -37,6 +38,7 @@ __all__ = [
     "document_halves",
     "families",
     "label",
+    "mappable",
     "read_published",
     "search",
     "write_map",

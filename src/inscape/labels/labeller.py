@@ -43,7 +43,7 @@ from inscape.labels.scoring import bootstrap_weights, on_sample
 from inscape.labels.store import KIND, VERSION, Label, Labels, as_table, from_table, write_labels
 from inscape.labels.texts import with_texts
 from inscape.labels.vocabulary import HOW, Vocabulary
-from inscape.labels.wording import MOST_WORDS
+from inscape.labels.wording import MOST_WORDS, in_texts, plain
 from inscape.labels.words import Words
 from inscape.storage import (
     MANIFEST,
@@ -316,8 +316,7 @@ class Labeller:
         found = []
         for first in words:
             for second in meanings[:NUM_COMBINED]:
-                short = first.text.removeprefix("the word ")
-                text = f"{short} in texts about {second.text}"
+                text = in_texts(first.text, second.text, second.meaning)
                 if len(text.split()) <= MOST_WORDS:
                     price = first.price + 3 * VALUE_PRICE
                     meaning, vector = second.meaning, second.vector
@@ -360,7 +359,7 @@ class Labeller:
         near = on_sample(own, sample, RANDOM, documents, weights) if sample.count(NEAR) else None
         return Label(
             feature=draft.feature,
-            text=rule.text,
+            text=plain(rule.text),
             kind=rule.kind,
             auroc=found.auroc,
             low=found.low,

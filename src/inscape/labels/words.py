@@ -35,7 +35,7 @@ CLASSES = {
 """What a whole word looks like."""
 STARTS = ("first", "second", "third")  # tokens of a text
 AFFIXES = (2, 3, 4)  # letters of beginnings and endings
-INSIDE = "the inside of words"
+INSIDE = "later pieces of words"
 
 ATTRIBUTES = (
     "token",
