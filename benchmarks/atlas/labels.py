@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 from benchmarks.atlas.search import VARIABLE
 from benchmarks.measurement import Absent, Measurement, Run
 from inscape import Atlas
-from inscape.core import InscapeError, bootstrap_mean, seeded
+from inscape.core import InscapeError, seeded
 from inscape.features import FeatureIndex
 from inscape.labels import Embedder, Label, Vocabulary, label
 from inscape.labels.details import Details, details
 from inscape.labels.labeller import Draft, Labeller
 from inscape.labels.rules import aurocs
 from inscape.labels.sampling import NEAR, RANDOM, Sample
+from inscape.labels.texts import with_texts
 from inscape_microworld.benchmark import Check, Row
 
 NUM_FEATURES = 400
@@ -41,20 +42,46 @@ FORMER_PARTS = ("words", "predicates", "sampling", "writing")
 
 @lru_cache(maxsize=2)
 def _drafted(folder: Path, seed: int, neurons: bool) -> tuple[Labeller, list[Draft], list[Label]]:
-    """Labels of some features, written anew."""
-    index = _index(neurons)
-    try:
-        embedder, vocabulary = Embedder.open(), Vocabulary.open(os.environ.get("INSCAPE_WORDNET"))
-    except InscapeError as error:
-        raise Absent(str(error)) from error
-    labeller = Labeller(index, seed, NUM_WINDOWS, embedder, vocabulary, folder)
+    return drafted(_index(neurons), folder, seed, NUM_FEATURES)
+
+
+def drafted(
+    index: FeatureIndex, folder: Path, seed: int, num: int
+) -> tuple[Labeller, list[Draft], list[Label]]:
+    """Labels of `num` features drawn at random, written anew with all that helps."""
+    labeller = Labeller(index, seed, NUM_WINDOWS, *helpers(), folder)
     rng = np.random.default_rng(seeded(seed, "benchmark", "labels"))
     features = [f for f in rng.permutation(index.num_features).tolist() if labeller.tellable(f)]
-    drafts = [labeller.draft(f) for f in features[:NUM_FEATURES]]
+    drafts = [labeller.draft(f) for f in features[:num]]
+    return labeller, drafts, finished(labeller, drafts)
+
+
+def finished(labeller: Labeller, drafts: list[Draft]) -> list[Label]:
+    """The labels of drafts, each beside the rule of another one."""
     rules = [draft.rule for draft in drafts if draft.rule is not None]
     others = iter(np.roll(np.arange(len(rules)), 1).tolist())
     labels = [labeller.finish(d, rules[next(others)] if d.rule else None) for d in drafts]
-    return labeller, drafts, labels
+    if labeller.embedder is None or labeller.corpus.contexts is None:
+        return labels
+    return with_texts(
+        labels,
+        labeller.embedder,
+        labeller.corpus.contexts,
+        lambda feature: scored_on(labeller, feature),
+    )
+
+
+def helpers() -> tuple[Embedder, Vocabulary]:
+    """What labels of meanings need."""
+    try:
+        return Embedder.open(), Vocabulary.open(os.environ.get("INSCAPE_WORDNET"))
+    except InscapeError as error:
+        raise Absent(str(error)) from error
+
+
+def middle(names: list[str]) -> str:
+    """Of dictionaries by layer, that in the middle."""
+    return sorted(names, key=lambda name: int(name.split(".")[1]))[len(names) // 2]
 
 
 def _index(neurons: bool = False) -> FeatureIndex:
@@ -67,10 +94,10 @@ def _index(neurons: bool = False) -> FeatureIndex:
         names = [n for n in names if n.startswith("resid_post")]
     if not names:
         raise Absent(f"{place} has no index of {'neurons' if neurons else 'the residual stream'}")
-    return atlas.features(sorted(names, key=lambda n: int(n.split(".")[1]))[len(names) // 2])
+    return atlas.features(middle(names))
 
 
-def _median(values: list[float]) -> float:
+def median(values: list[float]) -> float:
     kept = [v for v in values if np.isfinite(v)]
     return float(np.median(kept)) if kept else float("nan")
 
@@ -81,7 +108,7 @@ def told(run: Run) -> Row:
     named = [one for one in labels if one.name]
     found = [details(labeller, d.feature, d.rule) for d in drafts if d.rule is not None]
     far, near, other = (
-        _median([getattr(x, name) for x in named]) for name in ("auroc", "auroc_near", "shuffled")
+        median([getattr(x, name) for x in named]) for name in ("auroc", "auroc_near", "shuffled")
     )
     return Row(
         "atlas-labels",
@@ -93,18 +120,21 @@ def told(run: Run) -> Row:
             Check("another feature's label, distance from 0.5", abs(other - 0.5), "≤ 0.03"),
         ),
         f"{labeller.index.dictionary}, {len(labels)} features, {NUM_WINDOWS} windows of each kind",
-        detail={"kinds": dict(Counter(x.kind for x in labels)), **_further(found)},
+        detail={
+            "kinds": dict(Counter(x.kind for x in labels)),
+            "the text alone, median AUROC": median([x.auroc_text for x in named]),
+            **_further(found),
+        },
     )
 
 
 def _further(found: list[Details]) -> dict[str, Any]:
     by_decile = np.array([one.sensitivity for one in found])
+    intruder = np.array([one.intruder for one in found])
     return {
-        "fuzzing, median AUROC": _median([one.fuzzing for one in found]),
-        "intruder found, chance taken off": bootstrap_mean(
-            np.array([one.intruder for one in found])
-        ),
-        "specificity": _median([one.specificity for one in found]),
+        "fuzzing, median AUROC": median([one.fuzzing for one in found]),
+        "intruder found, chance taken off": np.nanmean(intruder),
+        "specificity": median([one.specificity for one in found]),
         "sensitivity by decile of activation": np.round(np.nanmean(by_decile, 0), 3).tolist(),
     }
 
@@ -138,8 +168,7 @@ def beside(run: Run) -> Row:
 
 def scored_on(labeller: Labeller, feature: int) -> Sample:
     """The windows that a feature's label is scored on."""
-    rng = np.random.default_rng(seeded(labeller.seed, "labels", "scored", feature))
-    return labeller.score.draw(labeller.index, feature, labeller.num_windows, rng)
+    return labeller.score.scored(labeller.index, feature, labeller.num_windows, labeller.seed)
 
 
 def tokens(labeller: Labeller, draft: Draft, sample: Sample) -> NDArray[np.float64]:
@@ -201,7 +230,7 @@ def neurons(run: Run) -> Row:
         "the same of neurons, as a control",
         (
             Check("share with a name", len(named) / len(labels), ""),
-            Check("AUROC against random windows, median", _median([x.auroc for x in named]), ""),
+            Check("AUROC against random windows, median", median([x.auroc for x in named]), ""),
         ),
         f"{len(labels)} neurons",
     )
@@ -210,7 +239,7 @@ def neurons(run: Run) -> Row:
 def speed(run: Run) -> Row:
     """Minutes for all labels of a dictionary."""
     index = _index()
-    embedder, vocabulary = Embedder.open(), Vocabulary.open(os.environ.get("INSCAPE_WORDNET"))
+    embedder, vocabulary = helpers()
     began = time.monotonic()
     found = label(index, run.folder / "labels", embedder=embedder, vocabulary=vocabulary)
     minutes = (time.monotonic() - began) / 60
