@@ -14,15 +14,17 @@ from tests.labels.conftest import DEAD, DIGIT, DOCUMENT, RANDOM, TOKEN, Planted,
 from tests.labels.fake_embedder import WordEmbedder
 
 from inscape.core import InputError, InscapeWarning, StorageError
-from inscape.labels import Endpoint, Limits, Published
-from inscape.labels.others import ask_for_texts, better, folder_name, published_texts, write_texts
+from inscape.labels import Endpoint, Limits, Published, label
+from inscape.labels.others import ask_for_texts, compared, folder_name, published_texts, write_texts
 from inscape.labels.texts import explaining_documents, score_texts
 from inscape.storage import lock
 
 WORD = text_of(9).strip()
 
 
-def test_a_text_that_names_the_word_is_right_and_another_is_not(planted: Planted) -> None:
+def test_a_text_that_names_the_word_is_right_and_another_is_not(
+    planted: Planted, tmp_path: Path
+) -> None:
     texts = {TOKEN: WORD, DIGIT: " ".join(text_of(i).strip() for i in range(30, 40)), RANDOM: "x"}
     labels = {
         one.feature: one
@@ -31,6 +33,7 @@ def test_a_text_that_names_the_word_is_right_and_another_is_not(planted: Planted
             texts,
             "person",
             WordEmbedder(),  # type: ignore[arg-type]
+            tmp_path / "windows",
         )
     }
     right = labels[TOKEN]
@@ -42,39 +45,39 @@ def test_a_text_that_names_the_word_is_right_and_another_is_not(planted: Planted
     assert min(right.num_positive, right.num_negative) >= 8
     assert labels[RANDOM].auroc < 0.7
     assert np.isnan(right.auroc_near) or right.auroc_near <= 1
+    assert right.auroc_text == right.auroc
+    assert not list(tmp_path.iterdir())
 
 
-def test_only_documents_that_were_not_shown_are_read(planted: Planted) -> None:
+def test_only_documents_that_were_not_shown_are_read(planted: Planted, tmp_path: Path) -> None:
     shown = set(explaining_documents(planted.index, 0).tolist())
     table = planted.index.tokens
     embedder = WordEmbedder()
     read: list[str] = []
-    plain = embedder.embed
+    plain = embedder.embed_words
 
     def noted(texts: Any) -> Any:
-        read.extend(texts)
+        read.extend(" ".join(words).strip() for words in texts)
         return plain(texts)
 
-    embedder.embed = noted  # type: ignore[method-assign]
-    score_texts(planted.index, {DOCUMENT: "topic"}, "person", embedder)  # type: ignore[arg-type]
+    embedder.embed_words = noted  # type: ignore[method-assign]
+    texts = {DOCUMENT: "topic"}
+    score_texts(planted.index, texts, "person", embedder, tmp_path / "w")  # type: ignore[arg-type]
     by_document: dict[int, str] = {}
-    for row in range(len(table)):
+    for row in np.flatnonzero(table.considered).tolist():
         document = int(table.documents[row])
         by_document[document] = by_document.get(document, "") + table.text(int(table.ids[row]))
-    windows = [text for text in read if len(text) > 8]
-    assert len(windows) > 10
-    unseen = "\n".join(text for document, text in by_document.items() if document not in shown)
-    assert all(text in unseen for text in windows)
-    assert not all(
-        text in "\n".join(by_document[document] for document in shown) for text in windows
-    )
+    assert len(read) > 10
+    unseen = {text.strip() for document, text in by_document.items() if document not in shown}
+    assert set(read) <= unseen
 
 
-def test_without_an_embedder_there_are_no_scores(planted: Planted) -> None:
-    (label, unclear) = score_texts(planted.index, {TOKEN: WORD, RANDOM: ""}, "person", None)
-    assert label.name == WORD
-    assert np.isnan(label.auroc)
-    assert label.num_scored == 0
+def test_without_an_embedder_there_are_no_scores(planted: Planted, tmp_path: Path) -> None:
+    texts = {TOKEN: WORD, RANDOM: ""}
+    (named, unclear) = score_texts(planted.index, texts, "person", None, tmp_path / "windows")
+    assert named.name == WORD
+    assert np.isnan(named.auroc)
+    assert named.num_scored == 0
     assert (unclear.name, unclear.kind) == (None, "unclear")
 
 
@@ -112,7 +115,7 @@ def test_explanations_of_another_dictionary_are_refused(planted: Planted) -> Non
         published_texts(planted.index, Published("theirs", {9: "x"}, "m/l"))
 
 
-def test_labels_are_compared_where_both_are_scored(
+def test_texts_are_compared_on_the_same_windows(
     planted: Planted, embedder: WordEmbedder, tmp_path: Path
 ) -> None:
     both = []
@@ -122,9 +125,36 @@ def test_labels_are_compared_where_both_are_scored(
     }.items():
         by = Published(name, texts, "")
         both.append(write_texts(planted.index, tmp_path / name, texts, by, {}))
-    found = better(*both)
-    assert (found.count, found.total) == (1, 1)
-    assert better(both[1], both[0]).count == 0
+    found = compared(*both)
+    assert found is not None
+    assert (found.num_features, found.better.count, found.better.total) == (1, 1, 1)
+    assert found.first == both[0][TOKEN].auroc > 0.95 > found.second
+    assert found.to_json()["better"]["share"] == 1
+    back = compared(both[1], both[0])
+    assert back is not None
+    assert back.better.count == 0
+    by = Published("again", {TOKEN: WORD}, "")
+    other = write_texts(planted.index, tmp_path / "again", by.texts, by, {}, seed=2)
+    assert compared(other, both[1]) is None  # other halves of the documents
+
+
+def test_a_text_is_scored_as_that_of_an_offline_label(
+    planted: Planted, embedder: WordEmbedder, tmp_path: Path
+) -> None:
+    offline = label(planted.index, tmp_path / "toy", embedder=embedder)  # type: ignore[arg-type]
+    named = [one for one in offline if one.num_scored]
+    assert len(named) >= 4
+    by = Published("same", {one.feature: one.text for one in named}, "")
+    theirs = write_texts(planted.index, tmp_path / "toy@same", by.texts, by, {})
+    for one in named:
+        again = theirs[one.feature]
+        assert again.auroc == pytest.approx(one.auroc_text, abs=0.003)
+        assert (again.num_positive, again.num_negative) == (one.num_positive, one.num_negative)
+    assert any(one.auroc > one.auroc_text + 0.1 for one in named)  # the rule knows more
+    found = compared(theirs, offline)
+    assert found is not None
+    assert found.num_features == len(named)
+    assert found.first == pytest.approx(found.second, abs=0.003)
 
 
 def test_a_model_is_asked_about_what_can_be_shown(planted: Planted, tmp_path: Path) -> None:

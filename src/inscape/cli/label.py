@@ -204,14 +204,16 @@ def _announced(estimate: Estimate, dry_run: bool, json: bool) -> bool:
 
 
 def _summary(atlas: Atlas, labels: Labels) -> dict[str, Any]:
-    """What is printed of labels: of those by others also how they compare with the offline ones."""
-    from inscape.labels import better
+    """What is printed of labels: of those by others also how they compare with the offline ones,
+    text by text on the same windows."""
+    from inscape.labels import compared
 
     found = {"labels": str(labels.folder), **labels.summary}
     name, _, writer = labels.folder.name.partition("@")
     offline = atlas.labels(name, "") if writer else None
     if offline is not None:
-        found["better_than_offline"] = better(labels, offline).to_json()
+        both = compared(labels, offline)
+        found["beside_offline"] = None if both is None else both.to_json()
     return found
 
 
@@ -232,6 +234,7 @@ def _in_words(summary: dict[str, Any]) -> dict[str, Any]:
         "against near windows": auroc("median_auroc_near"),
         "with another feature's label": auroc("median_shuffled"),
         "labels clearly better than that": "not measured" if above is None else f"{above:.1%}",
+        "the text alone, by the embedder": auroc("median_auroc_text"),
     }
     if missing := summary.get("would_help"):
         shown["would give more names"] = "; ".join(missing)
@@ -251,7 +254,15 @@ def _of_others(summary: dict[str, Any]) -> dict[str, str]:
         shown["explanations"] = f"{published['num_explanations']:,} of {published['about']}"
         for scorer, value in published["median_balanced_accuracy"].items():
             shown[f"{scorer}, as published"] = f"{value:.1%} right, in the median"
-    if better := summary.get("better_than_offline"):
+    if both := summary.get("beside_offline"):
+        better, named = both["better"], both["num_features"]
         part = "none" if better["share"] is None else f"{better['share']:.1%}"
-        shown["better than the offline label"] = f"{part} of {better['total']} features"
+        shown["text alone, beside the offline labels' text"] = (
+            f"{both['first']:.3f} and {both['second']:.3f}, medians of {named} features; "
+            f"better on {part} of the {better['total']} on which they differ"
+        )
+    elif "beside_offline" in summary:
+        shown["text alone, beside the offline labels' text"] = (
+            "not measured: no feature of both was scored on the same windows"
+        )
     return shown

@@ -8,7 +8,7 @@ from inscape.labels.families import Family, Part, families
 from inscape.labels.labeller import label
 from inscape.labels.map import FEWEST, FeatureMap, mappable, write_map
 from inscape.labels.meaning import Meaning, write_meanings
-from inscape.labels.others import better
+from inscape.labels.others import compared
 from inscape.labels.published import Published, read_published
 from inscape.labels.sampling import document_halves
 from inscape.labels.search import Searched, search
@@ -34,7 +34,7 @@ __all__ = [
     "Searched",
     "Vocabulary",
     "Words",
-    "better",
+    "compared",
     "document_halves",
     "families",
     "label",

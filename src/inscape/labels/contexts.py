@@ -34,14 +34,17 @@ class Contexts:
     vectors: NDArray[np.float16]
 
     @classmethod
-    def read(cls, words: Words, embedder: Embedder, path: Path) -> Contexts:
-        """Reads the corpus, or opens `path` where that was done before."""
+    def read(
+        cls, words: Words, embedder: Embedder, path: Path, rows: NDArray[np.int64] | None = None
+    ) -> Contexts:
+        """Reads the corpus, or only the sequences of these rows of the index, or opens `path` where
+        that was done before."""
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             half = path.with_suffix(".half")
             shape = (words.type.size, embedder.width)
             out = np.lib.format.open_memmap(half, mode="w+", dtype=np.float16, shape=shape)
-            _fill(out, words, embedder)
+            _fill(out, words, embedder, rows)
             out.flush()
             half.replace(path)
         return cls(words, np.load(path, mmap_mode="r"))
@@ -51,24 +54,31 @@ class Contexts:
         return np.asarray(self.vectors[self.words.word[rows]], np.float32)
 
 
-def _fill(out: NDArray[np.float16], words: Words, embedder: Embedder) -> None:
+def _fill(
+    out: NDArray[np.float16], words: Words, embedder: Embedder, rows: NDArray[np.int64] | None
+) -> None:
     sequence = words.first[words.word_row]
     bounds = np.flatnonzero(np.append(True, sequence[1:] != sequence[:-1])).tolist()
     bounds.append(words.type.size)
+    wanted = np.full(words.type.size, rows is None)
+    if rows is not None:
+        wanted[words.word[rows]] = True
+    spans = [(a, b) for a, b in pairwise(bounds) if wanted[a:b].any()]
     waiting: list[tuple[int, int]] = []
-    with progress("meanings of the words", words.type.size, "words") as bar:
-        for start, end in pairwise(bounds):
+    num = 0
+    with progress("meanings of the words", sum(b - a for a, b in spans), "words") as bar:
+        for start, end in spans:
             waiting.append((start, end))
-            if end - waiting[0][0] >= BATCH * STRETCH or end == bounds[-1]:
+            num += end - start
+            if num >= BATCH * STRETCH or (start, end) == spans[-1]:
                 _read(out, words, embedder, waiting)
-                bar.advance(end - waiting[0][0])
-                waiting = []
+                bar.advance(num)
+                waiting, num = [], 0
 
 
 def _read(
     out: NDArray[np.float16], words: Words, embedder: Embedder, sequences: list[tuple[int, int]]
 ) -> None:
-    begin = sequences[0][0]
     stretches = [
         (first, min(first + STRETCH, end))
         for start, end in sequences
@@ -76,8 +86,10 @@ def _read(
     ]
     texts = [[words.texts[t] for t in words.type[first:last]] for first, last in stretches]
     states = embedder.embed_words(texts)
+    done = 0
     for start, end in sequences:
-        own = states[start - begin : end - begin]
+        own = states[done : done + end - start]
+        done += end - start
         sums = np.concatenate([np.zeros((1, own.shape[1])), np.cumsum(own, axis=0, dtype=float)])
         place = np.arange(end - start)
         low, high = np.maximum(place - BEFORE, 0), np.minimum(place + AFTER + 1, end - start)

@@ -10,7 +10,7 @@ documents.
    that it was written from and on the others, after a small price for length, is the label; below
    a threshold the feature is unclear.
 4. Windows are drawn anew from the scoring half, which the writer never saw, and the label is scored
-   on them, beside the label of another feature.
+   on them, beside the label of another feature, and beside its text alone.
 5. A feature that fires on too few tokens or documents of either half gets no label, and is
    counted as such. One that is silent on too few says that it fires everywhere, without a score.
 """
@@ -38,9 +38,10 @@ from inscape.labels.embedder import INSTALL, Embedder
 from inscape.labels.kinds import Kinds
 from inscape.labels.names import Names, mean_of
 from inscape.labels.rules import MIN_EVIDENCE, Clause, Corpus, Rule, aurocs
-from inscape.labels.sampling import NEAR, RANDOM, Half, Sample, document_halves
-from inscape.labels.scoring import Score, bootstrap_weights, detection
+from inscape.labels.sampling import NEAR, NUM_WINDOWS, RANDOM, Half, document_halves
+from inscape.labels.scoring import bootstrap_weights, on_sample
 from inscape.labels.store import KIND, VERSION, Label, Labels, as_table, from_table, write_labels
+from inscape.labels.texts import with_texts
 from inscape.labels.vocabulary import HOW, Vocabulary
 from inscape.labels.wording import MOST_WORDS, in_texts, plain
 from inscape.labels.words import Words
@@ -149,6 +150,7 @@ class Labeller:
         parts: Path,
     ) -> None:
         self.index, self.seed, self.num_windows = index, seed, num_windows
+        self.embedder = embedder
         inputs = (embedder and embedder.hash, vocabulary and vocabulary.hash)
         key = (index.tokens.hash, seed, *inputs)
         if key not in _last:
@@ -337,7 +339,11 @@ class Labeller:
         rng = np.random.default_rng(seeded(self.seed, "labels", "control", features.start))
         ring = rng.permutation(len(rules)).tolist()
         others = {id(rules[n]): rules[ring[i - 1]] for i, n in enumerate(ring)}
-        labels += [self.finish(d, others[id(d.rule)] if d.rule else None) for d in drafts]
+        found = [self.finish(d, others[id(d.rule)] if d.rule else None) for d in drafts]
+        if self.embedder is not None and self.corpus.contexts is not None:
+            scored = partial(self.score.scored, self.index, num=self.num_windows, seed=self.seed)
+            found = with_texts(found, self.embedder, self.corpus.contexts, scored)
+        labels += found
         return sorted(labels, key=lambda found: found.feature)
 
     def finish(self, draft: Draft, other: Rule | None) -> Label:
@@ -346,11 +352,11 @@ class Labeller:
         rule = draft.rule
         if rule is None or other is None:
             return Label(draft.feature, "", "unclear", words=draft.words, predicts=predicts)
-        rng = np.random.default_rng(seeded(self.seed, "labels", "scored", draft.feature))
-        sample = self.score.draw(self.index, draft.feature, self.num_windows, rng)
+        sample = self.score.scored(self.index, draft.feature, self.num_windows, self.seed)
         own, control = self.corpus.scores_at([rule, other], sample.rows)
-        far, near = sample.group != NEAR, sample.group != RANDOM
-        found = self._detected(own, sample, far)
+        documents, weights = self.documents, self.weights
+        found = on_sample(own, sample, NEAR, documents, weights)
+        near = on_sample(own, sample, RANDOM, documents, weights) if sample.count(NEAR) else None
         return Label(
             feature=draft.feature,
             text=plain(rule.text),
@@ -358,20 +364,14 @@ class Labeller:
             auroc=found.auroc,
             low=found.low,
             high=found.high,
-            auroc_near=self._detected(own, sample, near).auroc if sample.count(NEAR) else nan,
-            shuffled=self._detected(control, sample, far).auroc,
+            auroc_near=near.auroc if near else nan,
+            shuffled=on_sample(control, sample, NEAR, documents, weights).auroc,
             num_positive=int(sample.positive.sum()),
             num_negative=sample.count(RANDOM),
             words=draft.words,
             predicts=predicts,
             rule=rule.to_json(self.corpus),
         )
-
-    def _detected(
-        self, scores: NDArray[np.float64], sample: Sample, part: NDArray[np.bool_]
-    ) -> Score:
-        documents = self.documents[sample.rows[part]]
-        return detection(scores[part], sample.positive[part], documents, self.weights)
 
 
 def label(
@@ -381,7 +381,7 @@ def label(
     embedder: Embedder | None = None,
     vocabulary: Vocabulary | None = None,
     seed: int = 0,
-    num_windows: int = 100,
+    num_windows: int = NUM_WINDOWS,
 ) -> Labels:
     """Label every feature of an index and write the labels to the folder `out`.
 

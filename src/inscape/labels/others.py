@@ -10,7 +10,8 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,10 @@ from inscape.labels.asking import (
 from inscape.labels.embedder import Embedder
 from inscape.labels.endpoint import Asked
 from inscape.labels.published import Published
+from inscape.labels.sampling import NUM_WINDOWS
 from inscape.labels.store import KIND, VERSION, Label, Labels, write_labels
 from inscape.labels.texts import explaining_documents, score_texts
-from inscape.storage import MANIFEST, lock, read_manifest
+from inscape.storage import MANIFEST, lock, plain, read_manifest
 
 ANSWERS = "answers.jsonl"
 
@@ -124,13 +126,15 @@ def write_texts(
         "dictionary": index.dictionary,
         "source": writer_of(by),
         "texts": hashlib.blake2b(json.dumps(sorted(texts.items())).encode()).hexdigest()[:32],
+        "num_windows": NUM_WINDOWS,
         "embedder": None if embedder is None else embedder.hash,
     }
     if (out / MANIFEST).is_file():
         found = read_manifest(out, KIND, VERSION)
         if found["made_from"] == made_from and found["seeds"] == {"labels": seed}:
             return Labels.open(out)
-    labels = score_texts(index, texts, writer_of(by), embedder, seed=seed)
+    place = out.parent / f".{out.name}.windows"
+    labels = score_texts(index, texts, writer_of(by), embedder, place, seed=seed)
     alive = int(np.count_nonzero(index.num_active))
     tried = about["asked"]["num_questions"] if "asked" in about else alive
     counts = {
@@ -167,14 +171,43 @@ def published_summary(published: Published) -> dict[str, Any]:
     }
 
 
-def better(first: Labels, second: Labels) -> Share:
-    """Of the features that both name and score, those on which the first has the higher AUROC."""
+@dataclass(frozen=True)
+class Compared:
+    """The texts of two writers' labels side by side, by what each tells alone on the same windows
+    (`Label.auroc_text`): the median of either over the features that both name, and on how many of
+    those on which they differ the first tells more."""
 
-    def scored(label: Label | None) -> bool:
-        return label is not None and label.name is not None and bool(np.isfinite(label.auroc))
+    num_features: int
+    first: float
+    second: float
+    better: Share
 
-    both = [one for one in first if scored(one) and scored(second.get(one.feature))]
-    return Share(sum(one.auroc > second[one.feature].auroc for one in both), len(both))
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        found: dict[str, Any] = plain({**vars(self), "better": self.better.to_json()})
+        return found
+
+
+def compared(first: Labels, second: Labels) -> Compared | None:
+    """How the texts of two writers compare; None where no feature of both is scored on the same
+    windows, by the same embedder."""
+    alike = ("index", "num_windows", "embedder")
+    if first.manifest["seeds"] != second.manifest["seeds"] or any(
+        first.manifest["made_from"].get(of) != second.manifest["made_from"].get(of) for of in alike
+    ):
+        return None
+
+    def told(label: Label | None) -> float:
+        return nan if label is None or label.name is None else label.auroc_text
+
+    both = np.array([(told(one), told(second.get(one.feature))) for one in first]).reshape(-1, 2)
+    both = both[np.isfinite(both).all(1)]
+    if not len(both):
+        return None
+    differ = both[both[:, 0] != both[:, 1]]
+    better = Share(int(np.count_nonzero(differ[:, 0] > differ[:, 1])), len(differ))
+    medians = np.median(both, axis=0)
+    return Compared(len(both), float(medians[0]), float(medians[1]), better)
 
 
 def _embedder() -> Embedder | None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from inscape.core import seeded
 from inscape.features import FeatureIndex, TokenTable
 
+NUM_WINDOWS = 100  # positives, random and near negatives, each
 CLEAR = 0.2  # of the maximum
 NUM_INTERVALS = 5
 NUM_NEIGHBOURS = 5
@@ -94,6 +95,12 @@ class Half:
         drawn = [others, positives, near]
         group = np.repeat(np.array([RANDOM, POSITIVE, NEAR], np.int8), [len(d) for d in drawn])
         return Sample(np.concatenate(drawn), group)
+
+    def scored(self, index: FeatureIndex, feature: int, num: int, seed: int) -> Sample:
+        """The windows that a feature's labels are scored on, the same whoever wrote them; `self` is
+        the half that none was written from."""
+        rng = np.random.default_rng(seeded(seed, "labels", "scored", feature))
+        return self.draw(index, feature, num, rng)
 
     def _same_token(
         self, ids: NDArray[np.int32], num: int, rng: np.random.Generator

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from inscape.labels.sampling import Sample
+
 NUM_RESAMPLES = 200
 
 
@@ -36,6 +38,19 @@ def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
     ordered = np.sort(values)
     cut = int(0.025 * ordered.size)
     return float(ordered[cut]), float(ordered[-1 - cut])
+
+
+def on_sample(
+    score: NDArray[np.float64],
+    sample: Sample,
+    without: int,
+    documents: NDArray[np.int32],
+    weights: NDArray[np.float64],
+) -> Score:
+    """The AUROC of scores of a sample's windows [r], those of the group `without` left out;
+    documents is of every row of the index."""
+    part = sample.group != without
+    return detection(score[part], sample.positive[part], documents[sample.rows[part]], weights)
 
 
 def detection(

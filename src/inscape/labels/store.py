@@ -38,8 +38,8 @@ from inscape.storage import (
 from inscape.storage.atomic import nothing
 
 KIND = "labels"
-VERSION = 3
-"""3: concepts, scores against random and near windows, embeddings."""
+VERSION = 4
+"""4: the score of the text alone. 3: scores against random and near windows, embeddings."""
 EMBEDDINGS = "embeddings.npy"
 UNIT = 127
 KINDS = ("word", "concept", "prediction", "everywhere", "unclear")
@@ -63,6 +63,9 @@ class Label:
             documents.
         auroc_near: the same against near windows: with the same token, or of neighbouring features.
         shuffled: the AUROC of another feature's label on the windows of `auroc`.
+        auroc_text: what the text tells by itself, by the embedder, on the windows of `auroc`:
+            without the words that fire and whatever else the rule holds; the same as `auroc` where
+            the text is all there is.
         num_positive, num_negative: windows that it was scored on.
         source: who wrote it: "offline", "llm:MODEL", "published:NAME" or "person".
         words: the words that fire it, most frequent first.
@@ -78,6 +81,7 @@ class Label:
     high: float = nan
     auroc_near: float = nan
     shuffled: float = nan
+    auroc_text: float = nan
     num_positive: int = 0
     num_negative: int = 0
     source: str = OFFLINE
@@ -201,6 +205,7 @@ def scores(labels: Iterable[Label]) -> dict[str, Any]:
         "median_auroc": median("auroc"),
         "median_auroc_near": median("auroc_near"),
         "median_shuffled": median("shuffled"),
+        "median_auroc_text": median("auroc_text"),
         "fraction_above_shuffled": None if above is None else round(above, 4),
     }
 
