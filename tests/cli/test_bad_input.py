@@ -543,7 +543,7 @@ def test_a_build_goes_on_with_a_model_that_was_renamed(
     shutil.copytree(atlas, copy)
     shutil.copytree(tiny_model, renamed)
     before = tree(copy)
-    build = ["build", str(renamed), "--text", str(text), "--out", str(copy), *SMALL]
+    build = ["build", str(renamed), "--text", str(text), "--out", str(copy), *ALL]
     assert shell.main(build) == 0
     after = tree(copy)
     assert str(renamed) in after.pop("atlas.json").decode()

@@ -215,6 +215,25 @@ def test_search_reduces_words_to_their_stems_and_completes_the_last(tmp_path: Pa
     assert found("NOT bridge") == []
 
 
+def test_a_query_that_very_many_features_hold_is_ranked_at_the_peaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = [" the", " sea", " is", " blue", " now", "."]
+    features = [Texts([(window, 1)] * (number + 1), []) for number in range(6)]
+    features += [Texts([(window, 3)], [" sea"]) for _ in range(20)]
+    write_search(tmp_path, features)
+    every = search_index(tmp_path, "toy", "sea", 40)
+    assert len(every) == 26
+    assert {hit.feature for hit in every[:6]} == set(range(6))
+    monkeypatch.setattr("inscape.features.search.MOST", 6)
+    many = search_index(tmp_path, "toy", "sea", 40)
+    assert {(hit.feature, hit.where) for hit in many} == {(n, ("peak",)) for n in range(6)}
+    assert {hit.where for hit in search_index(tmp_path, "toy", "is blue", 3)} == {("peak",)}
+    # at no peak: among the first that hold it anywhere
+    elsewhere = search_index(tmp_path, "toy", "now", 40)
+    assert {(hit.feature, hit.where) for hit in elsewhere} == {(n, ("window",)) for n in range(6)}
+
+
 def test_an_index_without_or_with_a_damaged_search_file_ends_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be searched"):
         search_index(tmp_path, "toy", "x", 1)

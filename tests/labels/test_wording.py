@@ -47,6 +47,7 @@ def test_texts_that_mean_something() -> None:
 
 def test_what_a_vocabulary_calls_broad_kinds() -> None:
     assert plain("groups or artifacts") == "groups or objects"
+    assert plain("0") == "zero"
     assert plain('words before "artifacts"') == 'words before "artifacts"'
     assert (
         plain('financial matters after "causal agents"')

@@ -51,7 +51,8 @@ def _print(found: ConceptChecks) -> None:
     num = len(found.checks)
     typer.echo(
         f"\n{num - len(found.missed)} of {num} concepts found; better than the best dimension and "
-        f"neuron in {ahead}. Chosen on half of {found.num_texts} texts, judged on the other half."
+        f"neuron in {ahead}. Chosen on half of {found.num_texts} texts, judged on the other half; "
+        "what all texts of a concept share, such as an instruction, stands in both."
     )
     if found.missed:
         tried = "; ".join(f"{name} ({what})" for name, what in found.dictionaries.items())

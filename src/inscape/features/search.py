@@ -7,17 +7,22 @@
    them lie near each other. Rank is bm25 (Robertson and Zaragoza 2009), peaks counting most.
 3. One token by itself, and a query without letters and digits, such as "=", is looked up among
    the tokens; what is no token, among the words at the peaks.
+4. Ranking takes most of the time, so that MOST features at most are ranked: a query that more of
+   them hold is looked for at the peaks alone, and there among the first MOST.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from inscape.core import InputError, StorageError, short, whole
 from inscape.features.table import AGAIN
@@ -26,6 +31,8 @@ from inscape.storage import reading
 FILE = "search.sqlite"
 WEIGHTS = {"peak": 4.0, "window": 1.0, "promoted": 2.0}
 NEAR = 10  # most words between those of a query
+MOST = 50_000  # features that are ranked
+_BLOCK = 100_000  # rows that are written at once
 _AROUND = 60  # characters on either side of a peak in which its word ends
 _TOKENIZER = "porter unicode61 remove_diacritics 2"
 
@@ -74,15 +81,18 @@ def write_text_table(
 
 def write_search(folder: Path, features: Iterable[Texts]) -> None:
     """The search file of an index, from the texts of all features in order (step 1)."""
-    tokens: list[tuple[str, int, float, int]] = []
+    numbers: dict[str, int] = {}
+    token, feature, share, promotes = array("i"), array("i"), array("d"), array("b")
 
     def rows() -> Iterable[tuple[int, str, str, str]]:
         for number, texts in enumerate(features):
             peaks = Counter(_bare(window[peak]) for window, peak in texts.windows)
-            promoted = {_bare(token) for token in texts.promoted}
-            for token in peaks.keys() | promoted:
-                share = peaks[token] / max(1, len(texts.windows))
-                tokens.append((token, number, share, token in promoted))
+            promoted = {_bare(one) for one in texts.promoted}
+            for one in peaks.keys() | promoted:
+                token.append(numbers.setdefault(one, len(numbers)))
+                feature.append(number)
+                share.append(peaks[one] / max(1, len(texts.windows)))
+                promotes.append(one in promoted)
             yield (
                 number,
                 " | ".join(_peak_words(*window) for window in texts.windows),
@@ -90,13 +100,22 @@ def write_search(folder: Path, features: Iterable[Texts]) -> None:
                 " ".join(texts.promoted),
             )
 
+    def in_order() -> Iterator[tuple[str, int, float, int]]:
+        names = list(numbers)
+        place = np.argsort(np.argsort(np.array(names, object))) if names else np.zeros(0, int)
+        columns = [np.array(column) for column in (token, feature, share, promotes)]
+        order = np.argsort(place[columns[0]], kind="stable")
+        for first in range(0, order.size, _BLOCK):
+            part = [column[order[first : first + _BLOCK]].tolist() for column in columns]
+            yield from zip([names[n] for n in part[0]], *part[1:], strict=True)
+
     write_text_table(folder / FILE, list(WEIGHTS), rows())
     with closing(sqlite3.connect(folder / FILE)) as file, file:
         file.execute(
             "CREATE TABLE tokens(token TEXT, feature INT, share REAL, promoted INT, "
             "PRIMARY KEY (token, feature)) WITHOUT ROWID"
         )
-        file.executemany("INSERT INTO tokens VALUES (?, ?, ?, ?)", tokens)
+        file.executemany("INSERT INTO tokens VALUES (?, ?, ?, ?)", in_order())
 
 
 def _bare(token: str) -> str:
@@ -128,24 +147,41 @@ def match(
         query += " OR NEAR({}, {})".format(" ".join(f'"{word}"' for word in words), NEAR)
     used = [column for column, weight in zip(columns, weights, strict=True) if weight]
     with _opened(path) as file:
-        ranked = file.execute(
-            f"SELECT rowid, -bm25(texts, {', '.join(map(str, weights))}) AS score FROM texts "
-            "WHERE texts MATCH ? ORDER BY score DESC, rowid LIMIT ?",
-            (f"{{{' '.join(used)}}} : ({query})", limit),
-        ).fetchall()
+
+        def within(*chosen: str) -> str:
+            return f"{{{' '.join(chosen)}}} : ({query})"
+
+        many = file.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM texts WHERE texts MATCH ? LIMIT ?)",
+            (within(*used), MOST + 1),
+        ).fetchone()[0]
+        # where more hold it, those first that hold it where it counts most
+        tries = [used[:1], used] if many > MOST else [used]
+        for used in tries:
+            ranked = file.execute(
+                "SELECT rowid, score FROM (SELECT rowid, "
+                f"-bm25(texts, {', '.join(map(str, weights))}) AS score "
+                "FROM texts WHERE texts MATCH ? LIMIT ?) ORDER BY score DESC, rowid LIMIT ?",
+                (within(*used), MOST, limit),
+            ).fetchall()
+            if ranked:
+                break
         numbers = ", ".join(str(number) for number, _ in ranked)
         inside = {
             column: {
                 number
+                # the sign keeps SQLite from searching for each number by itself
                 for (number,) in file.execute(
-                    f"SELECT rowid FROM texts WHERE texts MATCH ? AND rowid IN ({numbers})",
-                    (f"{{{column}}} : ({query})",),
+                    f"SELECT rowid FROM texts WHERE texts MATCH ? AND +rowid IN ({numbers})",
+                    (within(column),),
                 )
             }
             for column in used
+            if len(used) > 1
         }
     return [
-        (number, score, tuple(c for c in used if number in inside[c])) for number, score in ranked
+        (number, score, tuple(c for c in used if number in inside.get(c, (number,))))
+        for number, score in ranked
     ]
 
 

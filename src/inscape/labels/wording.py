@@ -34,6 +34,7 @@ PLAIN = {
     "physical processes": "processes",
     "matters": "substances",
     "phenomenon": "phenomena",
+    "0": "zero",
 }
 """What people call the broad kinds to which a vocabulary gives names of its own."""
 ENDINGS = ("s", "es", "d", "ed", "ing", "ly")
