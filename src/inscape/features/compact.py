@@ -34,8 +34,8 @@ class Compact:
     histogram: of activations.
     """
 
-    num_examples: int = 8
-    per_quantile: int = 1
+    num_examples: int = 6
+    per_quantile: int = 2
     num_promoted: int = 8
     num_suppressed: int = 4
     num_neighbours: int = 5
