@@ -27,7 +27,7 @@ def test_two_clauses() -> None:
 
 def test_many_words_are_not_all_listed() -> None:
     assert said("folded", ["game", "games", "Game"]) == 'the word "game"'
-    assert said("token", ["opened", "soft", "opening", "open"]) == '"soft" or "open"'
+    assert said("token", ["opened", "soft", "opening", "open"]) == '"opened" or "soft"'
     assert (
         said("word", ["fl", "rare", "seldom", "gr", "often"])
         == '"rare", "seldom", "often" and others'

@@ -26,7 +26,7 @@ from inscape.labels.wording import said, said_beside
 
 MOST_VALUES = {"token": 5, "word": 5, "folded": 5, "kind": 2, "class": 2, "next_kind": 1}
 OTHERS = 3  # values of the other attributes
-MIN_GAIN = 0.02  # of balanced accuracy, for another value
+MIN_GAIN = 0.03  # of balanced accuracy, for another value
 MIN_SUPPORT = 3  # positive windows that must have a value
 VALUE_PRICE, CLAUSE_PRICE = 0.004, 0.008
 LIKENESS = 0.5  # weight of being like the words of a list, beside being one of them

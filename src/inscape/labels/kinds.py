@@ -19,7 +19,8 @@ from inscape.labels.words import Words
 
 MEANINGS = 2  # of an entry, that count
 MOST_KINDS = 28
-MOST_BELOW = 14_000  # meanings below a kind that still says something
+MOST_BELOW = 5_000  # meanings below a kind that still says something
+PEOPLE = "person"  # who are many, and yet one kind
 GRAMMAR = frozenset(
     (
         "the and but for not nor yet can could will would shall should may might must have has "
@@ -83,7 +84,10 @@ class Kinds:
     def _above(self, meaning: int) -> list[int]:
         if meaning not in self._kinds:
             above = self.vocabulary.above(meaning)
-            self._kinds[meaning] = [k for k in above if self._below[k] <= MOST_BELOW]
+            senses = self.vocabulary.senses
+            self._kinds[meaning] = [
+                k for k in above if self._below[k] <= MOST_BELOW or PEOPLE in senses[k].words
+            ]
         return self._kinds[meaning]
 
     def at(self, words: NDArray[np.int64]) -> NDArray[np.int32]:

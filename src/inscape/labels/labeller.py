@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from inscape.core import InputError, StorageError, seeded, track
 from inscape.features import FeatureIndex
+from inscape.labels.admission import COVERED, admitted, holding
 from inscape.labels.candidates import VALUE_PRICE, Windows, Writer
 from inscape.labels.contexts import Contexts, unit
 from inscape.labels.embedder import INSTALL, Embedder
@@ -65,7 +66,7 @@ NEARNESS = 0.3  # what it costs a name to be less near than the nearest one
 PLAIN = 0.015  # what a name gains that is on our own list, or holds a word that fires
 PART = 512  # features that are kept together
 JUDGED_PART = 3  # a third of the explaining documents judges candidates instead of making them
-LEAST = 0.62  # mean AUROC against random and near windows on the explaining half, less its doubt
+LEAST = 0.65  # mean AUROC against random and near windows on the explaining half, less its doubt
 DOUBT = 1.5  # standard errors that a label's worth is lowered by: few documents make rare names fit
 KIND_LIKENESS = 0.5  # weight of a kind's meaning beside its evidence
 WRITTEN = 3  # windows that a label is written from, for each that it is scored on
@@ -214,6 +215,8 @@ class Labeller:
         meanings = self._of_meaning(feature, windows, {word.lower() for word in words})
         if not rules and not meanings:
             return Draft(feature, None, 0.5, words)
+        rules = [rule for rule in rules if holding(rule, windows) >= COVERED]
+        meanings = admitted(meanings, windows, self.corpus, [word.lower() for word in words])
         worth, alone = (self.worth(found, windows) for found in (rules, meanings))
         combined = self._combined([*rules, *meanings], np.concatenate([worth, alone]))
         combined += self._with_words(meanings, alone, windows)

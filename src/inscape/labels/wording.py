@@ -101,9 +101,19 @@ def _told(texts: Sequence[str]) -> list[str]:
     """Words in quotation marks: of those that differ by capitals or an ending alone, one."""
     found: dict[str, str] = {}
     for text in texts:
-        found.setdefault(text.strip(" ").lower() or text, quote(text))
-    forms = {word + ending for word in found if len(word) > 2 for ending in ENDINGS}
-    return [shown for word, shown in found.items() if word not in forms]
+        word = text.strip(" ").lower() or text
+        if not any(_forms(word, other) for other in found):
+            found[word] = quote(text)
+    return list(found.values())
+
+
+def _forms(first: str, second: str) -> bool:
+    """Whether two words differ by nothing, or by an ending."""
+    stems = [
+        {word, *(word.removesuffix(ending) for ending in ENDINGS if word.endswith(ending))}
+        for word in (first, second)
+    ]
+    return any(len(stem) > 2 or stem == first == second for stem in stems[0] & stems[1])
 
 
 def _listed(shown: Sequence[str]) -> str:
