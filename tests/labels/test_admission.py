@@ -52,7 +52,8 @@ def test_a_name_has_to_find_the_windows_without_the_words() -> None:
 
 def test_few_words_are_the_name_or_what_it_is_made_of() -> None:
     literal = windows([1] * 12 + list(range(2, 10)))
-    assert is_literal(literal) and not is_literal(windows(list(range(NUM))))
+    assert is_literal(literal)
+    assert not is_literal(windows(list(range(NUM))))
     names = [name("good manners"), name("wells")]
     kept = admitted(names, literal, corpus(0.9), ["well", "good", "okay"])
     assert [rule.text for rule in kept] == ["wells"]

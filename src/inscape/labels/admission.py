@@ -5,8 +5,8 @@ field, or a list of words few of which fire. Asked what such names say of a feat
 reader answers "nothing" (docs/figures.md, atlas-names). So, of the windows that a feature fires in:
 
 1. A rule on words must hold, as it is written, in a good part of them.
-2. A name must find them by itself, without the words that fire: among random windows it may be wrong
-   about one in twenty. It is trusted a little more where it is made of the words that fire.
+2. A name must find them by itself, without the words that fire: among random windows it may be
+   wrong about one in twenty. It is trusted a little more where it is made of the words that fire.
 3. Where three words are most of what fires, the words are the name, or something called after them.
 """
 
@@ -47,12 +47,14 @@ def is_literal(windows: Windows) -> bool:
 def found(rules: Sequence[Rule], windows: Windows, corpus: Corpus) -> NDArray[np.float64]:
     """The share of the feature's windows that each rule's meaning finds, [rules]: those that agree
     with it better than all but MISTAKEN of random windows."""
-    assert corpus.contexts is not None and corpus.usual is not None
+    assert corpus.contexts is not None
+    assert corpus.usual is not None
     rows = windows.sample.rows[windows.sample.positive]
     meanings = np.stack([rule.vector for rule in rules])  # type: ignore[misc]
     bar = np.quantile(meanings @ corpus.usual.T, 1 - MISTAKEN, axis=1)
     above: NDArray[np.bool_] = meanings @ corpus.contexts.at(rows).T > bar[:, None]
-    return above.mean(1)
+    shares: NDArray[np.float64] = above.mean(1)
+    return shares
 
 
 def admitted(
