@@ -131,7 +131,11 @@ def test_published_explanations_are_labels(
 def test_an_export_to_neuronpedia_is_read_back(
     capsys: pytest.CaptureFixture[str], mine: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "exports"
+    given, out = tmp_path / "given.jsonl", tmp_path / "exports"
+    lines = [json.dumps({"index": i, "description": f"cats and mats {i}"}) for i in range(40)]
+    given.write_text("\n".join(lines))
+    there = ("--from", given, "--dictionary", NAME, "--name", "given")
+    assert run(capsys, "label", mine, *there)[0] == 0
     assert run(capsys, "export", mine, "--to", "neuronpedia", "--out", out)[0] == 0
     (folder,) = (path.parent for path in out.rglob("explanations") if "resid-post" in str(path))
     code, _, err = run(
@@ -139,10 +143,10 @@ def test_an_export_to_neuronpedia_is_read_back(
     )
     assert code == 0, err
     opened = Atlas.open(mine)
-    offline, back = opened.labels(NAME, ""), opened.labels(NAME, "published-back")
-    assert offline is not None
+    given_labels, back = (opened.labels(NAME, f"published-{name}") for name in ("given", "back"))
+    assert given_labels is not None
     assert back is not None
-    named = {one.feature: " ".join(one.text.split()) for one in offline if one.name}
+    named = {one.feature: " ".join(one.text.split()) for one in given_labels if one.name}
     assert {one.feature: one.text for one in back} == named
 
 
