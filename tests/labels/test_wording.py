@@ -46,12 +46,12 @@ def test_texts_that_mean_something() -> None:
 
 
 def test_what_a_vocabulary_calls_broad_kinds() -> None:
-    assert plain("groups or artifacts") == "groups or objects"
+    assert plain("groups or magnitude relations") == "groups or ratios"
     assert plain("0") == "zero"
-    assert plain('words before "artifacts"') == 'words before "artifacts"'
+    assert plain('words before "phenomenon"') == 'words before "phenomenon"'
     assert (
-        plain('financial matters after "causal agents"')
-        == 'financial matters after "causal agents"'
+        plain('total phenomenon after "physical processes"')
+        == 'total phenomenon after "physical processes"'
     )
 
 

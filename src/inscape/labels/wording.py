@@ -26,17 +26,13 @@ ALONE = {
 BESIDE = {"previous": "after {}", "next": "before {}", "next_token": "before {}", "phrase": "in {}"}
 """The same clause as the second one of a rule."""
 PLAIN = {
-    "psychological features": "ideas",
-    "causal agents": "agents",
-    "artifacts": "objects",
-    "human actions": "actions",
     "magnitude relations": "ratios",
     "physical processes": "processes",
-    "matters": "substances",
     "phenomenon": "phenomena",
     "0": "zero",
 }
-"""What people call the broad kinds to which a vocabulary gives names of its own."""
+"""What people call kinds to which a vocabulary gives names of its own; broader ones name nothing
+(kinds.MOST_BELOW)."""
 ENDINGS = ("s", "es", "d", "ed", "ing", "ly")
 _PLAIN = re.compile(
     rf"((?:^|\b(?:or|before|predicts) ))({'|'.join(PLAIN)})(?=$| (?:or|before|after|in) )"
