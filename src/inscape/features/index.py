@@ -171,10 +171,13 @@ class FeatureIndex:
 
     def _array(self, name: str) -> NDArray[Any]:
         if not self.has_activations:
+            atlas, name = self.folder.parent.parent, self.dictionary
+            again = f"inscape index {atlas} --dictionary {name} --text TEXT"
+            if "kept" in self.manifest:  # a small copy, which is not indexed again in its place
+                again = f"inscape import {atlas / 'dictionaries' / name} --into NEW --text TEXT"
             raise InputError(
-                f"the index of {self.dictionary} holds examples only, not where features fire",
-                next_step=f"run: inscape index {self.folder.parent.parent} --dictionary "
-                f"{self.dictionary} --text TEXT",
+                f"the index of {name} holds examples only, not where features fire",
+                next_step=f"run: {again}",
             )
         path, files = self.folder / name, self.manifest.get("files", {})
         if name in files and files[name]["size"] <= CHECKED:
