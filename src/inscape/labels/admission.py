@@ -7,12 +7,14 @@ reader answers "nothing" (docs/figures.md, atlas-names). So, of the windows that
 1. A rule on words must hold, as it is written, in a good part of them.
 2. A name must find them by itself, without the words that fire: among random windows it may be
    wrong about one in twenty. It is trusted a little more where it is made of the words that fire.
-3. Where three words are most of what fires, the words are the name, or something called after them.
+3. Where three words are most of what fires, the words are the name, or something called after them;
+   and a phrase of the corpus, which has no meaning apart, names only what its words fire.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,7 @@ COVERED = 0.4  # of the windows, in which a rule on words must hold
 NUM_SAID, LITERAL = 3, 0.6  # so many words, in so many windows, are the name
 FOUND, FOUND_BY_WORD = 0.45, 0.4  # of the windows that a name must find; one of a word that fires
 MISTAKEN = 0.05  # of the random windows
-NUM_WORDS = 4  # that a name may be made of
+FORM = 0.5  # what a window counts that fires on another form of a name's word
 STEM = 0.6  # of the longer word, that two forms of a word have in common
 
 
@@ -58,26 +60,54 @@ def found(rules: Sequence[Rule], windows: Windows, corpus: Corpus) -> NDArray[np
 
 
 def admitted(
-    rules: Sequence[Rule], windows: Windows, corpus: Corpus, words: Sequence[str]
+    rules: Sequence[Rule], windows: Windows, corpus: Corpus, phrases: Set[str] = frozenset()
 ) -> list[Rule]:
-    """The rules on meanings that may name the feature; words: those that fire, in lower case, most
-    frequent first."""
+    """The rules on meanings that may name the feature; phrases: names without a meaning of their
+    own."""
     meant = [rule for rule in rules if rule.vector is not None]
     shares = dict(zip(map(id, meant), found(meant, windows, corpus), strict=True)) if meant else {}
-    literal, kept = is_literal(windows), []
+    literal, kept, fired = is_literal(windows), [], Fired.read(windows, corpus)
     for rule in rules:
-        by_word = _is_of(rule.text.lower().split(), words[:NUM_WORDS])
+        by_word = fired.share(rule.text) >= COVERED
         told = shares.get(id(rule), 0.0) >= (FOUND_BY_WORD if by_word else FOUND)
         held = bool(rule.clauses) and holding(rule, windows) >= COVERED
-        if (told or held) and (by_word or not literal):
+        if (told or held) and (by_word or not (literal or rule.text in phrases)):
             kept.append(rule)
     return kept
 
 
-def _is_of(name: Sequence[str], words: Sequence[str]) -> bool:
-    """Whether every word of a name is a form of one of the words."""
-    meant = [part for part in name if part not in ("and", "or", "of", "the")]
-    return all(any(_alike(part, word) for word in words) for part in meant)
+@dataclass
+class Fired:
+    """The words that fire a feature, in lower case, and the share of its windows that each has."""
+
+    words: dict[str, float]
+
+    @classmethod
+    def read(cls, windows: Windows, corpus: Corpus) -> Fired:
+        """Of the windows in which the feature fires."""
+        values = windows.values["folded"][windows.sample.positive, 0]
+        found, counts = np.unique(values, return_counts=True)
+        shares = (counts / max(1, values.size)).tolist()
+        texts = [corpus.text("folded", value).strip() for value in found.tolist()]
+        return cls(dict(zip(texts, shares, strict=True)))
+
+    def most(self, num: int) -> list[str]:
+        """The most frequent ones."""
+        return sorted(self.words, key=lambda word: -self.words[word])[:num]
+
+    def share(self, name: str) -> float:
+        """The share of windows that fire on a word of the name, where every word of the name is a
+        form of one that fires, else 0; a form counts half where it is more than a plural."""
+        parts = [part for part in name.lower().split() if part not in ("and", "or", "of", "the")]
+        counted: dict[str, float] = {}
+        for part in parts:
+            forms = [word for word in self.words if _alike(part, word)]
+            if not forms:
+                return 0.0
+            for word in forms:
+                same = part in (word, word + "s") or word == part + "s"
+                counted[word] = max(counted.get(word, 0.0), 1.0 if same else FORM)
+        return sum(self.words[word] * count for word, count in counted.items())
 
 
 def _alike(first: str, second: str) -> bool:

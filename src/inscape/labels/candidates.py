@@ -28,12 +28,14 @@ MOST_VALUES = {"token": 5, "word": 5, "folded": 5, "kind": 2, "class": 2, "next_
 OTHERS = 3  # values of the other attributes
 MIN_GAIN = 0.03  # of balanced accuracy, for another value
 MIN_SUPPORT = 3  # positive windows that must have a value
-VALUE_PRICE, CLAUSE_PRICE = 0.004, 0.008
+VALUE_PRICE, CLAUSE_PRICE = 0.004, 0.02
+OFTEN, SELDOM = 0.15, 0.08  # shares of windows: a word that a list must have, or leaves out
 LIKENESS = 0.5  # weight of being like the words of a list, beside being one of them
 PREDICTED = 0.01  # what a prediction gains on the same said of the words that follow
 UNLIKE, ALIKE = 0.2, 0.4  # what words of a list cost whose mean cosine is below
 MIN_PROMOTED = 0.25  # of the promoted tokens that must be of a kind, for it to be predicted
 
+LISTED = ("token", "word", "folded")
 REFINED = ("token", "word", "folded", "class", "kind", "ending", "beginning")
 REFINING = ("previous", "phrase", "next", "next_token")
 
@@ -164,7 +166,26 @@ class Writer:
         )
         if values.size == 0:
             return None
-        return Clause(attribute, tuple(values.tolist()), tuple(weights.tolist()))
+        chosen = dict(zip(values.tolist(), weights.tolist(), strict=True))
+        if attribute in LISTED and not within:
+            chosen = self._by_frequency(chosen, windows.values[attribute][:, 0], windows, attribute)
+        return Clause(attribute, tuple(chosen), tuple(chosen.values()))
+
+    def _by_frequency(
+        self, chosen: dict[int, float], values: NDArray[np.int32], windows: Windows, attribute: str
+    ) -> dict[int, float]:
+        """A list of words as a reader expects it: the most frequent first, and none that a feature
+        seldom fires on; `values` is what fires in each window."""
+        fired = values[windows.sample.positive & windows.counted]
+        found, counts = np.unique(fired[fired >= 0], return_counts=True)
+        shares = dict(zip(found.tolist(), (counts / max(1, fired.size)).tolist(), strict=True))
+        for value, share in shares.items():
+            if share >= OFTEN and value not in chosen:
+                odds = np.log(share / max(float(self._background[attribute][value]), 1e-4))
+                chosen[value] = max(float(odds), MIN_EVIDENCE)
+        ordered = sorted(chosen, key=lambda value: -shares.get(value, 0.0))
+        often = [value for value in ordered if shares.get(value, 0.0) >= SELDOM]
+        return {value: chosen[value] for value in often or ordered}
 
     def rules(self, windows: Windows, promoted: Sequence[int]) -> Iterator[Rule]:
         """Rules of one and of two clauses."""
@@ -185,7 +206,7 @@ class Writer:
     def _rule(self, text: str, clause: Clause) -> Rule:
         kind, price = "concept" if clause.attribute == "kind" else "word", _price(clause)
         words = [self.corpus.text(clause.attribute, v).strip() for v in clause.values]
-        listed = clause.attribute in ("word", "folded", "token")
+        listed = clause.attribute in LISTED
         found = self._vector(words) if self._vector and listed else None
         if found is None:
             return Rule(text, kind, (clause,), price=price)

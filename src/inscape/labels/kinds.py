@@ -42,7 +42,7 @@ class Kinds:
         self.words, self.vocabulary = words, vocabulary
         self.size = len(vocabulary.senses)
         self.counts = Counter(dict(zip(words.texts, np.bincount(words.type).tolist(), strict=True)))
-        self._below = _below(vocabulary)
+        self.below = _below(vocabulary)
         self._kinds: dict[int, list[int]] = {}
         self._table: list[list[int]] = [[]]
         entry = np.zeros(words.type.size, np.int32)
@@ -86,7 +86,7 @@ class Kinds:
             above = self.vocabulary.above(meaning)
             senses = self.vocabulary.senses
             self._kinds[meaning] = [
-                k for k in above if self._below[k] <= MOST_BELOW or PEOPLE in senses[k].words
+                k for k in above if self.below[k] <= MOST_BELOW or PEOPLE in senses[k].words
             ]
         return self._kinds[meaning]
 

@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 
 from inscape.core import InputError, StorageError, seeded, track
 from inscape.features import FeatureIndex
-from inscape.labels.admission import COVERED, admitted, holding
-from inscape.labels.candidates import VALUE_PRICE, Windows, Writer
+from inscape.labels.admission import COVERED, Fired, admitted, holding
+from inscape.labels.candidates import Windows, Writer
 from inscape.labels.contexts import Contexts, unit
 from inscape.labels.embedder import INSTALL, Embedder
 from inscape.labels.kinds import Kinds
@@ -61,16 +61,18 @@ NUM_WORDS = 8  # that fire it, and that it promotes
 NUM_RANDOM = 4096  # random tokens for the rates of single words
 NUM_REFERENCE = 1024  # random windows that agreement with a meaning is measured against
 NUM_DIRECTION = 60  # windows that a feature's direction is the mean of
-NUM_NEAREST, NUM_KINDS, NUM_COMBINED = 30, 8, 3
+NUM_NEAREST, NUM_FIRED, NUM_KINDS, NUM_COMBINED = 30, 3, 8, 3
 NEARNESS = 0.3  # what it costs a name to be less near than the nearest one
-PLAIN = 0.015  # what a name gains that is on our own list, or holds a word that fires
+PLAIN = 0.015  # what a name gains that is on our own list
+LITERAL = 0.08  # what a name gains that is a form of all words that fire; in part, by their share
 PART = 512  # features that are kept together
 JUDGED_PART = 3  # a third of the explaining documents judges candidates instead of making them
-LEAST = 0.65  # mean AUROC against random and near windows on the explaining half, less its doubt
+LEAST = 0.7  # mean AUROC against random and near windows on the explaining half, less its doubt
 DOUBT = 1.5  # standard errors that a label's worth is lowered by: few documents make rare names fit
+BROAD = 0.005  # what a name costs for each factor e of meanings below it
 KIND_LIKENESS = 0.5  # weight of a kind's meaning beside its evidence
 WRITTEN = 3  # windows that a label is written from, for each that it is scored on
-NUM_ALONE, LEAST_ALONE = 5, 0.62  # names that are tried with the words that fire; their worth alone
+NUM_ALONE, LEAST_ALONE = 5, 0.75  # names that are tried with the words that fire; their worth alone
 NAME_PRICE = 0.02  # what a name must add to the words that fire
 MIN_KIND = 0.1  # of the windows that a kind must tell from random ones
 
@@ -212,11 +214,12 @@ class Labeller:
         counts = Counter(self.corpus.words.texts[t] for t in fired.tolist())
         words = tuple(word for word, _ in counts.most_common(NUM_WORDS))
         rules = list(self.writer.rules(windows, self.index.promoted_ids(feature)))
-        meanings = self._of_meaning(feature, windows, {word.lower() for word in words})
+        meanings = self._of_meaning(feature, windows)
         if not rules and not meanings:
             return Draft(feature, None, 0.5, words)
         rules = [rule for rule in rules if holding(rule, windows) >= COVERED]
-        meanings = admitted(meanings, windows, self.corpus, [word.lower() for word in words])
+        phrases = self.names.phrases if self.names else frozenset[str]()
+        meanings = admitted(meanings, windows, self.corpus, phrases)
         worth, alone = (self.worth(found, windows) for found in (rules, meanings))
         combined = self._combined([*rules, *meanings], np.concatenate([worth, alone]))
         combined += self._with_words(meanings, alone, windows)
@@ -243,28 +246,32 @@ class Labeller:
                 found += aurocs(scores, positive, (sample.group == group) & part) / 4
         return found - [rule.price for rule in rules]
 
-    def _of_meaning(self, feature: int, windows: Windows, fired: set[str]) -> list[Rule]:
-        """Rules on meaning, and on kinds with their meaning; fired: the words that fire most."""
-        found = []
+    def _of_meaning(self, feature: int, windows: Windows) -> list[Rule]:
+        """Rules on meaning, and on kinds with their meaning."""
+        found, fired = [], Fired.read(windows, self.corpus)
         if self.names is not None:
             names, nearness = self.names, self.names.vectors @ self.directions[feature]
             nearness = nearness - self._hubs - names.prices
-            nearest = np.argsort(-nearness)[:NUM_NEAREST]
-            for place in nearest.tolist():
+            nearest = np.argsort(-nearness)[:NUM_NEAREST].tolist()
+            said = [names.place[w] for w in fired.most(NUM_FIRED) if w in names.place]
+            for place in dict.fromkeys([*nearest, *said]):
                 text, meaning, vector = names.at(place)
                 price = NEARNESS * float(nearness[nearest[0]] - nearness[place])
-                plain = place < names.num_own or fired & set(text.lower().split())
-                price -= PLAIN if plain else 0.0
+                price -= PLAIN if place < names.num_own else 0.0
+                price += BROAD * names.breadth[place]
+                price -= LITERAL * fired.share(text)
                 found.append(Rule(text, "concept", (), meaning, vector, 1.0, price))
         if self.corpus.kinds is not None:
             for clause in self._kinds(windows):
                 text = self.corpus.text("kind", clause.values[0])
+                price = BROAD * float(np.log1p(self.corpus.kinds.below[clause.values[0]]))
+                price -= LITERAL * fired.share(text)
+                rule = Rule(text, "concept", (clause,), price=price)
                 place = None if self.names is None else self.names.of_kind.get(clause.values[0])
-                if self.names is None or place is None:
-                    found.append(Rule(text, "concept", (clause,)))
-                    continue
-                _, meaning, vector = self.names.at(place)
-                found.append(Rule(text, "concept", (clause,), meaning, vector, KIND_LIKENESS))
+                if self.names is not None and place is not None:
+                    _, meaning, vector = self.names.at(place)
+                    rule = replace(rule, meaning=meaning, vector=vector, weight=KIND_LIKENESS)
+                found.append(rule)
         return found
 
     def _with_words(
@@ -321,7 +328,7 @@ class Labeller:
             for second in meanings[:NUM_COMBINED]:
                 text = in_texts(first.text, second.text, second.meaning)
                 if len(text.split()) <= MOST_WORDS:
-                    price = first.price + 3 * VALUE_PRICE
+                    price = first.price + NAME_PRICE
                     meaning, vector = second.meaning, second.vector
                     found.append(Rule(text, "concept", first.clauses, meaning, vector, 1.0, price))
         return found

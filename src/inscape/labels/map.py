@@ -222,8 +222,9 @@ def _about(
         parts.append(meaning.vectors()[features])
     if labels is not None and labels.embeddings is not None:
         vectors = labels.embeddings.astype(np.float32)
-        written = np.abs(vectors).max(axis=1) > 0
-        vectors[written] = unit(vectors[written] - vectors[written].mean(axis=0))
+        written = np.flatnonzero(np.abs(vectors).max(axis=1) > 0)
+        if len(written):
+            vectors[written] = unit(vectors[written] - vectors[written].mean(axis=0))
         table = np.zeros((labels.num_features, vectors.shape[1]), np.float32)
         table[labels.features] = vectors
         parts.append(table[features])

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 
 import numpy as np
@@ -34,21 +35,26 @@ OWN_LIST = "concepts.txt"
 @dataclass
 class Names:
     """texts: what names say; meanings: what was embedded; vectors: [names, d] of unit length;
-    prices: what a name loses in nearness for being unusual, [names]; of_kind: the place of a kind's
-    name. The first num_own are on our own list."""
+    prices: what a name loses in nearness for being unusual, [names]; breadth: the
+    logarithm of how many meanings are below a noun, [names]; of_kind: the place of a kind's
+    name; phrases: those that are phrases of the corpus, without a meaning of their own. The first
+    num_own are on our own list."""
 
     texts: list[str]
     meanings: list[str]
     vectors: NDArray[np.float32]
     prices: NDArray[np.float32]
+    breadth: NDArray[np.float32]
     of_kind: dict[int, int]
     num_own: int
+    phrases: frozenset[str]
 
     @classmethod
     def read(cls, words: Words, kinds: Kinds | None, embedder: Embedder) -> Names:
         """The names for a corpus."""
         own = list(_own())
-        found = [*own, *_nouns(kinds), *_phrases(words)]
+        nouns, phrases = list(_nouns(kinds)), list(_phrases(words))
+        found = [*own, *nouns, *phrases]
         meanings = [f"{text}: {meaning}" if meaning else text for text, meaning, _ in found]
         vectors = embedder.embed(meanings)
         uses = kinds.uses() if kinds else np.zeros(0, np.int64)
@@ -58,9 +64,22 @@ class Names:
             meanings,
             unit(vectors - vectors.mean(0)),
             np.array(unusual, np.float32),
+            np.array(
+                [np.log1p(kinds.below[n]) if kinds and n >= 0 else 0 for _, _, n in found],
+                np.float32,
+            ),
             {kind: place for place, (_, _, kind) in enumerate(found) if kind >= 0},
             len(own),
+            frozenset(text for text, _, _ in phrases) - {text for text, _, _ in [*own, *nouns]},
         )
+
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """The place of each name, and of the singular of one in the plural."""
+        found: dict[str, int] = {}
+        for place, text in enumerate(self.texts):
+            found.setdefault(text.lower(), place)
+        return {text.removesuffix("s"): n for text, n in found.items() if text[-2:] != "ss"} | found
 
     def at(self, place: int) -> tuple[str, str, NDArray[np.float32]]:
         """A name, its meaning, and that as a vector."""
