@@ -35,7 +35,8 @@ test: setup
 	$(BIN)/pytest -n 2 -q
 
 # Each step goes on where it was, and does nothing where it is done. The examples that are exported
-# are from the model's own text; statistics and names rest on the corpus.
+# are from the model's own text; statistics and names rest on the corpus. Neurons are indexed; names
+# for them take half an hour more (leave --dictionary out).
 atlas: setup
 	mkdir -p $(WORK)
 	test -f $(WORK)/openings.jsonl || \
@@ -49,11 +50,11 @@ atlas: setup
 		$(WORK)/atlas/dictionaries $(WORK)/examples.new && mv $(WORK)/examples.new $(WORK)/examples; }
 	$(BIN)/inscape index $(WORK)/atlas --text $(WORK)/text/corpus --dictionary 'resid_post.*'
 	$(BIN)/inscape index $(WORK)/atlas --text $(WORK)/text/corpus --dictionary 'mlp_act.*' \
-		--max-tokens 500000
+		--max-tokens 250000
 	$(BIN)/inscape index $(WORK)/examples --text $(WORK)/own --examples-only \
 		--dictionary 'resid_post.*' --dictionary 'mlp_act.*'
-	$(BIN)/inscape label $(WORK)/atlas --vocabulary $(VOCABULARY)
-	$(BIN)/inscape map $(WORK)/atlas
+	$(BIN)/inscape label $(WORK)/atlas --vocabulary $(VOCABULARY) --dictionary 'resid_post.*'
+	$(BIN)/inscape map $(WORK)/atlas --dictionary 'resid_post.*'
 	$(BIN)/inscape export $(WORK)/atlas --to huggingface --compact --weights int8 \
 		--examples $(WORK)/examples --license apache-2.0 \
 		--base-model HuggingFaceTB/SmolLM2-135M-Instruct --out models/smollm2-atlas

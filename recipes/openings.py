@@ -22,6 +22,7 @@ from inscape.core import seeded
 
 GENERAL = 3200  # nouns, the most frequent in the corpus
 NAMED = 700  # countries, cities, people and other names
+MOST = 3200  # of all of them, drawn at random
 SEED = 17
 
 TEXTS = (
@@ -150,11 +151,11 @@ def main(vocabulary: str, corpus: str, out: str) -> None:
         found += [_opening(text, name) for name in names for text in texts]
     found += [_opening(text, "") for text in SITUATIONS for _ in range(REPEATED)]
     with open(out, "w", encoding="utf-8") as file:
-        for place in rng.permutation(len(found)):
+        for place in rng.permutation(len(found))[:MOST]:
             opening = found[place]
             key = "text" if isinstance(opening, str) else "messages"
             file.write(json.dumps({key: opening}, ensure_ascii=False) + "\n")
-    print(len(found), "openings")
+    print(min(MOST, len(found)), "openings")
 
 
 def _opening(text: str, name: str) -> str | list[dict[str, str]]:
