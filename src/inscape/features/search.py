@@ -87,7 +87,8 @@ def write_search(folder: Path, features: Iterable[Texts]) -> None:
     def rows() -> Iterable[tuple[int, str, str, str]]:
         for number, texts in enumerate(features):
             peaks = Counter(_bare(window[peak]) for window, peak in texts.windows)
-            promoted = {_bare(one) for one in texts.promoted}
+            given = texts.promoted if texts.windows else ()  # one that never fires says nothing
+            promoted = {_bare(one) for one in given}
             for one in peaks.keys() | promoted:
                 token.append(numbers.setdefault(one, len(numbers)))
                 feature.append(number)
@@ -97,7 +98,7 @@ def write_search(folder: Path, features: Iterable[Texts]) -> None:
                 number,
                 " | ".join(_peak_words(*window) for window in texts.windows),
                 " | ".join("".join(window) for window, _ in texts.windows),
-                " ".join(texts.promoted),
+                " ".join(given),
             )
 
     def in_order() -> Iterator[tuple[str, int, float, int]]:
