@@ -9,6 +9,7 @@ the United States, a head of state, a person.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -32,6 +33,9 @@ GRAMMAR = frozenset(
     ).split()
 )
 """Words that a vocabulary lists as nouns too, as which they are seldom meant."""
+
+
+_HEAD = re.compile(r"(.+?)( (?:of|in|to|for|with|on|at) |$)(.*)")
 
 
 class Kinds:
@@ -127,7 +131,7 @@ def _below(vocabulary: Vocabulary) -> NDArray[np.int64]:
 
 def plural(name: str, counts: Counter[str]) -> str:
     """A noun or phrase in the plural, unless the corpus shows none ("music"), or it is a name."""
-    head, of, rest = name.partition(" of ")
+    head, of, rest = _HEAD.match(name).groups()  # type: ignore[union-attr]
     first, blank, last = head.rpartition(" ")
     if name[0].isupper() and not of:
         return name

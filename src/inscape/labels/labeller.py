@@ -64,7 +64,7 @@ NUM_DIRECTION = 60  # windows that a feature's direction is the mean of
 NUM_NEAREST, NUM_FIRED, NUM_KINDS, NUM_COMBINED = 30, 3, 8, 3
 NEARNESS = 0.3  # what it costs a name to be less near than the nearest one
 PLAIN = 0.015  # what a name gains that is on our own list
-LITERAL = 0.08  # what a name gains that is a form of all words that fire; in part, by their share
+LITERAL = 0.15  # what a name gains that is a form of all words that fire; in part, by their share
 PART = 512  # features that are kept together
 JUDGED_PART = 3  # a third of the explaining documents judges candidates instead of making them
 LEAST = 0.7  # mean AUROC against random and near windows on the explaining half, less its doubt
@@ -270,7 +270,8 @@ class Labeller:
                 place = None if self.names is None else self.names.of_kind.get(clause.values[0])
                 if self.names is not None and place is not None:
                     _, meaning, vector = self.names.at(place)
-                    rule = replace(rule, meaning=meaning, vector=vector, weight=KIND_LIKENESS)
+                    price += NEARNESS * float(self.names.prices[place])
+                    rule = Rule(text, "concept", (clause,), meaning, vector, KIND_LIKENESS, price)
                 found.append(rule)
         return found
 

@@ -26,7 +26,7 @@ from inscape.labels.words import Words
 
 MIN_USES = 8  # of a noun in the corpus, or of what is a kind of it
 MIN_NAMED = 60  # of what has a name of its own, such as a country
-RARE = 0.3  # the nearness that a name of one use loses
+RARE = 0.3  # the nearness that a name loses one of whose words the corpus has once
 MOST_NOUNS, MOST_PHRASES = 20_000, 2_000
 MIN_DOCUMENTS = 6  # that a phrase occurs in
 OWN_LIST = "concepts.txt"
@@ -57,8 +57,10 @@ class Names:
         found = [*own, *nouns, *phrases]
         meanings = [f"{text}: {meaning}" if meaning else text for text, meaning, _ in found]
         vectors = embedder.embed(meanings)
-        uses = kinds.uses() if kinds else np.zeros(0, np.int64)
-        unusual = [0.0 if n < 0 else RARE / np.sqrt(uses[n]) for _, _, n in found]
+        counts = Counter[str]()
+        for text, num in zip(words.texts, np.bincount(words.type).tolist(), strict=True):
+            counts[text.lower()] += num
+        unusual = [0.0 if n < 0 else RARE / np.sqrt(_least(t, counts)) for t, _, n in found]
         return cls(
             [text for text, _, _ in found],
             meanings,
@@ -89,6 +91,12 @@ class Names:
         """Each name's mean nearness to the directions of features, [names]."""
         found: NDArray[np.float32] = self.vectors @ directions.mean(0)
         return found
+
+
+def _least(name: str, counts: Counter[str]) -> int:
+    """How often the corpus has the rarest word of a name, in the singular or plural; at least 1."""
+    parts = name.lower().split()
+    return max(1, min(counts[part] + counts[part.removesuffix("s")] for part in parts))
 
 
 def _own() -> Iterator[tuple[str, str, int]]:
