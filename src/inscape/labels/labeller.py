@@ -64,7 +64,7 @@ NUM_DIRECTION = 60  # windows that a feature's direction is the mean of
 NUM_NEAREST, NUM_FIRED, NUM_KINDS, NUM_COMBINED = 30, 3, 8, 3
 NEARNESS = 0.3  # what it costs a name to be less near than the nearest one
 PLAIN = 0.015  # what a name gains that is on our own list
-LITERAL = 0.15  # what a name gains that is a form of all words that fire; in part, by their share
+LITERAL = 0.15  # what a name gains that says all words that fire, and in part one of a third on
 PART = 512  # features that are kept together
 JUDGED_PART = 3  # a third of the explaining documents judges candidates instead of making them
 LEAST = 0.7  # mean AUROC against random and near windows on the explaining half, less its doubt
@@ -259,13 +259,13 @@ class Labeller:
                 price = NEARNESS * float(nearness[nearest[0]] - nearness[place])
                 price -= PLAIN if place < names.num_own else 0.0
                 price += BROAD * names.breadth[place]
-                price -= LITERAL * fired.share(text)
+                price -= _literal(fired.share(text))
                 found.append(Rule(text, "concept", (), meaning, vector, 1.0, price))
         if self.corpus.kinds is not None:
             for clause in self._kinds(windows):
                 text = self.corpus.text("kind", clause.values[0])
                 price = BROAD * float(np.log1p(self.corpus.kinds.below[clause.values[0]]))
-                price -= LITERAL * fired.share(text)
+                price -= _literal(fired.share(text))
                 rule = Rule(text, "concept", (clause,), price=price)
                 place = None if self.names is None else self.names.of_kind.get(clause.values[0])
                 if self.names is not None and place is not None:
@@ -481,6 +481,11 @@ class Parts:
     def remove(self) -> None:
         """Everything is finished, or was made from something else."""
         shutil.rmtree(self.folder)
+
+
+def _literal(share: float) -> float:
+    """What a name gains whose words are this share of what fires."""
+    return LITERAL * max(0.0, 1.5 * share - 0.5)
 
 
 def _hashed(documents: NDArray[np.int32]) -> NDArray[np.int64]:
