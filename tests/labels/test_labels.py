@@ -19,7 +19,8 @@ from inscape.features import TokenTable
 from inscape.features.logits import HeadInputs
 from inscape.labels import Label, Labels, Searched, Vocabulary, label, search
 from inscape.labels.candidates import Windows
-from inscape.labels.labeller import Labeller, Parts
+from inscape.labels.labeller import Labeller
+from inscape.labels.parts import Parts
 from inscape.labels.rules import aurocs
 from inscape.labels.sampling import NEAR
 from inscape.labels.sampling import RANDOM as AT_RANDOM

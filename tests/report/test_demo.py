@@ -101,7 +101,8 @@ def test_an_atlas_of_another_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(not (SHIPPED / "atlas.json").is_file(), reason="the atlas is not shipped")
 def test_the_shipped_atlas_has_the_feature_of_italian_names() -> None:
     atlas = Atlas.open(SHIPPED)
-    read = atlas.concepts("Paella is a dish from the country of", num_removed=12, save=False)
+    prompt = "Paella is a dish from the country of"
+    read = atlas.concepts(prompt, names=["resid_post.22"], save=False)
     assert read.answer == " Italy"
     assert read.deciding is not None
     assert read.tokens[read.deciding.peak] == "ella"

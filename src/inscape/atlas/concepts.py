@@ -150,11 +150,15 @@ class Concepts(Result):
 
     @property
     def deciding(self) -> Concept | None:
-        """The feature without which the model gives another answer; of several the one that costs
-        the answer most. None without any."""
-        return next(
-            (o for o in self.removed if o.removed and o.removed.answer != self.answer), None
-        )
+        """The feature without which the model gives another answer; None where there is none. Of
+        several the one whose removal raises the new answer's probability most: others only disturb
+        the old one."""
+        gains = {}
+        for number, one in enumerate(self.removed):
+            if one.removed and one.removed.answer != self.answer:
+                _, now, before = one.removed.answers[0]
+                gains[number] = now - before
+        return self.removed[max(gains, key=gains.__getitem__)] if gains else None
 
     def summary(self, count: int = 3) -> str:
         """The strongest features of each token, and what the answer rests on, as text."""

@@ -17,7 +17,6 @@ documents.
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from inscape.core import InputError, StorageError, seeded, track
@@ -38,22 +36,16 @@ from inscape.labels.contexts import Contexts, unit
 from inscape.labels.embedder import INSTALL, Embedder
 from inscape.labels.kinds import Kinds
 from inscape.labels.names import Names, mean_of
+from inscape.labels.parts import Parts
 from inscape.labels.rules import MIN_EVIDENCE, Clause, Corpus, Rule, aurocs
 from inscape.labels.sampling import NEAR, NUM_WINDOWS, RANDOM, Half, document_halves
 from inscape.labels.scoring import bootstrap_weights, on_sample
-from inscape.labels.store import KIND, VERSION, Label, Labels, as_table, from_table, write_labels
+from inscape.labels.store import KIND, VERSION, Label, Labels, write_labels
 from inscape.labels.texts import with_texts
 from inscape.labels.vocabulary import HOW, Vocabulary
 from inscape.labels.wording import MOST_WORDS, in_texts, plain
 from inscape.labels.words import Words
-from inscape.storage import (
-    MANIFEST,
-    atomic_file,
-    read_json,
-    read_manifest,
-    refuse_filled,
-    write_json,
-)
+from inscape.storage import MANIFEST, read_manifest, refuse_filled
 
 MIN_POSITIVES = 8  # in each half, and as many tokens without the feature
 MIN_DOCUMENTS = 3  # in each half
@@ -455,32 +447,6 @@ def label(
     )
     parts.remove()
     return written
-
-
-class Parts:
-    """Labels that are finished, in a hidden folder beside those that are being made."""
-
-    def __init__(self, out: Path, inputs: dict[str, Any]) -> None:
-        self.folder = out.parent / f".{out.name}.parts"
-        record = self.folder / "inputs.json"
-        if record.is_file() and read_json(record) != inputs:
-            self.remove()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(record, inputs)
-
-    def read(self, start: int) -> list[Label] | None:
-        """The labels of the part that begins at a feature, where it is finished."""
-        path = self.folder / f"{start}.parquet"
-        return from_table(pq.read_table(path)) if path.is_file() else None
-
-    def write(self, start: int, labels: list[Label]) -> None:
-        """Keeps a part."""
-        with atomic_file(self.folder / f"{start}.parquet") as file:
-            pq.write_table(as_table(labels), file)
-
-    def remove(self) -> None:
-        """Everything is finished, or was made from something else."""
-        shutil.rmtree(self.folder)
 
 
 def _literal(share: float) -> float:
