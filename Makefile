@@ -55,6 +55,8 @@ atlas: setup
 		--dictionary 'resid_post.*' --dictionary 'mlp_act.*'
 	$(BIN)/inscape label $(WORK)/atlas --vocabulary $(VOCABULARY) --dictionary 'resid_post.*'
 	$(BIN)/inscape map $(WORK)/atlas --dictionary 'resid_post.*'
+	$(BIN)/inscape validate $(WORK)/atlas --text $(CORPUS)/heldout.jsonl.gz \
+		--dictionary 'resid_post.*' --quick
 	$(BIN)/inscape export $(WORK)/atlas --to huggingface --compact --weights int8 \
 		--examples $(WORK)/examples --license apache-2.0 \
 		--base-model HuggingFaceTB/SmolLM2-135M-Instruct --out models/smollm2-atlas

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from inscape.labels.admission import COVERED, Fired, admitted, holding, is_literal
+from inscape.labels.admission import COVERED, Fired, admitted, holding, holds, is_literal
 from inscape.labels.candidates import Writer
 from inscape.labels.rules import Clause, Rule
 from inscape.labels.sampling import POSITIVE, RANDOM
@@ -81,6 +81,26 @@ def test_a_form_of_a_word_counts_half_where_it_is_more_than_a_plural() -> None:
     assert fired.share("publicist") == 0.3
     assert round(fired.share("heat of the public"), 6) == 0.8
     assert fired.share("public house") == 0.0
+
+
+def test_a_name_that_says_more_than_what_fires_is_too_narrow() -> None:
+    fired = Fired({"training": 0.5, "trained": 0.2, "programs": 0.1})
+    assert fired.partly("training programs") == 0.7
+    assert fired.partly("training and programs") == fired.partly("training") == 0.0
+    assert fired.partly("teaching") == 0.0
+    narrow, seen = name("training programs"), windows([0] * 6 + list(range(2, 16)))
+    assert admitted([narrow], seen, corpus(0.9, ["training"])) == []
+    assert admitted([narrow], windows(list(range(NUM))), corpus(0.9, ["training"])) == [narrow]
+
+
+def test_what_stands_around_has_to_be_typical() -> None:
+    seen = windows([1] * 10 + [2] * 10)
+    seen.values["next"] = np.array([5] * 10 + [6] * 30, np.int32)[:, None]
+    word = Clause("folded", (1, 2), (1.0, 1.0))
+    both = Rule("", "word", (word, Clause("next", (5,), (1.0,))))
+    assert holding(both, seen) == 0.5
+    assert holds(Rule("", "word", (word,)), seen)
+    assert not holds(both, seen)
 
 
 def test_a_list_begins_with_the_most_frequent_word_and_has_no_rare_one() -> None:

@@ -7,6 +7,8 @@ reader answers "nothing" (docs/figures.md, atlas-names). So, of the windows that
 1. A rule on words must hold, as it is written, in a good part of them.
 2. A name must find them by itself, without the words that fire: among random windows it may be
    wrong about one in twenty. It is trusted a little more where it is made of the words that fire.
+   A name that says what fires and then more than that ("training programs" for "training") is too
+   narrow.
 3. Where three words are most of what fires, the words are the name, or something called after them;
    and a phrase of the corpus, which has no meaning apart, names only what its words fire.
 """
@@ -23,11 +25,18 @@ from inscape.labels.candidates import Windows
 from inscape.labels.rules import Corpus, Rule
 
 COVERED = 0.4  # of the windows, in which a rule on words must hold
+TYPICAL = 0.6  # the same of a rule that says what stands around the words too
+PARTLY = 0.2  # of the windows, that fire on a word of a name three times as often as on another
 NUM_SAID, LITERAL = 3, 0.6  # so many words, in so many windows, are the name
 FOUND, FOUND_BY_WORD = 0.45, 0.4  # of the windows that a name must find; one of a word that fires
 MISTAKEN = 0.05  # of the random windows
 FORM = 0.5  # what a window counts that fires on another form of a name's word
 STEM = 0.6  # of the longer word, that two forms of a word have in common
+
+
+def holds(rule: Rule, windows: Windows) -> bool:
+    """Whether a rule on words holds, as it is written, in enough of the feature's windows."""
+    return holding(rule, windows) >= (COVERED if len(rule.clauses) == 1 else TYPICAL)
 
 
 def holding(rule: Rule, windows: Windows) -> float:
@@ -71,7 +80,8 @@ def admitted(
         by_word = fired.share(rule.text) >= COVERED
         told = shares.get(id(rule), 0.0) >= (FOUND_BY_WORD if by_word else FOUND)
         held = bool(rule.clauses) and holding(rule, windows) >= COVERED
-        if (told or held) and (by_word or not (literal or rule.text in phrases)):
+        narrow = fired.partly(rule.text) >= PARTLY
+        if (told or held) and not narrow and (by_word or not (literal or rule.text in phrases)):
             kept.append(rule)
     return kept
 
@@ -98,16 +108,27 @@ class Fired:
     def share(self, name: str) -> float:
         """The share of windows that fire on a word of the name, where every word of the name is a
         form of one that fires, else 0; a form counts half where it is more than a plural."""
-        parts = [part for part in name.lower().split() if part not in ("and", "or", "of", "the")]
         counted: dict[str, float] = {}
-        for part in parts:
-            forms = [word for word in self.words if _alike(part, word)]
+        for part, forms in self._forms(name).items():
             if not forms:
                 return 0.0
             for word in forms:
                 same = part in (word, word + "s") or word == part + "s"
                 counted[word] = max(counted.get(word, 0.0), 1.0 if same else FORM)
         return sum(self.words[word] * count for word, count in counted.items())
+
+    def partly(self, name: str) -> float:
+        """The share of windows that fire on a word of a phrase, where another one fires less than a
+        third as often; 0 for what is joined by "and" or "or"."""
+        found = [sum(map(self.words.__getitem__, forms)) for forms in self._forms(name).values()]
+        if not found or {"and", "or"} & set(name.split()) or 3 * min(found) >= max(found):
+            return 0.0
+        return max(found)
+
+    def _forms(self, name: str) -> dict[str, list[str]]:
+        """Of each word of a name the forms that fire."""
+        parts = [part for part in name.lower().split() if part not in ("and", "or", "of", "the")]
+        return {part: [word for word in self.words if _alike(part, word)] for part in parts}
 
 
 def _alike(first: str, second: str) -> bool:

@@ -29,7 +29,9 @@ OTHERS = 3  # values of the other attributes
 MIN_GAIN = 0.03  # of balanced accuracy, for another value
 MIN_SUPPORT = 3  # positive windows that must have a value
 VALUE_PRICE, CLAUSE_PRICE = 0.004, 0.02
-OFTEN, SELDOM = 0.15, 0.08  # shares of windows: a word that a list must have, or leaves out
+OFTEN, SELDOM = 0.15, 0.1  # shares of windows: a word that a list must have, or leaves out
+MOSTLY = 0.8  # of what a list covers, that is left without the words that it leaves out
+BROAD = 0.005  # what a name costs for each factor e of meanings below it
 LIKENESS = 0.5  # weight of being like the words of a list, beside being one of them
 PREDICTED = 0.01  # what a prediction gains on the same said of the words that follow
 UNLIKE, ALIKE = 0.2, 0.4  # what words of a list cost whose mean cosine is below
@@ -185,7 +187,8 @@ class Writer:
                 chosen[value] = max(float(odds), MIN_EVIDENCE)
         ordered = sorted(chosen, key=lambda value: -shares.get(value, 0.0))
         often = [value for value in ordered if shares.get(value, 0.0) >= SELDOM]
-        return {value: chosen[value] for value in often or ordered}
+        covered, left = (sum(shares.get(v, 0.0) for v in part) for part in (ordered, often))
+        return {value: chosen[value] for value in (often if left >= MOSTLY * covered else ordered)}
 
     def rules(self, windows: Windows, promoted: Sequence[int]) -> Iterator[Rule]:
         """Rules of one and of two clauses."""
@@ -205,6 +208,8 @@ class Writer:
 
     def _rule(self, text: str, clause: Clause) -> Rule:
         kind, price = "concept" if clause.attribute == "kind" else "word", _price(clause)
+        if clause.attribute == "kind" and self.corpus.kinds is not None:
+            price += BROAD * float(np.log1p(self.corpus.kinds.below[list(clause.values)]).sum())
         words = [self.corpus.text(clause.attribute, v).strip() for v in clause.values]
         listed = clause.attribute in LISTED
         found = self._vector(words) if self._vector and listed else None

@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 
 from inscape.core import InputError, StorageError, seeded, track
 from inscape.features import FeatureIndex
-from inscape.labels.admission import COVERED, Fired, admitted, holding
-from inscape.labels.candidates import Windows, Writer
+from inscape.labels.admission import Fired, admitted, holds
+from inscape.labels.candidates import BROAD, Windows, Writer
 from inscape.labels.contexts import Contexts, unit
 from inscape.labels.embedder import INSTALL, Embedder
 from inscape.labels.kinds import Kinds
@@ -61,10 +61,9 @@ PART = 512  # features that are kept together
 JUDGED_PART = 3  # a third of the explaining documents judges candidates instead of making them
 LEAST = 0.7  # mean AUROC against random and near windows on the explaining half, less its doubt
 DOUBT = 1.5  # standard errors that a label's worth is lowered by: few documents make rare names fit
-BROAD = 0.005  # what a name costs for each factor e of meanings below it
 KIND_LIKENESS = 0.5  # weight of a kind's meaning beside its evidence
 WRITTEN = 3  # windows that a label is written from, for each that it is scored on
-NUM_ALONE, LEAST_ALONE = 5, 0.75  # names that are tried with the words that fire; their worth alone
+NUM_ALONE, LEAST_ALONE = 5, 0.8  # names that are tried with the words that fire; their worth alone
 NAME_PRICE = 0.02  # what a name must add to the words that fire
 MIN_KIND = 0.1  # of the windows that a kind must tell from random ones
 
@@ -209,7 +208,7 @@ class Labeller:
         meanings = self._of_meaning(feature, windows)
         if not rules and not meanings:
             return Draft(feature, None, 0.5, words)
-        rules = [rule for rule in rules if holding(rule, windows) >= COVERED]
+        rules = [rule for rule in rules if holds(rule, windows)]
         phrases = self.names.phrases if self.names else frozenset[str]()
         meanings = admitted(meanings, windows, self.corpus, phrases)
         worth, alone = (self.worth(found, windows) for found in (rules, meanings))
