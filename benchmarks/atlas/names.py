@@ -143,8 +143,7 @@ def rated(run: Run) -> Row:
         "atlas-names",
         f"{len(ratings)} random named features, eight unseen windows each, rated 0 to 3",
         (Check("rated 2 or 3", share.value, "≥ 0.75", share.interval),),
-        "rated by somebody who had no part in the work, from windows of documents that no name was "
-        "written from",
+        "windows of documents that no name was written from; the rater had no part in the work",
         detail={"ratings": np.bincount(ratings, minlength=4).tolist()},
     )
 
