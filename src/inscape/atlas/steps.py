@@ -394,6 +394,9 @@ def embed_atlas(atlas: Container, names: Iterable[str]) -> None:
     and mapped; nothing, with a warning, where no embedder is installed."""
     left = {atlas.place("meaning", name): atlas.features(name) for name in names}
     left = {out: index for out, index in left.items() if not out.is_dir()}
+    for index in left.values():
+        if index.num_features:
+            index.rows_of(0)  # an index of examples only says so before all the work
     try:
         if left:
             write_meanings(left, Embedder.open())
