@@ -140,6 +140,8 @@ def test_bad_input_is_said(atlas: Atlas, tmp_path: Path) -> None:
         atlas.concepts(TEXT, per_token=0)
     with pytest.raises(InputError, match="prompt is empty"):
         atlas.concepts([])
+    with pytest.raises(InputError, match="the prompt has no text"):
+        atlas.concepts([atlas.model.bos_id])
     with pytest.raises(InputError, match="has no dictionary 'other'"):
         atlas.concepts(TEXT, names=["other"])
     empty = Atlas.create(tmp_path / "empty", atlas.model, source="nowhere")

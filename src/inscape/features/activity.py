@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.model import Model, Prompt, Source
 
@@ -51,8 +52,14 @@ class PromptActivity:
 def prompt_activity(
     model: Model, dictionaries: Mapping[str, Dictionary], source: Source
 ) -> PromptActivity:
-    """The active features at the positions that count."""
+    """The active features at the positions that count.
+
+    Raises:
+        InputError: the prompt is empty, or nothing but special tokens.
+    """
     prompt = model.prompt(source)
+    if not any(prompt.words):
+        raise InputError("the prompt has no text that features could be active on")
     counted, leaves = prompt.counted, dict[str, Tensor]()
 
     def leaf(site: str, x: Tensor) -> Tensor:
