@@ -58,6 +58,13 @@ def shared(atlas: Atlas, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return atlas.export("huggingface", out, licence="apache-2.0", base_model="me/tiny")
 
 
+def test_neurons_beside_a_dictionary_are_looked_through_by_name(atlas: Atlas) -> None:
+    assert atlas.shown_names == [NAME]
+    assert {hit.id.rpartition("/")[0] for hit in atlas.search("cat")} == {NAME}
+    neurons = atlas.search("cat", names=["mlp_act.*"])
+    assert {hit.id.rpartition("/")[0] for hit in neurons} == {"mlp_act.1"}
+
+
 def test_the_shared_folder_is_an_atlas(atlas: Atlas, shared: Path, model: Model) -> None:
     found = Atlas.open(shared, model=model)
     assert found.dictionary_names == atlas.dictionary_names

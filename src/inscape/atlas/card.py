@@ -7,7 +7,7 @@ it, the figures that were measured, what it was made from, and what it cannot sa
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ atlas.search("a word")
 def _dictionaries(atlas: Container, names: Sequence[str]) -> str:
     figures = measured(atlas)
     rows = []
-    for name in names:
+    for name in without_neurons(atlas, names):
         config, found = config_of(atlas, name), figures.get(name)
         index = atlas.features(name) if atlas.is_indexed(name) else None
         kept = None if found is None else found.fidelity
@@ -113,11 +113,37 @@ def _dictionaries(atlas: Container, names: Sequence[str]) -> str:
     heads = ["dictionary", "reads", "features", "L0", "FVU", "loss recovered", "dead", "tokens"]
     texts = {Path(figures[n].text).name for n in names if n in figures}
     said = f"Measured on {', '.join(sorted(map(_plain, texts)))}. " if texts else ""
+    table = _table(heads, rows) + "\n" if rows else ""
     return (
-        _table(heads, rows)
-        + f"\n{said}L0: active features per token. FVU: unexplained variance. Loss recovered: over "
-        "the mean in the place of the activations. Tokens: those that the index rests on. In "
-        "brackets 95 % intervals.\n"
+        table
+        + _neurons(atlas, names)
+        + (
+            f"{said}L0: active features per token. FVU: unexplained variance. Loss recovered: over "
+            "the mean in the place of the activations. Tokens: those that the index rests on. In "
+            "brackets 95 % intervals.\n"
+            if rows
+            else ""
+        )
+    )
+
+
+def without_neurons(atlas: Container, names: Iterable[str]) -> list[str]:
+    """Those of the dictionaries that were trained or imported."""
+    return [name for name in names if config_of(atlas, name).kind != "neurons"]
+
+
+def _neurons(atlas: Container, names: Sequence[str]) -> str:
+    """What is said of neurons, which need no training."""
+    trained = set(without_neurons(atlas, names))
+    found = [name for name in names if name not in trained]
+    if not found:
+        return ""
+    which = f"`{found[0]}`" + (f" to `{found[-1]}`" if len(found) > 1 else "")
+    tokens = sorted({atlas.features(name).num_considered for name in found})
+    layers = "1 layer" if len(found) == 1 else f"{len(found)} layers"
+    return (
+        f"The neurons of {layers}, {which}, are indexed over {tokens[0]:,} tokens. They need no "
+        "training. Of each its positive and its negative values are a feature.\n\n"
     )
 
 
@@ -147,7 +173,7 @@ def _recipe(atlas: Container, names: Sequence[str]) -> str:
     made: dict[str, Any] = {"model": atlas.record["model"]["name"]}
     if atlas.record["settings"]:
         made["settings"] = atlas.record["settings"]
-    for name in names:
+    for name in without_neurons(atlas, names):
         found = public(record_of(atlas, name).get("made_from", {}))
         kept = {k: v for k, v in found.items() if k not in ("figures", "dictionary_config")}
         made[name] = kept

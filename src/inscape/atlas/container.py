@@ -312,6 +312,13 @@ class Container:
         neurons = {name for name in there if self._neuron_layer(name) is not None}
         return named + sorted(neurons, key=_natural)
 
+    @property
+    def shown_names(self) -> list[str]:
+        """What is looked at where nothing is named: the dictionaries that are stored and indexed;
+        where there are none, the neurons that are indexed."""
+        indexed = self.indexed_names
+        return [name for name in indexed if name in self.dictionary_names] or indexed
+
     def chosen(self, names: Iterable[str] | None) -> list[str]:
         """The dictionaries named (one or several), or all that are stored.
 
@@ -351,9 +358,9 @@ class Container:
         return found
 
     def indexed(self, names: Iterable[str] | None = None) -> list[str]:
-        """Of those named, or of all, the dictionaries that have a feature index; InputError for
-        none."""
-        known = self.indexed_names if names is None else self.chosen(names)
+        """Of those named, or of those that are shown, the dictionaries that have a feature index;
+        InputError for none."""
+        known = self.shown_names if names is None else self.chosen(names)
         found = [name for name in known if self.is_indexed(name)]
         if not found:
             raise InputError(

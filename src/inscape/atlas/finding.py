@@ -183,7 +183,7 @@ def by_direction(
     """Features whose decoder points the same way as `direction` [d_model], by cosine; `but`: the
     one that it is of."""
     conditions, hits = _conditions(where), []
-    for name in atlas.some(names) if names is not None else _all(atlas):
+    for name in atlas.some(names) if names is not None else _looked_at(atlas):
         dictionary = atlas.dictionary(name)
         rows = dictionary.W_dec
         if dictionary.config.several or rows.shape[-1] != len(direction):
@@ -212,7 +212,7 @@ def by_difference(
     seed: int,
 ) -> list[Found]:
     """Features that tell two sets of texts apart (see `differences`): lists, or files."""
-    chosen = atlas.some(names) if names is not None else _all(atlas)
+    chosen = atlas.some(names) if names is not None else _looked_at(atlas)
     first, second = (_texts(atlas, given) for given in sets)
     dictionaries, conditions = [atlas.dictionary(name) for name in chosen], _conditions(where)
     found = differences(
@@ -283,9 +283,9 @@ def _found(atlas: Container, hits: Sequence[Hit]) -> list[Found]:
     return found
 
 
-def _all(atlas: Container) -> list[str]:
-    """Every stored dictionary, and the neurons that are indexed."""
-    return list(dict.fromkeys([*atlas.some(None), *atlas.indexed_names]))
+def _looked_at(atlas: Container) -> list[str]:
+    """Every stored dictionary; without any, the neurons that are indexed."""
+    return atlas.dictionary_names or atlas.indexed_names or atlas.some(None)
 
 
 def _embedder(atlas: Container, names: Iterable[str]) -> Embedder | None:

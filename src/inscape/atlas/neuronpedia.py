@@ -46,7 +46,7 @@ def to_neuronpedia(
     Raises:
         InputError: a dictionary is not indexed, or `out` holds something.
     """
-    chosen = atlas.indexed(names)
+    chosen = atlas.indexed(atlas.indexed_names if names is None else names)
     model = _slug(atlas.record["model"]["name"])
     made = {}
     with atomic_folder(out) as folder:

@@ -62,7 +62,7 @@ def write_atlas_report(atlas: Atlas, out: str | Path | None = None) -> Path:
 
 def atlas_html(atlas: Atlas) -> str:
     """The whole page."""
-    indexes = {name: atlas.features(name) for name in atlas.indexed_names}
+    indexes = {name: atlas.features(name) for name in atlas.shown_names}
     label, steering = atlas.feature_label, _opened(atlas.steering)
     traces, diagnoses = _opened(atlas.traces), _opened(atlas.diagnoses)
     checks = _opened(atlas.checks)
@@ -206,7 +206,7 @@ def examples_of(atlas: Atlas, count: int = 2) -> More:
 def features_html(atlas: Atlas, named: set[tuple[str | None, int]], most: int) -> Markup | None:
     """The features `named`, and a random sample of the others, about `most`, to search and sort;
     None where nothing is indexed."""
-    indexes = {name: atlas.features(name) for name in atlas.indexed_names}
+    indexes = {name: atlas.features(name) for name in atlas.shown_names}
     if not indexes:
         return None
     each = max(FEWEST_EACH, most // len(indexes))

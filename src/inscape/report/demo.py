@@ -198,7 +198,7 @@ def _middle(atlas: Atlas, names: Sequence[str]) -> str:
 
 def _searched(atlas: Atlas, topic: Topic) -> Searched:
     """The first features that a search finds, tried on sentences."""
-    hits = atlas.search(topic.query, names=atlas.indexed_names, limit=CANDIDATES)
+    hits = atlas.search(topic.query, names=atlas.shown_names, limit=CANDIDATES)
     names = dict.fromkeys(hit.id.rpartition("/")[0] for hit in hits)
     dictionaries = [atlas.dictionary(name) for name in names]
     texts = [*topic.about, *topic.near]

@@ -215,7 +215,7 @@ def _limits(made: Demo) -> Markup:
         "SmolLM2 is small. Much of what it says is wrong, and its concepts are coarser than those "
         "of large models.",
     ]
-    for name in atlas.indexed_names:
+    for name in atlas.shown_names:
         labels = atlas.labels(name)
         if labels is None:
             continue
