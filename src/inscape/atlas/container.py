@@ -93,7 +93,7 @@ class Container:
             StorageError: the disk is full or may not be written to.
         """
         path = _folder(path)
-        if path.exists() and (not path.is_dir() or _visible(path)):
+        if path.exists() and (not path.is_dir() or any(path.glob("[!.]*"))):
             raise InputError(
                 f"{path} is there already and is not empty",
                 expected="an empty folder or a free name",
@@ -314,8 +314,7 @@ class Container:
 
     @property
     def shown_names(self) -> list[str]:
-        """What is looked at where nothing is named: the dictionaries that are stored and indexed;
-        where there are none, the neurons that are indexed."""
+        """What is looked at where nothing is named: of these no neurons, unless they are all."""
         indexed = self.indexed_names
         return [name for name in indexed if name in self.dictionary_names] or indexed
 
@@ -358,8 +357,7 @@ class Container:
         return found
 
     def indexed(self, names: Iterable[str] | None = None) -> list[str]:
-        """Of those named, or of those that are shown, the dictionaries that have a feature index;
-        InputError for none."""
+        """Of those named, or of those shown, the indexed ones; InputError for none."""
         known = self.shown_names if names is None else self.chosen(names)
         found = [name for name in known if self.is_indexed(name)]
         if not found:
@@ -463,13 +461,12 @@ class Container:
 
     def feature_name(self, dictionary: str, feature: int) -> str | None:
         """The label of a feature, where it has one."""
-        labels = self.labels(dictionary)
-        found = None if labels is None else labels.get(feature)
+        found = None if (labels := self.labels(dictionary)) is None else labels.get(feature)
         return None if found is None else found.name
 
     def feature_label(self, dictionary: str, feature: int) -> str | None:
-        """What names a feature where it is shown: its label; without one the tokens that it
-        is most active on, said to be tokens; None where it is not indexed."""
+        """What names a feature where it is shown: its label, else the tokens that it is most
+        active on, said to be tokens; None where it is not indexed."""
         if name := self.feature_name(dictionary, feature):
             return name
         index = self.features(dictionary) if dictionary in self.indexed_names else None
@@ -496,10 +493,6 @@ def _folder(path: Any) -> Path:
     if isinstance(path, str | Path) and str(path):
         return Path(path)
     raise InputError(f"{path!r} names no atlas", expected="the path of a folder, as in atlas/")
-
-
-def _visible(folder: Path) -> bool:
-    return any(entry.name[0] != "." for entry in folder.iterdir())
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
