@@ -54,6 +54,7 @@ def test_planted_features_are_found(labels: Labels, feature: int, text: str, kin
     assert (found.text, found.kind, found.source) == (text, kind, "offline")
     assert found.auroc > 0.97
     assert found.low <= found.auroc <= found.high
+    assert not Labels.open(labels.folder)[feature].strong
     assert found.auroc_near > 0.9
     assert 0.3 < found.shuffled < 0.75
 

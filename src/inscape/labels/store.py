@@ -26,7 +26,7 @@ from inscape.core import InputError
 from inscape.features.search import FILE, match, write_text_table
 from inscape.features.table import open_array
 from inscape.labels.embedder import Embedder
-from inscape.labels.sampling import CLEAR
+from inscape.labels.sampling import CLEAR, STRONG
 from inscape.storage import (
     artefact,
     atomic_folder,
@@ -40,7 +40,8 @@ from inscape.storage.atomic import nothing
 
 KIND = "labels"
 VERSION = 5
-"""5: names that are meant for strong activations alone. 4: the score of the text alone. 3: scores against random and near windows, embeddings."""
+"""5: names for strong activations alone. 4: the score of the text alone. 3: scores against random
+and near windows, embeddings."""
 EMBEDDINGS = "embeddings.npy"
 UNIT = 127
 KINDS = ("word", "concept", "prediction", "everywhere", "unclear")
@@ -104,7 +105,7 @@ class Label:
     @property
     def strong(self) -> bool:
         """Whether it is meant for strong activations alone."""
-        return self.least > CLEAR
+        return self.least >= STRONG
 
     @property
     def num_scored(self) -> int:
