@@ -166,9 +166,9 @@ def _labels(atlas: Container, names: Sequence[str]) -> str:
     return (
         _table(heads, rows)
         + "\nNamed: of all features. When strong: those of them whose name is meant for "
-        "activations from half of the largest on, the others' from a fifth on. Medians over the named, from "
-        "documents that the names were not written from: against random windows; against near ones; "
-        "and of another feature's name. 0.5 is chance.\n"
+        "activations from half of the largest on, the others' from a fifth on. Medians over the "
+        "named, from documents that the names were not written from: against random windows; "
+        "against near ones; and of another feature's name. 0.5 is chance.\n"
     )
 
 
