@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from inscape.core import InputError, StorageError, seeded, track
 from inscape.features import FeatureIndex
-from inscape.labels.admission import Fired, admitted, holds
+from inscape.labels.admission import COVERED, Fired, admitted, holds
 from inscape.labels.candidates import BROAD, Windows, Writer
 from inscape.labels.contexts import Contexts, unit
 from inscape.labels.embedder import INSTALL, Embedder
@@ -74,6 +74,7 @@ KIND_LIKENESS = 0.5  # weight of a kind's meaning beside its evidence
 WRITTEN = 3  # windows that a label is written from, for each that it is scored on
 NUM_ALONE, LEAST_ALONE = 5, 0.8  # names that are tried with the words that fire; their worth alone
 NAME_PRICE = 0.02  # what a name must add to the words that fire
+COMMON = 0.5  # of what fires: from here on the name is of the texts, not of the words
 MIN_KIND = 0.1  # of the windows that a kind must tell from random ones
 
 
@@ -290,7 +291,8 @@ class Labeller:
         self, rules: Sequence[Rule], alone: NDArray[np.float64], windows: Windows
     ) -> list[Rule]:
         """The best names that tell the windows by themselves, executed together with the words that
-        fire most, which are shown beside a name: a name has to say something of its own."""
+        fire most, which are shown beside a name: a name has to say something of its own. Where
+        most of what fires are words such as "of", it is what the texts are about."""
         fired = windows.values["word"][windows.sample.positive & windows.counted, 0]
         words, counts = np.unique(fired[fired >= 0], return_counts=True)
         most = np.argsort(-counts, kind="stable")[:NUM_WORDS]
@@ -301,9 +303,19 @@ class Labeller:
         values = tuple(map(int, words[most][kept])), tuple(map(float, odds[kept]))
         fires = (Clause("word", *values),) if kept.any() else ()
         order = [i for i in np.argsort(-alone, kind="stable") if alone[i] >= LEAST_ALONE]
+        about = self.corpus.words.common[fired[fired >= 0]].mean() >= COMMON
+        said = Fired.read(windows, self.corpus)
+        texts = {
+            i: in_texts("words", rules[i].text, rules[i].meaning)
+            if about and rules[i].vector is not None and said.share(rules[i].text) < COVERED
+            else rules[i].text
+            for i in order
+        }
+        order = [i for i in order if len(texts[i].split()) <= MOST_WORDS]
         return [
             replace(
                 rules[i],
+                text=texts[i],
                 clauses=rules[i].clauses + fires,
                 price=rules[i].price + NAME_PRICE + (alone[order[0]] - alone[i]) / 2,
             )

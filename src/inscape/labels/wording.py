@@ -55,6 +55,8 @@ def said(attribute: str, texts: Sequence[str], *, piece: bool = False) -> str:
             what = "letter" if len(shown[0]) == 3 else "piece" if piece else "word"
             return f"the {what} {shown[0]}"
         return _listed(shown) if len(shown) > MOST_VALUES else _fitted("{}", shown)
+    if attribute == "start" and len(texts) > 1:
+        return "the first tokens of a text"
     shown = list(dict.fromkeys(_shown(attribute, text) for text in texts))
     if attribute == "phrase" and len(shown) == 1 and len(shown[0].split()) < MOST_WORDS - 1:
         return f"the phrase {shown[0]}"

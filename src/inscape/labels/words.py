@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ CLASSES = {
 """What a whole word looks like."""
 STARTS = ("first", "second", "third")  # tokens of a text
 AFFIXES = (2, 3, 4)  # letters of beginnings and endings
+NUM_COMMON = 100  # most frequent words, which name nothing
 INSIDE = "later pieces of words"
 
 ATTRIBUTES = (
@@ -90,6 +92,16 @@ class Words:
         self._of_type: dict[str, NDArray[np.int32]] = {}
         self._names: dict[str, list[str]] = {"start": list(STARTS)}
         self._describe()
+
+    @cached_property
+    def common(self) -> NDArray[np.bool_]:
+        """Which types are no names of things, [types]: the NUM_COMMON most frequent words, and all
+        that are not made of letters."""
+        letters = np.array([text.strip().isalpha() for text in self.texts], np.bool_)
+        counts = np.bincount(self.type, minlength=letters.size) * letters
+        often = np.sort(counts)[::-1][: NUM_COMMON + 1][-1]
+        found: NDArray[np.bool_] = ~letters | (counts > often)
+        return found
 
     def _word_starts(self, texts: list[str]) -> NDArray[np.bool_]:
         opens = np.array([not t or t[0].isspace() or not t[0].isalnum() for t in texts], np.bool_)
