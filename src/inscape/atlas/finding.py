@@ -4,7 +4,7 @@ by likeness to a direction, by what tells two sets of texts apart, by conditions
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -153,6 +153,8 @@ def by_words(
         for hit in source.index.search(text, limit=4 * limit, token=True)
         if source.allowed is None or source.allowed[hit.feature]
     ]
+    best = max((hit.score for hit in hits), default=1.0)
+    hits = [replace(hit, score=hit.score / best) for hit in hits]
     return _found(atlas, sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit])
 
 

@@ -41,11 +41,12 @@ class Config(BaseModel):
 
 def _explained(error: ValidationError, known: dict[str, Any]) -> ConfigError:
     """The first fault in one line."""
-    first = error.errors(include_url=False)[0]
+    faults = error.errors(include_url=False)
+    first = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])
     name = ".".join(map(str, first["loc"])) or "the settings"
     if first["type"] == "extra_forbidden":
         return ConfigError(f"setting {name} is unknown", expected=f"one of {', '.join(known)}")
     if first["type"] == "missing":
-        return ConfigError(f"setting {name} is missing")
+        return ConfigError(f"setting {name} is missing", expected=f"{', '.join(known)}")
     reason = first["msg"][:1].lower() + first["msg"][1:]
     return ConfigError(f"setting {name} = {first['input']!r} is not usable: {reason}")

@@ -59,7 +59,10 @@ def prompt_activity(
     """
     prompt = model.prompt(source)
     if not any(prompt.words):
-        raise InputError("the prompt has no text that features could be active on")
+        raise InputError(
+            "the prompt has no text that features could be active on",
+            expected="at least one token that is not special",
+        )
     counted, leaves = prompt.counted, dict[str, Tensor]()
 
     def leaf(site: str, x: Tensor) -> Tensor:

@@ -319,7 +319,9 @@ class FeatureIndex:
         ids, words = self.tokens.ids, self._token_file.texts
         found = groupby(self._top_windows(), lambda window: window[0])
         feature, windows = next(found, (self.num_features, iter(())))
-        for number in track(range(self.num_features), "texts to search", unit="features"):
+        for number in track(
+            range(self.num_features), f"texts of {self.dictionary} to search", unit="features"
+        ):
             shown: list[tuple[list[str], int]] = []
             if number == feature:
                 for _, start, size, peak in windows:

@@ -206,7 +206,8 @@ def search_index(
             return found
     weights = {name: weight * (name == "peak" or not token) for name, weight in WEIGHTS.items()}
     hits = match(folder / FILE, text, list(WEIGHTS), list(weights.values()), limit)
-    return [Hit(dictionary, *hit) for hit in hits]
+    why = "a word that its strongest examples are active on" if token else ""
+    return [Hit(dictionary, *hit, why) for hit in hits]
 
 
 def _search_tokens(

@@ -202,7 +202,7 @@ class Asking:
             threading.Thread(target=self._work, args=(left, done), daemon=True) for _ in range(num)
         ]
         try:
-            with progress("asking for labels", count, "answers") as bar:
+            with progress("asking for labels", count, "questions") as bar:
                 for thread in threads:
                     thread.start()
                 running = num
@@ -324,7 +324,11 @@ class Asking:
             self._failures += 1
             too_many = self._failures >= IN_A_ROW
         if too_many and not self._reached:
-            raise ModelError(why, next_step="answers so far are kept: run the same command again")
+            raise ModelError(
+                why,
+                expected="the answers of an OpenAI-compatible server, from /chat/completions",
+                next_step="check --endpoint and its server; answers so far are kept",
+            )
         if too_many:
             self._stop(why)
 

@@ -31,36 +31,23 @@ from numpy.typing import NDArray
 from inscape.core import InputError, StorageError, seeded, track
 from inscape.features import FeatureIndex
 from inscape.labels.admission import COVERED, Fired, admitted, holds
-from inscape.labels.candidates import BROAD, Windows, Writer
-from inscape.labels.contexts import Contexts, unit
+from inscape.labels.candidates import BROAD, Windows
+from inscape.labels.contexts import unit
 from inscape.labels.embedder import INSTALL, Embedder
-from inscape.labels.kinds import Kinds
-from inscape.labels.names import Names, mean_of
+from inscape.labels.ground import Ground
 from inscape.labels.parts import Parts
-from inscape.labels.rules import MIN_EVIDENCE, Clause, Corpus, Rule, aurocs
-from inscape.labels.sampling import (
-    CLEAR,
-    NEAR,
-    NUM_WINDOWS,
-    RANDOM,
-    STRONG,
-    Half,
-    Sample,
-    document_halves,
-)
+from inscape.labels.rules import MIN_EVIDENCE, Clause, Rule, aurocs
+from inscape.labels.sampling import CLEAR, NEAR, NUM_WINDOWS, RANDOM, STRONG, Sample
 from inscape.labels.scoring import bootstrap_weights, on_sample
 from inscape.labels.store import KIND, VERSION, Label, Labels, write_labels
 from inscape.labels.texts import with_texts
 from inscape.labels.vocabulary import HOW, Vocabulary
 from inscape.labels.wording import MOST_WORDS, in_texts, plain
-from inscape.labels.words import Words
 from inscape.storage import MANIFEST, read_manifest, refuse_filled
 
 MIN_POSITIVES = 8  # in each half, and as many tokens without the feature
 MIN_DOCUMENTS = 3  # in each half
 NUM_WORDS = 8  # that fire it, and that it promotes
-NUM_RANDOM = 4096  # random tokens for the rates of single words
-NUM_REFERENCE = 1024  # random windows that agreement with a meaning is measured against
 NUM_DIRECTION = 60  # windows that a feature's direction is the mean of
 NUM_NEAREST, NUM_FIRED, NUM_KINDS, NUM_COMBINED = 30, 3, 8, 3
 NEARNESS = 0.3  # what it costs a name to be less near than the nearest one
@@ -87,56 +74,6 @@ class Draft:
     worth: float
     words: tuple[str, ...]
     least: float = CLEAR  # the share of the maximum from which on it is meant
-
-
-@dataclass
-class Ground:
-    """All that labels of any dictionary on one text rest on: the halves of the documents, the text
-    as words, kinds and meanings, and names."""
-
-    documents: NDArray[np.int32]
-    explain: Half
-    score: Half
-    corpus: Corpus
-    names: Names | None
-    writer: Writer
-
-    @classmethod
-    def read(
-        cls,
-        index: FeatureIndex,
-        seed: int,
-        embedder: Embedder | None,
-        vocabulary: Vocabulary | None,
-        path: Path,
-    ) -> Ground:
-        """Reads the text; `path` keeps what the embedder has read."""
-        table = index.tokens
-        considered = np.asarray(table.considered)
-        explaining = document_halves(table.distinct, seeded(seed, "labels"))
-        explain, score = (Half(table, side & considered) for side in (explaining, ~explaining))
-        if not explain.rows.size or not score.rows.size:
-            raise InputError(
-                "the index rests on a single document",
-                expected="at least two, one to write labels from and one to score them on",
-            )
-        words = Words(index)
-        kinds = Kinds(words, vocabulary) if vocabulary else None
-        contexts = Contexts.read(words, embedder, path) if embedder else None
-        rng = np.random.default_rng(seeded(seed, "labels", "random rows"))
-        reference, background = (
-            explain.random_rows(num, rng) for num in (NUM_REFERENCE, NUM_RANDOM)
-        )
-        corpus = Corpus(words, kinds, contexts, reference)
-        vector = None
-        if embedder is not None:
-            common = [t for t, n in zip(words.texts, np.bincount(words.type), strict=True) if n > 2]
-            texts = list(dict.fromkeys([*common, *map(str.lower, common)]))
-            of_word = dict(zip(texts, embedder.embed(texts), strict=True))
-            vector = partial(mean_of, vectors=of_word)
-        names = Names.read(words, kinds, embedder) if embedder else None
-        writer = Writer(corpus, background, vector)
-        return cls(table.distinct, explain, score, corpus, names, writer)
 
 
 _last: dict[tuple[object, ...], Ground] = {}  # the dictionaries of an atlas rest on one text
@@ -360,7 +297,7 @@ class Labeller:
     def part(self, features: range) -> list[Label]:
         """The labels of some features."""
         labels, drafts = [], []
-        for feature in track(features, "labels", unit="features"):
+        for feature in track(features, f"labels of {self.index.dictionary}", unit="features"):
             enough = self.tellable(feature)
             if enough:
                 drafts.append(self.draft(feature))
@@ -465,7 +402,9 @@ def label(
     parts = Parts(out, {"made_from": made_from, "seed": seed})
     labels: list[Label] = []
     labeller: Labeller | None = None
-    for start in track(range(0, index.num_features, PART), "labels", unit="parts"):
+    for start in track(
+        range(0, index.num_features, PART), f"labels of {index.dictionary}", unit="parts"
+    ):
         made = parts.read(start)
         if made is None:
             if labeller is None:

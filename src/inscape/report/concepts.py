@@ -49,8 +49,9 @@ def concepts_html(
 
 
 _KEY = (
-    "The concepts that are active on each token, the strongest and rarest first; a number says how "
-    "strong, as a share of the strongest seen in the indexed text. Open one to see more of it."
+    "The concepts that are active on each token: those with a name first, of equal names the "
+    "strongest, and then by how strong and how rare they are. A number says how strong, as a share "
+    "of the strongest seen in the indexed text. Open one to see more of it."
 )
 
 

@@ -22,8 +22,9 @@ MOST_FEATURES, SHOWN = 36, 5
 LEAD = (
     "SmolLM2 is a language model: it reads a text piece by piece and says what comes next. While "
     "it reads, thousands of numbers light up inside. Here they are taken apart into concepts that "
-    "have a name, so that you can see what the model has in mind, and change it. All figures on "
-    "this page were measured on this machine when it was made."
+    "have a name, so that you can see what the model has in mind, and change it. What the model "
+    "says and does was measured on this machine while the page was made; how often a feature is "
+    "active in general, and how well its name holds, was measured when its atlas was made."
 )
 
 
@@ -48,7 +49,7 @@ def demo_html(made: Demo) -> str:
     parts = [
         ("paella", "One prompt, token by token", _paella(made, first)),
         ("prompts", "More prompts", [_guide(GUIDES["prompts"]), *prompts]),
-        ("search", "Concepts found by name", [_guide(SEARCH), *searches]),
+        ("search", "Concepts looked for by name", [_guide(SEARCH), *searches]),
         ("features", "Features with their names", _features(made)),
         ("limits", "What this cannot tell", _limits(made)),
     ]
@@ -170,6 +171,8 @@ def _verdict(made: Demo, given: Searched) -> Markup:
         return join("Nothing was found.")
     num_about, num_near = len(topic.about), len(topic.near)
     name = _name(made, best)
+    if best.found.label is None:
+        name = join("a feature without a name, most active on ", name)
     figures = (
         f"active in {best.about} of {num_about} sentences about it and in {best.near} of "
         f"{num_near} about {topic.apart_from}"

@@ -145,6 +145,19 @@ def read_concepts(path: str | Path = EVERYDAY) -> list[Concept]:
     return found
 
 
+def _entry(given: Any) -> Entry:
+    """A concept of its own; an error names it."""
+    try:
+        return Entry.model_validate(given)
+    except ConfigError as error:
+        name = given.get("name") if isinstance(given, dict) else None
+        raise ConfigError(
+            f"concept {name!r}: {error.what}" if name else f"a [[concept]]: {error.what}",
+            expected=error.expected,
+            next_step=error.next_step,
+        ) from error
+
+
 Side = list[tuple[str, str]]
 """Texts, each with its group."""
 
@@ -158,7 +171,7 @@ class _Reader:
 
     def concepts(self, content: dict[str, Any]) -> Iterator[Concept]:
         settings = ConceptFile.model_validate(content)
-        for entry in map(Entry.model_validate, settings.concept):
+        for entry in map(_entry, settings.concept):
             sides = [self._side(side) for side in (entry.matching, entry.distracting)]
             if entry.frames:
                 sides = [_framed(side, entry.frames, entry.name) for side in sides]
