@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,17 @@ from tests.labels.fake_embedder import WordEmbedder
 from tests.labels.small_vocabulary import write_vocabulary
 
 from inscape.core import InputError, StorageError
-from inscape.features import TokenTable
+from inscape.features import FeatureIndex, TokenTable
 from inscape.features.logits import HeadInputs
 from inscape.labels import Label, Labels, Searched, Vocabulary, label, search
 from inscape.labels.candidates import Windows
 from inscape.labels.labeller import Labeller
 from inscape.labels.parts import Parts
-from inscape.labels.rules import aurocs
+from inscape.labels.rules import Rule, aurocs
 from inscape.labels.sampling import NEAR
 from inscape.labels.sampling import RANDOM as AT_RANDOM
 from inscape.labels.store import write_labels
+from inscape.labels.words import Words
 from inscape.storage import read_json, write_json
 
 TOKEN, BIGRAM, RANDOM, CONTEXT, DOCUMENT, NEXT, RARE, DEAD, DIGIT = range(9)
@@ -370,12 +372,11 @@ def test_parts_of_other_inputs_are_not_taken(tmp_path: Path) -> None:
     assert Parts(tmp_path / "labels", {"seed": 2}).read(0) is None
 
 
-def test_kinds_and_meanings_name_what_words_cannot(tmp_path: Path) -> None:
-    """A feature of birds, one of places whose words are names, and one of texts about money."""
+def of_meanings(tmp_path: Path) -> FeatureIndex:
+    """A feature of birds, and one of texts about money."""
     rng = np.random.default_rng(0)
     birds, towns, other = ["wren", "goose"], ["Wren"], [f"x{n}" for n in range(30)]
     plain = [*other, "bank", "coins", "loan", *birds, *towns]
-    vocabulary = Vocabulary.open(write_vocabulary(tmp_path / "dict"))
     documents, length = 120, 30
     ids = rng.integers(0, len(other), documents * length).astype(np.int32)
     of_birds = rng.random(ids.size) < 0.1
@@ -390,14 +391,18 @@ def test_kinds_and_meanings_name_what_words_cannot(tmp_path: Path) -> None:
     )
     rows = np.arange(ids.size)
     values = np.stack([np.isin(ids, [33, 34]), money], 1) * rng.uniform(0.2, 1, (ids.size, 2))
-    index = write_index(
+    return write_index(
         tmp_path / "index",
         table,
         [(rows, np.tile(np.arange(2), (rows.size, 1)), values.astype(np.float32))],
         HeadInputs(torch.randn(2, 8), None, None),
     )
+
+
+def test_kinds_and_meanings_name_what_words_cannot(tmp_path: Path) -> None:
+    vocabulary = Vocabulary.open(write_vocabulary(tmp_path / "dict"))
     found = label(
-        index,
+        of_meanings(tmp_path),
         tmp_path / "labels",
         embedder=WordEmbedder(),  # type: ignore[arg-type]
         vocabulary=vocabulary,
@@ -408,6 +413,40 @@ def test_kinds_and_meanings_name_what_words_cannot(tmp_path: Path) -> None:
     assert {"bank", "coins", "loan"} <= set(found[1].words)
     assert found.embeddings is not None
     assert not (tmp_path / ".labels.parts").exists()
+
+
+@pytest.mark.parametrize(
+    ("common", "name", "text"),
+    [
+        (True, "money", "words in texts about money"),
+        (True, "wren", "wren"),  # which fires itself
+        (True, "a name of five words", None),
+        (False, "money", "money"),
+    ],
+)
+def test_where_common_words_fire_a_name_is_of_the_texts(
+    common: bool, name: str, text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = property(lambda words: np.full(len(words.texts), common))
+    monkeypatch.setattr(Words, "common", every)
+    index = of_meanings(tmp_path)
+    labeller = Labeller(index, 0, 40, WordEmbedder(), None, tmp_path / "parts")  # type: ignore[arg-type]
+    sample = labeller.explain.draw(index, 0, 40, np.random.default_rng(0))
+    windows = Windows.read(labeller.corpus, sample, np.ones(sample.rows.size, bool))
+    rule = Rule(name, "concept", (), "what it means", np.ones(64, np.float32) / 8, 1.0)
+    made = labeller._with_words([rule], np.array([0.9]), windows)
+    assert [one.text for one in made] == [text] * (text is not None)
+
+
+def test_common_words_are_the_most_frequent_and_what_is_no_word() -> None:
+    ids = np.concatenate([np.zeros(50), np.arange(1, 221), [221] * 3]).astype(np.int32)
+    texts = {i: f" w{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(221)} | {221: " ,"}
+    owners = np.zeros(ids.size, np.int32)
+    table = TokenTable(ids, owners, np.arange(ids.size, dtype=np.int32), owners == 0, texts)
+    words = Words(SimpleNamespace(tokens=table))  # type: ignore[arg-type]
+    common = {words.texts[i].strip() for i in np.flatnonzero(words.common)}
+    assert {"waa", ","} <= common
+    assert len(common) == 3
 
 
 def test_labels_are_found_by_what_they_mean(planted: Any, tmp_path: Path) -> None:

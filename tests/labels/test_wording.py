@@ -16,6 +16,8 @@ def test_clauses_alone() -> None:
     assert said("phrase", ["as well as"]) == 'the phrase "as well as"'
     assert said("predicted_token", [" of"]) == 'predicts "of"'
     assert said("next_kind", ["cities"]) == "words before cities"
+    assert said("start", ["first"]) == "the first token of a text"
+    assert said("start", ["first", "second"]) == "the first tokens of a text"
 
 
 def test_two_clauses() -> None:

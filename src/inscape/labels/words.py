@@ -95,12 +95,12 @@ class Words:
 
     @cached_property
     def common(self) -> NDArray[np.bool_]:
-        """Which types are no names of things, [types]: the NUM_COMMON most frequent words, and all
-        that are not made of letters."""
-        letters = np.array([text.strip().isalpha() for text in self.texts], np.bool_)
-        counts = np.bincount(self.type, minlength=letters.size) * letters
-        often = np.sort(counts)[::-1][: NUM_COMMON + 1][-1]
-        found: NDArray[np.bool_] = ~letters | (counts > often)
+        """Which types are no names of things, [types]: the most frequent words, one of a hundred
+        and at most NUM_COMMON, and all that are not made of letters."""
+        found = np.array([not text.strip().isalpha() for text in self.texts], np.bool_)
+        counts = np.where(found, 0, np.bincount(self.type, minlength=found.size))
+        number = min(NUM_COMMON, np.count_nonzero(~found) // 100)
+        found[np.argsort(-counts, kind="stable")[:number]] = True
         return found
 
     def _word_starts(self, texts: list[str]) -> NDArray[np.bool_]:
