@@ -63,12 +63,11 @@ def finished(labeller: Labeller, drafts: list[Draft]) -> list[Label]:
     labels = [labeller.finish(d, rules[next(others)] if d.rule else None) for d in drafts]
     if labeller.embedder is None or labeller.corpus.contexts is None:
         return labels
-    least = {draft.feature: draft.least for draft in drafts}
     return with_texts(
         labels,
         labeller.embedder,
         labeller.corpus.contexts,
-        lambda feature: labeller.windows(feature, least[feature]),
+        lambda feature: scored_on(labeller, feature),
     )
 
 
@@ -107,7 +106,7 @@ def told(run: Run) -> Row:
     """The share of features with a name, and how well the names tell."""
     labeller, drafts, labels = _drafted(run.folder, run.seed, False)
     named = [one for one in labels if one.name]
-    found = [details(labeller, d.feature, d.rule, d.least) for d in drafts if d.rule is not None]
+    found = [details(labeller, d.feature, d.rule) for d in drafts if d.rule is not None]
     far, near, other = (
         median([getattr(x, name) for x in named]) for name in ("auroc", "auroc_near", "shuffled")
     )
@@ -123,7 +122,6 @@ def told(run: Run) -> Row:
         f"{labeller.index.dictionary}, {len(labels)} features, {NUM_WINDOWS} windows of each kind",
         detail={
             "kinds": dict(Counter(x.kind for x in labels)),
-            "named for strong activations alone": sum(x.strong for x in named) / len(labels),
             "the text alone, median AUROC": median([x.auroc_text for x in named]),
             **_further(found),
         },
@@ -150,7 +148,7 @@ def beside(run: Run) -> Row:
     for draft in drafts:
         if draft.rule is None:
             continue
-        sample = labeller.windows(draft.feature, draft.least)
+        sample = scored_on(labeller, draft.feature)
         own = labeller.corpus.scores_at([draft.rule], sample.rows)[0]
         scores = np.stack(
             [own, former.scores(draft.feature, sample), tokens(labeller, draft, sample)]
@@ -168,11 +166,15 @@ def beside(run: Run) -> Row:
     )
 
 
+def scored_on(labeller: Labeller, feature: int) -> Sample:
+    """The windows that a feature's label is scored on."""
+    return labeller.score.scored(labeller.index, feature, labeller.num_windows, labeller.seed)
+
+
 def tokens(labeller: Labeller, draft: Draft, sample: Sample) -> NDArray[np.float64]:
     """The list of the tokens that fire most as a label: a window scores how often its token did."""
     rng = np.random.default_rng(seeded(labeller.seed, "labels", draft.feature))
-    num = labeller.num_windows
-    written = labeller.explain.draw(labeller.index, draft.feature, num, rng, draft.least)
+    written = labeller.explain.draw(labeller.index, draft.feature, labeller.num_windows, rng)
     ids = labeller.corpus.words.ids
     most = dict(Counter(ids[written.rows[written.positive]].tolist()).most_common(TOP_TOKENS))
     return np.array([most.get(token, 0) for token in ids[sample.rows].tolist()], np.float64)

@@ -3,10 +3,9 @@
     python -m benchmarks.atlas.names ATLAS [OUT]
 
 1. Of the features with a name, over all dictionaries of the residual stream, a hundred are drawn
-   with seed 20.
+   with seed 19.
 2. Of an atlas with its activations the windows are those that the names were scored on: of
-   documents that no name was written from, each with at least a fifth of the feature's maximum, or
-   half of it where the name is meant for strong activations alone.
+   documents that no name was written from, each with at least a fifth of the feature's maximum.
    Such a page holds text of the corpus: it is for the rater, and stays out of the repository.
 3. Of the shipped atlas they are from its examples, which the model wrote itself:
    docs/smollm2-features.md.
@@ -34,22 +33,21 @@ from inscape.atlas.steps import seed_of
 from inscape.core import Share, seeded
 from inscape.features import TokenTable
 from inscape.labels import Label
-from inscape.labels.sampling import NUM_WINDOWS, Half, document_halves
+from inscape.labels.sampling import CLEAR, NUM_WINDOWS, Half, document_halves
 from inscape_microworld.benchmark import Check, Row
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / "docs" / "smollm2-features.md"
 RATINGS = Path(__file__).with_name("ratings.json")
-NUM, EIGHT, SEED = 100, 8, 20
+NUM, EIGHT, SEED = 100, 8, 19
 LEFT, RIGHT = 16, 6  # tokens of a window that are shown
 T = TypeVar("T")
 OPENING = """# A hundred features of SmolLM2's atlas
 
-Drawn at random (seed 20) from all features with a name, with up to eight windows in which the
-feature is clearly active (at least a fifth of its maximum, half of it where the name says "when
-strong"), strongest first; the token that it fires on is bold. The model wrote the text itself; a
-feature that it hardly sets off has fewer windows. Labels were written and scored on other text; the
-figure beside a name is its AUROC there.
+Drawn at random (seed 19) from all features with a name, with up to eight windows in which the
+feature is clearly active (at least a fifth of its maximum), strongest first; the token that it
+fires on is bold. The model wrote the text itself; a feature that it hardly sets off has fewer
+windows. Labels were written and scored on other text; the figure beside a name is its AUROC there.
 `python -m benchmarks.atlas.names models/smollm2-atlas` makes this page. The row `atlas-names` of
 the [figures](figures.md) says how somebody who had no part in this rated the names, by windows of
 the corpus that no name was written from.
@@ -71,22 +69,22 @@ def drawn(atlas: Atlas) -> list[tuple[str, Label]]:
     return [named[place] for place in rng.permutation(len(named))[:NUM].tolist()]
 
 
-def written(atlas: Atlas, name: str, feature: int, from_: float) -> list[Window]:
+def written(atlas: Atlas, name: str, feature: int) -> list[Window]:
     """Windows of the examples that come with an atlas, strongest first."""
     index = atlas.features(name)
-    least = from_ * float(index.max[feature])
+    least = CLEAR * float(index.max[feature])
     clear = {e.row: e for e in index.examples(feature) if e.value >= least}
     chosen = _spread(sorted(clear.values(), key=lambda e: -e.value))
     return [Window(e.tokens, e.shown_peak) for e in chosen]
 
 
-def unseen(atlas: Atlas, name: str, feature: int, from_: float) -> list[Window]:
+def unseen(atlas: Atlas, name: str, feature: int) -> list[Window]:
     """Windows of the documents that no name was written from, strongest first."""
     index, seed = atlas.features(name), seed_of(atlas, None)
     table = index.tokens
     explaining = document_halves(table.distinct, seeded(seed, "labels"))
     half = Half(table, ~explaining & np.asarray(table.considered))
-    sample = half.scored(index, feature, NUM_WINDOWS, seed, from_)
+    sample = half.scored(index, feature, NUM_WINDOWS, seed)
     value = dict(zip(*(part.tolist() for part in index.rows_of(feature)), strict=True))
     rows = sorted(sample.rows[sample.positive].tolist(), key=lambda row: -value[row])
     return [_at(table, row) for row in _spread(rows)]
@@ -110,10 +108,9 @@ def page(atlas: Atlas) -> str:
     parts = [OPENING]
     for name, label in drawn(atlas):
         index = atlas.features(name)
-        shown = unseen if index.has_activations else written
-        windows = shown(atlas, name, label.feature, label.least)
+        windows = (unseen if index.has_activations else written)(atlas, name, label.feature)
         scored = f", {label.auroc:.2f}" if np.isfinite(label.auroc) else ""
-        parts.append(f"## {_plain(label.name or '')}\n\n`{name}/{label.feature}`{scored}\n")
+        parts.append(f"## {_plain(label.text)}\n\n`{name}/{label.feature}`{scored}\n")
         parts.append("\n".join(f"- {_shown(one)}" for one in windows) + "\n")
     return "\n".join(parts)
 
@@ -137,7 +134,7 @@ def rated(run: Run) -> Row:
     if not RATINGS.is_file():
         raise Absent(f"nobody has rated the names yet: there is no {RATINGS.name}")
     kept = json.loads(RATINGS.read_text())["ratings"]
-    now = {f"{name}/{label.feature}": label.name for name, label in drawn(opened())}
+    now = {f"{name}/{label.feature}": label.text for name, label in drawn(opened())}
     if {place: one["name"] for place, one in kept.items()} != now:
         raise Absent(f"{RATINGS.name} is of other names than the atlas has now")
     ratings = np.array([one["rating"] for one in kept.values()])

@@ -56,7 +56,6 @@ def test_planted_features_are_found(labels: Labels, feature: int, text: str, kin
     assert (found.text, found.kind, found.source) == (text, kind, "offline")
     assert found.auroc > 0.97
     assert found.low <= found.auroc <= found.high
-    assert not Labels.open(labels.folder)[feature].strong
     assert found.auroc_near > 0.9
     assert 0.3 < found.shuffled < 0.75
 
@@ -215,34 +214,6 @@ def test_a_newer_version_is_named(labels: Labels, planted: Any, tmp_path: Path) 
     write_json(copy / "manifest.json", manifest | {"version": 7})
     with pytest.raises(StorageError, match="found version 7"):
         Labels.open(copy)
-
-
-def test_a_feature_that_is_clear_when_strong_alone_has_a_name_that_says_so(
-    planted: Any, tmp_path: Path
-) -> None:
-    """Feature 0 fires strongly on one word, and weakly on more tokens at random."""
-    table = planted.index.tokens
-    rows = np.flatnonzero(table.considered)
-    rng = np.random.default_rng(0)
-    word = planted.planted[TOKEN][rows]
-    weak = rng.uniform(0.2, 0.45, (rows.size, 2)) * (rng.random((rows.size, 2)) < 0.1)
-    values = weak.copy()
-    values[word, 0] = rng.uniform(0.6, 1.0, int(word.sum()))
-    index = write_index(
-        tmp_path / "index",
-        table,
-        [(rows, np.tile(np.arange(2), (rows.size, 1)), values.astype(np.float32))],
-        HeadInputs(torch.randn(2, 4), None, None),
-    )
-    labels = label(index, tmp_path / "labels", seed=1)
-    found = Labels.open(labels.folder)[0]
-    assert (found.text, found.name) == ('the word "wi"', 'the word "wi" (when strong)')
-    assert found.least == 0.5
-    assert found.auroc > 0.97
-    strong = np.flatnonzero(values[:, 0] >= 0.5 * values[:, 0].max())
-    assert 8 <= found.num_positive <= strong.size
-    assert labels[1].name is None
-    assert labels.summary["num_strong"] == 1
 
 
 def test_features_that_fire_everywhere_get_no_score_and_say_why(

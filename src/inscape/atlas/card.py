@@ -158,17 +158,14 @@ def _labels(atlas: Container, names: Sequence[str]) -> str:
         share = found["num_labelled"] / max(1, labels.num_features)
         figures = [found.get(f"median_{n}") for n in ("auroc", "auroc_near", "shuffled")]
         shown = ["" if value is None else f"{value:.2f}" for value in figures]
-        strong = found["num_strong"] / max(1, labels.num_features)
-        rows.append([f"`{name}`", ", ".join(writers), f"{share:.0%}", f"{strong:.0%}", *shown])
+        rows.append([f"`{name}`", ", ".join(writers), f"{share:.0%}", *shown])
     if not rows:
         return "None yet.\n"
-    heads = ["dictionary", "written by", "named", "when strong", "AUROC", "near", "shuffled"]
+    heads = ["dictionary", "written by", "named", "AUROC", "near", "shuffled"]
     return (
         _table(heads, rows)
-        + "\nNamed: of all features. When strong: those of them whose name is meant for "
-        "activations from half of the largest on, the others' from a fifth on. Medians over the "
-        "named, from documents that the names were not written from: against random windows; "
-        "against near ones; and of another feature's name. 0.5 is chance.\n"
+        + "\nMedians over the named features, from documents that the names were not written from: "
+        "against random windows; against near ones; and of another feature's name. 0.5 is chance.\n"
     )
 
 

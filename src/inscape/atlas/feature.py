@@ -200,6 +200,6 @@ class Feature(Pictured):
         near = f", {label.auroc_near:.0%} beside near ones" * isfinite(label.auroc_near)
         return [
             f"name: of kind {label.kind}, by {label.source}; picks the passage where it is active "
-            f"(at {label.least:.0%} of its largest activation or more) in {label.auroc:.0%} "
-            f"({label.low:.0%} to {label.high:.0%}) of pairs with a random one{near}; chance is 50%"
+            f"in {label.auroc:.0%} ({label.low:.0%} to {label.high:.0%}) of pairs with a random "
+            f"one{near}; chance is 50%"
         ]

@@ -225,7 +225,6 @@ def _in_words(summary: dict[str, Any]) -> dict[str, Any]:
     shown = {
         "labels": summary["labels"],
         "labelled": f"{summary['num_labelled']} of {summary['num_features']} features",
-        "for strong activations alone": summary["num_strong"],
         "never active": summary["num_dead"],
         "active too rarely": summary["num_too_few_activations"],
         "unclear": summary["num_unclear"],

@@ -198,9 +198,7 @@ def compared(first: Labels, second: Labels) -> Compared | None:
         return None
 
     def told(label: Label | None) -> float:
-        if label is None or label.name is None or label.strong:
-            return nan  # names for strong activations alone are scored on other windows
-        return label.auroc_text
+        return nan if label is None or label.name is None else label.auroc_text
 
     both = np.array([(told(one), told(second.get(one.feature))) for one in first]).reshape(-1, 2)
     both = both[np.isfinite(both).all(1)]

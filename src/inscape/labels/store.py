@@ -26,7 +26,7 @@ from inscape.core import InputError
 from inscape.features.search import FILE, match, write_text_table
 from inscape.features.table import open_array
 from inscape.labels.embedder import Embedder
-from inscape.labels.sampling import CLEAR, STRONG
+from inscape.labels.sampling import CLEAR
 from inscape.storage import (
     artefact,
     atomic_folder,
@@ -39,9 +39,8 @@ from inscape.storage import (
 from inscape.storage.atomic import nothing
 
 KIND = "labels"
-VERSION = 5
-"""5: names for strong activations alone. 4: the score of the text alone. 3: scores against random
-and near windows, embeddings."""
+VERSION = 4
+"""4: the score of the text alone. 3: scores against random and near windows, embeddings."""
 EMBEDDINGS = "embeddings.npy"
 UNIT = 127
 KINDS = ("word", "concept", "prediction", "everywhere", "unclear")
@@ -100,12 +99,7 @@ class Label:
         strong activations alone it says so."""
         if self.kind == "unclear":
             return None
-        return f"{self.text} (when strong)" if self.strong else self.text
-
-    @property
-    def strong(self) -> bool:
-        """Whether it is meant for strong activations alone."""
-        return self.least >= STRONG
+        return self.text if self.least <= CLEAR else f"{self.text} (when strong)"
 
     @property
     def num_scored(self) -> int:
@@ -212,7 +206,6 @@ def scores(labels: Iterable[Label]) -> dict[str, Any]:
     above = float(np.mean([f.low > f.shuffled for f in found])) if found else None
     return {
         "num_labelled": len(named),
-        "num_strong": sum(label.strong for label in named),
         "num_unclear": len(tried) - len(named),
         "num_scored": len(found),
         "kinds": dict(Counter(label.kind for label in tried).most_common()),

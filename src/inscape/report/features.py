@@ -158,7 +158,6 @@ def naming(label: Label | None) -> Markup:
     said = tag("p", about, writer, "."), fires
     if finite(label.auroc) is None:
         return join(said, tag("p", "How well it holds was not measured.", class_="note"))
-    active = f"active at {label.least:.0%} of its largest or more"
     rows = [("random passages", barred(label.auroc, "share", "for-right", beside=_interval(label)))]
     if finite(label.auroc_near) is not None:
         rows.append(("passages much like it", barred(label.auroc_near, "share", "for-right")))
@@ -170,9 +169,8 @@ def naming(label: Label | None) -> Markup:
         said,
         tag(
             "p",
-            f"How often the name picks out the passage in which the feature is {active}, beside "
-            "one of these (chance: 50 %; "
-            f"{label.num_positive} passages that it was not written from)",
+            "How often the name picks out the passage in which the feature is active, beside one "
+            f"of these (chance: 50 %; {label.num_positive} passages that it was not written from)",
             class_="note",
         ),
         tag("dl", scores, class_="scores"),
