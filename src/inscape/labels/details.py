@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from inscape.core import seeded
 from inscape.labels.labeller import Labeller
 from inscape.labels.rules import Rule, aurocs
-from inscape.labels.sampling import CLEAR, RANDOM
+from inscape.labels.sampling import RANDOM
 
 NEARBY = 8  # tokens on either side
 DECILES = 10
@@ -39,11 +39,11 @@ class Details:
     sensitivity: tuple[float, ...]
 
 
-def details(labeller: Labeller, feature: int, rule: Rule, least: float = CLEAR) -> Details:
-    """The further scores of a feature's label, which is meant from `least` of its maximum on."""
+def details(labeller: Labeller, feature: int, rule: Rule) -> Details:
+    """The further scores of a feature's label."""
     rng = np.random.default_rng(seeded(labeller.seed, "labels", "details", feature))
     index, corpus = labeller.index, labeller.corpus
-    sample = labeller.score.draw(index, feature, labeller.num_windows, rng, least)
+    sample = labeller.score.draw(index, feature, labeller.num_windows, rng)
     rows, values = index.rows_of(feature)
     fired = sample.rows[sample.positive]
     beside = _beside(labeller, fired, rows, rng)

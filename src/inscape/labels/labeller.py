@@ -37,7 +37,7 @@ from inscape.labels.embedder import INSTALL, Embedder
 from inscape.labels.ground import Ground
 from inscape.labels.parts import Parts
 from inscape.labels.rules import MIN_EVIDENCE, Clause, Rule, aurocs
-from inscape.labels.sampling import CLEAR, NEAR, NUM_WINDOWS, RANDOM, STRONG, Sample
+from inscape.labels.sampling import NEAR, NUM_WINDOWS, RANDOM
 from inscape.labels.scoring import bootstrap_weights, on_sample
 from inscape.labels.store import KIND, VERSION, Label, Labels, write_labels
 from inscape.labels.texts import with_texts
@@ -73,7 +73,6 @@ class Draft:
     rule: Rule | None
     worth: float
     words: tuple[str, ...]
-    least: float = CLEAR  # the share of the maximum from which on it is meant
 
 
 _last: dict[tuple[object, ...], Ground] = {}  # the dictionaries of an atlas rest on one text
@@ -105,12 +104,10 @@ class Labeller:
         rng = np.random.default_rng(seeded(seed, "labels", "bootstrap"))
         self.weights = bootstrap_weights(4 * num_windows, rng)
 
-    def tellable(self, feature: int, least: float = 0.0) -> bool | None:
-        """Whether there is enough, from `least` of the maximum on, to write from and to score on;
-        None where it fires on nearly every token."""
-        rows, values = self.index.rows_of(feature)
-        if least:
-            rows = rows[values >= least * values.max(initial=0)]
+    def tellable(self, feature: int) -> bool | None:
+        """Whether there is enough to write from and to score on; None where it fires on nearly
+        every token."""
+        rows, _ = self.index.rows_of(feature)
         for half in (self.explain, self.score):
             inside = rows[half.member[rows]]
             owners = self.documents[inside]
@@ -145,18 +142,10 @@ class Labeller:
         return self.names.hubs(self.directions[alive])
 
     def draft(self, feature: int) -> Draft:
-        """Steps 2 and 3; where nothing names a feature, of its strong activations alone."""
-        found = self._draft(feature, CLEAR)
-        if found.rule is None and self.tellable(feature, STRONG):
-            strong = self._draft(feature, STRONG)
-            if strong.rule is not None:
-                return strong
-        return found
-
-    def _draft(self, feature: int, least: float) -> Draft:
+        """Steps 2 and 3."""
         rng = np.random.default_rng(seeded(self.seed, "labels", feature))
         num = self.num_windows * WRITTEN
-        sample = self.explain.draw(self.index, feature, num, rng, least)
+        sample = self.explain.draw(self.index, feature, num, rng)
         judged = _hashed(self.documents[sample.rows]) % JUDGED_PART == 0
         windows = Windows.read(self.corpus, sample, ~judged)
         fired = windows.values["word"][sample.positive, 0]
@@ -165,7 +154,7 @@ class Labeller:
         rules = list(self.writer.rules(windows, self.index.promoted_ids(feature)))
         meanings = self._of_meaning(feature, windows)
         if not rules and not meanings:
-            return Draft(feature, None, 0.5, words, least)
+            return Draft(feature, None, 0.5, words)
         rules = [rule for rule in rules if holds(rule, windows)]
         phrases = self.names.phrases if self.names else frozenset[str]()
         meanings = admitted(meanings, windows, self.corpus, phrases)
@@ -175,12 +164,12 @@ class Labeller:
         rules += combined
         worth = np.concatenate([worth, self.worth(combined, windows)])
         if not rules:
-            return Draft(feature, None, 0.5, words, least)
+            return Draft(feature, None, 0.5, words)
         best = int(worth.argmax())
         documents = np.unique(self.documents[sample.rows[sample.positive]]).size
         rate = min(max(float(worth[best]), 0.5), 1.0)
         sure = float(worth[best]) - DOUBT * (rate * (1 - rate) / documents) ** 0.5
-        return Draft(feature, rules[best] if sure >= LEAST else None, sure, words, least)
+        return Draft(feature, rules[best] if sure >= LEAST else None, sure, words)
 
     def worth(self, rules: Sequence[Rule], windows: Windows) -> NDArray[np.float64]:
         """How well rules tell the windows, [rules]: both views are noisy, as the judged windows are
@@ -312,15 +301,10 @@ class Labeller:
         others = {id(rules[n]): rules[ring[i - 1]] for i, n in enumerate(ring)}
         found = [self.finish(d, others[id(d.rule)] if d.rule else None) for d in drafts]
         if self.embedder is not None and self.corpus.contexts is not None:
-            least = {draft.feature: draft.least for draft in drafts}
-            scored = {f: partial(self.windows, f, of) for f, of in least.items()}
-            found = with_texts(found, self.embedder, self.corpus.contexts, lambda f: scored[f]())
+            scored = partial(self.score.scored, self.index, num=self.num_windows, seed=self.seed)
+            found = with_texts(found, self.embedder, self.corpus.contexts, scored)
         labels += found
         return sorted(labels, key=lambda found: found.feature)
-
-    def windows(self, feature: int, least: float = CLEAR) -> Sample:
-        """The windows that a label of the feature is scored on."""
-        return self.score.scored(self.index, feature, self.num_windows, self.seed, least)
 
     def finish(self, draft: Draft, other: Rule | None) -> Label:
         """Step 4: the label of a draft, with another feature's rule as control."""
@@ -328,7 +312,7 @@ class Labeller:
         rule = draft.rule
         if rule is None or other is None:
             return Label(draft.feature, "", "unclear", words=draft.words, predicts=predicts)
-        sample = self.windows(draft.feature, draft.least)
+        sample = self.score.scored(self.index, draft.feature, self.num_windows, self.seed)
         own, control = self.corpus.scores_at([rule, other], sample.rows)
         documents, weights = self.documents, self.weights
         found = on_sample(own, sample, NEAR, documents, weights)
@@ -347,7 +331,6 @@ class Labeller:
             words=draft.words,
             predicts=predicts,
             rule=rule.to_json(self.corpus),
-            least=draft.least,
         )
 
 

@@ -1,9 +1,8 @@
 """Windows on which a feature fires and windows on which it does not, from one half of the corpus.
 
-1. Positives: tokens on which the feature is clearly active, with at least CLEAR of its maximum, or
-   STRONG where a label is meant for strong activations alone. The interval from there is cut into
-   equal parts and the parts take turns, so that weaker activations are asked about as much as the
-   strongest. (What lies below is scored by decile in details.py.)
+1. Positives: tokens on which the feature is clearly active, with at least CLEAR of its maximum. The
+   interval from there is cut into equal parts and the parts take turns, so that weaker activations
+   are asked about as much as the strongest. (What lies below is scored by decile in details.py.)
 2. Random negatives: random tokens on which it is silent.
 3. Near negatives: one half have the same token as a positive, and the feature stays silent on them;
    the other half are where the features with the most similar directions fire and it does not. A
@@ -21,7 +20,7 @@ from inscape.core import seeded
 from inscape.features import FeatureIndex, TokenTable
 
 NUM_WINDOWS = 100  # positives, random and near negatives, each
-CLEAR, STRONG = 0.2, 0.5  # of the maximum
+CLEAR = 0.2  # of the maximum
 NUM_INTERVALS = 5
 NUM_NEIGHBOURS = 5
 OVERDRAW = 3  # drawn for each negative wanted, as some turn out to be active
@@ -79,20 +78,12 @@ class Half:
         kept = self.member[rows]
         return rows[kept], values[kept]
 
-    def draw(
-        self,
-        index: FeatureIndex,
-        feature: int,
-        num: int,
-        rng: np.random.Generator,
-        least: float = CLEAR,
-    ) -> Sample:
-        """Up to `num` positives, from `least` of the feature's maximum on, random negatives and
-        near negatives, each; the negatives are all different, and none is a place where the
-        feature fires."""
+    def draw(self, index: FeatureIndex, feature: int, num: int, rng: np.random.Generator) -> Sample:
+        """Up to `num` positives, random negatives and near negatives, each; the negatives are all
+        different, and none is a place where the feature fires."""
         rows, values = index.rows_of(feature)
         inside = self.inside(rows, values)
-        positives = _stratified(*inside, num, rng, least)
+        positives = _stratified(*inside, num, rng)
         alike = _silent(self._same_token(self._ids[positives], num // 2 * OVERDRAW, rng), rows)
         beside = _silent(self._of_neighbours(index, feature, num, rng), rows)
         near = _mixed(alike, beside, num)
@@ -105,13 +96,11 @@ class Half:
         group = np.repeat(np.array([RANDOM, POSITIVE, NEAR], np.int8), [len(d) for d in drawn])
         return Sample(np.concatenate(drawn), group)
 
-    def scored(
-        self, index: FeatureIndex, feature: int, num: int, seed: int, least: float = CLEAR
-    ) -> Sample:
+    def scored(self, index: FeatureIndex, feature: int, num: int, seed: int) -> Sample:
         """The windows that a feature's labels are scored on, the same whoever wrote them; `self` is
         the half that none was written from."""
         rng = np.random.default_rng(seeded(seed, "labels", "scored", feature))
-        return self.draw(index, feature, num, rng, least)
+        return self.draw(index, feature, num, rng)
 
     def _same_token(
         self, ids: NDArray[np.int32], num: int, rng: np.random.Generator
@@ -165,14 +154,10 @@ def _distinct(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _stratified(
-    rows: NDArray[np.int32],
-    values: NDArray[np.float32],
-    num: int,
-    rng: np.random.Generator,
-    least: float = CLEAR,
+    rows: NDArray[np.int32], values: NDArray[np.float32], num: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Up to `num` rows, the intervals of strength taking turns."""
-    clear = values >= least * values.max()
+    clear = values >= CLEAR * values.max()
     rows, values = rows[clear], values[clear]
     interval = np.minimum(values * (NUM_INTERVALS / values.max()), NUM_INTERVALS - 1).astype(int)
     drawn, turns = [], []

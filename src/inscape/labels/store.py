@@ -26,7 +26,6 @@ from inscape.core import InputError
 from inscape.features.search import FILE, match, write_text_table
 from inscape.features.table import open_array
 from inscape.labels.embedder import Embedder
-from inscape.labels.sampling import CLEAR
 from inscape.storage import (
     artefact,
     atomic_folder,
@@ -72,8 +71,6 @@ class Label:
         words: the words that fire it, most frequent first.
         predicts: the tokens that it makes the model say, strongest first.
         rule: the label in executable form, as JSON; empty where the text is all there is.
-        least: from which share of the feature's largest activation on it is meant: the windows that
-            it was written from and scored on are at least as strong.
     """
 
     feature: int
@@ -91,15 +88,11 @@ class Label:
     words: tuple[str, ...] = ()
     predicts: tuple[str, ...] = ()
     rule: str = ""
-    least: float = CLEAR
 
     @property
     def name(self) -> str | None:
-        """The text, where it names the feature: None where that is unclear. Where it is meant for
-        strong activations alone it says so."""
-        if self.kind == "unclear":
-            return None
-        return self.text if self.least <= CLEAR else f"{self.text} (when strong)"
+        """The text, where it names the feature: None where that is unclear."""
+        return None if self.kind == "unclear" else self.text
 
     @property
     def num_scored(self) -> int:
