@@ -3,7 +3,7 @@
     python -m benchmarks.atlas.names ATLAS [OUT]
 
 1. Of the features with a name, over all dictionaries of the residual stream, a hundred are drawn
-   with seed 19.
+   with seed 21.
 2. Of an atlas with its activations the windows are those that the names were scored on: of
    documents that no name was written from, each with at least a fifth of the feature's maximum.
    Such a page holds text of the corpus: it is for the rater, and stays out of the repository.
@@ -39,12 +39,12 @@ from inscape_microworld.benchmark import Check, Row
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / "docs" / "smollm2-features.md"
 RATINGS = Path(__file__).with_name("ratings.json")
-NUM, EIGHT, SEED = 100, 8, 19
+NUM, EIGHT, SEED = 100, 8, 21
 LEFT, RIGHT = 16, 6  # tokens of a window that are shown
 T = TypeVar("T")
 OPENING = """# A hundred features of SmolLM2's atlas
 
-Drawn at random (seed 19) from all features with a name, with up to eight windows in which the
+Drawn at random (seed 21) from all features with a name, with up to eight windows in which the
 feature is clearly active (at least a fifth of its maximum), strongest first; the token that it
 fires on is bold. The model wrote the text itself; a feature that it hardly sets off has fewer
 windows. Labels were written and scored on other text; the figure beside a name is its AUROC there.
