@@ -61,7 +61,7 @@ KIND_LIKENESS = 0.5  # weight of a kind's meaning beside its evidence
 WRITTEN = 3  # windows that a label is written from, for each that it is scored on
 NUM_ALONE, LEAST_ALONE = 5, 0.8  # names that are tried with the words that fire; their worth alone
 NAME_PRICE = 0.02  # what a name must add to the words that fire
-COMMON = 0.5  # of what fires: from here on the name is of the texts, not of the words
+COMMON = 0.5  # of what fires: from here on a meaning is no name
 MIN_KIND = 0.1  # of the windows that a kind must tell from random ones
 
 
@@ -218,7 +218,7 @@ class Labeller:
     ) -> list[Rule]:
         """The best names that tell the windows by themselves, executed together with the words that
         fire most, which are shown beside a name: a name has to say something of its own. Where
-        most of what fires are words such as "of", it is what the texts are about."""
+        most of what fires are words such as "of", no meaning is their name."""
         fired = windows.values["word"][windows.sample.positive & windows.counted, 0]
         words, counts = np.unique(fired[fired >= 0], return_counts=True)
         most = np.argsort(-counts, kind="stable")[:NUM_WORDS]
@@ -231,17 +231,13 @@ class Labeller:
         order = [i for i in np.argsort(-alone, kind="stable") if alone[i] >= LEAST_ALONE]
         about = self.corpus.words.common[fired[fired >= 0]].mean() >= COMMON
         said = Fired.read(windows, self.corpus)
-        texts = {
-            i: in_texts("words", rules[i].text, rules[i].meaning)
-            if about and rules[i].vector is not None and said.share(rules[i].text) < COVERED
-            else rules[i].text
-            for i in order
-        }
-        order = [i for i in order if len(texts[i].split()) <= MOST_WORDS]
+        if about:
+            order = [
+                i for i in order if rules[i].vector is None or said.share(rules[i].text) >= COVERED
+            ]
         return [
             replace(
                 rules[i],
-                text=texts[i],
                 clauses=rules[i].clauses + fires,
                 price=rules[i].price + NAME_PRICE + (alone[order[0]] - alone[i]) / 2,
             )
