@@ -113,17 +113,13 @@ def _dictionaries(atlas: Container, names: Sequence[str]) -> str:
     heads = ["dictionary", "reads", "features", "L0", "FVU", "loss recovered", "dead", "tokens"]
     texts = {Path(figures[n].text).name for n in names if n in figures}
     said = f"Measured on {', '.join(sorted(map(_plain, texts)))}. " if texts else ""
-    table = _table(heads, rows) + "\n" if rows else ""
+    if not rows:
+        return _neurons(atlas, names)
     return (
-        table
-        + _neurons(atlas, names)
-        + (
-            f"{said}L0: active features per token. FVU: unexplained variance. Loss recovered: over "
-            "the mean in the place of the activations. Tokens: those that the index rests on. In "
-            "brackets 95 % intervals.\n"
-            if rows
-            else ""
-        )
+        _table(heads, rows)
+        + f"\n{said}L0: active features per token. FVU: unexplained variance. Loss recovered: over "
+        "the mean in the place of the activations. Tokens: those that the index rests on. In "
+        "brackets 95 % intervals.\n\n" + _neurons(atlas, names)
     )
 
 
@@ -134,16 +130,15 @@ def without_neurons(atlas: Container, names: Iterable[str]) -> list[str]:
 
 def _neurons(atlas: Container, names: Sequence[str]) -> str:
     """What is said of neurons, which need no training."""
-    trained = set(without_neurons(atlas, names))
-    found = [name for name in names if name not in trained]
+    found = [name for name in names if config_of(atlas, name).kind == "neurons"]
     if not found:
         return ""
     which = f"`{found[0]}`" + (f" to `{found[-1]}`" if len(found) > 1 else "")
-    tokens = sorted({atlas.features(name).num_considered for name in found})
+    tokens = min(atlas.features(name).num_considered for name in found)
     layers = "1 layer" if len(found) == 1 else f"{len(found)} layers"
     return (
-        f"The neurons of {layers}, {which}, are indexed over {tokens[0]:,} tokens. They need no "
-        "training. Of each its positive and its negative values are a feature.\n\n"
+        f"The neurons of {layers}, {which}, are indexed over {tokens:,} tokens or more. They need "
+        "no training.\n"
     )
 
 

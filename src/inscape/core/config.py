@@ -47,6 +47,6 @@ def _explained(error: ValidationError, known: dict[str, Any]) -> ConfigError:
     if first["type"] == "extra_forbidden":
         return ConfigError(f"setting {name} is unknown", expected=f"one of {', '.join(known)}")
     if first["type"] == "missing":
-        return ConfigError(f"setting {name} is missing", expected=f"{', '.join(known)}")
+        return ConfigError(f"setting {name} is missing", expected=", ".join(known))
     reason = first["msg"][:1].lower() + first["msg"][1:]
     return ConfigError(f"setting {name} = {first['input']!r} is not usable: {reason}")

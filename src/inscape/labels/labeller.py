@@ -229,9 +229,9 @@ class Labeller:
         values = tuple(map(int, words[most][kept])), tuple(map(float, odds[kept]))
         fires = (Clause("word", *values),) if kept.any() else ()
         order = [i for i in np.argsort(-alone, kind="stable") if alone[i] >= LEAST_ALONE]
-        about = self.corpus.words.common[fired[fired >= 0]].mean() >= COMMON
-        said = Fired.read(windows, self.corpus)
-        if about:
+        common = self.corpus.words.common[fired[fired >= 0]]
+        if order and common.sum() >= COMMON * common.size:
+            said = Fired.read(windows, self.corpus)
             order = [
                 i for i in order if rules[i].vector is None or said.share(rules[i].text) >= COVERED
             ]
