@@ -15,7 +15,7 @@ from tests.cli.conftest import ALL
 from inscape.cli import main as shell
 from inscape.core import progress
 
-STEPS = ["harvest", "train resid_post.1 and 3 more", "index", "labels"]
+STEPS = ["harvest", "train resid_post.1 and 3 more", "index", "labels of resid_post.1"]
 
 
 def results(atlas: Path) -> dict[str, bytes]:
