@@ -3,7 +3,7 @@
     python -m benchmarks.atlas.names ATLAS [OUT]
 
 1. Of the features with a name, over all dictionaries of the residual stream, a hundred are drawn
-   with seed 21.
+   with seed 22.
 2. Of an atlas with its activations the windows are those that the names were scored on: of
    documents that no name was written from, each with at least a fifth of the feature's maximum.
    Such a page holds text of the corpus: it is for the rater, and stays out of the repository.
@@ -44,7 +44,7 @@ LEFT, RIGHT = 16, 6  # tokens of a window that are shown
 T = TypeVar("T")
 OPENING = """# A hundred features of SmolLM2's atlas
 
-Drawn at random (seed 21) from all features with a name, with up to eight windows in which the
+Drawn at random (seed 22) from all features with a name, with up to eight windows in which the
 feature is clearly active (at least a fifth of its maximum), strongest first; the token that it
 fires on is bold. The model wrote the text itself; a feature that it hardly sets off has fewer
 windows. Labels were written and scored on other text; the figure beside a name is its AUROC there.

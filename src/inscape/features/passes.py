@@ -116,7 +116,8 @@ def _listed(path: Path) -> Iterator[dict[str, Any]]:
 
 
 class Codes:
-    """The codes of one dictionary over the whole text, piece by piece in its order."""
+    """The codes of one dictionary over the whole text, piece by piece in its order; those of a pass
+    are read from the disk piece by piece, each time they are walked through."""
 
     def __init__(self, num_features: int, pieces: Sequence[Entries]) -> None:
         self.num_features, self.pieces = num_features, pieces
@@ -139,7 +140,6 @@ class Kept:
     def __init__(self, folder: Path, keys: Sequence[str]) -> None:
         self.medians: dict[str, float] = {}
         self._places: dict[int, tuple[Path, dict[str, slice]]] = {}
-        self._maps: dict[Path, NDArray[Any]] = {}
         for part in sorted(folder.glob("part-*")) if folder.is_dir() else ():
             ends = dict.fromkeys(["", *keys], 0)
             for piece in _listed(part / PIECES):
@@ -157,23 +157,12 @@ class Kept:
         """The pieces that are finished."""
         return set(self._places)
 
-    def _array(self, path: Path, kind: Any, span: slice) -> NDArray[Any]:
-        if path not in self._maps:
-            empty = not path.exists() or path.stat().st_size < np.dtype(kind).itemsize
-            self._maps[path] = np.zeros(0, kind) if empty else np.memmap(path, kind, mode="r")
-        found = self._maps[path][span]
-        if found.size != span.stop - span.start:
-            raise StorageError(
-                f"{path} is half-written or corrupt", next_step=f"remove {path.parent.parent}"
-            )
-        return found
-
     def table(self) -> TokenTable:
         """The tokens of all pieces, without texts."""
         columns: dict[str, NDArray[Any]] = {}
         for name, kind in _TOKENS.items():
             parts = [
-                self._array(part / f"{name}.bin", kind, spans[""])
+                _array(part / f"{name}.bin", kind, spans[""])
                 for _, (part, spans) in sorted(self._places.items())
             ]
             columns[name] = np.concatenate([np.zeros(0, kind), *parts]).astype(kind)
@@ -181,16 +170,40 @@ class Kept:
 
     def codes(self, key: str, num_features: int) -> Codes:
         """The codes of one dictionary."""
-        pieces: list[Entries] = []
-        for _, (part, spans) in sorted(self._places.items()):
-            counts, features, values = (
-                self._array(
-                    part / f"{key}-{name}.bin", kind, spans["" if name == "counts" else key]
-                )
-                for name, kind in _CODES.items()
+        return Codes(num_features, _Pieces(key, [at for _, at in sorted(self._places.items())]))
+
+
+class _Pieces(Sequence[Entries]):
+    """The codes of one dictionary on the disk. Read, not memory-mapped: what is mapped of files
+    larger than the memory counts as the process's own."""
+
+    def __init__(self, key: str, places: Sequence[tuple[Path, dict[str, slice]]]) -> None:
+        self.key, self.places = key, places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, number: Any) -> Any:
+        part, spans = self.places[number]
+        counts, features, values = (
+            _array(
+                part / f"{self.key}-{name}.bin", kind, spans["" if name == "counts" else self.key]
             )
-            pieces.append((counts, features, values))
-        return Codes(num_features, pieces)
+            for name, kind in _CODES.items()
+        )
+        return counts, features, values
+
+
+def _array(path: Path, kind: Any, span: slice) -> NDArray[Any]:
+    size, count = np.dtype(kind).itemsize, span.stop - span.start
+    there = path.stat().st_size if path.exists() else 0
+    if there < span.stop * size:
+        raise StorageError(
+            f"{path} is half-written or corrupt", next_step=f"remove {path.parent.parent}"
+        )
+    if not count:
+        return np.zeros(0, kind)
+    return np.fromfile(path, kind, count, offset=span.start * size)
 
 
 def entries_of(
