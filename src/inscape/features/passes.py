@@ -185,10 +185,9 @@ class _Pieces(Sequence[Entries]):
 
     def __getitem__(self, number: Any) -> Any:
         part, spans = self.places[number]
+        where = {name: spans["" if name == "counts" else self.key] for name in _CODES}
         counts, features, values = (
-            _array(
-                part / f"{self.key}-{name}.bin", kind, spans["" if name == "counts" else self.key]
-            )
+            _array(part / f"{self.key}-{name}.bin", kind, where[name])
             for name, kind in _CODES.items()
         )
         return counts, features, values
