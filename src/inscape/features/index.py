@@ -142,7 +142,7 @@ class FeatureIndex:
     @cached_property
     def density(self) -> NDArray[np.float32]:
         """On which share of the tokens that count each feature fires, [m]."""
-        return (self.num_active / max(self.num_considered, 1)).astype(np.float32)
+        return np.divide(self.num_active, max(self.num_considered, 1), dtype=np.float32)
 
     @cached_property
     def histogram(self) -> NDArray[np.int64]:

@@ -146,7 +146,7 @@ class TokenFile:
         """The vocabulary: the text of every token id."""
         with reading(self.folder / VOCABULARY, AGAIN, OSError, pa.ArrowException):
             vocabulary = opened_table(self.folder / VOCABULARY).read()
-            ids, strings = (vocabulary.column(c).to_pylist() for c in ("id", "text"))
+            ids, strings = (vocabulary.column(c).to_numpy().tolist() for c in ("id", "text"))
         return dict(zip(ids, strings, strict=True))
 
     def part(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
