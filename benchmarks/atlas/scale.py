@@ -1,8 +1,8 @@
 """The index at scale: its pass beside the forward passes alone, and opening a very large one.
 
 1. `atlas-pass`: SmolLM2 reads the corpus once for three dictionaries of 9,216 features (that of
-   ../shared/data/smollm2-sae at three layers, TopK 40); the forward passes alone read every eighth
-   document of it. The index is made by a process of its own, whose memory the system tells.
+   ../shared/data/smollm2-sae at three layers, TopK 40); its forward passes are timed by
+   themselves. The index is made by a process of its own, whose memory the system tells.
 2. `atlas-eight-bits`: what storing that dictionary in 8 bits changes, on the held-out text.
 3. `atlas-opening`: an index of a million features and a thousand million activations is written to
    the disk without a model, then opened, paged and searched. It takes 8 GB and some minutes.
@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import statistics as averages
@@ -19,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,31 +41,41 @@ from inscape_microworld.benchmark import Check, Row
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 TOKENS = int(os.environ.get("INSCAPE_PASS_TOKENS", "2000000"))
-LAYERS, EVERY = (8, 14, 20), 8
+LAYERS = (8, 14, 20)
 FEATURES, ACTIVATIONS = 1_000_000, 1_000_000_000
 
 WORKER = """
 import json, resource, sys, time
 from pathlib import Path
-import torch
-from benchmarks.atlas.scale import EVERY, TOKENS, corpus, dictionaries, opened, texts
-from inscape.activations import TextActivations
+from benchmarks.atlas.scale import TOKENS, Timed, corpus, dictionaries, opened
 from inscape.features import build_indexes
-folder, what = Path(sys.argv[1]), sys.argv[2]
+folder = Path(sys.argv[1])
 model = opened()
 chosen = dictionaries()
-start, read = time.perf_counter(), TOKENS
-if what == "forward":
-    source = TextActivations(model, texts(model)[::EVERY])
-    start = time.perf_counter()
-    read = sum(len(t) for t, _ in source.pieces([site for d in chosen for site in d.reads]))
-else:
-    source = TextActivations(model, corpus(), max_tokens=TOKENS)
-    build_indexes(model, {folder / d.name: d for d in chosen}, source)
+source = Timed(model, corpus(), max_tokens=TOKENS)
+start = time.perf_counter()
+build_indexes(model, {folder / d.name: d for d in chosen}, source)
 seconds = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-print(json.dumps({"seconds": seconds, "peak": peak, "tokens": read}))
+print(json.dumps({"seconds": seconds, "forward": source.seconds, "peak": peak}))
 """
+
+
+class Timed(TextActivations):
+    """A text that knows how many seconds its forward passes took."""
+
+    seconds = 0.0
+
+    def some_pieces(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """As of the class above; what is done with a piece is not counted."""
+        pieces = super().some_pieces(*args, **kwargs)
+        while True:
+            start = time.perf_counter()
+            piece = next(pieces, None)
+            self.seconds += time.perf_counter() - start
+            if piece is None:
+                return
+            yield piece
 
 
 def opened() -> Model:
@@ -76,19 +86,6 @@ def opened() -> Model:
 def corpus() -> Path:
     """The text that is read."""
     return DATA / "corpus" / "train-00.jsonl.gz"
-
-
-def texts(model: Model) -> list[str]:
-    """The documents of it that are read, about TOKENS tokens of them."""
-    found: list[str] = []
-    count = 0
-    with gzip.open(corpus(), "rt") as lines:
-        for line in lines:
-            found.append(json.loads(line)["text"])
-            count += 1 + len(model.encode(found[-1]))
-            if count >= TOKENS:
-                break
-    return found
 
 
 def dictionaries() -> list[Dictionary]:
@@ -108,23 +105,18 @@ def one_pass(run: Run) -> Row:
     if not corpus().is_file():
         raise Absent(f"{corpus()} is not there", expected="the data that lies beside the checkout")
 
-    def measured(what: str) -> dict[str, float]:
-        command = [sys.executable, "-c", WORKER, str(run.folder), what]
-        found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        result: dict[str, float] = json.loads(found.stdout.splitlines()[-1])
-        return result
-
-    forward, index = measured("forward"), measured("index")
-    alone = forward["seconds"] * index["tokens"] / forward["tokens"]
+    command = [sys.executable, "-c", WORKER, str(run.folder)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
     return Row(
         "atlas-pass",
         f"index of {TOKENS:,} tokens, three dictionaries of 9,216 features",
         (
-            Check("time beside the forward passes alone", index["seconds"] / alone, "≤ 1.3"),
-            Check("memory, GB", index["peak"], "≤ 3"),
+            Check("time beside the forward passes", found["seconds"] / found["forward"], "≤ 1.3"),
+            Check("memory, GB", found["peak"], "≤ 3"),
         ),
-        f"SmolLM2 to layer {max(LAYERS)}; forward passes over every eighth document",
-        detail={"seconds": index["seconds"], "forward passes, GB": forward["peak"]},
+        f"SmolLM2 to layer {max(LAYERS)}; the forward passes are timed within the same run",
+        detail={"seconds": found["seconds"]},
     )
 
 

@@ -14,10 +14,11 @@ from typing import Any
 import yaml
 
 from inscape.atlas.container import Container
-from inscape.atlas.quality import Quality
+from inscape.atlas.quality import ENOUGH_TOKENS, Quality
 from inscape.atlas.results import Results
 from inscape.core import InscapeError
 from inscape.dictionary import DictionaryConfig
+from inscape.features import FeatureIndex
 from inscape.storage import read_json
 
 TAGS = ["interpretability", "sparse-autoencoder", "dictionary-learning"]
@@ -106,7 +107,7 @@ def _dictionaries(atlas: Container, names: Sequence[str]) -> str:
                 _figure(kept, "l0", 1),
                 _figure(kept, "fvu", 3),
                 _figure(kept, "loss_recovered_mean", 3),
-                "" if index is None else f"{float((index.num_active == 0).mean()):.1%}",
+                _dead(index),
                 "" if index is None else f"{index.num_considered:,}",
             ]
         )
@@ -115,12 +116,21 @@ def _dictionaries(atlas: Container, names: Sequence[str]) -> str:
     said = f"Measured on {', '.join(sorted(map(_plain, texts)))}. " if texts else ""
     if not rows:
         return _neurons(atlas, names)
+    unmeasured = "" if figures else "L0, FVU and loss recovered: `inscape validate` measures them. "
     return (
         _table(heads, rows)
-        + f"\n{said}L0: active features per token. FVU: unexplained variance. Loss recovered: over "
-        "the mean in the place of the activations. Tokens: those that the index rests on. In "
+        + f"\n{said}{unmeasured}L0: active features per token. FVU: unexplained variance. "
+        "Loss recovered: over the mean in the place of the activations. Dead: features that never "
+        "fire, told over a million tokens at least. Tokens: those that the index rests on. In "
         "brackets 95 % intervals.\n\n" + _neurons(atlas, names)
     )
+
+
+def _dead(index: FeatureIndex | None) -> str:
+    """The share of features that never fire; none over too few tokens to tell."""
+    if index is None or index.num_considered < ENOUGH_TOKENS:
+        return "–"
+    return f"{float((index.num_active == 0).mean()):.1%}"
 
 
 def without_neurons(atlas: Container, names: Iterable[str]) -> list[str]:

@@ -291,23 +291,19 @@ def _looked_at(atlas: Container) -> list[str]:
 
 
 def _embedder(atlas: Container, names: Iterable[str]) -> Embedder | None:
-    """The embedder, where anything was embedded and it can be opened."""
-    made = [
-        one.embedder
-        for name in names
-        for one in (atlas.labels(name), atlas.meaning(name))
-        if one is not None and one.embedder is not None
-    ]
-    if not made:
+    """The embedder, where there are labels or examples with a meaning and it can be opened."""
+    given = [(atlas.labels(name), atlas.meaning(name)) for name in names]
+    if not any(one is not None for pair in given for one in pair):
         return None
     try:
         opened = _opened()
     except ModelError as error:
         warn(f"searched by words alone, not by meaning: {error}")
         return None
-    if opened.hash not in made:
+    if any(meaning is not None and meaning.embedder != opened.hash for _, meaning in given):
         warn(
-            f"searched by words alone: the atlas was made with another embedder than {opened.name}"
+            f"what examples are about was not searched: it was embedded by another embedder than "
+            f"{opened.name}"
         )
     return opened
 

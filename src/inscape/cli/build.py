@@ -104,7 +104,8 @@ def command(
         heads = ("features", "tokens", "fired", "labelled")
         rows = [[one, *(str(of.get(head, "–")) for head in heads)] for one, of in counts.items()]
         common.print_table([f"dictionary of {name}", *heads], rows)
-    common.note(f'next: inscape trace {out} "a prompt"')
+    verb = "trace" if atlas.transcoders() else "concepts"
+    common.note(f'next: inscape {verb} {out} "a prompt"')
 
 
 def _counts(atlas: Atlas, name: str) -> dict[str, int]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from inscape.validation import ConceptCheck, ConceptChecks
 
 _BESIDE = ("dimension", "neuron", "token", "probe")
+FEW = 8  # texts of a kind, below which a figure says little
 
 
 def command(
@@ -45,17 +46,21 @@ def command(
 
 
 def _print(found: ConceptChecks) -> None:
-    heads = ["concept", "AUROC", "(95 %)", "precision", "recall", *_BESIDE, "", "by"]
+    heads = ["concept", "AUROC", "(95 %)", "precision", "recall", *_BESIDE, "verdict", "by"]
     common.print_table(heads, [_row(check, found) for check in found.checks])
     ahead = sum(check.is_ahead("dimension", "neuron") for check in found.checks)
     num = len(found.checks)
     typer.echo(
         f"\n{num - len(found.missed)} of {num} concepts found; better than the best dimension and "
-        f"neuron in {ahead}. Chosen on half of {found.num_texts} texts, judged on the other half; "
-        "what all texts of a concept share, such as an instruction, stands in both."
+        f"neuron in {ahead}. Chosen on half of {found.num_texts} texts, judged on the other half. "
+        "Words that all texts of a concept have in common are in both halves."
     )
+    num_texts = {c.name: min(c.num_matching, c.num_distracting) for c in found.checks}
+    few = [name for name, number in num_texts.items() if number < FEW]
+    if few:
+        typer.echo(f"judged on fewer than {FEW} texts of a kind: {', '.join(few)}.")
     if found.missed:
-        tried = "; ".join(f"{name} ({what})" for name, what in found.dictionaries.items())
+        tried = "; ".join(f"{name}: {what}" for name, what in found.dictionaries.items())
         names = ", ".join(check.name for check in found.missed)
         typer.echo(f"not found: {names}. Tried: single features and unions of three of {tried}.")
 

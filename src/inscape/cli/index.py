@@ -64,7 +64,7 @@ def command(
             "dictionary": index.dictionary,
             "features": index.num_features,
             "tokens": index.num_considered,
-            "duplicates": index.manifest["num_duplicates"],
+            "duplicate_documents": index.manifest["num_duplicates"],
             "fired": int((index.num_active > 0).sum()),
         }
         for index in indexes

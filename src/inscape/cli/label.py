@@ -248,6 +248,7 @@ def _of_others(summary: dict[str, Any]) -> dict[str, str]:
         cost = "" if asked["cost"] is None else f", cost {asked['cost']:.4g}"
         tokens = f"{asked['prompt_tokens']:,} tokens read, {asked['completion_tokens']:,} written"
         shown["answered"] = f"{asked['num_answered']:,} of {asked['num_questions']:,}"
+        shown["asked again, after a failure or a wait"] = f"{asked.get('num_repeated', 0):,}"
         shown["malformed answers"] = f"{asked['num_malformed']:,}"
         shown["taken"] = tokens + cost
     if published := summary.get("published"):

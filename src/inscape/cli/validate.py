@@ -88,6 +88,9 @@ def _for_people(figures: Quality) -> dict[str, str]:
     shown = {"dictionary": figures.dictionary, "measured on": figures.text}
     for name, (words, unit) in _NAMES.items():
         value = getattr(figures.fidelity, name)
+        if name.startswith("loss_recovered") and value != value:
+            shown[words] = "not said: the model's loss is hardly higher without the activations"
+            continue
         shown[words] = f"{value:.4g}" if isinstance(value, float) else str(value)
         shown[words] += f" {unit}" if unit else ""
         if name in figures.fidelity.interval:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from inscape.core import seeded
+from inscape.core import seeded, wilson
 
 NUM_RESAMPLES = 1000
 _ENTRIES = 1 << 24  # of a block of columns that are ranked at once
@@ -45,6 +45,8 @@ def auroc_interval(
 
     What is drawn are `groups` [n] (the document of each score, say: what lies in one is not
     independent), by default each score by itself; Poisson weights stand for draws with replacement.
+    Where the sets do not overlap, so that every draw gives the same, it is Wilson's interval of as
+    many successes as the smaller set has groups.
     """
     values, is_positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
     names = np.arange(len(values)) if groups is None else np.asarray(groups)
@@ -60,4 +62,7 @@ def auroc_interval(
         return float("nan"), float("nan")
     drawn = (upper[usable].astype(np.float32) @ won * lower[usable]).sum(1) / pairs[usable]
     low, high = np.quantile(drawn, [0.025, 0.975])
+    if low == high and low in (0, 1):  # apart in every draw, of however few
+        fewest = min(len(np.unique(place[is_positive])), len(np.unique(place[~is_positive])))
+        low, high = wilson(int(low) * fewest, fewest)
     return float(low), float(high)

@@ -6,7 +6,8 @@
    site set to zero; with the site set to its mean. Tokens that do not count keep their own
    activations in all four, and predictions at or of them are left out. The head is applied to a
    few positions at a time: logits of a whole batch would take gigabytes.
-3. Loss recovered = (CE_floor − CE_dict) / (CE_floor − CE_clean), for both floors.
+3. Loss recovered = (CE_floor − CE_dict) / (CE_floor − CE_clean), for both floors; not a number
+   where the floor is not clearly above the model's own loss (bootstrap over documents).
 4. FVU = Σ‖x − x̂‖² / Σ‖x − mean(x)‖²: around the mean, so that an offset shared by all tokens
    explains nothing.
 5. Intervals: bootstrap over documents (95 %), since tokens of one document are not independent.
@@ -140,6 +141,11 @@ def fidelity(
             if len(finite):
                 low, high = np.quantile(finite, [0.025, 0.975])
                 interval[name] = (float(low), float(high))
+        for floor in ("zero", "mean"):
+            cost = np.quantile(samples[f"ce_{floor}"] - samples["ce_clean"], 0.025)
+            if not cost > 0:  # nothing to recover: a share of it says nothing
+                point[f"loss_recovered_{floor}"] = np.array(np.nan)
+                interval.pop(f"loss_recovered_{floor}", None)
     return Fidelity(
         **{name: float(value) for name, value in point.items()},
         num_tokens=int(sums["tokens"].sum()),

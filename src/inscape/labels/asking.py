@@ -59,6 +59,7 @@ class Report:
     """How asking went: counts over all questions, those answered in former runs included.
 
     Attributes:
+        num_repeated: times that a question was asked again, after a failure or a wait.
         num_malformed: answers that were no label in the form asked for.
         num_failed: questions that got no answer and can be asked again.
         num_refused: questions that the server refuses.
@@ -70,6 +71,7 @@ class Report:
     num_answered: int = 0
     num_asked_now: int = 0
     num_unclear: int = 0
+    num_repeated: int = 0
     num_malformed: int = 0
     num_failed: int = 0
     num_refused: int = 0
@@ -316,6 +318,8 @@ class Asking:
                 self._report.num_failed += 1
             self._failed(f"{IN_A_ROW} questions in a row got no answer: {error}")
             return False
+        with self._lock:
+            self._report.num_repeated += 1
         return not self._stopping.wait(wait)
 
     def _failed(self, why: str) -> None:
@@ -374,7 +378,8 @@ def warn_of(report: Report) -> None:
     if not left:
         return
     why = report.stopped or f"{report.num_failed} failed, {report.num_refused} were refused"
+    raised = " with a higher limit" if "pass the limit" in report.stopped else ""
     warn(
         f"{left:,} of {report.num_questions:,} questions are not answered ({why}); the same "
-        "command goes on where it stopped"
+        f"command{raised} goes on where it stopped"
     )

@@ -56,7 +56,8 @@ def search(
         StorageError: an index or labels have no search file, or it is damaged.
     """
     if not isinstance(text, str) or not text.strip():
-        raise InputError(f"the search text is {short(text)}", expected="a word or a phrase")
+        found = "blank" if isinstance(text, str) else short(text)
+        raise InputError(f"the search text is {found}", expected="a word or a phrase")
     whole(limit, "limit", 1)
     deep = max(DEEP, 4 * limit)
     rankings = {"label": _by_label(sources, text, deep), "text": _by_text(sources, text, deep)}
@@ -121,10 +122,10 @@ def _by_label_meaning(
     found = []
     for source in sources:
         labels = source.labels
-        if labels is None or labels.embeddings is None or labels.embedder != embedder.hash:
+        if labels is None or not labels.features.size:
             continue
         cosines = np.full(source.index.num_features, -np.inf, np.float32)
-        cosines[labels.features] = products(labels.embeddings, query) / UNIT
+        cosines[labels.features] = products(labels.vectors(embedder), query) / UNIT
         found += _nearest(source, cosines, cosines, deep)
     return _ranked(found, "label meaning", deep)
 

@@ -22,13 +22,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inscape.core import InputError
+from inscape.core import InputError, track
 from inscape.features.search import FILE, match, write_text_table
 from inscape.features.table import open_array
 from inscape.labels.embedder import Embedder
 from inscape.storage import (
     artefact,
+    atomic_file,
     atomic_folder,
+    cache_folder,
     read_json,
     read_manifest,
     reading,
@@ -42,6 +44,7 @@ VERSION = 4
 """4: the score of the text alone. 3: scores against random and near windows, embeddings."""
 EMBEDDINGS = "embeddings.npy"
 UNIT = 127
+_TEXTS = 1024  # labels that are embedded at once
 KINDS = ("word", "concept", "prediction", "everywhere", "unclear")
 OFFLINE = "offline"
 _AGAIN = "remove the folder of the labels and run the command that makes them again"
@@ -149,6 +152,20 @@ class Labels:
         """The hash of the embedder that made them; None where none was at hand."""
         return str(self.manifest["embedder"]["hash"]) if "embedder" in self.manifest else None
 
+    def vectors(self, embedder: Embedder) -> NDArray[np.int8]:
+        """`embeddings` by this embedder: those that are here where it made them, else made at the
+        first call and kept in the user's cache (a shared atlas comes without)."""
+        if self.embedder == embedder.hash and self.embeddings is not None:
+            return self.embeddings
+        identity = self.manifest["files"]["labels.parquet"]["sha256"][:16]
+        path = cache_folder() / "labels" / f"{identity}-{embedder.hash}.npy"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            found = _embedded(list(self), embedder)
+            with atomic_file(path) as file:
+                np.save(file, found)
+        return open_array(path)
+
     @cached_property
     def features(self) -> NDArray[np.int64]:
         """The features that have a label, in order."""
@@ -233,6 +250,16 @@ def from_table(table: pa.Table) -> list[Label]:
     return [Label(**{k: value(v) for k, v in row.items()}) for row in table.to_pylist()]
 
 
+def _embedded(labels: Sequence[Label], embedder: Embedder) -> NDArray[np.int8]:
+    texts = sorted({label.text for label in labels if label.text})
+    parts = [texts[first : first + _TEXTS] for first in range(0, len(texts), _TEXTS)]
+    found = [embedder.embed(part) for part in track(parts, "meanings of labels", unit="parts")]
+    rows = np.concatenate([*found, np.zeros((1, embedder.width), np.float32)])
+    place = {text: number for number, text in enumerate(texts)}
+    vectors = rows[[place.get(label.text, -1) for label in labels]]
+    return np.round(UNIT * vectors).astype(np.int8)
+
+
 def write_labels(
     out: Path,
     labels: Sequence[Label],
@@ -258,9 +285,7 @@ def write_labels(
         pq.write_table(as_table(labels), folder / "labels.parquet")
         write_text_table(folder / FILE, ["label"], ((f.feature, f.text) for f in labels if f.text))
         if embedder is not None:
-            vectors = embedder.embed([label.text for label in labels])
-            vectors[[not label.text for label in labels]] = 0
-            np.save(folder / EMBEDDINGS, np.round(UNIT * vectors).astype(np.int8))
+            np.save(folder / EMBEDDINGS, _embedded(labels, embedder))
             extra["embedder"] = {"name": embedder.name, "hash": embedder.hash}
         write_json(folder / "labels.json", {**(summary or {}), **scores(labels)})
         write_manifest(folder, KIND, VERSION, made_from=made_from, seeds=seeds or {}, extra=extra)
