@@ -16,8 +16,17 @@ from tests.labels.chat_server import Served, completion, labelled, serving
 from tests.labels.conftest import TOKEN, Planted
 
 from inscape.core import InputError, ModelError, StorageError, progress
+from inscape.core.errors import InscapeWarning
 from inscape.labels.answers import Answers, Limits, parse, question_hash
-from inscape.labels.asking import Asking, Question, answered, estimate, questions, read_prompt
+from inscape.labels.asking import (
+    Asking,
+    Question,
+    answered,
+    estimate,
+    questions,
+    read_prompt,
+    warn_of,
+)
 from inscape.labels.endpoint import Endpoint, LocalModel, Refused, TryAgain
 from inscape.labels.sampling import document_halves
 from inscape.model import Model
@@ -129,6 +138,7 @@ def test_a_tight_rate_limit_loses_no_question(served: Served, tmp_path: Path) ->
     report, found = run(served, tmp_path / "a", 12, concurrency=4)
     assert found == {feature: f"thing {feature}" for feature in range(12)}
     assert report.num_failed == 0
+    assert report.num_repeated == len(served.requests) - 12
 
 
 def test_retry_after_may_be_a_date(served: Served) -> None:
@@ -197,6 +207,8 @@ def test_no_limit_is_passed(served: Served, tmp_path: Path) -> None:
     assert report.prompt_tokens + report.completion_tokens <= 1500
     assert 5 <= len(found) < 15
     assert "1,500 tokens" in report.stopped
+    with pytest.warns(InscapeWarning, match="the same command with a higher limit goes on"):
+        warn_of(report)
     # the same limit stops the same command at once; a higher one goes on
     sent = len(served.requests)
     run(served, path, 40, limits, answer_tokens=50)

@@ -429,3 +429,30 @@ def test_labels_are_found_by_what_they_mean(planted: Any, tmp_path: Path) -> Non
     (hit, *_) = search([source], "ice", embedder=Spelled())  # type: ignore[arg-type]
     assert (hit.feature, hit.where) == (2, ("label meaning",))
     assert hit.why == "its label means the like (1.00)"
+
+
+def test_labels_shared_without_vectors_are_embedded_at_the_first_search(
+    planted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INSCAPE_CACHE", str(tmp_path / "cache"))
+    given = [Label(2, "sea", "concept"), Label(4, "mountain", "word"), Label(5, "", "unclear")]
+    num = planted.index.num_features
+    made = write_labels(tmp_path / "labels", given, num_features=num, made_from={})
+    assert made.embeddings is None
+    source, embedder = Searched(planted.index, made), Spelled()
+    for _ in range(2):
+        (hit, *_) = search([source], "ice", embedder=embedder)  # type: ignore[arg-type]
+        assert (hit.feature, hit.where) == (2, ("label meaning",))
+        monkeypatch.setattr(Spelled, "embed", once(Spelled.embed))
+    vectors = made.vectors(embedder)  # type: ignore[arg-type]
+    assert vectors.any(1).tolist() == [True, True, False]
+
+
+def once(embed: Any) -> Any:
+    """An embedder that is asked for single texts alone from now on: the query."""
+
+    def of_query(self: Any, texts: Any) -> Any:
+        assert len(texts) == 1
+        return embed(self, texts)
+
+    return of_query

@@ -205,8 +205,9 @@ def measured(atlas: Container) -> dict[str, Quality]:
 
 
 def _figure(kept: Any, name: str, digits: int) -> str:
-    if kept is None:
-        return ""
+    floor = name.removeprefix("loss_recovered_")
+    if kept is None or (floor in ("zero", "mean") and kept.recovered(floor) is None):
+        return "–"
     text = f"{getattr(kept, name):.{digits}f}"
     if name in kept.interval:
         low, high = kept.interval[name]

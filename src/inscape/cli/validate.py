@@ -88,7 +88,8 @@ def _for_people(figures: Quality) -> dict[str, str]:
     shown = {"dictionary": figures.dictionary, "measured on": figures.text}
     for name, (words, unit) in _NAMES.items():
         value = getattr(figures.fidelity, name)
-        if name.startswith("loss_recovered") and value != value:
+        floor = name.removeprefix("loss_recovered_")
+        if floor in ("zero", "mean") and figures.fidelity.recovered(floor) is None:
             shown[words] = "not said: the model's loss is hardly higher without the activations"
             continue
         shown[words] = f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -6,8 +6,8 @@
    site set to zero; with the site set to its mean. Tokens that do not count keep their own
    activations in all four, and predictions at or of them are left out. The head is applied to a
    few positions at a time: logits of a whole batch would take gigabytes.
-3. Loss recovered = (CE_floor − CE_dict) / (CE_floor − CE_clean), for both floors; not a number
-   where the floor is not clearly above the model's own loss (bootstrap over documents).
+3. Loss recovered = (CE_floor − CE_dict) / (CE_floor − CE_clean), for both floors; it says nothing
+   where the floor is not clearly above the model's own loss (`recovered`).
 4. FVU = Σ‖x − x̂‖² / Σ‖x − mean(x)‖²: around the mean, so that an offset shared by all tokens
    explains nothing.
 5. Intervals: bootstrap over documents (95 %), since tokens of one document are not independent.
@@ -53,7 +53,8 @@ class Fidelity:
     channel), cosine, the norms of what is there and of the reconstruction, ratio of the two norms,
     bias (E‖x̂‖² / E x·x̂: below 1 it shrinks), l1 (of the activations of features), token_ev (the
     mean over tokens of 1 − ‖x − x̂‖² / ‖x − mean(x)‖²).
-    interval: 95 % bootstrap intervals over documents, for the figures named in it.
+    interval: 95 % bootstrap intervals over documents, for the figures named in it, and for what
+    ablation costs (cost_zero, cost_mean: CE_floor − CE_clean).
     """
 
     ce_clean: float
@@ -80,6 +81,14 @@ class Fidelity:
     l1: float | None = None
     token_ev: float | None = None
     interval: dict[str, Interval] = field(default_factory=dict)
+
+    def recovered(self, floor: str) -> float | None:
+        """`loss_recovered_zero` or `_mean` (floor "zero" or "mean"); None where ablation does not
+        clearly cost anything, so that there is nothing to recover."""
+        cost = getattr(self, f"ce_{floor}") - self.ce_clean
+        low, _ = self.interval.get(f"cost_{floor}", (cost, cost))
+        found: float = getattr(self, f"loss_recovered_{floor}")
+        return found if low > 0 else None
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON values, keys equal to the fields' names."""
@@ -142,10 +151,9 @@ def fidelity(
                 low, high = np.quantile(finite, [0.025, 0.975])
                 interval[name] = (float(low), float(high))
         for floor in ("zero", "mean"):
-            cost = np.quantile(samples[f"ce_{floor}"] - samples["ce_clean"], 0.025)
-            if not cost > 0:  # nothing to recover: a share of it says nothing
-                point[f"loss_recovered_{floor}"] = np.array(np.nan)
-                interval.pop(f"loss_recovered_{floor}", None)
+            cost = samples[f"ce_{floor}"] - samples["ce_clean"]
+            low, high = np.quantile(cost, [0.025, 0.975])
+            interval[f"cost_{floor}"] = (float(low), float(high))
     return Fidelity(
         **{name: float(value) for name, value in point.items()},
         num_tokens=int(sums["tokens"].sum()),

@@ -56,8 +56,8 @@ def search(
         StorageError: an index or labels have no search file, or it is damaged.
     """
     if not isinstance(text, str) or not text.strip():
-        found = "blank" if isinstance(text, str) else short(text)
-        raise InputError(f"the search text is {found}", expected="a word or a phrase")
+        given = "blank" if isinstance(text, str) else short(text)
+        raise InputError(f"the search text is {given}", expected="a word or a phrase")
     whole(limit, "limit", 1)
     deep = max(DEEP, 4 * limit)
     rankings = {"label": _by_label(sources, text, deep), "text": _by_text(sources, text, deep)}

@@ -254,9 +254,9 @@ def _embedded(labels: Sequence[Label], embedder: Embedder) -> NDArray[np.int8]:
     texts = sorted({label.text for label in labels if label.text})
     parts = [texts[first : first + _TEXTS] for first in range(0, len(texts), _TEXTS)]
     found = [embedder.embed(part) for part in track(parts, "meanings of labels", unit="parts")]
-    rows = np.concatenate([*found, np.zeros((1, embedder.width), np.float32)])
-    place = {text: number for number, text in enumerate(texts)}
-    vectors = rows[[place.get(label.text, -1) for label in labels]]
+    rows = np.concatenate([0 * embedder.embed([""]), *found])  # noughts where there is no text
+    place = {text: number for number, text in enumerate(texts, 1)}
+    vectors = rows[[place.get(label.text, 0) for label in labels]]
     return np.round(UNIT * vectors).astype(np.int8)
 
 
