@@ -41,7 +41,7 @@ def demo(run: Run) -> Row:
             Check("seconds", seconds, "≤ 120"),
             Check("single features without which it says Spain", _spain(removed), "≥ 1"),
         ),
-        f"one run, {place}",
+        f"one run, of {place.name}",
         detail={"the model says": said, "without": removed, "topics": found["searches"]},
     )
 
