@@ -78,7 +78,7 @@ def _count(
 def coactive(
     indptr: NDArray[np.int64],
     positions: NDArray[np.int32],
-    by_row: tuple[NDArray[np.int64], NDArray[np.int32]],
+    by_row: tuple[NDArray[np.int64], NDArray[np.integer]],
     num_tokens: int,
     num: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:

@@ -11,6 +11,7 @@ What is read and what is written is memory-mapped: the memory in use does not gr
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 from typing import Any
@@ -100,17 +101,27 @@ def sort_codes(codes: Codes, folder: Path) -> float:
     for array in (out_rows, out_values):
         if isinstance(array, np.memmap):
             array.flush()
+            let_go(array)
     return largest
 
 
-def by_row(codes: Codes, folder: Path) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+def let_go(array: NDArray[Any]) -> None:
+    """Leaves what is in memory of a memory-mapped file to the system, which counts it as the
+    process's own as long as it is mapped."""
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and hasattr(mapped, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def by_row(codes: Codes, folder: Path) -> tuple[NDArray[np.int64], NDArray[np.integer]]:
     """The codes token by token: at row r the features starts[r] : starts[r + 1] fire. They lie in a
     file in `folder`, which may be removed afterwards."""
     fired = [entries[0] for entries in codes.pieces]
     starts = np.cumsum(np.concatenate([np.zeros(1, np.int64), *fired]), dtype=np.int64)
     if len(codes.pieces) == 1:
         return starts, codes.pieces[0][1]
-    found = allocate(folder / BY_ROW, np.dtype(np.int32), int(starts[-1]))
+    kind = np.dtype(np.uint16 if codes.num_features <= 1 << 16 else np.int32)
+    found = allocate(folder / BY_ROW, kind, int(starts[-1]))
     place = 0
     for _, (_, features, _) in codes:
         found[place : place + features.size] = features

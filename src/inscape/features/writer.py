@@ -26,7 +26,7 @@ from inscape.features.index import ARRAYS, KIND, VERSION, FeatureIndex
 from inscape.features.logits import HeadInputs, logit_effects, neighbours
 from inscape.features.passes import Codes
 from inscape.features.search import write_search
-from inscape.features.sparse import BY_ROW, by_row, histogram_edges, sort_codes, statistics
+from inscape.features.sparse import BY_ROW, by_row, histogram_edges, let_go, sort_codes, statistics
 from inscape.features.table import TokenTable
 from inscape.features.tables import write_examples, write_features
 from inscape.features.thresholds import DENSE
@@ -83,7 +83,9 @@ def finish_index(
     indptr, positions, values = (np.load(folder / name, mmap_mode="r") for name in ARRAYS)
     rows = by_row(codes, folder)
     together = coactive(indptr, positions, rows, table.num_considered, num)
+    del rows
     (folder / BY_ROW).unlink(missing_ok=True)
+    let_go(positions)
     figures = statistics(indptr, values, table.num_considered, largest)
     if thresholds is not None:
         figures["threshold"] = as_numpy(thresholds)
