@@ -16,7 +16,7 @@ from torch import Tensor
 from inscape.activations.corpus import Corpus, Pool, Row, Text, pool_of, row_length
 from inscape.activations.reader import NORMS, Reader
 from inscape.activations.shards import TokenTable
-from inscape.core import progress, seeded
+from inscape.core import hand_back_memory, progress, seeded
 from inscape.model import Model, Site
 
 PIECE_BYTES = 1 << 28  # of activations in bf16
@@ -94,6 +94,7 @@ class TextActivations:
                     yield number, *self._read(pool, read)
                 elif number == 0 and not self._medians:
                     self._read(pool, read)
+                hand_back_memory()
                 bar.advance(len(pool.ids))
 
     def sample(

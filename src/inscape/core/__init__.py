@@ -15,7 +15,14 @@ from inscape.core.errors import (
     warn,
 )
 from inscape.core.intervals import Share, bootstrap_mean, wilson
-from inscape.core.machine import has_bf16, keep_freed_memory, num_cores, pick_device, total_memory
+from inscape.core.machine import (
+    hand_back_memory,
+    has_bf16,
+    keep_freed_memory,
+    num_cores,
+    pick_device,
+    total_memory,
+)
 from inscape.core.names import (
     AS_BYTES,
     LabelOf,
@@ -49,6 +56,7 @@ __all__ = [
     "characters",
     "finite_number",
     "first_shown",
+    "hand_back_memory",
     "has_bf16",
     "instance_of",
     "keep_freed_memory",

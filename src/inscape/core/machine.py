@@ -81,10 +81,27 @@ def keep_freed_memory() -> bool:
     Large buffers are freed and taken again at every training step, and half of the run would go
     into clearing fresh pages. The process's size then stays at its peak.
     """
+    mallopt = _of_glibc("mallopt")
+    return mallopt is not None and bool(
+        mallopt(_M_MMAP_THRESHOLD, 1 << 30) and mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    )
+
+
+def hand_back_memory() -> bool:
+    """Ask glibc to hand freed memory back to the system; False where there is no glibc.
+
+    Forward passes over batches of ever different shapes leave gaps that are too small for the next
+    one: two kilobytes a token, which would add up to gigabytes over a long text.
+    """
+    trim = _of_glibc("malloc_trim")
+    return trim is not None and bool(trim(0))
+
+
+def _of_glibc(name: str) -> Any:
+    """A function of it; None where it is not there."""
     if not sys.platform.startswith("linux"):
-        return False
+        return None
     try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        return getattr(ctypes.CDLL("libc.so.6"), name)
     except (OSError, AttributeError):
-        return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, 1 << 30) and mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1))
+        return None
