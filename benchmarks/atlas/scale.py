@@ -25,6 +25,7 @@ import torch
 
 from benchmarks.measurement import Absent, Measurement, Run
 from inscape.activations import TextActivations
+from inscape.cli.main import ENVIRONMENT
 from inscape.core import track
 from inscape.dictionary import Dictionary
 from inscape.exchange import Asked, import_dictionary
@@ -106,7 +107,8 @@ def one_pass(run: Run) -> Row:
         raise Absent(f"{corpus()} is not there", expected="the data that lies beside the checkout")
 
     command = [sys.executable, "-c", WORKER, str(run.folder)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    environment = {**ENVIRONMENT, **os.environ}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     found = json.loads(done.stdout.splitlines()[-1])
     return Row(
         "atlas-pass",

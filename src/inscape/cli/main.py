@@ -273,16 +273,19 @@ def _warning_line(message: Warning | str, category: type[Warning], *_: Any, **__
 
 # Set before torch is imported, unless the user has. OpenMP's threads spin while they wait: next to
 # one busy process a loop of small products then takes ten times as long. They sleep instead.
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_WAIT_POLICY": "passive",  # libgomp: torch on Linux
     "KMP_BLOCKTIME": "0",  # libomp and libiomp: macOS and Windows
+    # oneDNN keeps what it prepared for each shape of a product; those of batches of text are ever
+    # different, and a thousand of them take a gigabyte.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
 }
 
 
 def run(program: Program = INSCAPE) -> NoReturn:
     """The entry point of the command."""
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     warnings.formatwarning = _warning_line
     for stream in (sys.stdout, sys.stderr):
