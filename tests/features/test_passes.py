@@ -15,7 +15,10 @@ from tests.features.test_build import dictionary, lists
 from inscape.core import StorageError
 from inscape.dictionary import neurons
 from inscape.features import FeatureIndex, build_indexes
-from inscape.features.passes import Kept, Part
+from inscape.features.coactive import coactive
+from inscape.features.index import ARRAYS
+from inscape.features.passes import Codes, Kept, Part
+from inscape.features.sparse import by_row, sort_codes
 from inscape.model import Model
 from inscape.training import Ranks
 
@@ -146,3 +149,35 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     ids.write_bytes(ids.read_bytes()[:100])
     with pytest.raises(StorageError, match=r"ids\.bin is half-written or corrupt; remove"):
         Kept(tmp_path / "pass", ["a"]).table()
+
+
+def test_pieces_are_read_not_mapped_and_join_to_the_whole(tmp_path: Path) -> None:
+    """Codes in three pieces on the disk give what the same codes give in one piece in memory."""
+    draw, num = np.random.default_rng(0), 40
+    part, pieces = Part(tmp_path / "pass", ["a"]), []
+    from tests.features.conftest import make_table
+
+    table = make_table(draw)
+    for number in range(3):
+        counts = draw.integers(0, 5, len(table)).astype(np.int32)
+        fired = [np.sort(draw.permutation(num)[:count]) for count in counts]
+        features = np.concatenate(fired).astype(np.int32)
+        values = (draw.random(features.size) + 0.1).astype(np.float32)
+        pieces.append((counts, features, values))
+        part.add(number, table, [pieces[-1]])
+    part.close()
+    codes = Kept(tmp_path / "pass", ["a"]).codes("a", num)
+    assert not any(isinstance(array, np.memmap) for _, entries in codes for array in entries)
+    joined = tuple(np.concatenate(column) for column in zip(*pieces, strict=True))
+    found = {}
+    for name, one in (("pieces", codes), ("whole", Codes(num, [joined]))):
+        folder = tmp_path / name
+        folder.mkdir()
+        largest = sort_codes(one, folder)
+        indptr, positions, values = (np.load(folder / file) for file in ARRAYS)
+        rows = by_row(one, folder)
+        related = coactive(indptr, positions, rows, 3 * len(table), 5)
+        found[name] = (largest, indptr, positions, values, *rows, *related)
+    for one, other in zip(found["pieces"], found["whole"], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert found["whole"][-1][-1] > 0  # some features do fire together

@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from tests.families import tiny
 
+from inscape.core import wilson
 from inscape.dictionary import neurons
 from inscape.features import PooledTexts, auroc_interval, aurocs, pool_texts
 from inscape.model import Model
@@ -81,3 +82,12 @@ def test_an_interval_holds_the_truth_and_widens_with_few_groups() -> None:
         np.diff(auroc_interval(shifted, positive, groups=g))[0] for g in (None, document)
     )
     assert together > 1.5 * alone
+
+
+def test_sets_that_do_not_overlap_are_no_surer_than_their_number() -> None:
+    """Every draw of three texts and three others gives 1: that is no interval of 1 to 1."""
+    scores, positive = np.array([5.0, 6, 7, 1, 2, 3]), np.arange(6) < 3
+    assert auroc_interval(scores, positive) == wilson(3, 3)
+    assert auroc_interval(-scores, positive) == wilson(0, 3)
+    document = np.array([0, 0, 1, 2, 2, 3])  # two documents of each
+    assert auroc_interval(scores, positive, groups=document) == wilson(2, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -250,3 +252,18 @@ def test_attention_sinks_are_left_out_wherever_they_are() -> None:
     found = fidelity(model, random_dictionary(SITE, SITE, d=D_MODEL, k=8), [(tokens, everything)])
     assert found.num_tokens == 6 * 18
     assert found.num_predictions == 6 * 16
+
+
+def test_a_share_of_no_loss_is_not_said(model: Model) -> None:
+    """Noughts in place of the stream may cost a model nothing: then there is nothing to recover."""
+    found = fidelity(model, random_dictionary(SITE, SITE, d=D_MODEL), [rows(num=20)])
+    low, high = found.interval["cost_zero"]
+    assert low < found.ce_zero - found.ce_clean < high
+    costly = replace(found, ce_zero=found.ce_clean + 1, interval={"cost_zero": (0.5, 1.5)})
+    assert costly.said("loss_recovered_zero") == found.loss_recovered_zero
+    assert replace(costly, interval={}).said("loss_recovered_zero") == found.loss_recovered_zero
+    unsure = replace(costly, interval={"cost_zero": (-0.1, 1.5)})
+    assert unsure.said("loss_recovered_zero") is None
+    free = replace(costly, ce_zero=found.ce_clean - 1, interval={})
+    assert free.said("loss_recovered_zero") is None
+    assert free.said("fvu") == found.fvu

@@ -205,10 +205,10 @@ def measured(atlas: Container) -> dict[str, Quality]:
 
 
 def _figure(kept: Any, name: str, digits: int) -> str:
-    floor = name.removeprefix("loss_recovered_")
-    if kept is None or (floor in ("zero", "mean") and kept.recovered(floor) is None):
+    value = None if kept is None else kept.said(name)
+    if value is None:
         return "–"
-    text = f"{getattr(kept, name):.{digits}f}"
+    text = f"{value:.{digits}f}"
     if name in kept.interval:
         low, high = kept.interval[name]
         text += f" ({low:.{digits}f}–{high:.{digits}f})"

@@ -42,7 +42,8 @@ class Fit:
     """How a dictionary does on a text.
 
     Attributes:
-        fvu, l0, loss_recovered: as of `Fidelity` (loss recovered over zero ablation).
+        fvu, l0, loss_recovered: as of `Fidelity` (loss recovered over zero ablation; None where
+            that does not cost anything).
         expected_l0: what its files say, None where they do not.
         num_tokens: what it was measured on.
         warning: what is wrong and its likely cause; None where nothing is.
@@ -50,7 +51,7 @@ class Fit:
 
     fvu: float
     l0: float
-    loss_recovered: float
+    loss_recovered: float | None
     expected_l0: int | None
     num_tokens: int
     warning: str | None
@@ -58,9 +59,10 @@ class Fit:
     def line(self) -> str:
         """The figures in one line."""
         documented = "" if self.expected_l0 is None else f" (documented: {self.expected_l0})"
+        recovered = "not said" if self.loss_recovered is None else f"{self.loss_recovered:.3g}"
         return (
-            f"FVU {self.fvu:.3g}, L0 {self.l0:.3g}{documented}, loss recovered "
-            f"{self.loss_recovered:.3g}, on {self.num_tokens} tokens"
+            f"FVU {self.fvu:.3g}, L0 {self.l0:.3g}{documented}, loss recovered {recovered}, "
+            f"on {self.num_tokens} tokens"
         )
 
 
@@ -93,7 +95,8 @@ def fit(
             "better: is it a dictionary of this model?"
         )
     warning = "; ".join(wrong) or None
-    return Fit(found.fvu, found.l0, found.loss_recovered_zero, expected, found.num_tokens, warning)
+    recovered = found.said("loss_recovered_zero")
+    return Fit(found.fvu, found.l0, recovered, expected, found.num_tokens, warning)
 
 
 def _cause(

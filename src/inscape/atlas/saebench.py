@@ -108,7 +108,7 @@ def _core(figures: Quality, dictionary: Dictionary, index: FeatureIndex | None) 
             "kl_div_with_sae": kept.kl,
         },
         "model_performance_preservation": {
-            "ce_loss_score": kept.recovered("zero"),
+            "ce_loss_score": kept.said("loss_recovered_zero"),
             "ce_loss_with_ablation": kept.ce_zero,
             "ce_loss_with_sae": kept.ce_dict,
             "ce_loss_without_sae": kept.ce_clean,

@@ -87,9 +87,8 @@ def _for_people(figures: Quality) -> dict[str, str]:
     """One level of named values, with units and intervals."""
     shown = {"dictionary": figures.dictionary, "measured on": figures.text}
     for name, (words, unit) in _NAMES.items():
-        value = getattr(figures.fidelity, name)
-        floor = name.removeprefix("loss_recovered_")
-        if floor in ("zero", "mean") and figures.fidelity.recovered(floor) is None:
+        value = figures.fidelity.said(name)
+        if value is None:
             shown[words] = "not said: the model's loss is hardly higher without the activations"
             continue
         shown[words] = f"{value:.4g}" if isinstance(value, float) else str(value)

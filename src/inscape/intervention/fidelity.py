@@ -7,7 +7,7 @@
    activations in all four, and predictions at or of them are left out. The head is applied to a
    few positions at a time: logits of a whole batch would take gigabytes.
 3. Loss recovered = (CE_floor − CE_dict) / (CE_floor − CE_clean), for both floors; it says nothing
-   where the floor is not clearly above the model's own loss (`recovered`).
+   where the floor is not clearly above the model's own loss (`said`).
 4. FVU = Σ‖x − x̂‖² / Σ‖x − mean(x)‖²: around the mean, so that an offset shared by all tokens
    explains nothing.
 5. Intervals: bootstrap over documents (95 %), since tokens of one document are not independent.
@@ -82,12 +82,15 @@ class Fidelity:
     token_ev: float | None = None
     interval: dict[str, Interval] = field(default_factory=dict)
 
-    def recovered(self, floor: str) -> float | None:
-        """`loss_recovered_zero` or `_mean` (floor "zero" or "mean"); None where ablation does not
-        clearly cost anything, so that there is nothing to recover."""
+    def said(self, name: str) -> float | None:
+        """A figure by its name; None where it says nothing: a share of the loss recovered where
+        ablation does not clearly cost anything."""
+        found: float | None = getattr(self, name)
+        floor = name.removeprefix("loss_recovered_")
+        if floor == name:
+            return found
         cost = getattr(self, f"ce_{floor}") - self.ce_clean
         low, _ = self.interval.get(f"cost_{floor}", (cost, cost))
-        found: float = getattr(self, f"loss_recovered_{floor}")
         return found if low > 0 else None
 
     def to_json(self) -> dict[str, object]:

@@ -175,7 +175,7 @@ def _dictionary(
         number(config.d_dict),
         join(number(finite(l0)), tag("div", most, class_="interval")),
         number(finite(fvu)),
-        number(None if fidelity is None else fidelity.recovered("zero"), "share"),
+        number(None if fidelity is None else fidelity.said("loss_recovered_zero"), "share"),
         number(None if index is None else float((index.num_active == 0).mean()), "share"),
         labelled or number(None),
         number(finite(summary.get("median_auroc"))),
