@@ -144,6 +144,23 @@ def test_umap_lays_out_where_it_is_installed(
     assert rest.max() > 0.1  # the others are not pressed into a point
 
 
+@pytest.mark.usefixtures("no_umap")
+def test_an_atlas_of_examples_only_keeps_the_map_that_it_came_with(
+    made: tuple[Dictionary, FeatureIndex], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was made anew for a minute, and then refused."""
+    one, index = made[0], FeatureIndex.open(made[1].folder)
+    file = write_map(tmp_path / "map", one, made[1]).folder / "map.parquet"
+    kept = file.read_bytes()
+    monkeypatch.setattr(FeatureIndex, "has_activations", False)
+    monkeypatch.setattr(module, "laid_out", None)  # nothing is laid out any more
+    assert write_map(tmp_path / "map", one, index, seed=5).folder == file.parent
+    assert file.read_bytes() == kept
+    with pytest.raises(InputError, match="examples only"):
+        write_map(tmp_path / "none", one, index)
+    assert not (tmp_path / "none").exists()
+
+
 def test_names_are_judged_on_members_that_they_were_not_chosen_by() -> None:
     """Groups without anything in common: the best of many names does no better than chance."""
     rng = np.random.default_rng(0)

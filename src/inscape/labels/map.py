@@ -116,10 +116,11 @@ def write_map(
     *,
     seed: int = 0,
 ) -> FeatureMap:
-    """The map of a dictionary in the folder `out`; one that was made from the same is opened.
+    """The map of a dictionary in the folder `out`; one that was made from the same is opened, and
+    one that came with an index of examples only, from which none can be made.
 
     Raises:
-        InputError: too few features fire.
+        InputError: too few features fire, or the index holds examples only and came without a map.
         StorageError: `out` holds something else.
     """
     out = Path(out)
@@ -131,7 +132,8 @@ def write_map(
     }
     if (out / MANIFEST).is_file():
         found = read_manifest(out, KIND, VERSION)
-        if found["made_from"] == made_from and found["seeds"] == {"map": seed}:
+        same = found["made_from"] == made_from and found["seeds"] == {"map": seed}
+        if same or not index.has_activations:
             return FeatureMap.open(out)
     refuse_filled(out, artefact(KIND))
     features = mappable(index)
@@ -141,6 +143,7 @@ def write_map(
             expected=f"at least {FEWEST}",
             next_step="index a longer text",
         )
+    index.rows_of(int(features[0]))  # an index of examples only says so before all the work
     about = _about(features, labels, meaning)
     rows = unit(as_numpy(dictionary.W_dec)[features].reshape(features.size, -1))
     vectors = rows if about is None else np.concatenate([rows, ABOUT * about], axis=1)
