@@ -61,7 +61,7 @@ def test_a_model_on_several_devices_is_refused(doing: str, tmp_path: Path) -> No
         "steer": lambda: steer(model, prompt, [FeatureEdit(one, PLANTED, "add", 2.0)], 3),
         "fidelity": lambda: fidelity(model, one, [torch.ones(2, 8, dtype=torch.long)]),
         "index": lambda: build_index(model, one, ["the cat sat"], tmp_path / "index"),
-        "trace": lambda: trace(model, {}, prompt),
+        "trace": lambda: trace(model, prompt, {}),
         "splice": lambda: splice(model, one),
     }
     with pytest.raises(InputError, match=r"lies on several devices \(cpu, fake:0\)") as error:
@@ -81,7 +81,7 @@ def test_a_learned_mask(fault: Planted, dictionary: Dictionary) -> None:
 
 def test_trace(fault: Planted, dictionary: Dictionary) -> None:
     moved = {k: t.to(dictionary.device) for k, t in random_transcoders(fault.model).items()}
-    assert trace(fault.model, moved, fault.failing[0].prompt).edges
+    assert trace(fault.model, fault.failing[0].prompt, moved).edges
 
 
 @pytest.mark.parametrize("mode", ["ablate", "clamp", "add", "scale"])

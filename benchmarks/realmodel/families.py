@@ -50,7 +50,7 @@ def check_family(family: str) -> FamilyCheck:
     edge, reason = None, ""
     try:
         transcoders = random_transcoders(model)
-        graph = trace(model, transcoders, TOKENS)
+        graph = trace(model, TOKENS, transcoders)
         check = check_edges(model, transcoders, graph)
         edge = max(check.max_error, check.bias_error or 0.0)
     except ModelError as error:

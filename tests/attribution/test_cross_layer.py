@@ -67,7 +67,7 @@ class Measured:
 def test_every_edge_is_what_an_intervention_measures(name: str) -> None:
     model = Model.wrap(tiny("llama"))
     one = clt(**CASES[name])
-    graph = trace(model, dict.fromkeys(range(LAYERS), one), TOKENS)
+    graph = trace(model, TOKENS, dict.fromkeys(range(LAYERS), one))
     features = [n for n, node in enumerate(graph.nodes) if node.kind == "feature"]
     assert len(features) > 30
     assert {graph.nodes[n].layer for n in features} == set(range(LAYERS))
@@ -123,6 +123,7 @@ def written(graph: Any, one: Dictionary, passes: Measured, node: Any) -> dict[in
 def test_what_is_no_transcoder_of_the_layer_is_refused() -> None:
     model = Model.wrap(tiny("llama"))
     one, others = clt(), random_transcoders(model)
-    for wrong in ({0: one}, {0: one, 1: one}, {**others, 2: one}, {0: crosscoder()}):
-        with pytest.raises(InputError, match="expected a transcoder from mlp_in"):
-            trace(model, wrong, TOKENS)
+    with pytest.raises(InputError, match="expected a transcoder from mlp_in"):
+        trace(model, TOKENS, [crosscoder()])
+    with pytest.raises(InputError, match="both stand at .*; expected one dictionary"):
+        trace(model, TOKENS, [*others.values(), one])

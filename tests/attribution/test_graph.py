@@ -29,8 +29,8 @@ def graph() -> Graph:
     names = {("mlp_out.0-random", f): "cats" for f in range(64)}
     return trace(
         model,
-        random_transcoders(model),
         " the cat sat on the mat",
+        random_transcoders(model),
         target=" Paris",
         names=lambda name, feature: names.get((name, feature)),
     )
@@ -68,7 +68,7 @@ def test_a_graph_of_version_1_is_read() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 99}, "version 99 of inscape.graph.*up to 1.*upgrade"),
+        ({"version": 99}, "version 99 of inscape.graph.*up to 2.*upgrade"),
         ({"schema": "other"}, "found schema .*inscape trace"),
         ({"version": "1"}, "found schema .*inscape trace"),
         ({"nodes": [{"kind": "feature"}]}, "damaged"),

@@ -22,7 +22,7 @@ def model() -> Model:
 def test_a_picture_is_traced(model: Model, tmp_path: Path) -> None:
     """Its patches are tokens like others: with them, what enters a node adds up to its value."""
     prompt = model.prompt("the cat", image=picture())
-    graph = trace(model, random_transcoders(model), prompt, target=" sat")
+    graph = trace(model, prompt, random_transcoders(model), target=" sat")
     assert graph.prompt_tokens[1 : 1 + PATCHES] == ["<299>"] * PATCHES
     patches = {n.position for n in graph.nodes if n.kind == "feature"}
     assert patches >= set(range(1, 1 + PATCHES))
@@ -31,7 +31,7 @@ def test_a_picture_is_traced(model: Model, tmp_path: Path) -> None:
     assert node.bias + sum(w for _, w in graph.inputs(target)) == pytest.approx(
         node.activation, abs=1e-3
     )
-    other = trace(model, random_transcoders(model), model.prompt("the cat", image=picture(1)))
+    other = trace(model, model.prompt("the cat", image=picture(1)), random_transcoders(model))
     assert other.nodes[0].activation != graph.nodes[0].activation
 
 

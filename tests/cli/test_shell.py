@@ -70,7 +70,7 @@ def test_only_the_verb_that_was_typed_is_loaded() -> None:
     ("arguments", "said"),
     [
         (["tarce"], "No such command 'tarce'. Did you mean 'trace'?; see: inscape --help"),
-        (["trace"], "Missing argument 'ATLAS'; see: inscape trace --help"),
+        (["trace"], "Missing argument 'ATLAS|MODEL'; see: inscape trace --help"),
         (["trace", "a", "b", "--node-share", "x"], "--node-share"),
         (["--wrong"], "No such option: --wrong"),
         (["build", "model"], "Missing option '--text'"),

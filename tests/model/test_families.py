@@ -50,7 +50,7 @@ def test_dictionaries_and_steering_work_where_tracing_does_not(family: str) -> N
         assert not torch.allclose(changed, clean.logits, atol=1e-2)
     assert model.generate(ids, 3, edits=steered).shape == (1, 12)
     with pytest.raises(ModelError, match="cannot be traced: .*layer 0"):
-        trace(model, {0: random_dictionary("mlp_in.0", "mlp_out.0", d=32)}, ids[0].tolist())
+        trace(model, ids[0].tolist(), {0: random_dictionary("mlp_in.0", "mlp_out.0", d=32)})
 
 
 @pytest.mark.parametrize("family", TINY_FAMILIES)

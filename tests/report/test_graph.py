@@ -224,7 +224,7 @@ def test_text_is_broken_and_cut_to_its_room() -> None:
 def test_a_real_trace_is_drawn_with_the_names_of_an_atlas() -> None:
     tokenizer = tiny_tokenizer()
     model = Model.wrap(tiny("llama", vocab_size=len(tokenizer)), tokenizer)
-    given = trace(model, random_transcoders(model), TOKENS)
+    given = trace(model, TOKENS, random_transcoders(model))
     drawn = picture(given, lambda dictionary, number: f"<i>{dictionary}</i> {number}")
     features = [n for n in drawn.nodes if n.kind == "feature"]
     assert features

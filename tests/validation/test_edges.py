@@ -19,7 +19,7 @@ from inscape.validation import check_edges
 def test_every_edge_is_what_an_intervention_measures(family: str) -> None:
     model = Model.wrap(tiny(family))
     transcoders = random_transcoders(model)
-    graph = trace(model, transcoders, TOKENS)
+    graph = trace(model, TOKENS, transcoders)
     check = check_edges(model, transcoders, graph)
     sources = sum(node.kind != "logit" for node in graph.nodes)
     assert check.num_edges == check.num_targets * sources
@@ -34,7 +34,7 @@ def test_every_edge_is_what_an_intervention_measures(family: str) -> None:
 def test_thresholds_and_skips_are_followed(family: str, kind: str, skip: bool) -> None:
     model = Model.wrap(tiny(family))
     transcoders = random_transcoders(model, kind=kind, skip=skip)
-    graph = trace(model, transcoders, TOKENS)
+    graph = trace(model, TOKENS, transcoders)
     assert sum(node.kind == "feature" for node in graph.nodes) > 20
     check = check_edges(model, transcoders, graph)
     assert check.max_error <= 1e-4
@@ -53,7 +53,7 @@ def test_a_difference_and_a_missing_transcoder() -> None:
     model = Model.wrap(tiny("llama", vocab_size=len(tokenizer)), tokenizer)
     transcoders = random_transcoders(model)
     del transcoders[0]
-    graph = trace(model, transcoders, " the cat sat", target=" on", against=" Paris")
+    graph = trace(model, " the cat sat", transcoders, target=" on", against=" Paris")
     assert graph.nodes[graph.targets[0]].against is not None
     check = check_edges(model, transcoders, graph)
     assert check.max_error <= 1e-4
@@ -65,7 +65,7 @@ def test_a_difference_and_a_missing_transcoder() -> None:
 def traced() -> tuple[Model, dict, Graph]:  # type: ignore[type-arg]
     model = Model.wrap(tiny("gpt2"))
     transcoders = random_transcoders(model)
-    return model, transcoders, trace(model, transcoders, TOKENS)
+    return model, transcoders, trace(model, TOKENS, transcoders)
 
 
 def test_a_wrong_edge_is_found(traced) -> None:  # type: ignore[no-untyped-def]
@@ -117,7 +117,7 @@ def test_a_family_that_nobody_has_named_is_checked_too() -> None:
     module.config.model_type = "gpt9"
     model = Model.wrap(module)
     transcoders = random_transcoders(model)
-    check = check_edges(model, transcoders, trace(model, transcoders, TOKENS))
+    check = check_edges(model, transcoders, trace(model, TOKENS, transcoders))
     assert check.max_error <= 1e-4
 
 
@@ -141,7 +141,7 @@ def test_a_cross_layer_transcoder_is_refused_in_one_line(
 ) -> None:
     model = Model.wrap(tiny("llama"))
     transcoders = dict.fromkeys(range(model.num_layers), clt(**changes))
-    graph = trace(model, transcoders, TOKENS)
+    graph = trace(model, TOKENS, transcoders)
     with pytest.raises(InputError, match=f"{message}.*; expected a plain transcoder") as error:
         check_edges(model, transcoders, graph)
     assert "\n" not in str(error.value)

@@ -16,16 +16,14 @@ from inscape.atlas import finding, steps
 from inscape.atlas import fit as fitting
 from inscape.atlas import quality as measuring
 from inscape.atlas.concepts import Concepts, concepts_of
-from inscape.atlas.container import Container
 from inscape.atlas.feature import Feature
 from inscape.atlas.finding import Found
 from inscape.atlas.hub import to_hub
 from inscape.atlas.naming import label_by, show
 from inscape.atlas.neuronpedia import to_neuronpedia
 from inscape.atlas.results import Results
-from inscape.atlas.saving import find_repair, write_result
-from inscape.attribution import Graph
-from inscape.attribution import trace as trace_prompt
+from inscape.atlas.saving import find_repair
+from inscape.atlas.tracing import Tracing
 from inscape.core import InputError
 from inscape.diagnosis import Case, Diagnosis
 from inscape.diagnosis import diagnose as diagnose_cases
@@ -35,12 +33,11 @@ from inscape.intervention import Edit, FeatureEdit, Repair, SteerResult, edited
 from inscape.intervention import steer as steer_prompt
 from inscape.labels import Asked, Family, FeatureMap, Labels, Published, families
 from inscape.model import Model, Source
-from inscape.storage import Result
 from inscape.training import Ranks
 from inscape.validation import EVERYDAY, ConceptChecks, check_concepts, read_concepts
 
 
-class Atlas(Container):
+class Atlas(Tracing):
     """An atlas on disk. Made by `build` or `Atlas.create`, opened by `Atlas.open`."""
 
     # Dictionaries and features
@@ -287,41 +284,6 @@ class Atlas(Container):
             rows = measuring.index_rows(index, max_tokens, 0)
         return fitting.fit(self.model, self.dictionary(name), rows, max_tokens=max_tokens)
 
-    def trace(
-        self,
-        prompt: Any,
-        *,
-        target: str | None = None,
-        against: str | None = None,
-        names: Iterable[str] | None = None,
-        save: bool = True,
-        **options: Any,
-    ) -> Graph:
-        """The attribution graph of the token after the prompt (see `inscape.trace`), through the
-        transcoders called `names` (see `transcoders`)."""
-        transcoders = self.transcoders(names)
-        if not transcoders:
-            record = self.record
-            without = record["settings"] and not record["settings"].get("transcoders")
-            raise InputError(
-                f"{self.path} has no transcoders, which traces need: every MLP would be an error",
-                expected="transcoders mlp_in.L to mlp_out.L of some layers",
-                next_step=f"train them with: inscape build {record['model']['source']} --text TEXT "
-                f"--out {'ANOTHER_ATLAS' if without else self.path}; or inscape import them",
-            )
-        graph = trace_prompt(
-            self.model,
-            transcoders,
-            prompt,
-            target=target,
-            against=against,
-            names=self.feature_label,
-            **options,
-        )
-        if save:
-            self.save(graph)
-        return graph
-
     def diagnose(
         self,
         prompt: Source | Sequence[Case],
@@ -387,15 +349,6 @@ class Atlas(Container):
     def prompts(self) -> Results[Concepts]:
         """The saved concepts of prompts, oldest first."""
         return Results(self.path / "prompts", Concepts.from_json)
-
-    @property
-    def traces(self) -> Results[Graph]:
-        """The saved traces, oldest first."""
-
-        def read(content: Any) -> Graph:
-            return replace(Graph.from_json(content), names=self.feature_label)
-
-        return Results(self.path / "traces", read)
 
     @property
     def diagnoses(self) -> Results[Diagnosis]:
@@ -469,18 +422,6 @@ class Atlas(Container):
             raise InputError(f"an atlas written to {to!r}", expected=" or ".join(SHARED))
         SHARED[to](self, Path(out), names, **options)
         return Path(out)
-
-    def save(self, result: Result) -> Path:
-        """Writes a result (concepts, a graph, a diagnosis, steering, a repair, figures) as JSON.
-
-        An equal result gives the same file; figures of a dictionary replace those that were there.
-        The repair of a diagnosis and of a result of steering gets a file of its own as well.
-        """
-        with self.writing():
-            path = write_result(self.path, result)
-            if isinstance(result, Diagnosis | SteerResult) and result.repair is not None:
-                self.save(result.repair)
-        return path
 
 
 SHARED: dict[str, Callable[..., object]] = {"huggingface": to_hub, "neuronpedia": to_neuronpedia}

@@ -25,7 +25,6 @@ from typing import Any, Self
 
 import inscape
 from inscape.activations import ActivationStore
-from inscape.attribution import layers_of
 from inscape.core import InputError, InscapeError, ModelError, StorageError, all_of, tokens_as_label
 from inscape.dictionary import Dictionary
 from inscape.dictionary.neurons import neurons
@@ -367,29 +366,6 @@ class Container:
                 next_step=f"run: inscape index {self.path} --text TEXT",
             )
         return found
-
-    def transcoders(self, names: Iterable[str] | None = None) -> dict[int, Dictionary]:
-        """Layer → transcoder of that layer's MLP: those named, else the first by name of each
-        layer, or where no layer has its own a cross-layer transcoder under all of its layers.
-
-        Raises:
-            InputError: a name that is no transcoder here, or two for one layer.
-        """
-        found: dict[int, Dictionary] = {}
-        across: dict[int, Dictionary] = {}
-        for name in self.chosen(names):
-            one = self.dictionary(name)
-            layers = layers_of(one)
-            if names is not None and (not layers or found.keys() & layers):
-                raise InputError(
-                    f"{name} is no transcoder, or of a layer that has one already",
-                    expected="one transcoder for each layer, or a cross-layer one",
-                )
-            if names is not None or not one.config.several:
-                found |= {layer: one for layer in layers if layer not in found}
-            elif not across:
-                across = dict.fromkeys(layers, one)
-        return dict(sorted((found or across).items()))
 
     def is_indexed(self, name: str) -> bool:
         """Whether a dictionary has a feature index."""

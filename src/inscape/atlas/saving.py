@@ -12,7 +12,7 @@ from typing import Any
 from inscape.atlas.concepts import Concepts
 from inscape.atlas.quality import Quality
 from inscape.atlas.results import Results
-from inscape.attribution import Graph
+from inscape.attribution import AttentionScore, Exchange, Graph, Trajectory
 from inscape.core import InputError
 from inscape.diagnosis import Diagnosis
 from inscape.intervention import Repair, SteerResult
@@ -22,6 +22,9 @@ from inscape.validation import ConceptChecks
 _FOLDERS = {
     Concepts.SCHEMA: "prompts",
     Graph.SCHEMA: "traces",
+    Trajectory.SCHEMA: "trajectories",
+    AttentionScore.SCHEMA: "attention",
+    Exchange.SCHEMA: "exchanges",
     Diagnosis.SCHEMA: "diagnoses",
     SteerResult.SCHEMA: "steering",
     Repair.SCHEMA: "repairs",

@@ -49,7 +49,7 @@ class BuildConfig(Config):
 
     Attributes:
         layers: the residual dictionaries sit at resid_post of these; at the middle one if None.
-        transcoders: train one transcoder for each MLP (traces need them).
+        transcoders: train one transcoder for each MLP (traces read them).
         neurons: index the neurons of every layer beside the dictionaries.
         variant, options: the kind of dictionary, and its own settings (see `TrainConfig`).
         expansion: features of the residual dictionary per dimension of the residual.

@@ -19,7 +19,7 @@ from pydantic import ConfigDict
 from inscape.core import LabelOf, no_label, quoted, short
 from inscape.storage import Result, plain
 
-NodeKind = Literal["feature", "error", "embedding", "logit"]
+NodeKind = Literal["feature", "error", "rest", "embedding", "logit"]
 Indices = npt.NDArray[np.int32]
 Weights = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -29,11 +29,13 @@ Mask = npt.NDArray[np.bool_]
 class Node:
     """One node.
 
-    kind: feature (an active transcoder feature), error (what the transcoder misses of the MLP's
-        output; all of it where there is no transcoder, and at positions that do not count),
-        embedding (of a prompt token), logit (a target).
-    feature: the feature's index; the token id of an embedding or a logit; -1 for an error.
-    activation: the feature's activation; the norm of an error or embedding vector; the value of a
+    kind: feature (of a transcoder or of the residual stream, or a neuron), error (what the
+        transcoder misses of the MLP's output; all of it where there is nothing to read it with, and
+        at positions that do not count), rest (what the active features and neurons of an MLP that
+        are no nodes write together), embedding (of a prompt token), logit (a target).
+    feature: the feature's index (of a neuron i that is negative: the number of neurons plus i); the
+        token id of an embedding or a logit; -1 for an error or a rest.
+    activation: the feature's activation; the norm of an error, rest or embedding; the value of a
         logit target (its logit less the mean logit, or the difference of two logits, both before
         the final soft-cap where the model has one; `probability` is the model's own).
     influence: fraction of the influence on the targets, all paths summed (signs dropped).
@@ -58,6 +60,19 @@ class Node:
     bias: float | None = None
 
 
+def title(node: Node, names: LabelOf, role: str | None = None) -> str:
+    """A short name for people: what a source is, with its label where it has one, and where."""
+    place = f"{quoted(node.token)}@{node.position}" + (f" ({role})" if role else "")
+    if node.kind == "embedding":
+        return f"token {place}"
+    if node.kind in ("error", "rest"):
+        what = "error" if node.kind == "error" else "other features"
+        return f"{what} L{node.layer} {place}"
+    label = None if node.dictionary is None else names(node.dictionary, node.feature)
+    name = f"{node.dictionary or f'L{node.layer}'}/{node.feature}"
+    return f"{label} [{name}] {place}" if label else f"{name} {place}"
+
+
 @dataclass(frozen=True)
 class Edges:
     """Sparse edges: node numbers [E] and signed weights [E]; `source` feeds `target`."""
@@ -75,11 +90,26 @@ class Edges:
 
 
 @dataclass(frozen=True)
+class Route:
+    """An edge through attention, split by head: direct and all heads together are its weight.
+
+    source, target: node numbers. heads: layer, head and weight of the largest. direct: along the
+    residual stream alone. rest: the other heads.
+    """
+
+    source: int
+    target: int
+    heads: list[tuple[int, int, float]]
+    direct: float
+    rest: float
+
+
+@dataclass(frozen=True)
 class Scores:
     """How much of the influence is explained.
 
     The influence on the targets comes from tokens (`replacement`), from errors, and from features
-    whose own inputs were not computed (`unknown`): three fractions that sum to 1.
+    that are no nodes (`unknown`): three fractions that sum to 1.
     completeness: influence-weighted fraction of the targets' inputs that are not errors.
     """
 
@@ -93,12 +123,16 @@ class GraphData(Result):
     """A traced target. `kept_nodes` [N] and `kept_edges` [E] mark the pruned graph.
 
     roles [pos]: whose message each token is of, in a chat; counted [pos]: where features are looked
-    for (not at special and template tokens, nor at attention sinks). names: gives a feature's label
+    for (not at special and template tokens, nor at attention sinks). checkpoints: by dictionary of
+    the residual stream the position and number of each feature that is a node of the whole graph:
+    what these read does not pass beside them. routes: kept edges split by head, the strongest
+    first, where that was asked for. names: gives a feature's label
     when the graph is shown, by dictionary and feature; it is not saved.
     """
 
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
     SCHEMA: ClassVar[str] = "inscape.graph"
+    VERSION: ClassVar[int] = 2
     MADE_BY: ClassVar[str] = "trace"
 
     model: str
@@ -112,7 +146,9 @@ class GraphData(Result):
     kept_edges: Mask
     scores: Scores
     kept_scores: Scores
-    dictionaries: dict[int, str] = field(default_factory=dict)
+    dictionaries: list[str] = field(default_factory=list)
+    checkpoints: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    routes: list[Route] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     num_nodes_full: int = 0
@@ -147,14 +183,7 @@ class GraphData(Result):
             whole = "" if self.candidates(node) == (node.token,) else f" of {answers}"
             return f"logit {quoted(node.token)}{whole} (p={node.probability:.3f})"
         role = self.roles[node.position] if node.position < len(self.roles) else None
-        place = f"{quoted(node.token)}@{node.position}" + (f" ({role})" if role else "")
-        if node.kind == "embedding":
-            return f"token {place}"
-        if node.kind == "error":
-            return f"error L{node.layer} {place}"
-        label = self.label(node)
-        name = f"{node.dictionary or f'L{node.layer}'}/{node.feature}"
-        return f"{name} [{label}] {place}" if label else f"{name} {place}"
+        return title(node, self.names, role)
 
     @property
     def is_pruned(self) -> bool:
@@ -179,8 +208,13 @@ class GraphData(Result):
         number[keep] = np.arange(len(keep), dtype=np.int32)
         edges = self.edges.select(self.kept_edges)
         edges = Edges(number[edges.source], number[edges.target], edges.weight)
+        routes = [
+            replace(one, source=int(number[one.source]), target=int(number[one.target]))
+            for one in self.routes
+        ]
         return replace(
             self,
+            routes=routes,
             nodes=[self.nodes[i] for i in keep],
             edges=edges,
             kept_nodes=np.ones(len(keep), dtype=bool),
@@ -202,6 +236,8 @@ class GraphData(Result):
     def from_json(cls, data: Any) -> Self:
         """Reads what `to_json` wrote; DataError for another schema, a newer version, or damage."""
         content = cls.content(data)
+        if isinstance(content.get("dictionaries"), dict):  # version 1
+            content["dictionaries"] = list(dict.fromkeys(content["dictionaries"].values()))
         try:
             edges = np.array(content["edges"], dtype=np.float64).reshape(-1, 3)
             num_nodes = len(content["nodes"])
@@ -213,4 +249,4 @@ class GraphData(Result):
             "kept_nodes": np.ones(num_nodes, dtype=bool),
             "kept_edges": np.ones(len(edges), dtype=bool),
         }
-        return super().from_json({**data, **read})
+        return super().from_json({**data, **content, **read})

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from inscape.attribution.data import GraphData, Node, NodeKind
+from inscape.attribution.data import GraphData, NodeKind, Route
 from inscape.attribution.influence import normalised
 from inscape.attribution.viewer import to_viewer
 
@@ -50,7 +50,11 @@ def paths(
     best: dict[int, list[Path]] = defaultdict(list)
     best[goal] = [Path((goal,), (), 1.0)]
     into = _edges_into(graph)
-    for number in sorted(range(len(graph.nodes)), key=lambda i: -_height(graph.nodes[i], graph)):
+    # Targets, then features from the last to the first (they are numbered in the order in which
+    # the model computes them), then what has no inputs.
+    after = {"logit": 0, "feature": 1}
+    order = sorted(range(len(graph.nodes)), key=lambda i: (after.get(graph.nodes[i].kind, 2), -i))
+    for number in order:
         if not best[number]:
             continue
         best[number] = heapq.nlargest(num_paths, best[number], key=lambda p: p.strength)
@@ -70,14 +74,6 @@ def _arrow(graph: GraphData, path: Path) -> str:
     return text
 
 
-def _height(node: Node, graph: GraphData) -> float:
-    if node.kind == "logit":
-        return graph.num_layers + 1.0
-    if node.kind == "embedding":
-        return -1.0
-    return float(node.layer or 0) - (0.5 if node.kind == "error" else 0.0)
-
-
 def _edges_into(graph: GraphData) -> dict[int, list[tuple[int, float, float]]]:
     chosen = np.flatnonzero(graph.kept_edges)
     edges = graph.edges.select(graph.kept_edges)
@@ -94,6 +90,12 @@ class Graph(GraphData):
     def to_viewer(self) -> dict[str, Any]:
         """The kept part of the graph in the published viewer's format (see viewer.py)."""
         return to_viewer(self)
+
+    def _route(self, route: Route) -> str:
+        heads = ", ".join(f"L{n}.H{h} {weight:+.2f}" for n, h, weight in route.heads)
+        direct = f"; directly {route.direct:+.2f}" if route.direct else ""
+        ends = (self.title(self.nodes[n]) for n in (route.source, route.target))
+        return f"{' -> '.join(ends)}: {heads}; other heads {route.rest:+.2f}{direct}"
 
     def summary(self, num_paths: int = 8) -> str:
         """Targets, scores, strongest kept features and strongest paths, as lines of text."""
@@ -116,5 +118,8 @@ class Graph(GraphData):
         lines += [f"  {p.sign * p.strength:+7.4f}  {_arrow(self, p)}" for p in found] or [
             "  none kept"
         ]
+        if self.routes:
+            lines.append("strongest edges through attention, by head:")
+            lines += [f"  {self._route(one)}" for one in self.routes[:num_paths]]
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)

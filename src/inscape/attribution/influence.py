@@ -93,6 +93,15 @@ def scores(edges: Edges, start: Floats, is_error: Mask, is_token: Mask) -> Score
     )
 
 
+def strongest(edges: Edges, start: Floats, kept: Mask, among: Mask, num: int) -> list[int]:
+    """The kept edges with the largest score (step 4) among some, at most `num`, the largest
+    first."""
+    share = normalised(edges, len(start))
+    score = share * (influence(edges, share, start) + start)[edges.target] * (kept & among)
+    order = np.argsort(-score, kind="stable")[:num]
+    return [int(edge) for edge in order if score[edge] > 0]
+
+
 def prune(
     edges: Edges,
     start: Floats,

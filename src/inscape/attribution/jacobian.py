@@ -1,95 +1,154 @@
 """Rows of the direct-effect matrix: one backward pass serves a batch of targets.
 
-1. Run the prompt, repeated `batch` times, through the linearised model (attention patterns and
-   norm denominators frozen), with the embedding and every MLP's output replaced by leaves of the
-   same values: no gradient crosses an MLP, but where its transcoder has a linear skip, whose map
-   from the MLP's input to its output carries one.
-2. For each target of a batch put its reading vector (a feature's encoder row at its MLP's input;
-   a logit's vector at the final norm's output) at its position in its own copy of the prompt.
-3. One vector-Jacobian product gives d target / d leaf for every leaf, position and target.
+1. Run the prompt once through the linearised model (attention patterns and norm denominators
+   held), with the embedding and every MLP's output replaced by leaves of the same values: no
+   gradient crosses an MLP, but where its transcoder has a linear skip, whose map from the MLP's
+   input to its output carries one. Where a dictionary reads the stream, the part of it that its
+   nodes write is such a leaf too, and what they read does not pass beside them.
+2. For each target of a batch: its reading vector (a feature's encoder row at what its basis reads;
+   for a neuron its own entry, the inside of the MLP made linear by the half rule; a logit's vector
+   at the final norm's output) at its position.
+3. One batched vector-Jacobian product gives d target / d leaf for every leaf, position and target.
 4. Contract with the vectors that the sources write: the edges into each target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from inscape.attribution.sources import EMBEDDING, Sources
-from inscape.model import Model, Site
+from inscape.attribution.sources import EMBED, Sources
+from inscape.model import Looking, Site
 
 
 class Rows:
     """Computes rows of edges for a traced prompt; holds a graph of gradients while it lives.
 
-    batch: number of targets for one backward pass; memory grows with batch · positions.
+    Args:
+        batch: number of targets for one backward pass; its memory grows with batch · positions,
+            that of the pass itself does not.
+        read: further sites that targets may be read from.
+        looking: layers of which `looks` keeps what the attention compares.
+        attention: whether gradients cross attention at all.
     """
 
-    def __init__(self, model: Model, sources: Sources, batch: int) -> None:
-        self.model, self.sources, self.batch = model, sources, batch
-        self._leaves: dict[int, Tensor] = {}
-        self._inputs: dict[int, Tensor] = {}
-        edits: dict[str | Site, Callable[[Tensor], Tensor]] = {
-            f"mlp_out.{i}": self._leaf(i) for i in range(model.num_layers)
-        }
-        edits |= {sources.reads[i]: self._kept(i) for i in sources.skips}
-        edits["embed"] = self._leaf(EMBEDDING)
-        read = ["final", *sources.reads.values()]
-        with model.linearised():
-            run = model.run(sources.prompt.repeated(batch), read=read, edits=edits, grad=True)
-        self._read: Mapping[Site, Tensor] = run.acts
+    def __init__(
+        self,
+        sources: Sources,
+        batch: int,
+        *,
+        read: Sequence[str] = (),
+        looking: Collection[int] = (),
+        attention: bool = True,
+    ) -> None:
+        self.sources, self.batch = sources, batch
+        self._leaves: dict[str, Tensor] = {}
+        self._read: dict[str, Tensor] = {}
+        reading = sources.reading
+        self._skips = reading.skips()
+        edits: dict[str | Site, Callable[[Tensor], Tensor]] = {EMBED: partial(self._leaf, EMBED)}
+        for number, basis in enumerate(reading.bases):
+            if basis.kind == "stream" and sources.features[number].num:
+                edits[basis.read] = partial(self._checkpoint, number)
+            elif basis.kind == "transcoder" and basis.layer in self._skips:
+                edits[basis.read] = partial(self._kept, basis.read)
+        for layer in range(len(reading.outputs)):
+            edits[f"mlp_out.{layer}"] = partial(self._leaf, f"mlp_out.{layer}")
+        bases = [b for n, b in enumerate(reading.bases) if sources.features[n].num]
+        own = {basis.layer for basis in bases if basis.kind == "neurons"}
+        if not attention:
+            edits |= {f"attn_out.{layer}": Tensor.detach for layer in range(len(reading.outputs))}
+        sites = ["final", *(basis.read for basis in bases if basis.kind != "stream"), *read]
+        noted: dict[int, list[Looking]] = {layer: [] for layer in looking}
+        with reading.model.linearised(mlps=own, looking=noted):
+            run = reading.model.run(reading.prompt, read=sites, edits=edits, grad=True)
+        self._read |= {site: run[site] for site in sites}
+        self.looks = {layer: found[0] for layer, found in noted.items() if found}
 
-    def _leaf(self, name: int) -> Callable[[Tensor], Tensor]:
-        def replace(x: Tensor) -> Tensor:
-            leaf = x.detach().clone().requires_grad_(True)
-            self._leaves[name] = leaf
-            return leaf if name not in self.sources.skips else leaf + self._skipped(name)
+    def _leaf(self, site: str, x: Tensor) -> Tensor:
+        leaf = self._leaves[site] = x.detach().clone().requires_grad_(True)
+        for basis in self.sources.reading.bases:
+            if basis.kind == "transcoder" and site == f"mlp_out.{basis.layer}":
+                return leaf + self._skipped(basis.layer, basis.read, x)
+        return leaf
 
-        return replace
+    def _kept(self, site: str, x: Tensor) -> Tensor:
+        self._read[site] = x
+        return x
 
-    def _kept(self, layer: int) -> Callable[[Tensor], Tensor]:
-        def keep(x: Tensor) -> Tensor:
-            self._inputs[layer] = x
-            return x
-
-        return keep
-
-    def _skipped(self, layer: int) -> Tensor:
+    def _skipped(self, layer: int, site: str, like: Tensor) -> Tensor:
         """Zero, with the gradient of the skip where the transcoder encodes."""
-        x = self._inputs.pop(layer)
-        passed = (x - x.detach()) @ self.sources.skips[layer].to(x).T
-        return passed * self.sources.encoded[:, None].to(x)
+        if layer not in self._skips:
+            return torch.zeros_like(like)
+        x = self._read.pop(site)
+        passed = (x - x.detach()) @ self._skips[layer].to(x).T
+        return passed * self.sources.reading.encoded[:, None].to(x)
 
-    def features(self, layer: int, position: Tensor, vectors: Tensor) -> Tensor:
-        """Edges [target, node] into features of a layer: positions [target], encoder rows."""
-        return self._rows(self.model.site(self.sources.reads[layer]), layer, position, vectors)
+    def _checkpoint(self, number: int, x: Tensor) -> Tensor:
+        """The stream: its value as it is, what the nodes of a dictionary read taken out of the
+        gradient, and what they write as a leaf."""
+        reading, part = self.sources.reading, self.sources.features[number]
+        basis = reading.bases[number]
+        self._read[basis.read] = x
+        rows = basis.encoders(part.feature, reading.inputs[basis.read][part.position])
+        value = (x[0, part.position].float() * rows).sum(-1)
+        written = value[:, None] * basis.decoders(part.feature, basis.read)
+        taken = torch.zeros_like(x[0], dtype=torch.float32).index_add(0, part.position, written)
+        vectors = self.sources.blocks[basis.read].vectors.sum(1)
+        leaf = vectors[None].to(x.dtype).clone().requires_grad_(True)
+        self._leaves[basis.read] = leaf
+        return x - (taken - taken.detach()).to(x.dtype) + (leaf - leaf.detach())
 
-    def logits(self, vectors: Float[Tensor, "target d_model"]) -> Tensor:
-        """Edges [target, node] into logit targets at the last position."""
-        last = torch.full((len(vectors),), self.sources.num_positions - 1, device=vectors.device)
-        return self._rows(self.model.site("final"), self.model.num_layers, last, vectors)
+    def features(self, number: int, chosen: Int[Tensor, " target"]) -> Tensor:
+        """Edges [target, node] into features of a basis, `chosen` among its nodes."""
+        reading = self.sources.reading
+        basis, part = reading.bases[number], self.sources.features[number].take(chosen)
+        rows = basis.encoders(part.feature, reading.inputs[basis.read][part.position])
+        return self._rows(basis.read, part.position, rows)
 
-    def _rows(self, site: Site, below: int, position: Tensor, vectors: Tensor) -> Tensor:
+    def logits(
+        self, position: Int[Tensor, " target"], vectors: Float[Tensor, "target d_model"]
+    ) -> Tensor:
+        """Edges [target, node] into what vectors read of the final norm's output."""
+        return self._rows("final", position, vectors)
+
+    def _rows(self, site: str, position: Tensor, vectors: Tensor) -> Tensor:
         if len(vectors) > self.batch:
             raise ValueError(f"{len(vectors)} targets for a batch of {self.batch}")
         output = self._read[site]
-        inject = torch.zeros_like(output)
+        inject = output.new_zeros(len(vectors), *output.shape)
         rows = torch.arange(len(vectors), device=output.device)
-        inject[rows, position] = vectors.to(output.dtype)
-        names = [EMBEDDING, *(i for i in range(below) if i in self._leaves)]
-        gradients = torch.autograd.grad(
-            output, [self._leaves[n] for n in names], inject, retain_graph=True, allow_unused=True
-        )
+        inject[rows, 0, position] = vectors.to(output.dtype)
+        return self.pull(output, inject)
+
+    def at(self, site: str) -> Tensor:
+        """What is read at a site, with its gradients."""
+        return self._read[site]
+
+    def pull(
+        self, output: Float[Tensor, ...], vectors: Float[Tensor, ...]
+    ) -> Float[Tensor, "target node"]:
+        """What each node contributes to products of `output` with vectors, the targets first."""
+        gradients = self.back(output, list(self._leaves.values()), vectors)
         result = torch.zeros(len(vectors), self.sources.num_nodes, device=output.device)
-        for name, gradient in zip(names, gradients, strict=True):
+        for name, gradient in zip(self._leaves, gradients, strict=True):
             if gradient is not None:
-                self._contract(name, gradient[: len(vectors)].float(), result)
+                self._contract(name, gradient[:, 0].float(), result)
         return result
 
-    def _contract(self, name: int, gradient: Tensor, result: Tensor) -> None:
+    @staticmethod
+    def back(output: Tensor, ends: Sequence[Tensor], vectors: Tensor) -> Sequence[Tensor | None]:
+        """Gradients [target, *shape] of products of `output` with vectors, at each of the ends."""
+        found: Sequence[Tensor | None] = torch.autograd.grad(
+            output, ends, vectors, retain_graph=True, allow_unused=True, is_grads_batched=True
+        )
+        return found
+
+    def _contract(self, name: str, gradient: Tensor, result: Tensor) -> None:
         block = self.sources.blocks[name]
         # [pos, slot, d] @ [pos, d, target] -> [pos, slot, target]
         edges = torch.bmm(block.vectors, gradient.permute(1, 2, 0))

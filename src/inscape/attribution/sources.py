@@ -1,33 +1,141 @@
-"""What a traced prompt is made of: active features, MLP errors, token embeddings.
+"""What a traced prompt is made of: active features, what no node stands for, token embeddings.
 
-1. One clean pass reads every MLP's output, what its transcoder reads (the MLP's input, or the
-   stream before its norm), the embedding and the final norm's output.
-2. Each transcoder encodes what it reads: the active features and their activations.
-   None is looked for at positions that do not count (special and template tokens, attention
-   sinks): dictionaries are trained without them.
-3. A feature writes activation · W_dec, that of a cross-layer transcoder to its layer and all that
-   follow, with a row of its own for each; the error is the MLP's output less the transcoder's
-   reconstruction (decoder bias and linear skip included). Where nothing is encoded (a layer without
-   a transcoder, a beginning-of-text token) the whole output is error.
-4. Per site, the vectors written at each position are laid out as one [pos, slot, d_model] block,
-   so that one batched product contracts a gradient with all of them.
+1. One clean pass reads every MLP's output, what each basis reads, the embedding and the final
+   norm's output.
+2. Transcoders and dictionaries of the stream encode what they read: the active features and their
+   activations. None is looked for at positions that do not count (special and template tokens,
+   attention sinks): dictionaries are trained without them. Neurons are looked at everywhere.
+3. Of all of them those that the budget allows are nodes (see ranking.py).
+4. What the nodes write is laid out for each site as one [pos, slot, d_model] block, so that one
+   batched product contracts a gradient with all of them. A feature writes activation · W_dec, that
+   of a cross-layer transcoder to its layer and all that follow, with a row of its own for each.
+   All that neurons write at a beginning-of-text token is of that token's own node: nothing else
+   reaches it, and it says nothing of the prompt.
+5. At each MLP and position one node stands for the features that are no nodes ("rest"), and one for
+   what a transcoder misses of the MLP's output, decoder bias and linear skip taken off ("error").
+   Where nothing is encoded the whole output is error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inscape.core import InputError, all_of, short
-from inscape.dictionary import Dictionary
+from inscape.attribution.bases import Basis
 from inscape.model import Model, Prompt
 
-EMBEDDING = -1
+EMBED = "embed"
+Left = Literal["error", "rest"]
+_ROWS = 8192  # decoder rows at a time
+
+
+class Active(NamedTuple):
+    """Features of one basis, each where it is active. Where it is, its activation is its
+    pre-activation."""
+
+    position: Int[Tensor, " feature"]
+    feature: Int[Tensor, " feature"]
+    value: Float[Tensor, " feature"]
+
+    def take(self, mask: Tensor) -> Active:
+        """Those of a mask, or of their numbers."""
+        return Active(self.position[mask], self.feature[mask], self.value[mask])
+
+    @property
+    def num(self) -> int:
+        return int(self.position.shape[0])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A prompt as the bases read it.
+
+    inputs: what is read, by site [pos, width]. outputs: of the MLPs, by layer [pos, d_model].
+    active: by basis; None for neurons, of which all are. final [pos, d_model]: the final norm's
+    output; logits [vocab]: at the last position. encoded [pos]: where dictionaries encode.
+    """
+
+    model: Model
+    prompt: Prompt
+    bases: Sequence[Basis]
+    inputs: dict[str, Float[Tensor, "pos width"]]
+    outputs: list[Float[Tensor, "pos d_model"]]
+    active: list[Active | None]
+    embedding: Float[Tensor, "pos d_model"]
+    final: Float[Tensor, "pos d_model"]
+    logits: Float[Tensor, " vocab"]
+    encoded: Bool[Tensor, " pos"]
+
+    @property
+    def begins(self) -> bool:
+        """Whether it begins with a beginning-of-text token."""
+        return not bool(self.encoded[0])
+
+    def of(self, layer: int) -> list[int]:
+        """Numbers of the bases whose features write an MLP's output."""
+        site = f"mlp_out.{layer}"
+        return [n for n, b in enumerate(self.bases) if b.kind != "stream" and site in b.writes]
+
+    def skips(self) -> dict[int, Float[Tensor, "d_model d_model"]]:
+        """Linear skips of transcoders, by layer."""
+        found = {}
+        for basis in self.bases:
+            if basis.kind == "transcoder" and basis.dictionary is not None:
+                skip = basis.dictionary.skip_at(f"mlp_out.{basis.layer}")
+                if skip is not None:
+                    found[basis.layer] = skip
+        return found
+
+
+@torch.no_grad()
+def read(model: Model, bases: Sequence[Basis], prompt: Prompt) -> Reading:
+    """Runs the prompt once (steps 1 and 2)."""
+    written = [f"mlp_out.{layer}" for layer in range(model.num_layers)]
+    sites = [EMBED, "final", *written, *(basis.read for basis in bases)]
+    run = model.run(prompt, read=list(dict.fromkeys(sites)), logits="last")
+    assert run.logits is not None
+    inputs = {basis.read: run[basis.read][0].float() for basis in bases}
+    encoded = prompt.counted.to(model.device)
+    return Reading(
+        model=model,
+        prompt=prompt,
+        bases=bases,
+        inputs=inputs,
+        outputs=[run[site][0].float() for site in written],
+        active=_active(bases, inputs, encoded),
+        embedding=run[EMBED][0].float(),
+        final=run["final"][0].float(),
+        logits=run.logits[0, -1].float(),
+        encoded=encoded,
+    )
+
+
+def _active(
+    bases: Sequence[Basis], inputs: dict[str, Tensor], encoded: Bool[Tensor, " pos"]
+) -> list[Active | None]:
+    found: dict[int, Active] = {}
+    for dictionary in {id(b.dictionary): b.dictionary for b in bases if b.dictionary}.values():
+        own = [n for n, basis in enumerate(bases) if basis.dictionary is dictionary]
+        code = dictionary.encode(torch.cat([inputs[bases[n].read] for n in own], -1))
+        position, slot = torch.nonzero(code.active & encoded[:, None], as_tuple=True)
+        feature, value = code.indices[position, slot].long(), code.values[position, slot].float()
+        every, owner = Active(position, feature, value), feature // (dictionary.d_dict // len(own))
+        found |= {n: every.take(owner == number) for number, n in enumerate(own)}
+    return [found.get(n) for n in range(len(bases))]
+
+
+def neuron_values(x: Float[Tensor, "pos width"], at: Int[Tensor, " n"]) -> Active:
+    """Neurons as features: `at` numbers the entries of x; the positive part of neuron i is feature
+    i, the negative width + i."""
+    position, neuron = at // x.shape[1], at % x.shape[1]
+    value = x[position, neuron]
+    return Active(position, neuron + x.shape[1] * (value < 0), value.abs())
 
 
 @dataclass(frozen=True)
@@ -39,197 +147,160 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Sources:
-    """All source nodes of a prompt, numbered features, errors, embeddings.
+class Other:
+    """What no feature stands for, at one MLP: a node at each position. norm [pos]: its size."""
 
-    Features are sorted by layer, then position. `blocks` maps a layer (or EMBEDDING) to the
-    vectors written there; `final` [d_model] is the last position's final-norm output. `encoded`:
-    positions that the transcoders encode; `skips`: linear skips [d_model, d_model] by layer;
-    `reads`: the site that each layer's transcoder reads; `gated`: what those with a GLU read.
+    kind: Left
+    layer: int
+    norm: Float[Tensor, " pos"]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All source nodes of a prompt: features by basis and position, then `others`, then
+    embeddings.
+
+    features: by basis. blocks: by the site where they are written.
     """
 
-    prompt: Prompt
-    layer: Int[Tensor, " feature"]
-    position: Int[Tensor, " feature"]
-    feature: Int[Tensor, " feature"]
-    activation: Float[Tensor, " feature"]
-    error_norm: Float[Tensor, "layer pos"]
-    embedding_norm: Float[Tensor, " pos"]
-    blocks: dict[int, Block]
-    final: Float[Tensor, " d_model"]
-    logits: Float[Tensor, " vocab"]
-    encoded: Bool[Tensor, " pos"]
-    skips: dict[int, Float[Tensor, "d_model d_model"]]
-    reads: dict[int, str]
-    gated: dict[int, Float[Tensor, "pos d_model"]]
-
-    @property
-    def num_features(self) -> int:
-        return int(self.layer.shape[0])
+    reading: Reading
+    features: list[Active]
+    others: list[Other]
+    blocks: dict[str, Block]
+    starts: list[int]
 
     @property
     def num_positions(self) -> int:
-        return len(self.prompt)
+        return len(self.reading.prompt)
 
     @property
-    def num_layers(self) -> int:
-        return int(self.error_norm.shape[0])
+    def num_features(self) -> int:
+        return self.starts[-1]
 
     @property
     def num_nodes(self) -> int:
-        return self.num_features + (self.num_layers + 1) * self.num_positions
-
-
-def check_transcoders(model: Model, transcoders: Mapping[int, Dictionary]) -> None:
-    """InputError without transcoders, and where one is not that of its layer's MLP."""
-    if not isinstance(transcoders, Mapping):
-        raise InputError(
-            f"transcoders: {short(transcoders)}", expected="each under the layer of its MLP"
-        )
-    all_of(Dictionary, transcoders.values(), "a transcoder")
-    if not transcoders:
-        raise InputError(
-            "there are no transcoders: every MLP would count as error",
-            expected="transcoders mlp_in.L to mlp_out.L of some layers",
-            next_step="train them with inscape build, or bring others in with inscape import",
-        )
-    for layer, dictionary in transcoders.items():
-        own = layers_of(dictionary)
-        fits = layer in own and all(transcoders.get(n) is dictionary for n in own)
-        if not fits or not 0 <= layer < model.num_layers:
-            raise InputError(
-                f"dictionary {dictionary.name!r} reads {dictionary.config.site_in} and writes "
-                f"{dictionary.config.site_out}",
-                expected=f"a transcoder from mlp_in.{layer} or resid_mid.{layer} to "
-                f"mlp_out.{layer} of a model with {model.num_layers} layers",
-                next_step="pass transcoders under the layer that each was trained on, cross-layer "
-                "ones under all of their layers",
-            )
-        if dictionary.config.normalize != "none":
-            raise InputError(
-                f"dictionary {dictionary.name!r} normalises each token it reads "
-                f"({dictionary.config.normalize})",
-                expected="a transcoder that reads the MLP's input as it is",
-            )
-
-
-def layers_of(dictionary: Dictionary) -> list[int]:
-    """The layers whose MLPs a dictionary is the transcoder of: one, or those of a cross-layer
-    transcoder; none where it reads or writes anything else."""
-    found = []
-    for read, written in zip(dictionary.reads, dictionary.writes, strict=False):
-        layer = written.removeprefix("mlp_out.")
-        if not layer.isdecimal() or read not in (f"mlp_in.{layer}", f"resid_mid.{layer}"):
-            return []
-        found.append(int(layer))
-    return found if len(dictionary.reads) == len(dictionary.writes) else []
+        return self.num_features + (len(self.others) + 1) * self.num_positions
 
 
 @torch.no_grad()
-def gather(model: Model, transcoders: Mapping[int, Dictionary], prompt: Prompt) -> Sources:
-    """Runs the prompt once and lays out its sources (steps 1 to 4)."""
-    tokens, layers = prompt.tokens, range(model.num_layers)
-    reads = {i: d.reads[d.writes.index(f"mlp_out.{i}")] for i, d in transcoders.items()}
-    written = [f"mlp_out.{i}" for i in layers]
-    run = model.run(prompt, read=["embed", "final", *written, *reads.values()], logits="last")
-    assert run.logits is not None
-    encoded = prompt.counted
-    inputs = {i: run[site][0].float() for i, site in reads.items()}
-    active = _active(transcoders, inputs, encoded)
-    counts = {i: len(position) for i, (position, _, _) in active.items()}
-    starts = dict(zip(counts, np.cumsum([0, *counts.values()]).tolist(), strict=False))
-    num_features, num_pos = sum(counts.values()), int(tokens.shape[1])
-    blocks: dict[int, Block] = {}
-    error_norm = torch.zeros(model.num_layers, num_pos, device=tokens.device)
-    for i in layers:
-        rest = run[f"mlp_out.{i}"][0].float()
-        nodes = num_features + i * num_pos + torch.arange(num_pos, device=tokens.device)
-        if i in transcoders:
-            rest = rest - encoded[:, None] * transcoders[i].base_at(f"mlp_out.{i}", inputs[i])
-            here = [n for n in active if n <= i and transcoders[n] is transcoders[i]]
-            blocks[i] = _block(transcoders[i], i, {n: active[n] for n in here}, starts, rest, nodes)
-        else:
-            blocks[i] = Block(rest[:, None], nodes[:, None])
-        error_norm[i] = blocks[i].vectors[:, -1].norm(dim=-1)
-    embedding = run["embed"][0].float()
-    start = num_features + model.num_layers * num_pos
-    nodes = start + torch.arange(num_pos, device=tokens.device)
-    blocks[EMBEDDING] = Block(embedding[:, None], nodes[:, None])
-    columns = [_concat([part[n] for part in active.values()], tokens.device) for n in range(3)]
-    number = torch.tensor(list(counts.values()), device=tokens.device, dtype=torch.long)
-    skips = {i: d.skip_at(f"mlp_out.{i}") for i, d in transcoders.items()}
-    return Sources(
-        prompt=prompt,
-        layer=torch.tensor(list(counts), device=tokens.device).long().repeat_interleave(number),
-        position=columns[0].long(),
-        feature=columns[1].long(),
-        activation=columns[2].float(),
-        error_norm=error_norm,
-        embedding_norm=embedding.norm(dim=-1),
-        blocks=blocks,
-        final=run["final"][0, -1].float(),
-        logits=run.logits[0, -1].float(),
-        encoded=encoded,
-        skips={i: skip for i, skip in skips.items() if skip is not None},
-        reads=reads,
-        gated={i: inputs[i] for i, d in transcoders.items() if d.W_glu is not None},
-    )
+def lay_out(reading: Reading, features: list[Active]) -> Sources:
+    """The nodes and what they write (steps 4 and 5)."""
+    num_pos = len(reading.prompt)
+    starts = [0, *np.cumsum([part.num for part in features]).tolist()]
+    others: list[Other] = []
+    left: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    every = torch.arange(num_pos, device=reading.embedding.device)
+    for layer, output in enumerate(reading.outputs):
+        for kind, vectors in _left(reading, features, layer, output).items():
+            nodes = starts[-1] + len(others) * num_pos + every
+            left.setdefault(f"mlp_out.{layer}", []).append((nodes, vectors))
+            others.append(Other(kind, layer, vectors.norm(dim=-1)))
+    tokens = starts[-1] + len(others) * num_pos + every
+    if reading.begins:
+        for layer in (basis.layer for basis in reading.bases if basis.kind == "neurons"):
+            left[f"mlp_out.{layer}"][0][0][0] = tokens[0]
+    blocks: dict[str, Block] = {}
+    for layer in range(len(reading.outputs)):
+        site = f"mlp_out.{layer}"
+        blocks[site] = _block(reading, features, starts, reading.of(layer), site, left[site])
+    for number, basis in enumerate(reading.bases):
+        if basis.kind == "stream" and features[number].num:
+            blocks[basis.read] = _block(reading, features, starts, [number], basis.read, [])
+    blocks[EMBED] = Block(reading.embedding[:, None], tokens[:, None])
+    return Sources(reading, features, others, blocks, starts)
 
 
-Active = tuple[Tensor, Tensor, Tensor]
-"""Positions, features and activations of what is active, by position. Where a feature is active its
-activation is its pre-activation."""
+def _left(
+    reading: Reading, features: list[Active], layer: int, output: Tensor
+) -> dict[Left, Float[Tensor, "pos d_model"]]:
+    """What a transcoder misses of an MLP's output, and what features write that are no nodes."""
+    site, numbers = f"mlp_out.{layer}", reading.of(layer)
+    if not numbers:
+        return {"error": output}
+    chosen = torch.stack([_written(reading, n, features[n], site) for n in numbers]).sum(0)
+    first = reading.bases[numbers[-1]]
+    if first.kind == "neurons":
+        constant = _gain(reading, layer)[:, None] * first.weights.b_dec
+        return {"rest": output - chosen - constant}
+    dictionary = first.dictionary
+    assert dictionary is not None
+    left = []
+    for n in numbers:
+        active, kept = reading.active[n], features[n]
+        assert active is not None
+        if kept.num < active.num:
+            left.append((n, _without(active, kept)))
+    known = reading.encoded[:, None] * dictionary.base_at(site, reading.inputs[first.read])
+    error = output - known - chosen
+    if not left:
+        return {"error": error}
+    rest = torch.stack([_written(reading, n, part, site) for n, part in left]).sum(0)
+    return {"error": error - rest, "rest": rest}
 
 
-def _active(
-    transcoders: Mapping[int, Dictionary],
-    inputs: Mapping[int, Float[Tensor, "pos d_model"]],
-    encoded: Bool[Tensor, " pos"],
-) -> dict[int, Active]:
-    """By layer."""
-    found: dict[int, Active] = {}
-    for dictionary in {id(d): d for d in transcoders.values()}.values():
-        layers = [i for i, d in transcoders.items() if d is dictionary]
-        code = dictionary.encode(torch.cat([inputs[i] for i in layers], -1))
-        position, slot = torch.nonzero(code.active & encoded[:, None], as_tuple=True)
-        feature, value = code.indices[position, slot].long(), code.values[position, slot].float()
-        owner = feature // (dictionary.d_dict // len(layers))
-        for number, layer in enumerate(layers):
-            own = owner == number
-            found[layer] = position[own], feature[own], value[own]
-    return dict(sorted(found.items()))
+def _without(active: Active, kept: Active) -> Active:
+    size = int(active.feature.max()) + 1
+    there = torch.isin(active.position * size + active.feature, kept.position * size + kept.feature)
+    return active.take(~there)
+
+
+def _gain(reading: Reading, layer: int) -> Float[Tensor, " pos"]:
+    """What a norm behind the MLP multiplies with at each position; ones without such a norm."""
+    output = reading.outputs[layer]
+    if reading.model.structure.blocks[layer].mlp_post_norm is None:
+        return output.new_ones(len(output))
+    weights = reading.bases[reading.of(layer)[0]].weights
+    width = weights.config.d_in
+    plain = reading.inputs[f"mlp_act.{layer}"] @ weights.W_dec[:width].float() + weights.b_dec
+    return (output * plain).sum(-1) / plain.square().sum(-1).clamp_min(1e-30)
+
+
+def _vectors(reading: Reading, number: int, part: Active, site: str) -> Tensor:
+    """What each feature writes [feature, d_model]."""
+    basis = reading.bases[number]
+    value = part.value
+    if basis.kind == "neurons":
+        value = value * _gain(reading, basis.layer)[part.position]
+    return value[:, None] * basis.decoders(part.feature, site)
+
+
+def _written(reading: Reading, number: int, part: Active, site: str) -> Tensor:
+    """What the features write together [pos, d_model]."""
+    total = torch.zeros_like(reading.embedding)
+    for first in range(0, part.num, _ROWS):
+        some = Active(*(column[first : first + _ROWS] for column in part))
+        total.index_add_(0, some.position, _vectors(reading, number, some, site))
+    return total
 
 
 def _block(
-    dictionary: Dictionary,
-    layer: int,
-    active: Mapping[int, Active],
-    starts: Mapping[int, int],
-    written: Tensor,
-    error_nodes: Tensor,
+    reading: Reading,
+    features: list[Active],
+    starts: Sequence[int],
+    numbers: Iterable[int],
+    site: str,
+    extra: Sequence[tuple[Tensor, Tensor]],
 ) -> Block:
-    """The vectors of the features that write a layer, and of its errors; `written` is the MLP's
-    output less decoder bias and skip."""
-    parts = [torch.cat(part) for part in zip(*active.values(), strict=True)]
-    numbers = [
-        starts[n] + torch.arange(len(a[0]), device=written.device) for n, a in active.items()
-    ]
-    order = parts[0].argsort(stable=True)
-    position, feature, value = (part[order] for part in parts)
-    num_pos, d_model = written.shape
+    """What the features of some bases write at a site, and `extra`: nodes [pos] and their
+    vectors."""
+    num_pos, d_model = reading.embedding.shape
+    device = reading.embedding.device
+    numbers = list(numbers)
+    vectors = [_vectors(reading, n, features[n], site) for n in numbers]
+    nodes = [starts[n] + torch.arange(features[n].num, device=device) for n in numbers]
+    empty = torch.zeros(0, dtype=torch.long, device=device)
+    position = torch.cat([features[n].position for n in numbers] or [empty])
+    order = position.argsort(stable=True)
+    position = position[order]
     count = torch.bincount(position, minlength=num_pos)
     slots = int(count.max()) if len(position) else 0
-    slot = torch.arange(len(position), device=written.device)
-    slot = slot - (torch.cumsum(count, 0) - count)[position]
-    vectors = written.new_zeros(num_pos, slots + 1, d_model)
-    nodes = torch.full((num_pos, slots + 1), -1, device=written.device, dtype=torch.long)
-    decoder = dictionary.decoder_at(f"mlp_out.{layer}", feature).float()
-    vectors[position, slot] = value[:, None] * decoder
-    nodes[position, slot] = torch.cat(numbers)[order]
-    vectors[:, -1] = written - vectors.sum(1)
-    nodes[:, -1] = error_nodes
-    return Block(vectors, nodes)
-
-
-def _concat(parts: list[Tensor], device: torch.device) -> Tensor:
-    return torch.cat(parts) if parts else torch.zeros(0, device=device)
+    slot = torch.arange(len(position), device=device) - (torch.cumsum(count, 0) - count)[position]
+    laid = torch.zeros(num_pos, slots + len(extra), d_model, device=device)
+    node = torch.full((num_pos, slots + len(extra)), -1, dtype=torch.long, device=device)
+    if len(position):
+        laid[position, slot] = torch.cat(vectors)[order]
+        node[position, slot] = torch.cat(nodes)[order]
+    for place, (numbered, rest) in enumerate(extra, slots):
+        laid[:, place] = rest
+        node[:, place] = numbered
+    return Block(laid, node)

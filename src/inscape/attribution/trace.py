@@ -1,20 +1,19 @@
 """Attribution graph of one target.
 
-1. Gather the sources of the prompt: active transcoder features, MLP errors, embeddings.
+1. Read the prompt in its bases: transcoder features, neurons, features of the stream.
 2. Choose the targets: the likeliest next tokens, one token, or the difference of two. A logit is
    measured less the mean logit of the vocabulary: softmax does not see a shift that all share.
-3. Under frozen attention patterns and norm denominators the map between any two nodes is linear:
+3. Rank the features by their effect on the targets; the best are nodes (ranking.py).
+4. Under frozen attention patterns and norm denominators the map between any two nodes is linear:
    compute the signed edges into the logits, then into the features, a batch a backward pass.
-   Where there are more features than `max_features`, the rows that matter most to the targets,
-   by the edges known so far, are computed first and the others are left out.
-4. Influence, pruning and scores over the sparse edges.
+5. Influence, pruning and scores over the sparse edges.
 
 Ameisen et al., "Circuit Tracing: Revealing Computational Graphs in Language Models" (2025).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,18 +22,33 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inscape.attribution import influence as flow
-from inscape.attribution.data import Edges, Mask, Node
+from inscape.attribution.attention import HeadSplit, source_nodes
+from inscape.attribution.bases import find_bases
+from inscape.attribution.data import Edges, Mask, Node, Route
 from inscape.attribution.graph import Graph
 from inscape.attribution.jacobian import Rows
-from inscape.attribution.sources import Sources, check_transcoders, gather
-from inscape.core import InputError, LabelOf, ModelError, finite_number, no_label, progress, whole
+from inscape.attribution.ranking import Linear
+from inscape.attribution.ranking import choose as choose_features
+from inscape.attribution.sources import Sources, lay_out, read
+from inscape.core import (
+    InputError,
+    LabelOf,
+    ModelError,
+    finite_number,
+    no_label,
+    progress,
+    track,
+    whole,
+)
 from inscape.dictionary import Dictionary
 from inscape.model import Model, Prompt, Source
 
 BATCH_TOKENS = 4096
 MAX_BATCH = 128
-MAX_FEATURES = 16_384
+MAX_FEATURES = 16_384  # of a graph of transcoders alone
+MAX_MIXED = 300  # where neurons are read, of which all are active
 MAX_LOGITS, LOGIT_SHARE = 10, 0.95  # of the likeliest tokens as targets
+NUM_HEADS = 5  # of an edge that are named
 MAX_ENTRIES = 2**28  # rows × nodes that may be computed: about a gigabyte before zeros go
 
 
@@ -51,41 +65,50 @@ class Target:
 
 def trace(
     model: Model,
-    transcoders: Mapping[int, Dictionary],
     prompt: Source,
+    dictionaries: Iterable[Dictionary] | Mapping[int, Dictionary] = (),
     *,
     target: str | None = None,
     against: str | None = None,
     node_share: float = 0.8,
     edge_share: float = 0.98,
     max_features: int | None = None,
+    heads: int = 0,
     names: LabelOf = no_label,
 ) -> Graph:
     """The attribution graph of the token after the prompt.
 
-    transcoders: layer → per-layer transcoder (mlp_in.L to mlp_out.L); a layer without one counts
-        as error throughout. prompt: text, or token ids as they are.
+    prompt: text, or token ids as they are.
+    dictionaries: transcoders of the model's MLPs (mlp_in.L to mlp_out.L), dictionaries of its
+        residual stream (resid_post.L), both, or none. An MLP without a transcoder is read as its
+        neurons, which need no training.
     target, against: trace one candidate, or the logit difference of two (default: the likeliest
         tokens, together 0.95 of the probability, at most 10).
-    max_features: most features whose inputs are computed (default: 16,384).
+    max_features: most features and neurons that are nodes, those with the largest effect on the
+        target first (default: 16,384 with a transcoder for every layer, else 300). What the others
+        write is one node at each MLP and position, and counts as unknown.
+    heads: of how many kept edges between positions to say which heads carry them (`routes`).
     names: labels by (dictionary name, feature), looked up when the graph is shown.
-    Raises InputError for unusable candidates, transcoders, shares or prompts.
+    Raises InputError for unusable candidates, dictionaries, shares or prompts.
     """
     _check_shares(node_share=node_share, edge_share=edge_share)
-    most = MAX_FEATURES if max_features is None else whole(max_features, "max_features", 1)
+    asked = None if max_features is None else whole(max_features, "max_features", 1)
+    whole(heads, "heads", 0)
     model.require_one_device("tracing")
-    check_transcoders(model, transcoders)
     model.check_traceable()
-    moved = {id(d): d.to(model.device) for d in transcoders.values()}  # one may have many layers
-    transcoders = {layer: moved[id(d)] for layer, d in sorted(transcoders.items())}
-    given, tokens, candidates, notes = _candidates(model, prompt, target, against)
-    sources = gather(model, transcoders, given)
-    targets = choose(model, sources.logits, tokens)
-    limit = min(most, max(MAX_ENTRIES // sources.num_nodes, 1))
-    notes += _remarks(model, transcoders, sources, limit)
-    edges, known, bias = _edges(model, transcoders, sources, targets, limit)
-    nodes = _nodes(model, transcoders, given, sources, targets, bias)
-    start = _start(targets, sources.num_nodes)
+    bases, notes = find_bases(model, dictionaries)
+    given, tokens, candidates, found = _candidates(model, prompt, target, against)
+    reading = read(model, bases, given)
+    targets = choose(model, reading.logits, tokens)
+    trained = all(basis.kind == "transcoder" for basis in bases)
+    most = asked or (MAX_FEATURES if trained else MAX_MIXED)
+    last = len(given) - 1
+    goals = [Linear(last, t.vector.to(reading.final.device), t.weight) for t in targets]
+    sources = lay_out(reading, choose_features(reading, goals, most))
+    notes = found + notes + _remarks(model, sources)
+    edges, bias = _edges(sources, targets)
+    nodes = _nodes(model, sources, targets, bias)
+    start = np.concatenate([np.zeros(sources.num_nodes), [t.weight for t in targets]])
     kinds = np.array([node.kind for node in nodes])
     is_feature, is_error, is_token = (kinds == k for k in ("feature", "error", "embedding"))
     kept_nodes, kept_edges, size = flow.prune(
@@ -95,8 +118,9 @@ def trace(
         is_feature=is_feature,
         node_share=node_share,
         edge_share=edge_share,
-        allowed=known | ~is_feature,
+        allowed=kinds != "rest",
     )
+    chosen = flow.strongest(edges, start, kept_edges, _between(nodes, edges), heads)
     part = size / size.sum() if size.sum() > 0 else size
     for node, influence, rank in zip(nodes, part, flow.ranks(size), strict=True):
         node.influence, node.rank = float(influence), float(rank)
@@ -114,7 +138,9 @@ def trace(
         kept_edges=kept_edges,
         scores=flow.scores(edges, start, is_error, is_token),
         kept_scores=flow.scores(edges.select(kept_edges), start, is_error, is_token),
-        dictionaries={layer: d.name for layer, d in transcoders.items()},
+        dictionaries=[basis.name for basis in bases if basis.dictionary is not None],
+        checkpoints=_checkpoints(sources),
+        routes=_routes(sources, targets, edges, chosen) if heads else [],
         settings={
             "node_share": node_share,
             "edge_share": edge_share,
@@ -186,18 +212,21 @@ def _likeliest(head: Tensor, probabilities: Tensor) -> list[Target]:
     ]
 
 
-def _remarks(
-    model: Model, transcoders: Mapping[int, Dictionary], sources: Sources, limit: int
-) -> list[str]:
+def _remarks(model: Model, sources: Sources) -> list[str]:
     notes = []
-    without = [str(layer) for layer in range(model.num_layers) if layer not in transcoders]
-    if without:
-        which = f"layer {without[0]}" if len(without) == 1 else f"layers {', '.join(without)}"
-        notes.append(f"no transcoder at {which}: there the MLP counts as error")
-    if sources.num_features > limit:
+    reading = sources.reading
+    neurons = [n for n, basis in enumerate(reading.bases) if basis.kind == "neurons"]
+    if any(sources.features[n].num for n in neurons):
         notes.append(
-            f"{sources.num_features} features are active; the inputs of the {limit} most "
-            "influential ones were computed, the others are left out of the pruned graph"
+            "inside the MLPs that are read as neurons, edges are of a linear map: an activation "
+            "function is its ratio of output to input, and of a product each side gets half"
+        )
+    active = [part.num for part in reading.active if part is not None]
+    if any(one.kind == "rest" for one in sources.others):
+        every = sum(active) + sum(reading.inputs[reading.bases[n].read].numel() for n in neurons)
+        notes.append(
+            f"{sources.num_features} of {every} active features and neurons are nodes, those with "
+            "the largest effect on the target; what the others write counts as unknown"
         )
     softcap = getattr(model.structure.config, "final_logit_softcapping", None)
     if softcap:
@@ -219,117 +248,120 @@ class _Store:
 
     def __init__(self, num_nodes: int) -> None:
         self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self.known = np.zeros(num_nodes, dtype=bool)
         self.bias = np.full(num_nodes, np.nan)
 
-    def add(self, numbers: Tensor, rows: Tensor, values: Tensor) -> None:
-        """Rows [target, node] into the nodes `numbers`, whose values are `values`."""
-        bias = values.double() - rows.double().sum(1)
+    def add(self, first: int, rows: Tensor, values: Tensor) -> None:
+        """Rows [target, node] into the nodes from `first` on, whose values are `values`."""
         row, column = torch.nonzero(rows, as_tuple=True)
-        where = numbers.cpu().numpy()
         self.parts.append(
             (
                 column.cpu().numpy().astype(np.int32),
-                where[row.cpu().numpy()].astype(np.int32),
+                (first + row).cpu().numpy().astype(np.int32),
                 rows[row, column].cpu().numpy().astype(np.float32),
             )
         )
-        self.known[where] = True
-        self.bias[where] = bias.cpu().numpy()
+        bias = values.double() - rows.double().sum(1)
+        self.bias[first : first + len(rows)] = bias.cpu().numpy()
 
     def edges(self) -> Edges:
         source, target, weight = (np.concatenate(part) for part in zip(*self.parts, strict=True))
         return Edges(source, target, weight)
 
 
-def _edges(
-    model: Model,
-    transcoders: Mapping[int, Dictionary],
-    sources: Sources,
-    targets: Sequence[Target],
-    limit: int,
-) -> tuple[Edges, Mask, np.ndarray]:
-    """Edges into logits and features; which nodes' inputs are known; the biases [N]."""
-    num_nodes = sources.num_nodes + len(targets)
-    store = _Store(num_nodes)
+def _edges(sources: Sources, targets: Sequence[Target]) -> tuple[Edges, np.ndarray]:
+    """Edges into logits and features; the biases [N]."""
+    reading, num_nodes = sources.reading, sources.num_nodes
+    _check_size(sources, len(targets))
+    store = _Store(num_nodes + len(targets))
     batch = max(1, min(MAX_BATCH, BATCH_TOKENS // sources.num_positions))
-    total = min(limit, sources.num_features)
-    vectors = torch.stack([t.vector for t in targets]).to(sources.final.device)
-    numbers = torch.arange(sources.num_nodes, num_nodes)
-    rows = Rows(model, sources, batch)
-    with progress("tracing", total, "features") as bar:
+    vectors = torch.stack([t.vector for t in targets]).to(reading.final.device)
+    rows = Rows(sources, batch)
+    with progress("tracing", sources.num_features, "features") as bar:
         for first in range(0, len(targets), batch):
             part = vectors[first : first + batch]
-            values = part @ sources.final
-            store.add(numbers[first : first + batch], rows.logits(part), values)
-        for chosen in _batches(store, sources, targets, total, batch):
-            layer = int(sources.layer[chosen[0]])
-            position, gated = sources.position[chosen], sources.gated.get(layer)
-            x = None if gated is None else gated[position]
-            one, site = transcoders[layer], sources.reads[layer]
-            found = rows.features(layer, position, one.encoder_at(site, sources.feature[chosen], x))
-            store.add(chosen, found, sources.activation[chosen])
-            bar.advance(len(chosen))
-    return store.edges(), store.known, store.bias
+            last = torch.full((len(part),), sources.num_positions - 1, device=part.device)
+            store.add(num_nodes + first, rows.logits(last, part), part @ reading.final[-1])
+        for number, features in enumerate(sources.features):
+            every = torch.arange(features.num, device=features.position.device)
+            for some in torch.split(every, batch) if features.num else ():
+                first = sources.starts[number] + int(some[0])
+                store.add(first, rows.features(number, some), features.value[some])
+                bar.advance(len(some))
+    return store.edges(), store.bias
 
 
-def _batches(
-    store: _Store, sources: Sources, targets: Sequence[Target], total: int, batch: int
-) -> Iterator[Tensor]:
-    """Feature numbers, a layer's at a time; the most influential first where not all are done."""
-    everything = np.arange(sources.num_features)
-    if total == sources.num_features:
-        yield from _by_layer(everything, sources, batch)
-        return
-    start = _start(targets, sources.num_nodes)
-    rounds = max(total // 8, batch)
-    done = 0
-    while done < total:
-        edges = store.edges()
-        size = flow.influence(edges, flow.normalised(edges, len(start)), start)
-        open_features = everything[~store.known[: sources.num_features]]
-        order = np.argsort(-size[open_features], kind="stable")
-        chosen = open_features[order[: min(rounds, total - done)]]
-        done += len(chosen)
-        yield from _by_layer(np.sort(chosen), sources, batch)
+def _between(nodes: Sequence[Node], edges: Edges) -> Mask:
+    """Edges [E] from one position to another."""
+    position = np.array([node.position for node in nodes])
+    there: Mask = position[edges.source] != position[edges.target]
+    return there
 
 
-def _by_layer(numbers: np.ndarray, sources: Sources, batch: int) -> Iterator[Tensor]:
-    layers = sources.layer.cpu().numpy()[numbers]
-    for layer in np.unique(layers):
-        here = torch.from_numpy(numbers[layers == layer]).to(sources.layer.device)
-        yield from torch.split(here, batch)
+def _routes(
+    sources: Sources, targets: Sequence[Target], edges: Edges, chosen: Sequence[int]
+) -> list[Route]:
+    """Edges split by head, in the order given."""
+    split, found = HeadSplit(sources), {}
+    layers, heads = split.layers.tolist(), split.heads.tolist()
+    by_target: dict[int, list[int]] = {}
+    for edge in chosen:
+        by_target.setdefault(int(edges.target[edge]), []).append(edge)
+    for target, own in track(by_target.items(), "splitting edges by head", unit="nodes"):
+        parts = split(*_read_by(sources, targets, target))[0]
+        for edge in own:
+            source = int(edges.source[edge])
+            direct, *rest = parts[:, source].tolist()
+            order = sorted(range(len(rest)), key=lambda n: -abs(rest[n]))[:NUM_HEADS]
+            largest = [(layers[n + 1], heads[n + 1], rest[n]) for n in order if rest[n]]
+            other = sum(rest) - sum(weight for *_, weight in largest)
+            found[edge] = Route(source, target, largest, direct, other)
+    return [found[edge] for edge in chosen]
 
 
-def _start(targets: Sequence[Target], num_sources: int) -> np.ndarray:
-    return np.concatenate([np.zeros(num_sources), [t.weight for t in targets]])
+def _read_by(sources: Sources, targets: Sequence[Target], node: int) -> tuple[str, Tensor, Tensor]:
+    """The site that a node reads, its position [1], and by which vector [1, width]."""
+    reading = sources.reading
+    device = reading.final.device
+    if node >= sources.num_nodes:
+        last = torch.tensor([sources.num_positions - 1], device=device)
+        return "final", last, targets[node - sources.num_nodes].vector[None].to(device)
+    number = int(np.searchsorted(sources.starts, node, side="right")) - 1
+    basis = reading.bases[number]
+    part = sources.features[number].take(torch.tensor([node - sources.starts[number]]))
+    rows = basis.encoders(part.feature, reading.inputs[basis.read][part.position])
+    return basis.read, part.position, rows
+
+
+def _checkpoints(sources: Sources) -> dict[str, list[tuple[int, int]]]:
+    return {
+        basis.name: list(zip(part.position.tolist(), part.feature.tolist(), strict=True))
+        for basis, part in zip(sources.reading.bases, sources.features, strict=True)
+        if basis.kind == "stream"
+    }
+
+
+def _check_size(sources: Sources, num_targets: int) -> None:
+    rows, nodes = sources.num_features + num_targets, sources.num_nodes
+    if rows * nodes > MAX_ENTRIES:
+        raise InputError(
+            f"{sources.num_features} features of {sources.num_positions} tokens give up to "
+            f"{rows * nodes} edges",
+            expected=f"at most {MAX_ENTRIES}",
+            next_step=f"lower max_features to {max(1, MAX_ENTRIES // nodes - num_targets)}",
+        )
 
 
 def _nodes(
-    model: Model,
-    transcoders: Mapping[int, Dictionary],
-    prompt: Prompt,
-    sources: Sources,
-    targets: Sequence[Target],
-    bias: np.ndarray,
+    model: Model, sources: Sources, targets: Sequence[Target], bias: np.ndarray
 ) -> list[Node]:
-    text = prompt.texts
-    columns = (sources.layer, sources.position, sources.feature, sources.activation)
-    nodes = [
-        Node("feature", layer, p, f, value, token=text[p], dictionary=transcoders[layer].name)
-        for layer, p, f, value in zip(*(column.tolist() for column in columns), strict=True)
-    ]
-    for layer, norms in enumerate(sources.error_norm.tolist()):
-        nodes += [Node("error", layer, p, -1, norm, token=text[p]) for p, norm in enumerate(norms)]
-    for p, norm in enumerate(sources.embedding_norm.tolist()):
-        nodes.append(Node("embedding", None, p, prompt.ids[p], norm, token=text[p]))
+    nodes = source_nodes(sources)
     nodes += [
         Node(
             "logit",
             None,
-            len(prompt) - 1,
+            sources.num_positions - 1,
             t.token,
-            float(t.vector @ sources.final),
+            float(t.vector @ sources.reading.final[-1]),
             token=model.token_text(t.token),
             probability=t.probability,
             against=t.against,

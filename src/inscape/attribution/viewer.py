@@ -32,7 +32,7 @@ def to_viewer(graph: GraphData) -> dict[str, Any]:
             "scan": plain_name(graph.model, "model"),
             "prompt": graph.prompt,
             "prompt_tokens": list(graph.prompt_tokens),
-            "transcoder_list": [graph.dictionaries[k] for k in sorted(graph.dictionaries)],
+            "transcoder_list": list(graph.dictionaries),
             "node_threshold": float(graph.settings.get("node_share", 1.0)),
             "schema_version": 1,
             "info": {

@@ -35,7 +35,7 @@ def command(
         ),
     ] = None,
     transcoders: Annotated[
-        bool, typer.Option(help="Train a transcoder for every MLP; traces need them.")
+        bool, typer.Option(help="Train a transcoder for every MLP, which traces read.")
     ] = True,
     expansion: Annotated[
         int, typer.Option(help="Features of the residual stream's dictionary, times its width.")
@@ -104,8 +104,7 @@ def command(
         heads = ("features", "tokens", "fired", "labelled")
         rows = [[one, *(str(of.get(head, "–")) for head in heads)] for one, of in counts.items()]
         common.print_table([f"dictionary of {name}", *heads], rows)
-    verb = "trace" if atlas.transcoders() else "concepts"
-    common.note(f'next: inscape {verb} {out} "a prompt"')
+    common.note(f'next: inscape trace {out} "a prompt"')
 
 
 def _counts(atlas: Atlas, name: str) -> dict[str, int]:

@@ -6,6 +6,7 @@ import json as json_module
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,8 @@ from inscape.cli.main import NOTES
 
 if TYPE_CHECKING:
     from inscape.atlas import Atlas
+    from inscape.core import LabelOf
+    from inscape.dictionary import Dictionary
     from inscape.model import Model, Source
     from inscape.storage import Result
 
@@ -28,6 +31,15 @@ ModelName = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A Hugging Face folder or id, a GGUF file, or smollm2."),
 ]
+AtlasOrModel = Annotated[
+    str,
+    typer.Argument(
+        metavar="ATLAS|MODEL",
+        help="The folder of an atlas; or a model, whose neurons are traced: a Hugging Face folder "
+        "or id, a GGUF file, or smollm2.",
+    ),
+]
+PromptText = Annotated[str, typer.Argument(metavar="PROMPT", help="The text to go on from.")]
 MovedModel = Annotated[
     str | None, typer.Option("--model", help="The atlas's model, where it has moved.")
 ]
@@ -169,6 +181,50 @@ def open_atlas(
     from inscape.atlas import Atlas
 
     return Atlas.open(folder, model=model, device=device, bos=bos)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What a verb of tracing works on; `atlas` is None for a model by itself."""
+
+    model: Model
+    dictionaries: Sequence[Dictionary]
+    names: LabelOf
+    atlas: Atlas | None
+
+    def save(self, result: Result) -> None:
+        """Saves what is printed by now in the atlas, where there is one."""
+        if self.atlas is not None:
+            save(self.atlas, result)
+
+    def show(self, result: Any, json: bool) -> None:
+        """Prints a result as text or JSON, and saves it."""
+        if json:
+            print_json(result)
+        else:
+            typer.echo(result.summary())
+        self.save(result)
+
+
+def open_traced(
+    source: str,
+    names: Iterable[str] | None = None,
+    model: str | None = None,
+    device: str | None = None,
+    bos: str | None = None,
+) -> Traced:
+    """An atlas with those of its dictionaries that are traced, or a model by its neurons."""
+    from inscape.core import InputError, no_label
+
+    if (Path(source) / "atlas.json").is_file():
+        atlas = open_atlas(Path(source), model, device, bos)
+        return Traced(atlas.model, atlas.traced(names), atlas.feature_label, atlas)
+    if names:
+        raise InputError(
+            f"--dictionary was given, but {source} is no atlas",
+            expected="the folder of an atlas that has dictionaries",
+        )
+    return Traced(open_model(source, device, bos), (), no_label, None)
 
 
 def open_or_create(

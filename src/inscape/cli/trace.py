@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,8 +11,8 @@ from inscape.cli import common
 
 
 def command(
-    atlas: common.AtlasFolder,
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The text to go on from.")],
+    source: common.AtlasOrModel,
+    prompt: common.PromptText,
     target: Annotated[
         str | None, typer.Option(help="Trace this candidate; default: the likeliest tokens.")
     ] = None,
@@ -27,8 +27,11 @@ def command(
         float, typer.Option(help="Fraction of influence that the kept edges carry.")
     ] = 0.98,
     max_features: Annotated[
-        int | None, typer.Option(help="Most features whose inputs are computed.")
+        int | None, typer.Option(help="Most features and neurons that are nodes.")
     ] = None,
+    heads: Annotated[
+        int, typer.Option(help="Of how many edges to say which attention heads carry them.")
+    ] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Also write the graph in the viewer's format here.")
     ] = None,
@@ -38,32 +41,34 @@ def command(
     device: common.Device = None,
     json: common.Json = False,
 ) -> None:
-    """Trace which features, tokens and errors led to the token after PROMPT.
+    """Trace which features, neurons and tokens led to the token after PROMPT.
 
-    With --json the graph is printed in the published viewer format.
+    Of an atlas its transcoders and the dictionaries of its residual stream are read; layers without
+    a transcoder, and models without an atlas, by their neurons. With --json the graph is printed in
+    the published viewer format.
     """
-    from inscape.attribution import MARK
+    from inscape.attribution import MARK, trace
     from inscape.storage import refuse_file, write_json
 
     if out is not None:
         refuse_file(out, MARK)
-    opened = common.open_atlas(atlas, model, device, bos)
-    graph = opened.trace(
-        common.read_prompt(prompt, chat),
-        target=target,
-        against=against,
-        names=dictionary,
-        node_share=node_share,
-        edge_share=edge_share,
-        max_features=max_features,
-        save=False,
-    )
+    options: dict[str, Any] = {
+        "target": target,
+        "against": against,
+        "node_share": node_share,
+        "edge_share": edge_share,
+        "max_features": max_features,
+        "heads": heads,
+    }
+    given = common.read_prompt(prompt, chat)
+    traced = common.open_traced(source, dictionary, model, device, bos)
+    graph = trace(traced.model, given, traced.dictionaries, names=traced.names, **options)
     if json:
         common.print_json(graph.to_viewer())
         for remark in graph.notes:
             common.note(f"note: {remark}")
     else:
         typer.echo(graph.summary())
-    common.save(opened, graph)
+    traced.save(graph)
     if out is not None:
         write_json(out, graph.to_viewer())

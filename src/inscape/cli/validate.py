@@ -140,7 +140,8 @@ def _edges(opened: Any, prompt: str, names: list[str] | None) -> dict[str, Any]:
     from inscape.validation import check_edges
 
     graph = opened.trace(prompt, names=names, save=False)
-    found = check_edges(opened.model, opened.transcoders(names), graph)
+    some = 200 if any("mlp_act." in (n.dictionary or "") for n in graph.nodes) else None
+    found = check_edges(opened.model, opened.traced(names), graph, num_edges=some)
     return {"prompt": prompt, **plain(found)}
 
 

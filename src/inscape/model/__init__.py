@@ -4,6 +4,7 @@ from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.answers import Answer
 from inscape.model.forward import Edit, PositionEdit
 from inscape.model.inputs import Inputs, Pass, Run
+from inscape.model.linear import Looking
 from inscape.model.model import Model
 from inscape.model.prompt import Prompt, Source, find_sinks
 from inscape.model.sites import KINDS, Site
@@ -16,6 +17,7 @@ __all__ = [
     "Block",
     "Edit",
     "Inputs",
+    "Looking",
     "Model",
     "Pass",
     "PositionEdit",

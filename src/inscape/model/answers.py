@@ -123,7 +123,7 @@ def split(
         if len(answer) > len(shared) + 1:
             notes.append(f"of {answer.text!r} the token {said!r} is {used}")
     return Split(
-        _extended(codec, prompt, shared, role), tokens, tuple(answers), tuple(dict.fromkeys(notes))
+        extended(codec, prompt, shared, role), tokens, tuple(answers), tuple(dict.fromkeys(notes))
     )
 
 
@@ -137,7 +137,7 @@ def _shared(rows: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     return rows[0][:count]
 
 
-def _extended(codec: TextCodec, prompt: Prompt, ids: tuple[int, ...], role: str | None) -> Prompt:
+def extended(codec: TextCodec, prompt: Prompt, ids: tuple[int, ...], role: str | None) -> Prompt:
     """The prompt with some tokens more, which are of `role`."""
     if not ids:
         return prompt

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inscape.core import InputError
-from inscape.model.answers import Answer, Judged, Split, batched, make_answer, split
+from inscape.model.answers import Answer, Judged, Split, batched, extended, make_answer, split
 from inscape.model.forward import Edit
 from inscape.model.images import ImageCodec
 from inscape.model.inputs import Inputs, Run
@@ -150,6 +150,12 @@ class Language(ABC):
             more = answer.text[-1].isdigit() and self.token_text(greedy[-1])[:1].isdigit()
             judged.append(Judged(float(logs.sum()), greedy[:-1] == [*answer.ids] and not more))
         return judged
+
+    def extended(self, prompt: Source, ids: Sequence[int]) -> Prompt:
+        """A prompt with some tokens of its answer more, in a chat the assistant's."""
+        given = self.prompt(prompt)
+        role = "assistant" if any(given.roles) else None
+        return extended(self._text, given, tuple(ids), role)
 
     def first_difference(self, prompt: Source, candidates: Sequence[str]) -> Split:
         """The first token by which candidates differ, with what they share fed in behind the

@@ -5,7 +5,10 @@
    which experts an attention sends a token to (jetmoe's) stays as it is.
 2. Norms divide by held denominators: the output keeps its value bit for bit, and gets the
    gradient of  w * (x - mean(x)) / held  (RMS norms: without the mean).
-3. No gradient crosses an MLP: what it adds to the stream is a constant.
+3. No gradient crosses an MLP: what it adds to the stream is a constant. Or, where asked for, the
+   MLP is made linear in what it reads: an activation function f(x) becomes x times the held
+   f(x) / x, sigmoid and tanh are held, and a product of two parts (gate and value) passes half of
+   the gradient to each, so that what arrives adds up to the product.
 
 What is left is linear from any residual stream to any later one, which makes every edge
 of an attribution graph exact (https://transformer-circuits.pub/2025/attribution-graphs).
@@ -14,8 +17,10 @@ Whether it is linear is seen from the gradient: that of a linear map depends on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,19 +36,31 @@ from inscape.model.structure import Norm, Structure
 
 
 @contextmanager
-def linearised(module: nn.Module, structure: Structure) -> Iterator[None]:
-    """Within the context, gradients through the model are those of the held linear map."""
+def linearised(
+    module: nn.Module,
+    structure: Structure,
+    mlps: Collection[int] = (),
+    looking: Mapping[int, list[Looking]] | None = None,
+) -> Iterator[None]:
+    """Within the context, gradients through the model are those of the held linear map.
+
+    mlps: layers whose MLPs pass gradients too, made linear; the others pass none. looking: by layer
+    a list that is given what its attention compares, at each run.
+    """
     with ExitStack() as stack:
         stack.enter_context(_visible_patterns(module, structure.config))
         if structure.adapter.held:
-            stack.enter_context(_held(module, structure.adapter.held))
+            stack.enter_context(_wrapped(module, _Held(structure.adapter.held)))
         for norm in structure.norms:
             hook = norm.module.register_forward_hook(_norm_hook(norm), with_kwargs=True)
             stack.callback(hook.remove)
-        for block in structure.blocks:
+        for layer, block in enumerate(structure.blocks):
             if block.attn is not None:
-                stack.enter_context(_held(block.attn, ("softmax", "sigmoid")))
-            if block.mlp is not None and block.mlp_added is not None:
+                note = (looking or {}).get(layer)
+                stack.enter_context(_wrapped(block.attn, _Held(("softmax", "sigmoid"), note)))
+            if layer in mlps:
+                stack.enter_context(_wrapped(block.module, _LinearMlp()))
+            elif block.mlp is not None and block.mlp_added is not None:
                 # Cut at the input too, so that no graph of the MLP's inside is kept.
                 stack.callback(on_input(block.mlp, Tensor.detach).remove)
                 stack.callback(on_output(block.mlp_added, Tensor.detach).remove)
@@ -102,31 +119,128 @@ def _depends(y: Tensor, x: Tensor) -> bool:
     return gradient is not None and gradient.requires_grad
 
 
+@dataclass(frozen=True)
+class Looking:
+    """What an attention compares: the scores are scale · query · key, as `scores` [head, pos, pos]
+    before masks and softmax; `pattern` [head, pos, pos] is what comes of them.
+
+    query [head, pos, width] and key [head, pos, width] are as they meet: turned by their positions,
+    normalised where the model does that, keys repeated for the heads that share them.
+    """
+
+    query: Tensor
+    key: Tensor
+    scale: float
+    pattern: Tensor
+
+    @property
+    def scores(self) -> Tensor:
+        """[head, query, key]"""
+        return self.scale * self.query.detach() @ self.key.detach().transpose(-1, -2)
+
+
 class _Held(TorchFunctionMode):
     """Functions of these names give no gradient; nor do queries and keys in fused attention."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+    def __init__(self, names: tuple[str, ...], note: list[Looking] | None = None) -> None:
         super().__init__()
-        self.names = names
+        self.names, self.note = names, note
+        self._product: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
         if func is scaled_dot_product_attention:
+            if self.note is not None:
+                self.note.append(_fused(*args, **kwargs))
             held = [value.detach() for value in args[:2]]
             kwargs |= {k: v.detach() for k, v in kwargs.items() if k in ("query", "key")}
             return func(*held, *args[2:], **kwargs)
-        output = func(*args, **kwargs)
-        return output.detach() if getattr(func, "__name__", "") in self.names else output
+        output, name = func(*args, **kwargs), getattr(func, "__name__", "")
+        if self.note is not None:
+            if name in ("matmul", "__matmul__") and output.ndim == 4:
+                self._product = (args[0], args[1], output)
+            elif name == "softmax" and self._product is not None:
+                self.note.append(_plain(*self._product, args[0], output))
+                self._product = None
+        return output.detach() if name in self.names else output
+
+
+def _fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    **unused: Any,
+) -> Looking:
+    key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    scores = scale * query.detach() @ key.detach().transpose(-1, -2)
+    if is_causal:
+        scores = scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -math.inf)
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, -math.inf)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    return Looking(query[0], key[0], scale, scores.softmax(-1)[0].float())
+
+
+def _plain(query: Tensor, keys: Tensor, product: Tensor, given: Tensor, output: Tensor) -> Looking:
+    """Of attention that is written out: `given` is what softmax was given, of which the scale is
+    read off where nothing is masked."""
+    seen = (output > 0) & (given > -1e4)
+    x, y = product.detach()[seen].double(), given.detach()[seen].double()
+    scale = float((x * y).sum() / x.square().sum().clamp_min(1e-30))
+    if float((y - scale * x).abs().max()) > 1e-3 * max(float(y.abs().max()), 1e-6):
+        raise ModelError(
+            "the attention scores of this model are not products of queries and keys alone",
+            expected="scores without a soft cap or a term of their own",
+        )
+    return Looking(query[0], keys[0].transpose(-1, -2), scale, output[0].detach().float())
+
+
+_HELD = ("sigmoid", "sigmoid_", "tanh", "tanh_", "erf")
+_RATIO = ("silu", "gelu", "relu", "relu_", "relu6", "leaky_relu", "elu", "hardswish", "mish")
+
+
+class _LinearMlp(TorchFunctionMode):
+    """Activation functions and products are linear in what they are given (step 3)."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
+        if not (args and _moves(args[0])):
+            return func(*args, **kwargs)
+        x = args[0]
+        if name in _HELD:
+            return func(x.detach(), *args[1:], **kwargs)
+        if name in _RATIO or name in ("square", "pow", "__pow__"):
+            value = func(x.detach(), *args[1:], **kwargs)
+            ratio = torch.where(x == 0, torch.zeros_like(value), value / x.detach())
+            linear = x * ratio
+            return value + (linear - linear.detach())
+        if name in ("mul", "__mul__", "__rmul__", "mul_") and len(args) > 1 and _moves(args[1]):
+            return 0.5 * (x * args[1].detach() + x.detach() * args[1])
+        return func(*args, **kwargs)
+
+
+def _moves(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.requires_grad
 
 
 @contextmanager
-def _held(part: nn.Module, names: tuple[str, ...]) -> Iterator[None]:
+def _wrapped(part: nn.Module, mode: TorchFunctionMode) -> Iterator[None]:
+    """The part runs under a mode."""
     own, forward = part.__dict__.get("forward"), part.forward
 
     def held(*args: Any, **kwargs: Any) -> Any:
-        with _Held(names):
+        with mode:
             return forward(*args, **kwargs)
 
     part.forward = held

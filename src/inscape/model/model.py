@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -24,7 +24,7 @@ from inscape.model.images import ImageCodec
 from inscape.model.inputs import Inputs, Logits, Pass, Run, check_tokens, module_inputs
 from inscape.model.inspection import inspect
 from inscape.model.language import Language
-from inscape.model.linear import check_linear, linearised
+from inscape.model.linear import Looking, check_linear, linearised
 from inscape.model.opening import find_folder, open_folder
 from inscape.model.prompt import Prompt, Source
 from inscape.model.sites import Site
@@ -340,12 +340,15 @@ class Model(Language):
                     part.training = True
 
     @contextmanager
-    def linearised(self) -> Iterator[None]:
+    def linearised(
+        self, *, mlps: Collection[int] = (), looking: Mapping[int, list[Looking]] | None = None
+    ) -> Iterator[None]:
         """Within it, runs have their usual values and the gradients of a linear map:
-        attention patterns and norm denominators are held, and none crosses an MLP; raises as
-        `check_traceable`."""
+        attention patterns and norm denominators are held, and none crosses an MLP but those of
+        the layers `mlps`, which are made linear; raises as `check_traceable`. looking: by layer a
+        list that is given what its attention compares."""
         self.check_traceable()
-        with self._evaluating(), linearised(self.module, self.structure):
+        with self._evaluating(), linearised(self.module, self.structure, mlps, looking):
             yield
 
     def check_traceable(self) -> None:

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal
 
 import numpy as np
 
-from inscape.attribution import Graph, Node, paths
+from inscape.attribution import Graph, Node, NodeKind, paths
 from inscape.core import LabelOf, no_label
 from inscape.report.numbers import finite
 from inscape.report.parts import visible, visible_target
@@ -26,7 +25,7 @@ class PictureNode:
     """A box of a drawn graph. `layer` is None for tokens and targets; `detail` is what the node is
     in full, such as mlp.2/123; `role` is whose message its token is of, in a chat."""
 
-    kind: Literal["feature", "error", "embedding", "logit"]
+    kind: NodeKind
     layer: int | None
     position: int
     name: str
@@ -197,7 +196,7 @@ def _node(graph: Graph, number: int) -> PictureNode:
     node = graph.nodes[number]
     return PictureNode(
         kind=node.kind,
-        layer=node.layer if node.kind in ("feature", "error") else None,
+        layer=node.layer,
         position=node.position,
         name=_name(graph, node),
         detail=_address(node) if node.kind == "feature" else "",

@@ -36,7 +36,7 @@ class Pictured:
 
 class Result(Pictured):
     """A dataclass that is saved as versioned JSON (SCHEMA, VERSION), its keys equal to the names of
-    its fields. MADE_BY: the verb that makes such a result."""
+    its fields that are compared. MADE_BY: the verb that makes such a result."""
 
     SCHEMA: ClassVar[str]
     VERSION: ClassVar[int] = 1
@@ -44,7 +44,8 @@ class Result(Pictured):
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, with schema and version."""
-        named = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        kept = [f.name for f in dataclasses.fields(self) if f.compare]  # type: ignore[arg-type]
+        named = {name: getattr(self, name) for name in kept}
         return {"schema": self.SCHEMA, "version": self.VERSION, **plain(named)}
 
     @classmethod

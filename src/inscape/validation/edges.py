@@ -8,9 +8,13 @@ that traces, nor with the model room's linearisation.
    denominators of all norms, and the MLPs' inputs and outputs.
 2. Frozen pass: z = recorded pattern @ v, with v as it comes out of this pass's own projection;
    norms divide by the recorded denominators; MLPs answer with their recorded outputs.
+   Inside an MLP that is read as its neurons activation functions multiply by their recorded ratio
+   and a product passes half to each side; where a dictionary reads the stream, the change of the
+   features that are nodes is undone there.
 3. For each source take out of the frozen pass exactly what it writes: a feature's activation
-   times its decoder row or an error vector from that MLP's output, a token's embedding from the
-   embeddings. Many sources go through one batch.
+   times its decoder row, a neuron's times its row of the down projection, or what is left of an
+   MLP's output from that output; a feature of the stream from the stream; a token's embedding from
+   the embeddings. Many sources go through one batch.
 4. The change of a target's pre-activation (or logit, less the mean logit), clean less removed, is
    the measured edge. Features in between cannot pass it on, because MLPs answer as recorded.
 5. Error of an edge = |measured − edge| / the largest measured |edge| into the same node.
@@ -18,7 +22,7 @@ that traces, nor with the model room's linearisation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,7 +66,7 @@ class EdgeCheck:
 
 def check_edges(
     model: Model,
-    transcoders: Mapping[int, Dictionary],
+    dictionaries: Iterable[Dictionary] | Mapping[int, Dictionary],
     graph: Graph,
     *,
     num_edges: int | None = None,
@@ -70,24 +74,37 @@ def check_edges(
 ) -> EdgeCheck:
     """Measures edges by intervention (steps 1 to 5).
 
+    dictionaries: those that the graph was traced with; none for neurons alone.
     num_edges: None: every edge, zero ones included where the graph is whole; else that many drawn
         at random from the graph's edges (`seed`), each with every edge into the same node.
     Raises ModelError for a family that the hooks do not know or values that are not finite,
     InputError for a graph without edges or one whose features are not active in this model with
     these transcoders.
     """
-    for dictionary in transcoders.values():
+    given = dictionaries.values() if isinstance(dictionaries, Mapping) else dictionaries
+    transcoders: dict[int, Dictionary] = {}
+    streams: dict[str, Dictionary] = {}
+    for dictionary in {id(d): d.to(model.device) for d in given}.values():
         _refuse_unknown(dictionary)
+        if dictionary.config.transcoder:
+            transcoders[int(dictionary.config.site_out.removeprefix("mlp_out."))] = dictionary
+        else:
+            streams[dictionary.config.site_in] = dictionary
     if len(graph.edges.source) == 0:
         raise InputError("the graph has no edges", expected="a traced graph")
     targets = _targets(graph, num_edges, seed)
     encoded = np.array(graph.counted or model.prompt(graph.token_ids).counted.tolist())
     there = torch.from_numpy(encoded)[:, None, None].to(model.device)
     skips = {i: there * d.W_skip for i, d in transcoders.items() if d.W_skip is not None}
-    frozen = FrozenModel(model, graph.token_ids, skips)
+    neurons = {
+        int(node.layer or 0)
+        for node in graph.nodes
+        if node.kind == "rest" or (node.dictionary or "") == f"mlp_act.{node.layer}"
+    } - set(transcoders)
+    frozen = FrozenModel(model, graph.token_ids, skips, neurons, streams)
     with frozen:
-        writer = _Writer(frozen, transcoders, graph, encoded)
-        reader = _Reader(frozen, transcoders, graph, targets)
+        writer = _Writer(frozen, transcoders, streams, graph, encoded)
+        reader = _Reader(frozen, transcoders, streams, graph, targets)
         wanted = _sources(graph, targets)
         clean = reader(frozen.run({}, 1))[0]
         measured = torch.zeros(len(targets), len(wanted), dtype=torch.float64)
@@ -101,7 +118,7 @@ def check_edges(
             constants = reader(frozen.run(writer.everything(), 1))[0].cpu().numpy()
     if not bool(measured.isfinite().all()):
         raise ModelError(
-            f"{model.name} with these transcoders gives values that are not finite",
+            f"{model.name} with these dictionaries gives values that are not finite",
             next_step="check the weights for NaN",
         )
     return _compare(graph, targets, wanted, measured.numpy(), constants)
@@ -112,9 +129,11 @@ def _refuse_unknown(dictionary: Dictionary) -> None:
     config = dictionary.config
     odd = {
         "is a cross-layer transcoder": config.several,
-        "reads the stream before the norm": not config.site_in.startswith("mlp_in."),
+        "reads the stream before the norm": config.transcoder
+        and not config.site_in.startswith("mlp_in."),
         "has a GLU encoder": config.glu,
-        "subtracts its decoder bias": config.subtract_b_dec,
+        "subtracts its decoder bias": config.transcoder and config.subtract_b_dec,
+        "normalises each token": config.normalize != "none",
         "chooses signed, weighted or a batch's features": config.signed
         or config.weighted
         or config.scope != "token",
@@ -191,16 +210,21 @@ class _Writer:
         self,
         frozen: FrozenModel,
         transcoders: Mapping[int, Dictionary],
+        streams: Mapping[str, Dictionary],
         graph: Graph,
         encoded: npt.NDArray[np.bool_],
     ) -> None:
         self.frozen, self.graph, self.transcoders = frozen, graph, transcoders
+        self.streams = {one.name: (site, one) for site, one in streams.items()}
         # Dictionaries never saw beginning-of-text: there the MLP's whole output is error.
         self.encoded = torch.from_numpy(encoded)[:, None].to(frozen.embedded.device)
         self.activations = {i: self._encode(i) for i in transcoders}
         self.errors = [
             frozen.mlp_out[i][0] - self._reconstruction(i) for i in range(frozen.num_layers)
         ]
+        self._left: dict[tuple[int, int], Tensor] = {}
+        for site, one in streams.items():
+            frozen.undoing[site] = self._change(one)
 
     def _encode(self, layer: int) -> Tensor:
         """Dense activations [pos, d_dict]: positive pre-activations that are chosen.
@@ -217,10 +241,13 @@ class _Writer:
             border = pre.topk(dictionary.k or 1, dim=-1).values[:, -1:].clamp(min=0)
         chosen = (pre >= border) & (pre > 0) & self.encoded
         if not self.graph.is_pruned:
+            here = [node for node in self.graph.nodes if node.layer == layer]
             taken = torch.zeros_like(chosen)
-            for node in self.graph.nodes:
-                if node.kind == "feature" and node.layer == layer:
+            for node in here:
+                if node.kind == "feature" and node.dictionary not in self.streams:
                     taken[node.position, node.feature] = True
+            if any(node.kind == "rest" for node in here):  # the nodes are not all that is active
+                taken |= chosen
             differs = (taken != chosen) & (taken | (pre > 0))
             if bool((differs & ((pre - border).abs() > TIE * (1 + border))).any()):
                 raise InputError(
@@ -237,47 +264,102 @@ class _Writer:
         return code @ dictionary.W_dec.to(code) + self._constant(layer)
 
     def _constant(self, layer: int) -> Tensor:
-        """What decoder bias and skip write in the clean pass [pos, d_model]."""
+        """What decoder bias and skip, or the MLP's own bias, write in the clean pass [pos, d]."""
+        positions = range(len(self.encoded))
+        if layer in self.frozen.neurons:
+            return torch.stack([self.frozen.constant(layer, p) for p in positions])
+        if layer not in self.transcoders:
+            return torch.zeros_like(self.frozen.mlp_out[layer][0])
         dictionary, x = self.transcoders[layer], self.frozen.mlp_in[layer][0]
         written = dictionary.b_dec.to(x).expand(len(x), -1)
         if dictionary.W_skip is not None:
             written = written + x @ dictionary.W_skip.to(x).T
-        return self.encoded.double() * written
+        return self.encoded.to(written) * written
 
-    def vector(self, number: int) -> tuple[int, int, Tensor]:
-        """(layer or -1 for the embedding, position, vector [d_model]) of a source node."""
+    def _change(self, dictionary: Dictionary) -> Tensor:
+        """The map [pos, d_model, d_model] from the stream to what the features that are nodes
+        make of it."""
+        width = dictionary.config.d_in
+        change = self.frozen.embedded.new_zeros(len(self.encoded), width, width)
+        for position, feature in self.graph.checkpoints.get(dictionary.name, ()):
+            row, written = dictionary.W_enc[feature], dictionary.W_dec[feature]
+            change[position] += torch.outer(written, row).to(change)
+        return change
+
+    def vector(self, number: int) -> tuple[int | str, int, Tensor]:
+        """Where (a layer, -1 for the embedding, a site of the stream), the position, and the
+        vector [d_model] of a source node."""
         node = self.graph.nodes[number]
+        layer, position = int(node.layer or 0), node.position
+        begins = not position and not bool(self.encoded[0]) and layer in self.frozen.neurons
+        if node.kind == "rest" and begins:
+            return layer, 0, torch.zeros_like(self.frozen.embedded[0, 0])
         if node.kind == "embedding":
-            return -1, node.position, self.frozen.embedded[0, node.position]
-        layer = int(node.layer or 0)
+            return -1, position, self.frozen.embedded[0, position]
         if node.kind == "error":
-            return layer, node.position, self.errors[layer][node.position]
-        value = self.activations[layer][node.position, node.feature]
+            return layer, position, self.errors[layer][position]
+        if node.kind == "rest":
+            return layer, position, self._rest(layer, position)
+        if node.dictionary in self.streams:
+            site, dictionary = self.streams[node.dictionary]
+            x = self.frozen.stream[site][0, position]
+            given = x - dictionary.b_dec.to(x) if dictionary.config.subtract_b_dec else x
+            value = given @ dictionary.W_enc[node.feature].to(x) + dictionary.b_enc[node.feature]
+            return site, position, value * dictionary.W_dec[node.feature].to(x)
+        if layer in self.frozen.neurons:
+            act = self.frozen.mlp_act[layer][0, position]
+            neuron = node.feature % len(act)
+            return layer, position, act[neuron] * self.frozen.neuron(layer, neuron, position)
+        value = self.activations[layer][position, node.feature]
         if value <= 0:
             raise InputError(
-                f"feature {node.feature} of layer {layer} is silent at position {node.position}",
+                f"feature {node.feature} of layer {layer} is silent at position {position}",
                 expected="the model and transcoders that the graph was traced with",
             )
-        return layer, node.position, value * self.transcoders[layer].W_dec[node.feature].to(value)
+        return layer, position, value * self.transcoders[layer].W_dec[node.feature].to(value)
 
-    def __call__(self, numbers: Sequence[int]) -> dict[int, Tensor]:
+    def _rest(self, layer: int, position: int) -> Tensor:
+        """What an MLP writes at a position beside its nodes and its constant."""
+        if not self._left:
+            for i, written in enumerate(self.frozen.mlp_out):
+                left = written[0] - self._constant(i)
+                left = left - self.errors[i] if i in self.transcoders else left
+                self._left |= {(i, p): left[p] for p in range(len(left))}
+            for number, node in enumerate(self.graph.nodes):
+                if node.kind == "feature" and node.dictionary not in self.streams:
+                    place, vector = (int(node.layer or 0), node.position), self.vector(number)[2]
+                    self._left[place] = self._left[place] - vector
+        return self._left[layer, position]
+
+    def __call__(self, numbers: Sequence[int]) -> dict[int | str, Tensor]:
         """What to take out, one source a batch row."""
-        removed: dict[int, Tensor] = {}
+        removed: dict[int | str, Tensor] = {}
         shape = (len(numbers), *self.frozen.embedded.shape[1:])
         for row, number in enumerate(numbers):
-            layer, position, vector = self.vector(number)
-            if layer not in removed:
-                removed[layer] = self.frozen.embedded.new_zeros(shape)
-            removed[layer][row, position] = vector
+            for layer, position, vector in (self.vector(number), *self._beginning(number)):
+                if layer not in removed:
+                    removed[layer] = self.frozen.embedded.new_zeros(shape)
+                removed[layer][row, position] = vector
         return removed
 
-    def everything(self) -> dict[int, Tensor]:
+    def _beginning(self, number: int) -> list[tuple[int, int, Tensor]]:
+        """What neurons write at a beginning-of-text token, which counts to this token."""
+        node = self.graph.nodes[number]
+        if node.kind != "embedding" or node.position or bool(self.encoded[0]):
+            return []
+        written = self.frozen.mlp_out
+        return [(i, 0, written[i][0, 0] - self._constant(i)[0]) for i in self.frozen.neurons]
+
+    def everything(self) -> dict[int | str, Tensor]:
         """What to take out so that no source is left, decoder biases and skips only."""
-        removed = {-1: self.frozen.embedded}
+        removed: dict[int | str, Tensor] = {-1: self.frozen.embedded}
         for i, written in enumerate(self.frozen.mlp_out):
-            removed[i] = written.clone()
-            if i in self.transcoders:
-                removed[i] -= self._constant(i)
+            removed[i] = written - self._constant(i)
+        for number, node in enumerate(self.graph.nodes):
+            if node.kind == "feature" and node.dictionary in self.streams:
+                site, position, vector = self.vector(number)
+                removed.setdefault(site, torch.zeros_like(self.frozen.embedded))
+                removed[site][0, position] += vector
         return removed
 
 
@@ -288,22 +370,35 @@ class _Reader:
         self,
         frozen: FrozenModel,
         transcoders: Mapping[int, Dictionary],
+        streams: Mapping[str, Dictionary],
         graph: Graph,
         targets: npt.NDArray[np.int64],
     ) -> None:
-        self.targets: list[tuple[int, int, Tensor, float]] = []
+        self.targets: list[tuple[int | str, int, Tensor, float]] = []
+        named = {one.name: (site, one) for site, one in streams.items()}
+        where: int | str
         for node in (graph.nodes[int(number)] for number in targets):
+            bias = 0.0
             if node.kind == "logit":
                 head = frozen.head
                 other = head.mean(0) if node.against is None else head[node.against]
-                where, vector, bias = frozen.num_layers, head[node.feature] - other, 0.0
+                where, vector = frozen.num_layers, head[node.feature] - other
+            elif node.dictionary not in named and node.layer in frozen.neurons:
+                where = f"mlp_act.{node.layer}"
+                act = frozen.mlp_act[node.layer][0, node.position]
+                vector = torch.zeros_like(act)
+                vector[node.feature % len(act)] = 1.0 if node.feature < len(act) else -1.0
             else:
-                where = int(node.layer or 0)
-                vector = transcoders[where].W_enc[node.feature].to(frozen.head)
-                bias = float(transcoders[where].b_enc[node.feature])
+                layer = int(node.layer or 0)
+                where, one = named.get(node.dictionary or "", (layer, None))
+                one = transcoders[layer] if one is None else one
+                vector = one.W_enc[node.feature].to(frozen.head)
+                bias = float(one.b_enc[node.feature])
+                if one.config.subtract_b_dec:
+                    bias -= float(one.b_dec.to(vector) @ vector)
             self.targets.append((where, node.position, vector, bias))
 
-    def __call__(self, read: dict[int, Tensor]) -> Tensor:
+    def __call__(self, read: Mapping[int | str, Tensor]) -> Tensor:
         """[batch, target]"""
         values = [
             (read[where][:, position] * vector).sum(-1).double() + bias

@@ -6,8 +6,12 @@
    denominators and MLPs' inputs and outputs.
 2. Frozen passes replay them: softmax and sigmoid answer as recorded, norms are rescaled to the
    recorded denominators, MLPs answer with their recorded outputs, to which a linear skip adds what
-   its input's change makes.
-3. What is to be removed is taken from an MLP's output or the embedding, batch row by batch row.
+   its input's change makes. Where the stream is read as features, the change of these is undone.
+3. What is to be removed is taken from an MLP's output, the embedding, or the stream where it is
+   read as features, batch row by batch row.
+4. Inside the MLPs that are read as neurons activation functions multiply by their recorded ratio of
+   output to input, sigmoid and tanh answer as recorded, and a product of two that both change is
+   the mean of those with either as recorded.
 
 No gradient is taken, and no code is shared with the rooms that trace or linearise: from the model's
 structure come only the names of its parts, of any family.
@@ -16,7 +20,7 @@ structure come only the names of its parts, of any family.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -40,10 +44,18 @@ class FrozenModel:
     """
 
     def __init__(
-        self, model: Model, token_ids: Sequence[int], skips: Mapping[int, Tensor] | None = None
+        self,
+        model: Model,
+        token_ids: Sequence[int],
+        skips: Mapping[int, Tensor] | None = None,
+        neurons: Collection[int] = (),
+        streams: Collection[str] = (),
     ) -> None:
-        """`skips`: by layer a map [pos, d_out, d_in], zero where there is none."""
-        self.skips = dict(skips or {})
+        """`skips`: by layer a map [pos, d_out, d_in], zero where there is none. `neurons`: layers
+        whose MLPs are read inside. `streams`: sites resid_pre.L or resid_post.L that are read as
+        features; what undoes their change is to be put into `undoing` by site, such a map too."""
+        self.skips, self.neurons = dict(skips or {}), sorted(neurons)
+        self.streams, self.undoing = list(streams), dict[str, Tensor]()
         self.tokens = torch.tensor([list(token_ids)], device=model.device)
         self.module = self._copy(model)
         same = dict(zip(model.module.modules(), self.module.modules(), strict=True))
@@ -60,6 +72,9 @@ class FrozenModel:
         ]
         self.holding += [(self.module, held)] if held else []
         self.mlps = [(same[block.mlp], same[block.mlp_added]) for block in blocks]
+        self.blocks = [same[block.module] for block in blocks]
+        self.downs = {i: same[blocks[i].places["mlp_act"].module] for i in self.neurons}
+        self.post_norms = {i: blocks[i].mlp_post_norm for i in self.neurons}
         self.scales = [block.places["mlp_out"].scale for block in blocks]
         self.norms = {same[norm.module]: norm for norm in model.structure.norms}
         self.final_norm = same[model.structure.final_norm]
@@ -67,11 +82,16 @@ class FrozenModel:
         self.denominators: dict[nn.Module, Tensor] = {}
         self.embedded = torch.empty(0)
         self.mlp_in: list[Tensor] = []
+        self.mlp_act: dict[int, Tensor] = {}
+        self.stream: dict[str, Tensor] = {}
         self.mlp_out = [torch.empty(0)] * self.num_layers
         self._hooks = ExitStack()
         self._held: dict[int, list[Tensor]] = {}
-        self._removed: dict[int, Tensor] = {}
-        self._read: dict[int, Tensor] = {}
+        self._inside: dict[int, list[Any]] = {}
+        self._aside = False
+        self._raw: dict[int, Tensor] = {}
+        self._removed: Mapping[int | str, Tensor] = {}
+        self._read: dict[int | str, Tensor] = {}
 
     def _copy(self, model: Model) -> Any:
         """In float64, or in float32 where the model's own code holds to that."""
@@ -89,6 +109,8 @@ class FrozenModel:
         with torch.no_grad(), self._hooked(replay=False):
             self.module(self.tokens, use_cache=False)
         self.mlp_in = [self._read[i] for i in range(self.num_layers)]
+        self.mlp_act = {i: self._read[f"mlp_act.{i}"] for i in self.neurons}
+        self.stream = {site: self._read[site] for site in self.streams}
         self._hooks.enter_context(self._hooked(replay=True))
         return self
 
@@ -96,10 +118,12 @@ class FrozenModel:
         self._hooks.close()
 
     @torch.no_grad()
-    def run(self, removed: dict[int, Tensor], batch: int) -> dict[int, Tensor]:
-        """A frozen pass with `removed` [batch, pos, d_model] taken out per layer (-1: embedding).
+    def run(self, removed: Mapping[int | str, Tensor], batch: int) -> dict[int | str, Tensor]:
+        """A frozen pass with `removed` [batch, pos, d_model] taken out, by layer (-1: embedding) or
+        site of the stream.
 
-        Returns every MLP's input by layer, and the final norm's output under num_layers.
+        Returns every MLP's input by layer, the final norm's output under num_layers, and what is
+        read inside MLPs (mlp_act.L) and of the stream by site.
         """
         self._removed, self._read = removed, {}
         self.module(self.tokens.expand(batch, -1), use_cache=False)
@@ -111,15 +135,26 @@ class FrozenModel:
         with self._attention(replay=replay), ExitStack() as stack:
 
             def before(part: Any, hook: Callable[..., Any]) -> None:
+                hook = self._hook(hook)
                 stack.callback(part.register_forward_pre_hook(hook, with_kwargs=True).remove)
 
             def after(part: Any, hook: Callable[..., Any]) -> None:
+                hook = self._hook(hook)
                 stack.callback(part.register_forward_hook(hook, with_kwargs=True).remove)
 
             before(self.first, self._remove_embedding if replay else self._keep_embedding)
             for i, (mlp, added) in enumerate(self.mlps):
                 before(mlp, partial(self._keep_mlp_in, i))
                 after(added, partial(self._replay_mlp if replay else self._keep_mlp_out, i))
+            for i, down in self.downs.items():
+                before(down, partial(self._keep_act, i))
+                if not replay and self.post_norms[i] is not None:
+                    after(self.mlps[i][0], partial(self._keep_raw, i))
+            for site in self.streams:
+                kind, layer = site.split(".")
+                put = before if kind == "resid_pre" else after
+                at = self._before_block if kind == "resid_pre" else self._after_block
+                put(self.blocks[int(layer)], partial(at, site, replay))
             for norm in self.norms:
                 after(norm, self._replay_norm if replay else self._record_norm)
             after(self.final_norm, self._keep_final)
@@ -128,13 +163,16 @@ class FrozenModel:
     @contextmanager
     def _attention(self, *, replay: bool) -> Iterator[None]:
         """Every attention under a mode of its own that records, or answers as recorded."""
-        usual = [part.forward for part, _ in self.holding]
+        read = [self.blocks[i] for i in self.neurons]
+        usual = [part.forward for part, _ in self.holding] + [part.forward for part in read]
         for i, (part, names) in enumerate(self.holding):
             part.forward = self._under(i, usual[i], names, replay)
+        for i, part in zip(self.neurons, read, strict=True):
+            part.forward = self._linear(i, part.forward, replay)
         try:
             yield
         finally:
-            for (part, _), forward in zip(self.holding, usual, strict=True):
+            for part, forward in zip([p for p, _ in self.holding] + read, usual, strict=True):
                 part.forward = forward
 
     def _under(
@@ -142,7 +180,31 @@ class FrozenModel:
     ) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
             kept = self._held.setdefault(i, [])
-            with _Replay(names, kept) if replay else _Record(names, kept):
+            with self._apart(), _Replay(names, kept) if replay else _Record(names, kept):
+                return forward(*args, **kwargs)
+
+        return run
+
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """What is computed within it is no part of an MLP."""
+        outer, self._aside = self._aside, True
+        try:
+            yield
+        finally:
+            self._aside = outer
+
+    def _hook(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            with self._apart():
+                return hook(*args)
+
+        return run
+
+    def _linear(self, i: int, forward: Callable[..., Any], replay: bool) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            kept = self._inside.setdefault(i, [])
+            with _Inside(self, list(kept) if replay else kept, replay):
                 return forward(*args, **kwargs)
 
         return run
@@ -181,6 +243,52 @@ class FrozenModel:
             answer = answer - self._removed[i]
         answer = (answer / self.scales[i]).reshape(_first(output).shape)
         return (answer, *output[1:]) if isinstance(output, tuple) else answer
+
+    def _keep_act(self, i: int, module: nn.Module, args: Any, kwargs: Any) -> None:
+        self._read[f"mlp_act.{i}"] = self._by_position(_given(args, kwargs))
+
+    def _keep_raw(self, i: int, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        self._raw[i] = self._by_position(_first(output).clone())
+
+    def neuron(self, i: int, neuron: int, position: int) -> Tensor:
+        """What a neuron of an activation of 1 adds to the stream [d_model]."""
+        weight: Any = self.downs[i].weight
+        row = weight[:, neuron] if isinstance(self.downs[i], nn.Linear) else weight[neuron]
+        return self._behind(i, row, position) * self.scales[i]
+
+    def constant(self, i: int, position: int) -> Tensor:
+        """What an MLP without neurons adds to the stream [d_model]."""
+        bias = getattr(self.downs[i], "bias", None)
+        if bias is None:
+            return torch.zeros_like(self.mlp_out[i][0, 0])
+        return self._behind(i, bias, position) * self.scales[i]
+
+    def _behind(self, i: int, x: Tensor, position: int) -> Tensor:
+        form = self.post_norms[i]
+        if form is None:
+            return x
+        size = (self._raw[i][0, position].square().mean() + form.epsilon).sqrt()
+        weight: Any = getattr(self.mlps[i][1], "weight", None)
+        return x / size if weight is None else x / size * (weight + form.offset)
+
+    def _before_block(
+        self, site: str, replay: bool, module: nn.Module, args: Any, kwargs: Any
+    ) -> Any:
+        x = self._at_stream(site, replay, _given(args, kwargs))
+        return ((x, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": x})
+
+    def _after_block(
+        self, site: str, replay: bool, module: nn.Module, args: Any, kwargs: Any, output: Any
+    ) -> Any:
+        x = self._at_stream(site, replay, _first(output))
+        return (x, *output[1:]) if isinstance(output, tuple) else x
+
+    def _at_stream(self, site: str, replay: bool, x: Tensor) -> Tensor:
+        self._read[site] = x.clone()
+        if replay and site in self.undoing:
+            change = x - self.stream[site]
+            x = x - torch.einsum("bpi,poi->bpo", change, self.undoing[site].to(x))
+        return x - self._removed[site] if replay and site in self._removed else x
 
     def _keep_embedding(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         x = _given(args, kwargs)
@@ -230,6 +338,48 @@ class _Replay(_Record):
 
     def instead(self, value: Tensor) -> Tensor:
         return _rows(self.kept.pop(0), value)
+
+
+_RATIOS = {"silu", "gelu", "relu", "relu6", "leaky_relu", "elu", "hardswish", "mish"}
+_RATIOS |= {"square", "pow"}
+_PRODUCTS, _SATURATING = {"mul", "rmul"}, {"sigmoid", "tanh", "erf"}
+
+
+class _Inside(TorchFunctionMode):
+    """A block whose MLP is read inside: records what functions are given and give, or answers by
+    the linear map of step 4. Attention has a mode of its own."""
+
+    def __init__(self, frozen: FrozenModel, kept: list[Any], replay: bool) -> None:
+        super().__init__()
+        self.frozen, self.kept, self.replay = frozen, kept, replay
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(func, "__name__", "").strip("_")
+        known = name in _RATIOS | _PRODUCTS | _SATURATING and isinstance(args[0], Tensor)
+        if not known or self.frozen._aside:
+            return func(*args, **(kwargs or {}))
+        a = args[0].clone()
+        b = args[1].clone() if len(args) > 1 and isinstance(args[1], Tensor) else None
+        output = func(*args, **(kwargs or {}))
+        if not self.replay:
+            self.kept.append((a, b, output.clone()))
+            return output
+        x, y, z = self.kept.pop(0)
+        if name in _SATURATING:
+            return _rows(z, output)
+        if name in _PRODUCTS:
+            return output if b is None else _half(a, b, x, y)
+        ratio = torch.where(x == 0, torch.zeros_like(z), z / x)
+        return a * _rows(ratio, a)
+
+
+def _half(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The product of a and b, recorded as x and y: where both change the mean of the two products
+    with one as recorded."""
+    x, y = (k if g.shape == k.shape else _rows(k, g) for g, k in ((a, x), (b, y)))
+    return a * b if a.equal(x) or b.equal(y) else 0.5 * (a * y + x * b)
 
 
 def _rows(recorded: Tensor, like: Tensor) -> Tensor:

@@ -172,8 +172,8 @@ def _traces(system: System, atlas: Atlas) -> list[Graph]:
     for _, prompt, target, against, _ in track(TRACED, "tracing"):
         graph = trace(
             system.model,
-            system.transcoders,
             prompt,
+            system.transcoders,
             target=target,
             against=against,
             names=atlas.feature_label,

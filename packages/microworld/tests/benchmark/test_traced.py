@@ -41,7 +41,7 @@ def transcoders(model: Model) -> dict[int, Dictionary]:
 
 @pytest.fixture(scope="module")
 def graph(model: Model, transcoders: dict[int, Dictionary]) -> Graph:
-    return trace(model, transcoders, TEXT, target=" Rome")
+    return trace(model, TEXT, transcoders, target=" Rome")
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ def edges(system: System, *, seed: int = 0) -> Row:
     for prompt, target, against in PROMPTS:
         graph = trace(
             system.model,
-            system.transcoders,
             prompt,
+            system.transcoders,
             target=target,
             against=against,
             node_share=1.0,

@@ -101,7 +101,7 @@ def study(
     groups: dict[str, list[bool]] = defaultdict(list)
     influence = []
     for swap, begin in zip(track(asked, "tracing"), begins.tolist(), strict=True):
-        graph = trace(model, transcoders, swap.text, target=swap.wanted)
+        graph = trace(model, swap.text, transcoders, target=swap.wanted)
         own = stands_for(graph, known.get(swap.concept, {}), begin)
         kept = own & graph.kept_nodes
         tally["passes"].append(bool(kept.any()))

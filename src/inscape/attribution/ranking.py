@@ -1,0 +1,207 @@
+"""Which features become nodes: all of them ranked by gradients, the best within a budget.
+
+1. One pass with attention patterns and norm denominators held in which every MLP passes gradients:
+   one read as its neurons by the half rule (its activation function is its held ratio of output to
+   input, and a product passes half to each side), one with a transcoder through its active features
+   and its skip.
+2. One backward pass from each target. What a feature does to the target is its activation times
+   the gradient at it, over all paths.
+3. The largest by size, summed over the targets with their weights, within the budget.
+
+Jafari et al., "RelP: Faithful and Efficient Circuit Discovery via Relevance Patching" (2025);
+Arora et al., arXiv 2601.22594 (neurons).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inscape.attribution.sources import EMBED, Active, Reading, neuron_values
+from inscape.core import track
+from inscape.model import Looking, Site
+
+
+class Linear(NamedTuple):
+    """A target: what a vector reads of the final norm's output at a position."""
+
+    position: int
+    vector: Float[Tensor, " d_model"]
+    weight: float
+
+
+class Score(NamedTuple):
+    """A target: how much a head, at one position, looks for what is at another."""
+
+    layer: int
+    head: int
+    query: int
+    key: int
+
+
+def choose(reading: Reading, targets: Sequence[Linear | Score], most: int) -> list[Active]:
+    """The features that become nodes, by basis."""
+    known = [part for part in reading.active if part is not None]
+    trained = all(basis.kind == "transcoder" for basis in reading.bases)
+    if trained and sum(part.num for part in known) <= most:
+        return known
+    sizes = effects(reading, targets)
+    found: list[tuple[Tensor, Active]] = []
+    for number, size in enumerate(sizes):
+        if size.ndim == 2 and reading.begins:
+            size[0] = 0
+        flat = size.flatten()
+        best = flat.topk(min(most, len(flat)))
+        kept = best.indices[best.values > 0].sort().values
+        part = reading.active[number]
+        if part is None:
+            part = neuron_values(reading.inputs[reading.bases[number].read], kept)
+        else:
+            part = part.take(kept)
+        found.append((flat[kept], part))
+    every = torch.cat([size for size, _ in found])
+    if len(every) > most:
+        least = every.topk(most).values[-1]
+        found = [(size[size >= least], part.take(size >= least)) for size, part in found]
+    return [part for _, part in found]
+
+
+def choose_each(
+    reading: Reading, targets: Sequence[Linear], num: int
+) -> tuple[list[Active], list[list[int]]]:
+    """The `num` features that do most to each target: those of all targets together, by basis, and
+    for each target the numbers of its own among them."""
+    passed = _Pass(reading)
+    device = reading.final.device
+    own: list[tuple[Tensor, Tensor]] = []  # by target: number of the basis, entry there
+    for one in track(targets, "ranking", unit="tokens"):
+        sizes, bases, entries = [], [], []
+        for number, effect in enumerate(passed.effects(passed.value(one))):
+            if effect.ndim == 2 and reading.begins:
+                effect[0] = 0
+            best = effect.abs().flatten().topk(min(num, effect.numel()))
+            sizes.append(best.values)
+            bases.append(torch.full_like(best.indices, number))
+            entries.append(best.indices)
+        size = torch.cat(sizes)
+        order = size.topk(min(num, len(size))).indices
+        order = order[size[order] > 0]
+        own.append((torch.cat(bases)[order], torch.cat(entries)[order]))
+    features: list[Active] = []
+    place: dict[tuple[int, int], int] = {}
+    first = 0
+    for number, basis in enumerate(reading.bases):
+        there = [entries[bases == number] for bases, entries in own]
+        chosen = torch.unique(torch.cat([torch.zeros(0, dtype=torch.long, device=device), *there]))
+        part = reading.active[number]
+        features.append(
+            neuron_values(reading.inputs[basis.read], chosen) if part is None else part.take(chosen)
+        )
+        place |= {(number, entry): first + n for n, entry in enumerate(chosen.tolist())}
+        first += len(chosen)
+    numbers = [
+        [place[pair] for pair in zip(bases.tolist(), entries.tolist(), strict=True)]
+        for bases, entries in own
+    ]
+    return features, numbers
+
+
+def effects(reading: Reading, targets: Sequence[Linear | Score]) -> list[Tensor]:
+    """What each feature does to the targets, signs dropped: [feature], for neurons [pos, width]."""
+    passed = _Pass(reading, {one.layer for one in targets if isinstance(one, Score)})
+    total = [torch.zeros_like(value) for value in passed.values]
+    for one in targets:
+        for number, effect in enumerate(passed.effects(passed.value(one))):
+            total[number] += getattr(one, "weight", 1.0) * effect.abs()
+    return total
+
+
+class _Pass:
+    """One forward pass through whose MLPs gradients go; holds its graph while it lives.
+
+    values: activations by basis, [feature] or of neurons [pos, width].
+    """
+
+    def __init__(self, reading: Reading, looking: Collection[int] = ()) -> None:
+        self.reading = reading
+        self.values: list[Tensor] = []
+        self._inputs: dict[str, Tensor] = {}
+        self._skips = reading.skips()
+        bases, model = reading.bases, reading.model
+        self._sources: list[Tensor | None] = [None] * len(bases)
+        edits: dict[str | Site, Callable[[Tensor], Tensor]] = {EMBED: _leaf}
+        for number, basis in enumerate(bases):
+            if basis.kind == "transcoder":
+                edits[basis.read] = partial(self._encode, number)
+                for site in basis.writes:
+                    edits[site] = partial(self._decode, site)
+        own = {b.layer for b in bases if b.kind == "neurons"}
+        reads = ["final", *(b.read for b in bases if b.kind != "transcoder")]
+        noted: dict[int, list[Looking]] = {layer: [] for layer in looking}
+        with model.linearised(mlps=own, looking=noted):
+            run = model.run(reading.prompt, read=reads, edits=edits, grad=True)
+        self._final, self._looks = run["final"], noted
+        for number, basis in enumerate(bases):
+            part = reading.active[number]
+            self.values.append(reading.inputs[basis.read] if part is None else part.value)
+            if basis.kind != "transcoder":
+                self._sources[number] = run[basis.read]
+
+    def _encode(self, number: int, x: Tensor) -> Tensor:
+        basis, part = self.reading.bases[number], self.reading.active[number]
+        assert part is not None
+        self._inputs[basis.read] = x
+        rows = basis.encoders(part.feature, self.reading.inputs[basis.read][part.position])
+        self._sources[number] = (x[0, part.position].float() * rows).sum(-1)
+        return x
+
+    def _decode(self, site: str, x: Tensor) -> Tensor:
+        passed = torch.zeros_like(x[0], dtype=torch.float32)
+        layer = int(site.removeprefix("mlp_out."))
+        for number in self.reading.of(layer):
+            basis, part, value = self._of(number)
+            moved = (value - value.detach())[:, None] * basis.decoders(part.feature, site)
+            passed = passed.index_add(0, part.position, moved)
+            if basis.layer == layer and layer in self._skips:
+                read = self._inputs[basis.read][0].float()
+                there = self.reading.encoded[:, None]
+                passed = passed + there * ((read - read.detach()) @ self._skips[layer].T)
+        return x.detach() + passed.to(x.dtype)
+
+    def _of(self, number: int) -> tuple:  # type: ignore[type-arg]
+        return self.reading.bases[number], self.reading.active[number], self._sources[number]
+
+    def value(self, target: Linear | Score) -> Tensor:
+        """The target, with its gradients."""
+        if isinstance(target, Linear):
+            return self._final[0, target.position].float() @ target.vector
+        (one,) = self._looks[target.layer]
+        query, key = one.query[target.head, target.query], one.key[target.head, target.key]
+        return one.scale * (query.float() @ key.float())
+
+    def effects(self, goal: Tensor) -> list[Tensor]:
+        """Activation times gradient, signed."""
+        ends = [source for source in self._sources if source is not None]
+        gradients = torch.autograd.grad(goal, ends, retain_graph=True, allow_unused=True)
+        found = []
+        for number, (basis, gradient) in enumerate(zip(self.reading.bases, gradients, strict=True)):
+            part, value = self.reading.active[number], self.values[number]
+            if gradient is None:
+                found.append(torch.zeros_like(value))
+            elif part is None:
+                found.append(value * gradient[0].float())
+            elif basis.kind == "transcoder":
+                found.append(value * gradient.float())
+            else:
+                rows = basis.decoders(part.feature, basis.read)
+                found.append(value * (rows * gradient[0, part.position].float()).sum(-1))
+        return found
+
+
+def _leaf(x: Tensor) -> Tensor:
+    return x.detach().clone().requires_grad_(True)
