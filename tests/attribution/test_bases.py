@@ -87,7 +87,7 @@ def test_a_budget_of_transcoder_features(skip: bool) -> None:
 
 def test_the_best_are_chosen() -> None:
     """The nodes of a small budget are those of the whole graph with the largest effect on the
-    target, over all paths."""
+    target, over all paths or in the model as it is."""
     tokenizer = tiny_tokenizer()
     model = Model.wrap(tiny("llama", vocab_size=len(tokenizer)), tokenizer)
     transcoders = random_transcoders(model)
@@ -105,7 +105,8 @@ def test_the_best_are_chosen() -> None:
     for _ in range(model.num_layers + 1):
         effect += carried
         carried = carried @ through
-    size = np.abs(effect * values)
+    moving = np.array([node.effect or 0.0 for node in whole.nodes])
+    size = np.maximum(np.abs(effect * values), np.abs(moving))
     best = sorted(np.flatnonzero(is_feature), key=lambda n: -size[n])[:9]
     places = {(n.layer, n.position, n.feature) for n in part.nodes if n.kind == "feature"}
     assert places == {

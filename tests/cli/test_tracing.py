@@ -38,6 +38,15 @@ def said(capsys: pytest.CaptureFixture[str]) -> Any:
     return run
 
 
+def test_a_set_that_a_model_does_not_know_is_refused(
+    capsys: pytest.CaptureFixture[str], tiny_model: Path
+) -> None:
+    assert shell.main(["circuit", str(tiny_model), "--set", "nothing"]) == 2
+    assert "there is no set of prompts 'nothing'" in capsys.readouterr().err
+    assert shell.main(["circuit", str(tiny_model), "--set", "agreement", "--num", "4"]) == 2
+    assert "shows the behaviour on" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_model_is_traced_without_an_atlas(verb: str, said: Any, tiny_model: Path) -> None:
     shown = said(verb, tiny_model, *VERBS[verb])

@@ -8,7 +8,8 @@ labels/<name>/              its labels; labels/<name>@<writer>/ those by somebod
 answers/<name>@<writer>/    what a language model has answered
 meaning/<name>/             what its features are about, as vectors
 activations/corpus/         stored activations, where they were asked for
-prompts/  traces/  diagnoses/  steering/  repairs/    versioned JSON, one file a result
+prompts/  traces/  trajectories/  attention/  exchanges/  circuits/
+diagnoses/  steering/  repairs/    versioned JSON, one file a result
 
 Readers need no lock; whatever writes holds the atlas's lock.
 """

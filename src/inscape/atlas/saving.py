@@ -13,6 +13,7 @@ from inscape.atlas.concepts import Concepts
 from inscape.atlas.quality import Quality
 from inscape.atlas.results import Results
 from inscape.attribution import AttentionScore, Exchange, Graph, Trajectory
+from inscape.circuits import Circuit
 from inscape.core import InputError
 from inscape.diagnosis import Diagnosis
 from inscape.intervention import Repair, SteerResult
@@ -25,6 +26,7 @@ _FOLDERS = {
     Trajectory.SCHEMA: "trajectories",
     AttentionScore.SCHEMA: "attention",
     Exchange.SCHEMA: "exchanges",
+    Circuit.SCHEMA: "circuits",
     Diagnosis.SCHEMA: "diagnoses",
     SteerResult.SCHEMA: "steering",
     Repair.SCHEMA: "repairs",
@@ -37,7 +39,7 @@ def write_result(folder: Path, result: Result) -> Path:
     """Writes a result as JSON into an atlas's folder; see `Atlas.save`."""
     kind, content = _FOLDERS[result.SCHEMA], plain(result)
     about = result.about if isinstance(result, Repair) else vars(result)
-    named = (about[key] for key in ("prompt", "dictionary", "source") if key in about)
+    named = (about[key] for key in ("prompt", "dictionary", "source", "about") if key in about)
     title = str(next(named, kind))
     identity = title if kind == "quality" else json.dumps(content)
     words = "-".join(re.findall(r"[A-Za-z0-9]+", title))[:48].strip("-").lower() or "untitled"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from inscape.attribution import (
     trace,
     trajectory,
 )
+from inscape.circuits import Circuit, Example, circuit, read_set
 from inscape.core import InputError
 from inscape.diagnosis import Diagnosis
 from inscape.dictionary import Dictionary
@@ -114,6 +115,30 @@ class Tracing(Container):
         """The neurons that turn the answer to another prompt's (`inscape.attribution.exchange`)."""
         made = exchange(self.model, prompt, other, names=self.feature_label, **options)
         return self._saved(made, save)
+
+    def circuit(
+        self,
+        examples: str | Path | Sequence[Example],
+        *,
+        num: int = 80,
+        names: Iterable[str] | None = None,
+        save: bool = True,
+        seed: int = 0,
+        **options: Any,
+    ) -> Circuit:
+        """The few units that carry a behaviour over many prompts (see `inscape.circuits.circuit`):
+        of a set by name, of a file, of which `num` are drawn where it holds templates, or given."""
+        if isinstance(examples, str | Path):
+            options.setdefault("about", str(examples))
+            examples = read_set(examples, num, seed)
+        read, labels = self.traced(names), self.feature_label
+        made = circuit(self.model, examples, read, seed=seed, names=labels, **options)
+        return self._saved(made, save)
+
+    @property
+    def circuits(self) -> Results[Circuit]:
+        """The saved circuits, oldest first."""
+        return self._results("circuits", Circuit)
 
     @property
     def traces(self) -> Results[Graph]:

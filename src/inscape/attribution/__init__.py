@@ -1,6 +1,6 @@
 """Attribution graphs: which features, tokens and errors made an answer, and by which paths."""
 
-from inscape.attribution.attention import AttentionScore, Pair, explain_attention
+from inscape.attribution.attention import AttentionScore, Pair, explain_attention, num_heads
 from inscape.attribution.bases import layers_of, reads_stream
 from inscape.attribution.data import Edges, Node, NodeKind, Route, Scores
 from inscape.attribution.exchange import Exchange, Member, exchange
@@ -27,6 +27,7 @@ __all__ = [
     "explain_attention",
     "layers_of",
     "node_id",
+    "num_heads",
     "paths",
     "reads_stream",
     "same_feature",

@@ -41,6 +41,8 @@ class Node:
     influence: fraction of the influence on the targets, all paths summed (signs dropped).
     rank: cumulative fraction of influence up to and with this node, the most influential first.
     bias: value less all edges, for targets whose inputs are known (else None).
+    effect: what the targets lose without this feature in the model as it is, predicted by gradients
+        in which attention and norms move; measured: the same, measured, of the largest.
     against: token id of the other candidate when the target is a difference of two logits.
     token: text of the prompt token at this position; for a logit the text of its token.
     """
@@ -58,6 +60,8 @@ class Node:
     influence: float = 0.0
     rank: float = 1.0
     bias: float | None = None
+    effect: float | None = None
+    measured: float | None = None
 
 
 def title(node: Node, names: LabelOf, role: str | None = None) -> str:
@@ -105,6 +109,31 @@ class Route:
 
 
 @dataclass(frozen=True)
+class Removed:
+    """What the targets lose without the `num` features of the largest predicted effects together:
+    predicted, measured, and measured without as many random ones (`controls`)."""
+
+    num: int
+    predicted: float
+    measured: float
+    controls: list[float]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A graph's predictions beside the model as it is (see verify.py).
+
+    agreement: rank correlation of predicted and measured effects over `num` features removed one at
+    a time; None where it is not defined. together: sets of growing size.
+    """
+
+    num: int
+    agreement: float | None
+    together: list[Removed]
+    holds: bool
+
+
+@dataclass(frozen=True)
 class Scores:
     """How much of the influence is explained.
 
@@ -126,8 +155,8 @@ class GraphData(Result):
     for (not at special and template tokens, nor at attention sinks). checkpoints: by dictionary of
     the residual stream the position and number of each feature that is a node of the whole graph:
     what these read does not pass beside them. routes: kept edges split by head, the strongest
-    first, where that was asked for. names: gives a feature's label
-    when the graph is shown, by dictionary and feature; it is not saved.
+    first, where that was asked for. verification: predicted effects beside measured. names: gives a
+    feature's label when the graph is shown, by dictionary and feature; it is not saved.
     """
 
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
@@ -149,6 +178,7 @@ class GraphData(Result):
     dictionaries: list[str] = field(default_factory=list)
     checkpoints: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     routes: list[Route] = field(default_factory=list)
+    verification: Verification | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     num_nodes_full: int = 0

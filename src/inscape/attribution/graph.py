@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from inscape.attribution.data import GraphData, NodeKind, Route
+from inscape.attribution.data import GraphData, Node, NodeKind, Route
 from inscape.attribution.influence import normalised
+from inscape.attribution.verify import described
 from inscape.attribution.viewer import to_viewer
 
 
@@ -84,6 +85,11 @@ def _edges_into(graph: GraphData) -> dict[int, list[tuple[int, float, float]]]:
     return into
 
 
+def _effect(node: Node) -> str:
+    measured = "" if node.measured is None else f"{node.measured:+.3f}"
+    return f"{node.effect or 0.0:+7.3f} {measured:>7}"
+
+
 class Graph(GraphData):
     """An attribution graph; see `GraphData` for what it holds."""
 
@@ -108,11 +114,17 @@ class Graph(GraphData):
             f"{', '.join(scores.values())}"
         )
         kept = [n for n, k in zip(self.nodes, self.kept_nodes, strict=True) if k]
-        features = heapq.nlargest(
-            num_paths, (n for n in kept if n.kind == "feature"), key=lambda n: n.influence
-        )
-        lines.append("strongest features (fraction of influence):")
-        lines += [f"  {n.influence:6.3f}  {self.title(n)}" for n in features] or ["  none kept"]
+        features = [n for n in kept if n.kind == "feature"]
+        if any(n.effect is not None for n in features):
+            lines.append("strongest features (what the target loses without each, predicted and")
+            lines[-1] += " measured):"
+            largest = heapq.nlargest(num_paths, features, key=lambda n: abs(n.effect or 0.0))
+            lines += [f"  {_effect(n)}  {self.title(n)}" for n in largest] or ["  none kept"]
+        else:
+            largest = heapq.nlargest(num_paths, features, key=lambda n: n.influence)
+            lines.append("strongest features (fraction of influence):")
+            lines += [f"  {n.influence:6.3f}  {self.title(n)}" for n in largest] or ["  none kept"]
+        lines += [] if self.verification is None else described(self.verification)
         lines.append("strongest paths (fraction of the target's input; raw edge weights):")
         found = paths(self, num_paths=num_paths)
         lines += [f"  {p.sign * p.strength:+7.4f}  {_arrow(self, p)}" for p in found] or [

@@ -44,13 +44,21 @@ class Score(NamedTuple):
     key: int
 
 
-def choose(reading: Reading, targets: Sequence[Linear | Score], most: int) -> list[Active]:
-    """The features that become nodes, by basis."""
+def choose(
+    reading: Reading,
+    targets: Sequence[Linear | Score],
+    most: int,
+    moving: Sequence[Tensor] | None = None,
+) -> list[Active]:
+    """The features that become nodes, by basis. moving: effects in the model as it is (effects.py);
+    a feature counts by the larger of the two."""
     known = [part for part in reading.active if part is not None]
     trained = all(basis.kind == "transcoder" for basis in reading.bases)
     if trained and sum(part.num for part in known) <= most:
         return known
     sizes = effects(reading, targets)
+    if moving is not None:
+        sizes = [torch.maximum(a, b.abs()) for a, b in zip(sizes, moving, strict=True)]
     found: list[tuple[Tensor, Active]] = []
     for number, size in enumerate(sizes):
         if size.ndim == 2 and reading.begins:

@@ -7,6 +7,7 @@
 4. Under frozen attention patterns and norm denominators the map between any two nodes is linear:
    compute the signed edges into the logits, then into the features, a batch a backward pass.
 5. Influence, pruning and scores over the sparse edges.
+6. What the strongest do when they are removed from the model as it is (verify.py).
 
 Ameisen et al., "Circuit Tracing: Revealing Computational Graphs in Language Models" (2025).
 """
@@ -25,11 +26,13 @@ from inscape.attribution import influence as flow
 from inscape.attribution.attention import HeadSplit, source_nodes
 from inscape.attribution.bases import find_bases
 from inscape.attribution.data import Edges, Mask, Node, Route
+from inscape.attribution.effects import of_nodes, predicted
 from inscape.attribution.graph import Graph
 from inscape.attribution.jacobian import Rows
 from inscape.attribution.ranking import Linear
 from inscape.attribution.ranking import choose as choose_features
 from inscape.attribution.sources import Sources, lay_out, read
+from inscape.attribution.verify import verify
 from inscape.core import (
     InputError,
     LabelOf,
@@ -48,6 +51,7 @@ MAX_BATCH = 128
 MAX_FEATURES = 16_384  # of a graph of transcoders alone
 MAX_MIXED = 300  # where neurons are read, of which all are active
 MAX_LOGITS, LOGIT_SHARE = 10, 0.95  # of the likeliest tokens as targets
+VERIFIED = 20  # features that are removed one at a time
 NUM_HEADS = 5  # of an edge that are named
 MAX_ENTRIES = 2**28  # rows × nodes that may be computed: about a gigabyte before zeros go
 
@@ -74,6 +78,7 @@ def trace(
     edge_share: float = 0.98,
     max_features: int | None = None,
     heads: int = 0,
+    verified: int = VERIFIED,
     names: LabelOf = no_label,
 ) -> Graph:
     """The attribution graph of the token after the prompt.
@@ -87,6 +92,8 @@ def trace(
     max_features: most features and neurons that are nodes, those with the largest effect on the
         target first (default: 16,384 with a transcoder for every layer, else 300). What the others
         write is one node at each MLP and position, and counts as unknown.
+    verified: how many of the features with the largest effects are removed from the model as it is,
+        predicted beside measured (0: none).
     heads: of how many kept edges between positions to say which heads carry them (`routes`).
     names: labels by (dictionary name, feature), looked up when the graph is shown.
     Raises InputError for unusable candidates, dictionaries, shares or prompts.
@@ -94,6 +101,7 @@ def trace(
     _check_shares(node_share=node_share, edge_share=edge_share)
     asked = None if max_features is None else whole(max_features, "max_features", 1)
     whole(heads, "heads", 0)
+    whole(verified, "verified", 0)
     model.require_one_device("tracing")
     model.check_traceable()
     bases, notes = find_bases(model, dictionaries)
@@ -104,26 +112,17 @@ def trace(
     most = asked or (MAX_FEATURES if trained else MAX_MIXED)
     last = len(given) - 1
     goals = [Linear(last, t.vector.to(reading.final.device), t.weight) for t in targets]
-    sources = lay_out(reading, choose_features(reading, goals, most))
+    moving = predicted(reading, goals)
+    sources = lay_out(reading, choose_features(reading, goals, most, moving))
     notes = found + notes + _remarks(model, sources)
     edges, bias = _edges(sources, targets)
-    nodes = _nodes(model, sources, targets, bias)
+    nodes = _nodes(sources, targets, bias, moving)
+    checked = verify(sources, nodes, goals, verified) if verified else None
     start = np.concatenate([np.zeros(sources.num_nodes), [t.weight for t in targets]])
     kinds = np.array([node.kind for node in nodes])
-    is_feature, is_error, is_token = (kinds == k for k in ("feature", "error", "embedding"))
-    kept_nodes, kept_edges, size = flow.prune(
-        edges,
-        start,
-        always=is_token | (kinds == "logit"),
-        is_feature=is_feature,
-        node_share=node_share,
-        edge_share=edge_share,
-        allowed=kinds != "rest",
-    )
+    is_error, is_token = kinds == "error", kinds == "embedding"
+    kept_nodes, kept_edges = _prune(nodes, edges, start, node_share, edge_share)
     chosen = flow.strongest(edges, start, kept_edges, _between(nodes, edges), heads)
-    part = size / size.sum() if size.sum() > 0 else size
-    for node, influence, rank in zip(nodes, part, flow.ranks(size), strict=True):
-        node.influence, node.rank = float(influence), float(rank)
     return Graph(
         model=model.name,
         prompt=given.text,
@@ -140,6 +139,7 @@ def trace(
         kept_scores=flow.scores(edges.select(kept_edges), start, is_error, is_token),
         dictionaries=[basis.name for basis in bases if basis.dictionary is not None],
         checkpoints=_checkpoints(sources),
+        verification=checked,
         routes=_routes(sources, targets, edges, chosen) if heads else [],
         settings={
             "node_share": node_share,
@@ -290,6 +290,27 @@ def _edges(sources: Sources, targets: Sequence[Target]) -> tuple[Edges, np.ndarr
     return store.edges(), store.bias
 
 
+def _prune(
+    nodes: Sequence[Node], edges: Edges, start: np.ndarray, node_share: float, edge_share: float
+) -> tuple[Mask, Mask]:
+    """Which nodes [N] and edges [E] are kept; nodes get their influence and rank."""
+    kinds = np.array([node.kind for node in nodes])
+    measured = np.array([node.measured is not None for node in nodes])
+    kept_nodes, kept_edges, size = flow.prune(
+        edges,
+        start,
+        always=np.isin(kinds, ("embedding", "logit")) | measured,
+        is_feature=kinds == "feature",
+        node_share=node_share,
+        edge_share=edge_share,
+        allowed=kinds != "rest",
+    )
+    part = size / size.sum() if size.sum() > 0 else size
+    for node, influence, rank in zip(nodes, part, flow.ranks(size), strict=True):
+        node.influence, node.rank = float(influence), float(rank)
+    return kept_nodes, kept_edges
+
+
 def _between(nodes: Sequence[Node], edges: Edges) -> Mask:
     """Edges [E] from one position to another."""
     position = np.array([node.position for node in nodes])
@@ -352,9 +373,12 @@ def _check_size(sources: Sources, num_targets: int) -> None:
 
 
 def _nodes(
-    model: Model, sources: Sources, targets: Sequence[Target], bias: np.ndarray
+    sources: Sources, targets: Sequence[Target], bias: np.ndarray, moving: Sequence[Tensor]
 ) -> list[Node]:
-    nodes = source_nodes(sources)
+    nodes, model = source_nodes(sources), sources.reading.model
+    effects = of_nodes(sources.reading, moving, sources.features).tolist()
+    for node, effect in zip(nodes, effects, strict=False):  # features come first
+        node.effect = effect
     nodes += [
         Node(
             "logit",

@@ -40,6 +40,7 @@ VERBS = {
     "trajectory": "Follow an answer token by token.",
     "attention": "Explain why an attention head looks where it does.",
     "exchange": "Exchange neurons between two prompts to turn an answer.",
+    "circuit": "Find the few units that carry a behaviour over many prompts.",
     "diagnose": "Find and prove why a wrong answer wins.",
     "steer": "Change features while the model writes.",
     "report": "Write a page of all that an atlas holds.",

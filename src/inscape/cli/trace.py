@@ -32,6 +32,10 @@ def command(
     heads: Annotated[
         int, typer.Option(help="Of how many edges to say which attention heads carry them.")
     ] = 0,
+    verified: Annotated[
+        int,
+        typer.Option(help="How many features to remove from the model, predicted beside measured."),
+    ] = 20,
     out: Annotated[
         Path | None, typer.Option(help="Also write the graph in the viewer's format here.")
     ] = None,
@@ -59,6 +63,7 @@ def command(
         "edge_share": edge_share,
         "max_features": max_features,
         "heads": heads,
+        "verified": verified,
     }
     given = common.read_prompt(prompt, chat)
     traced = common.open_traced(source, dictionary, model, device, bos)

@@ -1,0 +1,133 @@
+"""A graph's predictions beside what the model does: every graph carries this.
+
+1. The features with the largest predicted effects are removed from the model as it is, one at a
+   time: predicted beside measured, and their rank correlation.
+2. The strongest of them are removed together, in sets of growing size, and beside each as many
+   random sets: features that are no nodes, each of the basis and position of the one it stands for
+   and of the next larger or smaller activation.
+3. The graph is marked where its predictions fail: a rank correlation below one half, or the largest
+   set no stronger than the random sets.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+
+from inscape.attribution.data import Node, Removed, Verification
+from inscape.attribution.effects import Removal, Removals
+from inscape.attribution.ranking import Linear
+from inscape.attribution.sources import Sources
+from inscape.core import seeded
+
+LEAST = 0.5  # rank correlation of a graph that holds
+CONTROLS, NEAR, SIZES = 20, 10, (3, 10, 30)
+
+
+def verify(
+    sources: Sources,
+    nodes: Sequence[Node],
+    targets: Sequence[Linear],
+    num: int,
+    controls: int = CONTROLS,
+    seed: int = 0,
+) -> Verification:
+    """See the module. nodes: of the whole graph, with their predicted effects; those that are
+    removed, at most `num`, get what is measured."""
+    removals = Removals(sources.reading, targets)
+    every = _removals(sources)
+    effects = [node.effect or 0.0 for node in nodes[: sources.num_features]]
+    order = sorted(range(len(effects)), key=lambda n: -abs(effects[n]))[:num]
+    singles = removals.lost([[every[n]] for n in order], "removing features")
+    for n, lost in zip(order, singles, strict=True):
+        nodes[n].measured = lost
+    guess = [effects[n] for n in order]
+    by_sign = sorted((n for n in order if effects[n] > 0), key=lambda n: -effects[n])
+    sizes = sorted({size for size in SIZES if size < len(by_sign)} | {len(by_sign)})
+    sets, drawn = [by_sign[:size] for size in sizes if size], []
+    for number, some in enumerate(sets):
+        for control in range(controls):
+            generator = random.Random(seeded(seed, "controls", number, control))
+            drawn.append([_like(sources, every[n], generator) for n in some])
+    measured = removals.lost(
+        [*([every[n] for n in some] for some in sets), *drawn], "removing sets"
+    )
+    together = [
+        Removed(
+            num=len(some),
+            predicted=sum(effects[n] for n in some),
+            measured=measured[n],
+            controls=measured[len(sets) + n * controls : len(sets) + (n + 1) * controls],
+        )
+        for n, some in enumerate(sets)
+    ]
+    agreement = spearman(guess, singles)
+    return Verification(
+        num=len(order), agreement=agreement, together=together, holds=_holds(agreement, together)
+    )
+
+
+def _holds(agreement: float | None, together: Sequence[Removed]) -> bool:
+    if agreement is not None and agreement < LEAST:
+        return False
+    return not together or together[-1].measured > max(together[-1].controls, default=0.0)
+
+
+def spearman(one: Sequence[float], two: Sequence[float]) -> float | None:
+    """Rank correlation; None of fewer than three, or where all are alike."""
+    if len(one) < 3:
+        return None
+    x, y = rankdata(one), rankdata(two)
+    if x.std() == 0 or y.std() == 0:
+        return None
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def _removals(sources: Sources) -> list[Removal]:
+    return [
+        Removal(number, feature, position, value)
+        for number, part in enumerate(sources.features)
+        for position, feature, value in zip(*(column.tolist() for column in part), strict=True)
+    ]
+
+
+def _like(sources: Sources, one: Removal, generator: random.Random) -> Removal:
+    """Another feature of the same basis and position, about as active, that is no node."""
+    reading = sources.reading
+    part, nodes = reading.active[one.basis], sources.features[one.basis]
+    taken = nodes.feature[nodes.position == one.position]
+    if part is None:
+        x = reading.inputs[reading.bases[one.basis].read][one.position]
+        features = torch.arange(len(x), device=x.device) + len(x) * (x < 0)
+        values = x.abs()
+    else:
+        here = part.position == one.position
+        features, values = part.feature[here], part.value[here]
+    free = ~torch.isin(features, taken)
+    features, values = features[free], values[free]
+    if not len(features):
+        return Removal(one.basis, one.feature, one.position, 0.0)
+    near = (values - one.value).abs().argsort()[:NEAR].tolist()
+    chosen = generator.choice(near)
+    return Removal(one.basis, int(features[chosen]), one.position, float(values[chosen]))
+
+
+def described(found: Verification) -> list[str]:
+    """As lines of text."""
+    rank = "not defined" if found.agreement is None else f"{found.agreement:.2f}"
+    lines = [
+        f"predicted effects {'hold' if found.holds else 'FAIL'} in the model as it is: rank "
+        f"correlation {rank} with {found.num} features removed one at a time"
+    ]
+    for some in found.together:
+        most = max(some.controls, default=0.0)
+        lines.append(
+            f"  without the {some.num} best together: {some.predicted:+.2f} predicted, "
+            f"{some.measured:+.2f} measured; without {some.num} random ones {most:+.2f} at most "
+            f"({len(some.controls)} sets)"
+        )
+    return lines
