@@ -14,8 +14,8 @@ import inscape
 
 # The rooms, from the top down; each imports only rooms below it.
 ROOMS = (
-    "cli report atlas validation diagnosis circuits attribution labels features intervention training "
-    "activations exchange dictionary model storage core"
+    "cli report atlas validation diagnosis circuits attribution labels features intervention "
+    "training activations exchange dictionary model storage core"
 ).split()
 
 
