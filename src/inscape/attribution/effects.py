@@ -107,10 +107,15 @@ class Removals:
         found: list[float] = []
         parts = [sets[n : n + rows] for n in range(0, len(sets), rows)]
         for part in track(parts, what, unit="passes"):
-            given = self.reading.prompt.repeated(len(part))
-            run = self.reading.model.run(given, read=["final"], edits=self._edits(part))
-            found += [self.whole - float(_goal(row, self.targets)) for row in run["final"].float()]
+            found += [self.whole - float(_goal(row, self.targets)) for row in self.run(part)]
         return found
+
+    @torch.no_grad()
+    def run(self, sets: Sequence[Sequence[Removal]]) -> Float[Tensor, "set pos d_model"]:
+        """The final norm's output without each set."""
+        given = self.reading.prompt.repeated(len(sets))
+        run = self.reading.model.run(given, read=["final"], edits=self._edits(sets))
+        return run["final"].float()
 
     def _edits(
         self, sets: Sequence[Sequence[Removal]]
