@@ -112,11 +112,11 @@ def test_viewer_ids_by_kind(graph: Graph) -> None:
             assert made["feature"] - diagonal * (diagonal + 1) // 2 == node.feature
             assert made["feature_type"] == "cross layer transcoder"
             assert made["jsNodeId"] == f"{node.layer}_{node.feature}-0"
-            assert made["clerp"] == (graph.label(node) or "")
+            assert made["clerp"] == (graph.label(node) or f"{node.dictionary}/{node.feature}")
             assert 0 < made["influence"] <= 1
         elif node.kind == "error":
             made = nodes[f"{node.layer}_-1_{node.position}"]
-            assert (made["feature"], made["jsNodeId"]) == (-1, f"{node.layer}_{node.position}-0")
+            assert (made["feature"], made["jsNodeId"]) == (-1, f"{node.layer}_-1-{node.position}")
         elif node.kind == "embedding":
             made = nodes[f"E_{node.feature}_{node.position}"]
             assert (made["layer"], made["feature"]) == ("E", node.position)
@@ -206,7 +206,7 @@ def test_a_notebook_shows_the_picture_escaped(graph: Graph) -> None:
 
 
 def test_groups(graph: Graph) -> None:
-    for _, members in same_feature(graph):
-        nodes = [graph.nodes[m] for m in members]
+    for group in same_feature(graph):
+        nodes = [graph.nodes[m] for m in group.nodes]
         assert len({(n.layer, n.feature) for n in nodes}) == 1
         assert len({n.position for n in nodes}) == len(nodes) > 1

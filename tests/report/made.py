@@ -131,7 +131,7 @@ def graph(tokens: list[str], *, num_layers: int = 4, seed: int = 0, answer: str 
         kept_edges=np.ones(len(pairs), bool),
         scores=Scores(0.813, 0.927),
         kept_scores=Scores(0.85, 0.93),
-        dictionaries={layer: f"mlp{layer}" for layer in range(num_layers)},
+        dictionaries=[f"mlp{layer}" for layer in range(num_layers)],
         notes=["attention is frozen: why it goes where it goes is not explained"],
         num_nodes_full=3120,
         num_edges_full=88211,

@@ -2,12 +2,13 @@
 
 from inscape.attribution.attention import AttentionScore, Pair, explain_attention, num_heads
 from inscape.attribution.bases import layers_of, reads_stream
-from inscape.attribution.data import Edges, Node, NodeKind, Route, Scores
+from inscape.attribution.data import Edges, Node, NodeKind, Route, Scores, Supernode
 from inscape.attribution.exchange import Exchange, Member, exchange
 from inscape.attribution.graph import Graph, Path, paths
 from inscape.attribution.trace import trace
 from inscape.attribution.trajectory import Trajectory, trajectory
-from inscape.attribution.viewer import MARK, node_id, same_feature, to_viewer
+from inscape.attribution.viewer import MARK, same_feature, to_viewer
+from inscape.attribution.viewer_folder import check_folder, local_address, write_viewer
 
 __all__ = [
     "MARK",
@@ -22,11 +23,13 @@ __all__ = [
     "Path",
     "Route",
     "Scores",
+    "Supernode",
     "Trajectory",
+    "check_folder",
     "exchange",
     "explain_attention",
     "layers_of",
-    "node_id",
+    "local_address",
     "num_heads",
     "paths",
     "reads_stream",
@@ -34,4 +37,5 @@ __all__ = [
     "to_viewer",
     "trace",
     "trajectory",
+    "write_viewer",
 ]

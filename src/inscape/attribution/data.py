@@ -9,6 +9,7 @@ for every target with known inputs:  value = bias + sum of the edges into it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -37,7 +38,8 @@ class Node:
         token id of an embedding or a logit; -1 for an error or a rest.
     activation: the feature's activation; the norm of an error, rest or embedding; the value of a
         logit target (its logit less the mean logit, or the difference of two logits, both before
-        the final soft-cap where the model has one; `probability` is the model's own).
+        the final soft-cap where the model has one; `probability` is the model's own). NaN where a
+        graph of another tool does not say it.
     influence: fraction of the influence on the targets, all paths summed (signs dropped).
     rank: cumulative fraction of influence up to and with this node, the most influential first.
     bias: value less all edges, for targets whose inputs are known (else None).
@@ -64,6 +66,11 @@ class Node:
     measured: float | None = None
 
 
+def address(node: Node) -> str:
+    """What names a feature for certain, `dictionary/feature`, as steering takes it."""
+    return f"{node.dictionary or f'L{node.layer}'}/{node.feature}"
+
+
 def title(node: Node, names: LabelOf, role: str | None = None) -> str:
     """A short name for people: what a source is, with its label where it has one, and where."""
     place = f"{quoted(node.token)}@{node.position}" + (f" ({role})" if role else "")
@@ -73,8 +80,7 @@ def title(node: Node, names: LabelOf, role: str | None = None) -> str:
         what = "error" if node.kind == "error" else "other features"
         return f"{what} L{node.layer} {place}"
     label = None if node.dictionary is None else names(node.dictionary, node.feature)
-    name = f"{node.dictionary or f'L{node.layer}'}/{node.feature}"
-    return f"{label} [{name}] {place}" if label else f"{name} {place}"
+    return f"{label} [{address(node)}] {place}" if label else f"{address(node)} {place}"
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,14 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class Supernode:
+    """Nodes that people see as one thing, under a name. nodes: node numbers."""
+
+    name: str
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Scores:
     """How much of the influence is explained.
 
@@ -155,8 +169,9 @@ class GraphData(Result):
     for (not at special and template tokens, nor at attention sinks). checkpoints: by dictionary of
     the residual stream the position and number of each feature that is a node of the whole graph:
     what these read does not pass beside them. routes: kept edges split by head, the strongest
-    first, where that was asked for. verification: predicted effects beside measured. names: gives a
-    feature's label when the graph is shown, by dictionary and feature; it is not saved.
+    first, where that was asked for. verification: predicted effects beside measured. supernodes,
+    pins (node numbers): what somebody has grouped and chosen to look at. names: gives a feature's
+    label when the graph is shown, by dictionary and feature; it is not saved.
     """
 
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
@@ -185,6 +200,8 @@ class GraphData(Result):
     num_edges_full: int = 0
     roles: list[str | None] = field(default_factory=list)
     counted: list[bool] = field(default_factory=list)
+    supernodes: list[Supernode] = field(default_factory=list)
+    pins: list[int] = field(default_factory=list)
     names: LabelOf = field(default=no_label, repr=False, compare=False)
 
     def __repr__(self) -> str:
@@ -232,7 +249,8 @@ class GraphData(Result):
         return sorted(pairs, key=lambda pair: -abs(pair[1]))
 
     def pruned(self) -> Self:
-        """A graph that holds the kept nodes and edges only (scores and totals stay)."""
+        """A graph that holds the kept nodes and edges only (scores and totals stay); supernodes and
+        pins lose the nodes that go."""
         keep = np.flatnonzero(self.kept_nodes)
         number = np.full(len(self.nodes), -1, dtype=np.int32)
         number[keep] = np.arange(len(keep), dtype=np.int32)
@@ -242,9 +260,15 @@ class GraphData(Result):
             replace(one, source=int(number[one.source]), target=int(number[one.target]))
             for one in self.routes
         ]
+        groups = [
+            Supernode(one.name, tuple(int(number[n]) for n in one.nodes if number[n] >= 0))
+            for one in self.supernodes
+        ]
         return replace(
             self,
             routes=routes,
+            supernodes=[one for one in groups if one.nodes],
+            pins=[int(number[n]) for n in self.pins if number[n] >= 0],
             nodes=[self.nodes[i] for i in keep],
             edges=edges,
             kept_nodes=np.ones(len(keep), dtype=bool),
@@ -271,12 +295,25 @@ class GraphData(Result):
         try:
             edges = np.array(content["edges"], dtype=np.float64).reshape(-1, 3)
             num_nodes = len(content["nodes"])
+            nodes = [_with_unknown(node) for node in content["nodes"]]
         except (KeyError, TypeError, ValueError) as error:
             raise cls.damaged(f"{type(error).__name__}: {error}") from error
         source, target = edges.T[:2].astype(np.int32)
         read = {
+            "nodes": nodes,
             "edges": Edges(source, target, edges.T[2].astype(np.float32)),
             "kept_nodes": np.ones(num_nodes, dtype=bool),
             "kept_edges": np.ones(len(edges), dtype=bool),
         }
-        return super().from_json({**data, **content, **read})
+        made = super().from_json({**data, **content, **read})
+        named = [*made.pins, *(n for one in made.supernodes for n in one.nodes)]
+        if named and not 0 <= min(named) <= max(named) < num_nodes:
+            raise cls.damaged(f"a pin or supernode names a node outside the {num_nodes} there are")
+        return made
+
+
+def _with_unknown(node: Any) -> Any:
+    """A node from JSON, where an activation that is not known is null."""
+    if isinstance(node, dict) and node.get("activation", 0.0) is None:
+        return {**node, "activation": math.nan}
+    return node

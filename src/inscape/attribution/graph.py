@@ -10,16 +10,21 @@
 from __future__ import annotations
 
 import heapq
+import pathlib
 from collections import defaultdict
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from inscape.attribution.data import GraphData, Node, NodeKind, Route
+from inscape.attribution.drawing import drawing
 from inscape.attribution.influence import normalised
 from inscape.attribution.verify import described
 from inscape.attribution.viewer import to_viewer
+from inscape.attribution.viewer_folder import IndexOf, not_indexed, write_viewer
+from inscape.attribution.viewer_import import from_viewer
+from inscape.storage import read_json
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,39 @@ class Graph(GraphData):
     def to_viewer(self) -> dict[str, Any]:
         """The kept part of the graph in the published viewer's format (see viewer.py)."""
         return to_viewer(self)
+
+    @classmethod
+    def from_viewer(cls, data: Any) -> Self:
+        """The graph in the content of a published graph file (see viewer_import.py).
+
+        Raises:
+            DataError: it is no such graph.
+        """
+        return from_viewer(cls, data)
+
+    @classmethod
+    def open(cls, path: str | pathlib.Path) -> Self:
+        """The graph in a file, one of inscape or of the published viewer.
+
+        Raises:
+            DataError, StorageError: the file is something else, or damaged.
+        """
+        data = read_json(pathlib.Path(path))
+        if isinstance(data, dict) and "schema" in data:
+            return cls.from_json(data)
+        return from_viewer(cls, data, str(path))
+
+    def write_viewer(
+        self, folder: str | pathlib.Path, features: IndexOf = not_indexed
+    ) -> pathlib.Path:
+        """Writes a folder for the published viewer's local page, with the files of the features as
+        `features` has them (see viewer_folder.py); returns the graph's file. An atlas knows the
+        features of its dictionaries: `Atlas.write_viewer`."""
+        return write_viewer(self, folder, features=features)
+
+    def drawing(self, width: int = 100) -> str:
+        """The strongest part as text: the answer, layer by layer what it rests on, the tokens."""
+        return drawing(self, width=width)
 
     def _route(self, route: Route) -> str:
         heads = ", ".join(f"L{n}.H{h} {weight:+.2f}" for n, h, weight in route.heads)
