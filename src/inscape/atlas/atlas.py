@@ -6,6 +6,7 @@ folder, calls the one function that does the work, and saves the result.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -24,6 +25,7 @@ from inscape.atlas.neuronpedia import to_neuronpedia
 from inscape.atlas.results import Results
 from inscape.atlas.saving import find_repair
 from inscape.atlas.tracing import Tracing
+from inscape.attribution import Graph, write_viewer
 from inscape.core import InputError
 from inscape.diagnosis import Case, Diagnosis
 from inscape.diagnosis import diagnose as diagnose_cases
@@ -422,6 +424,19 @@ class Atlas(Tracing):
             raise InputError(f"an atlas written to {to!r}", expected=" or ".join(SHARED))
         SHARED[to](self, Path(out), names, **options)
         return Path(out)
+
+    def write_viewer(self, graph: Graph, folder: str | Path) -> Path:
+        """Writes a graph for the published viewer's local page, with the files of its features as
+        the indexes have them (see `inscape.attribution.viewer_folder`); returns its file."""
+        indexed = self.indexed_names
+        hashes = [(name, self.features(name).hash) for name in indexed]
+        digest = hashlib.blake2b(repr(hashes).encode(), digest_size=4).hexdigest()
+        return write_viewer(
+            graph,
+            folder,
+            features=lambda name: self.features(name) if name in indexed else None,
+            scan=f"{graph.model}-{digest}" if indexed else None,
+        )
 
 
 SHARED: dict[str, Callable[..., object]] = {"huggingface": to_hub, "neuronpedia": to_neuronpedia}

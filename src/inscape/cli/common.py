@@ -16,6 +16,7 @@ from inscape.cli.main import NOTES
 
 if TYPE_CHECKING:
     from inscape.atlas import Atlas
+    from inscape.attribution import Graph
     from inscape.core import LabelOf
     from inscape.dictionary import Dictionary
     from inscape.model import Model, Source
@@ -225,6 +226,26 @@ def open_traced(
             expected="the folder of an atlas that has dictionaries",
         )
     return Traced(open_model(source, device, bos), (), no_label, None)
+
+
+def show_graph(graph: Graph, json: bool) -> None:
+    """Prints a graph as text and as a drawing, or as JSON in the published viewer's format."""
+    if not json:
+        typer.echo(f"{graph.summary()}\n\n{graph.drawing()}")
+        return
+    print_json(graph.to_viewer())
+    for remark in graph.notes:
+        note(f"note: {remark}")
+
+
+def write_viewer(graph: Graph, folder: Path, atlas: Atlas | None) -> None:
+    """Puts a graph into a folder for the viewer's local page, and says how it is looked at."""
+    from inscape.attribution import local_address
+
+    path = graph.write_viewer(folder) if atlas is None else atlas.write_viewer(graph, folder)
+    note(f"written for the viewer: {path}")
+    note(f"to see it, with circuit-tracer: circuit-tracer start-server --graph_file_dir {folder}")
+    note(f"then open http://localhost:8041{local_address(graph, path)}")
 
 
 def open_or_create(

@@ -37,6 +37,7 @@ VERBS = {
     "label": "Name features, and score the names.",
     "map": "Lay features out as a map of named groups.",
     "trace": "Trace which features led to the next token.",
+    "graph": "Show a graph file, of inscape or of another tool.",
     "trajectory": "Follow an answer token by token.",
     "attention": "Explain why an attention head looks where it does.",
     "exchange": "Exchange neurons between two prompts to turn an answer.",

@@ -39,6 +39,10 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Also write the graph in the viewer's format here.")
     ] = None,
+    viewer: Annotated[
+        Path | None,
+        typer.Option(help="Also put the graph into this folder for the viewer's local page."),
+    ] = None,
     chat: common.Chat = False,
     model: common.MovedModel = None,
     bos: common.Bos = None,
@@ -51,11 +55,13 @@ def command(
     a transcoder, and models without an atlas, by their neurons. With --json the graph is printed in
     the published viewer format.
     """
-    from inscape.attribution import MARK, trace
+    from inscape.attribution import MARK, check_folder, trace
     from inscape.storage import refuse_file, write_json
 
     if out is not None:
         refuse_file(out, MARK)
+    if viewer is not None:
+        check_folder(viewer)
     options: dict[str, Any] = {
         "target": target,
         "against": against,
@@ -68,12 +74,9 @@ def command(
     given = common.read_prompt(prompt, chat)
     traced = common.open_traced(source, dictionary, model, device, bos)
     graph = trace(traced.model, given, traced.dictionaries, names=traced.names, **options)
-    if json:
-        common.print_json(graph.to_viewer())
-        for remark in graph.notes:
-            common.note(f"note: {remark}")
-    else:
-        typer.echo(graph.summary())
+    common.show_graph(graph, json)
     traced.save(graph)
     if out is not None:
         write_json(out, graph.to_viewer())
+    if viewer is not None:
+        common.write_viewer(graph, viewer, traced.atlas)
