@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import combinations, pairwise
 
@@ -12,7 +13,7 @@ from tests.families import tiny, tiny_tokenizer
 from tests.report.made import PROMPT, SUM, graph
 from tests.report.reading import Page
 
-from inscape.attribution import trace
+from inscape.attribution import Supernode, trace
 from inscape.core import no_label
 from inscape.model import Model
 from inscape.report import GraphPicture, PictureEdge, PictureNode, graph_svg, picture, picture_html
@@ -139,10 +140,82 @@ def test_every_token_is_on_the_axis_or_told_by_an_ellipsis() -> None:
     ]
 
 
+def test_lines_do_not_end_behind_an_opening_quotation_mark() -> None:
+    name = "tokens: ' magnificent', ' poet', ' (', 'o'"
+    node = PictureNode(kind="feature", layer=0, position=0, name=name)
+    given = GraphPicture(
+        prompt="p", prompt_tokens=("x",), target="t", num_layers=1, nodes=(node,), edges=()
+    )
+    text = lay_out(given).boxes[0].text
+    assert len(text) > 1
+    assert not any(re.search(r"(^|\s)'$", line) for line in text)
+    assert " ".join(text).replace("\u00a0", " ") == name
+
+
+def test_names_come_before_ids() -> None:
+    drawn = picture(GRAPHS[0])
+    steps = [step for path in drawn.paths for step in path.nodes if "mlp" in step]
+    assert steps
+    assert all(re.match(r".+ \[mlp\d/\d+\] at ", step) for step in steps)
+    unnamed = picture(replace(GRAPHS[0], names=no_label))
+    steps = [step for path in unnamed.paths for step in path.nodes if "mlp" in step]
+    assert all(re.match(r"mlp\d/\d+ at ", step) for step in steps)
+
+
+def test_what_other_features_write_is_drawn_as_such() -> None:
+    given = graph(PROMPT)
+    given.nodes = [replace(n, kind="rest") if n.kind == "error" else n for n in given.nodes]
+    drawn = picture(given, max_nodes=500, max_edges=5000)
+    assert "other features" in {n.name for n in drawn.nodes}
+    page = Page(picture_html(drawn))
+    assert "other features" in page.text
+    assert "node rest" in {str(box.get("class")) for box in page.named("g")}
+    numbered = next(n for n, node in enumerate(given.nodes) if node.kind == "rest")
+    group = replace(given, supernodes=[Supernode("a <b>", (numbered, 3))])
+    text = Page(picture_html(picture(group))).text
+    assert "Group “a <b>”: other features of layer 0 at ␣to (14), token ␣and (3)." in text
+
+
+def test_pinned_nodes_are_drawn() -> None:
+    given = graph(PROMPT)
+    features = [n for n, node in enumerate(given.nodes) if node.kind == "feature"]
+    least = min(features, key=lambda n: given.nodes[n].influence)
+    key = f"{given.nodes[least].dictionary}/{given.nodes[least].feature}"
+    assert key not in {n.detail for n in picture(given, max_nodes=12, max_edges=5).nodes}
+    pinned = picture(replace(given, pins=[least]), max_nodes=12, max_edges=5)
+    assert key in {n.detail for n in pinned.nodes}
+
+
+def test_a_line_is_as_wide_as_its_share_of_the_input() -> None:
+    given = GRAPHS[0]
+    drawn = picture(given)
+    into = np.bincount(given.edges.target, np.abs(given.edges.weight), len(given.nodes))
+    sums = {round(float(total), 4) for total in into}
+    for edge in drawn.edges:
+        assert edge.share is not None
+        assert 0 < edge.share <= 1
+        assert min(abs(abs(edge.weight) / edge.share - total) for total in sums) < 1e-3
+    page = Page(graph_svg(drawn))
+    widths = [float(str(p["stroke-width"])) for p in page.named("path")]
+    assert widths == sorted(widths)
+    shares = sorted(edge.share or 0 for edge in drawn.edges)
+    assert widths[0] / widths[-1] == pytest.approx(
+        (0.8 + 4.2 * shares[0] / shares[-1]) / 5, abs=0.02
+    )
+
+
+def test_what_no_node_stands_for_is_said() -> None:
+    scores = replace(GRAPHS[0].scores, unknown=0.25)
+    told = "features and neurons that are no nodes counts as neither: a fraction of 0.250."
+    words = "".join(Page(picture_html(picture(replace(GRAPHS[0], scores=scores)))).words)
+    assert told in words
+    assert "no nodes" not in Page(picture_html(picture(GRAPHS[0]))).text
+
+
 def test_the_probability_of_one_answer_is_not_told_of_a_difference() -> None:
     node = PictureNode(kind="logit", layer=None, position=0, name=" a", probability=0.9996)
     difference = replace(node, name=" a −  b")
-    for given, told in ((node, ("a (99.96 %)",)), (difference, ("a − b",))):
+    for given, told in ((node, ("a (99.96\u00a0%)",)), (difference, ("a − b",))):
         one = GraphPicture(
             prompt="p", prompt_tokens=("x",), target="t", num_layers=1, nodes=(given,), edges=()
         )

@@ -19,6 +19,7 @@ def picture_html(picture: GraphPicture) -> Markup:
         "errors. Completeness ",
         number(picture.completeness),
         ": the fraction of all inputs that are not errors. Both are best near 1.",
+        (_UNKNOWN, number(picture.unknown), ".") if picture.unknown else None,
     )
     answers = [visible_target(node.name) for node in picture.nodes if node.kind == "logit"]
     difference = any(f" {MINUS} " in answer for answer in answers)
@@ -48,8 +49,11 @@ _KEY = join(
     _swatch("up"),
     " raises the box that it ends in, ",
     _swatch("down"),
-    " lowers it; the wider the line, the larger the contribution. Lines run upwards or to the "
-    "right. A picture that is wider than the page scrolls sideways.",
+    " lowers it; the wider the line, the larger its share of all that enters the box. Lines run "
+    "upwards or to the right. A picture that is wider than the page scrolls sideways.",
+)
+_UNKNOWN = (
+    " What comes from features and neurons that are no nodes counts as neither: a fraction of "
 )
 _DIFFERENCE = (
     "The answer is a difference of two: how much higher the model scores the first than the second "
@@ -77,17 +81,18 @@ def _place(node: PictureNode, picture: GraphPicture) -> Markup:
 
 
 def _box_name(node: PictureNode) -> Markup:
-    text = node.name if node.kind in ("feature", "error") else visible_target(node.name)
+    tokens = node.kind in ("embedding", "logit")
+    text = visible_target(node.name) if tokens else node.name
     detail = node.detail if node.detail not in ("", node.name) else ""
     return join(text, " ", tag("code", detail) if detail else None)
 
 
 def _nodes(picture: GraphPicture) -> Markup:
-    kinds = {"feature": "feature", "error": "error", "embedding": "token", "logit": "answer"}
+    kinds = {"embedding": "token", "logit": "answer", "rest": "other features"}
     rows = [
         (
             number(i),
-            kinds[node.kind],
+            kinds.get(node.kind, node.kind),
             _box_name(node),
             _place(node, picture),
             number(node.activation),
@@ -106,7 +111,9 @@ def _edges(picture: GraphPicture) -> Markup:
             join(number(edge.source), " ", _box_name(picture.nodes[edge.source])),
             join(number(edge.target), " ", _box_name(picture.nodes[edge.target])),
             number(edge.weight),
+            number(edge.share, "share"),
         )
         for edge in sorted(picture.edges, key=lambda e: -abs(e.weight))
     ]
-    return table(["from", "to", "weight"], rows, what="edges of the picture", numeric=[2])
+    heads = ["from", "to", "weight", "share of the input"]
+    return table(heads, rows, what="edges of the picture", numeric=[2, 3])

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ ERROR = 50.0
 SHORTEST_GAP = 3
 TOKEN_ROW, TARGET_ROW = -1, 10_000
 # Characters that are narrower or wider than others: there is no browser to measure text.
-NARROW = frozenset("ijlt.,:;'|!()[] fr")
+NARROW = frozenset("ijlt.,:;'|!()[] \u00a0fr")
 BROAD = frozenset("mwMW@%—…")
 
 
@@ -156,7 +157,12 @@ def _text(node: PictureNode) -> list[str]:
         share = f" ({show(node.probability, 'share')})" if alone else ""
         names = (token_text(name) for name in node.name.split(f" {MINUS} "))
         return lines(f" {MINUS} ".join(names) + share, room, FONT)
-    return lines(node.name, room, FONT, NUM_LINES)
+    return lines(_unbroken(node.name), room, FONT, NUM_LINES)
+
+
+def _unbroken(name: str) -> str:
+    """A name in which no line ends behind an opening quotation mark: ' the' is one word."""
+    return re.sub(r"(^|[\s(])(['\"“]) +(?=\S)", "\\1\\2\u00a0", name)
 
 
 def _size(node: PictureNode, text: list[str]) -> tuple[float, float]:
@@ -183,7 +189,7 @@ def _columns(
     busy = [False] * len(columns)
     for node, (wide, _) in zip(picture.nodes, size, strict=True):
         columns[node.position] = max(columns[node.position], wide)
-        busy[node.position] |= node.kind in ("feature", "error")
+        busy[node.position] |= node.kind not in ("embedding", "logit")
     left, x = [], LEFT
     for i, wide in enumerate(columns):
         left.append(x)
@@ -221,7 +227,7 @@ def shorten(text: str, room: float, size: float) -> str:
 def lines(text: str, room: float, size: float, num_lines: int = 2) -> list[str]:
     """The text in at most `num_lines` lines; the last one is cut where it does not fit."""
     found: list[str] = []
-    rest = text.split()
+    rest = [word for word in re.split(r"[ \t\r\n]+", text) if word]
     while rest and len(found) < num_lines - 1:
         line = rest.pop(0)
         while rest and width(f"{line} {rest[0]}", size) <= room:

@@ -1,10 +1,13 @@
 """From an attribution graph to the part of it that can be drawn.
 
-1. Nodes: the targets, and the kept nodes with the most influence, at most `max_nodes` in all.
+1. Nodes: the targets, what is pinned, and the kept nodes with the most influence, at most
+   `max_nodes` in all.
 2. Edges among them, by their share of the target's input times the target's influence: for each
    node the strongest edge out and the strongest edge in, then the strongest of all up to
    `max_edges`.
-3. Nodes (but targets) that no drawn edge touches are left out.
+3. Nodes that no drawn edge touches are left out, but for targets and what is pinned.
+
+Names come first, ids second.
 """
 
 from __future__ import annotations
@@ -38,11 +41,15 @@ class PictureNode:
 
 @dataclass(frozen=True)
 class PictureEdge:
-    """A direct contribution, with its sign; `source` and `target` are places in `nodes`."""
+    """A direct contribution, with its sign; `source` and `target` are places in `nodes`.
+
+    share: its fraction of all that enters the target, signs dropped.
+    """
 
     source: int
     target: int
     weight: float
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ class GraphPicture:
     paths: tuple[PicturePath, ...] = ()
     replacement: float | None = None
     completeness: float | None = None
+    unknown: float | None = None
     num_nodes: int | None = None
     num_edges: int | None = None
     notes: tuple[str, ...] = ()
@@ -108,7 +116,7 @@ def picture(
         target=", ".join(_name(graph, graph.nodes[t]) for t in graph.targets),
         num_layers=graph.num_layers,
         nodes=nodes,
-        edges=tuple(PictureEdge(source=place[s], target=place[t], weight=w) for s, t, w in edges),
+        edges=tuple(PictureEdge(place[s], place[t], w, share) for s, t, w, share in edges),
         paths=tuple(
             PicturePath(
                 nodes=tuple(_full_name(graph, graph.nodes[i]) for i in path.nodes),
@@ -119,10 +127,19 @@ def picture(
         ),
         replacement=finite(graph.scores.replacement),
         completeness=finite(graph.scores.completeness),
+        unknown=finite(graph.scores.unknown),
         num_nodes=graph.num_nodes_full or len(graph.nodes),
         num_edges=graph.num_edges_full or len(graph.edges),
-        notes=(*_messages(graph.roles), *graph.notes),
+        notes=(*_groups(graph), *_messages(graph.roles), *graph.notes),
     )
+
+
+def _groups(graph: Graph) -> list[str]:
+    """What somebody has grouped."""
+    return [
+        f"Group “{one.name}”: {', '.join(_full_name(graph, graph.nodes[n]) for n in one.nodes)}."
+        for one in graph.supernodes
+    ]
 
 
 def _messages(roles: list[str | None]) -> list[str]:
@@ -134,11 +151,12 @@ def _messages(roles: list[str | None]) -> list[str]:
 
 def _strongest(
     graph: Graph, max_nodes: int, max_edges: int
-) -> tuple[list[int], list[tuple[int, int, float]]]:
-    """Node numbers to draw, in the graph's order, and (source, target, weight) among them."""
-    targets = graph.targets
+) -> tuple[list[int], list[tuple[int, int, float, float]]]:
+    """Node numbers to draw, in the graph's order, and (source, target, weight, share of the
+    target's input) among them."""
+    targets, pinned = graph.targets, set(graph.pins)
     kept = [int(i) for i in np.flatnonzero(graph.kept_nodes) if int(i) not in targets]
-    kept.sort(key=lambda i: -graph.nodes[i].influence)
+    kept.sort(key=lambda i: (i not in pinned, -graph.nodes[i].influence))
     chosen = np.zeros(len(graph.nodes), dtype=bool)
     chosen[targets + kept[: max(0, max_nodes - len(targets))]] = True
     edges = graph.edges.select(
@@ -147,19 +165,21 @@ def _strongest(
     size = np.abs(edges.weight.astype(np.float64))
     total = np.bincount(graph.edges.target, np.abs(graph.edges.weight), len(graph.nodes))
     weight_of = np.array([_importance(node) for node in graph.nodes])
-    score = size / np.maximum(total[edges.target], 1e-30) * weight_of[edges.target]
-    order = np.argsort(-score, kind="stable")
-    lines = [(int(edges.source[e]), int(edges.target[e]), float(edges.weight[e])) for e in order]
+    share = size / np.maximum(total[edges.target], 1e-30)
+    order = np.argsort(-share * weight_of[edges.target], kind="stable")
+    columns = (edges.source, edges.target, edges.weight, share)
+    lines = list(zip(*(column[order].tolist() for column in columns), strict=True))
     seen: set[tuple[str, int]] = set()
     first: list[int] = []
     rest: list[int] = []
-    for rank, (source, target, _) in enumerate(lines):
+    for rank, (source, target, *_) in enumerate(lines):
         ends = {("out", source), ("in", target)}
         (rest if ends <= seen else first).append(rank)
         seen |= ends
     taken = [lines[rank] for rank in sorted((first + rest)[:max_edges])]
-    touched = {end for s, t, _ in taken for end in (s, t)} | set(targets)
-    return sorted(touched), taken
+    touched = {end for s, t, *_ in taken for end in (s, t)}
+    always = set(targets) | {n for n in pinned if chosen[n]}
+    return sorted(touched | always), taken
 
 
 def _importance(node: Node) -> float:
@@ -173,7 +193,9 @@ def _name(graph: Graph, node: Node) -> str:
         return " − ".join(graph.candidates(node))
     if node.kind == "embedding":
         return node.token
-    return "error" if node.kind == "error" else graph.label(node) or _address(node)
+    if node.kind in ("error", "rest"):
+        return "error" if node.kind == "error" else "other features"
+    return graph.label(node) or _address(node)
 
 
 def _full_name(graph: Graph, node: Node) -> str:
@@ -182,10 +204,10 @@ def _full_name(graph: Graph, node: Node) -> str:
         return f"answer {visible_target(_name(graph, node))}"
     if node.kind == "embedding":
         return f"token {place}"
-    if node.kind == "error":
-        return f"error of layer {node.layer} at {place}"
+    if node.kind in ("error", "rest"):
+        return f"{_name(graph, node)} of layer {node.layer} at {place}"
     text = graph.label(node)
-    return f"{_address(node)} [{text}] at {place}" if text else f"{_address(node)} at {place}"
+    return f"{text} [{_address(node)}] at {place}" if text else f"{_address(node)} at {place}"
 
 
 def _address(node: Node) -> str:

@@ -1,7 +1,8 @@
 """The picture of an attribution graph as inline SVG.
 
-Tokens run along the x axis, layers up the y axis. An edge's width is its weight; one that pushes
-down has another colour and is dashed. What an edge or a box stands for in full is in its title.
+Tokens run along the x axis, layers up the y axis. An edge's width is its share of the target's
+input; one that pushes down has another colour and is dashed. What an edge or a box stands for in
+full is in its title.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def graph_svg(picture: GraphPicture) -> Markup:
         )
         for name, y, height in layout.rows
     ]
-    largest = max((abs(e.weight) for e in picture.edges), default=1.0) or 1.0
-    order = sorted(picture.edges, key=lambda e: abs(e.weight))
+    largest = max(map(_size, picture.edges), default=1.0) or 1.0
+    order = sorted(picture.edges, key=_size)
     title = (
         f"Attribution graph of {picture.prompt!r}: {len(picture.nodes)} boxes and "
         f"{len(picture.edges)} edges, which the tables beneath list"
@@ -85,10 +86,11 @@ def _box(node: PictureNode, box: Box) -> Markup:
 def _edge(edge: PictureEdge, picture: GraphPicture, layout: Layout, largest: float) -> Markup:
     source, target = picture.nodes[edge.source], picture.nodes[edge.target]
     ends = layout.boxes[edge.source], layout.boxes[edge.target]
-    fraction = abs(edge.weight) / largest
+    fraction = _size(edge) / largest
+    share = "" if edge.share is None else f" ({show(edge.share, 'share')} of what enters)"
     return tag(
         "path",
-        tag("title", f"{source.name.strip()} → {target.name.strip()}: {show(edge.weight)}"),
+        tag("title", f"{source.name.strip()} → {target.name.strip()}: {show(edge.weight)}{share}"),
         d=_curve(
             *ends, same=source.position == target.position, embedding=source.kind == "embedding"
         ),
@@ -97,6 +99,11 @@ def _edge(edge: PictureEdge, picture: GraphPicture, layout: Layout, largest: flo
         class_="edge down" if edge.weight < 0 else "edge up",
         data_value=repr(edge.weight),
     )
+
+
+def _size(edge: PictureEdge) -> float:
+    """What an edge's width shows. Weights into two boxes are in units of each."""
+    return abs(edge.weight) if edge.share is None else edge.share
 
 
 def _curve(a: Box, b: Box, *, same: bool, embedding: bool) -> str:
