@@ -189,3 +189,12 @@ def test_names_of_supernodes_are_escaped_in_the_address(tmp_path: Path) -> None:
     given = replace(graph(PROMPT), supernodes=[Supernode("a&b", (3, 4))])
     path = given.write_viewer(tmp_path)
     assert local_address(given, path).count("%26") == 1
+
+
+def test_a_name_leads_nowhere_else(tmp_path: Path) -> None:
+    given = replace(graph(PROMPT), model="../..", prompt="../../x")
+    path = given.write_viewer(tmp_path / "a" / "b")
+    assert path.parent == tmp_path / "a" / "b"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a"]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["b"]
+    assert all(not p.name.startswith(".") for p in (tmp_path / "a").rglob("*"))

@@ -111,7 +111,7 @@ def named(graph: GraphData, node: Node) -> str:
 def plain_name(text: str, otherwise: str) -> str:
     """The text in the characters that the viewer takes in a slug or scan; texts of other scripts
     are distinguished by a hash."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-") or otherwise
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-").lstrip(".") or otherwise
     if text.isascii():
         return name
     return f"{name}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:8]}"
