@@ -68,7 +68,7 @@ def ranks(values: Floats) -> Floats:
     total = values.sum()
     result = np.ones(len(values))
     if total > 0:
-        result[order] = np.cumsum(values[order]) / total
+        result[order] = np.minimum(np.cumsum(values[order]) / total, 1.0)
     return result
 
 
