@@ -124,7 +124,7 @@ def _changes_alone(
         Removal(n // (num_pos * width), n % width, n % (num_pos * width) // width, 0.0)
         for n in chosen.tolist()
     ]
-    final = Removals(reading, goals).run([gone])[0]
+    final = Removals(reading, goals).finals([gone])[0]
     said = [int(reading.model.unembed(final[one.position]).argmax()) for one in goals]
     return said[place] != digits[place] and said[1 - place] == digits[1 - place]
 

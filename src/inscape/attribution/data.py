@@ -141,10 +141,19 @@ class Verification:
 
 @dataclass(frozen=True)
 class Supernode:
-    """Nodes that people see as one thing, under a name. nodes: node numbers."""
+    """Nodes that people see as one thing, under a name.
+
+    nodes: node numbers. effect, measured: what the targets lose without them in the model as it is,
+    predicted and measured. by: what the name rests on; holds: whether the name stood its test, None
+    where it had none (see supernodes.py).
+    """
 
     name: str
     nodes: tuple[int, ...]
+    effect: float | None = None
+    measured: float | None = None
+    by: str = ""
+    holds: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -261,7 +270,7 @@ class GraphData(Result):
             for one in self.routes
         ]
         groups = [
-            Supernode(one.name, tuple(int(number[n]) for n in one.nodes if number[n] >= 0))
+            replace(one, nodes=tuple(int(number[n]) for n in one.nodes if number[n] >= 0))
             for one in self.supernodes
         ]
         return replace(

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from inscape.attribution.bases import Basis
 from inscape.attribution.ranking import Linear
-from inscape.attribution.sources import EMBED, Active, Reading
+from inscape.attribution.sources import EMBED, Active, Reading, Sources
 from inscape.core import track
 from inscape.model import Site
 
@@ -92,6 +92,15 @@ class Removal:
     value: float
 
 
+def removals_of(sources: Sources) -> list[Removal]:
+    """Every feature that is a node, as they are numbered."""
+    return [
+        Removal(number, feature, position, value)
+        for number, part in enumerate(sources.features)
+        for position, feature, value in zip(*(column.tolist() for column in part), strict=True)
+    ]
+
+
 class Removals:
     """Runs a prompt with sets of features removed (step 2)."""
 
@@ -100,22 +109,26 @@ class Removals:
         self.whole = float(_goal(reading.final, targets))
 
     @torch.no_grad()
-    def lost(self, sets: Sequence[Sequence[Removal]], what: str = "measuring") -> list[float]:
-        """What the targets, weighted, lose without each set."""
-        num_pos = len(self.reading.prompt)
-        rows = max(1, min(MAX_ROWS, MAX_TOKENS // num_pos))
-        found: list[float] = []
+    def finals(
+        self, sets: Sequence[Sequence[Removal]], what: str = "measuring"
+    ) -> Float[Tensor, "set pos d_model"]:
+        """The final norm's output without each set; `what` is told as progress."""
+        rows = max(1, min(MAX_ROWS, MAX_TOKENS // len(self.reading.prompt)))
+        found = [self.reading.final.new_zeros(0, *self.reading.final.shape)]
         parts = [sets[n : n + rows] for n in range(0, len(sets), rows)]
         for part in track(parts, what, unit="passes"):
-            found += [self.whole - float(_goal(row, self.targets)) for row in self.run(part)]
-        return found
+            given = self.reading.prompt.repeated(len(part))
+            run = self.reading.model.run(given, read=["final"], edits=self._edits(part))
+            found.append(run["final"].float())
+        return torch.cat(found)
 
-    @torch.no_grad()
-    def run(self, sets: Sequence[Sequence[Removal]]) -> Float[Tensor, "set pos d_model"]:
-        """The final norm's output without each set."""
-        given = self.reading.prompt.repeated(len(sets))
-        run = self.reading.model.run(given, read=["final"], edits=self._edits(sets))
-        return run["final"].float()
+    def loss(self, final: Float[Tensor, "pos d_model"]) -> float:
+        """What the targets, weighted, have lost there."""
+        return self.whole - float(_goal(final, self.targets))
+
+    def lost(self, sets: Sequence[Sequence[Removal]], what: str = "measuring") -> list[float]:
+        """What the targets, weighted, lose without each set."""
+        return [self.loss(final) for final in self.finals(sets, what)]
 
     def _edits(
         self, sets: Sequence[Sequence[Removal]]

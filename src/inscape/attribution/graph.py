@@ -135,6 +135,18 @@ class Graph(GraphData):
         """The strongest part as text: the answer, layer by layer what it rests on, the tokens."""
         return drawing(self, width=width)
 
+    def _groups(self, num: int) -> list[str]:
+        groups = [one for one in self.supernodes if one.measured is not None][:num]
+        lines = ["groups of alike features (what the target loses without each, predicted and"]
+        lines[0] += " measured):"
+        tests = {None: "", True: "; the name holds", False: "; the name FAILS its test"}
+        for one in groups:
+            lines.append(
+                f"  {one.effect or 0.0:+7.3f} {one.measured or 0.0:+7.3f}  {one.name} "
+                f"({len(one.nodes)} features{tests[one.holds]})"
+            )
+        return lines if groups else []
+
     def _route(self, route: Route) -> str:
         heads = ", ".join(f"L{n}.H{h} {weight:+.2f}" for n, h, weight in route.heads)
         direct = f"; directly {route.direct:+.2f}" if route.direct else ""
@@ -163,6 +175,7 @@ class Graph(GraphData):
             lines.append("strongest features (fraction of influence):")
             lines += [f"  {n.influence:6.3f}  {self.title(n)}" for n in largest] or ["  none kept"]
         lines += [] if self.verification is None else described(self.verification)
+        lines += self._groups(num_paths)
         lines.append("strongest paths (fraction of the target's input; raw edge weights):")
         found = paths(self, num_paths=num_paths)
         lines += [f"  {p.sign * p.strength:+7.4f}  {_arrow(self, p)}" for p in found] or [

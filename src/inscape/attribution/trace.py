@@ -32,6 +32,7 @@ from inscape.attribution.jacobian import Rows
 from inscape.attribution.ranking import Linear
 from inscape.attribution.ranking import choose as choose_features
 from inscape.attribution.sources import Sources, lay_out, read
+from inscape.attribution.supernodes import supernodes
 from inscape.attribution.verify import verify
 from inscape.core import (
     InputError,
@@ -93,7 +94,7 @@ def trace(
         target first (default: 16,384 with a transcoder for every layer, else 300). What the others
         write is one node at each MLP and position, and counts as unknown.
     verified: how many of the features with the largest effects are removed from the model as it is,
-        predicted beside measured (0: none).
+        predicted beside measured; groups of alike ones too, which get names (0: none).
     heads: of how many kept edges between positions to say which heads carry them (`routes`).
     names: labels by (dictionary name, feature), looked up when the graph is shown.
     Raises InputError for unusable candidates, dictionaries, shares or prompts.
@@ -122,6 +123,7 @@ def trace(
     kinds = np.array([node.kind for node in nodes])
     is_error, is_token = kinds == "error", kinds == "embedding"
     kept_nodes, kept_edges = _prune(nodes, edges, start, node_share, edge_share)
+    groups = supernodes(sources, nodes, edges, kept_nodes, goals, names) if verified else []
     chosen = flow.strongest(edges, start, kept_edges, _between(nodes, edges), heads)
     return Graph(
         model=model.name,
@@ -140,6 +142,7 @@ def trace(
         dictionaries=[basis.name for basis in bases if basis.dictionary is not None],
         checkpoints=_checkpoints(sources),
         verification=checked,
+        supernodes=groups,
         routes=_routes(sources, targets, edges, chosen) if heads else [],
         settings={
             "node_share": node_share,

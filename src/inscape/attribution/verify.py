@@ -19,7 +19,7 @@ import torch
 from scipy.stats import rankdata
 
 from inscape.attribution.data import Node, Removed, Verification
-from inscape.attribution.effects import Removal, Removals
+from inscape.attribution.effects import Removal, Removals, removals_of
 from inscape.attribution.ranking import Linear
 from inscape.attribution.sources import Sources
 from inscape.core import seeded
@@ -39,7 +39,7 @@ def verify(
     """See the module. nodes: of the whole graph, with their predicted effects; those that are
     removed, at most `num`, get what is measured."""
     removals = Removals(sources.reading, targets)
-    every = _removals(sources)
+    every = removals_of(sources)
     effects = [node.effect or 0.0 for node in nodes[: sources.num_features]]
     order = sorted(range(len(effects)), key=lambda n: -abs(effects[n]))[:num]
     singles = removals.lost([[every[n]] for n in order], "removing features")
@@ -85,14 +85,6 @@ def spearman(one: Sequence[float], two: Sequence[float]) -> float | None:
     if x.std() == 0 or y.std() == 0:
         return None
     return float(np.corrcoef(x, y)[0, 1])
-
-
-def _removals(sources: Sources) -> list[Removal]:
-    return [
-        Removal(number, feature, position, value)
-        for number, part in enumerate(sources.features)
-        for position, feature, value in zip(*(column.tolist() for column in part), strict=True)
-    ]
 
 
 def _like(sources: Sources, one: Removal, generator: random.Random) -> Removal:

@@ -202,6 +202,11 @@ def _own(part: GraphData, ids: list[str]) -> dict[str, Any]:
     own = {key: value for key, value in part.to_json().items() if key not in _PLACED}
     ends = ("source", "target")
     own["routes"] = [{**one, **{e: ids[one[e]] for e in ends}} for one in own["routes"]]
+    own["groups"] = [
+        {**vars(one), "nodes": sorted(ids[n] for n in one.nodes)}
+        for one in part.supernodes
+        if one.effect is not None
+    ]
     own["layer_offsets"] = dict.fromkeys(part.checkpoints, STREAM_LAYERS)
     return own
 

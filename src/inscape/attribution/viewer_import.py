@@ -56,6 +56,7 @@ def from_viewer(kind: type[G], data: Any, what: str = "the graph file") -> G:
     view = check_graph(data, what)
     given = getattr(view.metadata, OWN, None)
     own = GraphData.content(given) if isinstance(given, dict) else {}
+    tested = {tuple(one["nodes"]): one for one in own.pop("groups", [])}
     rows = {n: row for n, entry in enumerate(view.nodes) if (row := _row(entry, view)) is not None}
     order = _forward(view, rows, what)
     place = {entry: new for new, entry in enumerate(order)}
@@ -65,7 +66,7 @@ def from_viewer(kind: type[G], data: Any, what: str = "the graph file") -> G:
         (number[link.source], number[link.target], link.weight)
         for link in _links(view, {id: nodes[n]["kind"] for id, n in number.items()})
     ]
-    state, unknown = _state(view, _by_any_id(view, number), what)
+    state, unknown = _state(view, _by_any_id(view, number), tested, what)
     content = {
         "schema": GraphData.SCHEMA,
         "version": GraphData.VERSION,
@@ -197,14 +198,21 @@ def _by_any_id(view: ViewerGraph, number: Mapping[str, int]) -> dict[str, int]:
     return {**others, **number}
 
 
-def _state(view: ViewerGraph, number: Mapping[str, int], what: str) -> tuple[Row, int]:
-    """Pins and supernodes, and how many of their ids name no node."""
+def _state(
+    view: ViewerGraph, number: Mapping[str, int], tested: Mapping[tuple[str, ...], Row], what: str
+) -> tuple[Row, int]:
+    """Pins and supernodes, and how many of their ids name no node. tested: what inscape says of
+    groups, by the ids of their nodes."""
     pinned = view.qParams.pinnedIds or []
     ids = pinned.split(",") if isinstance(pinned, str) else pinned
     groups = [[str(part) for part in group] for group in _listed(view, "supernodes", what)]
     named = [*ids, *(id for group in groups for id in group[1:])]
     found = [
-        {"name": group[0], "nodes": [number[id] for id in group[1:] if id in number]}
+        {
+            **tested.get(tuple(sorted(group[1:])), {}),
+            "name": group[0],
+            "nodes": [number[id] for id in group[1:] if id in number],
+        }
         for group in groups
         if group
     ]

@@ -1,0 +1,237 @@
+"""Features of a graph grouped, named, and each name put to the test.
+
+1. Kept features at one token are alike where their edges are: the cosine of what they take in and
+   pass on, each edge by its share of its target's input, with its sign; features of one label are
+   alike. They are grouped by average linkage, down to a cosine of one half.
+2. A group has the label that most of its effect carries. Where it has none it is named by what it
+   does: in the upper half of the layers by the tokens that its features' writing promotes, of the
+   hundred likeliest there; else by the token of the prompt that most of its input comes from.
+3. Every group is removed from the model as it is: predicted beside measured. A name that says
+   which tokens are promoted holds where these lose more than nine of ten of the hundred do without
+   the group; one that says which token sets it off, where its features lose half of their
+   activation when that token's embedding is the mean of the other tokens'. Labels have scores of
+   their own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from inscape.attribution.data import Edges, Mask, Node, Supernode
+from inscape.attribution.effects import Removal, Removals, removals_of
+from inscape.attribution.influence import normalised
+from inscape.attribution.ranking import Linear
+from inscape.attribution.sources import EMBED, Reading, Sources
+from inscape.core import LabelOf, quoted
+
+ALIKE = 0.5
+NUM_TOKENS, NUM_LIKELY = 3, 100
+MOST = 24  # groups that are tested, those with the largest effects
+
+
+def supernodes(
+    sources: Sources,
+    nodes: Sequence[Node],
+    edges: Edges,
+    kept: Mask,
+    targets: Sequence[Linear],
+    names: LabelOf,
+) -> list[Supernode]:
+    """The groups of a graph's kept features, the largest effect first (see the module)."""
+    groups = [
+        group
+        for some in _by_token(nodes, kept).values()
+        for group in _linked(_similar(some, nodes, edges, names))
+        if len(group) > 1
+    ]
+    groups.sort(key=lambda group: -abs(sum(nodes[n].effect or 0.0 for n in group)))
+    groups = groups[:MOST]
+    return _tested(sources, nodes, edges, groups, targets, names) if groups else []
+
+
+def _by_token(nodes: Sequence[Node], kept: Mask) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = defaultdict(list)
+    for number, node in enumerate(nodes):
+        if node.kind == "feature" and kept[number]:
+            found[node.position].append(number)
+    return dict(found)
+
+
+def _similar(
+    some: Sequence[int], nodes: Sequence[Node], edges: Edges, names: LabelOf
+) -> tuple[list[int], npt.NDArray[np.float64]]:
+    """Cosine of each two profiles [n, n]."""
+    place = {number: n for n, number in enumerate(some)}
+    share = normalised(edges, len(nodes)) * np.sign(edges.weight)
+    into = np.zeros((len(some), len(nodes)))
+    out = np.zeros((len(some), len(nodes)))
+    for source, target, part in zip(edges.source, edges.target, share, strict=True):
+        if int(target) in place:
+            into[place[int(target)], source] += part
+        if int(source) in place:
+            out[place[int(source)], target] += part
+    cosine = 0.5 * (_cosine(into) + _cosine(out))
+    labels = [names(nodes[n].dictionary or "", nodes[n].feature) for n in some]
+    for a, one in enumerate(labels):
+        for b, two in enumerate(labels):
+            if one is not None and one == two and "tokens: " not in one:
+                cosine[a, b] = max(cosine[a, b], 1.0)
+    return list(some), cosine
+
+
+def _cosine(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    size = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit = rows / np.where(size > 0, size, 1.0)
+    return np.asarray(unit @ unit.T)
+
+
+def _linked(similar: tuple[list[int], npt.NDArray[np.float64]]) -> list[list[int]]:
+    """Groups by average linkage."""
+    some, cosine = similar
+    groups = [[n] for n in range(len(some))]
+    while len(groups) > 1:
+        means = [
+            (cosine[np.ix_(a, b)].mean(), i, j)
+            for i, a in enumerate(groups)
+            for j, b in enumerate(groups[:i])
+        ]
+        best, i, j = max(means)
+        if best < ALIKE:
+            break
+        groups[j] = sorted(groups[j] + groups[i])
+        del groups[i]
+    return [[some[n] for n in group] for group in groups]
+
+
+def _tested(
+    sources: Sources,
+    nodes: Sequence[Node],
+    edges: Edges,
+    groups: Sequence[Sequence[int]],
+    targets: Sequence[Linear],
+    names: LabelOf,
+) -> list[Supernode]:
+    reading = sources.reading
+    every = removals_of(sources)
+    removals = Removals(reading, targets)
+    final = removals.finals([[every[n] for n in group] for group in groups], "removing groups")
+    measured = [removals.loss(one) for one in final]
+    found = []
+    for number, group in enumerate(groups):
+        first = Supernode(
+            name="",
+            nodes=tuple(group),
+            effect=sum(nodes[n].effect or 0.0 for n in group),
+            measured=measured[number],
+        )
+        found.append(_named(first, sources, nodes, edges, every, final[number], names))
+    return found
+
+
+def _named(
+    one: Supernode,
+    sources: Sources,
+    nodes: Sequence[Node],
+    edges: Edges,
+    every: Sequence[Removal],
+    final: Tensor,
+    names: LabelOf,
+) -> Supernode:
+    reading, first = sources.reading, nodes[one.nodes[0]]
+    weight: dict[str, float] = defaultdict(float)
+    for n in one.nodes:
+        label = names(nodes[n].dictionary or "", nodes[n].feature)
+        if label and "tokens: " not in label:
+            weight[label] += abs(nodes[n].effect or 0.0)
+    where = f"at {quoted(first.token)}"
+    if weight:
+        return replace(one, name=f"{max(weight, key=weight.__getitem__)} {where}", by="label")
+    model = reading.model
+    layers = [nodes[n].layer or 0 for n in one.nodes]
+    if min(layers) >= model.num_layers // 2:
+        tokens, likely = _promoted(reading, [every[n] for n in one.nodes], first.position)
+        said = ", ".join(quoted(model.token_text(t)) for t in tokens)
+        holds = _fall(reading, final, first.position, tokens, likely)
+        return replace(one, name=f"promotes {said} {where}", by="promoted tokens", holds=holds)
+    origin = _origin(one.nodes, nodes, edges)
+    if origin is None:
+        return replace(one, name=f"{len(one.nodes)} features {where}", by="")
+    name = f"set off by {quoted(nodes[origin].token)}"
+    if nodes[origin].position != first.position:
+        name += f" {where}"
+    holds = _silent(reading, [every[n] for n in one.nodes], nodes[origin].position)
+    return replace(one, name=name, by="the token that sets it off", holds=holds)
+
+
+def _promoted(
+    reading: Reading, members: Sequence[Removal], position: int
+) -> tuple[list[int], Tensor]:
+    """Of the likeliest tokens there those that the members' writing raises most; and the likely."""
+    total = torch.zeros_like(reading.final[0])
+    for one in members:
+        basis = reading.bases[one.basis]
+        feature = torch.tensor([one.feature], device=total.device)
+        total += one.value * basis.decoders(feature, basis.writes[-1])[0]
+    model = reading.model
+    logits = model.unembed(reading.final[position]).float()
+    known = model.vocabulary_mask.to(logits.device)
+    likely = logits.masked_fill(~known, -torch.inf).topk(min(NUM_LIKELY, int(known.sum()))).indices
+    written = model.unembedding()[likely].float() @ (model.final_norm_weight().float() * total)
+    return likely[written.topk(min(NUM_TOKENS, len(likely))).indices].tolist(), likely
+
+
+def _fall(
+    reading: Reading, final: Tensor, position: int, tokens: Sequence[int], likely: Tensor
+) -> bool:
+    """Whether tokens lose more than nine of ten of the likely ones when the group is gone."""
+    model = reading.model
+    change = (model.unembed(reading.final[position]) - model.unembed(final[position])).float()
+    return float(change[list(tokens)].mean()) >= float(change[likely].quantile(0.9))
+
+
+def _origin(members: Sequence[int], nodes: Sequence[Node], edges: Edges) -> int | None:
+    """The token of the prompt, but for what begins the text, that gives the group most."""
+    into = np.isin(edges.target, members)
+    given: dict[int, float] = defaultdict(float)
+    for source, weight in zip(edges.source[into].tolist(), edges.weight[into], strict=True):
+        if nodes[source].kind == "embedding" and nodes[source].position > 0:
+            given[source] += float(weight)
+    best = max(given, key=given.__getitem__, default=None)
+    return best if best is not None and given[best] > 0 else None
+
+
+@torch.no_grad()
+def _silent(reading: Reading, members: Sequence[Removal], position: int) -> bool:
+    """Whether the members lose half of their activation without the token's embedding."""
+    model = reading.model
+    others = reading.encoded.clone()
+    others[position] = False
+    mean = reading.embedding[others].mean(0) if bool(others.any()) else reading.embedding.mean(0)
+
+    def without(x: Tensor) -> Tensor:
+        x = x.clone()
+        x[:, position] = mean.to(x)
+        return x
+
+    sites = list(dict.fromkeys(reading.bases[one.basis].read for one in members))
+    run = model.run(reading.prompt, read=sites, edits={EMBED: without})
+    before = after = 0.0
+    for one in members:
+        basis = reading.bases[one.basis]
+        x = run[basis.read][0, one.position].float()
+        before += one.value
+        if basis.dictionary is None:
+            sign = 1.0 if one.feature < len(x) else -1.0
+            after += max(sign * float(x[one.feature % len(x)]), 0.0)
+        else:
+            code = basis.dictionary.encode(x[None])
+            there = (code.indices == one.feature) & code.active
+            after += float(code.values[there].sum())
+    return after <= 0.5 * before
