@@ -36,13 +36,13 @@ def predicted(reading: Reading, targets: Sequence[Linear]) -> list[Tensor]:
     kept: dict[str, Tensor] = {}
 
     def keep(site: str, x: Tensor) -> Tensor:
-        kept[site] = x
+        kept.setdefault(site, x)  # blocks may be computed again
         return x
 
     sites = dict.fromkeys(site for basis in reading.bases for site in _written(basis))
     edits: dict[str | Site, Callable[[Tensor], Tensor]] = {s: partial(keep, s) for s in sites}
     edits[EMBED] = lambda x: x.detach().clone().requires_grad_(True)
-    run = reading.model.run(reading.prompt, read=["final"], edits=edits, grad=True)
+    run = reading.model.run(reading.prompt, read=["final"], edits=edits, grad=reading.grad)
     with torch.enable_grad():
         goal = _goal(run["final"][0], targets)
     ends = list(kept.values())

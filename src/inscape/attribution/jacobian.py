@@ -48,6 +48,7 @@ class Rows:
         self.sources, self.batch = sources, batch
         self._leaves: dict[str, Tensor] = {}
         self._read: dict[str, Tensor] = {}
+        self._inputs: dict[str, Tensor] = {}
         reading = sources.reading
         self._skips = reading.skips()
         edits: dict[str | Site, Callable[[Tensor], Tensor]] = {EMBED: partial(self._leaf, EMBED)}
@@ -65,26 +66,28 @@ class Rows:
         sites = ["final", *(basis.read for basis in bases if basis.kind != "stream"), *read]
         noted: dict[int, list[Looking]] = {layer: [] for layer in looking}
         with reading.model.linearised(mlps=own, looking=noted):
-            run = reading.model.run(reading.prompt, read=sites, edits=edits, grad=True)
+            run = reading.model.run(reading.prompt, read=sites, edits=edits, grad=reading.grad)
         self._read |= {site: run[site] for site in sites}
         self.looks = {layer: found[0] for layer, found in noted.items() if found}
 
     def _leaf(self, site: str, x: Tensor) -> Tensor:
-        leaf = self._leaves[site] = x.detach().clone().requires_grad_(True)
+        if site not in self._leaves:  # blocks may be computed again
+            self._leaves[site] = x.detach().clone().requires_grad_(True)
+        leaf = self._leaves[site]
         for basis in self.sources.reading.bases:
             if basis.kind == "transcoder" and site == f"mlp_out.{basis.layer}":
                 return leaf + self._skipped(basis.layer, basis.read, x)
         return leaf
 
     def _kept(self, site: str, x: Tensor) -> Tensor:
-        self._read[site] = x
+        self._inputs[site] = x
         return x
 
     def _skipped(self, layer: int, site: str, like: Tensor) -> Tensor:
         """Zero, with the gradient of the skip where the transcoder encodes."""
         if layer not in self._skips:
             return torch.zeros_like(like)
-        x = self._read.pop(site)
+        x = self._inputs.pop(site)
         passed = (x - x.detach()) @ self._skips[layer].to(x).T
         return passed * self.sources.reading.encoded[:, None].to(x)
 

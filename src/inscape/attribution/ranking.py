@@ -152,7 +152,7 @@ class _Pass:
         reads = ["final", *(b.read for b in bases if b.kind != "transcoder")]
         noted: dict[int, list[Looking]] = {layer: [] for layer in looking}
         with model.linearised(mlps=own, looking=noted):
-            run = model.run(reading.prompt, read=reads, edits=edits, grad=True)
+            run = model.run(reading.prompt, read=reads, edits=edits, grad=reading.grad)
         self._final, self._looks = run["final"], noted
         for number, basis in enumerate(bases):
             part = reading.active[number]
@@ -163,9 +163,11 @@ class _Pass:
     def _encode(self, number: int, x: Tensor) -> Tensor:
         basis, part = self.reading.bases[number], self.reading.active[number]
         assert part is not None
-        self._inputs[basis.read] = x
+        self._inputs.setdefault(basis.read, x)  # blocks may be computed again
         rows = basis.encoders(part.feature, self.reading.inputs[basis.read][part.position])
-        self._sources[number] = (x[0, part.position].float() * rows).sum(-1)
+        source = (x[0, part.position].float() * rows).sum(-1)
+        if self._sources[number] is None:
+            self._sources[number] = source
         return x
 
     def _decode(self, site: str, x: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inscape.attribution.bases import Basis
+from inscape.attribution.memory import Grad, choose
 from inscape.model import Model, Prompt
 
 EMBED = "embed"
@@ -58,7 +59,8 @@ class Reading:
 
     inputs: what is read, by site [pos, width]. outputs: of the MLPs, by layer [pos, d_model].
     active: by basis; None for neurons, of which all are. final [pos, d_model]: the final norm's
-    output; logits [vocab]: at the last position. encoded [pos]: where dictionaries encode.
+    output; logits [vocab]: at the last position. encoded [pos]: where dictionaries encode. grad:
+    how graphs of gradients are kept (memory.py).
     """
 
     model: Model
@@ -71,6 +73,7 @@ class Reading:
     final: Float[Tensor, "pos d_model"]
     logits: Float[Tensor, " vocab"]
     encoded: Bool[Tensor, " pos"]
+    grad: Grad = True
 
     @property
     def begins(self) -> bool:
@@ -94,8 +97,12 @@ class Reading:
 
 
 @torch.no_grad()
-def read(model: Model, bases: Sequence[Basis], prompt: Prompt) -> Reading:
-    """Runs the prompt once (steps 1 and 2)."""
+def read(
+    model: Model, bases: Sequence[Basis], prompt: Prompt, memory: float | None = None
+) -> Reading:
+    """Runs the prompt once (steps 1 and 2). memory: most GB above the model; InputError where that
+    is too little."""
+    grad = choose(model, len(prompt), memory)
     written = [f"mlp_out.{layer}" for layer in range(model.num_layers)]
     sites = [EMBED, "final", *written, *(basis.read for basis in bases)]
     run = model.run(prompt, read=list(dict.fromkeys(sites)), logits="last")
@@ -113,6 +120,7 @@ def read(model: Model, bases: Sequence[Basis], prompt: Prompt) -> Reading:
         final=run["final"][0].float(),
         logits=run.logits[0, -1].float(),
         encoded=encoded,
+        grad=grad,
     )
 
 

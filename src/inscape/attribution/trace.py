@@ -80,6 +80,7 @@ def trace(
     max_features: int | None = None,
     heads: int = 0,
     verified: int = VERIFIED,
+    memory: float | None = None,
     names: LabelOf = no_label,
 ) -> Graph:
     """The attribution graph of the token after the prompt.
@@ -95,6 +96,8 @@ def trace(
         write is one node at each MLP and position, and counts as unknown.
     verified: how many of the features with the largest effects are removed from the model as it is,
         predicted beside measured; groups of alike ones too, which get names (0: none).
+    memory: most GB above the model; long prompts are computed piece by piece to stay within it
+        (default: from 3 GB on).
     heads: of how many kept edges between positions to say which heads carry them (`routes`).
     names: labels by (dictionary name, feature), looked up when the graph is shown.
     Raises InputError for unusable candidates, dictionaries, shares or prompts.
@@ -107,7 +110,7 @@ def trace(
     model.check_traceable()
     bases, notes = find_bases(model, dictionaries)
     given, tokens, candidates, found = _candidates(model, prompt, target, against)
-    reading = read(model, bases, given)
+    reading = read(model, bases, given, memory)
     targets = choose(model, reading.logits, tokens)
     trained = all(basis.kind == "transcoder" for basis in bases)
     most = asked or (MAX_FEATURES if trained else MAX_MIXED)

@@ -136,6 +136,7 @@ def trajectory(
     num: int = NUM_NODES,
     candidates: Sequence[str] = (),
     cue: str = "",
+    memory: float | None = None,
     names: LabelOf = no_label,
 ) -> Trajectory:
     """Follows an answer token by token (see the module).
@@ -143,6 +144,8 @@ def trajectory(
     answer: a given one, or a given chain of reasoning; without it the model's own, greedy, of at
         most `max_new_tokens`. num: nodes of each token. dictionaries: as `trace`.
     candidates: two final answers, compared after every token with `cue` behind it.
+
+    memory: as `trace`.
 
     Raises:
         InputError: an empty answer, one that does not fit the model's context, or other than two
@@ -157,7 +160,7 @@ def trajectory(
     given = model.prompt(prompt)
     ids = _answer(model, given, answer, max_new_tokens)
     everything = model.extended(given, ids)
-    reading = read(model, bases, everything)
+    reading = read(model, bases, everything, memory)
     targets, steps = _targets(model, reading, len(given), ids)
     features, own = choose_each(reading, targets, num)
     sources = lay_out(reading, features)

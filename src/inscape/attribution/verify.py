@@ -26,6 +26,7 @@ from inscape.core import seeded
 
 LEAST = 0.5  # rank correlation of a graph that holds
 CONTROLS, NEAR, SIZES = 20, 10, (3, 10, 30)
+LONG, FEW = 256, 5  # tokens from which on there are fewer random sets
 
 
 def verify(
@@ -39,6 +40,7 @@ def verify(
     """See the module. nodes: of the whole graph, with their predicted effects; those that are
     removed, at most `num`, get what is measured."""
     removals = Removals(sources.reading, targets)
+    controls = controls if sources.num_positions <= LONG else min(controls, FEW)
     every = removals_of(sources)
     effects = [node.effect or 0.0 for node in nodes[: sources.num_features]]
     order = sorted(range(len(effects)), key=lambda n: -abs(effects[n]))[:num]

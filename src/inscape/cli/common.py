@@ -81,6 +81,10 @@ Memory = Annotated[
     float | None,
     typer.Option(help="GB of activations of the text that are shuffled at a time; default: 1."),
 ]
+TraceMemory = Annotated[
+    float | None,
+    typer.Option(help="Most GB above the model; long prompts are computed piece by piece."),
+]
 TrustCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that the model's folder brings.")
 ]

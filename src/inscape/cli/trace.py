@@ -19,6 +19,7 @@ def command(
     against: Annotated[
         str | None, typer.Option(help="Trace the logit difference of --target and this.")
     ] = None,
+    memory: common.TraceMemory = None,
     dictionary: common.OnlyThese = None,
     node_share: Annotated[
         float, typer.Option(help="Fraction of influence that the kept nodes carry.")
@@ -70,6 +71,7 @@ def command(
         "max_features": max_features,
         "heads": heads,
         "verified": verified,
+        "memory": memory,
     }
     given = common.read_prompt(prompt, chat)
     traced = common.open_traced(source, dictionary, model, device, bos)

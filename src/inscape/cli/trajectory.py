@@ -27,6 +27,7 @@ def command(
         str | None,
         typer.Option(help="What is put before the candidates, such as ' The answer is'."),
     ] = None,
+    memory: common.TraceMemory = None,
     dictionary: common.OnlyThese = None,
     chat: common.Chat = False,
     model: common.MovedModel = None,
@@ -52,6 +53,7 @@ def command(
         num=nodes,
         candidates=candidate or (),
         cue=cue or "",
+        memory=memory,
         names=traced.names,
     )
     traced.show(found, json)

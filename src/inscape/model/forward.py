@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from inscape.core import InputError
 from inscape.model.inputs import Pass
@@ -43,6 +44,7 @@ class PositionEdit:
 
 
 Action = Callable[[Tensor], Tensor]
+Again = Callable[[], AbstractContextManager[object]]
 Edit = Action | PositionEdit
 
 
@@ -97,16 +99,33 @@ class HookedPass:
         self._left = set(self._reads) or set(edits)
         self._stop = stop
         self._now = now
+        self._repeating = False
         self._stream: dict[Block, Tensor] = {}  # block inputs that an edit of resid_mid needs
 
-    def __call__(self, forward: Callable[[], Any]) -> Any:
-        """Runs `forward` under the hooks; None if the pass was left early."""
+    def __call__(self, forward: Callable[[], Any], again: Again | None = None) -> Any:
+        """Runs `forward` under the hooks; None if the pass was left early.
+
+        again: what the pass runs in, to be entered once more whenever gradients need a block: it is
+        then computed anew instead of kept. Edits are called again and must give what they gave.
+        """
         chains = [edit for chain in self._edits.values() for edit in chain]
         ahead = {site for edit in chains if isinstance(edit, PositionEdit) for site in edit.ahead}
         if ahead and self._now is not None:
             before = HookedPass(self._structure, ahead, {}, stop=True)
             before(forward)
             self._now.clean.update({site: x.detach() for site, x in before.acts.items()})
+        with self._installed(), ExitStack() as stack:
+            if again is not None:
+                repeat = partial(self._as_before, again)
+                for block in self._structure.blocks:
+                    stack.enter_context(_recomputed(block.module, repeat))
+            try:
+                return forward()
+            except _Enough:
+                return None
+
+    @contextmanager
+    def _installed(self) -> Iterator[None]:
         with ExitStack() as stack:
             for (module, side), actions in self._actions().items():
                 # An input before any hook that is already there (linearised).
@@ -114,10 +133,17 @@ class HookedPass:
                 stack.callback(changed(module, partial(self._act, actions)).remove)
             first = self._structure.blocks[0].module
             stack.callback(first.register_forward_pre_hook(self._note, with_kwargs=True).remove)
-            try:
-                return forward()
-            except _Enough:
-                return None
+            yield
+
+    @contextmanager
+    def _as_before(self, again: Again) -> Iterator[None]:
+        """The pass's hooks once more, while a block is computed again; nothing is recorded."""
+        self._repeating = True
+        try:
+            with again(), self._installed():
+                yield
+        finally:
+            self._repeating = False
 
     def _note(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._shape = (args[0] if args else kwargs["hidden_states"]).shape[-3:-1]
@@ -142,7 +168,7 @@ class HookedPass:
             new = self._edited(site, value)
             x = new if scale == 1 else x + (new - value) / scale
             value = new
-        if site in self._reads:
+        if site in self._reads and not self._repeating:
             self.acts[site] = value
         if self._structure.reuses_memory and (site in self._reads or site in self._edits):
             x = x.clone()  # which the model may add to in place
@@ -186,9 +212,48 @@ class HookedPass:
         for action in actions:
             x = action(x)
         x = x.reshape(shape)
-        if self._stop and not self._left:
+        if self._stop and not self._left and not self._repeating:
             raise _Enough
         return x
+
+
+class _Anew:
+    """A context that is made anew each time that it is entered."""
+
+    def __init__(self, make: Again) -> None:
+        self._make, self._entered = make, ExitStack()
+
+    def __enter__(self) -> None:
+        self._entered = ExitStack()
+        self._entered.enter_context(self._make())
+
+    def __exit__(self, *raised: Any) -> None:
+        self._entered.__exit__(*raised)
+
+
+@contextmanager
+def _recomputed(module: nn.Module, again: Again) -> Iterator[None]:
+    """What the module computes is not kept for gradients, but computed anew, in `again`."""
+    own, forward = module.__dict__.get("forward"), module.forward
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return checkpoint(
+            forward,
+            *args,
+            use_reentrant=False,
+            preserve_rng_state=False,
+            context_fn=lambda: (nullcontext(), _Anew(again)),
+            **kwargs,
+        )
+
+    module.forward = run
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
 
 
 def _order(site: Site) -> tuple[float, int]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from inscape.core import InputError, ModelError, pick_device
 from inscape.model.adapters import Adapter, adapter_for
 from inscape.model.fingerprint import module_hash
-from inscape.model.forward import Edit, HookedPass, PositionEdit, noting_experts
+from inscape.model.forward import Again, Edit, HookedPass, PositionEdit, noting_experts
 from inscape.model.generation import check_settings, end_ids, generate
 from inscape.model.images import ImageCodec
 from inscape.model.inputs import Inputs, Logits, Pass, Run, check_tokens, module_inputs
@@ -70,6 +70,7 @@ class Model(Language):
         self._lock = RLock()
         self._standing: dict[Site, list[Edit]] = {}
         self._is_linear = False
+        self._linear: Again | None = None
 
     @classmethod
     def open(
@@ -215,7 +216,7 @@ class Model(Language):
         edits: Mapping[str | Site, Edit] | Mapping[str, Edit] | Mapping[Site, Edit] | None = None,
         logits: Logits = "none",
         attention_mask: Tensor | None = None,
-        grad: bool = False,
+        grad: bool | Literal["recompute"] = False,
     ) -> Run:
         """One forward pass that reads and edits sites.
 
@@ -230,7 +231,9 @@ class Model(Language):
                 after the last site that is read (without reads: edited).
             attention_mask: [batch, pos], 1 for real tokens; padding may be left or right.
                 logits="last" is the last column, padding or not.
-            grad: keep the graph, for gradients with respect to what edits put in.
+            grad: keep the graph, for gradients with respect to what edits put in; "recompute": of
+                each block only what enters it, the rest is computed again where it is needed, and
+                edits, which are called again then, must give the same.
 
         Raises:
             SiteError: a site is not one of this model's.
@@ -247,8 +250,9 @@ class Model(Language):
         inputs = module_inputs(given.tokens, attention_mask, logits)
         if given.pixel_values is not None:
             inputs["pixel_values"] = given.pixel_values
+        again = self._repeat() if grad == "recompute" else None
         with self._evaluating(), torch.enable_grad() if grad else torch.no_grad():
-            output = hooked(lambda: self.module(**inputs))
+            output = hooked(lambda: self.module(**inputs), again)
         wanted = None if logits == "none" else output.logits.float()
         return Run({site: hooked.acts[site] for site in reads}, wanted)
 
@@ -348,8 +352,23 @@ class Model(Language):
         the layers `mlps`, which are made linear; raises as `check_traceable`. looking: by layer a
         list that is given what its attention compares."""
         self.check_traceable()
-        with self._evaluating(), linearised(self.module, self.structure, mlps, looking):
-            yield
+        former, self._linear = self._linear, partial(linearised, self.module, self.structure, mlps)
+        try:
+            with self._evaluating(), linearised(self.module, self.structure, mlps, looking):
+                yield
+        finally:
+            self._linear = former
+
+    def _repeat(self) -> Again:
+        """What runs are in now, to be entered again."""
+        linear = self._linear
+
+        @contextmanager
+        def again() -> Iterator[None]:
+            with self._evaluating(), linear() if linear is not None else nullcontext():
+                yield
+
+        return again
 
     def check_traceable(self) -> None:
         """Refuses a model through which no exact attribution passes; looked at once.
