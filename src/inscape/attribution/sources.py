@@ -18,7 +18,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -115,7 +115,7 @@ def read(
         bases=bases,
         inputs=inputs,
         outputs=[run[site][0].float() for site in written],
-        active=_active(bases, inputs, encoded),
+        active=active_features(bases, inputs, encoded),
         embedding=run[EMBED][0].float(),
         final=run["final"][0].float(),
         logits=run.logits[0, -1].float(),
@@ -124,9 +124,10 @@ def read(
     )
 
 
-def _active(
-    bases: Sequence[Basis], inputs: dict[str, Tensor], encoded: Bool[Tensor, " pos"]
+def active_features(
+    bases: Sequence[Basis], inputs: Mapping[str, Tensor], encoded: Bool[Tensor, " pos"]
 ) -> list[Active | None]:
+    """What dictionaries encode of what they read, by basis; None for neurons."""
     found: dict[int, Active] = {}
     for dictionary in {id(b.dictionary): b.dictionary for b in bases if b.dictionary}.values():
         own = [n for n, basis in enumerate(bases) if basis.dictionary is dictionary]

@@ -28,7 +28,7 @@ from inscape.attribution.data import Edges, Mask, Node, Supernode
 from inscape.attribution.effects import Removal, Removals, removals_of
 from inscape.attribution.influence import normalised
 from inscape.attribution.ranking import Linear
-from inscape.attribution.sources import EMBED, Reading, Sources
+from inscape.attribution.sources import EMBED, Reading, Sources, active_features
 from inscape.core import LabelOf, quoted
 
 ALIKE = 0.5
@@ -220,18 +220,18 @@ def _silent(reading: Reading, members: Sequence[Removal], position: int) -> bool
         x[:, position] = mean.to(x)
         return x
 
-    sites = list(dict.fromkeys(reading.bases[one.basis].read for one in members))
+    sites = list(dict.fromkeys(basis.read for basis in reading.bases))
     run = model.run(reading.prompt, read=sites, edits={EMBED: without})
-    before = after = 0.0
+    inputs = {site: run[site][0].float() for site in sites}
+    active = active_features(reading.bases, inputs, reading.encoded)
+    after = 0.0
     for one in members:
-        basis = reading.bases[one.basis]
-        x = run[basis.read][0, one.position].float()
-        before += one.value
-        if basis.dictionary is None:
+        part = active[one.basis]
+        if part is None:
+            x = inputs[reading.bases[one.basis].read][one.position]
             sign = 1.0 if one.feature < len(x) else -1.0
             after += max(sign * float(x[one.feature % len(x)]), 0.0)
         else:
-            code = basis.dictionary.encode(x[None])
-            there = (code.indices == one.feature) & code.active
-            after += float(code.values[there].sum())
-    return after <= 0.5 * before
+            there = (part.feature == one.feature) & (part.position == one.position)
+            after += float(part.value[there].sum())
+    return after <= 0.5 * sum(one.value for one in members)
