@@ -31,6 +31,7 @@ from benchmarks import (
     realmodel,
     retraining,
     table,
+    traces,
     training,
 )
 from benchmarks.measurement import Absent, Measured, Measurement, Run
@@ -47,6 +48,7 @@ FIGURES: Mapping[str, Measurement] = {
     **quality.FIGURES,
     **realmodel.FIGURES,
     **atlas.FIGURES,
+    **traces.FIGURES,
 }
 SEEDS = (1, 2, 3)
 

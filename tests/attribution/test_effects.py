@@ -101,7 +101,7 @@ def test_a_graph_says_what_its_features_do() -> None:
     assert checked is not None
     assert checked.num == 6
     assert checked.together[-1].predicted > 0
-    assert all(len(some.controls) == 20 for some in checked.together)
+    assert all(len(some.controls) == 10 for some in checked.together)
     assert all(n.measured is None or k for n, k in zip(graph.nodes, graph.kept_nodes, strict=True))
     again = Graph.from_json(graph.to_json())
     assert again.verification == checked

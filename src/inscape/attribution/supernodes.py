@@ -28,7 +28,7 @@ from inscape.attribution.data import Edges, Mask, Node, Supernode
 from inscape.attribution.effects import Removal, Removals, removals_of
 from inscape.attribution.influence import normalised
 from inscape.attribution.ranking import Linear
-from inscape.attribution.sources import EMBED, Reading, Sources, active_features
+from inscape.attribution.sources import EMBED, Active, Reading, Sources, active_features
 from inscape.core import LabelOf, quoted
 
 ALIKE = 0.5
@@ -124,6 +124,7 @@ def _tested(
     final = removals.finals([[every[n] for n in group] for group in groups], "removing groups")
     measured = [removals.loss(one) for one in final]
     found = []
+    silenced = _Silenced(reading)
     for number, group in enumerate(groups):
         first = Supernode(
             name="",
@@ -131,7 +132,7 @@ def _tested(
             effect=sum(nodes[n].effect or 0.0 for n in group),
             measured=measured[number],
         )
-        found.append(_named(first, sources, nodes, edges, every, final[number], names))
+        found.append(_named(first, sources, nodes, edges, every, final[number], silenced, names))
     return found
 
 
@@ -142,6 +143,7 @@ def _named(
     edges: Edges,
     every: Sequence[Removal],
     final: Tensor,
+    silenced: _Silenced,
     names: LabelOf,
 ) -> Supernode:
     reading, first = sources.reading, nodes[one.nodes[0]]
@@ -166,7 +168,7 @@ def _named(
     name = f"set off by {quoted(nodes[origin].token)}"
     if nodes[origin].position != first.position:
         name += f" {where}"
-    holds = _silent(reading, [every[n] for n in one.nodes], nodes[origin].position)
+    holds = silenced([every[n] for n in one.nodes], nodes[origin].position)
     return replace(one, name=name, by="the token that sets it off", holds=holds)
 
 
@@ -207,31 +209,43 @@ def _origin(members: Sequence[int], nodes: Sequence[Node], edges: Edges) -> int 
     return best if best is not None and given[best] > 0 else None
 
 
-@torch.no_grad()
-def _silent(reading: Reading, members: Sequence[Removal], position: int) -> bool:
-    """Whether the members lose half of their activation without the token's embedding."""
-    model = reading.model
-    others = reading.encoded.clone()
-    others[position] = False
-    mean = reading.embedding[others].mean(0) if bool(others.any()) else reading.embedding.mean(0)
+class _Silenced:
+    """Whether features lose half of their activation without a token's embedding."""
 
-    def without(x: Tensor) -> Tensor:
-        x = x.clone()
-        x[:, position] = mean.to(x)
-        return x
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self._without: dict[int, tuple[dict[str, Tensor], list[Active | None]]] = {}
 
-    sites = list(dict.fromkeys(basis.read for basis in reading.bases))
-    run = model.run(reading.prompt, read=sites, edits={EMBED: without})
-    inputs = {site: run[site][0].float() for site in sites}
-    active = active_features(reading.bases, inputs, reading.encoded)
-    after = 0.0
-    for one in members:
-        part = active[one.basis]
-        if part is None:
-            x = inputs[reading.bases[one.basis].read][one.position]
-            sign = 1.0 if one.feature < len(x) else -1.0
-            after += max(sign * float(x[one.feature % len(x)]), 0.0)
-        else:
-            there = (part.feature == one.feature) & (part.position == one.position)
-            after += float(part.value[there].sum())
-    return after <= 0.5 * sum(one.value for one in members)
+    def __call__(self, members: Sequence[Removal], position: int) -> bool:
+        if position not in self._without:
+            self._without[position] = self._read(position)
+        inputs, active = self._without[position]
+        after = 0.0
+        for one in members:
+            part = active[one.basis]
+            if part is None:
+                x = inputs[self.reading.bases[one.basis].read][one.position]
+                sign = 1.0 if one.feature < len(x) else -1.0
+                after += max(sign * float(x[one.feature % len(x)]), 0.0)
+            else:
+                there = (part.feature == one.feature) & (part.position == one.position)
+                after += float(part.value[there].sum())
+        return after <= 0.5 * sum(one.value for one in members)
+
+    @torch.no_grad()
+    def _read(self, position: int) -> tuple[dict[str, Tensor], list[Active | None]]:
+        reading = self.reading
+        others = reading.encoded.clone()
+        others[position] = False
+        there = reading.embedding[others] if bool(others.any()) else reading.embedding
+        mean = there.mean(0)
+
+        def without(x: Tensor) -> Tensor:
+            x = x.clone()
+            x[:, position] = mean.to(x)
+            return x
+
+        sites = list(dict.fromkeys(basis.read for basis in reading.bases))
+        run = reading.model.run(reading.prompt, read=sites, edits={EMBED: without})
+        inputs = {site: run[site][0].float() for site in sites}
+        return inputs, active_features(reading.bases, inputs, reading.encoded)

@@ -25,7 +25,7 @@ from inscape.attribution.sources import Sources
 from inscape.core import seeded
 
 LEAST = 0.5  # rank correlation of a graph that holds
-CONTROLS, NEAR, SIZES = 20, 10, (3, 10, 30)
+CONTROLS, NEAR, SIZES = 10, 10, (3, 10)
 LONG, FEW = 256, 5  # tokens from which on there are fewer random sets
 
 
