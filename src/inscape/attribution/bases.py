@@ -192,12 +192,15 @@ def _neurons(model: Model, layer: int) -> Basis | None:
 
 
 def _foreign(model: Model, dictionaries: Iterable[Dictionary]) -> list[str]:
-    other = [
-        d.name for d in dictionaries if d.made_from.get("model", model.hash) not in ("", model.hash)
-    ]
+    """Which dictionaries say that another model was read when they were trained."""
+    trained = {d.name: d.made_from.get("activations", {}).get("model_hash") for d in dictionaries}
+    other = [name for name, found in trained.items() if found not in (None, model.hash)]
     if not other:
         return []
-    return [f"{', '.join(other)}: trained on another model than {model.name} (the hashes differ)"]
+    return [
+        f"{', '.join(other)}: trained on another model than {model.name} (the hash of its weights "
+        "differs), so that features may mean something else here"
+    ]
 
 
 def _layers(numbers: list[int]) -> str:

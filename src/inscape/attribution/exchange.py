@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from inscape.attribution.sources import check_finite
 from inscape.core import InputError, LabelOf, Share, no_label, quoted, seeded, whole
 from inscape.model import Model, Prompt, Site, Source
 from inscape.storage import Result
@@ -167,6 +168,7 @@ class _Swap:
     ) -> tuple[Values, Float[Tensor, " vocab"]]:
         run = self.model.run(prompt, read=self.sites, edits=edits, logits="last")
         assert run.logits is not None
+        check_finite(self.model, {site: run[site] for site in self.sites})
         values = [run[site][0].float() for site in self.sites]
         return torch.stack(values), run.logits[0, -1].float()
 

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from inscape.attribution.bases import Basis
 from inscape.attribution.memory import Grad, choose
+from inscape.core import ModelError
 from inscape.model import Model, Prompt
 
 EMBED = "embed"
@@ -107,6 +108,7 @@ def read(
     sites = [EMBED, "final", *written, *(basis.read for basis in bases)]
     run = model.run(prompt, read=list(dict.fromkeys(sites)), logits="last")
     assert run.logits is not None
+    check_finite(model, {site: run[site] for site in (EMBED, *written, "final")})
     inputs = {basis.read: run[basis.read][0].float() for basis in bases}
     encoded = prompt.counted.to(model.device)
     return Reading(
@@ -122,6 +124,20 @@ def read(
         encoded=encoded,
         grad=grad,
     )
+
+
+def check_finite(model: Model, values: Mapping[str, Tensor]) -> None:
+    """Refuses values that are not finite.
+
+    Raises:
+        ModelError: names the first site that has some.
+    """
+    for site, value in values.items():
+        if not bool(value.isfinite().all()):
+            raise ModelError(
+                f"{site} of {model.name} is not finite on this prompt",
+                next_step="check the model's weights, or open it in float32",
+            )
 
 
 def active_features(
