@@ -118,9 +118,9 @@ def _places(model: Model, prompt: str, subject: str) -> tuple[Prompt, list[int]]
 def two_hops(run: Run) -> Row:
     """Both models."""
     checks, detail = [], {}
-    for name, (model, pairs) in {
-        "SmolLM2": (smollm2(), _smollm2(run.seed)),
-        "microworld": (world.microworld(), _microworld(run.seed)),
+    for name, (model, pairs, bar) in {
+        "SmolLM2": (smollm2(), _smollm2(run.seed), "≥ 0.6"),
+        "microworld": (world.microworld(), _microworld(run.seed), "≥ 0.9"),
     }.items():
         leads, said, on_path, by_chance, random_leads = 0, 0, [], [], 0
         generator = torch.Generator().manual_seed(seeded(run.seed, "hops") % 2**63)
@@ -133,8 +133,8 @@ def two_hops(run: Run) -> Row:
         share = Share(leads, len(pairs))
         passes = Share(sum(a > b for a, b in zip(on_path, by_chance, strict=True)), len(pairs))
         checks += [
-            Check(f"{name}: the bridge is on the path", passes.value, "≥ 0.6", passes.interval),
-            Check(f"{name}: exchanged, the other leads", share.value, "≥ 0.9", share.interval),
+            Check(f"{name}: the bridge is on the path", passes.value, bar, passes.interval),
+            Check(f"{name}: exchanged, the other leads", share.value, bar, share.interval),
         ]
         detail |= {
             f"{name}: pairs": len(pairs),

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from inscape.atlas import Atlas, BuildConfig, Feature, build
     from inscape.atlas.quality import quality
     from inscape.attribution import Graph
+    from inscape.attribution.attention import explain_attention
     from inscape.attribution.trace import trace
+    from inscape.attribution.trajectory import trajectory
+    from inscape.circuits import read_set
+    from inscape.circuits.circuit import circuit
     from inscape.diagnosis import Case
     from inscape.diagnosis.diagnose import diagnose
     from inscape.dictionary import Dictionary
@@ -42,23 +46,28 @@ __all__ = [
     "TrainConfig",
     "__version__",
     "build",
+    "circuit",
     "diagnose",
     "edited",
+    "explain_attention",
     "export_dictionary",
     "harvest",
     "import_dictionary",
     "label",
     "quality",
+    "read_set",
     "steer",
     "sweep",
     "trace",
     "train",
+    "trajectory",
 ]
 
 _ROOMS = {
     "activations": "harvest",
     "atlas": "Atlas BuildConfig Feature build quality",
-    "attribution": "Graph trace",
+    "attribution": "Graph explain_attention trace trajectory",
+    "circuits": "circuit read_set",
     "diagnosis": "Case diagnose",
     "exchange": "Dictionary export_dictionary import_dictionary",  # it opens published ones too
     "features": "FeatureIndex",
