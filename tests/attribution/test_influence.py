@@ -124,3 +124,17 @@ def test_a_feature_that_nothing_enters_goes_with_its_edges() -> None:
     )
     assert kept.tolist() == [True, False, False, True, True]
     assert kept_edges.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("num", [0, 1, 10, 5000, 100_000])
+def test_the_smallest_set_without_a_sort(num: int) -> None:
+    generator = np.random.default_rng(num)
+    values = np.abs(generator.standard_cauchy(num)) * (generator.random(num) > 0.3)
+    for share in (0.1, 0.8, 0.98, 1.0):
+        chosen = smallest_set(values, share)
+        order = np.argsort(-values, kind="stable")
+        before = np.cumsum(values[order]) - values[order]
+        plain = np.zeros(num, dtype=bool)
+        plain[order[(before < (share - 1e-12) * values.sum()) & (values[order] > 0)]] = True
+        assert (chosen != plain).sum() <= 2  # sums are rounded in another order
+        assert values[chosen].sum() >= (share - 1e-9) * values.sum()
