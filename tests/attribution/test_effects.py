@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.attribution.random_transcoders import TOKENS, random_dictionary, random_transcoders
@@ -15,6 +17,7 @@ from inscape.attribution.effects import Removal, Removals, of_nodes, predicted
 from inscape.attribution.ranking import Linear
 from inscape.attribution.sources import read
 from inscape.attribution.verify import described, spearman
+from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.model import Model
 
@@ -107,6 +110,57 @@ def test_a_graph_says_what_its_features_do() -> None:
     assert again.verification == checked
     assert "predicted effects" in graph.summary()
     assert trace(model, TOKENS, verified=0).verification is None
+
+
+@pytest.mark.parametrize("which", ["neurons", "stream"])
+def test_sets_are_exchanged_with_another_prompt(which: str) -> None:
+    model = Model.wrap(tiny("llama"))
+    other = [TOKENS[0], 8, *TOKENS[2:]]
+    made = bases(model, which)
+    graph = trace(model, TOKENS, made, verified=4, other=other)
+    checked = graph.verification
+    assert checked is not None
+    assert checked.other == model.prompt(other).text
+    last = checked.together[-1]
+    assert last.exchanged is not None
+    assert last.restored is not None
+    assert len(last.exchanged_controls) == len(last.restored_controls) == 10
+    best = sorted(
+        (n for n in graph.nodes if n.measured is not None), key=lambda n: -(n.effect or 0)
+    )
+    best = [node for node in best if (node.effect or 0) > 0]
+    assert last.num == len(best)
+    weights = np.array([graph.nodes[t].probability for t in graph.targets])
+    tokens = [graph.nodes[t].feature for t in graph.targets]
+
+    def value(ids: list[int], edits: dict[str, Any]) -> float:
+        logits = model.run(model.prompt(ids), edits=edits, logits="last").logits
+        assert logits is not None
+        row = logits[0, -1] - logits[0, -1].mean()
+        return float((row[tokens].numpy() * weights).sum() / weights.sum())
+
+    assert checked.gap == pytest.approx(value(TOKENS, {}) - value(other, {}), rel=1e-3, abs=1e-4)
+    if which == "stream":
+        return
+    edits: dict[str, Any] = {}
+    for layer in range(model.num_layers):
+        site, own = f"mlp_act.{layer}", [node for node in best if node.layer == layer]
+        there = model.run(model.prompt(other), read=[site])[site]
+
+        def swap(x: torch.Tensor, own: Any = own, there: torch.Tensor = there) -> torch.Tensor:
+            x = x.clone()
+            for node in own:
+                place = node.position, node.feature % x.shape[-1]
+                x[0, place[0], place[1]] = there[0, place[0], place[1]]
+            return x
+
+        edits[site] = swap
+    lost = value(TOKENS, {}) - value(TOKENS, edits)
+    assert last.exchanged == pytest.approx(lost, rel=1e-3, abs=1e-4)
+    assert "as they are there" in graph.summary()
+    assert Graph.from_json(graph.to_json()).verification == checked
+    with pytest.raises(InputError, match="the other prompt has 3 tokens, the prompt 7"):
+        trace(model, TOKENS, made, other=[1, 2, 3])
 
 
 def test_a_graph_whose_predictions_fail_is_marked() -> None:

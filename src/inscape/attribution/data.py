@@ -117,12 +117,21 @@ class Route:
 @dataclass(frozen=True)
 class Removed:
     """What the targets lose without the `num` features of the largest predicted effects together:
-    predicted, measured, and measured without as many random ones (`controls`)."""
+    predicted, measured, and measured without as many random ones (`controls`).
+
+    Beside another prompt: exchanged, what they lose where these features are as they are there;
+    restored, what they gain on the other prompt where these features are as they are here; each
+    with the same of the random ones.
+    """
 
     num: int
     predicted: float
     measured: float
     controls: list[float]
+    exchanged: float | None = None
+    exchanged_controls: list[float] = field(default_factory=list)
+    restored: float | None = None
+    restored_controls: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -130,13 +139,16 @@ class Verification:
     """A graph's predictions beside the model as it is (see verify.py).
 
     agreement: rank correlation of predicted and measured effects over `num` features removed one at
-    a time; None where it is not defined. together: sets of growing size.
+    a time; None where it is not defined. together: sets of growing size. other: the prompt that
+    features were exchanged with; gap: by how much the targets are lower there.
     """
 
     num: int
     agreement: float | None
     together: list[Removed]
     holds: bool
+    other: str | None = None
+    gap: float | None = None
 
 
 @dataclass(frozen=True)

@@ -84,12 +84,14 @@ def of_nodes(
 
 @dataclass(frozen=True)
 class Removal:
-    """A feature of a basis to be removed: its number there, position and activation."""
+    """A feature of a basis to be removed: its number there, position and activation; or, where `to`
+    is not 0, to be set to that activation."""
 
     basis: int
     feature: int
     position: int
     value: float
+    to: float = 0.0
 
 
 def removals_of(sources: Sources) -> list[Removal]:
@@ -101,8 +103,19 @@ def removals_of(sources: Sources) -> list[Removal]:
     ]
 
 
+def activation(reading: Reading, one: Removal) -> float:
+    """What a feature is on a prompt; of a neuron its value with the feature's sign."""
+    part = reading.active[one.basis]
+    if part is None:
+        x = reading.inputs[reading.bases[one.basis].read][one.position]
+        sign = 1.0 if one.feature < len(x) else -1.0
+        return sign * float(x[one.feature % len(x)])
+    there = (part.feature == one.feature) & (part.position == one.position)
+    return float(part.value[there].sum())
+
+
 class Removals:
-    """Runs a prompt with sets of features removed (step 2)."""
+    """Runs a prompt with sets of features removed, or set to other activations (step 2)."""
 
     def __init__(self, reading: Reading, targets: Sequence[Linear]) -> None:
         self.reading, self.targets = reading, targets
@@ -148,11 +161,14 @@ class Removals:
             rows = torch.tensor([row for row, _ in here], device=x.device)
             position = torch.tensor([one.position for _, one in here], device=x.device)
             feature = torch.tensor([one.feature for _, one in here], device=x.device)
+            to = torch.tensor([one.to for _, one in here], device=x.device)
             if basis.kind == "neurons":
-                x[rows, position, feature % x.shape[-1]] = 0
+                width = x.shape[-1]
+                sign = torch.where(feature < width, 1.0, -1.0)
+                x[rows, position, feature % width] = (sign * to).to(x.dtype)
                 continue
             value = torch.tensor([one.value for _, one in here], device=x.device)
-            written = value[:, None] * basis.decoders(feature, site)
+            written = (value - to)[:, None] * basis.decoders(feature, site)
             x.index_put_((rows, position), -written.to(x.dtype), accumulate=True)
         return x
 

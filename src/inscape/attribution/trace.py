@@ -24,14 +24,14 @@ from torch import Tensor
 
 from inscape.attribution import influence as flow
 from inscape.attribution.attention import HeadSplit, source_nodes
-from inscape.attribution.bases import find_bases
+from inscape.attribution.bases import Basis, find_bases
 from inscape.attribution.data import Edges, Mask, Node, Route
 from inscape.attribution.effects import of_nodes, predicted
 from inscape.attribution.graph import Graph
 from inscape.attribution.jacobian import Rows
 from inscape.attribution.ranking import Linear
 from inscape.attribution.ranking import choose as choose_features
-from inscape.attribution.sources import Sources, lay_out, read
+from inscape.attribution.sources import Reading, Sources, lay_out, read
 from inscape.attribution.supernodes import supernodes
 from inscape.attribution.verify import verify
 from inscape.core import (
@@ -80,6 +80,7 @@ def trace(
     max_features: int | None = None,
     heads: int = 0,
     verified: int = VERIFIED,
+    other: Source | None = None,
     memory: float | None = None,
     names: LabelOf = no_label,
 ) -> Graph:
@@ -96,6 +97,8 @@ def trace(
         write is one node at each MLP and position, and counts as unknown.
     verified: how many of the features with the largest effects are removed from the model as it is,
         predicted beside measured; groups of alike ones too, which get names (0: none).
+    other: a prompt of as many tokens with another answer: the sets of the verification are also
+        exchanged with it.
     memory: most GB above the model; long prompts are computed piece by piece to stay within it
         (default: from 3 GB on).
     heads: of how many kept edges between positions to say which heads carry them (`routes`).
@@ -121,7 +124,9 @@ def trace(
     notes = found + notes + _remarks(model, sources)
     edges, bias = _edges(sources, targets)
     nodes = _nodes(sources, targets, bias, moving)
-    checked = verify(sources, nodes, goals, verified) if verified else None
+    fed = given.ids[len(model.prompt(prompt)) :]
+    beside = None if other is None else _beside(model, bases, given, other, fed)
+    checked = verify(sources, nodes, goals, verified, beside) if verified else None
     start = np.concatenate([np.zeros(sources.num_nodes), [t.weight for t in targets]])
     kinds = np.array([node.kind for node in nodes])
     is_error, is_token = kinds == "error", kinds == "embedding"
@@ -315,6 +320,19 @@ def _prune(
     for node, influence, rank in zip(nodes, part, flow.ranks(size), strict=True):
         node.influence, node.rank = float(influence), float(rank)
     return kept_nodes, kept_edges
+
+
+def _beside(
+    model: Model, bases: Sequence[Basis], given: Prompt, other: Source, fed: Sequence[int]
+) -> Reading:
+    """The other prompt, with what was fed in behind the first."""
+    asked = model.extended(other, fed)
+    if len(asked) != len(given):
+        raise InputError(
+            f"the other prompt has {len(asked)} tokens, the prompt {len(given)}",
+            expected="as many, so that each has its counterpart",
+        )
+    return read(model, bases, asked)
 
 
 def _between(nodes: Sequence[Node], edges: Edges) -> Mask:

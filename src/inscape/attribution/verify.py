@@ -5,7 +5,9 @@
 2. The strongest of them are removed together, in sets of growing size, and beside each as many
    random sets: features that are no nodes, each of the basis and position of the one it stands for
    and of the next larger or smaller activation.
-3. The graph is marked where its predictions fail: a rank correlation below one half, or the largest
+3. Where another prompt of as many tokens is given, the same sets are exchanged: set to what they
+   are there (what do the targets lose?), and there to what they are here (what do they gain?).
+4. The graph is marked where its predictions fail: a rank correlation below one half, or the largest
    set no stronger than the random sets.
 """
 
@@ -13,16 +15,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
 
 from inscape.attribution.data import Node, Removed, Verification
-from inscape.attribution.effects import Removal, Removals, removals_of
+from inscape.attribution.effects import Removal, Removals, activation, removals_of
 from inscape.attribution.ranking import Linear
-from inscape.attribution.sources import Sources
-from inscape.core import seeded
+from inscape.attribution.sources import Reading, Sources
+from inscape.core import quoted, seeded
 
 LEAST = 0.5  # rank correlation of a graph that holds
 CONTROLS, NEAR, SIZES = 10, 10, (3, 10)
@@ -34,11 +37,12 @@ def verify(
     nodes: Sequence[Node],
     targets: Sequence[Linear],
     num: int,
+    other: Reading | None = None,
     controls: int = CONTROLS,
     seed: int = 0,
 ) -> Verification:
     """See the module. nodes: of the whole graph, with their predicted effects; those that are
-    removed, at most `num`, get what is measured."""
+    removed, at most `num`, get what is measured. other: the other prompt."""
     removals = Removals(sources.reading, targets)
     controls = controls if sources.num_positions <= LONG else min(controls, FEW)
     every = removals_of(sources)
@@ -50,27 +54,49 @@ def verify(
     guess = [effects[n] for n in order]
     by_sign = sorted((n for n in order if effects[n] > 0), key=lambda n: -effects[n])
     sizes = sorted({size for size in SIZES if size < len(by_sign)} | {len(by_sign)})
-    sets, drawn = [by_sign[:size] for size in sizes if size], []
-    for number, some in enumerate(sets):
+    numbers, sets = [by_sign[:size] for size in sizes if size], []
+    for number, some in enumerate(numbers):
+        sets.append([every[n] for n in some])
         for control in range(controls):
             generator = random.Random(seeded(seed, "controls", number, control))
-            drawn.append([_like(sources, every[n], generator) for n in some])
-    measured = removals.lost(
-        [*([every[n] for n in some] for some in sets), *drawn], "removing sets"
-    )
+            sets.append([_like(sources, every[n], generator) for n in some])
+    measured = removals.lost(sets, "removing sets")
+    swapped, restored = _exchanged(removals, other, sets)
+    step = controls + 1
     together = [
         Removed(
             num=len(some),
             predicted=sum(effects[n] for n in some),
-            measured=measured[n],
-            controls=measured[len(sets) + n * controls : len(sets) + (n + 1) * controls],
+            measured=measured[first],
+            controls=measured[first + 1 : first + step],
+            exchanged=swapped[first] if swapped else None,
+            exchanged_controls=swapped[first + 1 : first + step],
+            restored=restored[first] if restored else None,
+            restored_controls=restored[first + 1 : first + step],
         )
-        for n, some in enumerate(sets)
+        for first, some in zip(range(0, len(sets), step), numbers, strict=True)
     ]
     agreement = spearman(guess, singles)
     return Verification(
-        num=len(order), agreement=agreement, together=together, holds=_holds(agreement, together)
+        num=len(order),
+        agreement=agreement,
+        together=together,
+        holds=_holds(agreement, together),
+        other=None if other is None else other.prompt.text,
+        gap=None if other is None else removals.whole - Removals(other, targets).whole,
     )
+
+
+def _exchanged(
+    removals: Removals, other: Reading | None, sets: Sequence[Sequence[Removal]]
+) -> tuple[list[float], list[float]]:
+    """What the targets lose with each set as in the other prompt, and gain there (step 3)."""
+    if other is None:
+        return [], []
+    there = [[replace(one, to=activation(other, one)) for one in some] for some in sets]
+    back = [[replace(one, value=one.to, to=one.value) for one in some] for some in there]
+    lost = removals.lost(there, "exchanging sets")
+    return lost, [-one for one in Removals(other, removals.targets).lost(back, "restoring sets")]
 
 
 def _holds(agreement: float | None, together: Sequence[Removed]) -> bool:
@@ -124,4 +150,14 @@ def described(found: Verification) -> list[str]:
             f"{some.measured:+.2f} measured; without {some.num} random ones {most:+.2f} at most "
             f"({len(some.controls)} sets)"
         )
+    last = found.together[-1] if found.together else None
+    if last is not None and last.exchanged is not None and last.restored is not None:
+        lines += [
+            f"beside {quoted(found.other or '')}, on which the targets are {found.gap or 0.0:.2f} "
+            f"lower, the {last.num} best together:",
+            f"  as they are there: {last.exchanged:+.2f} lost; as many random ones "
+            f"{max(last.exchanged_controls, default=0.0):+.2f} at most",
+            f"  there as they are here: {last.restored:+.2f} regained; as many random ones "
+            f"{max(last.restored_controls, default=0.0):+.2f} at most",
+        ]
     return lines

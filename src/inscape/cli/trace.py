@@ -19,6 +19,14 @@ def command(
     against: Annotated[
         str | None, typer.Option(help="Trace the logit difference of --target and this.")
     ] = None,
+    other: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROMPT",
+            help="A prompt of as many tokens with another answer; the strongest features are "
+            "exchanged with it, and restored there.",
+        ),
+    ] = None,
     memory: common.TraceMemory = None,
     dictionary: common.OnlyThese = None,
     node_share: Annotated[
@@ -72,6 +80,7 @@ def command(
         "heads": heads,
         "verified": verified,
         "memory": memory,
+        "other": None if other is None else common.read_prompt(other, chat),
     }
     given = common.read_prompt(prompt, chat)
     traced = common.open_traced(source, dictionary, model, device, bos)
