@@ -133,3 +133,16 @@ def test_a_folder_with_another_file_in_the_way_is_refused(
     assert shell.main(["trace", str(atlas), "the cat sat in", "--viewer", str(tmp_path)]) == 2
     assert "this command did not write it" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["graph-metadata.json"]
+
+
+def test_graphs_of_prompts_are_scored(said: Any, tiny_model: Path, tmp_path: Path) -> None:
+    Atlas.create(tmp_path / "a", tiny_model)
+    (tmp_path / "prompts.txt").write_text("the cat sat\n\na dog ran\n")
+    shown = said("validate", tmp_path / "a", "--graphs", tmp_path / "prompts.txt")
+    assert "graphs of 2 prompts through neurons alone" in shown
+    assert "rank correlation" in shown
+
+
+def test_a_trace_beside_another_prompt(said: Any, tiny_model: Path) -> None:
+    shown = said("trace", tiny_model, "the cat sat on", "--other", "on cat sat the")
+    assert "as they are there" in shown or "without the" not in shown

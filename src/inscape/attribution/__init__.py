@@ -5,6 +5,7 @@ from inscape.attribution.bases import layers_of, reads_stream
 from inscape.attribution.data import Edges, Node, NodeKind, Route, Scores, Supernode
 from inscape.attribution.exchange import Exchange, Member, exchange
 from inscape.attribution.graph import Graph, Path, paths
+from inscape.attribution.scoring import GraphScores, score_graphs
 from inscape.attribution.trace import trace
 from inscape.attribution.trajectory import Trajectory, trajectory
 from inscape.attribution.viewer import MARK, same_feature, to_viewer
@@ -16,6 +17,7 @@ __all__ = [
     "Edges",
     "Exchange",
     "Graph",
+    "GraphScores",
     "Member",
     "Node",
     "NodeKind",
@@ -34,6 +36,7 @@ __all__ = [
     "paths",
     "reads_stream",
     "same_feature",
+    "score_graphs",
     "to_viewer",
     "trace",
     "trajectory",

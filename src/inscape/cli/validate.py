@@ -57,6 +57,13 @@ def command(
             help="Instead check every edge of this prompt's graph against an intervention.",
         ),
     ] = None,
+    graphs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead score the graphs of the prompts in this file, one on a line: by neurons "
+            "alone, with each dictionary of the residual stream, and with all that is traced."
+        ),
+    ] = None,
     seed: common.Seed = 0,
     model: common.MovedModel = None,
     bos: common.Bos = None,
@@ -71,6 +78,9 @@ def command(
     if edges is not None:
         checked = _edges(opened, edges, dictionary)
         common.show([checked] if json else _edges_in_words(checked), json)
+        return
+    if graphs is not None:
+        _graphs(opened, graphs, dictionary, seed, json)
         return
     probing = {"concepts": None} if quick else {} if concepts is None else {"concepts": concepts}
     found = opened.validate(
@@ -143,6 +153,24 @@ def _edges(opened: Any, prompt: str, names: list[str] | None) -> dict[str, Any]:
     some = 200 if any("mlp_act." in (n.dictionary or "") for n in graph.nodes) else None
     found = check_edges(opened.model, opened.traced(names), graph, num_edges=some)
     return {"prompt": prompt, **plain(found)}
+
+
+def _graphs(opened: Any, file: Path, names: list[str] | None, seed: int, json: bool) -> None:
+    from inscape.attribution import score_graphs
+    from inscape.core import InputError
+
+    if not file.is_file():
+        raise InputError(f"there is no file {file}", expected="a file of prompts, one on a line")
+    prompts = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    every = opened.traced(names)
+    stream = [one for one in every if not one.config.transcoder]
+    sets = [[], *([one] for one in stream)]
+    sets += [every] if every not in sets else []
+    found = [score_graphs(opened.model, prompts, some, seed=seed) for some in sets]
+    if json:
+        common.print_json([one.to_json() for one in found])
+    else:
+        typer.echo("\n".join(one.summary() for one in found))
 
 
 def _edges_in_words(check: dict[str, Any]) -> dict[str, Any]:
