@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,8 @@ from inscape.attribution.sources import lay_out, read
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.model import Model
+
+tracing = sys.modules[trace.__module__]
 
 
 def dictionaries(model: Model, which: str) -> list[Dictionary]:
@@ -79,3 +82,22 @@ def test_a_limit_that_is_too_small_says_how_much_is_needed() -> None:
     assert again < kept
     assert memory.choose(model, 1000, read + kept + 1e-9) is True
     assert memory.choose(model, 1000, read + again + 1e-9) == "recompute"
+
+
+def test_the_budget_follows_the_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model.wrap(tiny("llama"))
+    bases, _ = find_bases(model, [])
+    reading = read(model, bases, model.prompt(TOKENS))
+    assert tracing._budget(reading) == tracing.MAX_MIXED
+    monkeypatch.setattr(tracing, "LONG", 3)
+    assert tracing._budget(reading) == tracing.MAX_MIXED * 3 // 7
+    monkeypatch.setattr(tracing, "LONG", 0)
+    assert tracing._budget(reading) == tracing.MIN_MIXED
+    trained, _ = find_bases(model, random_transcoders(model))
+    reading = read(model, trained, model.prompt(TOKENS))
+    assert tracing._budget(reading) == tracing.MAX_FEATURES
+    monkeypatch.setattr(tracing, "MAX_ENTRIES", 2000)
+    few = tracing._budget(reading)
+    assert few * (few + 7 * 7) <= 1000 < (few + 1) * (few + 1 + 7 * 7)
+    graph = trace(model, TOKENS, random_transcoders(model), verified=0)
+    assert sum(node.kind == "feature" for node in graph.nodes) == few

@@ -50,11 +50,11 @@ from inscape.model import Model, Prompt, Source
 BATCH_TOKENS = 4096
 MAX_BATCH = 128
 MAX_FEATURES = 16_384  # of a graph of transcoders alone
-MAX_MIXED = 300  # where neurons are read, of which all are active
+MAX_MIXED, MIN_MIXED, LONG = 300, 40, 512  # where neurons are read; fewer from LONG tokens on
 MAX_LOGITS, LOGIT_SHARE = 10, 0.95  # of the likeliest tokens as targets
 VERIFIED = 20  # features that are removed one at a time
 NUM_HEADS = 5  # of an edge that are named
-MAX_ENTRIES = 2**28  # rows × nodes that may be computed: about a gigabyte before zeros go
+MAX_ENTRIES = 2**29  # rows × nodes that may be computed, of which a quarter or so are edges
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,9 @@ def trace(
     target, against: trace one candidate, or the logit difference of two (default: the likeliest
         tokens, together 0.95 of the probability, at most 10).
     max_features: most features and neurons that are nodes, those with the largest effect on the
-        target first (default: 16,384 with a transcoder for every layer, else 300). What the others
-        write is one node at each MLP and position, and counts as unknown.
+        target first (default: with a transcoder for every layer up to 16,384, else 300, and fewer
+        from 512 tokens on). What the others write is one node at each MLP and position, and counts
+        as unknown.
     verified: how many of the features with the largest effects are removed from the model as it is,
         predicted beside measured; groups of alike ones too, which get names (0: none).
     other: a prompt of as many tokens with another answer: the sets of the verification are also
@@ -115,8 +116,7 @@ def trace(
     given, tokens, candidates, found = _candidates(model, prompt, target, against)
     reading = read(model, bases, given, memory)
     targets = choose(model, reading.logits, tokens)
-    trained = all(basis.kind == "transcoder" for basis in bases)
-    most = asked or (MAX_FEATURES if trained else MAX_MIXED)
+    most = asked or _budget(reading)
     last = len(given) - 1
     goals = [Linear(last, t.vector.to(reading.final.device), t.weight) for t in targets]
     moving = predicted(reading, goals)
@@ -383,6 +383,20 @@ def _checkpoints(sources: Sources) -> dict[str, list[tuple[int, int]]]:
         for basis, part in zip(sources.reading.bases, sources.features, strict=True)
         if basis.kind == "stream"
     }
+
+
+def _budget(reading: Reading) -> int:
+    """How many features are nodes where nothing is asked: all that are active, as far as their
+    edges can be held; of neurons fewer on long prompts, whose backward passes take long."""
+    num_pos = len(reading.prompt)
+    if any(basis.kind != "transcoder" for basis in reading.bases):
+        return max(MIN_MIXED, min(MAX_MIXED, MAX_MIXED * LONG // num_pos))
+    others = num_pos * (2 * len(reading.outputs) + 1)
+    active = sum(part.num for part in reading.active if part is not None)
+    if active <= MAX_FEATURES and active * (active + others) <= MAX_ENTRIES:
+        return MAX_FEATURES
+    room = MAX_ENTRIES // 2
+    return max(1, min(MAX_FEATURES, int((others**2 + 4 * room) ** 0.5 - others) // 2))
 
 
 def _check_size(sources: Sources, num_targets: int) -> None:
