@@ -22,6 +22,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor
 
 from inscape.attribution.data import Edges, Mask, Node, Supernode
@@ -95,19 +96,15 @@ def _cosine(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _linked(similar: tuple[list[int], npt.NDArray[np.float64]]) -> list[list[int]]:
     """Groups by average linkage."""
     some, cosine = similar
-    groups = [[n] for n in range(len(some))]
-    while len(groups) > 1:
-        means = [
-            (cosine[np.ix_(a, b)].mean(), i, j)
-            for i, a in enumerate(groups)
-            for j, b in enumerate(groups[:i])
-        ]
-        best, i, j = max(means)
-        if best < ALIKE:
-            break
-        groups[j] = sorted(groups[j] + groups[i])
-        del groups[i]
-    return [[some[n] for n in group] for group in groups]
+    if len(some) < 2:
+        return [some]
+    distance = np.clip(1.0 - cosine, 0.0, None)
+    apart = distance[np.triu_indices(len(some), 1)]
+    numbers = fcluster(linkage(apart, "average"), 1.0 - ALIKE, "distance")
+    groups: dict[int, list[int]] = defaultdict(list)
+    for number, node in zip(numbers.tolist(), some, strict=True):
+        groups[number].append(node)
+    return list(groups.values())
 
 
 def _tested(
