@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from inscape.atlas import Concepts, Feature
-from inscape.attribution import Graph
+from inscape.attribution import AttentionScore, Exchange, Graph, GraphScores, Trajectory
+from inscape.circuits import Circuit
 from inscape.diagnosis import Diagnosis
 from inscape.intervention import SteerResult
 from inscape.report.checks import checks_html
@@ -17,6 +18,13 @@ from inscape.report.graph_html import picture_html
 from inscape.report.graph_picture import picture
 from inscape.report.markup import Markup
 from inscape.report.page import fragment
+from inscape.report.tracing import (
+    attention_html,
+    circuit_html,
+    exchange_html,
+    scores_html,
+    trajectory_html,
+)
 from inscape.storage import draws
 from inscape.validation import ConceptChecks
 
@@ -31,3 +39,8 @@ _show(ConceptChecks, checks_html)
 _show(SteerResult, steering_html)
 _show(Feature, feature_picture)
 _show(Concepts, concepts_html)
+_show(Trajectory, trajectory_html)
+_show(Circuit, circuit_html)
+_show(Exchange, exchange_html)
+_show(AttentionScore, attention_html)
+_show(GraphScores, scores_html)
