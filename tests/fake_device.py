@@ -27,6 +27,7 @@ from inscape.model import Model
 
 _setup_privateuseone_for_python_backend("fake")
 FAKE = torch.device("fake", 0)
+torch.fake.get_amp_supported_dtype = lambda: [torch.bfloat16]  # type: ignore[attr-defined]
 
 CROSSING = ("aten::copy_", "aten::_to_copy", "aten::set_")
 WAITING = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::bincount")
