@@ -18,12 +18,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from benchmarks.measurement import Measurement, Run
 from benchmarks.traces import world
 from benchmarks.traces.prompts import content, says, smollm2
 from inscape.attribution import trace
+from inscape.attribution.exchange import Swap
 from inscape.core import Share, bootstrap_mean, seeded
 from inscape.model import Model, Prompt
 from inscape_microworld.benchmark import Check, Row
@@ -45,57 +45,16 @@ class Side:
     chosen_answer: str
 
 
-class Subjects:
-    """The neurons of a prompt and, at the tokens of its subject, those of another's."""
+class Subjects(Swap):
+    """Two prompts whose neurons are exchanged at the tokens of their subjects, `at`."""
 
     def __init__(self, model: Model, prompt: str, subject: str, other: str, other_subject: str):
-        self.model = model
-        self.sites = [str(site) for site in model.sites() if site.kind == "mlp_act"]
-        self.prompt, self.at = _places(model, prompt, subject)
-        given, there = _places(model, other, other_subject)
-        self.own, theirs = self._read(self.prompt), self._read(given)
-        self.theirs = self.own.clone()
-        for n, place in enumerate(reversed(self.at)):
-            self.theirs[:, place] = theirs[:, there[max(len(there) - 1 - n, 0)]]
-        self.mask = torch.zeros(self.own.shape, dtype=torch.bool)
-        self.mask[:, self.at] = True
-
-    def _read(self, prompt: Prompt) -> Tensor:
-        run = self.model.run(prompt, read=self.sites)
-        return torch.stack([run[site][0] for site in self.sites])
-
-    def _edits(self, chosen: Tensor, kept: dict[str, Tensor]) -> dict[str, object]:
-        def exchanged(n: int, x: Tensor) -> Tensor:
-            kept[self.sites[n]] = torch.where(chosen[n], self.theirs[n], x)
-            return kept[self.sites[n]]
-
-        return {site: lambda x, n=n: exchanged(n, x) for n, site in enumerate(self.sites)}
-
-    @torch.no_grad()
-    def logits(self, chosen: Tensor) -> Tensor:
-        """With these exchanged, of the last position."""
-        edits = self._edits(chosen, {})
-        logits = self.model.run(self.prompt, edits=edits, logits="last").logits  # type: ignore[arg-type]
-        assert logits is not None
-        return logits[0, -1].float()
-
-    def choose(self, own: int, other: int) -> Tensor:
-        """The neurons whose exchange does most for the other answer, in rounds."""
-        chosen = torch.zeros_like(self.mask)
-        for _ in range(ROUNDS):
-            kept: dict[str, Tensor] = {}
-            edits = self._edits(chosen, kept)
-            edits["embed"] = lambda x: x.detach().clone().requires_grad_(True)
-            run = self.model.run(self.prompt, read=["final"], edits=edits, grad=True)  # type: ignore[arg-type]
-            with torch.enable_grad():
-                logits = self.model.unembed(run["final"][0, -1])
-                goal = logits[other] - logits[own]
-            gradients = torch.autograd.grad(goal, [kept[site] for site in self.sites])
-            now = torch.stack([kept[site].detach()[0] for site in self.sites])
-            gain = (self.theirs - now) * torch.stack([g[0] for g in gradients])
-            gain = gain.masked_fill(chosen | ~self.mask, -torch.inf)
-            chosen.view(-1)[gain.flatten().topk(NUM_NEURONS // ROUNDS).indices] = True
-        return chosen
+        one, self.at = _places(model, prompt, subject)
+        two, there = _places(model, other, other_subject)
+        ends = enumerate(reversed(self.at))
+        super().__init__(
+            model, one, two, [(place, there[max(len(there) - 1 - n, 0)]) for n, place in ends]
+        )
 
 
 def _places(model: Model, prompt: str, subject: str) -> tuple[Prompt, list[int]]:
@@ -160,10 +119,10 @@ def _measured(
     """Whether the other answer leads, is said, leads with random neurons; nodes on the path that
     are the bridge's, and random ones'."""
     first = Subjects(model, one.chosen_on, one.subject, two.chosen_on, two.subject)
-    ids = [model.answer(s.chosen_on, s.chosen_answer).ids[0] for s in (one, two)]
-    chosen = first.choose(*ids)
+    other_id = model.answer(two.chosen_on, two.chosen_answer).ids[0]
+    chosen, _ = first.choose(other_id, NUM_NEURONS, ROUNDS)
     asked = Subjects(model, one.prompt, one.subject, two.prompt, two.subject)
-    bridge = torch.zeros_like(asked.mask)
+    bridge = torch.zeros_like(asked.open)
     for here, there in zip(reversed(first.at), reversed(asked.at), strict=False):
         bridge[:, there] = chosen[:, here]
     shuffled = torch.zeros_like(bridge)
@@ -171,7 +130,7 @@ def _measured(
         order = torch.randperm(bridge.shape[2], generator=generator)
         shuffled[layer, place] = bridge[layer, place][order]
     own, other = (model.answer(s.prompt, s.answer).ids[0] for s in (one, two))
-    logits, control = asked.logits(bridge), asked.logits(shuffled)
+    logits, control = asked.run(bridge), asked.run(shuffled)
     graph = trace(model, one.prompt, target=one.answer, max_features=NUM_NODES, verified=0)
     width = bridge.shape[2]
     nodes = [

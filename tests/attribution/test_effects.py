@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -9,14 +10,21 @@ import numpy as np
 import pytest
 import torch
 from tests.attribution.random_transcoders import TOKENS, random_dictionary, random_transcoders
-from tests.families import TINY_FAMILIES, tiny
+from tests.families import tiny
 
 from inscape.attribution import Graph, trace
 from inscape.attribution.bases import find_bases
-from inscape.attribution.effects import Removal, Removals, of_nodes, predicted
-from inscape.attribution.ranking import Linear
-from inscape.attribution.sources import read
-from inscape.attribution.verify import described, spearman
+from inscape.attribution.effects import (
+    Removal,
+    Removals,
+    activation,
+    of_nodes,
+    predicted,
+    removals_of,
+)
+from inscape.attribution.ranking import Linear, choose
+from inscape.attribution.sources import lay_out, read
+from inscape.attribution.verify import _alike, described, spearman
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.model import Model
@@ -33,8 +41,6 @@ def bases(model: Model, which: str) -> list[Dictionary]:
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "olmo2", "gpt_neox"])
 def test_what_is_predicted_is_the_slope_of_what_is_measured(family: str, which: str) -> None:
     """A feature made a thousandth smaller: the targets lose a thousandth of what is predicted."""
-    if family not in TINY_FAMILIES:
-        pytest.skip(f"no {family}")
     model = Model.wrap(tiny(family).double())
     reading = read(model, find_bases(model, bases(model, which))[0], model.prompt(TOKENS))
     vector = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
@@ -190,3 +196,26 @@ def test_rank_correlation() -> None:
     assert spearman([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
     assert spearman([1, 1, 1], [1, 2, 3]) is None
     assert spearman([1, 2], [1, 2]) is None
+
+
+@pytest.mark.parametrize("which", ["neurons", "transcoders", "stream"])
+def test_random_sets_are_other_features_of_the_same_places(which: str) -> None:
+    model = Model.wrap(tiny("llama"))
+    made = bases(model, which)
+    reading = read(model, find_bases(model, made)[0], model.prompt(TOKENS))
+    vector = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
+    goals = [Linear(len(TOKENS) - 1, vector, 1.0)]
+    sources = lay_out(reading, choose(reading, goals, 20))
+    some = removals_of(sources)[:12]
+    nodes = {(one.basis, one.position, one.feature) for one in removals_of(sources)}
+    for seed in range(5):
+        drawn = _alike(sources, some, random.Random(seed))
+        places = [(one.basis, one.position, one.feature) for one in drawn]
+        assert len(set(places)) == len(places)
+        assert not set(places) & nodes
+        assert {p[:2] for p in places} <= {(one.basis, one.position) for one in some}
+        if which == "neurons":  # of which all are active
+            assert len(drawn) == len(some)
+        for one in drawn:
+            now = activation(one, reading.inputs, reading.active, reading.bases[one.basis].read)
+            assert now == pytest.approx(one.value)

@@ -31,8 +31,6 @@ def said(capsys: pytest.CaptureFixture[str]) -> Any:
         capsys.readouterr()
         code = shell.main([str(argument) for argument in arguments])
         shown = capsys.readouterr()
-        if code == 2 and "answer" in shown.err:  # an untrained model says the same to all
-            pytest.skip(shown.err)
         assert code == 0, shown.err
         return shown.out
 
@@ -145,4 +143,5 @@ def test_graphs_of_prompts_are_scored(said: Any, tiny_model: Path, tmp_path: Pat
 
 def test_a_trace_beside_another_prompt(said: Any, tiny_model: Path) -> None:
     shown = said("trace", tiny_model, "the cat sat on", "--other", "on cat sat the")
-    assert "as they are there" in shown or "without the" not in shown
+    assert "beside 'on cat sat the', on which the targets are" in shown
+    assert "as they are there" in shown

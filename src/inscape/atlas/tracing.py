@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -80,8 +80,7 @@ class Tracing(Container):
     ) -> Graph:
         """The attribution graph of the token after the prompt (see `inscape.trace`), through the
         dictionaries called `names` (see `traced`)."""
-        made = trace(self.model, prompt, self.traced(names), names=self.feature_label, **options)
-        return self._saved(made, save)
+        return self._asked(trace, prompt, names, save, options)
 
     def trajectory(
         self,
@@ -91,10 +90,8 @@ class Tracing(Container):
         save: bool = True,
         **options: Any,
     ) -> Trajectory:
-        """An answer followed token by token (see `inscape.attribution.trajectory`)."""
-        read = self.traced(names)
-        made = trajectory(self.model, prompt, read, names=self.feature_label, **options)
-        return self._saved(made, save)
+        """An answer followed token by token (see `inscape.trajectory`)."""
+        return self._asked(trajectory, prompt, names, save, options)
 
     def attention(
         self,
@@ -104,10 +101,8 @@ class Tracing(Container):
         save: bool = True,
         **options: Any,
     ) -> AttentionScore:
-        """Why a head looks where it does (see `inscape.attribution.explain_attention`)."""
-        read = self.traced(names)
-        made = explain_attention(self.model, prompt, read, names=self.feature_label, **options)
-        return self._saved(made, save)
+        """Why a head looks where it does (see `inscape.explain_attention`)."""
+        return self._asked(explain_attention, prompt, names, save, options)
 
     def exchange(
         self, prompt: Source, other: Source, *, save: bool = True, **options: Any
@@ -167,6 +162,17 @@ class Tracing(Container):
             return replace(kind.from_json(content), names=self.feature_label)
 
         return Results(self.path / folder, read)
+
+    def _asked(
+        self,
+        made_by: Callable[..., R],
+        prompt: Source,
+        names: Iterable[str] | None,
+        save: bool,
+        options: dict[str, Any],
+    ) -> R:
+        read, labels = self.traced(names), self.feature_label
+        return self._saved(made_by(self.model, prompt, read, names=labels, **options), save)
 
     def _saved(self, result: R, save: bool) -> R:
         if save:

@@ -1,6 +1,12 @@
 """Attribution graphs: which features, tokens and errors made an answer, and by which paths."""
 
-from inscape.attribution.attention import AttentionScore, Pair, explain_attention, num_heads
+from inscape.attribution.attention import (
+    AttentionScore,
+    Pair,
+    explain_attention,
+    num_heads,
+    patterns,
+)
 from inscape.attribution.bases import layers_of, reads_stream
 from inscape.attribution.data import Edges, Node, NodeKind, Route, Scores, Supernode
 from inscape.attribution.exchange import Exchange, Member, exchange
@@ -34,6 +40,7 @@ __all__ = [
     "local_address",
     "num_heads",
     "paths",
+    "patterns",
     "reads_stream",
     "same_feature",
     "score_graphs",

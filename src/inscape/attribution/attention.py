@@ -217,14 +217,25 @@ def _largest(nodes: Sequence[Node | None], values: Tensor) -> list[tuple[Node | 
     return [(nodes[n], float(values[n])) for n in order]
 
 
-def _looked_at(model: Model, given: Prompt, layer: int, head: int, query: int) -> int:
-    looks: dict[int, list[Looking]] = {layer: []}
+def patterns(
+    model: Model, prompt: Prompt | Tensor, layers: Iterable[int]
+) -> dict[int, Float[Tensor, "head query key"]]:
+    """By layer where each head looks; without those whose attention compares no queries with keys.
+
+    Raises:
+        ModelError: the model cannot be traced.
+    """
+    looks: dict[int, list[Looking]] = {layer: [] for layer in layers}
     with model.linearised(looking=looks):
-        model.run(given, read=["final"])
-    if not looks[layer] or head >= len(looks[layer][0].pattern):
+        model.run(prompt, read=["final"])
+    return {layer: found[0].pattern for layer, found in looks.items() if found}
+
+
+def _looked_at(model: Model, given: Prompt, layer: int, head: int, query: int) -> int:
+    pattern = patterns(model, given, [layer]).get(layer)
+    if pattern is None or head >= len(pattern):
         return query  # refused later, in words
-    weight = looks[layer][0].pattern[head, query].masked_fill(~given.counted, -1)
-    return int(weight.argmax())
+    return int(pattern[head, query].masked_fill(~given.counted, -1).argmax())
 
 
 def _position(value: int, name: str, length: int) -> int:

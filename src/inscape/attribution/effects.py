@@ -12,7 +12,7 @@ feature is removed: what it does by changing where attention looks is missing. H
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -103,11 +103,14 @@ def removals_of(sources: Sources) -> list[Removal]:
     ]
 
 
-def activation(reading: Reading, one: Removal) -> float:
-    """What a feature is on a prompt; of a neuron its value with the feature's sign."""
-    part = reading.active[one.basis]
+def activation(
+    one: Removal, inputs: Mapping[str, Tensor], active: Sequence[Active | None], read: str
+) -> float:
+    """What a feature is, of what its basis reads at `read` (see `Reading`); of a neuron its value
+    with the feature's sign."""
+    part = active[one.basis]
     if part is None:
-        x = reading.inputs[reading.bases[one.basis].read][one.position]
+        x = inputs[read][one.position]
         sign = 1.0 if one.feature < len(x) else -1.0
         return sign * float(x[one.feature % len(x)])
     there = (part.feature == one.feature) & (part.position == one.position)

@@ -11,7 +11,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -114,7 +115,7 @@ def exchange(
             f"the prompts have {len(one)} and {len(two)} tokens",
             expected="as many, so that each has its counterpart",
         )
-    swap = _Swap(model, one, two)
+    swap = Swap(model, one, two)
     answers = int(swap.own.argmax()), int(swap.others.argmax())
     if answers[0] == answers[1]:
         raise InputError(
@@ -154,14 +155,30 @@ def _said(model: Model, logits: Tensor, answers: tuple[int, int]) -> tuple[float
     return float(p[answers[0]]), float(p[answers[1]]), model.token_text(int(logits.argmax()))
 
 
-class _Swap:
-    """The values of all neurons on two prompts; runs the first with some of the second's."""
+class Swap:
+    """The values of all neurons on two prompts; runs the first with some of the second's.
 
-    def __init__(self, model: Model, one: Prompt, two: Prompt) -> None:
+    Args:
+        places: positions of the first prompt with those of the second that stand for them; what is
+            not among them is never exchanged. By default all, of prompts of one length.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        one: Prompt,
+        two: Prompt,
+        places: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
         self.model, self.prompt = model, one
         self.sites = [str(site) for site in model.sites() if site.kind == "mlp_act"]
         self.values, self.own = self._read(one)
-        self.theirs, self.others = self._read(two)
+        theirs, self.others = self._read(two)
+        own, other = zip(*(places or ((n, n) for n in range(len(one)))), strict=True)
+        self.theirs = self.values.clone()
+        self.theirs[:, list(own)] = theirs[:, list(other)]
+        self.open = torch.zeros(self.values.shape, dtype=torch.bool, device=self.values.device)
+        self.open[:, list(own)] = True
 
     def _read(
         self, prompt: Prompt, edits: Mapping[str, Callable[[Tensor], Tensor]] | None = None
@@ -193,7 +210,7 @@ class _Swap:
         for part in range(rounds):
             count = num * (part + 1) // rounds - num * part // rounds
             values, gradients = self._gradients(chosen, answer)
-            gain = ((self.theirs - values) * gradients).masked_fill(chosen, -torch.inf)
+            gain = ((self.theirs - values) * gradients).masked_fill(chosen | ~self.open, -torch.inf)
             best = gain.flatten().topk(min(count, gain.numel()))
             found = best.indices[best.values > 0]
             chosen.view(-1)[found] = True
@@ -233,13 +250,19 @@ class _Swap:
         order = size.argsort()
         place = torch.empty_like(order)
         place[order] = torch.arange(len(order), device=order.device)
-        generator = torch.Generator().manual_seed(seed % 2**63)
+        generator = random.Random(seed)
         own = torch.nonzero(chosen.flatten())[:, 0]
-        away = torch.randint(-NEAR, NEAR + 1, (len(own),), generator=generator).to(place)
-        picked = order[(place[own] + away).clamp(0, len(order) - 1)]
+        taken = set(own.tolist())
+        picked: list[int] = []
+        for rank in place[own].tolist():
+            near = order[max(rank - NEAR, 0) : rank + NEAR + 1].tolist()
+            free = [one for one in near if one not in taken]
+            if free:
+                picked.append(generator.choice(free))
+                taken.add(picked[-1])
         found = torch.zeros_like(chosen)
         found.view(-1)[picked] = True
-        return found & ~chosen
+        return found
 
 
 NEAR = 500  # ranks by the size of the change

@@ -26,7 +26,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor
 
 from inscape.attribution.data import Edges, Mask, Node, Supernode
-from inscape.attribution.effects import Removal, Removals, removals_of
+from inscape.attribution.effects import Removal, Removals, activation, removals_of
 from inscape.attribution.influence import normalised
 from inscape.attribution.ranking import Linear
 from inscape.attribution.sources import EMBED, Active, Reading, Sources, active_features
@@ -217,16 +217,10 @@ class _Silenced:
         if position not in self._without:
             self._without[position] = self._read(position)
         inputs, active = self._without[position]
-        after = 0.0
-        for one in members:
-            part = active[one.basis]
-            if part is None:
-                x = inputs[self.reading.bases[one.basis].read][one.position]
-                sign = 1.0 if one.feature < len(x) else -1.0
-                after += max(sign * float(x[one.feature % len(x)]), 0.0)
-            else:
-                there = (part.feature == one.feature) & (part.position == one.position)
-                after += float(part.value[there].sum())
+        after = sum(
+            max(activation(one, inputs, active, self.reading.bases[one.basis].read), 0.0)
+            for one in members
+        )
         return after <= 0.5 * sum(one.value for one in members)
 
     @torch.no_grad()

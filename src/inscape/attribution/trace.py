@@ -26,29 +26,18 @@ from inscape.attribution import influence as flow
 from inscape.attribution.attention import HeadSplit, source_nodes
 from inscape.attribution.bases import Basis, find_bases
 from inscape.attribution.data import Edges, Mask, Node, Route
+from inscape.attribution.edges import compute_edges
 from inscape.attribution.effects import of_nodes, predicted
 from inscape.attribution.graph import Graph
-from inscape.attribution.jacobian import Rows
 from inscape.attribution.ranking import Linear
 from inscape.attribution.ranking import choose as choose_features
 from inscape.attribution.sources import Reading, Sources, lay_out, read
 from inscape.attribution.supernodes import supernodes
 from inscape.attribution.verify import verify
-from inscape.core import (
-    InputError,
-    LabelOf,
-    ModelError,
-    finite_number,
-    no_label,
-    progress,
-    track,
-    whole,
-)
+from inscape.core import InputError, LabelOf, ModelError, finite_number, no_label, track, whole
 from inscape.dictionary import Dictionary
 from inscape.model import Model, Prompt, Source
 
-BATCH_TOKENS = 4096
-MAX_BATCH = 128
 MAX_FEATURES = 16_384  # of a graph of transcoders alone
 MAX_MIXED, MIN_MIXED, LONG = 300, 40, 512  # where neurons are read; fewer from LONG tokens on
 MAX_LOGITS, LOGIT_SHARE = 10, 0.95  # of the likeliest tokens as targets
@@ -122,7 +111,8 @@ def trace(
     moving = predicted(reading, goals)
     sources = lay_out(reading, choose_features(reading, goals, most, moving))
     notes = found + notes + _remarks(model, sources)
-    edges, bias = _edges(sources, targets)
+    _check_size(sources, len(targets))
+    edges, bias = compute_edges(sources, goals)
     nodes = _nodes(sources, targets, bias, moving)
     fed = given.ids[len(model.prompt(prompt)) :]
     beside = None if other is None else _beside(model, bases, given, other, fed)
@@ -252,53 +242,6 @@ def _check_shares(**shares: float) -> None:
     for name, share in shares.items():
         if not 0 < finite_number(share, name) <= 1:
             raise InputError(f"{name} is {share}", expected="a fraction in (0, 1]")
-
-
-class _Store:
-    """Rows as they come, kept sparse; with the biases of the targets."""
-
-    def __init__(self, num_nodes: int) -> None:
-        self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self.bias = np.full(num_nodes, np.nan)
-
-    def add(self, first: int, rows: Tensor, values: Tensor) -> None:
-        """Rows [target, node] into the nodes from `first` on, whose values are `values`."""
-        row, column = torch.nonzero(rows, as_tuple=True)
-        self.parts.append(
-            (
-                column.cpu().numpy().astype(np.int32),
-                (first + row).cpu().numpy().astype(np.int32),
-                rows[row, column].cpu().numpy().astype(np.float32),
-            )
-        )
-        bias = values.double() - rows.double().sum(1)
-        self.bias[first : first + len(rows)] = bias.cpu().numpy()
-
-    def edges(self) -> Edges:
-        source, target, weight = (np.concatenate(part) for part in zip(*self.parts, strict=True))
-        return Edges(source, target, weight)
-
-
-def _edges(sources: Sources, targets: Sequence[Target]) -> tuple[Edges, np.ndarray]:
-    """Edges into logits and features; the biases [N]."""
-    reading, num_nodes = sources.reading, sources.num_nodes
-    _check_size(sources, len(targets))
-    store = _Store(num_nodes + len(targets))
-    batch = max(1, min(MAX_BATCH, BATCH_TOKENS // sources.num_positions))
-    vectors = torch.stack([t.vector for t in targets]).to(reading.final.device)
-    rows = Rows(sources, batch)
-    with progress("tracing", sources.num_features, "features") as bar:
-        for first in range(0, len(targets), batch):
-            part = vectors[first : first + batch]
-            last = torch.full((len(part),), sources.num_positions - 1, device=part.device)
-            store.add(num_nodes + first, rows.logits(last, part), part @ reading.final[-1])
-        for number, features in enumerate(sources.features):
-            every = torch.arange(features.num, device=features.position.device)
-            for some in torch.split(every, batch) if features.num else ():
-                first = sources.starts[number] + int(some[0])
-                store.add(first, rows.features(number, some), features.value[some])
-                bar.advance(len(some))
-    return store.edges(), store.bias
 
 
 def _prune(

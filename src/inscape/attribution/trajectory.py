@@ -18,24 +18,21 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from inscape.attribution import influence as flow
 from inscape.attribution.attention import source_nodes
 from inscape.attribution.bases import find_bases
 from inscape.attribution.data import Edges, Node, title
-from inscape.attribution.jacobian import Rows
+from inscape.attribution.edges import compute_edges
 from inscape.attribution.ranking import Linear, choose_each
 from inscape.attribution.sources import Reading, Sources, lay_out, read
-from inscape.core import InputError, LabelOf, no_label, progress, quoted, whole
+from inscape.core import InputError, LabelOf, no_label, quoted, whole
 from inscape.dictionary import Dictionary
 from inscape.model import Model, Prompt, Source
 from inscape.storage import Result
 
 NUM_NODES, NUM_SHOWN = 50, 8
 MAX_TOKENS = 40
-BATCH_TOKENS, MAX_BATCH = 4096, 128
 
 
 @dataclass(frozen=True)
@@ -164,7 +161,7 @@ def trajectory(
     targets, steps = _targets(model, reading, len(given), ids)
     features, own = choose_each(reading, targets, num)
     sources = lay_out(reading, features)
-    edges = _edges(sources, targets)
+    edges = compute_edges(sources, targets)[0]
     nodes = source_nodes(sources)
     found = _steps(sources, nodes, edges, steps, own)
     leads = _leads(model, given, ids, candidates, cue)
@@ -238,33 +235,6 @@ def _decided(margins: Sequence[float]) -> int | None:
     behind = [layer for layer, margin in enumerate(margins) if margin <= 0]
     first = behind[-1] + 1 if behind else 0
     return first if first < len(margins) else None
-
-
-def _edges(sources: Sources, targets: Sequence[Linear]) -> Edges:
-    """Edges into the targets, which are numbered behind all nodes, and into the features."""
-    batch = max(1, min(MAX_BATCH, BATCH_TOKENS // sources.num_positions))
-    rows, parts = Rows(sources, batch), []
-
-    def keep(first: int, found: Float[Tensor, "target node"]) -> None:
-        row, column = torch.nonzero(found, as_tuple=True)
-        parts.append([t.cpu().numpy() for t in (column, first + row, found[row, column])])
-
-    total = len(targets) + sources.num_features
-    with progress("tracing", total, "nodes") as bar:
-        for first in range(0, len(targets), batch):
-            some = targets[first : first + batch]
-            position = torch.tensor([one.position for one in some], device=some[0].vector.device)
-            vectors = torch.stack([one.vector for one in some])
-            keep(sources.num_nodes + first, rows.logits(position, vectors))
-            bar.advance(len(some))
-        for number, part in enumerate(sources.features):
-            every = torch.arange(part.num, device=part.position.device)
-            for chosen in torch.split(every, batch):
-                if len(chosen):
-                    keep(sources.starts[number] + int(chosen[0]), rows.features(number, chosen))
-                    bar.advance(len(chosen))
-    source, target, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Edges(source.astype(np.int32), target.astype(np.int32), weight.astype(np.float32))
 
 
 def _steps(

@@ -20,6 +20,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from scipy.stats import rankdata
+from torch import Tensor
 
 from inscape.attribution.data import Node, Removed, Verification
 from inscape.attribution.effects import Removal, Removals, activation, removals_of
@@ -59,7 +60,7 @@ def verify(
         sets.append([every[n] for n in some])
         for control in range(controls):
             generator = random.Random(seeded(seed, "controls", number, control))
-            sets.append([_like(sources, every[n], generator) for n in some])
+            sets.append(_alike(sources, [every[n] for n in some], generator))
     measured = removals.lost(sets, "removing sets")
     swapped, restored = _exchanged(removals, other, sets)
     step = controls + 1
@@ -93,10 +94,14 @@ def _exchanged(
     """What the targets lose with each set as in the other prompt, and gain there (step 3)."""
     if other is None:
         return [], []
-    there = [[replace(one, to=activation(other, one)) for one in some] for some in sets]
+    there = [[replace(one, to=_on(other, one)) for one in some] for some in sets]
     back = [[replace(one, value=one.to, to=one.value) for one in some] for some in there]
     lost = removals.lost(there, "exchanging sets")
     return lost, [-one for one in Removals(other, removals.targets).lost(back, "restoring sets")]
+
+
+def _on(reading: Reading, one: Removal) -> float:
+    return activation(one, reading.inputs, reading.active, reading.bases[one.basis].read)
 
 
 def _holds(agreement: float | None, together: Sequence[Removed]) -> bool:
@@ -115,11 +120,26 @@ def spearman(one: Sequence[float], two: Sequence[float]) -> float | None:
     return float(np.corrcoef(x, y)[0, 1])
 
 
-def _like(sources: Sources, one: Removal, generator: random.Random) -> Removal:
-    """Another feature of the same basis and position, about as active, that is no node."""
+def _alike(sources: Sources, some: Sequence[Removal], generator: random.Random) -> list[Removal]:
+    """For each feature another of its basis and position, about as active, that is no node; none
+    twice."""
+    found: list[Removal] = []
+    for one in some:
+        drawn = [r.feature for r in found if (r.basis, r.position) == (one.basis, one.position)]
+        features, values = _others(sources, one, drawn)
+        if len(features):
+            near = (values - one.value).abs().argsort()[:NEAR].tolist()
+            chosen = generator.choice(near)
+            found.append(
+                Removal(one.basis, int(features[chosen]), one.position, float(values[chosen]))
+            )
+    return found
+
+
+def _others(sources: Sources, one: Removal, drawn: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Features that are no nodes at a feature's place, but for those drawn, and their values."""
     reading = sources.reading
     part, nodes = reading.active[one.basis], sources.features[one.basis]
-    taken = nodes.feature[nodes.position == one.position]
     if part is None:
         x = reading.inputs[reading.bases[one.basis].read][one.position]
         features = torch.arange(len(x), device=x.device) + len(x) * (x < 0)
@@ -127,13 +147,11 @@ def _like(sources: Sources, one: Removal, generator: random.Random) -> Removal:
     else:
         here = part.position == one.position
         features, values = part.feature[here], part.value[here]
+    taken = torch.cat(
+        [nodes.feature[nodes.position == one.position], nodes.feature.new_tensor(list(drawn))]
+    )
     free = ~torch.isin(features, taken)
-    features, values = features[free], values[free]
-    if not len(features):
-        return Removal(one.basis, one.feature, one.position, 0.0)
-    near = (values - one.value).abs().argsort()[:NEAR].tolist()
-    chosen = generator.choice(near)
-    return Removal(one.basis, int(features[chosen]), one.position, float(values[chosen]))
+    return features[free], values[free]
 
 
 def described(found: Verification) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from inscape.attribution import patterns
 from inscape.circuits.behaviour import Behaviour
 from inscape.circuits.units import Unit
 from inscape.core import ModelError
-from inscape.model import Looking
 
 NUM_PROMPTS = 12
 
@@ -23,17 +23,14 @@ def looks(behaviour: Behaviour, units: Sequence[Unit]) -> dict[Unit, dict[str, f
     rows = [(batch, n) for batch in behaviour.batches for n in range(len(batch))]
     step = max(1, len(rows) // NUM_PROMPTS)
     for batch, n in rows[::step] if heads else ():
-        noted: dict[int, list[Looking]] = {layer: [] for layer in layers}
         try:
-            with behaviour.model.linearised(looking=noted):
-                behaviour.model.run(batch.tokens[n : n + 1], read=["final"])
+            seen = patterns(behaviour.model, batch.tokens[n : n + 1], layers)
         except ModelError:
             return {}
         for unit in heads:
-            if not noted[unit.layer] or unit.role not in batch.roles:
+            if unit.layer not in seen or unit.role not in batch.roles:
                 continue
-            pattern = noted[unit.layer][0].pattern[unit.index]
-            here = pattern[batch.roles[unit.role][n]]
+            here = seen[unit.layer][unit.index][batch.roles[unit.role][n]]
             if not len(here):
                 continue
             count[unit] += 1
