@@ -13,6 +13,7 @@ from tests.attribution.test_graph import FIXTURE
 
 from inscape.attribution import Graph, Supernode, paths
 from inscape.core import DataError, StorageError
+from inscape.intervention import Repair
 
 
 def ids(graph: Graph) -> list[str]:
@@ -182,3 +183,11 @@ def test_a_graph_of_one_scheme_older() -> None:
     del data["metadata"]["schema_version"]
     data["nodes"].append(feature(3, 7, 3, node_id="odd", feature=7))
     assert Graph.from_viewer(data).nodes[-1].feature == 7
+
+
+def test_nobody_is_told_to_remove_a_file_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# mine")
+    for read in (Graph.open, Repair.open):
+        with pytest.raises(StorageError, match="give another file") as raised:
+            read(tmp_path / "README.md")
+        assert "remove it" not in str(raised.value)

@@ -62,7 +62,7 @@ def find_repair(name: str | Path, results: Sequence[Results[Any]]) -> Repair:
             f"{results[0].folder.parent} has no repair {str(name)!r}",
             expected=f"a file, or one of {', '.join(results[0].names) or '(none yet)'}",
         )
-    content = read_json(named[0] if named else Path(name))
+    content = read_json(named[0] if named else Path(name), given=not named)
     if isinstance(content, dict) and "repair" in content:
         content = content["repair"]
         if content is None:

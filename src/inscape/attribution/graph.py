@@ -118,7 +118,7 @@ class Graph(GraphData):
         Raises:
             DataError, StorageError: the file is something else, or damaged.
         """
-        data = read_json(pathlib.Path(path))
+        data = read_json(pathlib.Path(path), given=True)
         if isinstance(data, dict) and "schema" in data:
             return cls.from_json(data)
         return from_viewer(cls, data, str(path))

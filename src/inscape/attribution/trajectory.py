@@ -103,10 +103,12 @@ class Trajectory(Result):
         """A line or two for each token of the answer."""
         lines = [f"prompt: {self.prompt}", f"answer: {self.answer}"]
         for step in self.steps:
-            layer = "nowhere" if step.decided is None else f"layer {step.decided}"
+            ahead = "behind at the last layer"
+            if step.decided is not None:
+                ahead = f"ahead from layer {step.decided} on"
             lines.append(
                 f"{quoted(step.token)} (p={step.probability:.2f}; {step.margin:+.2f} over "
-                f"{quoted(step.rival)}, ahead from {layer} on)"
+                f"{quoted(step.rival)}, {ahead})"
             )
             order = np.argsort(-np.array(step.tokens), kind="stable")[:num].tolist()
             rests = (f"{quoted(self.prompt_tokens[p])} {step.tokens[p]:.0%}" for p in order)

@@ -118,9 +118,9 @@ class Circuit(Result):
         """As lines of text."""
         lines = [
             f"behaviour: {self.about}",
-            f"shown on {self.usable}; chosen on {self.num_chosen} prompts, measured on "
-            f"{self.num_held} others" + (" of other templates" if self.held_templates else ""),
-            f"{len(self.members)} members of {self.num_units:,} (heads and MLPs by role):",
+            f"the model shows it on {self.usable}; chosen on {self.num_chosen} prompts, measured "
+            f"on {self.num_held} others" + (" of other templates" if self.held_templates else ""),
+            f"{len(self.members)} members of {self.num_units:,} (each unit in each role):",
         ]
         for one in self.members:
             seen = sorted(one.looks.items(), key=lambda pair: -pair[1])[:2]
@@ -129,8 +129,8 @@ class Circuit(Result):
                 f"  {self.title(one)}" + (f", which looks at {looking}" if looking else "")
             )
             lines.append(
-                f"      alone {one.alone:.0%} of the swing; faithfulness less {one.needed:.2f} "
-                "without it"
+                f"      alone {one.alone:.0%} of the swing; without it faithfulness "
+                f"{'falls' if one.needed >= 0 else 'rises'} by {abs(one.needed):.2f}"
             )
         random_ones = [one.value for one in self.controls]
         lines += [

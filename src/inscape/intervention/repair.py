@@ -97,7 +97,7 @@ class Repair(Result):
     @classmethod
     def open(cls, path: str | Path) -> Repair:
         """The repair in a file."""
-        return cls.from_json(read_json(Path(path)))
+        return cls.from_json(read_json(Path(path), given=True))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ def trajectory_html(found: Trajectory) -> Markup:
     for step in found.steps:
         order = sorted(range(len(step.tokens)), key=lambda p: -step.tokens[p])[:3]
         sources = [f"{visible(found.prompt_tokens[p])} {step.tokens[p]:.0%}" for p in order]
+        sources.append(f"unknown {step.unknown:.0%}")
         rows.append(
             (
                 tag("code", visible(step.token)),
@@ -30,7 +31,7 @@ def trajectory_html(found: Trajectory) -> Markup:
                 _lines([found.title(n) for n, _ in step.nodes[:3]]),
             )
         )
-    heads = ["token", "probability", "ahead by", "of", "from layer", "rests on", "strongest"]
+    heads = ["token", "probability", "logits ahead", "of", "from layer on", "rests on", "strongest"]
     caption = f"{found.prompt} {EN_DASH} each token of the answer, and what it rests on"
     lead = None
     if found.candidates is not None and found.leads:

@@ -181,14 +181,17 @@ def write_json(path: Path, obj: Any) -> None:
     atomic_write(path, text.encode(errors="backslashreplace") + b"\n")
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+def read_json(path: Path, *, given: bool = False) -> Any:
+    """The content of a JSON file. given: the user named it, so that it may be anything else: nobody
+    is told to remove it.
 
     Raises:
         StorageError: the file is missing, may not be read, or is not JSON.
     """
     path = Path(path)
-    with reading(path, "remove it and run the command that makes it again", ValueError):
+    remedy = "remove it and run the command that makes it again"
+    another = "give another file, if that is not what you meant"
+    with reading(path, another if given else remedy, ValueError):
         try:
             return json.loads(path.read_bytes())
         except RecursionError as error:
