@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.families import tiny, tiny_tokenizer
 
-from inscape.attribution import Exchange, Member, explain_attention, score_graphs, trajectory
+from inscape.attribution import Exchange, Member, explain_attention, score_graphs, trace, trajectory
 from inscape.circuits import Circuit, CircuitMember, Faithfulness
 from inscape.core import Share
 from inscape.model import Model
@@ -91,3 +93,15 @@ def test_a_circuit() -> None:
     assert "the neurons of layer 3" in shown
     assert share(Share(14, 15)) in shown
     assert share(Share(12, 15)) in shown
+
+
+def test_a_graph_shows_what_was_predicted_beside_what_was_measured(model: Model) -> None:
+    graph = trace(model, " the cat sat", node_share=1.0, max_features=80)
+    assert graph.verification is not None
+    shown = graph._repr_html_()
+    assert "redicted effects hold" in shown or "redicted effects FAIL" in shown
+    assert "best together" in shown
+    tested = [one for one in graph.supernodes if one.measured is not None]
+    assert shown.count("alike features: without them") == min(len(tested), 8) > 0
+    failed = replace(graph, verification=replace(graph.verification, holds=False))
+    assert "redicted effects FAIL" in failed._repr_html_()

@@ -12,15 +12,19 @@ Names come first, ids second.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
 
 from inscape.attribution import Graph, Node, NodeKind, paths
+from inscape.attribution.verify import described
 from inscape.core import LabelOf, no_label
 from inscape.report.numbers import finite
 from inscape.report.parts import visible, visible_target
+
+MAX_GROUPS = 8
 
 
 @dataclass(frozen=True)
@@ -130,15 +134,34 @@ def picture(
         unknown=finite(graph.scores.unknown),
         num_nodes=graph.num_nodes_full or len(graph.nodes),
         num_edges=graph.num_edges_full or len(graph.edges),
-        notes=(*_groups(graph), *_messages(graph.roles), *graph.notes),
+        notes=(*_tested(graph), *_groups(graph), *_messages(graph.roles), *graph.notes),
     )
 
 
+def _tested(graph: Graph) -> list[str]:
+    """What was predicted beside what the model does."""
+    if graph.verification is None:
+        return []
+    lines = (line.strip() for line in described(graph.verification))
+    return [f"{line[:1].upper()}{line[1:]}." for line in lines]
+
+
 def _groups(graph: Graph) -> list[str]:
-    """What somebody has grouped."""
+    """What somebody has grouped; and the groups of alike features with the largest effects."""
+
+    def members(nodes: Iterable[int]) -> str:
+        return ", ".join(_full_name(graph, graph.nodes[n]) for n in nodes)
+
+    made = [one for one in graph.supernodes if one.measured is None]
+    found = [one for one in graph.supernodes if one.measured is not None][:MAX_GROUPS]
+    tests = {None: "", True: "; the name holds", False: "; the name fails its test"}
     return [
-        f"Group “{one.name}”: {', '.join(_full_name(graph, graph.nodes[n]) for n in one.nodes)}."
-        for one in graph.supernodes
+        *(f"Group “{one.name}”: {members(one.nodes)}." for one in made),
+        *(
+            f"Group “{one.name}”, {len(one.nodes)} alike features: without them the answer loses "
+            f"{one.effect or 0.0:+.2f} predicted, {one.measured:+.2f} measured{tests[one.holds]}."
+            for one in found
+        ),
     ]
 
 
