@@ -37,6 +37,8 @@ def main(folder: Path, tokens: int) -> None:
         made[layer] = Dictionary(config, weights, name=f"mlp.{layer}")
     ids = shape["ids"][:tokens]
     model.run(torch.tensor([ids[:8]]), logits="last")
+    for dictionary in made.values():  # weights are mapped from their file until they are used
+        assert all(bool(x.isfinite().all()) for x in dictionary.weights.values())
     before = resident()
     start = time.perf_counter()
     graph = trace(model, ids, made, max_features=shape["budget"], verified=0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inscape.attribution import Edges
-from inscape.attribution.influence import influence, normalised, prune, ranks, scores, smallest_set
+from inscape.attribution.influence import influence, prune, ranks, scores, smallest_set
 
 
 def edges_of(*triples: tuple[int, int, float]) -> Edges:
@@ -37,13 +37,27 @@ def test_influence_equals_the_matrix_series(seed: int) -> None:
     total = size.sum(1, keepdims=True)
     hat = np.divide(size, total, out=np.zeros_like(size), where=total > 0)
     wanted = start @ (np.linalg.inv(np.eye(30) - hat) - np.eye(30))
-    np.testing.assert_allclose(influence(edges, normalised(edges, 30), start), wanted, rtol=1e-9)
+    np.testing.assert_allclose(influence(edges, start), wanted, rtol=1e-9)
+
+
+def test_several_starts_at_once_are_each_by_itself() -> None:
+    edges, _ = random_edges(30, 0)
+    start = np.random.default_rng(1).random((30, 4))
+    each = np.stack([influence(edges, column) for column in start.T], 1)
+    np.testing.assert_allclose(influence(edges, start), each, rtol=1e-9)
+
+
+def test_influence_does_not_depend_on_the_order_of_edges() -> None:
+    edges, _ = random_edges(30, 0)
+    start = np.ones(30)
+    mixed = edges.select(np.random.default_rng(0).permutation(len(edges)))
+    np.testing.assert_allclose(influence(mixed, start), influence(edges, start), rtol=1e-9)
 
 
 def test_a_cycle_is_refused() -> None:
     edges = edges_of((0, 1, 1.0), (1, 0, 1.0))
     with pytest.raises(RuntimeError, match="cycle"):
-        influence(edges, normalised(edges, 2), np.ones(2))
+        influence(edges, np.ones(2))
 
 
 def test_smallest_set_takes_the_fewest_largest() -> None:

@@ -112,5 +112,5 @@ def test_groups_are_saved_and_pruned_with_their_graph(graph: Graph) -> None:
 
 def test_average_linkage() -> None:
     cosine = np.array([[1.0, 0.9, 0.1], [0.9, 1.0, 0.2], [0.1, 0.2, 1.0]])
-    assert sorted(_linked(([4, 7, 9], cosine))) == [[4, 7], [9]]
-    assert _linked(([4], cosine[:1, :1])) == [[4]]
+    assert sorted(_linked([4, 7, 9], cosine)) == [[4, 7], [9]]
+    assert _linked([4], cosine[:1, :1]) == [[4]]

@@ -2,8 +2,8 @@
 
 1. Normalise: divide |weight| by the sum of |weight| over the edges into the same target.
 2. Influence of a node = p·(Â + Â² + …), p the weights of the logit targets. The graph has no
-   cycle (an edge goes from a lower layer to a higher), so the series ends after at most
-   (layers + 1) terms; it is summed exactly, one sparse product a term.
+   cycle, so one pass over the targets, from the last that the model computes to the first, sums the
+   series exactly: each gives its influence to its sources.
 3. Keep the smallest set of nodes with `node_share` of the influence (tokens and logits always).
 4. Normalise again among the kept nodes; an edge's score is its normalised weight times the
    influence of its target. Keep the smallest set of edges with `edge_share` of the score.
@@ -16,62 +16,120 @@ taken over the nodes that have inputs (targets and features), as the text there 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
-from inscape.attribution.data import Edges, Mask, Scores
+from inscape.attribution.data import Edges, Indices, Mask, Scores, Weights
 
 Floats = npt.NDArray[np.float64]
 SMALL = 4096
+PIECE = 2**22  # edges at a time: there may be a hundred million
+_BITS = 48  # of a float64 but for sign, exponent and the first four bits of its fraction
 
 
 def normalised(edges: Edges, num_nodes: int) -> Floats:
     """|weight| [E] over the sum of |weight| into the same target; 0 where that sum is 0."""
     size = np.abs(edges.weight.astype(np.float64))
-    total = np.bincount(edges.target, weights=size, minlength=num_nodes)
-    divisor = total[edges.target]
+    divisor = _into(edges, num_nodes)[edges.target]
     return np.divide(size, divisor, out=np.zeros_like(size), where=divisor > 0)
 
 
-def influence(edges: Edges, share: Floats, start: Floats) -> Floats:
-    """p·(Â + Â² + …) [N] from p = `start` [N] and the normalised weights `share` [E].
+def influence(edges: Edges, start: Floats) -> Floats:
+    """p·(Â + Â² + …) of the normalised weights from p = `start`: [N], or several at once [N, S].
 
-    Raises RuntimeError when the series does not end, that is when the edges have a cycle.
+    Raises RuntimeError when the edges have a cycle, or nodes that feed others are not numbered in
+    the order of the computation.
     """
-    num_nodes = len(start)
+    total = np.zeros(start.shape)
+    for source, weight, target in _rows(edges, len(start)):
+        flow = total[target] + start[target]
+        size = np.abs(weight, dtype=np.float64)
+        whole = size.sum()
+        if whole > 0 and flow.any():
+            part = np.multiply.outer(size / whole, flow)
+            if part.ndim == 1:
+                np.add.at(total, source, part)
+            else:
+                total[source] += part
+    return total
+
+
+def _rows(edges: Edges, num_nodes: int) -> Iterator[tuple[Indices, Weights, int]]:
+    """Sources and weights of the edges into each target, and the target, each after all that it
+    feeds: first what feeds nothing, then from the last number to the first."""
+    first = _changes(edges.target)
+    targets = edges.target[first]
+    if len(np.unique(targets)) < len(targets):  # of a file: not by target
+        order = np.argsort(edges.target, kind="stable")
+        yield from _rows(Edges(*(column[order] for column in vars(edges).values())), num_nodes)
+        return
+    fed, feeds = np.zeros((2, num_nodes), dtype=bool)
+    fed[targets] = True
+    for some in _pieces(edges):
+        feeds[some.source] = True
+    for some in _pieces(edges):
+        if (fed[some.source] & feeds[some.target] & (some.source >= some.target)).any():
+            raise RuntimeError("the attribution graph has a cycle")
+    last = np.append(first[1:], len(edges))
+    for number in np.lexsort((-targets, feeds[targets])):
+        part = slice(first[number], last[number])
+        yield edges.source[part], edges.weight[part], int(targets[number])
+
+
+def _changes(values: Indices) -> npt.NDArray[np.int64]:
+    """Where another value begins."""
+    found = [np.zeros(min(1, len(values)), dtype=np.int64)]
+    for first in range(0, len(values), PIECE):
+        some = values[first : first + PIECE + 1]
+        found.append(first + 1 + np.flatnonzero(some[1:] != some[:-1]))
+    return np.concatenate(found)
+
+
+def _pieces(edges: Edges) -> Iterator[Edges]:
+    for first in range(0, len(edges), PIECE):
+        yield Edges(*(column[first : first + PIECE] for column in vars(edges).values()))
+
+
+def _into(edges: Edges, num_nodes: int, among: Mask | None = None) -> Floats:
+    """The sum of |weight| [N] into each target, from all sources or some."""
     total = np.zeros(num_nodes)
-    current: Floats = start.astype(np.float64)
-    for _ in range(num_nodes + 1):
-        weights = share * current[edges.target]
-        current = np.bincount(edges.source, weights, num_nodes).astype(np.float64)
-        if not current.any():
-            return total
-        total += current
-    raise RuntimeError("the attribution graph has a cycle")
+    for some in _pieces(edges):
+        size = np.abs(some.weight, dtype=np.float64)
+        if among is not None:
+            size *= among[some.source]
+        total += np.bincount(some.target, size, num_nodes)
+    return total
 
 
 def smallest_set(values: Floats, share: float) -> Mask:
     """The largest values [N] that reach `share` of the sum; of equal ones the first. Found by
-    halving, in time that grows with N: there may be a hundred million edges."""
+    counting: those that share the leading bits of a value are one bin, and only the bin in which
+    the share is reached is ordered."""
     chosen = np.zeros(len(values), dtype=bool)
     need = (share - 1e-12) * values.sum()
-    left = np.flatnonzero(values > 0)
-    while len(left) > SMALL:
-        half = len(left) // 2
-        order = np.argpartition(-values[left], half)
-        largest = left[order[:half]]
-        total = values[largest].sum()
-        if total >= need:
-            left = largest
-        else:
-            chosen[largest] = True
-            need -= total
-            left = left[order[half:]]
-    left = np.sort(left)
+    left = np.flatnonzero(values > 0) if len(values) <= SMALL else _bin(values, need, chosen)
+    need -= values[chosen].sum()
     order = left[np.argsort(-values[left], kind="stable")]
     before = np.cumsum(values[order]) - values[order]
     chosen[order[before < need]] = True
     return chosen
+
+
+def _bin(values: Floats, need: float, chosen: Mask) -> npt.NDArray[np.int64]:
+    """Marks the bins that lie wholly in the set; the entries of that in which it ends."""
+    bins = np.empty(len(values), dtype=np.uint16)
+    total = np.zeros(2**16)
+    for first in range(0, len(values), PIECE):
+        some = slice(first, first + PIECE)
+        bins[some] = values[some].view(np.int64) >> _BITS
+        total += np.bincount(bins[some], values[some], 2**16)
+    above = np.cumsum(total[::-1])[::-1]
+    reached = np.flatnonzero(above >= need)
+    last = int(reached[-1]) if len(reached) else 0
+    np.greater(bins, last, out=chosen)
+    return np.flatnonzero((bins == last) & (values > 0))
 
 
 def ranks(values: Floats) -> Floats:
@@ -87,13 +145,11 @@ def ranks(values: Floats) -> Floats:
 def scores(edges: Edges, start: Floats, is_error: Mask, is_token: Mask) -> Scores:
     """The scores of the graph made of these edges (see the class)."""
     num_nodes = len(start)
-    share = normalised(edges, num_nodes)
-    flow = influence(edges, share, start)
+    flow = influence(edges, start)
     errors, tokens = float(flow[is_error].sum()), float(flow[is_token].sum())
-    from_errors = np.bincount(
-        edges.target, weights=share * is_error[edges.source], minlength=num_nodes
-    )
-    has_inputs = np.bincount(edges.target, weights=share, minlength=num_nodes) > 0
+    into = _into(edges, num_nodes)
+    has_inputs = into > 0
+    from_errors = _into(edges, num_nodes, is_error) / np.where(has_inputs, into, 1.0)
     unknown = float(flow[~(is_error | is_token | has_inputs)].sum())
     ends = tokens + errors + unknown
     weight = (flow + start) * has_inputs
@@ -108,13 +164,10 @@ def scores(edges: Edges, start: Floats, is_error: Mask, is_token: Mask) -> Score
 def strongest(edges: Edges, start: Floats, kept: Mask, among: Mask, num: int) -> list[int]:
     """The kept edges with the largest score (step 4) among some, at most `num`, the largest
     first."""
-    share = normalised(edges, len(start))
-    score = share * (influence(edges, share, start) + start)[edges.target] * (kept & among)
-    there = np.flatnonzero(score)
-    if len(there) > num:
-        there = there[np.argpartition(-score[there], num)[: num + 1]]
-    order = there[np.argsort(-score[there], kind="stable")][:num]
-    return [int(edge) for edge in order]
+    share, there = normalised(edges, len(start)), np.flatnonzero(kept & among)
+    score = share[there] * (influence(edges, start) + start)[edges.target[there]]
+    order = np.argsort(-score, kind="stable")[:num]
+    return [int(edge) for edge in there[order] if share[edge] > 0]
 
 
 def prune(
@@ -133,7 +186,7 @@ def prune(
     allowed: nodes that may stay at all (features whose inputs were not computed may not).
     """
     num_nodes = len(start)
-    flow = influence(edges, normalised(edges, num_nodes), start)
+    flow = influence(edges, start)
     kept = smallest_set(flow, node_share)
     if allowed is not None:
         kept &= allowed
@@ -141,8 +194,8 @@ def prune(
     inside = kept[edges.source] & kept[edges.target]
     part = edges.select(inside)
     share = normalised(part, num_nodes)
-    kept_flow = influence(part, share, start)
-    chosen = smallest_set(share * (kept_flow + start)[part.target], edge_share)
+    share *= (influence(part, start) + start)[part.target]
+    chosen = smallest_set(share, edge_share)
     kept_edges = np.zeros(len(edges), dtype=bool)
     kept_edges[np.flatnonzero(inside)[chosen]] = True
     return *_connected(edges, kept, kept_edges, always, is_feature), flow
@@ -152,13 +205,16 @@ def _connected(
     edges: Edges, kept: Mask, kept_edges: Mask, always: Mask, is_feature: Mask
 ) -> tuple[Mask, Mask]:
     num_nodes = len(kept)
+    left = np.flatnonzero(kept_edges)
     while True:
-        leaves = np.zeros(num_nodes, dtype=bool)
-        enters = np.zeros(num_nodes, dtype=bool)
-        leaves[edges.source[kept_edges]] = True
-        enters[edges.target[kept_edges]] = True
+        leaves, enters = np.zeros((2, num_nodes), dtype=bool)
+        leaves[edges.source[left]] = True
+        enters[edges.target[left]] = True
         now = kept & (always | (leaves & (enters | ~is_feature)))
         if (now == kept).all():
-            return kept, kept_edges
+            break
         kept = now
-        kept_edges = kept_edges & kept[edges.source] & kept[edges.target]
+        left = left[kept[edges.source[left]] & kept[edges.target[left]]]
+    kept_edges = np.zeros(len(edges), dtype=bool)
+    kept_edges[left] = True
+    return kept, kept_edges

@@ -34,6 +34,8 @@ class Rows:
         read: further sites that targets may be read from.
         looking: layers of which `looks` keeps what the attention compares.
         attention: whether gradients cross attention at all.
+        length: positions that are run; targets at later ones cannot be read. A gradient costs less
+            the shorter it is, and nothing at later positions has an edge into an earlier one.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class Rows:
         read: Sequence[str] = (),
         looking: Collection[int] = (),
         attention: bool = True,
+        length: int | None = None,
     ) -> None:
         self.sources, self.batch = sources, batch
+        self.length = sources.num_positions if length is None else length
         self._leaves: dict[str, Tensor] = {}
         self._read: dict[str, Tensor] = {}
         self._inputs: dict[str, Tensor] = {}
@@ -66,7 +70,8 @@ class Rows:
         sites = ["final", *(basis.read for basis in bases if basis.kind != "stream"), *read]
         noted: dict[int, list[Looking]] = {layer: [] for layer in looking}
         with reading.model.linearised(mlps=own, looking=noted):
-            run = reading.model.run(reading.prompt, read=sites, edits=edits, grad=reading.grad)
+            given = reading.prompt.first(self.length)
+            run = reading.model.run(given, read=sites, edits=edits, grad=reading.grad)
         self._read |= {site: run[site] for site in sites}
         self.looks = {layer: found[0] for layer, found in noted.items() if found}
 
@@ -89,19 +94,19 @@ class Rows:
             return torch.zeros_like(like)
         x = self._inputs.pop(site)
         passed = (x - x.detach()) @ self._skips[layer].to(x).T
-        return passed * self.sources.reading.encoded[:, None].to(x)
+        return passed * self.sources.reading.encoded[: self.length, None].to(x)
 
     def _checkpoint(self, number: int, x: Tensor) -> Tensor:
         """The stream: its value as it is, what the nodes of a dictionary read taken out of the
         gradient, and what they write as a leaf."""
         reading, part = self.sources.reading, self.sources.features[number]
-        basis = reading.bases[number]
+        part, basis = part.take(part.position < self.length), reading.bases[number]
         self._read[basis.read] = x
         rows = basis.encoders(part.feature, reading.inputs[basis.read][part.position])
         value = (x[0, part.position].float() * rows).sum(-1)
         written = value[:, None] * basis.decoders(part.feature, basis.read)
         taken = torch.zeros_like(x[0], dtype=torch.float32).index_add(0, part.position, written)
-        vectors = self.sources.blocks[basis.read].vectors.sum(1)
+        vectors = self.sources.blocks[basis.read].vectors[: self.length].sum(1)
         leaf = vectors[None].to(x.dtype).clone().requires_grad_(True)
         self._leaves[basis.read] = leaf
         return x - (taken - taken.detach()).to(x.dtype) + (leaf - leaf.detach())
@@ -153,7 +158,8 @@ class Rows:
 
     def _contract(self, name: str, gradient: Tensor, result: Tensor) -> None:
         block = self.sources.blocks[name]
+        vectors, nodes = block.vectors[: self.length], block.nodes[: self.length]
         # [pos, slot, d] @ [pos, d, target] -> [pos, slot, target]
-        edges = torch.bmm(block.vectors, gradient.permute(1, 2, 0))
-        there = block.nodes >= 0
-        result[:, block.nodes[there]] += edges[there].T  # a feature may write several layers
+        edges = torch.bmm(vectors, gradient.permute(1, 2, 0))
+        there = nodes >= 0
+        result[:, nodes[there]] += edges[there].T  # a feature may write several layers

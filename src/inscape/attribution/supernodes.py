@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from inscape.attribution.data import Edges, Mask, Node, Supernode
@@ -46,10 +47,12 @@ def supernodes(
     names: LabelOf,
 ) -> list[Supernode]:
     """The groups of a graph's kept features, the largest effect first (see the module)."""
+    by_token = _by_token(nodes, kept)
+    shares = _shares(edges, [n for some in by_token.values() for n in some], len(nodes))
     groups = [
         group
-        for some in _by_token(nodes, kept).values()
-        for group in _linked(_similar(some, nodes, edges, names))
+        for some in by_token.values()
+        for group in _linked(some, _similar(some, nodes, shares, names))
         if len(group) > 1
     ]
     groups.sort(key=lambda group: -abs(sum(nodes[n].effect or 0.0 for n in group)))
@@ -65,39 +68,42 @@ def _by_token(nodes: Sequence[Node], kept: Mask) -> dict[int, list[int]]:
     return dict(found)
 
 
+def _shares(edges: Edges, some: Sequence[int], num_nodes: int) -> tuple[csr_array, csr_array]:
+    """Of the edges into and out of some nodes the signed shares of their targets' inputs: [target,
+    source] and [source, target]."""
+    among = np.zeros(num_nodes, dtype=bool)
+    among[list(some)] = True
+    chosen = among[edges.source] | among[edges.target]
+    share = (normalised(edges, num_nodes) * np.sign(edges.weight))[chosen]
+    ends, shape = (edges.target[chosen], edges.source[chosen]), (num_nodes, num_nodes)
+    return csr_array((share, ends), shape), csr_array((share, ends[::-1]), shape)
+
+
 def _similar(
-    some: Sequence[int], nodes: Sequence[Node], edges: Edges, names: LabelOf
-) -> tuple[list[int], npt.NDArray[np.float64]]:
+    some: Sequence[int], nodes: Sequence[Node], shares: tuple[csr_array, csr_array], names: LabelOf
+) -> npt.NDArray[np.float64]:
     """Cosine of each two profiles [n, n]."""
-    place = {number: n for n, number in enumerate(some)}
-    share = normalised(edges, len(nodes)) * np.sign(edges.weight)
-    into = np.zeros((len(some), len(nodes)))
-    out = np.zeros((len(some), len(nodes)))
-    for source, target, part in zip(edges.source, edges.target, share, strict=True):
-        if int(target) in place:
-            into[place[int(target)], source] += part
-        if int(source) in place:
-            out[place[int(source)], target] += part
-    cosine = 0.5 * (_cosine(into) + _cosine(out))
+    into, out = shares
+    cosine = 0.5 * (_cosine(into[some]) + _cosine(out[some]))
     labels = [names(nodes[n].dictionary or "", nodes[n].feature) for n in some]
     for a, one in enumerate(labels):
         for b, two in enumerate(labels):
             if one is not None and one == two and "tokens: " not in one:
                 cosine[a, b] = max(cosine[a, b], 1.0)
-    return list(some), cosine
+    return cosine
 
 
-def _cosine(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    size = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit = rows / np.where(size > 0, size, 1.0)
-    return np.asarray(unit @ unit.T)
+def _cosine(rows: csr_array) -> npt.NDArray[np.float64]:
+    size = np.sqrt(rows.multiply(rows).sum(1))
+    products = (rows @ rows.T).toarray()
+    known = np.where(size > 0, size, 1.0)
+    return np.asarray(products / np.outer(known, known))
 
 
-def _linked(similar: tuple[list[int], npt.NDArray[np.float64]]) -> list[list[int]]:
+def _linked(some: Sequence[int], cosine: npt.NDArray[np.float64]) -> list[list[int]]:
     """Groups by average linkage."""
-    some, cosine = similar
     if len(some) < 2:
-        return [some]
+        return [list(some)]
     distance = np.clip(1.0 - cosine, 0.0, None)
     apart = distance[np.triu_indices(len(some), 1)]
     numbers = fcluster(linkage(apart, "average"), 1.0 - ALIKE, "distance")

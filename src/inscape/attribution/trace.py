@@ -122,7 +122,6 @@ def trace(
     is_error, is_token = kinds == "error", kinds == "embedding"
     kept_nodes, kept_edges = _prune(nodes, edges, start, node_share, edge_share)
     groups = supernodes(sources, nodes, edges, kept_nodes, goals, names) if verified else []
-    chosen = flow.strongest(edges, start, kept_edges, _between(nodes, edges), heads)
     return Graph(
         model=model.name,
         prompt=given.text,
@@ -141,7 +140,7 @@ def trace(
         checkpoints=_checkpoints(sources),
         verification=checked,
         supernodes=groups,
-        routes=_routes(sources, targets, edges, chosen) if heads else [],
+        routes=_routes(sources, targets, nodes, edges, start, kept_edges, heads) if heads else [],
         settings={
             "node_share": node_share,
             "edge_share": edge_share,
@@ -286,9 +285,16 @@ def _between(nodes: Sequence[Node], edges: Edges) -> Mask:
 
 
 def _routes(
-    sources: Sources, targets: Sequence[Target], edges: Edges, chosen: Sequence[int]
+    sources: Sources,
+    targets: Sequence[Target],
+    nodes: Sequence[Node],
+    edges: Edges,
+    start: np.ndarray,
+    kept: Mask,
+    num: int,
 ) -> list[Route]:
-    """Edges split by head, in the order given."""
+    """The strongest kept edges between positions, split by head, the strongest first."""
+    chosen = flow.strongest(edges, start, kept, _between(nodes, edges), num)
     split, found = HeadSplit(sources), {}
     layers, heads = split.layers.tolist(), split.heads.tolist()
     by_target: dict[int, list[int]] = {}

@@ -248,15 +248,15 @@ def _steps(
 ) -> list[Step]:
     """The steps with what they rest on."""
     total = sources.num_nodes + len(steps)
-    share = flow.normalised(edges, total)
+    start = np.zeros((total, len(steps)))
+    start[sources.num_nodes :] = np.eye(len(steps))
+    sizes = flow.influence(edges, start)[: sources.num_nodes]
     is_token = np.array([node.kind == "embedding" for node in nodes])
     is_end = np.array([node.kind in ("rest", "error") for node in nodes])
     num_pos = sources.num_positions
     found = []
     for number, step in enumerate(steps):
-        start = np.zeros(total)
-        start[sources.num_nodes + number] = 1
-        size = flow.influence(edges, share, start)[: sources.num_nodes]
+        size = sizes[:, number]
         ends = max(float(size[is_token | is_end].sum()), 1e-30)
         largest = sorted(own[number], key=lambda n: -size[n])[:NUM_SHOWN]
         every = max(float(size[: sources.num_features].sum()), 1e-30)

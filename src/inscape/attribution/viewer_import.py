@@ -270,7 +270,7 @@ def _measured(
     if not start.sum():
         start = (kinds == "logit").astype(np.float64)
     start = start / max(start.sum(), 1e-30)
-    size = flow.influence(links, flow.normalised(links, len(nodes)), start)
+    size = flow.influence(links, start)
     for row, part in zip(nodes, size / max(size.sum(), 1e-30), strict=True):
         row["influence"] = float(part)
     scores = asdict(flow.scores(links, start, kinds == "error", kinds == "embedding"))

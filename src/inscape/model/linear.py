@@ -34,6 +34,8 @@ from inscape.model.forward import HookedPass, on_input, on_output
 from inscape.model.sites import Site
 from inscape.model.structure import Norm, Structure
 
+MOST_PATTERN = 512  # positions up to which patterns are written out
+
 
 @contextmanager
 def linearised(
@@ -156,7 +158,7 @@ class _Held(TorchFunctionMode):
                 self.note.append(_fused(*args, **kwargs))
             held = [value.detach() for value in args[:2]]
             kwargs |= {k: v.detach() for k, v in kwargs.items() if k in ("query", "key")}
-            return func(*held, *args[2:], **kwargs)
+            return _weighted(func, [*held, *args[2:]], kwargs)
         output, name = func(*args, **kwargs), getattr(func, "__name__", "")
         if self.note is not None:
             if name in ("matmul", "__matmul__") and output.ndim == 4:
@@ -165,6 +167,22 @@ class _Held(TorchFunctionMode):
                 self.note.append(_plain(*self._product, args[0], output))
                 self._product = None
         return output.detach() if name in self.names else output
+
+
+def _weighted(func: Any, args: list[Any], kwargs: dict[str, Any]) -> Tensor:
+    """What fused attention gives, its gradient by the pattern where that is small: of the fused one
+    many gradients at once are computed one after the other."""
+    given = dict(zip(("query", "key", "value"), args, strict=False)) | kwargs
+    value = given["value"]
+    if not _moves(value) or value.shape[0] > 1 or value.shape[-2] > MOST_PATTERN:
+        output: Tensor = func(*args, **kwargs)
+        return output
+    with torch.no_grad():
+        output = func(*args, **kwargs)
+        pattern = _fused(*args, **kwargs).pattern.to(value.dtype)
+    weighted = pattern @ value.repeat_interleave(pattern.shape[0] // value.shape[1], 1)
+    result: Tensor = output + (weighted - weighted.detach())
+    return result
 
 
 def _fused(

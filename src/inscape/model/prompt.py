@@ -71,6 +71,12 @@ class Prompt:
         """What the model reads: tokens, picture, and the positions that count."""
         return self.repeated(1)
 
+    def first(self, length: int) -> Inputs:
+        """Its first tokens, `length` of them; all where there is a picture among them."""
+        if length >= len(self) or self.pixels is not None:
+            return self.inputs
+        return Inputs(self.tokens[:, :length], None, lambda: self.counted[None, :length])
+
     def repeated(self, count: int) -> Inputs:
         """The prompt in `count` rows, to be continued in each."""
         pixels = None if self.pixels is None else self.pixels.repeat(count, 1, 1, 1)
