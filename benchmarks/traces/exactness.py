@@ -36,7 +36,8 @@ def edges(run: Run) -> Row:
     for family in TINY_FAMILIES:
         model = Model.wrap(tiny(family), name=family)
         for name, made in _bases(model).items():
-            graph = trace(model, TOKENS, made, max_features=60, verified=0)
+            heads = name.endswith("heads")
+            graph = trace(model, TOKENS, made, max_features=60, head_nodes=heads, verified=0)
             found = check_edges(model, made, graph)
             count += found.num_edges
             error = max(found.max_error, found.bias_error or 0.0)
@@ -69,6 +70,7 @@ def _bases(model: Model) -> dict[str, Sequence[Dictionary]]:
     return {
         "families, neurons": (),
         "families, transcoders": tuple(random_transcoders(model).values()),
+        "families, neurons and heads": (),
         "families, a dictionary of the stream": (random_dictionary(site, site, d=model.d_model),),
     }
 

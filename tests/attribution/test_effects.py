@@ -24,7 +24,7 @@ from inscape.attribution.effects import (
 )
 from inscape.attribution.ranking import Linear, choose
 from inscape.attribution.sources import lay_out, read
-from inscape.attribution.verify import _alike, described, spearman
+from inscape.attribution.verify import alike, described, spearman
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.model import Model
@@ -209,7 +209,7 @@ def test_random_sets_are_other_features_of_the_same_places(which: str) -> None:
     some = removals_of(sources)[:12]
     nodes = {(one.basis, one.position, one.feature) for one in removals_of(sources)}
     for seed in range(5):
-        drawn = _alike(sources, some, random.Random(seed))
+        drawn = alike(sources, some, random.Random(seed))
         places = [(one.basis, one.position, one.feature) for one in drawn]
         assert len(set(places)) == len(places)
         assert not set(places) & nodes

@@ -1,12 +1,6 @@
 """Attribution graphs: which features, tokens and errors made an answer, and by which paths."""
 
-from inscape.attribution.attention import (
-    AttentionScore,
-    Pair,
-    explain_attention,
-    num_heads,
-    patterns,
-)
+from inscape.attribution.attention import AttentionScore, Pair, explain_attention, patterns
 from inscape.attribution.bases import layers_of, reads_stream
 from inscape.attribution.data import Edges, Node, NodeKind, Route, Scores, Supernode
 from inscape.attribution.exchange import Exchange, Member, exchange
@@ -38,7 +32,6 @@ __all__ = [
     "explain_attention",
     "layers_of",
     "local_address",
-    "num_heads",
     "paths",
     "patterns",
     "reads_stream",

@@ -141,7 +141,7 @@ def explain_attention(
             f"key {to} comes after query {at}", expected="a key at or before the query"
         )
     reading = read(model, bases, given)
-    count = num_heads(model, layer)
+    count = model.num_heads(layer)
     if whole(head, "head", 0) >= count:
         raise InputError(
             f"head {head} of layer {layer}", expected=f"one of {count} heads that attend"
@@ -269,7 +269,7 @@ class HeadSplit:
 
     def __init__(self, sources: Sources, batch: int = 1) -> None:
         model = sources.reading.model
-        self._heads = [num_heads(model, layer) for layer in range(model.num_layers)]
+        self._heads = [model.num_heads(layer) for layer in range(model.num_layers)]
         self._with = [layer for layer, count in enumerate(self._heads) if count]
         read = [f"{kind}.{layer}" for layer in self._with for kind in ("resid_pre", "attn_head")]
         self._rows = Rows(sources, batch, read=read)
@@ -306,13 +306,3 @@ class HeadSplit:
             found = self._direct.pull(self._direct.at(stream), back)
             routes.append(found.reshape(len(vectors), count, -1))
         return torch.cat(routes, 1)
-
-
-def num_heads(model: Model, layer: int) -> int:
-    """0 where a layer has no heads that are seen side by side."""
-    if "attn_head" not in model.structure.blocks[layer].places:
-        return 0
-    config = model.structure.config
-    names = ("num_attention_heads", "num_heads", "n_head")
-    found = next((int(getattr(config, name)) for name in names if hasattr(config, name)), 0)
-    return found if found and model.width(f"attn_head.{layer}") % found == 0 else 0

@@ -1,9 +1,11 @@
-"""What the nodes of a graph are: transcoder features, neurons, features of the stream.
+"""What the nodes of a graph are: transcoder features, neurons, features of the stream, heads.
 
 Every MLP is read in one basis: the features of its transcoder where one is given, else its own
 neurons, which need no training. What cannot be read (a mixture of experts without a transcoder)
 counts as error. A dictionary of the residual stream is a checkpoint besides: at its layer the
-stream is read as features, and what it does not catch passes by.
+stream is read as features, and what it does not catch passes by. Attention heads are such
+checkpoints too where that is asked for: what a head gives at a position is one feature, read and
+written along the direction that it has there.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from inscape.dictionary import Dictionary, neurons
 from inscape.model import Model
 from inscape.model.sites import Site
 
-Kind = Literal["transcoder", "neurons", "stream"]
+Kind = Literal["transcoder", "neurons", "stream", "heads"]
+HEADS = "attn_head"
 _NO_NEURONS = "there the MLP counts as error"
 
 
@@ -49,6 +52,11 @@ class Basis:
         return (f"mlp_out.{self.layer}",) if self.kind == "neurons" else (self.read,)
 
     @property
+    def checkpoint(self) -> bool:
+        """Whether its features are read and written at one place, and what they miss passes by."""
+        return self.kind in ("stream", "heads")
+
+    @property
     def weights(self) -> Dictionary:
         """The dictionary; that of neurons is made anew from the model's weights each time."""
         return self.dictionary or neurons(self.model, self.layer)
@@ -58,6 +66,8 @@ class Basis:
     ) -> Float[Tensor, "n width"]:
         """What is read for each feature: its activation is this row times what is read, plus a
         constant. x: what is read where each feature is active (a gate is held there)."""
+        if self.kind == "heads":
+            return self._given(features, x)
         if self.dictionary is None:
             width = x.shape[1]
             rows = torch.zeros_like(x)
@@ -69,17 +79,37 @@ class Basis:
             rows = rows - rows.mean(-1, keepdim=True)
         return rows
 
-    def decoders(self, features: Int[Tensor, " n"], site: str) -> Float[Tensor, "n d_model"]:
-        """What each feature writes at a site, for an activation of 1."""
+    def decoders(
+        self, features: Int[Tensor, " n"], site: str, x: Float[Tensor, "n width"] | None = None
+    ) -> Float[Tensor, "n d_model"]:
+        """What each feature writes at a site, for an activation of 1. x: what is read where each
+        is active, which heads need."""
+        if self.kind == "heads":
+            assert x is not None
+            return self._given(features, x)
         return self.weights.decoder_at(site, features).float()
+
+    def _given(self, heads: Tensor, x: Tensor) -> Tensor:
+        """The direction of what each head gives, zero elsewhere."""
+        own = head_values(x, self.model.num_heads(self.layer))
+        alone = torch.zeros_like(own)
+        every = torch.arange(len(heads), device=x.device)
+        alone[every, heads] = torch.nn.functional.normalize(own[every, heads], dim=-1, eps=1e-30)
+        return alone.flatten(1)
+
+
+def head_values(x: Float[Tensor, "n width"], num_heads: int) -> Float[Tensor, "n head part"]:
+    """What each head gives, of all of them side by side."""
+    return x.reshape(len(x), num_heads, -1)
 
 
 def find_bases(
-    model: Model, dictionaries: Iterable[Dictionary] | Mapping[int, Dictionary]
+    model: Model, dictionaries: Iterable[Dictionary] | Mapping[int, Dictionary], heads: bool = False
 ) -> tuple[list[Basis], list[str]]:
     """The bases of a model, in the order of the computation, and remarks about them.
 
-    dictionaries: transcoders, and dictionaries of the residual stream, one for each place.
+    dictionaries: transcoders, and dictionaries of the residual stream, one for each place. heads:
+        whether attention heads are features too.
 
     Raises:
         InputError: one that is neither, does not fit the model, or has another in its place.
@@ -113,7 +143,11 @@ def find_bases(
         remarks.append(f"no transcoder at {_layers(without)}: there the MLP is read as its neurons")
     if unread:
         remarks.append(f"no transcoder and no neurons at {_layers(unread)}: {_NO_NEURONS}")
-    order = {"transcoder": 0, "neurons": 0, "stream": 1}
+    for layer in range(model.num_layers) if heads else ():
+        if model.num_heads(layer):
+            site = f"{HEADS}.{layer}"
+            bases[layer, "heads"] = Basis("heads", layer, site, site, model)
+    order = {"heads": 0, "transcoder": 0, "neurons": 0, "stream": 1}
     return sorted(bases.values(), key=lambda b: (_height(b), order[b.kind])), remarks
 
 
@@ -215,4 +249,4 @@ def _height(basis: Basis) -> float:
     """Where it is read, in the order of the computation."""
     if basis.kind == "stream":
         return basis.layer + (0.9 if basis.read.startswith("resid_post") else -0.1)
-    return basis.layer + 0.5
+    return basis.layer + (0.2 if basis.kind == "heads" else 0.5)

@@ -30,12 +30,13 @@ Mask = npt.NDArray[np.bool_]
 class Node:
     """One node.
 
-    kind: feature (of a transcoder or of the residual stream, or a neuron), error (what the
+    kind: feature (of a transcoder or of the residual stream, a neuron, or what an attention head
+        gives), error (what the
         transcoder misses of the MLP's output; all of it where there is nothing to read it with, and
         at positions that do not count), rest (what the active features and neurons of an MLP that
         are no nodes write together), embedding (of a prompt token), logit (a target).
     feature: the feature's index (of a neuron i that is negative: the number of neurons plus i); the
-        token id of an embedding or a logit; -1 for an error or a rest.
+        number of a head; the token id of an embedding or a logit; -1 for an error or a rest.
     activation: the feature's activation; the norm of an error, rest or embedding; the value of a
         logit target (its logit less the mean logit, or the difference of two logits, both before
         the final soft-cap where the model has one; `probability` is the model's own). NaN where a
@@ -45,6 +46,7 @@ class Node:
     bias: value less all edges, for targets whose inputs are known (else None).
     effect: what the targets lose without this feature in the model as it is, predicted by gradients
         in which attention and norms move; measured: the same, measured, of the largest.
+    hint: of a feature without a label, what it does here in words (see hints.py).
     against: token id of the other candidate when the target is a difference of two logits.
     token: text of the prompt token at this position; for a logit the text of its token.
     """
@@ -64,11 +66,29 @@ class Node:
     bias: float | None = None
     effect: float | None = None
     measured: float | None = None
+    hint: str = ""
 
 
 def address(node: Node) -> str:
     """What names a feature for certain, `dictionary/feature`, as steering takes it."""
     return f"{node.dictionary or f'L{node.layer}'}/{node.feature}"
+
+
+def is_head(node: Node) -> bool:
+    """Whether a node is what an attention head gives at a position."""
+    return (node.dictionary or "").startswith("attn_head.")
+
+
+def feature_name(node: Node) -> str:
+    """What a feature without a label is called."""
+    return f"head {node.feature} of layer {node.layer}" if is_head(node) else address(node)
+
+
+def label_of(node: Node, names: LabelOf) -> str | None:
+    """A feature's label; where it has none what it does here, in words."""
+    return (None if node.dictionary is None else names(node.dictionary, node.feature)) or (
+        node.hint or None
+    )
 
 
 def title(node: Node, names: LabelOf, role: str | None = None) -> str:
@@ -79,8 +99,8 @@ def title(node: Node, names: LabelOf, role: str | None = None) -> str:
     if node.kind in ("error", "rest"):
         what = "error" if node.kind == "error" else "other features"
         return f"{what} L{node.layer} {place}"
-    label = None if node.dictionary is None else names(node.dictionary, node.feature)
-    return f"{label} [{address(node)}] {place}" if label else f"{address(node)} {place}"
+    label = label_of(node, names)
+    return f"{label} [{address(node)}] {place}" if label else f"{feature_name(node)} {place}"
 
 
 @dataclass(frozen=True)
@@ -94,8 +114,8 @@ class Edges:
     def __len__(self) -> int:
         return int(self.source.shape[0])
 
-    def select(self, mask: Mask) -> Edges:
-        """The edges where the mask [E] is true."""
+    def select(self, mask: Mask | npt.NDArray[np.int64]) -> Edges:
+        """The edges where the mask [E] is true, or of these numbers."""
         return Edges(self.source[mask], self.target[mask], self.weight[mask])
 
 
@@ -112,6 +132,24 @@ class Route:
     heads: list[tuple[int, int, float]]
     direct: float
     rest: float
+
+
+@dataclass(frozen=True)
+class Link:
+    """An edge between features put to the test in the model as it is (see links.py): what the
+    target reads less of without the source.
+
+    source, target: node numbers. weight: of the edge. predicted, measured: what is lost; controls:
+    without random features in the source's place, one at a time. holds: whether it is as predicted.
+    """
+
+    source: int
+    target: int
+    weight: float
+    predicted: float
+    measured: float
+    controls: list[float]
+    holds: bool
 
 
 @dataclass(frozen=True)
@@ -188,11 +226,12 @@ class GraphData(Result):
 
     roles [pos]: whose message each token is of, in a chat; counted [pos]: where features are looked
     for (not at special and template tokens, nor at attention sinks). checkpoints: by dictionary of
-    the residual stream the position and number of each feature that is a node of the whole graph:
-    what these read does not pass beside them. routes: kept edges split by head, the strongest
-    first, where that was asked for. verification: predicted effects beside measured. supernodes,
-    pins (node numbers): what somebody has grouped and chosen to look at. names: gives a feature's
-    label when the graph is shown, by dictionary and feature; it is not saved.
+    the residual stream and site of heads the position and number of each feature that is a node of
+    the whole graph: what these read does not pass beside them. routes: kept edges split by head,
+    the strongest first, where that was asked for. verification: predicted effects beside measured.
+    links: the strongest edges between features, put to the test.
+    supernodes, pins (node numbers): what somebody has grouped and chosen to look at. names: gives a
+    feature's label when the graph is shown, by dictionary and feature; it is not saved.
     """
 
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
@@ -214,6 +253,7 @@ class GraphData(Result):
     dictionaries: list[str] = field(default_factory=list)
     checkpoints: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     routes: list[Route] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
     verification: Verification | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -233,8 +273,8 @@ class GraphData(Result):
         )
 
     def label(self, node: Node) -> str | None:
-        """The label that a feature has now, or None."""
-        return None if node.dictionary is None else self.names(node.dictionary, node.feature)
+        """The label that a feature has now, or what it does here in words, or None."""
+        return label_of(node, self.names)
 
     def candidates(self, node: Node) -> tuple[str, ...]:
         """What a logit stands for, whole: the answer that was asked for or the two whose difference
@@ -277,17 +317,21 @@ class GraphData(Result):
         number[keep] = np.arange(len(keep), dtype=np.int32)
         edges = self.edges.select(self.kept_edges)
         edges = Edges(number[edges.source], number[edges.target], edges.weight)
-        routes = [
-            replace(one, source=int(number[one.source]), target=int(number[one.target]))
-            for one in self.routes
-        ]
+        routes, links = (
+            [
+                replace(one, source=int(number[one.source]), target=int(number[one.target]))
+                for one in some
+            ]
+            for some in (self.routes, self.links)
+        )
         groups = [
             replace(one, nodes=tuple(int(number[n]) for n in one.nodes if number[n] >= 0))
             for one in self.supernodes
         ]
         return replace(
             self,
-            routes=routes,
+            routes=routes,  # type: ignore[arg-type]
+            links=links,  # type: ignore[arg-type]
             supernodes=[one for one in groups if one.nodes],
             pins=[int(number[n]) for n in self.pins if number[n] >= 0],
             nodes=[self.nodes[i] for i in keep],

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from inscape.attribution.data import GraphData, Node, address
+from inscape.attribution.data import GraphData, Node, address, feature_name
 from inscape.attribution.influence import normalised
 from inscape.core import quoted
 
@@ -86,7 +86,7 @@ def _name(graph: GraphData, node: Node) -> str:
         return "error of its MLP"
     if node.kind == "rest":
         return "other features"
-    return graph.label(node) or address(node)
+    return graph.label(node) or feature_name(node)
 
 
 def _entry(graph: GraphData, node: Node, mark: str, width: int) -> str:
@@ -108,7 +108,7 @@ def _inputs(
     for number, share in sources:
         node = graph.nodes[number]
         name, place = _name(graph, node), mark.get(number, "")
-        if not place and _is_inner(node) and name != address(node):
+        if not place and _is_inner(node) and name != feature_name(node):
             place = f"L{node.layer}"
         part = _cut(f"{100 * share:+.1f}% {place}{' ' * bool(place)}{name}", most)
         if lines and columns(lines[-1]) + 2 + columns(part) <= width:

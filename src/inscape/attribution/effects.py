@@ -5,14 +5,14 @@ feature is removed: what it does by changing where attention looks is missing. H
 
 1. Predicted: activation times gradient of the targets, one backward pass through the model as it
    is.
-2. Measured: the feature is removed (a neuron set to zero; what a dictionary's feature writes, as it
-   was on the whole prompt, taken away) and everything after it runs anew. What the targets lose is
-   its effect. Sets of features are removed together.
+2. Measured: the feature is removed (a neuron or what a head gives set to zero; what a dictionary's
+   feature writes, as it was on the whole prompt, taken away) and everything after it runs anew.
+   What the targets lose is its effect. Sets of features are removed together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,44 +24,71 @@ from inscape.attribution.bases import Basis
 from inscape.attribution.ranking import Linear
 from inscape.attribution.sources import EMBED, Active, Reading, Sources
 from inscape.core import track
-from inscape.model import Site
+from inscape.model import Run, Site
 
 MAX_ROWS = 32
 MAX_TOKENS = 2048  # of all rows of a pass
 
 
+class FreePass:
+    """One pass through the model as it is, with gradients, which it holds while it lives. `read`:
+    further sites that targets may be read from."""
+
+    def __init__(self, reading: Reading, read: Iterable[str] = ()) -> None:
+        self.reading, self._kept = reading, dict[str, Tensor]()
+        sites = dict.fromkeys([*(s for basis in reading.bases for s in _written(basis)), *read])
+        edits: dict[str | Site, Callable[[Tensor], Tensor]] = {
+            site: partial(self._keep, site) for site in sites
+        }
+        edits[EMBED] = lambda x: x.detach().clone().requires_grad_(True)
+        run = reading.model.run(reading.prompt, read=["final"], edits=edits, grad=reading.grad)
+        self.final = run["final"][0]
+
+    def _keep(self, site: str, x: Tensor) -> Tensor:
+        self._kept.setdefault(site, x)  # blocks may be computed again
+        return x
+
+    def at(self, site: str) -> Float[Tensor, "1 pos width"]:
+        """What is at a site, with its gradients."""
+        return self._kept[site]
+
+    def gradients(self, goal: Tensor) -> dict[str, Float[Tensor, "pos width"]]:
+        """Of a number, by site; zero where it does not depend on what is there."""
+        ends = list(self._kept.values())
+        found = (
+            torch.autograd.grad(goal, ends, allow_unused=True, retain_graph=True) if ends else ()
+        )
+        return {
+            site: torch.zeros_like(x[0]) if g is None else g[0].float()
+            for (site, x), g in zip(self._kept.items(), found, strict=True)
+        }
+
+    def effects(self, number: int, part: Active, gradients: Mapping[str, Tensor]) -> Tensor:
+        """What is lost without each feature of a basis, to first order."""
+        basis = self.reading.bases[number]
+        if basis.kind == "neurons":
+            x, at = self.reading.inputs[basis.read], (part.position, part.feature)
+            at = (at[0], at[1] % x.shape[1])
+            return x[at] * gradients[basis.read][at]
+        total = torch.zeros_like(part.value)
+        for site in _written(basis):
+            rows = self.reading.decoders(number, part, site)
+            total += part.value * (rows * gradients[site][part.position]).sum(-1)
+        return total
+
+
 def predicted(reading: Reading, targets: Sequence[Linear]) -> list[Tensor]:
     """What the targets, weighted, lose without each feature, to first order: by basis [feature],
     for neurons [pos, width] (step 1)."""
-    kept: dict[str, Tensor] = {}
-
-    def keep(site: str, x: Tensor) -> Tensor:
-        kept.setdefault(site, x)  # blocks may be computed again
-        return x
-
-    sites = dict.fromkeys(site for basis in reading.bases for site in _written(basis))
-    edits: dict[str | Site, Callable[[Tensor], Tensor]] = {s: partial(keep, s) for s in sites}
-    edits[EMBED] = lambda x: x.detach().clone().requires_grad_(True)
-    run = reading.model.run(reading.prompt, read=["final"], edits=edits, grad=reading.grad)
+    free = FreePass(reading)
     with torch.enable_grad():
-        goal = _goal(run["final"][0], targets)
-    ends = list(kept.values())
-    found = torch.autograd.grad(goal, ends, allow_unused=True) if ends else ()
-    gradients = {
-        site: torch.zeros_like(x[0]) if g is None else g[0].float()
-        for (site, x), g in zip(kept.items(), found, strict=True)
-    }
-    effects = []
-    for basis, part in zip(reading.bases, reading.active, strict=True):
-        if part is None:
-            effects.append(reading.inputs[basis.read] * gradients[basis.read])
-            continue
-        total = torch.zeros_like(part.value)
-        for site in _written(basis):
-            rows = basis.decoders(part.feature, site)
-            total += part.value * (rows * gradients[site][part.position]).sum(-1)
-        effects.append(total)
-    return effects
+        gradients = free.gradients(_goal(free.final, targets))
+    return [
+        reading.inputs[basis.read] * gradients[basis.read]
+        if part is None
+        else free.effects(number, part, gradients)
+        for number, (basis, part) in enumerate(zip(reading.bases, reading.active, strict=True))
+    ]
 
 
 def of_nodes(
@@ -85,13 +112,13 @@ def of_nodes(
 @dataclass(frozen=True)
 class Removal:
     """A feature of a basis to be removed: its number there, position and activation; or, where `to`
-    is not 0, to be set to that activation."""
+    is not 0, to be set to that activation, a head to give that vector."""
 
     basis: int
     feature: int
     position: int
     value: float
-    to: float = 0.0
+    to: float | Tensor = 0.0
 
 
 def removals_of(sources: Sources) -> list[Removal]:
@@ -129,14 +156,36 @@ class Removals:
         self, sets: Sequence[Sequence[Removal]], what: str = "measuring"
     ) -> Float[Tensor, "set pos d_model"]:
         """The final norm's output without each set; `what` is told as progress."""
+        found = [run["final"].float() for run in self._runs(sets, ["final"], what)]
+        return torch.cat([self.reading.final.new_zeros(0, *self.reading.final.shape), *found])
+
+    @torch.no_grad()
+    def read_less(
+        self,
+        sets: Sequence[Sequence[Removal]],
+        places: Sequence[tuple[str, int, Tensor]],
+        what: str = "measuring",
+    ) -> Float[Tensor, "set place"]:
+        """By how much less is read at each place without each set: a site, a position, and the
+        vector [width] that is read there."""
+        found = []
+        for run in self._runs(sets, [site for site, *_ in places], what):
+            lost = [
+                (self.reading.inputs[site][position] - run[site][:, position].float()) @ vector
+                for site, position, vector in places
+            ]
+            found.append(torch.stack(lost, 1))
+        return torch.cat(found)
+
+    def _runs(
+        self, sets: Sequence[Sequence[Removal]], read: Sequence[str], what: str
+    ) -> Iterator[Run]:
         rows = max(1, min(MAX_ROWS, MAX_TOKENS // len(self.reading.prompt)))
-        found = [self.reading.final.new_zeros(0, *self.reading.final.shape)]
         parts = [sets[n : n + rows] for n in range(0, len(sets), rows)]
         for part in track(parts, what, unit="passes"):
             given = self.reading.prompt.repeated(len(part))
-            run = self.reading.model.run(given, read=["final"], edits=self._edits(part))
-            found.append(run["final"].float())
-        return torch.cat(found)
+            wanted = list(dict.fromkeys(read))
+            yield self.reading.model.run(given, read=wanted, edits=self._edits(part))
 
     def loss(self, final: Float[Tensor, "pos d_model"]) -> float:
         """What the targets, weighted, have lost there."""
@@ -164,7 +213,12 @@ class Removals:
             rows = torch.tensor([row for row, _ in here], device=x.device)
             position = torch.tensor([one.position for _, one in here], device=x.device)
             feature = torch.tensor([one.feature for _, one in here], device=x.device)
-            to = torch.tensor([one.to for _, one in here], device=x.device)
+            if basis.kind == "heads":
+                given = x.reshape(*x.shape[:2], basis.model.num_heads(basis.layer), -1)
+                for row, one in here:
+                    given[row, one.position, one.feature] = one.to
+                continue
+            to = torch.tensor([float(one.to) for _, one in here], device=x.device)
             if basis.kind == "neurons":
                 width = x.shape[-1]
                 sign = torch.where(feature < width, 1.0, -1.0)

@@ -20,7 +20,7 @@ import numpy as np
 from inscape.attribution.data import GraphData, Node, NodeKind, Route
 from inscape.attribution.drawing import drawing
 from inscape.attribution.influence import normalised
-from inscape.attribution.verify import described
+from inscape.attribution.verify import described, links_described
 from inscape.attribution.viewer import to_viewer
 from inscape.attribution.viewer_folder import IndexOf, not_indexed, write_viewer
 from inscape.attribution.viewer_import import from_viewer
@@ -147,6 +147,17 @@ class Graph(GraphData):
             )
         return lines if groups else []
 
+    def _links(self, num: int) -> list[str]:
+        lines = []
+        for one in self.links[:num]:
+            ends = (self.title(self.nodes[n]) for n in (one.source, one.target))
+            most = max((abs(value) for value in one.controls), default=0.0)
+            lines.append(
+                f"  {one.predicted:+7.2f} {one.measured:+7.2f}  {' -> '.join(ends)} (random ones "
+                f"{most:.2f} at most{'' if one.holds else '; FAILS'})"
+            )
+        return [links_described(self.links), *lines] if lines else []
+
     def _route(self, route: Route) -> str:
         heads = ", ".join(f"L{n}.H{h} {weight:+.2f}" for n, h, weight in route.heads)
         direct = f"; directly {route.direct:+.2f}" if route.direct else ""
@@ -181,6 +192,7 @@ class Graph(GraphData):
         lines += [f"  {p.sign * p.strength:+7.4f}  {_arrow(self, p)}" for p in found] or [
             "  none kept"
         ]
+        lines += self._links(num_paths)
         if self.routes:
             lines.append("strongest edges through attention, by head:")
             lines += [f"  {self._route(one)}" for one in self.routes[:num_paths]]

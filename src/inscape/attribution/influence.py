@@ -164,10 +164,12 @@ def scores(edges: Edges, start: Floats, is_error: Mask, is_token: Mask) -> Score
 def strongest(edges: Edges, start: Floats, kept: Mask, among: Mask, num: int) -> list[int]:
     """The kept edges with the largest score (step 4) among some, at most `num`, the largest
     first."""
-    share, there = normalised(edges, len(start)), np.flatnonzero(kept & among)
-    score = share[there] * (influence(edges, start) + start)[edges.target[there]]
+    there = np.flatnonzero(kept & among)
+    part, into = edges.select(there), _into(edges, len(start))
+    score = np.abs(part.weight) * (influence(edges, start) + start)[part.target]
+    score /= np.where(into > 0, into, 1.0)[part.target]
     order = np.argsort(-score, kind="stable")[:num]
-    return [int(edge) for edge in there[order] if share[edge] > 0]
+    return [int(edge) for edge in there[order[score[order] > 0]]]
 
 
 def prune(

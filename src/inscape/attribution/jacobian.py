@@ -57,7 +57,7 @@ class Rows:
         self._skips = reading.skips()
         edits: dict[str | Site, Callable[[Tensor], Tensor]] = {EMBED: partial(self._leaf, EMBED)}
         for number, basis in enumerate(reading.bases):
-            if basis.kind == "stream" and sources.features[number].num:
+            if basis.checkpoint and sources.features[number].num:
                 edits[basis.read] = partial(self._checkpoint, number)
             elif basis.kind == "transcoder" and basis.layer in self._skips:
                 edits[basis.read] = partial(self._kept, basis.read)
@@ -67,7 +67,7 @@ class Rows:
         own = {basis.layer for basis in bases if basis.kind == "neurons"}
         if not attention:
             edits |= {f"attn_out.{layer}": Tensor.detach for layer in range(len(reading.outputs))}
-        sites = ["final", *(basis.read for basis in bases if basis.kind != "stream"), *read]
+        sites = ["final", *(basis.read for basis in bases if not basis.checkpoint), *read]
         noted: dict[int, list[Looking]] = {layer: [] for layer in looking}
         with reading.model.linearised(mlps=own, looking=noted):
             given = reading.prompt.first(self.length)
@@ -102,9 +102,9 @@ class Rows:
         reading, part = self.sources.reading, self.sources.features[number]
         part, basis = part.take(part.position < self.length), reading.bases[number]
         self._read[basis.read] = x
-        rows = basis.encoders(part.feature, reading.inputs[basis.read][part.position])
+        rows = reading.encoders(number, part)
         value = (x[0, part.position].float() * rows).sum(-1)
-        written = value[:, None] * basis.decoders(part.feature, basis.read)
+        written = value[:, None] * reading.decoders(number, part, basis.read)
         taken = torch.zeros_like(x[0], dtype=torch.float32).index_add(0, part.position, written)
         vectors = self.sources.blocks[basis.read].vectors[: self.length].sum(1)
         leaf = vectors[None].to(x.dtype).clone().requires_grad_(True)
@@ -114,9 +114,9 @@ class Rows:
     def features(self, number: int, chosen: Int[Tensor, " target"]) -> Tensor:
         """Edges [target, node] into features of a basis, `chosen` among its nodes."""
         reading = self.sources.reading
-        basis, part = reading.bases[number], self.sources.features[number].take(chosen)
-        rows = basis.encoders(part.feature, reading.inputs[basis.read][part.position])
-        return self._rows(basis.read, part.position, rows)
+        part = self.sources.features[number].take(chosen)
+        rows = reading.encoders(number, part)
+        return self._rows(reading.bases[number].read, part.position, rows)
 
     def logits(
         self, position: Int[Tensor, " target"], vectors: Float[Tensor, "target d_model"]

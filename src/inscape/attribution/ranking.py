@@ -53,7 +53,7 @@ def choose(
     """The features that become nodes, by basis. moving: effects in the model as it is (effects.py);
     a feature counts by the larger of the two."""
     known = [part for part in reading.active if part is not None]
-    trained = all(basis.kind == "transcoder" for basis in reading.bases)
+    trained = all(basis.kind in ("transcoder", "heads") for basis in reading.bases)
     if trained and sum(part.num for part in known) <= most:
         return known
     sizes = effects(reading, targets)
@@ -164,7 +164,7 @@ class _Pass:
         basis, part = self.reading.bases[number], self.reading.active[number]
         assert part is not None
         self._inputs.setdefault(basis.read, x)  # blocks may be computed again
-        rows = basis.encoders(part.feature, self.reading.inputs[basis.read][part.position])
+        rows = self.reading.encoders(number, part)
         source = (x[0, part.position].float() * rows).sum(-1)
         if self._sources[number] is None:
             self._sources[number] = source
@@ -175,7 +175,7 @@ class _Pass:
         layer = int(site.removeprefix("mlp_out."))
         for number in self.reading.of(layer):
             basis, part, value = self._of(number)
-            moved = (value - value.detach())[:, None] * basis.decoders(part.feature, site)
+            moved = (value - value.detach())[:, None] * self.reading.decoders(number, part, site)
             passed = passed.index_add(0, part.position, moved)
             if basis.layer == layer and layer in self._skips:
                 read = self._inputs[basis.read][0].float()
@@ -208,7 +208,7 @@ class _Pass:
             elif basis.kind == "transcoder":
                 found.append(value * gradient.float())
             else:
-                rows = basis.decoders(part.feature, basis.read)
+                rows = self.reading.decoders(number, part, basis.read)
                 found.append(value * (rows * gradient[0, part.position].float()).sum(-1))
         return found
 

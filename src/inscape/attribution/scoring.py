@@ -34,6 +34,7 @@ class GraphScores(Result):
 
     replacement, completeness, unknown: see `Scores`. agreement: rank correlation of predicted and
     measured effects, over the prompts on which it is defined. holds: graphs whose predictions hold.
+    links: of the strongest edges between features the fraction that hold.
     """
 
     SCHEMA: ClassVar[str] = "inscape.graph_scores"
@@ -47,6 +48,7 @@ class GraphScores(Result):
     unknown: Mean
     agreement: Mean | None
     holds: Share
+    links: Mean | None = None
 
     def summary(self) -> str:
         """As lines of text."""
@@ -59,6 +61,8 @@ class GraphScores(Result):
         rank = "not defined" if self.agreement is None else self.agreement
         lines.append(f"  predicted against measured effects, rank correlation: {rank}")
         lines.append(f"  graphs whose predictions hold: {self.holds}")
+        if self.links is not None:
+            lines.append(f"  strongest edges between features that hold: {self.links}")
         return "\n".join(lines)
 
 
@@ -102,4 +106,7 @@ def score_graphs(
         **{name: value for name, value in scores.items() if value is not None},
         agreement=mean(lambda g: g.verification.agreement if g.verification else None, "agreement"),
         holds=Share(sum(one.holds for one in tested), len(tested)),
+        links=mean(
+            lambda g: float(np.mean([one.holds for one in g.links])) if g.links else None, "links"
+        ),
     )

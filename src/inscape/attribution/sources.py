@@ -4,7 +4,8 @@
    norm's output.
 2. Transcoders and dictionaries of the stream encode what they read: the active features and their
    activations. None is looked for at positions that do not count (special and template tokens,
-   attention sinks): dictionaries are trained without them. Neurons are looked at everywhere.
+   attention sinks): dictionaries are trained without them. Neurons are looked at everywhere, heads
+   but at a beginning-of-text token.
 3. Of all of them those that the budget allows are nodes (see ranking.py).
 4. What the nodes write is laid out for each site as one [pos, slot, d_model] block, so that one
    batched product contracts a gradient with all of them. A feature writes activation · W_dec, that
@@ -27,7 +28,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inscape.attribution.bases import Basis
+from inscape.attribution.bases import Basis, head_values
 from inscape.attribution.memory import Grad, choose
 from inscape.core import ModelError
 from inscape.model import Model, Prompt
@@ -84,7 +85,18 @@ class Reading:
     def of(self, layer: int) -> list[int]:
         """Numbers of the bases whose features write an MLP's output."""
         site = f"mlp_out.{layer}"
-        return [n for n, b in enumerate(self.bases) if b.kind != "stream" and site in b.writes]
+        return [n for n, b in enumerate(self.bases) if site in b.writes and not b.checkpoint]
+
+    def encoders(self, number: int, part: Active) -> Float[Tensor, "feature width"]:
+        """What is read for each feature of a basis (see `Basis`)."""
+        basis = self.bases[number]
+        return basis.encoders(part.feature, self.inputs[basis.read][part.position])
+
+    def decoders(self, number: int, part: Active, site: str) -> Float[Tensor, "feature d_model"]:
+        """What each feature of a basis writes at a site, for an activation of 1."""
+        basis = self.bases[number]
+        x = self.inputs[basis.read][part.position] if basis.kind == "heads" else None
+        return basis.decoders(part.feature, site, x)
 
     def skips(self) -> dict[int, Float[Tensor, "d_model d_model"]]:
         """Linear skips of transcoders, by layer."""
@@ -143,7 +155,8 @@ def check_finite(model: Model, values: Mapping[str, Tensor]) -> None:
 def active_features(
     bases: Sequence[Basis], inputs: Mapping[str, Tensor], encoded: Bool[Tensor, " pos"]
 ) -> list[Active | None]:
-    """What dictionaries encode of what they read, by basis; None for neurons."""
+    """What dictionaries encode of what they read, and what heads give, by basis; None for
+    neurons."""
     found: dict[int, Active] = {}
     for dictionary in {id(b.dictionary): b.dictionary for b in bases if b.dictionary}.values():
         own = [n for n, basis in enumerate(bases) if basis.dictionary is dictionary]
@@ -152,6 +165,12 @@ def active_features(
         feature, value = code.indices[position, slot].long(), code.values[position, slot].float()
         every, owner = Active(position, feature, value), feature // (dictionary.d_dict // len(own))
         found |= {n: every.take(owner == number) for number, n in enumerate(own)}
+    for n, basis in enumerate(bases):
+        if basis.kind == "heads":
+            given = head_values(inputs[basis.read], basis.model.num_heads(basis.layer)).norm(dim=-1)
+            given[0] *= encoded[0]  # at a beginning-of-text token nothing is said of the prompt
+            position, head = torch.nonzero(given, as_tuple=True)
+            found[n] = Active(position, head, given[position, head])
     return [found.get(n) for n in range(len(bases))]
 
 
@@ -229,7 +248,7 @@ def lay_out(reading: Reading, features: list[Active]) -> Sources:
         site = f"mlp_out.{layer}"
         blocks[site] = _block(reading, features, starts, reading.of(layer), site, left[site])
     for number, basis in enumerate(reading.bases):
-        if basis.kind == "stream" and features[number].num:
+        if basis.checkpoint and features[number].num:
             blocks[basis.read] = _block(reading, features, starts, [number], basis.read, [])
     blocks[EMBED] = Block(reading.embedding[:, None], tokens[:, None])
     return Sources(reading, features, others, blocks, starts)
@@ -286,7 +305,7 @@ def _vectors(reading: Reading, number: int, part: Active, site: str) -> Tensor:
     value = part.value
     if basis.kind == "neurons":
         value = value * _gain(reading, basis.layer)[part.position]
-    return value[:, None] * basis.decoders(part.feature, site)
+    return value[:, None] * reading.decoders(number, part, site)
 
 
 def _written(reading: Reading, number: int, part: Active, site: str) -> Tensor:
@@ -308,7 +327,7 @@ def _block(
 ) -> Block:
     """What the features of some bases write at a site, and `extra`: nodes [pos] and their
     vectors."""
-    num_pos, d_model = reading.embedding.shape
+    num_pos, width = reading.inputs.get(site, reading.embedding).shape
     device = reading.embedding.device
     numbers = list(numbers)
     vectors = [_vectors(reading, n, features[n], site) for n in numbers]
@@ -320,7 +339,7 @@ def _block(
     count = torch.bincount(position, minlength=num_pos)
     slots = int(count.max()) if len(position) else 0
     slot = torch.arange(len(position), device=device) - (torch.cumsum(count, 0) - count)[position]
-    laid = torch.zeros(num_pos, slots + len(extra), d_model, device=device)
+    laid = torch.zeros(num_pos, slots + len(extra), width, device=device)
     node = torch.full((num_pos, slots + len(extra)), -1, dtype=torch.long, device=device)
     if len(position):
         laid[position, slot] = torch.cat(vectors)[order]

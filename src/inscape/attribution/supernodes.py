@@ -26,15 +26,15 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from inscape.attribution.data import Edges, Mask, Node, Supernode
+from inscape.attribution.data import Edges, Mask, Node, Supernode, is_head
 from inscape.attribution.effects import Removal, Removals, activation, removals_of
+from inscape.attribution.hints import likely, promoted
 from inscape.attribution.influence import normalised
 from inscape.attribution.ranking import Linear
 from inscape.attribution.sources import EMBED, Active, Reading, Sources, active_features
 from inscape.core import LabelOf, quoted
 
 ALIKE = 0.5
-NUM_TOKENS, NUM_LIKELY = 3, 100
 MOST = 24  # groups that are tested, those with the largest effects
 
 
@@ -63,7 +63,7 @@ def supernodes(
 def _by_token(nodes: Sequence[Node], kept: Mask) -> dict[int, list[int]]:
     found: dict[int, list[int]] = defaultdict(list)
     for number, node in enumerate(nodes):
-        if node.kind == "feature" and kept[number]:
+        if node.kind == "feature" and kept[number] and not is_head(node):
             found[node.position].append(number)
     return dict(found)
 
@@ -161,9 +161,9 @@ def _named(
     model = reading.model
     layers = [nodes[n].layer or 0 for n in one.nodes]
     if min(layers) >= model.num_layers // 2:
-        tokens, likely = _promoted(reading, [every[n] for n in one.nodes], first.position)
+        tokens, among = _promoted(reading, [every[n] for n in one.nodes], first.position)
         said = ", ".join(quoted(model.token_text(t)) for t in tokens)
-        holds = _fall(reading, final, first.position, tokens, likely)
+        holds = _fall(reading, final, first.position, tokens, among)
         return replace(one, name=f"promotes {said} {where}", by="promoted tokens", holds=holds)
     origin = _origin(one.nodes, nodes, edges)
     if origin is None:
@@ -184,21 +184,17 @@ def _promoted(
         basis = reading.bases[one.basis]
         feature = torch.tensor([one.feature], device=total.device)
         total += one.value * basis.decoders(feature, basis.writes[-1])[0]
-    model = reading.model
-    logits = model.unembed(reading.final[position]).float()
-    known = model.vocabulary_mask.to(logits.device)
-    likely = logits.masked_fill(~known, -torch.inf).topk(min(NUM_LIKELY, int(known.sum()))).indices
-    written = model.unembedding()[likely].float() @ (model.final_norm_weight().float() * total)
-    return likely[written.topk(min(NUM_TOKENS, len(likely))).indices].tolist(), likely
+    tokens = likely(reading, position)
+    return promoted(reading, total[None], tokens)[0], tokens
 
 
 def _fall(
-    reading: Reading, final: Tensor, position: int, tokens: Sequence[int], likely: Tensor
+    reading: Reading, final: Tensor, position: int, tokens: Sequence[int], among: Tensor
 ) -> bool:
     """Whether tokens lose more than nine of ten of the likely ones when the group is gone."""
     model = reading.model
     change = (model.unembed(reading.final[position]) - model.unembed(final[position])).float()
-    return float(change[list(tokens)].mean()) >= float(change[likely].quantile(0.9))
+    return float(change[list(tokens)].mean()) >= float(change[among].quantile(0.9))
 
 
 def _origin(members: Sequence[int], nodes: Sequence[Node], edges: Edges) -> int | None:

@@ -29,6 +29,8 @@ from inscape.attribution.data import Edges, Mask, Node, Route
 from inscape.attribution.edges import compute_edges
 from inscape.attribution.effects import of_nodes, predicted
 from inscape.attribution.graph import Graph
+from inscape.attribution.hints import add_hints
+from inscape.attribution.links import NUM_LINKS, verify_links
 from inscape.attribution.ranking import Linear
 from inscape.attribution.ranking import choose as choose_features
 from inscape.attribution.sources import Reading, Sources, lay_out, read
@@ -68,6 +70,7 @@ def trace(
     edge_share: float = 0.98,
     max_features: int | None = None,
     heads: int = 0,
+    head_nodes: bool = False,
     verified: int = VERIFIED,
     other: Source | None = None,
     memory: float | None = None,
@@ -86,22 +89,26 @@ def trace(
         from 512 tokens on). What the others write is one node at each MLP and position, and counts
         as unknown.
     verified: how many of the features with the largest effects are removed from the model as it is,
-        predicted beside measured; groups of alike ones too, which get names (0: none).
+        predicted beside measured; groups of alike ones too, which get names, and the strongest
+        edges between features are put to the test (0: none).
     other: a prompt of as many tokens with another answer: the sets of the verification are also
         exchanged with it.
     memory: most GB above the model; long prompts are computed piece by piece to stay within it
         (default: from 3 GB on).
     heads: of how many kept edges between positions to say which heads carry them (`routes`).
+    head_nodes: whether attention heads are nodes too: what a head gives at a position, within the
+        same budget. An edge then leads past the heads that are no nodes.
     names: labels by (dictionary name, feature), looked up when the graph is shown.
     Raises InputError for unusable candidates, dictionaries, shares or prompts.
     """
-    _check_shares(node_share=node_share, edge_share=edge_share)
+    shares = {"node_share": node_share, "edge_share": edge_share}
+    _check_shares(**shares)
+    _check_heads(heads, head_nodes)
     asked = None if max_features is None else whole(max_features, "max_features", 1)
-    whole(heads, "heads", 0)
     whole(verified, "verified", 0)
     model.require_one_device("tracing")
     model.check_traceable()
-    bases, notes = find_bases(model, dictionaries)
+    bases, notes = find_bases(model, dictionaries, head_nodes)
     given, tokens, candidates, found = _candidates(model, prompt, target, against)
     reading = read(model, bases, given, memory)
     targets = choose(model, reading.logits, tokens)
@@ -114,6 +121,7 @@ def trace(
     _check_size(sources, len(targets))
     edges, bias = compute_edges(sources, goals)
     nodes = _nodes(sources, targets, bias, moving)
+    add_hints(sources, nodes, names)
     fed = given.ids[len(model.prompt(prompt)) :]
     beside = None if other is None else _beside(model, bases, given, other, fed)
     checked = verify(sources, nodes, goals, verified, beside) if verified else None
@@ -121,8 +129,7 @@ def trace(
     kinds = np.array([node.kind for node in nodes])
     is_error, is_token = kinds == "error", kinds == "embedding"
     kept_nodes, kept_edges = _prune(nodes, edges, start, node_share, edge_share)
-    groups = supernodes(sources, nodes, edges, kept_nodes, goals, names) if verified else []
-    return Graph(
+    graph = Graph(
         model=model.name,
         prompt=given.text,
         token_ids=list(given.ids),
@@ -139,19 +146,16 @@ def trace(
         dictionaries=[basis.name for basis in bases if basis.dictionary is not None],
         checkpoints=_checkpoints(sources),
         verification=checked,
-        supernodes=groups,
         routes=_routes(sources, targets, nodes, edges, start, kept_edges, heads) if heads else [],
-        settings={
-            "node_share": node_share,
-            "edge_share": edge_share,
-            "max_features": max_features,
-            "candidates": candidates,
-        },
+        settings={**shares, "max_features": max_features, "candidates": candidates},
         notes=notes,
         num_nodes_full=len(nodes),
         num_edges_full=len(edges),
         names=names,
     )
+    if verified:
+        _put_to_test(graph, sources, goals, start)
+    return graph
 
 
 def _candidates(
@@ -224,9 +228,11 @@ def _remarks(model: Model, sources: Sources) -> list[str]:
     active = [part.num for part in reading.active if part is not None]
     if any(one.kind == "rest" for one in sources.others):
         every = sum(active) + sum(reading.inputs[reading.bases[n].read].numel() for n in neurons)
+        heads = any(basis.kind == "heads" for basis in reading.bases)
+        what = "active features, neurons and heads" if heads else "active features and neurons"
         notes.append(
-            f"{sources.num_features} of {every} active features and neurons are nodes, those with "
-            "the largest effect on the target; what the others write counts as unknown"
+            f"{sources.num_features} of {every} {what} are nodes, those with the largest effect on "
+            "the target; what the others write counts as unknown"
         )
     softcap = getattr(model.structure.config, "final_logit_softcapping", None)
     if softcap:
@@ -241,6 +247,14 @@ def _check_shares(**shares: float) -> None:
     for name, share in shares.items():
         if not 0 < finite_number(share, name) <= 1:
             raise InputError(f"{name} is {share}", expected="a fraction in (0, 1]")
+
+
+def _check_heads(heads: int, head_nodes: bool) -> None:
+    if whole(heads, "heads", 0) and head_nodes:
+        raise InputError(
+            f"heads is {heads} and head_nodes is true",
+            expected="one of them: edges are split by head, or heads are nodes that edges lead to",
+        )
 
 
 def _prune(
@@ -320,17 +334,27 @@ def _read_by(sources: Sources, targets: Sequence[Target], node: int) -> tuple[st
         last = torch.tensor([sources.num_positions - 1], device=device)
         return "final", last, targets[node - sources.num_nodes].vector[None].to(device)
     number = int(np.searchsorted(sources.starts, node, side="right")) - 1
-    basis = reading.bases[number]
     part = sources.features[number].take(torch.tensor([node - sources.starts[number]]))
-    rows = basis.encoders(part.feature, reading.inputs[basis.read][part.position])
-    return basis.read, part.position, rows
+    return reading.bases[number].read, part.position, reading.encoders(number, part)
+
+
+def _put_to_test(
+    graph: Graph, sources: Sources, goals: Sequence[Linear], start: np.ndarray
+) -> None:
+    """Groups of alike features, and the strongest edges between features."""
+    nodes, edges = graph.nodes, graph.edges
+    graph.supernodes = supernodes(sources, nodes, edges, graph.kept_nodes, goals, graph.names)
+    inner = np.arange(len(nodes)) < sources.num_features
+    among = inner[edges.source] & inner[edges.target]
+    chosen = flow.strongest(edges, start, graph.kept_edges, among, NUM_LINKS)
+    graph.links = verify_links(sources, edges.select(np.array(chosen, dtype=np.int64)), goals)
 
 
 def _checkpoints(sources: Sources) -> dict[str, list[tuple[int, int]]]:
     return {
         basis.name: list(zip(part.position.tolist(), part.feature.tolist(), strict=True))
         for basis, part in zip(sources.reading.bases, sources.features, strict=True)
-        if basis.kind == "stream"
+        if basis.checkpoint
     }
 
 
@@ -338,7 +362,7 @@ def _budget(reading: Reading) -> int:
     """How many features are nodes where nothing is asked: all that are active, as far as their
     edges can be held; of neurons fewer on long prompts, whose backward passes take long."""
     num_pos = len(reading.prompt)
-    if any(basis.kind != "transcoder" for basis in reading.bases):
+    if any(basis.kind in ("neurons", "stream") for basis in reading.bases):
         return max(MIN_MIXED, min(MAX_MIXED, MAX_MIXED * LONG // num_pos))
     others = num_pos * (2 * len(reading.outputs) + 1)
     active = sum(part.num for part in reading.active if part is not None)

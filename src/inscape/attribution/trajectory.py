@@ -24,6 +24,7 @@ from inscape.attribution.attention import source_nodes
 from inscape.attribution.bases import find_bases
 from inscape.attribution.data import Edges, Node, title
 from inscape.attribution.edges import compute_edges
+from inscape.attribution.hints import add_hints
 from inscape.attribution.ranking import Linear, choose_each
 from inscape.attribution.sources import Reading, Sources, lay_out, read
 from inscape.core import InputError, LabelOf, no_label, quoted, whole
@@ -165,6 +166,7 @@ def trajectory(
     sources = lay_out(reading, features)
     edges = compute_edges(sources, targets)[0]
     nodes = source_nodes(sources)
+    add_hints(sources, nodes, names)
     found = _steps(sources, nodes, edges, steps, own)
     leads = _leads(model, given, ids, candidates, cue)
     return Trajectory(

@@ -22,7 +22,8 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from inscape.attribution.data import Node, Removed, Verification
+from inscape.attribution.bases import head_values
+from inscape.attribution.data import Link, Node, Removed, Verification
 from inscape.attribution.effects import Removal, Removals, activation, removals_of
 from inscape.attribution.ranking import Linear
 from inscape.attribution.sources import Reading, Sources
@@ -60,7 +61,7 @@ def verify(
         sets.append([every[n] for n in some])
         for control in range(controls):
             generator = random.Random(seeded(seed, "controls", number, control))
-            sets.append(_alike(sources, [every[n] for n in some], generator))
+            sets.append(alike(sources, [every[n] for n in some], generator))
     measured = removals.lost(sets, "removing sets")
     swapped, restored = _exchanged(removals, other, sets)
     step = controls + 1
@@ -95,13 +96,25 @@ def _exchanged(
     if other is None:
         return [], []
     there = [[replace(one, to=_on(other, one)) for one in some] for some in sets]
-    back = [[replace(one, value=one.to, to=one.value) for one in some] for some in there]
+    back = [
+        [replace(one, value=_size(one.to), to=_on(removals.reading, one)) for one in some]
+        for some in there
+    ]
     lost = removals.lost(there, "exchanging sets")
     return lost, [-one for one in Removals(other, removals.targets).lost(back, "restoring sets")]
 
 
-def _on(reading: Reading, one: Removal) -> float:
-    return activation(one, reading.inputs, reading.active, reading.bases[one.basis].read)
+def _on(reading: Reading, one: Removal) -> float | Tensor:
+    """The activation of a feature on a prompt; what a head gives there."""
+    basis = reading.bases[one.basis]
+    if basis.kind == "heads":
+        given = reading.inputs[basis.read][one.position, None]
+        return head_values(given, basis.model.num_heads(basis.layer))[0, one.feature]
+    return activation(one, reading.inputs, reading.active, basis.read)
+
+
+def _size(value: float | Tensor) -> float:
+    return float(value.norm()) if isinstance(value, Tensor) else value
 
 
 def _holds(agreement: float | None, together: Sequence[Removed]) -> bool:
@@ -120,7 +133,7 @@ def spearman(one: Sequence[float], two: Sequence[float]) -> float | None:
     return float(np.corrcoef(x, y)[0, 1])
 
 
-def _alike(sources: Sources, some: Sequence[Removal], generator: random.Random) -> list[Removal]:
+def alike(sources: Sources, some: Sequence[Removal], generator: random.Random) -> list[Removal]:
     """For each feature another of its basis and position, about as active, that is no node; none
     twice."""
     found: list[Removal] = []
@@ -152,6 +165,15 @@ def _others(sources: Sources, one: Removal, drawn: Sequence[int]) -> tuple[Tenso
     )
     free = ~torch.isin(features, taken)
     return features[free], values[free]
+
+
+def links_described(links: Sequence[Link]) -> str:
+    """How many edges hold, as a line of text."""
+    held = sum(one.holds for one in links)
+    return (
+        f"strongest edges between features in the model as it is: {held} of {len(links)} hold "
+        "(what the second loses without the first, predicted and measured)"
+    )
 
 
 def described(found: Verification) -> list[str]:

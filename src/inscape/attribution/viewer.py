@@ -26,7 +26,7 @@ from dataclasses import replace
 from typing import Any
 
 import inscape
-from inscape.attribution.data import GraphData, Node, Supernode, address
+from inscape.attribution.data import GraphData, Node, Supernode, feature_name
 from inscape.core import quoted
 from inscape.storage import plain
 
@@ -105,7 +105,7 @@ def same_feature(graph: GraphData) -> list[Supernode]:
 
 def named(graph: GraphData, node: Node) -> str:
     """A feature's label, or where it has none `dictionary/feature`."""
-    return graph.label(node) or address(node)
+    return graph.label(node) or feature_name(node)
 
 
 def plain_name(text: str, otherwise: str) -> str:
@@ -157,8 +157,16 @@ def _key(node: Node, graph: GraphData) -> tuple[int | str, int]:
     if node.kind == "logit":
         return graph.num_layers + 1, node.feature
     if node.kind == "feature":
-        return layer + STREAM_LAYERS * (node.dictionary in graph.checkpoints), node.feature
+        return layer + _offset(node.dictionary, graph), node.feature
     return layer, -1 if node.kind == "error" else -2
+
+
+def _offset(dictionary: str | None, graph: GraphData) -> int:
+    """What is added to the layer in the id of a feature of the stream, and twice in that of a
+    head, so that no two features have one id."""
+    if dictionary not in graph.checkpoints:
+        return 0
+    return STREAM_LAYERS * (2 if dictionary.startswith("attn_head.") else 1)
 
 
 def shown_part(graph: GraphData) -> GraphData:
@@ -198,16 +206,18 @@ def _prefix(part: GraphData) -> dict[str, str]:
 
 
 def _own(part: GraphData, ids: list[str]) -> dict[str, Any]:
-    """The graph as inscape saves it, less what stands elsewhere; routes name nodes by their ids."""
+    """The graph as inscape saves it, less what stands elsewhere; routes and
+    links name nodes by their ids."""
     own = {key: value for key, value in part.to_json().items() if key not in _PLACED}
     ends = ("source", "target")
-    own["routes"] = [{**one, **{e: ids[one[e]] for e in ends}} for one in own["routes"]]
+    for kind in ("routes", "links"):
+        own[kind] = [{**one, **{e: ids[one[e]] for e in ends}} for one in own[kind]]
     own["groups"] = [
         {**vars(one), "nodes": sorted(ids[n] for n in one.nodes)}
         for one in part.supernodes
         if one.effect is not None
     ]
-    own["layer_offsets"] = dict.fromkeys(part.checkpoints, STREAM_LAYERS)
+    own["layer_offsets"] = {name: _offset(name, part) for name in part.checkpoints}
     return own
 
 

@@ -76,11 +76,14 @@ def from_viewer(kind: type[G], data: Any, what: str = "the graph file") -> G:
         "prompt_tokens": view.metadata.prompt_tokens,
         "nodes": nodes,
         "edges": edges,
-        "routes": [
-            {**route, "source": number[route["source"]], "target": number[route["target"]]}
-            for route in own.get("routes", [])
-            if {route.get("source"), route.get("target")} <= number.keys()
-        ],
+        **{
+            kind: [
+                {**one, "source": number[one["source"]], "target": number[one["target"]]}
+                for one in own.get(kind, [])
+                if {one.get("source"), one.get("target")} <= number.keys()
+            ]
+            for kind in ("routes", "links")
+        },
     }
     made = kind.from_json(content)
     left = _left_out(view, rows, len(edges), unknown)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from inscape.attribution import num_heads, reads_stream
+from inscape.attribution import reads_stream
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.model import Model
@@ -75,7 +75,7 @@ class Units:
                 expected="a dictionary of resid_post.L, or units heads and mlps",
             )
         layers = range(model.num_layers)
-        self.heads = {n: num_heads(model, n) for n in layers if "heads" in kinds}
+        self.heads = {n: model.num_heads(n) for n in layers if "heads" in kinds}
         self.mlps = [str(s) for s in model.sites() if s.kind == "mlp_act" and "mlps" in kinds]
 
     @property

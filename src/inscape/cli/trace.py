@@ -41,6 +41,9 @@ def command(
     heads: Annotated[
         int, typer.Option(help="Of how many edges to say which attention heads carry them.")
     ] = 0,
+    head_nodes: Annotated[
+        bool, typer.Option("--head-nodes", help="Make what attention heads give nodes too.")
+    ] = False,
     verified: Annotated[
         int,
         typer.Option(help="How many features to remove from the model, predicted beside measured."),
@@ -78,6 +81,7 @@ def command(
         "edge_share": edge_share,
         "max_features": max_features,
         "heads": heads,
+        "head_nodes": head_nodes,
         "verified": verified,
         "memory": memory,
         "other": None if other is None else common.read_prompt(other, chat),

@@ -206,6 +206,15 @@ class Model(Language):
         """The number of channels at a site: d_model, but for `attn_head` and `mlp_act`."""
         return self.structure.place(Site.parse(site)).width
 
+    def num_heads(self, layer: int) -> int:
+        """How many heads lie side by side at `attn_head.L`; 0 where none are seen there."""
+        if "attn_head" not in self.structure.blocks[layer].places:
+            return 0
+        config = self.structure.config
+        names = ("num_attention_heads", "num_heads", "n_head")
+        found = next((int(getattr(config, name)) for name in names if hasattr(config, name)), 0)
+        return found if found and self.width(f"attn_head.{layer}") % found == 0 else 0
+
     # Running
 
     def run(

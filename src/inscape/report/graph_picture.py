@@ -19,7 +19,8 @@ from itertools import groupby
 import numpy as np
 
 from inscape.attribution import Graph, Node, NodeKind, paths
-from inscape.attribution.verify import described
+from inscape.attribution.data import address, feature_name
+from inscape.attribution.verify import described, links_described
 from inscape.core import LabelOf, no_label
 from inscape.report.numbers import finite
 from inscape.report.parts import visible, visible_target
@@ -142,7 +143,9 @@ def _tested(graph: Graph) -> list[str]:
     """What was predicted beside what the model does."""
     if graph.verification is None:
         return []
-    lines = (line.strip() for line in described(graph.verification))
+    tested = described(graph.verification)
+    tested += [links_described(graph.links)] if graph.links else []
+    lines = (line.strip() for line in tested)
     return [f"{line[:1].upper()}{line[1:]}." for line in lines]
 
 
@@ -218,7 +221,7 @@ def _name(graph: Graph, node: Node) -> str:
         return node.token
     if node.kind in ("error", "rest"):
         return "error" if node.kind == "error" else "other features"
-    return graph.label(node) or _address(node)
+    return graph.label(node) or feature_name(node)
 
 
 def _full_name(graph: Graph, node: Node) -> str:
@@ -230,11 +233,7 @@ def _full_name(graph: Graph, node: Node) -> str:
     if node.kind in ("error", "rest"):
         return f"{_name(graph, node)} of layer {node.layer} at {place}"
     text = graph.label(node)
-    return f"{text} [{_address(node)}] at {place}" if text else f"{_address(node)} at {place}"
-
-
-def _address(node: Node) -> str:
-    return f"{node.dictionary or f'layer {node.layer}'}/{node.feature}"
+    return f"{text} [{address(node)}] at {place}" if text else f"{feature_name(node)} at {place}"
 
 
 def _node(graph: Graph, number: int) -> PictureNode:
@@ -244,7 +243,7 @@ def _node(graph: Graph, number: int) -> PictureNode:
         layer=node.layer,
         position=node.position,
         name=_name(graph, node),
-        detail=_address(node) if node.kind == "feature" else "",
+        detail=address(node) if node.kind == "feature" else "",
         activation=finite(node.activation),
         influence=None if node.kind == "logit" else node.influence,
         probability=node.probability,

@@ -101,7 +101,12 @@ def check_edges(
         for node in graph.nodes
         if node.kind == "rest" or (node.dictionary or "") == f"mlp_act.{node.layer}"
     } - set(transcoders)
-    frozen = FrozenModel(model, graph.token_ids, skips, neurons, streams)
+    heads = [
+        site
+        for layer in range(model.num_layers)
+        if (site := f"attn_head.{layer}") in graph.checkpoints
+    ]
+    frozen = FrozenModel(model, graph.token_ids, skips, neurons, [*streams, *heads])
     with frozen:
         writer = _Writer(frozen, transcoders, streams, graph, encoded)
         reader = _Reader(frozen, transcoders, streams, graph, targets)
@@ -203,6 +208,22 @@ def _compare(
     )
 
 
+def _heads(frozen: FrozenModel) -> dict[str, int]:
+    """How many heads lie side by side, by the sites that are read as heads."""
+    config = frozen.module.config
+    names = ("num_attention_heads", "num_heads", "n_head")
+    count = next((int(getattr(config, name)) for name in names if hasattr(config, name)), 0)
+    return dict.fromkeys(frozen.mixed, count)
+
+
+def _direction(x: Tensor, num_heads: int, head: int) -> Tensor:
+    """The direction of what one head gives, of x [width]: all of them side by side."""
+    alone = torch.zeros_like(x)
+    own = slice(head * len(x) // num_heads, (head + 1) * len(x) // num_heads)
+    alone[own] = x[own] / x[own].norm()
+    return alone
+
+
 class _Writer:
     """What each source writes, from this room's own encoding of the clean pass (step 3)."""
 
@@ -216,6 +237,8 @@ class _Writer:
     ) -> None:
         self.frozen, self.graph, self.transcoders = frozen, graph, transcoders
         self.streams = {one.name: (site, one) for site, one in streams.items()}
+        self.heads = _heads(frozen)
+        self.beside = {*self.streams, *self.heads}
         # Dictionaries never saw beginning-of-text: there the MLP's whole output is error.
         self.encoded = torch.from_numpy(encoded)[:, None].to(frozen.embedded.device)
         self.activations = {i: self._encode(i) for i in transcoders}
@@ -225,6 +248,8 @@ class _Writer:
         self._left: dict[tuple[int, int], Tensor] = {}
         for site, one in streams.items():
             frozen.undoing[site] = self._change(one)
+        for site in self.heads:
+            frozen.undoing[site] = self._change_of_heads(site)
 
     def _encode(self, layer: int) -> Tensor:
         """Dense activations [pos, d_dict]: positive pre-activations that are chosen.
@@ -244,7 +269,7 @@ class _Writer:
             here = [node for node in self.graph.nodes if node.layer == layer]
             taken = torch.zeros_like(chosen)
             for node in here:
-                if node.kind == "feature" and node.dictionary not in self.streams:
+                if node.kind == "feature" and node.dictionary not in self.beside:
                     taken[node.position, node.feature] = True
             if any(node.kind == "rest" for node in here):  # the nodes are not all that is active
                 taken |= chosen
@@ -286,6 +311,15 @@ class _Writer:
             change[position] += torch.outer(written, row).to(change)
         return change
 
+    def _change_of_heads(self, site: str) -> Tensor:
+        """The same of what heads give [pos, width, width]."""
+        x = self.frozen.stream[site][0]
+        change = x.new_zeros(*x.shape, x.shape[-1])
+        for position, head in self.graph.checkpoints[site]:
+            given = _direction(x[position], self.heads[site], head)
+            change[position] += torch.outer(given, given)
+        return change
+
     def vector(self, number: int) -> tuple[int | str, int, Tensor]:
         """Where (a layer, -1 for the embedding, a site of the stream), the position, and the
         vector [d_model] of a source node."""
@@ -306,6 +340,10 @@ class _Writer:
             given = x - dictionary.b_dec.to(x) if dictionary.config.subtract_b_dec else x
             value = given @ dictionary.W_enc[node.feature].to(x) + dictionary.b_enc[node.feature]
             return site, position, value * dictionary.W_dec[node.feature].to(x)
+        if node.dictionary in self.heads:
+            x, count = self.frozen.stream[node.dictionary][0, position], self.heads[node.dictionary]
+            given = _direction(x, count, node.feature)
+            return node.dictionary, position, (given @ x) * given
         if layer in self.frozen.neurons:
             act = self.frozen.mlp_act[layer][0, position]
             neuron = node.feature % len(act)
@@ -326,7 +364,7 @@ class _Writer:
                 left = left - self.errors[i] if i in self.transcoders else left
                 self._left |= {(i, p): left[p] for p in range(len(left))}
             for number, node in enumerate(self.graph.nodes):
-                if node.kind == "feature" and node.dictionary not in self.streams:
+                if node.kind == "feature" and node.dictionary not in self.beside:
                     place, vector = (int(node.layer or 0), node.position), self.vector(number)[2]
                     self._left[place] = self._left[place] - vector
         return self._left[layer, position]
@@ -334,11 +372,11 @@ class _Writer:
     def __call__(self, numbers: Sequence[int]) -> dict[int | str, Tensor]:
         """What to take out, one source a batch row."""
         removed: dict[int | str, Tensor] = {}
-        shape = (len(numbers), *self.frozen.embedded.shape[1:])
+        shape = (len(numbers), self.frozen.embedded.shape[1])
         for row, number in enumerate(numbers):
             for layer, position, vector in (self.vector(number), *self._beginning(number)):
                 if layer not in removed:
-                    removed[layer] = self.frozen.embedded.new_zeros(shape)
+                    removed[layer] = vector.new_zeros(*shape, len(vector))
                 removed[layer][row, position] = vector
         return removed
 
@@ -356,9 +394,9 @@ class _Writer:
         for i, written in enumerate(self.frozen.mlp_out):
             removed[i] = written - self._constant(i)
         for number, node in enumerate(self.graph.nodes):
-            if node.kind == "feature" and node.dictionary in self.streams:
+            if node.kind == "feature" and node.dictionary in self.beside:
                 site, position, vector = self.vector(number)
-                removed.setdefault(site, torch.zeros_like(self.frozen.embedded))
+                removed.setdefault(site, torch.zeros_like(self.frozen.stream[str(site)]))
                 removed[site][0, position] += vector
         return removed
 
@@ -375,7 +413,7 @@ class _Reader:
         targets: npt.NDArray[np.int64],
     ) -> None:
         self.targets: list[tuple[int | str, int, Tensor, float]] = []
-        named = {one.name: (site, one) for site, one in streams.items()}
+        named, heads = {one.name: (site, one) for site, one in streams.items()}, _heads(frozen)
         where: int | str
         for node in (graph.nodes[int(number)] for number in targets):
             bias = 0.0
@@ -383,6 +421,10 @@ class _Reader:
                 head = frozen.head
                 other = head.mean(0) if node.against is None else head[node.against]
                 where, vector = frozen.num_layers, head[node.feature] - other
+            elif node.dictionary in heads:
+                where = node.dictionary
+                x = frozen.stream[where][0, node.position]
+                vector = _direction(x, heads[where], node.feature)
             elif node.dictionary not in named and node.layer in frozen.neurons:
                 where = f"mlp_act.{node.layer}"
                 act = frozen.mlp_act[node.layer][0, node.position]

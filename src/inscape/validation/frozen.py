@@ -53,7 +53,8 @@ class FrozenModel:
     ) -> None:
         """`skips`: by layer a map [pos, d_out, d_in], zero where there is none. `neurons`: layers
         whose MLPs are read inside. `streams`: sites resid_pre.L or resid_post.L that are read as
-        features; what undoes their change is to be put into `undoing` by site, such a map too."""
+        features, or attn_head.L of which heads are; what undoes their change is to be put into
+        `undoing` by site, such a map too."""
         self.skips, self.neurons = dict(skips or {}), sorted(neurons)
         self.streams, self.undoing = list(streams), dict[str, Tensor]()
         self.tokens = torch.tensor([list(token_ids)], device=model.device)
@@ -73,6 +74,11 @@ class FrozenModel:
         self.holding += [(self.module, held)] if held else []
         self.mlps = [(same[block.mlp], same[block.mlp_added]) for block in blocks]
         self.blocks = [same[block.module] for block in blocks]
+        self.mixed = {
+            site: same[blocks[int(site.split(".")[1])].places["attn_head"].module]
+            for site in self.streams
+            if site.startswith("attn_head.")
+        }
         self.downs = {i: same[blocks[i].places["mlp_act"].module] for i in self.neurons}
         self.post_norms = {i: blocks[i].mlp_post_norm for i in self.neurons}
         self.scales = [block.places["mlp_out"].scale for block in blocks]
@@ -152,6 +158,9 @@ class FrozenModel:
                     after(self.mlps[i][0], partial(self._keep_raw, i))
             for site in self.streams:
                 kind, layer = site.split(".")
+                if site in self.mixed:
+                    before(self.mixed[site], partial(self._before_block, site, replay))
+                    continue
                 put = before if kind == "resid_pre" else after
                 at = self._before_block if kind == "resid_pre" else self._after_block
                 put(self.blocks[int(layer)], partial(at, site, replay))

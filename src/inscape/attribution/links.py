@@ -1,0 +1,91 @@
+"""The strongest edges between features, put to the test in the model as it is.
+
+1. Predicted: what the target reads less of without the source, to first order: the source's
+   activation times the gradient of what the target reads, attention patterns and norms moving.
+2. Measured: the source is removed from the model as it is; beside it random features in its place
+   (see verify.py), one at a time.
+3. An edge holds where what is lost has the predicted sign and is more than without any of the
+   random ones. The edge itself is what goes from one to the other alone, attention and norms held:
+   where other features pass something on too, what is measured is not the edge's weight.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from inscape.attribution.data import Edges, Link
+from inscape.attribution.effects import FreePass, Removal, Removals, removals_of
+from inscape.attribution.ranking import Linear
+from inscape.attribution.sources import Active, Sources
+from inscape.attribution.verify import alike
+from inscape.core import seeded
+
+NUM_LINKS, CONTROLS = 10, 3
+
+
+def verify_links(
+    sources: Sources,
+    edges: Edges,
+    targets: Sequence[Linear],
+    controls: int = CONTROLS,
+    seed: int = 0,
+) -> list[Link]:
+    """Tests edges between features that are nodes (see the module). targets: of the graph."""
+    chosen = list(zip(*(column.tolist() for column in vars(edges).values()), strict=True))
+    if not chosen:
+        return []
+    every = removals_of(sources)
+    sets: list[list[Removal]] = []
+    first: dict[int, int] = {}
+    for source in dict.fromkeys(source for source, *_ in chosen):
+        first[source] = len(sets)
+        sets.append([every[source]])
+        for number in range(controls):
+            generator = random.Random(seeded(seed, "links", source, number))
+            sets.append(alike(sources, [every[source]], generator))
+    read = list(dict.fromkeys(target for _, target, _ in chosen))
+    places = [_place(sources, target) for target in read]
+    lost = Removals(sources.reading, targets).read_less(sets, places, "testing edges")
+    guess = _predicted(sources, chosen, dict(zip(read, places, strict=True)))
+    found = []
+    for (source, target, weight), predicted in zip(chosen, guess, strict=True):
+        row = lost[first[source] : first[source] + controls + 1, read.index(target)].tolist()
+        most = max((abs(value) for value in row[1:]), default=0.0)
+        holds = row[0] * predicted > 0 and abs(row[0]) > most
+        found.append(Link(source, target, weight, predicted, row[0], row[1:], holds))
+    return found
+
+
+def _part(sources: Sources, node: int) -> tuple[int, Active]:
+    """The basis of a feature that is a node, and the feature there."""
+    number = next(n for n in range(len(sources.features)) if node < sources.starts[n + 1])
+    features = sources.features[number]
+    at = torch.tensor([node - sources.starts[number]], device=features.position.device)
+    return number, features.take(at)
+
+
+def _place(sources: Sources, node: int) -> tuple[str, int, Tensor]:
+    """What a feature that is a node reads: site, position, and vector [width]."""
+    number, part = _part(sources, node)
+    row = sources.reading.encoders(number, part)[0]
+    return sources.reading.bases[number].read, int(part.position), row
+
+
+def _predicted(
+    sources: Sources,
+    edges: Sequence[tuple[int, int, float]],
+    places: dict[int, tuple[str, int, Tensor]],
+) -> list[float]:
+    free = FreePass(sources.reading, {site for site, *_ in places.values()})
+    found: dict[int, float] = {}
+    for target, (site, position, row) in places.items():
+        gradients = free.gradients(free.at(site)[0, position].float() @ row)
+        for number, (source, wanted, _) in enumerate(edges):
+            if wanted == target:
+                basis, part = _part(sources, source)
+                found[number] = float(free.effects(basis, part, gradients))
+    return [found[number] for number in range(len(edges))]
