@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.measurement import Measurement, Run
 from benchmarks.traces.world import indirect_objects, microworld
-from inscape.activations import TextActivations
+from inscape.activations import OnlineActivations
 from inscape.attribution import trace
 from inscape.core import bootstrap_mean
 from inscape.training import train
@@ -16,6 +16,7 @@ from inscape_microworld.benchmark import Check, Row
 NUM_DOCUMENTS, TEXT_TOKENS = 60_000, 1_000_000
 FEATURES, ACTIVE, TRAIN_TOKENS = 2048, 32, 3_000_000  # for each layer; active on a token
 NUM_PROMPTS = 40
+_KINDS = ("mlp_in", "mlp_out")
 
 
 def cross_layer(run: Run) -> Row:
@@ -25,11 +26,11 @@ def cross_layer(run: Run) -> Row:
     run.folder.mkdir(parents=True, exist_ok=True)
     if not text.is_file():
         write_corpus(text, corpus(NUM_DOCUMENTS, run.seed))
-    layers = range(model.num_layers)
+    reads, writes = ([f"{kind}.{n}" for n in range(model.num_layers)] for kind in _KINDS)
     made = train(
-        TextActivations(model, text, max_tokens=TEXT_TOKENS),
-        "+".join(f"mlp_in.{n}" for n in layers),
-        "+".join(f"mlp_out.{n}" for n in layers),
+        OnlineActivations(model, text, [*reads, *writes], max_tokens=TEXT_TOKENS),
+        "+".join(reads),
+        "+".join(writes),
         run.folder / "clt",
         d_dict=FEATURES * model.num_layers,
         k=ACTIVE * model.num_layers,
