@@ -24,7 +24,7 @@ tracing = sys.modules[trace.__module__]
 
 
 def dictionaries(model: Model, which: str) -> list[Dictionary]:
-    if which == "neurons":
+    if which in ("neurons", "heads"):
         return []
     site = "resid_post.1"
     stream = [random_dictionary(site, site, d=model.d_model)]
@@ -32,11 +32,12 @@ def dictionaries(model: Model, which: str) -> list[Dictionary]:
     return stream + (skip if which == "mixed" else list(random_transcoders(model).values()))
 
 
-@pytest.mark.parametrize("which", ["neurons", "transcoders", "mixed"])
+@pytest.mark.parametrize("which", ["neurons", "transcoders", "mixed", "heads"])
 @pytest.mark.parametrize("family", TINY_FAMILIES)
 def test_blocks_that_are_computed_again_give_the_same(family: str, which: str) -> None:
     model = Model.wrap(tiny(family))
-    kept = read(model, find_bases(model, dictionaries(model, which))[0], model.prompt(TOKENS))
+    bases, _ = find_bases(model, dictionaries(model, which), which == "heads")
+    kept = read(model, bases, model.prompt(TOKENS))
     assert kept.grad is True
     again = replace(kept, grad="recompute")
     vector = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
@@ -70,6 +71,10 @@ def test_a_long_prompt_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> Non
     assert again.edges.weight.tolist() == pytest.approx(
         whole.edges.weight.tolist(), rel=1e-3, abs=1e-5
     )
+    assert again.links
+    for one, two in zip(again.links, whole.links, strict=True):
+        assert (one.source, one.target) == (two.source, two.target)
+        assert one.predicted == pytest.approx(two.predicted, rel=1e-3, abs=1e-5)
 
 
 def test_a_limit_that_is_too_small_says_how_much_is_needed() -> None:

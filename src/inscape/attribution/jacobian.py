@@ -101,14 +101,15 @@ class Rows:
         gradient, and what they write as a leaf."""
         reading, part = self.sources.reading, self.sources.features[number]
         part, basis = part.take(part.position < self.length), reading.bases[number]
-        self._read[basis.read] = x
+        self._read.setdefault(basis.read, x)  # blocks may be computed again
         rows = reading.encoders(number, part)
         value = (x[0, part.position].float() * rows).sum(-1)
         written = value[:, None] * reading.decoders(number, part, basis.read)
         taken = torch.zeros_like(x[0], dtype=torch.float32).index_add(0, part.position, written)
-        vectors = self.sources.blocks[basis.read].vectors[: self.length].sum(1)
-        leaf = vectors[None].to(x.dtype).clone().requires_grad_(True)
-        self._leaves[basis.read] = leaf
+        if basis.read not in self._leaves:
+            vectors = self.sources.blocks[basis.read].vectors[: self.length].sum(1)
+            self._leaves[basis.read] = vectors[None].to(x.dtype).clone().requires_grad_(True)
+        leaf = self._leaves[basis.read]
         return x - (taken - taken.detach()).to(x.dtype) + (leaf - leaf.detach())
 
     def features(self, number: int, chosen: Int[Tensor, " target"]) -> Tensor:
