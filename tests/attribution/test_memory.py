@@ -56,7 +56,7 @@ def test_blocks_that_are_computed_again_give_the_same(family: str, which: str) -
     for number, part in enumerate(features[0]):
         if part.num:
             some = torch.arange(min(part.num, 4))
-            edges = [one.features(number, some) for one in rows]
+            edges = [one.features((number, some)) for one in rows]
             torch.testing.assert_close(edges[0], edges[1], atol=1e-5, rtol=1e-4)
 
 

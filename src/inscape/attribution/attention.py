@@ -208,7 +208,7 @@ def _parts(rows: Rows, values: Tensor, head: int, position: int) -> Float[Tensor
     inject[torch.arange(len(vector)), head, position] = torch.eye(
         len(vector), dtype=values.dtype, device=values.device
     )
-    found = rows.pull(values, inject).T
+    found = rows.pull([values], [inject]).T
     return torch.cat([found, (vector.detach().float() - found.sum(0))[None]])
 
 
@@ -285,10 +285,10 @@ class HeadSplit:
         output = self._rows.at(site)
         inject = output.new_zeros(len(vectors), *output.shape)
         inject[torch.arange(len(vectors), device=output.device), 0, position] = vectors.to(output)
-        direct = self._direct.pull(self._direct.at(site), inject)
+        direct = self._direct.pull([self._direct.at(site)], [inject])
         routes = [direct[:, None]]
         ends = [self._rows.at(f"attn_head.{layer}") for layer in self._with]
-        gradients = self._rows.back(output, ends, inject)
+        gradients = self._rows.back([output], ends, [inject])
         for layer, end, gradient in zip(self._with, ends, gradients, strict=True):
             count = self._heads[layer]
             if gradient is None:
@@ -299,10 +299,10 @@ class HeadSplit:
             alone = [gradient * (of_head == head) for head in range(count)]
             each = torch.stack(alone, 1).flatten(0, 1)  # [target · head, 1, pos, head · width]
             stream = f"resid_pre.{layer}"
-            (back,) = self._rows.back(end, [self._rows.at(stream)], each)
+            (back,) = self._rows.back([end], [self._rows.at(stream)], [each])
             if back is None:
                 routes.append(direct.new_zeros(len(vectors), count, direct.shape[1]))
                 continue
-            found = self._direct.pull(self._direct.at(stream), back)
+            found = self._direct.pull([self._direct.at(stream)], [back])
             routes.append(found.reshape(len(vectors), count, -1))
         return torch.cat(routes, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from inscape.attribution.sources import Sources
 from inscape.core import progress
 
 BATCH_TOKENS = 4096  # targets times positions of one backward pass
+AGAIN_TOKENS = 16384  # of one that computes the blocks again
 MAX_BATCH = 128
 MOST_LENGTHS, SHORTEST = 8, 16  # parts of the prompt that are run apart; positions of each at least
 
@@ -25,37 +26,58 @@ def compute_edges(
 ) -> tuple[Edges, npt.NDArray[np.float64]]:
     """Edges into the targets, which are numbered behind all nodes, and into the features; and what
     of each one's value is no edge (bias [node + target], NaN of what has no inputs)."""
-    num_nodes = sources.num_nodes
+    num_nodes, num_pos = sources.num_nodes, sources.num_positions
     most = (sources.num_features + len(targets)) * num_nodes
     store = _Store(num_nodes + len(targets), most)
     with progress("tracing", len(targets) + sources.num_features, "nodes") as bar:
-        _into_targets(sources, targets, store)
-        bar.advance(len(targets))
-        for length, chosen in _by_length(sources):
-            batch = _batch(length)
-            rows = Rows(sources, batch, length=length)
-            for number, wanted in enumerate(chosen):
-                for some in torch.split(wanted, batch) if len(wanted) else ():
-                    values = sources.features[number].value[some]
-                    store.add(sources.starts[number] + some, rows.features(number, some), values)
-                    bar.advance(len(some))
+        rows = Rows(sources, _batch(sources, num_pos))
+        for first in range(0, len(targets), rows.batch):
+            some = targets[first : first + rows.batch]
+            _into_targets(rows, num_nodes + first, some, store)
+            bar.advance(len(some))
+        for length, chosen in reversed(_by_length(sources)):
+            if length != rows.length:
+                del rows  # two would be held at once
+                rows = Rows(sources, _batch(sources, length), length=length)
+            for batch in _batches(chosen, rows.batch, sources.reading.grad == "recompute"):
+                starts = [sources.starts[number] + some for number, some in batch]
+                values = [sources.features[number].value[some] for number, some in batch]
+                store.add(torch.cat(starts), rows.features(*batch), torch.cat(values))
+                bar.advance(sum(len(some) for _, some in batch))
     return store.edges(), store.bias
 
 
-def _into_targets(sources: Sources, targets: Sequence[Linear], store: _Store) -> None:
-    batch, final = _batch(sources.num_positions), sources.reading.final
-    rows = Rows(sources, batch)
-    for first in range(0, len(targets), batch):
-        some = targets[first : first + batch]
-        vectors = torch.stack([one.vector for one in some])
-        position = torch.tensor([one.position for one in some], device=vectors.device)
-        numbers = sources.num_nodes + first + torch.arange(len(some))
-        values = (vectors * final[position]).sum(-1)
-        store.add(numbers, rows.logits(position, vectors), values)
+def _into_targets(rows: Rows, first: int, targets: Sequence[Linear], store: _Store) -> None:
+    vectors = torch.stack([one.vector for one in targets])
+    position = torch.tensor([one.position for one in targets], device=vectors.device)
+    values = (vectors * rows.sources.reading.final[position]).sum(-1)
+    store.add(first + torch.arange(len(targets)), rows.logits(position, vectors), values)
 
 
-def _batch(length: int) -> int:
-    return max(1, min(MAX_BATCH, BATCH_TOKENS // length))
+def _batch(sources: Sources, length: int) -> int:
+    """Targets of a backward pass; more where it also computes the blocks again."""
+    tokens = AGAIN_TOKENS if sources.reading.grad == "recompute" else BATCH_TOKENS
+    return max(1, min(MAX_BATCH, tokens // length))
+
+
+def _batches(
+    chosen: Sequence[Tensor], size: int, mixed: bool
+) -> Iterator[list[tuple[int, Tensor]]]:
+    """Features by basis in batches, each of one basis; mixed: also of several, so that as few
+    passes as can be compute blocks again."""
+    parts = [
+        (number, some)
+        for number, wanted in enumerate(chosen)
+        for some in (torch.split(wanted, size) if len(wanted) else ())
+    ]
+    batch: list[tuple[int, Tensor]] = []
+    for number, some in parts:
+        if batch and (not mixed or sum(len(x) for _, x in batch) + len(some) > size):
+            yield batch
+            batch = []
+        batch.append((number, some))
+    if batch:
+        yield batch
 
 
 def _by_length(sources: Sources) -> list[tuple[int, list[Tensor]]]:
@@ -63,7 +85,7 @@ def _by_length(sources: Sources) -> list[tuple[int, list[Tensor]]]:
     enough to fill batches: how much of the prompt is to be run, and which features by basis."""
     num_pos, num = sources.num_positions, sources.num_features
     bases = sum(part.num > 0 for part in sources.features)
-    parts = min(MOST_LENGTHS, num // max(1, bases * _batch(num_pos)), num_pos // SHORTEST)
+    parts = min(MOST_LENGTHS, num // max(1, bases * _batch(sources, num_pos)), num_pos // SHORTEST)
     if parts < 2 or sources.reading.prompt.pixels is not None:
         return [(num_pos, [torch.arange(part.num) for part in sources.features])] if num else []
     position = torch.cat([part.position for part in sources.features]).cpu()

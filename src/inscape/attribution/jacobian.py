@@ -112,48 +112,58 @@ class Rows:
         leaf = self._leaves[basis.read]
         return x - (taken - taken.detach()).to(x.dtype) + (leaf - leaf.detach())
 
-    def features(self, number: int, chosen: Int[Tensor, " target"]) -> Tensor:
-        """Edges [target, node] into features of a basis, `chosen` among its nodes."""
-        reading = self.sources.reading
-        part = self.sources.features[number].take(chosen)
-        rows = reading.encoders(number, part)
-        return self._rows(reading.bases[number].read, part.position, rows)
+    def features(self, *parts: tuple[int, Int[Tensor, " target"]]) -> Tensor:
+        """Edges [target, node] into features of bases: the number of each, and which of its
+        nodes."""
+        reading, wanted = self.sources.reading, []
+        for number, chosen in parts:
+            part = self.sources.features[number].take(chosen)
+            rows = reading.encoders(number, part)
+            wanted.append((reading.bases[number].read, part.position, rows))
+        return self._rows(wanted)
 
     def logits(
         self, position: Int[Tensor, " target"], vectors: Float[Tensor, "target d_model"]
     ) -> Tensor:
         """Edges [target, node] into what vectors read of the final norm's output."""
-        return self._rows("final", position, vectors)
+        return self._rows([("final", position, vectors)])
 
-    def _rows(self, site: str, position: Tensor, vectors: Tensor) -> Tensor:
-        if len(vectors) > self.batch:
-            raise ValueError(f"{len(vectors)} targets for a batch of {self.batch}")
-        output = self._read[site]
-        inject = output.new_zeros(len(vectors), *output.shape)
-        rows = torch.arange(len(vectors), device=output.device)
-        inject[rows, 0, position] = vectors.to(output.dtype)
-        return self.pull(output, inject)
+    def _rows(self, wanted: Sequence[tuple[str, Tensor, Tensor]]) -> Tensor:
+        """Of vectors [target, width], each read at a site and position."""
+        num, first, inject = sum(len(vectors) for *_, vectors in wanted), 0, []
+        if num > self.batch:
+            raise ValueError(f"{num} targets for a batch of {self.batch}")
+        outputs = [self._read[site] for site, *_ in wanted]
+        for output, (_, position, vectors) in zip(outputs, wanted, strict=True):
+            inject.append(output.new_zeros(num, *output.shape))
+            rows = first + torch.arange(len(vectors), device=output.device)
+            inject[-1][rows, 0, position] = vectors.to(output.dtype)
+            first += len(vectors)
+        return self.pull(outputs, inject)
 
     def at(self, site: str) -> Tensor:
         """What is read at a site, with its gradients."""
         return self._read[site]
 
     def pull(
-        self, output: Float[Tensor, ...], vectors: Float[Tensor, ...]
+        self, outputs: Sequence[Tensor], vectors: Sequence[Tensor]
     ) -> Float[Tensor, "target node"]:
-        """What each node contributes to products of `output` with vectors, the targets first."""
-        gradients = self.back(output, list(self._leaves.values()), vectors)
-        result = torch.zeros(len(vectors), self.sources.num_nodes, device=output.device)
+        """What each node contributes to products of each output with its vectors [target, *shape],
+        added up."""
+        gradients = self.back(outputs, list(self._leaves.values()), vectors)
+        result = torch.zeros(len(vectors[0]), self.sources.num_nodes, device=vectors[0].device)
         for name, gradient in zip(self._leaves, gradients, strict=True):
             if gradient is not None:
                 self._contract(name, gradient[:, 0].float(), result)
         return result
 
     @staticmethod
-    def back(output: Tensor, ends: Sequence[Tensor], vectors: Tensor) -> Sequence[Tensor | None]:
-        """Gradients [target, *shape] of products of `output` with vectors, at each of the ends."""
+    def back(
+        outputs: Sequence[Tensor], ends: Sequence[Tensor], vectors: Sequence[Tensor]
+    ) -> Sequence[Tensor | None]:
+        """Gradients [target, *shape] of products of outputs with vectors, at each of the ends."""
         found: Sequence[Tensor | None] = torch.autograd.grad(
-            output, ends, vectors, retain_graph=True, allow_unused=True, is_grads_batched=True
+            outputs, ends, vectors, retain_graph=True, allow_unused=True, is_grads_batched=True
         )
         return found
 
