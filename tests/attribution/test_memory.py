@@ -10,7 +10,7 @@ import torch
 from tests.attribution.random_transcoders import TOKENS, random_dictionary, random_transcoders
 from tests.families import TINY_FAMILIES, tiny
 
-from inscape.attribution import memory, trace, trajectory
+from inscape.attribution import memory, ranking, trace, trajectory
 from inscape.attribution.bases import find_bases
 from inscape.attribution.effects import predicted
 from inscape.attribution.jacobian import Rows
@@ -65,6 +65,7 @@ def test_a_long_prompt_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = trace(model, TOKENS)
     monkeypatch.setattr(memory, "DEFAULT", 0.0)
     assert memory.choose(model, len(TOKENS)) == "recompute"
+    monkeypatch.setattr(ranking, "_together", lambda targets: targets)
     again = trace(model, TOKENS)
     assert len(again.nodes) == len(whole.nodes)
     assert again.edges.source.tolist() == whole.edges.source.tolist()
@@ -75,6 +76,18 @@ def test_a_long_prompt_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> Non
     for one, two in zip(again.links, whole.links, strict=True):
         assert (one.source, one.target) == (two.source, two.target)
         assert one.predicted == pytest.approx(two.predicted, rel=1e-3, abs=1e-5)
+
+
+def test_targets_are_ranked_together_where_blocks_are_computed_again() -> None:
+    model = Model.wrap(tiny("llama"))
+    bases, _ = find_bases(model, [])
+    kept = read(model, bases, model.prompt(TOKENS))
+    vectors = torch.randn(2, model.d_model, generator=torch.Generator().manual_seed(0))
+    goals = [Linear(len(TOKENS) - 1, v, w) for v, w in zip(vectors, (0.7, 0.3), strict=True)]
+    both = Linear(len(TOKENS) - 1, 0.7 * vectors[0] + 0.3 * vectors[1], 1.0)
+    again = ranking.effects(replace(kept, grad="recompute"), goals)
+    for one, two in zip(again, ranking.effects(kept, [both]), strict=True):
+        torch.testing.assert_close(one, two, atol=1e-6, rtol=1e-4)
 
 
 def test_a_limit_that_is_too_small_says_how_much_is_needed() -> None:

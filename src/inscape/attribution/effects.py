@@ -12,7 +12,7 @@ feature is removed: what it does by changing where attention looks is missing. H
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inscape.attribution.bases import Basis
+from inscape.attribution.memory import settle
 from inscape.attribution.ranking import Linear
 from inscape.attribution.sources import EMBED, Active, Reading, Sources
 from inscape.core import track
@@ -31,62 +32,93 @@ MAX_TOKENS = 2048  # of all rows of a pass
 
 
 class FreePass:
-    """One pass through the model as it is, with gradients, which it holds while it lives. `read`:
-    further sites that targets may be read from."""
+    """One pass through the model as it is, with gradients, which it holds while it lives.
 
-    def __init__(self, reading: Reading, read: Iterable[str] = ()) -> None:
-        self.reading, self._kept = reading, dict[str, Tensor]()
-        sites = dict.fromkeys([*(s for basis in reading.bases for s in _written(basis)), *read])
+    Gradients are told as they come and not kept: of a long prompt they would take as much memory
+    as all neurons' activations. `read`: sites that targets may be read from.
+    """
+
+    def __init__(self, reading: Reading, read: Collection[str] = ()) -> None:
+        self.reading, self._read = reading, dict.fromkeys(read)
+        self._sites: dict[str, None] = {}
+        self._embedding: Tensor | None = None
+        self._take: Callable[[str, Tensor], None] | None = None
+        sites = [*(site for basis in reading.bases for site in written_by(basis)), *read]
         edits: dict[str | Site, Callable[[Tensor], Tensor]] = {
-            site: partial(self._keep, site) for site in sites
+            site: partial(self._told, site) for site in dict.fromkeys(sites)
         }
-        edits[EMBED] = lambda x: x.detach().clone().requires_grad_(True)
+        edits[EMBED] = self._leaf
         run = reading.model.run(reading.prompt, read=["final"], edits=edits, grad=reading.grad)
         self.final = run["final"][0]
 
-    def _keep(self, site: str, x: Tensor) -> Tensor:
-        self._kept.setdefault(site, x)  # blocks may be computed again
+    def _leaf(self, x: Tensor) -> Tensor:
+        if self._embedding is None:
+            self._embedding = x.detach().clone().requires_grad_(True)
+        return self._embedding
+
+    def _told(self, site: str, x: Tensor) -> Tensor:
+        if site not in self._sites:  # blocks may be computed again
+            self._sites[site] = None
+            if site in self._read:
+                self._read[site] = x
+            if x.requires_grad:
+                x.register_hook(partial(self._give, site))  # type: ignore[no-untyped-call]
         return x
+
+    def _give(self, site: str, gradient: Tensor) -> None:
+        if self._take is not None:
+            self._take(site, gradient[0].float())
 
     def at(self, site: str) -> Float[Tensor, "1 pos width"]:
         """What is at a site, with its gradients."""
-        return self._kept[site]
+        x: Tensor | None = self._read[site]
+        assert x is not None
+        return x
 
-    def gradients(self, goal: Tensor) -> dict[str, Float[Tensor, "pos width"]]:
-        """Of a number, by site; zero where it does not depend on what is there."""
-        ends = list(self._kept.values())
-        found = (
-            torch.autograd.grad(goal, ends, allow_unused=True, retain_graph=True) if ends else ()
-        )
-        return {
-            site: torch.zeros_like(x[0]) if g is None else g[0].float()
-            for (site, x), g in zip(self._kept.items(), found, strict=True)
-        }
+    def back(self, goal: Tensor, take: Callable[[str, Float[Tensor, "pos width"]], None]) -> None:
+        """Tells the gradient of a number at each site that it depends on."""
+        assert self._embedding is not None
+        self._take = take
+        try:
+            torch.autograd.grad(goal, [self._embedding], retain_graph=True, allow_unused=True)
+        finally:
+            self._take = None  # it may hold this pass
 
-    def effects(self, number: int, part: Active, gradients: Mapping[str, Tensor]) -> Tensor:
-        """What is lost without each feature of a basis, to first order."""
+    def effects(self, number: int, part: Active, site: str, gradient: Tensor) -> Tensor:
+        """What is lost without what each feature of a basis writes at a site, to first order."""
         basis = self.reading.bases[number]
         if basis.kind == "neurons":
             x, at = self.reading.inputs[basis.read], (part.position, part.feature)
             at = (at[0], at[1] % x.shape[1])
-            return x[at] * gradients[basis.read][at]
-        total = torch.zeros_like(part.value)
-        for site in _written(basis):
-            rows = self.reading.decoders(number, part, site)
-            total += part.value * (rows * gradients[site][part.position]).sum(-1)
-        return total
+            return x[at] * gradient[at]
+        rows = self.reading.decoders(number, part, site)
+        return part.value * (rows * gradient[part.position]).sum(-1)
 
 
 def predicted(reading: Reading, targets: Sequence[Linear]) -> list[Tensor]:
     """What the targets, weighted, lose without each feature, to first order: by basis [feature],
     for neurons [pos, width] (step 1)."""
+    found: dict[int, Tensor] = {}
     free = FreePass(reading)
+
+    def take(site: str, gradient: Tensor) -> None:
+        for number, (basis, part) in enumerate(zip(reading.bases, reading.active, strict=True)):
+            if site not in written_by(basis):
+                continue
+            if part is None:
+                found[number] = reading.inputs[basis.read] * gradient
+            else:
+                more = free.effects(number, part, site, gradient)
+                found[number] = found[number] + more if number in found else more
+
     with torch.enable_grad():
-        gradients = free.gradients(_goal(free.final, targets))
+        goal = _goal(free.final, targets)
+    free.back(goal, take)
+    settle(reading.grad)
     return [
-        reading.inputs[basis.read] * gradients[basis.read]
-        if part is None
-        else free.effects(number, part, gradients)
+        found.get(
+            number, torch.zeros_like(reading.inputs[basis.read] if part is None else part.value)
+        )
         for number, (basis, part) in enumerate(zip(reading.bases, reading.active, strict=True))
     ]
 
@@ -201,7 +233,7 @@ class Removals:
         by_site: dict[str, list[tuple[int, Removal]]] = {}
         for row, some in enumerate(sets):
             for one in some:
-                for site in _written(self.reading.bases[one.basis]):
+                for site in written_by(self.reading.bases[one.basis]):
                     by_site.setdefault(site, []).append((row, one))
         return {site: partial(self._remove, site, gone) for site, gone in by_site.items()}
 
@@ -230,7 +262,7 @@ class Removals:
         return x
 
 
-def _written(basis: Basis) -> tuple[str, ...]:
+def written_by(basis: Basis) -> tuple[str, ...]:
     """Where a feature's activation is changed: neurons at themselves, others where they write."""
     return (basis.read,) if basis.kind == "neurons" else basis.writes
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from inscape.attribution.data import Edges, Link
-from inscape.attribution.effects import FreePass, Removal, Removals, removals_of
+from inscape.attribution.effects import FreePass, Removal, Removals, removals_of, written_by
 from inscape.attribution.ranking import Linear
 from inscape.attribution.sources import Active, Sources
 from inscape.attribution.verify import alike
@@ -81,11 +81,15 @@ def _predicted(
     places: dict[int, tuple[str, int, Tensor]],
 ) -> list[float]:
     free = FreePass(sources.reading, {site for site, *_ in places.values()})
-    found: dict[int, float] = {}
+    found = [0.0] * len(edges)
     for target, (site, position, row) in places.items():
-        gradients = free.gradients(free.at(site)[0, position].float() @ row)
-        for number, (source, wanted, _) in enumerate(edges):
-            if wanted == target:
-                basis, part = _part(sources, source)
-                found[number] = float(free.effects(basis, part, gradients))
-    return [found[number] for number in range(len(edges))]
+        wanted = [n for n, edge in enumerate(edges) if edge[1] == target]
+
+        def take(at: str, gradient: Tensor, wanted: Sequence[int] = wanted) -> None:
+            for n in wanted:
+                basis, part = _part(sources, edges[n][0])
+                if at in written_by(sources.reading.bases[basis]):
+                    found[n] += float(free.effects(basis, part, at, gradient))
+
+        free.back(free.at(site)[0, position].float() @ row, take)
+    return found

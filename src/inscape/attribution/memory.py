@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from inscape.core import InputError, finite_number, total_memory
+from inscape.core import InputError, finite_number, hand_back_memory, total_memory
 from inscape.model import Model
 
 GB = 1e9
@@ -27,6 +27,13 @@ def estimate(model: Model, num_pos: int) -> tuple[float, float, float]:
     read = token * model.num_layers * (model.d_model + _TABLES * (sum(widths) / model.num_layers))
     block = token * (_STREAM * model.d_model + _NEURONS * neurons)
     return read, model.num_layers * block, model.num_layers * token * model.d_model + block
+
+
+def settle(grad: Grad) -> None:
+    """Hands freed memory back to the system where it is short: computing blocks again leaves gaps
+    as large as what is in use."""
+    if grad == "recompute":
+        hand_back_memory()
 
 
 def choose(model: Model, num_pos: int, limit: float | None = None) -> Grad:

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from inscape.attribution.memory import settle
 from inscape.attribution.sources import EMBED, Active, Reading, neuron_values
 from inscape.core import track
 from inscape.model import Looking, Site
@@ -88,18 +89,22 @@ def choose_each(
     device = reading.final.device
     own: list[tuple[Tensor, Tensor]] = []  # by target: number of the basis, entry there
     for one in track(targets, "ranking", unit="tokens"):
-        sizes, bases, entries = [], [], []
-        for number, effect in enumerate(passed.effects(passed.value(one))):
+        best: dict[int, tuple[Tensor, Tensor]] = {}
+
+        def take(number: int, effect: Tensor, best: dict[int, Any] = best) -> None:
             if effect.ndim == 2 and reading.begins:
                 effect[0] = 0
-            best = effect.abs().flatten().topk(min(num, effect.numel()))
-            sizes.append(best.values)
-            bases.append(torch.full_like(best.indices, number))
-            entries.append(best.indices)
-        size = torch.cat(sizes)
+            best[number] = effect.abs().flatten().topk(min(num, effect.numel()))
+
+        passed.back(passed.value(one), take)
+        numbers = sorted(best)  # as the gradients come, the last basis is the first
+        none = torch.zeros(0, dtype=torch.long, device=device)
+        size = torch.cat([none.float(), *(best[n][0] for n in numbers)])
+        bases = torch.cat([none, *(torch.full_like(best[n][1], n) for n in numbers)])
+        entries = torch.cat([none, *(best[n][1] for n in numbers)])
         order = size.topk(min(num, len(size))).indices
         order = order[size[order] > 0]
-        own.append((torch.cat(bases)[order], torch.cat(entries)[order]))
+        own.append((bases[order], entries[order]))
     features: list[Active] = []
     place: dict[tuple[int, int], int] = {}
     first = 0
@@ -112,21 +117,37 @@ def choose_each(
         )
         place |= {(number, entry): first + n for n, entry in enumerate(chosen.tolist())}
         first += len(chosen)
-    numbers = [
+    chosen_by = [
         [place[pair] for pair in zip(bases.tolist(), entries.tolist(), strict=True)]
         for bases, entries in own
     ]
-    return features, numbers
+    return features, chosen_by
 
 
 def effects(reading: Reading, targets: Sequence[Linear | Score]) -> list[Tensor]:
     """What each feature does to the targets, signs dropped: [feature], for neurons [pos, width]."""
     passed = _Pass(reading, {one.layer for one in targets if isinstance(one, Score)})
     total = [torch.zeros_like(value) for value in passed.values]
-    for one in targets:
-        for number, effect in enumerate(passed.effects(passed.value(one))):
-            total[number] += getattr(one, "weight", 1.0) * effect.abs()
+    for one in _together(targets) if reading.grad == "recompute" else targets:
+        weight = getattr(one, "weight", 1.0)
+
+        def take(number: int, effect: Tensor, weight: float = weight) -> None:
+            total[number] += weight * effect.abs_()
+
+        passed.back(passed.value(one), take)
+    del passed
+    settle(reading.grad)
     return total
+
+
+def _together(targets: Sequence[Linear | Score]) -> Sequence[Linear | Score]:
+    """Targets at one position as one, their weighted sum: where every backward pass computes all
+    blocks again."""
+    linear = [one for one in targets if isinstance(one, Linear)]
+    if len(linear) < len(targets) or len({one.position for one in linear}) != 1:
+        return targets
+    vector = torch.stack([one.weight * one.vector for one in linear]).sum(0)
+    return [Linear(linear[0].position, vector, 1.0)]
 
 
 class _Pass:
@@ -137,28 +158,41 @@ class _Pass:
 
     def __init__(self, reading: Reading, looking: Collection[int] = ()) -> None:
         self.reading = reading
-        self.values: list[Tensor] = []
         self._inputs: dict[str, Tensor] = {}
         self._skips = reading.skips()
+        self._take: Callable[[int, Tensor], None] | None = None
+        self._embedding: Tensor | None = None
         bases, model = reading.bases, reading.model
-        self._sources: list[Tensor | None] = [None] * len(bases)
-        edits: dict[str | Site, Callable[[Tensor], Tensor]] = {EMBED: _leaf}
+        self.values = [
+            reading.inputs[basis.read] if part is None else part.value
+            for basis, part in zip(bases, reading.active, strict=True)
+        ]
+        self._sources: dict[int, Tensor] = {}  # of transcoders
+        self._told: set[int] = set()
+        edits: dict[str | Site, Callable[[Tensor], Tensor]] = {EMBED: self._leaf}
         for number, basis in enumerate(bases):
-            if basis.kind == "transcoder":
-                edits[basis.read] = partial(self._encode, number)
-                for site in basis.writes:
-                    edits[site] = partial(self._decode, site)
+            if basis.kind != "transcoder":
+                edits[basis.read] = partial(self._tell, number)
+                continue
+            edits[basis.read] = partial(self._encode, number)
+            for site in basis.writes:
+                edits[site] = partial(self._decode, site)
         own = {b.layer for b in bases if b.kind == "neurons"}
-        reads = ["final", *(b.read for b in bases if b.kind != "transcoder")]
         noted: dict[int, list[Looking]] = {layer: [] for layer in looking}
         with model.linearised(mlps=own, looking=noted):
-            run = model.run(reading.prompt, read=reads, edits=edits, grad=reading.grad)
+            run = model.run(reading.prompt, read=["final"], edits=edits, grad=reading.grad)
         self._final, self._looks = run["final"], noted
-        for number, basis in enumerate(bases):
-            part = reading.active[number]
-            self.values.append(reading.inputs[basis.read] if part is None else part.value)
-            if basis.kind != "transcoder":
-                self._sources[number] = run[basis.read]
+
+    def _leaf(self, x: Tensor) -> Tensor:
+        if self._embedding is None:  # blocks may be computed again
+            self._embedding = x.detach().clone().requires_grad_(True)
+        return self._embedding
+
+    def _tell(self, number: int, x: Tensor) -> Tensor:
+        if number not in self._told and x.requires_grad:
+            self._told.add(number)
+            x.register_hook(partial(self._give, number))  # type: ignore[no-untyped-call]
+        return x
 
     def _encode(self, number: int, x: Tensor) -> Tensor:
         basis, part = self.reading.bases[number], self.reading.active[number]
@@ -166,8 +200,8 @@ class _Pass:
         self._inputs.setdefault(basis.read, x)  # blocks may be computed again
         rows = self.reading.encoders(number, part)
         source = (x[0, part.position].float() * rows).sum(-1)
-        if self._sources[number] is None:
-            self._sources[number] = source
+        if number not in self._sources:
+            self._sources[number] = self._tell(number, source)
         return x
 
     def _decode(self, site: str, x: Tensor) -> Tensor:
@@ -194,24 +228,26 @@ class _Pass:
         query, key = one.query[target.head, target.query], one.key[target.head, target.key]
         return one.scale * (query.float() @ key.float())
 
-    def effects(self, goal: Tensor) -> list[Tensor]:
-        """Activation times gradient, signed."""
-        ends = [source for source in self._sources if source is not None]
-        gradients = torch.autograd.grad(goal, ends, retain_graph=True, allow_unused=True)
-        found = []
-        for number, (basis, gradient) in enumerate(zip(self.reading.bases, gradients, strict=True)):
-            part, value = self.reading.active[number], self.values[number]
-            if gradient is None:
-                found.append(torch.zeros_like(value))
-            elif part is None:
-                found.append(value * gradient[0].float())
-            elif basis.kind == "transcoder":
-                found.append(value * gradient.float())
-            else:
-                rows = self.reading.decoders(number, part, basis.read)
-                found.append(value * (rows * gradient[0, part.position].float()).sum(-1))
-        return found
+    def back(self, goal: Tensor, take: Callable[[int, Tensor], None]) -> None:
+        """Tells of each basis that the goal depends on activation times gradient, signed; the last
+        first. They are not kept: of a long prompt they take as much memory as all neurons."""
+        assert self._embedding is not None
+        self._take = take
+        try:
+            torch.autograd.grad(goal, [self._embedding], retain_graph=True, allow_unused=True)
+        finally:
+            self._take = None  # it may hold this pass
 
-
-def _leaf(x: Tensor) -> Tensor:
-    return x.detach().clone().requires_grad_(True)
+    def _give(self, number: int, gradient: Tensor) -> None:
+        if self._take is None:
+            return
+        basis, part = self.reading.bases[number], self.reading.active[number]
+        value = self.values[number]
+        if part is None:
+            effect = value * gradient[0].float()
+        elif basis.kind == "transcoder":
+            effect = value * gradient.float()
+        else:
+            rows = self.reading.decoders(number, part, basis.read)
+            effect = value * (rows * gradient[0, part.position].float()).sum(-1)
+        self._take(number, effect)

@@ -217,7 +217,7 @@ class _Silenced:
 
     def __call__(self, members: Sequence[Removal], position: int) -> bool:
         if position not in self._without:
-            self._without[position] = self._read(position)
+            self._without = {position: self._read(position)}  # as large as all neurons
         inputs, active = self._without[position]
         after = sum(
             max(activation(one, inputs, active, self.reading.bases[one.basis].read), 0.0)
