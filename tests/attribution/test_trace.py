@@ -185,7 +185,7 @@ def test_logits_before_a_soft_cap_are_said_to_be() -> None:
 def test_logits_that_are_not_finite_are_said(model: Model) -> None:
     broken = Model.wrap(tiny("llama"))
     broken.structure.final_norm.weight[3] = float("nan")
-    with pytest.raises(ModelError, match="final of model is not finite"):
+    with pytest.raises(ModelError, match="the activations of this model are not finite"):
         trace(broken, TOKENS, random_transcoders(model))
 
 

@@ -9,7 +9,7 @@ from inscape.attribution.scoring import GraphScores, score_graphs
 from inscape.attribution.trace import trace
 from inscape.attribution.trajectory import Trajectory, trajectory
 from inscape.attribution.viewer import MARK, same_feature, to_viewer
-from inscape.attribution.viewer_folder import check_folder, local_address, write_viewer
+from inscape.attribution.viewer_folder import check_folder, check_out, local_address, write_viewer
 
 __all__ = [
     "MARK",
@@ -28,6 +28,7 @@ __all__ = [
     "Supernode",
     "Trajectory",
     "check_folder",
+    "check_out",
     "exchange",
     "explain_attention",
     "layers_of",

@@ -140,6 +140,10 @@ def explain_attention(
         raise InputError(
             f"key {to} comes after query {at}", expected="a key at or before the query"
         )
+    if other == to:
+        raise InputError(
+            f"key and against are both position {to}", expected="two keys to be compared"
+        )
     reading = read(model, bases, given)
     count = model.num_heads(layer)
     if whole(head, "head", 0) >= count:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict
 
-from inscape.core import LabelOf, no_label, quoted, short
+from inscape.core import InputError, LabelOf, no_label, quoted, short
 from inscape.storage import Result, plain
 
 NodeKind = Literal["feature", "error", "rest", "embedding", "logit"]
@@ -46,6 +46,7 @@ class Node:
     bias: value less all edges, for targets whose inputs are known (else None).
     effect: what the targets lose without this feature in the model as it is, predicted by gradients
         in which attention and norms move; measured: the same, measured, of the largest.
+    total: what enters it, sizes of all edges added up, those that are not kept among them.
     hint: of a feature without a label, what it does here in words (see hints.py).
     against: token id of the other candidate when the target is a difference of two logits.
     token: text of the prompt token at this position; for a logit the text of its token.
@@ -66,6 +67,7 @@ class Node:
     bias: float | None = None
     effect: float | None = None
     measured: float | None = None
+    total: float | None = None
     hint: str = ""
 
 
@@ -298,10 +300,30 @@ class GraphData(Result):
         """True when only the kept part is here (read back from a file)."""
         return len(self.nodes) < self.num_nodes_full or len(self.edges) < self.num_edges_full
 
+    def check_numbers(self) -> None:
+        """InputError where a pin or supernode names a node that is not there."""
+        named = [*self.pins, *(n for one in self.supernodes for n in one.nodes)]
+        for number in named:
+            if not 0 <= number < len(self.nodes):
+                raise InputError(
+                    f"node {number} is pinned or in a supernode",
+                    expected=f"numbers of the graph's {len(self.nodes)} nodes",
+                )
+
     @property
     def targets(self) -> list[int]:
         """Node numbers of the logit targets."""
         return [i for i, node in enumerate(self.nodes) if node.kind == "logit"]
+
+    @property
+    def shares(self) -> npt.NDArray[np.float64]:
+        """Of each edge [E] its fraction of all that enters its target, signs dropped: in the whole
+        graph, also where only the kept part is here."""
+        size = np.abs(self.edges.weight, dtype=np.float64)
+        here = np.bincount(self.edges.target, size, len(self.nodes))
+        known = [math.nan if node.total is None else node.total for node in self.nodes]
+        whole = np.where(np.isnan(known), here, known)[self.edges.target]
+        return np.divide(size, whole, out=np.zeros_like(size), where=whole > 0)
 
     def inputs(self, node: int) -> list[tuple[int, float]]:
         """(source, weight) of every edge into a node, the strongest first."""
@@ -311,7 +333,12 @@ class GraphData(Result):
 
     def pruned(self) -> Self:
         """A graph that holds the kept nodes and edges only (scores and totals stay); supernodes and
-        pins lose the nodes that go."""
+        pins lose the nodes that go.
+
+        Raises:
+            InputError: a pin or supernode names a node that is not there.
+        """
+        self.check_numbers()
         keep = np.flatnonzero(self.kept_nodes)
         number = np.full(len(self.nodes), -1, dtype=np.int32)
         number[keep] = np.arange(len(keep), dtype=np.int32)
@@ -374,6 +401,11 @@ class GraphData(Result):
         named = [*made.pins, *(n for one in made.supernodes for n in one.nodes)]
         if named and not 0 <= min(named) <= max(named) < num_nodes:
             raise cls.damaged(f"a pin or supernode names a node outside the {num_nodes} there are")
+        if not any(node.kind == "logit" for node in made.nodes):
+            raise cls.damaged("it has no target: no node of kind logit")
+        last = len(made.prompt_tokens) - 1
+        if not all(0 <= node.position <= last for node in made.nodes):
+            raise cls.damaged(f"a node lies outside the {last + 1} tokens of the prompt")
         return made
 
 

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from inscape.attribution.data import GraphData, Node, address, feature_name
-from inscape.attribution.influence import normalised
 from inscape.core import quoted
 
 LEGEND = (
@@ -64,7 +63,7 @@ def _is_inner(node: Node) -> bool:
 
 def _into(graph: GraphData, targets: Sequence[int], num: int) -> dict[int, list[tuple[int, float]]]:
     """The strongest kept sources of each target, with their signed shares of its input."""
-    share = normalised(graph.edges, len(graph.nodes)) * np.sign(graph.edges.weight)
+    share = graph.shares * np.sign(graph.edges.weight)
     found = {}
     for target in targets:
         own = np.flatnonzero((graph.edges.target == target) & graph.kept_edges)

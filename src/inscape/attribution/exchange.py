@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from inscape.attribution.sources import check_finite
-from inscape.core import InputError, LabelOf, Share, no_label, quoted, seeded, whole
+from inscape.core import InputError, LabelOf, ModelError, Share, no_label, quoted, seeded, whole
 from inscape.model import Model, Prompt, Site, Source
 from inscape.storage import Result
 
@@ -109,6 +109,7 @@ def exchange(
     """
     whole(num, "num", 1)
     whole(rounds, "rounds", 1)
+    whole(controls, "controls", 0)
     one, two = model.prompt(prompt), model.prompt(other)
     if len(one) != len(two):
         raise InputError(
@@ -172,6 +173,12 @@ class Swap:
     ) -> None:
         self.model, self.prompt = model, one
         self.sites = [str(site) for site in model.sites() if site.kind == "mlp_act"]
+        if not self.sites:
+            raise ModelError(
+                f"{model.name} has no MLPs with neurons of their own",
+                expected="neurons that can be exchanged",
+                next_step="mixtures of experts can be traced, by transcoders also by features",
+            )
         self.values, self.own = self._read(one)
         theirs, self.others = self._read(two)
         own, other = zip(*(places or ((n, n) for n in range(len(one)))), strict=True)

@@ -15,16 +15,15 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-import numpy as np
-
 from inscape.attribution.data import GraphData, Node, NodeKind, Route
 from inscape.attribution.drawing import drawing
-from inscape.attribution.influence import normalised
 from inscape.attribution.verify import described, links_described
 from inscape.attribution.viewer import to_viewer
 from inscape.attribution.viewer_folder import IndexOf, not_indexed, write_viewer
 from inscape.attribution.viewer_import import from_viewer
 from inscape.storage import read_json
+
+LARGELY = 0.5  # of influence that ends in what is no node
 
 
 @dataclass(frozen=True)
@@ -81,9 +80,7 @@ def _arrow(graph: GraphData, path: Path) -> str:
 
 
 def _edges_into(graph: GraphData) -> dict[int, list[tuple[int, float, float]]]:
-    chosen = np.flatnonzero(graph.kept_edges)
-    edges = graph.edges.select(graph.kept_edges)
-    share = normalised(graph.edges, len(graph.nodes))[chosen]
+    edges, share = graph.edges.select(graph.kept_edges), graph.shares[graph.kept_edges]
     into: dict[int, list[tuple[int, float, float]]] = defaultdict(list)
     for s, t, w, a in zip(edges.source, edges.target, edges.weight, share, strict=True):
         into[int(t)].append((int(s), float(w), float(a)))
@@ -137,8 +134,8 @@ class Graph(GraphData):
 
     def _groups(self, num: int) -> list[str]:
         groups = [one for one in self.supernodes if one.measured is not None][:num]
-        lines = ["groups of alike features (what the target loses without each, predicted and"]
-        lines[0] += " measured):"
+        lines = ["groups of alike features (what is lost without each, predicted and measured; and"]
+        lines[0] += " whether the name stands its test):"
         tests = {None: "", True: "; the name holds", False: "; the name FAILS its test"}
         for one in groups:
             lines.append(
@@ -159,7 +156,7 @@ class Graph(GraphData):
         return [links_described(self.links), *lines] if lines else []
 
     def _route(self, route: Route) -> str:
-        heads = ", ".join(f"L{n}.H{h} {weight:+.2f}" for n, h, weight in route.heads)
+        heads = ", ".join(f"head {h} of layer {n} {weight:+.2f}" for n, h, weight in route.heads)
         direct = f"; directly {route.direct:+.2f}" if route.direct else ""
         ends = (self.title(self.nodes[n]) for n in (route.source, route.target))
         return f"{' -> '.join(ends)}: {heads}; other heads {route.rest:+.2f}{direct}"
@@ -174,11 +171,15 @@ class Graph(GraphData):
             f"{int(self.kept_edges.sum())} of {self.num_edges_full} edges kept; "
             f"{', '.join(scores.values())}"
         )
+        if self.scores.unknown > LARGELY:
+            lines.append("  (most of the influence ends in what is no node: the graph is a hint)")
         kept = [n for n, k in zip(self.nodes, self.kept_nodes, strict=True) if k]
         features = [n for n in kept if n.kind == "feature"]
         if any(n.effect is not None for n in features):
-            lines.append("strongest features (what the target loses without each, predicted and")
-            lines[-1] += " measured):"
+            several = "targets, by their probability," if len(self.targets) > 1 else "target"
+            verb = "lose" if len(self.targets) > 1 else "loses"
+            lines.append(f"strongest features (what the {several} {verb} without each, predicted")
+            lines[-1] += " and measured):"
             largest = heapq.nlargest(num_paths, features, key=lambda n: abs(n.effect or 0.0))
             lines += [f"  {_effect(n)}  {self.title(n)}" for n in largest] or ["  none kept"]
         else:

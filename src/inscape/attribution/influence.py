@@ -32,7 +32,7 @@ _BITS = 48  # of a float64 but for sign, exponent and the first four bits of its
 def normalised(edges: Edges, num_nodes: int) -> Floats:
     """|weight| [E] over the sum of |weight| into the same target; 0 where that sum is 0."""
     size = np.abs(edges.weight.astype(np.float64))
-    divisor = _into(edges, num_nodes)[edges.target]
+    divisor = entering(edges, num_nodes)[edges.target]
     return np.divide(size, divisor, out=np.zeros_like(size), where=divisor > 0)
 
 
@@ -92,7 +92,7 @@ def _pieces(edges: Edges) -> Iterator[Edges]:
         yield Edges(*(column[first : first + PIECE] for column in vars(edges).values()))
 
 
-def _into(edges: Edges, num_nodes: int, among: Mask | None = None) -> Floats:
+def entering(edges: Edges, num_nodes: int, among: Mask | None = None) -> Floats:
     """The sum of |weight| [N] into each target, from all sources or some."""
     total = np.zeros(num_nodes)
     for some in _pieces(edges):
@@ -147,9 +147,9 @@ def scores(edges: Edges, start: Floats, is_error: Mask, is_token: Mask) -> Score
     num_nodes = len(start)
     flow = influence(edges, start)
     errors, tokens = float(flow[is_error].sum()), float(flow[is_token].sum())
-    into = _into(edges, num_nodes)
+    into = entering(edges, num_nodes)
     has_inputs = into > 0
-    from_errors = _into(edges, num_nodes, is_error) / np.where(has_inputs, into, 1.0)
+    from_errors = entering(edges, num_nodes, is_error) / np.where(has_inputs, into, 1.0)
     unknown = float(flow[~(is_error | is_token | has_inputs)].sum())
     ends = tokens + errors + unknown
     weight = (flow + start) * has_inputs
@@ -165,7 +165,7 @@ def strongest(edges: Edges, start: Floats, kept: Mask, among: Mask, num: int) ->
     """The kept edges with the largest score (step 4) among some, at most `num`, the largest
     first."""
     there = np.flatnonzero(kept & among)
-    part, into = edges.select(there), _into(edges, len(start))
+    part, into = edges.select(there), entering(edges, len(start))
     score = np.abs(part.weight) * (influence(edges, start) + start)[part.target]
     score /= np.where(into > 0, into, 1.0)[part.target]
     order = np.argsort(-score, kind="stable")[:num]

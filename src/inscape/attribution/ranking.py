@@ -24,7 +24,7 @@ from torch import Tensor
 
 from inscape.attribution.memory import settle
 from inscape.attribution.sources import EMBED, Active, Reading, neuron_values
-from inscape.core import track
+from inscape.core import ModelError, track
 from inscape.model import Looking, Site
 
 
@@ -224,6 +224,12 @@ class _Pass:
         """The target, with its gradients."""
         if isinstance(target, Linear):
             return self._final[0, target.position].float() @ target.vector
+        if not self._looks[target.layer]:
+            raise ModelError(
+                f"the attention of layer {target.layer} of {self.reading.model.name} compares no "
+                "queries with keys alone",
+                expected="attention by softmax of their products",
+            )
         (one,) = self._looks[target.layer]
         query, key = one.query[target.head, target.query], one.key[target.head, target.key]
         return one.scale * (query.float() @ key.float())

@@ -10,7 +10,7 @@ import numpy as np
 
 from inscape.attribution.graph import Graph
 from inscape.attribution.trace import trace
-from inscape.core import InputError, Share, bootstrap_mean, seeded, track
+from inscape.core import InputError, Share, bootstrap_mean, seeded, short, track
 from inscape.dictionary import Dictionary
 from inscape.model import Model, Source
 from inscape.storage import Result
@@ -79,6 +79,8 @@ def score_graphs(
     Raises:
         InputError: no prompts; and as `trace`.
     """
+    if isinstance(prompts, str):
+        raise InputError(f"prompts {short(prompts)}", expected="a list of prompts")
     if not prompts:
         raise InputError("no prompts", expected="one or more")
     read = list(dictionaries)

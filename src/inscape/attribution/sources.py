@@ -139,15 +139,18 @@ def read(
 
 
 def check_finite(model: Model, values: Mapping[str, Tensor]) -> None:
-    """Refuses values that are not finite.
+    """Refuses values that are not finite, or so large that their squares, of which norms are made,
+    are not.
 
     Raises:
         ModelError: names the first site that has some.
     """
     for site, value in values.items():
-        if not bool(value.isfinite().all()):
+        if not bool(value.float().square().sum(-1).isfinite().all()):
+            finite = bool(value.isfinite().all())
             raise ModelError(
-                f"{site} of {model.name} is not finite on this prompt",
+                f"{site} of {model.name} is {'too large' if finite else 'not finite'} on this "
+                "prompt",
                 next_step="check the model's weights, or open it in float32",
             )
 

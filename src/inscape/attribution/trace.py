@@ -260,7 +260,7 @@ def _check_heads(heads: int, head_nodes: bool) -> None:
 def _prune(
     nodes: Sequence[Node], edges: Edges, start: np.ndarray, node_share: float, edge_share: float
 ) -> tuple[Mask, Mask]:
-    """Which nodes [N] and edges [E] are kept; nodes get their influence and rank."""
+    """Which nodes [N] and edges [E] are kept; nodes get what enters them, influence and rank."""
     kinds = np.array([node.kind for node in nodes])
     measured = np.array([node.measured is not None for node in nodes])
     kept_nodes, kept_edges, size = flow.prune(
@@ -272,6 +272,8 @@ def _prune(
         edge_share=edge_share,
         allowed=kinds != "rest",
     )
+    for node, total in zip(nodes, flow.entering(edges, len(nodes)).tolist(), strict=True):
+        node.total = total or None
     part = size / size.sum() if size.sum() > 0 else size
     for node, influence, rank in zip(nodes, part, flow.ranks(size), strict=True):
         node.influence, node.rank = float(influence), float(rank)
@@ -283,6 +285,8 @@ def _beside(
 ) -> Reading:
     """The other prompt, with what was fed in behind the first."""
     asked = model.extended(other, fed)
+    if asked.ids == given.ids:
+        raise InputError("the other prompt is the same", expected="one with another answer")
     if len(asked) != len(given):
         raise InputError(
             f"the other prompt has {len(asked)} tokens, the prompt {len(given)}",

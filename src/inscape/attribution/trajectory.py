@@ -27,7 +27,7 @@ from inscape.attribution.edges import compute_edges
 from inscape.attribution.hints import add_hints
 from inscape.attribution.ranking import Linear, choose_each
 from inscape.attribution.sources import Reading, Sources, lay_out, read
-from inscape.core import InputError, LabelOf, no_label, quoted, whole
+from inscape.core import InputError, LabelOf, no_label, quoted, short, whole
 from inscape.dictionary import Dictionary
 from inscape.model import Model, Prompt, Source
 from inscape.storage import Result
@@ -104,9 +104,9 @@ class Trajectory(Result):
         """A line or two for each token of the answer."""
         lines = [f"prompt: {self.prompt}", f"answer: {self.answer}"]
         for step in self.steps:
-            ahead = "behind at the last layer"
+            ahead = "behind it at the last layer"
             if step.decided is not None:
-                ahead = f"ahead from layer {step.decided} on"
+                ahead = f"ahead of it from layer {step.decided} on"
             lines.append(
                 f"{quoted(step.token)} (p={step.probability:.2f}; {step.margin:+.2f} over "
                 f"{quoted(step.rival)}, {ahead})"
@@ -154,10 +154,16 @@ def trajectory(
     whole(num, "num", 1)
     if len(candidates) not in (0, 2) or isinstance(candidates, str):
         raise InputError(f"{len(candidates)} candidates", expected="two, or none")
+    if cue and not candidates:
+        raise InputError(
+            f"cue {short(cue)} was given without candidates", expected="two answers to be compared"
+        )
     model.require_one_device("tracing")
     model.check_traceable()
     bases, notes = find_bases(model, dictionaries)
     given = model.prompt(prompt)
+    if candidates:
+        model.first_difference(given, list(candidates))
     ids = _answer(model, given, answer, max_new_tokens)
     everything = model.extended(given, ids)
     reading = read(model, bases, everything, memory)

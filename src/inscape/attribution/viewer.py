@@ -19,9 +19,11 @@ files of features; a link's weight is the raw signed direct effect.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +34,7 @@ from inscape.storage import plain
 
 CREATOR = "inscape"
 OWN = "inscape"
+WRITTEN = "written"
 MARK = r'"generator":\s*\{\s*"name":\s*"inscape"'
 """What tells a file that inscape wrote, and may replace, from any other."""
 GENERATOR = {"name": CREATOR, "version": inscape.__version__}
@@ -51,7 +54,7 @@ def to_viewer(
     part = shown_part(graph)
     ids = node_ids(part)
     pairs = zip(part.edges.source, part.edges.target, part.edges.weight, strict=True)
-    return {
+    view: dict[str, Any] = {
         "metadata": {
             "slug": slug or plain_name(graph.prompt[:60], "graph"),
             "scan": scan or plain_name(graph.model, "model"),
@@ -88,6 +91,14 @@ def to_viewer(
         "nodes": [_node(node, part, id) for node, id in zip(part.nodes, ids, strict=True)],
         "links": [{"source": ids[s], "target": ids[t], "weight": float(w)} for s, t, w in pairs],
     }
+    view["metadata"][OWN][WRITTEN] = digest(view)
+    return view
+
+
+def digest(view: Mapping[str, Any]) -> str:
+    """Of what people change in the viewer: groups, pins, labels."""
+    text = json.dumps(view["qParams"], sort_keys=True)
+    return hashlib.blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()
 
 
 def same_feature(graph: GraphData) -> list[Supernode]:

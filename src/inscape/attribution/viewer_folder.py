@@ -6,8 +6,9 @@ FOLDER/features/<scan>/<number>.json    what the page shows of a feature
 
 1. The page asks for a feature's file under the graph's scan, which is therefore its folder as the
    page's server knows it: ./data/features/<scan>.
-2. Several graphs go into one folder; the same trace again replaces its file. Nothing that inscape
-   did not make is written over, and is looked for before anything is written.
+2. Several graphs go into one folder; the same trace again replaces its file, or where somebody has
+   grouped, pinned or named something there stands beside it. Nothing that inscape did not make is
+   written over, and is looked for before anything is written.
 3. Features are written first, the list last: what it names is there.
 """
 
@@ -15,16 +16,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
 from inscape.attribution.data import GraphData
-from inscape.attribution.viewer import MARK, OWN, feature_number, plain_name, shown_part, to_viewer
+from inscape.attribution.viewer import (
+    MARK,
+    OWN,
+    WRITTEN,
+    digest,
+    feature_number,
+    plain_name,
+    shown_part,
+    to_viewer,
+)
 from inscape.attribution.viewer_features import feature_file
 from inscape.attribution.viewer_schema import check_index
-from inscape.core import track
+from inscape.core import InputError, short, track
 from inscape.features import FeatureIndex
 from inscape.storage import plain, read_json, refuse_file, write_json
 
@@ -44,7 +55,48 @@ def check_folder(folder: str | Path) -> None:
 
     To be asked before a long trace; `write_viewer` asks for every file.
     """
-    refuse_file(Path(folder) / INDEX, MARK)
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file", expected="a folder, or the name of a new one")
+    refuse_file(folder / INDEX, MARK)
+
+
+def check_out(path: str | Path, prompt: str | None = None) -> None:
+    """InputError where a graph cannot be written to a file, or would replace what is not to be
+    lost: a file that is no graph of inscape, the graph of another prompt, or one in which somebody
+    has made groups, pins or labels since.
+
+    To be asked before a long trace, and once the prompt is known.
+    """
+    path = Path(path)
+    refuse_file(path, MARK)
+    if not path.is_file() or not path.stat().st_size:
+        return
+    found = read_json(path)
+    other = "choose another name, or move that file away"
+    if "nodes" not in found:
+        raise InputError(f"{path} is a list of graphs", expected="a new file", next_step=other)
+    if _edited(path):
+        raise InputError(
+            f"{path} has groups, pins or labels that were made since it was written",
+            expected="a graph as inscape wrote it, or a new file",
+            next_step=other,
+        )
+    if prompt is not None and found["metadata"].get("prompt") != prompt:
+        raise InputError(
+            f"{path} holds the graph of another prompt, {short(found['metadata'].get('prompt'))}",
+            expected="a graph of the same prompt, or a new file",
+            next_step=other,
+        )
+
+
+def _edited(path: Path) -> bool:
+    """Whether a graph file of inscape has been changed in the viewer since it was written."""
+    if not path.is_file() or not re.search(MARK.encode(), path.read_bytes()):
+        return False
+    found = read_json(path)
+    written = (found.get("metadata", {}).get(OWN) or {}).get(WRITTEN)
+    return written is not None and "qParams" in found and written != digest(found)
 
 
 def write_viewer(
@@ -69,8 +121,9 @@ def write_viewer(
     folder = Path(folder)
     scan = plain_name(scan or graph.model, "model")
     part = shown_part(graph)
-    view = to_viewer(part, slug=_slug(graph), scan=f"{SERVED}/{scan}")
-    graph_file = folder / f"{view['metadata']['slug']}.json"
+    slug = _free(folder, _slug(graph))
+    view = to_viewer(part, slug=slug, scan=f"{SERVED}/{scan}")
+    graph_file = folder / f"{slug}.json"
     place = folder / "features" / scan
     nodes = {
         place / f"{feature_number(node, part)}.json": node
@@ -103,6 +156,15 @@ def _slug(graph: GraphData) -> str:
     text = json.dumps(plain(asked)).encode(errors="replace")
     digest = hashlib.blake2b(text, digest_size=4).hexdigest()
     return f"{plain_name(graph.prompt[:60], 'graph')}-{digest}"
+
+
+def _free(folder: Path, slug: str) -> str:
+    """The name, or one behind it where somebody has changed the graph of that name."""
+    name, number = slug, 1
+    while _edited(folder / f"{name}.json"):
+        number += 1
+        name = f"{slug}-{number}"
+    return name
 
 
 def _listed(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:

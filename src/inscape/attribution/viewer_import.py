@@ -24,7 +24,7 @@ import numpy as np
 
 from inscape.attribution import influence as flow
 from inscape.attribution.data import Edges, GraphData
-from inscape.attribution.viewer import OWN, same_feature, unpair
+from inscape.attribution.viewer import OWN, WRITTEN, same_feature, unpair
 from inscape.attribution.viewer_schema import Link, ViewerGraph, ViewerNode, check_graph
 from inscape.core import DataError, LabelOf, short, with_signs
 
@@ -56,6 +56,7 @@ def from_viewer(kind: type[G], data: Any, what: str = "the graph file") -> G:
     view = check_graph(data, what)
     given = getattr(view.metadata, OWN, None)
     own = GraphData.content(given) if isinstance(given, dict) else {}
+    own.pop(WRITTEN, None)
     tested = {tuple(one["nodes"]): one for one in own.pop("groups", [])}
     rows = {n: row for n, entry in enumerate(view.nodes) if (row := _row(entry, view)) is not None}
     order = _forward(view, rows, what)

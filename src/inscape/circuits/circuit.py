@@ -184,6 +184,7 @@ def circuit(
     """
     for name, value in (("max_members", max_members), ("candidates", candidates)):
         whole(value, name, 1)
+    whole(controls, "controls", 0)
     finite_number(tolerance, "tolerance")
     units = Units(model, kinds, dictionaries)
     parts = _halves(examples, seed) if held_out is None else (list(examples), list(held_out))
@@ -192,10 +193,11 @@ def circuit(
     for one in both:
         if len(one.rows) < LEAST:
             raise InputError(
-                f"{model.name} shows the behaviour on {usable.count} of {usable.total} prompts",
-                expected=f"at least {LEAST} on either half: the answer leads, and the wrong one on "
+                f"{model.name} shows the behaviour on {usable.count} of {usable.total} prompts: "
+                f"{len(both[0].rows)} to choose on, {len(both[1].rows)} to measure on",
+                expected=f"at least {LEAST} of either: the answer leads, and the wrong one on "
                 "the other prompt",
-                next_step="give more prompts, or prompts that this model answers rightly",
+                next_step="give more prompts (--num), or ones that this model answers rightly",
             )
     chosen_on, held = both
     ranking = rank(chosen_on, steps)
@@ -371,6 +373,12 @@ def _measured(
                 alone=(full.mean - held.exchanged([unit]).mean) / span,
                 needed=lost / (mean.model - mean.empty) if mean.model != mean.empty else 0.0,
             )
+        )
+    first = [one for one in made.members if one.kind == "mlp" and one.layer == 0]
+    if any(one.alone >= 0.5 for one in first):
+        made.notes.append(
+            "the neurons of layer 0 are little more than the word that they stand at: --units "
+            "heads looks for what is made of it"
         )
     if not members:
         made.notes.append("no unit by itself moves the answer by the tolerance: none was chosen")

@@ -229,6 +229,11 @@ def open_traced(
             f"--dictionary was given, but {source} is no atlas",
             expected="the folder of an atlas that has dictionaries",
         )
+    if model is not None:
+        raise InputError(
+            f"--model {model} was given, but {source} is no atlas",
+            expected="--model where an atlas has moved away from its model",
+        )
     return Traced(open_model(source, device, bos), (), no_label, None)
 
 

@@ -42,19 +42,22 @@ def command(
     from dataclasses import replace
 
     from inscape.atlas.container import FILE
-    from inscape.attribution import MARK, Graph, check_folder
-    from inscape.storage import refuse_file, write_json
+    from inscape.attribution import Graph, check_folder, check_out
+    from inscape.storage import write_json
 
     if out is not None:
-        refuse_file(out, MARK)
+        check_out(out)
     if viewer is not None:
         check_folder(viewer)
     place = file.resolve().parent
     if atlas is None and place.name == "traces" and (place.parent / FILE).is_file():
         atlas = place.parent
     graph = Graph.open(file)
+    if out is not None:
+        check_out(out, graph.prompt)
     opened = None if atlas is None else common.open_atlas(atlas)
     if opened is not None:
+        _check_model(graph.model, opened.record["model"]["name"])
         given, known = graph.names, opened.feature_label
         # Labels in the file may have been changed by hand: they come first.
         graph = replace(
@@ -65,3 +68,14 @@ def command(
         write_json(out, graph.to_viewer())
     if viewer is not None:
         common.write_viewer(graph, viewer, opened)
+
+
+def _check_model(traced: str, known: str) -> None:
+    """InputError where the atlas is of another model than the graph."""
+    from inscape.core import InputError
+
+    if Path(traced).name != Path(known).name:
+        raise InputError(
+            f"the graph is of {traced}, the atlas of {known}",
+            expected="an atlas of the graph's model, whose features have other names elsewhere",
+        )

@@ -67,11 +67,11 @@ def command(
     a transcoder, and models without an atlas, by their neurons. With --json the graph is printed in
     the published viewer format.
     """
-    from inscape.attribution import MARK, check_folder, trace
-    from inscape.storage import refuse_file, write_json
+    from inscape.attribution import check_folder, check_out, trace
+    from inscape.storage import write_json
 
     if out is not None:
-        refuse_file(out, MARK)
+        check_out(out)
     if viewer is not None:
         check_folder(viewer)
     options: dict[str, Any] = {
@@ -88,6 +88,8 @@ def command(
     }
     given = common.read_prompt(prompt, chat)
     traced = common.open_traced(source, dictionary, model, device, bos)
+    if out is not None:
+        check_out(out, traced.model.prompt(given).text)
     graph = trace(traced.model, given, traced.dictionaries, names=traced.names, **options)
     common.show_graph(graph, json)
     traced.save(graph)

@@ -73,7 +73,10 @@ def command(
     """Measure the dictionaries of an atlas: loss recovered, FVU, L0, density, labels, sparse
     probing, absorption."""
     from inscape.atlas.saebench import write_saebench
+    from inscape.core import InputError
 
+    if edges is not None and graphs is not None:
+        raise InputError("--edges and --graphs were both given", expected="one of them")
     opened = common.open_atlas(atlas, model, device, bos)
     if edges is not None:
         checked = _edges(opened, edges, dictionary)

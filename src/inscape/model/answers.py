@@ -142,10 +142,14 @@ def extended(codec: TextCodec, prompt: Prompt, ids: tuple[int, ...], role: str |
     if not ids:
         return prompt
     more = torch.tensor([ids], device=prompt.tokens.device)
+    if codec.has_tokenizer and not codec.special_ids.intersection(ids):
+        more_text = codec.continuation((*prompt.ids, *ids), len(prompt))
+    else:
+        more_text = "".join(codec.texts(ids))
     return replace(
         prompt,
         ids=prompt.ids + ids,
-        text=prompt.text + "".join(codec.texts(ids)),
+        text=prompt.text + more_text,
         texts=(*prompt.texts, *codec.texts(ids)),
         roles=(*prompt.roles, *len(ids) * [role]),
         words=(*prompt.words, *(i not in codec.special_ids for i in ids)),

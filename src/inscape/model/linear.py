@@ -100,6 +100,11 @@ def _first_bent(module: Any, structure: Structure) -> str | None:
     with linearised(module, structure), sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
         hooked(lambda: module(input_ids=tokens, use_cache=False))
         acts = hooked.acts
+        if not bool(acts[final].isfinite().all()):
+            raise ModelError(
+                "the activations of this model are not finite",
+                next_step="check the model's weights, or open it in float32",
+            )
         bent = _depends(acts[final], acts[pre[0]])
         for i, block in enumerate(structure.blocks):
             name = f"layer {i}, {type(block.attn).__name__},"
