@@ -1,0 +1,114 @@
+"""Mistakes that a first user made: each ends in one line, and nothing of theirs is lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.attribution.random_transcoders import TOKENS
+from tests.families import tiny
+
+from inscape.attribution import (
+    Graph,
+    Supernode,
+    check_folder,
+    check_out,
+    exchange,
+    explain_attention,
+    paths,
+    score_graphs,
+    trace,
+    trajectory,
+)
+from inscape.core import InputError, InscapeError, ModelError
+from inscape.model import Model
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return trace(Model.wrap(tiny("llama")), TOKENS, max_features=40)
+
+
+def edited(path: Path) -> str:
+    view = json.loads(path.read_text())
+    view["qParams"]["supernodes"] = [["MY GROUP", view["nodes"][0]["node_id"]]]
+    path.write_text(json.dumps(view))
+    return path.read_text()
+
+
+def test_a_graph_that_somebody_has_changed_is_kept(graph: Graph, tmp_path: Path) -> None:
+    first = graph.write_viewer(tmp_path)
+    text = edited(first)
+    second = graph.write_viewer(tmp_path)
+    assert second != first
+    assert first.read_text() == text
+    assert graph.write_viewer(tmp_path) == second  # which nobody has changed
+    with pytest.raises(InputError, match="groups, pins or labels that were made since"):
+        check_out(first)
+
+
+def test_a_file_is_not_replaced_by_another_prompts_graph(graph: Graph, tmp_path: Path) -> None:
+    path = graph.write_viewer(tmp_path)
+    check_out(path, graph.prompt)
+    check_out(tmp_path / "new.json", "anything")
+    with pytest.raises(InputError, match="holds the graph of another prompt"):
+        check_out(path, "another prompt")
+    with pytest.raises(InputError, match="is a list of graphs"):
+        check_out(tmp_path / "graph-metadata.json")
+    with pytest.raises(InputError, match="is a file; expected a folder"):
+        check_folder(path)
+
+
+def test_paths_read_the_same_from_a_file(graph: Graph) -> None:
+    again = Graph.from_json(graph.to_json())
+    for one, two in zip(paths(graph), paths(again), strict=True):
+        assert one.strength == pytest.approx(two.strength, rel=1e-6)
+    assert graph.drawing() == again.drawing()
+
+
+def test_numbers_of_nodes_that_are_not_there(graph: Graph) -> None:
+    with pytest.raises(InputError, match="node 99999 is pinned or in a supernode"):
+        replace(graph, pins=[99999]).to_json()
+    with pytest.raises(InputError, match="node 99999 is pinned"):
+        replace(graph, supernodes=[Supernode("x", (0, 99999))]).to_viewer()
+    content = graph.to_json()
+    with pytest.raises(InscapeError, match="no target"):
+        Graph.from_json({**content, "nodes": [], "edges": [], "links": [], "supernodes": []})
+    content["nodes"][0]["position"] = 999
+    with pytest.raises(InscapeError, match="outside the 7 tokens"):
+        Graph.from_json(content)
+
+
+def test_models_without_what_is_asked_for() -> None:
+    experts = Model.wrap(tiny("mixtral"))
+    with pytest.raises(ModelError, match="no MLPs with neurons"):
+        exchange(experts, TOKENS, TOKENS[::-1])
+    assert trajectory(experts, TOKENS, max_new_tokens=2, num=5).steps
+    with pytest.raises(InscapeError):
+        explain_attention(Model.wrap(tiny("bloom")), TOKENS, layer=0, head=0)
+
+
+def test_weights_that_overflow_are_said() -> None:
+    model = Model.wrap(tiny("llama"))
+    with torch.no_grad():
+        model.structure.blocks[1].places["mlp_act"].module.weight.mul_(1e25)
+    for heads in (False, True):
+        with pytest.raises(ModelError, match="is too large|not finite"):
+            trace(model, TOKENS, head_nodes=heads)
+
+
+def test_options_that_contradict_each_other() -> None:
+    model = Model.wrap(tiny("llama"))
+    with pytest.raises(InputError, match="key and against are both position 2"):
+        explain_attention(model, TOKENS, layer=1, head=0, key=2, against=2)
+    with pytest.raises(InputError, match="the other prompt is the same"):
+        trace(model, TOKENS, other=TOKENS)
+    with pytest.raises(InputError, match="without candidates"):
+        trajectory(model, TOKENS, cue=" so")
+    with pytest.raises(InputError, match="controls"):
+        exchange(model, TOKENS, TOKENS[::-1], controls=-1)
+    with pytest.raises(InputError, match="expected a list of prompts"):
+        score_graphs(model, "Once upon")
