@@ -10,8 +10,9 @@ for every target with known inputs:  value = bias + sum of the edges into it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ NodeKind = Literal["feature", "error", "rest", "embedding", "logit"]
 Indices = npt.NDArray[np.int32]
 Weights = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+E = TypeVar("E", "Route", "Link")
 
 
 @dataclass
@@ -302,8 +304,7 @@ class GraphData(Result):
 
     def check_numbers(self) -> None:
         """InputError where a pin or supernode names a node that is not there."""
-        named = [*self.pins, *(n for one in self.supernodes for n in one.nodes)]
-        for number in named:
+        for number in [*self.pins, *(n for one in self.supernodes for n in one.nodes)]:
             if not 0 <= number < len(self.nodes):
                 raise InputError(
                     f"node {number} is pinned or in a supernode",
@@ -344,21 +345,14 @@ class GraphData(Result):
         number[keep] = np.arange(len(keep), dtype=np.int32)
         edges = self.edges.select(self.kept_edges)
         edges = Edges(number[edges.source], number[edges.target], edges.weight)
-        routes, links = (
-            [
-                replace(one, source=int(number[one.source]), target=int(number[one.target]))
-                for one in some
-            ]
-            for some in (self.routes, self.links)
-        )
         groups = [
             replace(one, nodes=tuple(int(number[n]) for n in one.nodes if number[n] >= 0))
             for one in self.supernodes
         ]
         return replace(
             self,
-            routes=routes,  # type: ignore[arg-type]
-            links=links,  # type: ignore[arg-type]
+            routes=_between(self.routes, number),
+            links=_between(self.links, number),
             supernodes=[one for one in groups if one.nodes],
             pins=[int(number[n]) for n in self.pins if number[n] >= 0],
             nodes=[self.nodes[i] for i in keep],
@@ -407,6 +401,13 @@ class GraphData(Result):
         if not all(0 <= node.position <= last for node in made.nodes):
             raise cls.damaged(f"a node lies outside the {last + 1} tokens of the prompt")
         return made
+
+
+def _between(some: Sequence[E], number: Indices) -> list[E]:
+    """What lies between two nodes, with their new numbers."""
+    return [
+        replace(one, source=int(number[one.source]), target=int(number[one.target])) for one in some
+    ]
 
 
 def _with_unknown(node: Any) -> Any:

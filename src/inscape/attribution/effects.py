@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inscape.attribution.bases import Basis
+from inscape.attribution.gradients import Gradients
 from inscape.attribution.memory import settle
 from inscape.attribution.ranking import Linear
 from inscape.attribution.sources import EMBED, Active, Reading, Sources
@@ -32,57 +33,34 @@ MAX_TOKENS = 2048  # of all rows of a pass
 
 
 class FreePass:
-    """One pass through the model as it is, with gradients, which it holds while it lives.
-
-    Gradients are told as they come and not kept: of a long prompt they would take as much memory
-    as all neurons' activations. `read`: sites that targets may be read from.
-    """
+    """One pass through the model as it is, with gradients, which it holds while it lives. `read`:
+    sites that targets may be read from."""
 
     def __init__(self, reading: Reading, read: Collection[str] = ()) -> None:
-        self.reading, self._read = reading, dict.fromkeys(read)
-        self._sites: dict[str, None] = {}
-        self._embedding: Tensor | None = None
-        self._take: Callable[[str, Tensor], None] | None = None
+        self.reading = reading
+        self._gradients = Gradients[str]()
+        self._read: dict[str, Tensor] = {}
+        self._wanted = set(read)
         sites = [*(site for basis in reading.bases for site in written_by(basis)), *read]
         edits: dict[str | Site, Callable[[Tensor], Tensor]] = {
-            site: partial(self._told, site) for site in dict.fromkeys(sites)
+            site: partial(self._keep, site) for site in dict.fromkeys(sites)
         }
-        edits[EMBED] = self._leaf
+        edits[EMBED] = self._gradients.leaf
         run = reading.model.run(reading.prompt, read=["final"], edits=edits, grad=reading.grad)
         self.final = run["final"][0]
 
-    def _leaf(self, x: Tensor) -> Tensor:
-        if self._embedding is None:
-            self._embedding = x.detach().clone().requires_grad_(True)
-        return self._embedding
-
-    def _told(self, site: str, x: Tensor) -> Tensor:
-        if site not in self._sites:  # blocks may be computed again
-            self._sites[site] = None
-            if site in self._read:
-                self._read[site] = x
-            if x.requires_grad:
-                x.register_hook(partial(self._give, site))  # type: ignore[no-untyped-call]
-        return x
-
-    def _give(self, site: str, gradient: Tensor) -> None:
-        if self._take is not None:
-            self._take(site, gradient[0].float())
+    def _keep(self, site: str, x: Tensor) -> Tensor:
+        if site in self._wanted:
+            self._read.setdefault(site, x)  # blocks may be computed again
+        return self._gradients.tell(site, x)
 
     def at(self, site: str) -> Float[Tensor, "1 pos width"]:
         """What is at a site, with its gradients."""
-        x: Tensor | None = self._read[site]
-        assert x is not None
-        return x
+        return self._read[site]
 
     def back(self, goal: Tensor, take: Callable[[str, Float[Tensor, "pos width"]], None]) -> None:
-        """Tells the gradient of a number at each site that it depends on."""
-        assert self._embedding is not None
-        self._take = take
-        try:
-            torch.autograd.grad(goal, [self._embedding], retain_graph=True, allow_unused=True)
-        finally:
-            self._take = None  # it may hold this pass
+        """Tells the gradient of a number at each site that it depends on (see gradients.py)."""
+        self._gradients.back(goal, lambda site, gradient: take(site, gradient[0].float()))
 
     def effects(self, number: int, part: Active, site: str, gradient: Tensor) -> Tensor:
         """What is lost without what each feature of a basis writes at a site, to first order."""

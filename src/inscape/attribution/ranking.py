@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from inscape.attribution.gradients import Gradients
 from inscape.attribution.memory import settle
 from inscape.attribution.sources import EMBED, Active, Reading, neuron_values
 from inscape.core import ModelError, track
@@ -160,19 +161,17 @@ class _Pass:
         self.reading = reading
         self._inputs: dict[str, Tensor] = {}
         self._skips = reading.skips()
-        self._take: Callable[[int, Tensor], None] | None = None
-        self._embedding: Tensor | None = None
+        self._gradients = Gradients[int]()
         bases, model = reading.bases, reading.model
         self.values = [
             reading.inputs[basis.read] if part is None else part.value
             for basis, part in zip(bases, reading.active, strict=True)
         ]
         self._sources: dict[int, Tensor] = {}  # of transcoders
-        self._told: set[int] = set()
-        edits: dict[str | Site, Callable[[Tensor], Tensor]] = {EMBED: self._leaf}
+        edits: dict[str | Site, Callable[[Tensor], Tensor]] = {EMBED: self._gradients.leaf}
         for number, basis in enumerate(bases):
             if basis.kind != "transcoder":
-                edits[basis.read] = partial(self._tell, number)
+                edits[basis.read] = partial(self._gradients.tell, number)
                 continue
             edits[basis.read] = partial(self._encode, number)
             for site in basis.writes:
@@ -183,17 +182,6 @@ class _Pass:
             run = model.run(reading.prompt, read=["final"], edits=edits, grad=reading.grad)
         self._final, self._looks = run["final"], noted
 
-    def _leaf(self, x: Tensor) -> Tensor:
-        if self._embedding is None:  # blocks may be computed again
-            self._embedding = x.detach().clone().requires_grad_(True)
-        return self._embedding
-
-    def _tell(self, number: int, x: Tensor) -> Tensor:
-        if number not in self._told and x.requires_grad:
-            self._told.add(number)
-            x.register_hook(partial(self._give, number))  # type: ignore[no-untyped-call]
-        return x
-
     def _encode(self, number: int, x: Tensor) -> Tensor:
         basis, part = self.reading.bases[number], self.reading.active[number]
         assert part is not None
@@ -201,7 +189,7 @@ class _Pass:
         rows = self.reading.encoders(number, part)
         source = (x[0, part.position].float() * rows).sum(-1)
         if number not in self._sources:
-            self._sources[number] = self._tell(number, source)
+            self._sources[number] = self._gradients.tell(number, source)
         return x
 
     def _decode(self, site: str, x: Tensor) -> Tensor:
@@ -236,24 +224,15 @@ class _Pass:
 
     def back(self, goal: Tensor, take: Callable[[int, Tensor], None]) -> None:
         """Tells of each basis that the goal depends on activation times gradient, signed; the last
-        first. They are not kept: of a long prompt they take as much memory as all neurons."""
-        assert self._embedding is not None
-        self._take = take
-        try:
-            torch.autograd.grad(goal, [self._embedding], retain_graph=True, allow_unused=True)
-        finally:
-            self._take = None  # it may hold this pass
+        first (see gradients.py)."""
+        self._gradients.back(goal, lambda number, g: take(number, self._effect(number, g)))
 
-    def _give(self, number: int, gradient: Tensor) -> None:
-        if self._take is None:
-            return
+    def _effect(self, number: int, gradient: Tensor) -> Tensor:
         basis, part = self.reading.bases[number], self.reading.active[number]
         value = self.values[number]
         if part is None:
-            effect = value * gradient[0].float()
-        elif basis.kind == "transcoder":
-            effect = value * gradient.float()
-        else:
-            rows = self.reading.decoders(number, part, basis.read)
-            effect = value * (rows * gradient[0, part.position].float()).sum(-1)
-        self._take(number, effect)
+            return value * gradient[0].float()
+        if basis.kind == "transcoder":
+            return value * gradient.float()
+        rows = self.reading.decoders(number, part, basis.read)
+        return value * (rows * gradient[0, part.position].float()).sum(-1)

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
@@ -76,7 +76,7 @@ def check_out(path: str | Path, prompt: str | None = None) -> None:
     other = "choose another name, or move that file away"
     if "nodes" not in found:
         raise InputError(f"{path} is a list of graphs", expected="a new file", next_step=other)
-    if _edited(path):
+    if _edited(found):
         raise InputError(
             f"{path} has groups, pins or labels that were made since it was written",
             expected="a graph as inscape wrote it, or a new file",
@@ -90,11 +90,8 @@ def check_out(path: str | Path, prompt: str | None = None) -> None:
         )
 
 
-def _edited(path: Path) -> bool:
-    """Whether a graph file of inscape has been changed in the viewer since it was written."""
-    if not path.is_file() or not re.search(MARK.encode(), path.read_bytes()):
-        return False
-    found = read_json(path)
+def _edited(found: Any) -> bool:
+    """Whether a graph of inscape has been changed in the viewer since it was written."""
     written = (found.get("metadata", {}).get(OWN) or {}).get(WRITTEN)
     return written is not None and "qParams" in found and written != digest(found)
 
@@ -160,11 +157,15 @@ def _slug(graph: GraphData) -> str:
 
 def _free(folder: Path, slug: str) -> str:
     """The name, or one behind it where somebody has changed the graph of that name."""
-    name, number = slug, 1
-    while _edited(folder / f"{name}.json"):
-        number += 1
-        name = f"{slug}-{number}"
-    return name
+    for number in count(1):
+        name = slug if number == 1 else f"{slug}-{number}"
+        path = folder / f"{name}.json"
+        if not path.exists():
+            return name
+        refuse_file(path, MARK)
+        if not path.stat().st_size or not _edited(read_json(path)):
+            return name
+    raise AssertionError("numbers do not end")
 
 
 def _listed(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
