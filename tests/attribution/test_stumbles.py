@@ -24,6 +24,7 @@ from inscape.attribution import (
     trace,
     trajectory,
 )
+from inscape.cli import main as shell
 from inscape.core import InputError, InscapeError, ModelError
 from inscape.model import Model
 
@@ -115,3 +116,29 @@ def test_options_that_contradict_each_other() -> None:
         exchange(model, TOKENS, TOKENS[::-1], controls=-1)
     with pytest.raises(InputError, match="expected a list of prompts"):
         score_graphs(model, "Once upon")
+
+
+def test_a_score_is_explained_by_what_has_a_name() -> None:
+    found = explain_attention(Model.wrap(tiny("llama")), TOKENS, layer=1, head=0, max_features=5)
+    sides = [side for pair in found.pairs for side in (pair.query, pair.key)]
+    sides += [node for node, _ in (*found.queries, *found.keys)]
+    assert sides
+    assert "rest" not in [getattr(side, "kind", "") for side in sides]
+    assert found.unknown != 0
+    assert "pairs with other features" in found.summary()
+    assert sum(pair.value for pair in found.pairs) + found.rest == pytest.approx(found.score)
+
+
+def test_a_stopped_trace_does_not_promise_to_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Module:
+        @staticmethod
+        def command() -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shell, "import_module", lambda name: Module)
+    assert shell.main(["trace"]) == 2
+    assert "nothing of it was kept" in capsys.readouterr().err
+    assert shell.main(["build"]) == 2
+    assert "goes on where it was" in capsys.readouterr().err

@@ -54,8 +54,10 @@ class AttentionScore(Result):
 
     score: of the key, before masks and softmax; where `against` is a second key position, the
         score of the first less that of the second. weight: the head's attention on the key.
-    pairs: the largest, of both signs. queries, keys: what each node gives to the score at either
-        side, over all nodes of the other, the largest first. rest: score less all pairs shown.
+    pairs: the largest, of both signs, of nodes that have names; unknown: all pairs in which other
+        features, which are no nodes, have a part. queries, keys: what each node gives to the score
+        at either side, over all nodes of the other, the largest first. rest: score less all pairs
+        shown.
     """
 
     SCHEMA: ClassVar[str] = "inscape.attention"
@@ -75,6 +77,7 @@ class AttentionScore(Result):
     queries: list[tuple[Node | None, float]]
     keys: list[tuple[Node | None, float]]
     rest: float
+    unknown: float = 0.0
     notes: list[str] = field(default_factory=list)
     names: LabelOf = field(default=no_label, repr=False, compare=False)
 
@@ -96,6 +99,10 @@ class AttentionScore(Result):
         ]
         for pair in self.pairs[:num]:
             lines.append(f"  {pair.value:+8.3f}  {self.title(pair.query)} × {self.title(pair.key)}")
+        if self.unknown:
+            lines.append(
+                f"  {self.unknown:+8.3f}  all pairs with other features, which are no nodes"
+            )
         for name, side in (("query side", self.queries), ("key side", self.keys)):
             lines.append(f"{name}, over all of the other:")
             lines += [f"  {value:+8.3f}  {self.title(node)}" for node, value in side[:num]]
@@ -179,10 +186,14 @@ def _explained(
     table = look.scale * queries.double() @ keys.double().T  # [node + 1, node + 1]
     score = float(table.sum())
     nodes: list[Node | None] = [*source_nodes(sources), None]
-    order = table.abs().flatten().argsort(descending=True)[:MAX_PAIRS].tolist()
+    known = torch.tensor([node is None or node.kind != "rest" for node in nodes])
+    known = known.to(table.device)
+    shown = table * known[:, None] * known
+    order = shown.abs().flatten().argsort(descending=True)[:MAX_PAIRS].tolist()
     pairs = [
-        Pair(nodes[n // len(nodes)], nodes[n % len(nodes)], float(table.flatten()[n]))
+        Pair(nodes[n // len(nodes)], nodes[n % len(nodes)], float(shown.flatten()[n]))
         for n in order
+        if shown.flatten()[n] != 0
     ]
     prompt = sources.reading.prompt
     return AttentionScore(
@@ -197,8 +208,9 @@ def _explained(
         score=score,
         weight=float(look.pattern[head, at, to]),
         pairs=pairs,
-        queries=_largest(nodes, table.sum(1)),
-        keys=_largest(nodes, table.sum(0)),
+        queries=_largest(nodes, table.sum(1) * known),
+        keys=_largest(nodes, table.sum(0) * known),
+        unknown=score - float(shown.sum()),
         rest=score - sum(pair.value for pair in pairs),
         notes=notes,
         names=names,
@@ -218,7 +230,7 @@ def _parts(rows: Rows, values: Tensor, head: int, position: int) -> Float[Tensor
 
 def _largest(nodes: Sequence[Node | None], values: Tensor) -> list[tuple[Node | None, float]]:
     order = values.abs().argsort(descending=True)[:MAX_PAIRS].tolist()
-    return [(nodes[n], float(values[n])) for n in order]
+    return [(nodes[n], float(values[n])) for n in order if values[n] != 0]
 
 
 def patterns(

@@ -56,6 +56,9 @@ NOTES: list[str] = []
 """Remarks of the command that runs, printed at its end; an error is one line without them."""
 
 GO_ON = "run the same command again: it goes on where it was"
+ANEW = "nothing of it was kept: the same command begins anew"
+AT_ONCE = {"trace", "graph", "trajectory", "attention", "exchange", "circuit"}
+"""Verbs that keep nothing before their end."""
 
 OVERVIEW = """Shows what a language model is thinking, where it goes wrong, and what to change.
 
@@ -112,7 +115,7 @@ def _unloaded() -> None:
     raise RuntimeError("a verb was run without being loaded")
 
 
-def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
+def _stoppable(command: Callable[..., None], verb: str) -> Callable[..., None]:
     """The command, with Ctrl-C reported as such before typer turns it into its own exit."""
 
     @wraps(command)
@@ -124,7 +127,7 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
 
             if isinstance(error, InscapeError) or not _was_pressed(error):
                 raise
-            raise Stopped("stopped", next_step=GO_ON) from error
+            raise Stopped("stopped", next_step=ANEW if verb in AT_ONCE else GO_ON) from error
 
     return run_command
 
@@ -165,7 +168,7 @@ def make_app(arguments: Sequence[str], program: Program = INSCAPE) -> typer.Type
     for verb, line in program.verbs.items():
         if verb == typed:
             command: Callable[..., Any] = import_module(program.module_of(verb)).command
-            app.command(verb, short_help=line)(_stoppable(command))
+            app.command(verb, short_help=line)(_stoppable(command, verb))
         else:
             app.command(verb, help=line)(_unloaded)
     return app
