@@ -6,6 +6,8 @@ import pytest
 import torch
 from tests.attribution.random_transcoders import TOKENS, random_dictionary, random_transcoders
 from tests.families import tiny, tiny_tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from inscape.attribution import exchange, explain_attention, trace, trajectory
 from inscape.circuits import Example, circuit
@@ -104,3 +106,16 @@ def test_a_set_of_prompts_that_do_not_align_names_the_line(model: Model) -> None
     )
     with pytest.raises(InputError, match="line 2: its roles are"):
         circuit(model, [good, bad] * 8)
+
+
+def test_a_target_outside_the_vocabulary() -> None:
+    words = {"<unk>": 0, "Paris": 1, "Rome": 2, "is": 3}
+    inner = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>")
+    small = Model.wrap(tiny("llama"), tokenizer)
+    assert trace(small, "Rome is", target=" Paris", verified=0).targets
+    with pytest.raises(InputError, match="the tokenizer has no token for ' Lima'"):
+        trace(small, "Rome is", target=" Lima")
+    with pytest.raises(InputError, match="the tokenizer has no token for ' Lima'"):
+        trajectory(small, "Rome is", candidates=(" Paris", " Lima"))

@@ -94,6 +94,12 @@ def split(
     if not answers:
         raise InputError("no candidate was given", expected="one or more answers")
     texts = [answer.text for answer in answers]
+    for answer in answers:
+        if codec.lacks(answer.ids, answer.text):
+            raise InputError(
+                f"the tokenizer has no token for {answer.text!r}",
+                expected="an answer that this model can say",
+            )
     same = next((text for text in texts if texts.count(text) > 1), None)
     if same is not None:
         raise InputError(f"{same!r} is given twice", expected="candidates that differ")

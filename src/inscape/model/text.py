@@ -176,6 +176,11 @@ class TextCodec:
                 return whole[len(before) :]
         return alone
 
+    def lacks(self, ids: Sequence[int], text: str) -> bool:
+        """Whether a text was encoded with the token that stands for what is unknown."""
+        unknown = None if self._tokenizer is None else self._tokenizer.unk_token_id
+        return unknown in ids and self.tokenizer.unk_token not in text
+
     def plain(self, text: str) -> list[int]:
         """The token ids of `text` alone; InputError where it is no text that can be encoded."""
         if not isinstance(text, str):
