@@ -176,7 +176,7 @@ class Graph(GraphData):
         kept = [n for n, k in zip(self.nodes, self.kept_nodes, strict=True) if k]
         features = [n for n in kept if n.kind == "feature"]
         if any(n.effect is not None for n in features):
-            several = "targets, by their probability," if len(self.targets) > 1 else "target"
+            several = "targets, weighted by probability," if len(self.targets) > 1 else "target"
             verb = "lose" if len(self.targets) > 1 else "loses"
             lines.append(f"strongest features (what the {several} {verb} without each, predicted")
             lines[-1] += " and measured):"
