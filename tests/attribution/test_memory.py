@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from tests.attribution.random_transcoders import TOKENS, random_dictionary, random_transcoders
 from tests.families import TINY_FAMILIES, tiny
 
-from inscape.attribution import memory, ranking, trace, trajectory
+from inscape.attribution import explain_attention, memory, ranking, trace, trajectory
 from inscape.attribution.bases import find_bases
-from inscape.attribution.effects import predicted
+from inscape.attribution.effects import FreePass, predicted
 from inscape.attribution.jacobian import Rows
 from inscape.attribution.ranking import Linear, choose
 from inscape.attribution.sources import lay_out, read
@@ -76,6 +79,25 @@ def test_a_long_prompt_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> Non
     for one, two in zip(again.links, whole.links, strict=True):
         assert (one.source, one.target) == (two.source, two.target)
         assert one.predicted == pytest.approx(two.predicted, rel=1e-3, abs=1e-5)
+
+
+def test_graphs_are_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model.wrap(tiny("llama"))
+    monkeypatch.setattr(memory, "DEFAULT", 0.0)
+    alive: list[weakref.ref[object]] = []
+    for kind in (Rows, FreePass, ranking._Pass):
+
+        def made(self: Any, *args: Any, former: Any = kind.__init__, **kwargs: Any) -> None:
+            alive.append(weakref.ref(self))
+            former(self, *args, **kwargs)
+
+        monkeypatch.setattr(kind, "__init__", made)
+    trace(model, TOKENS, heads=2)
+    trajectory(model, TOKENS, max_new_tokens=2, num=5)
+    explain_attention(model, TOKENS, layer=1, head=0)
+    gc.collect()
+    assert len(alive) > 8
+    assert not [type(one()).__name__ for one in alive if one() is not None]
 
 
 def test_targets_are_ranked_together_where_blocks_are_computed_again() -> None:

@@ -17,6 +17,7 @@ key). The softmax over the keys is not split: compare the scores of two keys ins
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -161,24 +162,25 @@ def explain_attention(
     goals = [Score(layer, head, at, place) for place in places]
     sources = lay_out(reading, choose(reading, goals, most))
     rows = Rows(sources, 1, looking=[layer])
+    with closing(rows):
+        return _explained(rows, sources, (layer, head, at, to, other), notes, names)
+
+
+def _explained(
+    rows: Rows,
+    sources: Sources,
+    place: tuple[int, int, int, int, int | None],
+    notes: list[str],
+    names: LabelOf,
+) -> AttentionScore:
+    layer, head, at, to, other = place
+    model = sources.reading.model
     look = rows.looks.get(layer)
     if look is None:
         raise ModelError(
             f"the attention of layer {layer} of {model.name} compares no queries with keys",
             expected="attention by softmax",
         )
-    return _explained(rows, sources, look, (layer, head, at, to, other), notes, names)
-
-
-def _explained(
-    rows: Rows,
-    sources: Sources,
-    look: Looking,
-    place: tuple[int, int, int, int, int | None],
-    notes: list[str],
-    names: LabelOf,
-) -> AttentionScore:
-    layer, head, at, to, other = place
     queries = _parts(rows, look.query, head, at)
     keys = _parts(rows, look.key, head, to)
     if other is not None:
@@ -293,6 +295,11 @@ class HeadSplit:
         self._direct = Rows(sources, batch, read=streams, attention=False)
         self.layers = torch.tensor([-1, *(n for n in self._with for _ in range(self._heads[n]))])
         self.heads = torch.tensor([-1, *(h for n in self._with for h in range(self._heads[n]))])
+
+    def close(self) -> None:
+        """Lets go of both graphs (see `Rows.close`)."""
+        self._rows.close()
+        self._direct.close()
 
     def __call__(
         self, site: str, position: Int[Tensor, " target"], vectors: Float[Tensor, "target width"]

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from inscape.attribution.data import Edges, Indices
 from inscape.attribution.jacobian import Rows
+from inscape.attribution.memory import settle
 from inscape.attribution.ranking import Linear
 from inscape.attribution.sources import Sources
 from inscape.core import progress
 
 BATCH_TOKENS = 4096  # targets times positions of one backward pass
-AGAIN_TOKENS = 16384  # of one that computes the blocks again
+AGAIN_TOKENS = 4096  # of one that computes the blocks again
 MAX_BATCH = 128
 MOST_LENGTHS, SHORTEST = 8, 16  # parts of the prompt that are run apart; positions of each at least
 
@@ -30,20 +31,27 @@ def compute_edges(
     most = (sources.num_features + len(targets)) * num_nodes
     store = _Store(num_nodes + len(targets), most)
     with progress("tracing", len(targets) + sources.num_features, "nodes") as bar:
-        rows = Rows(sources, _batch(sources, num_pos))
+        again = sources.reading.grad == "recompute"
+        rows = Rows(sources, _batch(sources, num_pos), only=[] if again else None)
         for first in range(0, len(targets), rows.batch):
             some = targets[first : first + rows.batch]
             _into_targets(rows, num_nodes + first, some, store)
             bar.advance(len(some))
         for length, chosen in reversed(_by_length(sources)):
-            if length != rows.length:
-                del rows  # two would be held at once
-                rows = Rows(sources, _batch(sources, length), length=length)
-            for batch in _batches(chosen, rows.batch, sources.reading.grad == "recompute"):
+            size = _batch(sources, length)
+            for batch in _batches(chosen, size, again):
+                if again:  # what is computed again and not used stays as long as the graph
+                    rows.close()
+                    rows = Rows(sources, size, length=length, only=[n for n, _ in batch])
+                elif length != rows.length:
+                    rows.close()
+                    rows = Rows(sources, size, length=length)
                 starts = [sources.starts[number] + some for number, some in batch]
                 values = [sources.features[number].value[some] for number, some in batch]
                 store.add(torch.cat(starts), rows.features(*batch), torch.cat(values))
                 bar.advance(sum(len(some) for _, some in batch))
+        rows.close()
+    settle(sources.reading.grad)
     return store.edges(), store.bias
 
 

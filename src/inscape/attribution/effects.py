@@ -13,6 +13,7 @@ feature is removed: what it does by changing where attention looks is missing. H
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -54,6 +55,12 @@ class FreePass:
             self._read.setdefault(site, x)  # blocks may be computed again
         return self._gradients.tell(site, x)
 
+    def close(self) -> None:
+        """Lets go of the graph (see `Rows.close`)."""
+        self._gradients.close()
+        self._read.clear()
+        self.final = self.final.detach()
+
     def at(self, site: str) -> Float[Tensor, "1 pos width"]:
         """What is at a site, with its gradients."""
         return self._read[site]
@@ -89,9 +96,8 @@ def predicted(reading: Reading, targets: Sequence[Linear]) -> list[Tensor]:
                 more = free.effects(number, part, site, gradient)
                 found[number] = found[number] + more if number in found else more
 
-    with torch.enable_grad():
-        goal = _goal(free.final, targets)
-    free.back(goal, take)
+    with closing(free), torch.enable_grad():
+        free.back(_goal(free.final, targets), take)
     settle(reading.grad)
     return [
         found.get(

@@ -43,6 +43,10 @@ class Gradients(Generic[Place]):
         if self._take is not None:
             self._take(place, gradient)
 
+    def close(self) -> None:
+        """Lets go of the graph (see `Rows.close`)."""
+        self._embedding = None
+
     def back(self, goal: Tensor, take: Callable[[Place, Tensor], None]) -> None:
         """Tells the gradient of a number at each place."""
         assert self._embedding is not None

@@ -36,6 +36,8 @@ class Rows:
         attention: whether gradients cross attention at all.
         length: positions that are run; targets at later ones cannot be read. A gradient costs less
             the shorter it is, and nothing at later positions has an edge into an earlier one.
+        only: bases whose features are targets (by default all that have nodes); the inside of other
+            MLPs is left out of the graph.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Rows:
         looking: Collection[int] = (),
         attention: bool = True,
         length: int | None = None,
+        only: Collection[int] | None = None,
     ) -> None:
         self.sources, self.batch = sources, batch
         self.length = sources.num_positions if length is None else length
@@ -63,7 +66,8 @@ class Rows:
                 edits[basis.read] = partial(self._kept, basis.read)
         for layer in range(len(reading.outputs)):
             edits[f"mlp_out.{layer}"] = partial(self._leaf, f"mlp_out.{layer}")
-        bases = [b for n, b in enumerate(reading.bases) if sources.features[n].num]
+        numbers = range(len(reading.bases)) if only is None else only
+        bases = [reading.bases[n] for n in numbers if sources.features[n].num]
         own = {basis.layer for basis in bases if basis.kind == "neurons"}
         if not attention:
             edits |= {f"attn_out.{layer}": Tensor.detach for layer in range(len(reading.outputs))}
@@ -140,6 +144,12 @@ class Rows:
             inject[-1][rows, 0, position] = vectors.to(output.dtype)
             first += len(vectors)
         return self.pull(outputs, inject)
+
+    def close(self) -> None:
+        """Lets go of the graph. It holds these rows as long as they hold it, where blocks are
+        computed again, and no collector of garbage sees that."""
+        for held in (self._read, self._leaves, self._inputs, self.looks):
+            held.clear()
 
     def at(self, site: str) -> Tensor:
         """What is read at a site, with its gradients."""

@@ -80,16 +80,24 @@ def _predicted(
     edges: Sequence[tuple[int, int, float]],
     places: dict[int, tuple[str, int, Tensor]],
 ) -> list[float]:
-    free = FreePass(sources.reading, {site for site, *_ in places.values()})
+    free, sites = None, {site for site, *_ in places.values()}
     found = [0.0] * len(edges)
     for target, (site, position, row) in places.items():
         wanted = [n for n, edge in enumerate(edges) if edge[1] == target]
+        if free is None or sources.reading.grad == "recompute":  # as in edges.py
+            if free is not None:
+                free.close()
+            free = FreePass(sources.reading, sites)
 
-        def take(at: str, gradient: Tensor, wanted: Sequence[int] = wanted) -> None:
+        def take(
+            at: str, gradient: Tensor, wanted: Sequence[int] = wanted, free: FreePass = free
+        ) -> None:
             for n in wanted:
                 basis, part = _part(sources, edges[n][0])
                 if at in written_by(sources.reading.bases[basis]):
                     found[n] += float(free.effects(basis, part, at, gradient))
 
         free.back(free.at(site)[0, position].float() @ row, take)
+    if free is not None:
+        free.close()
     return found

@@ -106,6 +106,7 @@ def choose_each(
         order = size.topk(min(num, len(size))).indices
         order = order[size[order] > 0]
         own.append((bases[order], entries[order]))
+    passed.close()
     features: list[Active] = []
     place: dict[tuple[int, int], int] = {}
     first = 0
@@ -136,7 +137,7 @@ def effects(reading: Reading, targets: Sequence[Linear | Score]) -> list[Tensor]
             total[number] += weight * effect.abs_()
 
         passed.back(passed.value(one), take)
-    del passed
+    passed.close()
     settle(reading.grad)
     return total
 
@@ -207,6 +208,13 @@ class _Pass:
 
     def _of(self, number: int) -> tuple:  # type: ignore[type-arg]
         return self.reading.bases[number], self.reading.active[number], self._sources[number]
+
+    def close(self) -> None:
+        """Lets go of the graph (see `Rows.close`)."""
+        self._gradients.close()
+        for held in (self._inputs, self._sources, self._looks):
+            held.clear()
+        self._final = self._final.detach()
 
     def value(self, target: Linear | Score) -> Tensor:
         """The target, with its gradients."""

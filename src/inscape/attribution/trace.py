@@ -327,6 +327,7 @@ def _routes(
             largest = [(layers[n + 1], heads[n + 1], rest[n]) for n in order if rest[n]]
             other = sum(rest) - sum(weight for *_, weight in largest)
             found[edge] = Route(source, target, largest, direct, other)
+    split.close()
     return [found[edge] for edge in chosen]
 
 

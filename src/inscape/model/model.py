@@ -263,7 +263,9 @@ class Model(Language):
         with self._evaluating(), torch.enable_grad() if grad else torch.no_grad():
             output = hooked(lambda: self.module(**inputs), again)
         wanted = None if logits == "none" else output.logits.float()
-        return Run({site: hooked.acts[site] for site in reads}, wanted)
+        acts = {site: hooked.acts[site] for site in reads}
+        hooked.acts.clear()  # a graph that computes blocks again holds the pass
+        return Run(acts, wanted)
 
     def experts(self, tokens: Tensor | Inputs | Prompt) -> dict[int, Int[Tensor, "batch pos k"]]:
         """The numbers of the experts that each token goes to, by layer; only of mixtures.
