@@ -47,7 +47,7 @@ def one_answer(run: Run) -> Row:
     row = model.generate(model.prompt(chat), ANSWER)[0].tolist()
     answer = model.decode(row[len(model.prompt(chat)) :])
     start = time.perf_counter()
-    found = trajectory(model, chat, answer=answer, num=ANSWER_NODES)
+    found = trajectory(model, chat, answer=answer, nodes=ANSWER_NODES)
     seconds = time.perf_counter() - start
     return Row(
         "trace-answer",

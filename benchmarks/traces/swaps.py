@@ -40,7 +40,7 @@ def exchanges(run: Run) -> Row:
 
 def _exchanged(pair: Pair, seed: int) -> tuple[bool, Share]:
     found = exchange(
-        smollm2(), pair.prompt, pair.other, num=NUM_NEURONS, controls=CONTROLS, seed=seed
+        smollm2(), pair.prompt, pair.other, neurons=NUM_NEURONS, controls=CONTROLS, seed=seed
     )
     return found.turned, found.controls
 

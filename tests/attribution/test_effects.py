@@ -22,9 +22,10 @@ from inscape.attribution.effects import (
     predicted,
     removals_of,
 )
+from inscape.attribution.interventions import alike
 from inscape.attribution.ranking import Linear, choose
 from inscape.attribution.sources import lay_out, read
-from inscape.attribution.verify import alike, described, spearman
+from inscape.attribution.verify import described, spearman
 from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.model import Model

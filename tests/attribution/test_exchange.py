@@ -36,7 +36,7 @@ def pair(model: Model) -> tuple[list[int], list[int]]:
 
 def test_all_neurons_give_what_the_model_says_with_them(model: Model) -> None:
     one, two = pair(model)
-    found = exchange(model, one, two, num=10**6, rounds=1, controls=0)
+    found = exchange(model, one, two, neurons=10**6, rounds=1, controls=0)
     assert found.answers == (answer(model, one), answer(model, two))
     sites = [f"mlp_act.{n}" for n in range(3)]
     theirs = model.run(torch.tensor([two]), read=sites)
@@ -66,17 +66,19 @@ def test_all_neurons_give_what_the_model_says_with_them(model: Model) -> None:
 
 def test_more_rounds_do_at_least_as_well(model: Model) -> None:
     one, two = pair(model)
-    by_rounds = [exchange(model, one, two, num=24, rounds=r, controls=0).after[1] for r in (1, 6)]
-    before = exchange(model, one, two, num=1, controls=0).before[1]
+    by_rounds = [
+        exchange(model, one, two, neurons=24, rounds=r, controls=0).after[1] for r in (1, 6)
+    ]
+    before = exchange(model, one, two, neurons=1, controls=0).before[1]
     assert by_rounds[1] >= by_rounds[0] - 1e-3
     assert by_rounds[1] > before
 
 
 def test_random_sets_stand_beside_it(model: Model) -> None:
     one, two = pair(model)
-    found = exchange(model, one, two, num=20, controls=5)
+    found = exchange(model, one, two, neurons=20, controls=5)
     assert found.controls.total == 5
-    again = exchange(model, one, two, num=20, controls=5)
+    again = exchange(model, one, two, neurons=20, controls=5)
     assert again == found
     text = found.summary()
     assert "random ones instead:" in text
@@ -114,8 +116,8 @@ def test_prompts_that_do_not_fit(model: Model) -> None:
         exchange(model, ONE, [*TWO, 9])
     with pytest.raises(InputError, match="both prompts have the answer"):
         exchange(model, ONE, ONE)
-    with pytest.raises(InputError, match="num 0"):
-        exchange(model, ONE, TWO, num=0)
+    with pytest.raises(InputError, match="neurons 0"):
+        exchange(model, ONE, TWO, neurons=0)
 
 
 def test_labels_are_shown() -> None:
@@ -125,7 +127,9 @@ def test_labels_are_shown() -> None:
     first = answer(model, list(model.prompt(texts[0]).ids))
     for text in texts[1:]:
         if answer(model, list(model.prompt(text).ids)) != first:
-            found = exchange(model, texts[0], text, num=3, controls=1, names=lambda d, f: "a name")
+            found = exchange(
+                model, texts[0], text, neurons=3, controls=1, names=lambda d, f: "a name"
+            )
             assert "a name [mlp_act." in found.summary()
             return
     raise AssertionError("this random model says the same after all of them")

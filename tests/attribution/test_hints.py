@@ -59,5 +59,5 @@ def test_a_label_comes_first_and_hints_are_kept() -> None:
 
 def test_a_trajectory_has_them_too() -> None:
     model = Model.wrap(tiny("llama"), tiny_tokenizer())
-    found = trajectory(model, TOKENS, max_new_tokens=2, num=10)
+    found = trajectory(model, TOKENS, max_new_tokens=2, nodes=10)
     assert any(node.hint for node in found.nodes)

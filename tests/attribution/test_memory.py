@@ -93,7 +93,7 @@ def test_graphs_are_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(kind, "__init__", made)
     trace(model, TOKENS, heads=2)
-    trajectory(model, TOKENS, max_new_tokens=2, num=5)
+    trajectory(model, TOKENS, max_new_tokens=2, nodes=5)
     explain_attention(model, TOKENS, layer=1, head=0)
     gc.collect()
     assert len(alive) > 8

@@ -88,7 +88,7 @@ def test_models_without_what_is_asked_for() -> None:
     experts = Model.wrap(tiny("mixtral"))
     with pytest.raises(ModelError, match="no MLPs with neurons"):
         exchange(experts, TOKENS, TOKENS[::-1])
-    assert trajectory(experts, TOKENS, max_new_tokens=2, num=5).steps
+    assert trajectory(experts, TOKENS, max_new_tokens=2, nodes=5).steps
     bloom = BloomConfig(vocab_size=64, hidden_size=32, n_layer=2, n_head=4)
     biased = Model.wrap(AutoModelForCausalLM.from_config(bloom).eval())
     with pytest.raises(ModelError, match="products of queries and keys|no queries with keys"):

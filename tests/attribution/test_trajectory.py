@@ -22,7 +22,7 @@ def spoken() -> Model:
 def test_each_token_of_an_answer_is_a_step(spoken: Model) -> None:
     site = "resid_post.1"
     one = random_dictionary(site, site, d=spoken.d_model)
-    found = trajectory(spoken, " the cat", [one], answer=" sat on the", num=20)
+    found = trajectory(spoken, " the cat", [one], answer=" sat on the", nodes=20)
     assert [step.token for step in found.steps] == [" sat", " on", " the"]
     assert found.answer == " sat on the"
     length = len(found.prompt_tokens)
@@ -46,7 +46,7 @@ def test_each_token_of_an_answer_is_a_step(spoken: Model) -> None:
 def test_a_step_is_the_graph_of_its_token(spoken: Model) -> None:
     """With every feature a node, the influence on a token is that of its own graph."""
     for prompt in (" the cat", " the dog sat", " the Paris", " zebra on", " cat", " dog the"):
-        step = trajectory(spoken, prompt, answer=" sat on", num=10**6).steps[0]
+        step = trajectory(spoken, prompt, answer=" sat on", nodes=10**6).steps[0]
         if len(spoken.answer(prompt, step.rival).ids) == 1:  # no single byte, of which text is made
             break
     graph = trace(spoken, prompt, target=step.token, against=step.rival, max_features=10**6)
@@ -59,7 +59,7 @@ def test_a_step_is_the_graph_of_its_token(spoken: Model) -> None:
 
 def test_the_models_own_answer_and_candidates(spoken: Model) -> None:
     found = trajectory(
-        spoken, " the cat", max_new_tokens=4, num=5, candidates=(" Paris", " dog"), cue=" is"
+        spoken, " the cat", max_new_tokens=4, nodes=5, candidates=(" Paris", " dog"), cue=" is"
     )
     assert len(found.steps) == 4
     assert all(step.margin > 0 for step in found.steps)
@@ -80,11 +80,13 @@ def test_unusable_answers(spoken: Model) -> None:
         trajectory(spoken, " the cat", answer="")
     with pytest.raises(InputError, match="1 candidates"):
         trajectory(spoken, " the cat", answer=" sat", candidates=(" a",))
+    with pytest.raises(InputError, match="max_new_tokens 5 was given with an answer"):
+        trajectory(spoken, " the cat", answer=" sat", max_new_tokens=5)
     with pytest.raises(InputError, match="64"):
         trajectory(spoken, " the cat", answer=" sat" * 100)
 
 
 def test_ids_without_a_tokenizer() -> None:
     model = Model.wrap(tiny("gpt2"))
-    found = trajectory(model, TOKENS, max_new_tokens=2, num=8)
+    found = trajectory(model, TOKENS, max_new_tokens=2, nodes=8)
     assert len(found.steps) == 2

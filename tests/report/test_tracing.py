@@ -21,7 +21,9 @@ def model() -> Model:
 
 
 def test_an_answer_token_by_token(model: Model) -> None:
-    found = trajectory(model, " the <b>cat", answer=" sat on", candidates=(" a", " zebra"), num=10)
+    found = trajectory(
+        model, " the <b>cat", answer=" sat on", candidates=(" a", " zebra"), nodes=10
+    )
     shown = found._repr_html_()
     assert "<b>cat" not in shown
     assert "&lt;b&gt;cat" in shown

@@ -138,13 +138,29 @@ class Route:
     rest: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tests:
+    """What stands beside a measured removal (see interventions.py).
+
+    controls: the same without random features in place of these. Beside another prompt: exchanged,
+    what is lost where these features are as they are there; restored, what is gained on the other
+    prompt where these features are as they are here; each with the same of the random ones.
+    """
+
+    controls: list[float] = field(default_factory=list)
+    exchanged: float | None = None
+    exchanged_controls: list[float] = field(default_factory=list)
+    restored: float | None = None
+    restored_controls: list[float] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
-class Link:
+class Link(Tests):
     """An edge between features put to the test in the model as it is (see links.py): what the
     target reads less of without the source.
 
-    source, target: node numbers. weight: of the edge. predicted, measured: what is lost; controls:
-    without random features in the source's place, one at a time. holds: whether it is as predicted.
+    source, target: node numbers. weight: of the edge. predicted, measured: what is lost. holds:
+    whether it is as predicted. gap: by how much less the target reads on the other prompt.
     """
 
     source: int
@@ -152,28 +168,18 @@ class Link:
     weight: float
     predicted: float
     measured: float
-    controls: list[float]
     holds: bool
+    gap: float | None = None
 
 
 @dataclass(frozen=True)
-class Removed:
+class Removed(Tests):
     """What the targets lose without the `num` features of the largest predicted effects together:
-    predicted, measured, and measured without as many random ones (`controls`).
-
-    Beside another prompt: exchanged, what they lose where these features are as they are there;
-    restored, what they gain on the other prompt where these features are as they are here; each
-    with the same of the random ones.
-    """
+    predicted, and measured."""
 
     num: int
     predicted: float
     measured: float
-    controls: list[float]
-    exchanged: float | None = None
-    exchanged_controls: list[float] = field(default_factory=list)
-    restored: float | None = None
-    restored_controls: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -194,7 +200,7 @@ class Verification:
 
 
 @dataclass(frozen=True)
-class Supernode:
+class Supernode(Tests):
     """Nodes that people see as one thing, under a name.
 
     nodes: node numbers. effect, measured: what the targets lose without them in the model as it is,
@@ -217,6 +223,7 @@ class Scores:
     The influence on the targets comes from tokens (`replacement`), from errors, and from features
     that are no nodes (`unknown`): three fractions that sum to 1.
     completeness: influence-weighted fraction of the targets' inputs that are not errors.
+    Of the kept graph they are of what is kept: features that are no nodes are never kept.
     """
 
     replacement: float

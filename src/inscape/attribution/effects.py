@@ -209,7 +209,8 @@ class Removals:
 
     def lost(self, sets: Sequence[Sequence[Removal]], what: str = "measuring") -> list[float]:
         """What the targets, weighted, lose without each set."""
-        return [self.loss(final) for final in self.finals(sets, what)]
+        runs = self._runs(sets, ["final"], what)
+        return [self.loss(final) for run in runs for final in run["final"]]
 
     def _edits(
         self, sets: Sequence[Sequence[Removal]]

@@ -94,7 +94,7 @@ def exchange(
     prompt: Source,
     other: Source,
     *,
-    num: int = 100,
+    neurons: int = 100,
     rounds: int = ROUNDS,
     controls: int = CONTROLS,
     seed: int = 0,
@@ -102,12 +102,12 @@ def exchange(
 ) -> Exchange:
     """The neurons that, exchanged with another prompt's, turn the answer to the other's.
 
-    num: how many; rounds: in how many parts they are chosen; controls: random sets beside them.
+    neurons: how many; rounds: in how many parts they are chosen; controls: random sets beside them.
 
     Raises:
         InputError: the prompts differ in length, or have the same answer.
     """
-    whole(num, "num", 1)
+    whole(neurons, "neurons", 1)
     whole(rounds, "rounds", 1)
     whole(controls, "controls", 0)
     one, two = model.prompt(prompt), model.prompt(other)
@@ -123,7 +123,7 @@ def exchange(
             f"both prompts have the answer {model.token_text(answers[0])!r}",
             expected="prompts with different answers",
         )
-    chosen, order = swap.choose(answers[1], num, rounds)
+    chosen, order = swap.choose(answers[1], neurons, rounds)
     logits = swap.run(chosen)
     count = 0
     for number in range(controls):

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from inscape.attribution.data import GraphData, Node, NodeKind, Route
 from inscape.attribution.drawing import drawing
-from inscape.attribution.verify import described, links_described
+from inscape.attribution.verify import beside_other, described, links_described, random_ones
 from inscape.attribution.viewer import to_viewer
 from inscape.attribution.viewer_folder import IndexOf, not_indexed, write_viewer
 from inscape.attribution.viewer_import import from_viewer
@@ -92,6 +92,10 @@ def _effect(node: Node) -> str:
     return f"{node.effect or 0.0:+7.3f} {measured:>7}"
 
 
+def _indented(text: str) -> list[str]:
+    return [f"{' ' * 19}{text}"] if text else []
+
+
 class Graph(GraphData):
     """An attribution graph; see `GraphData` for what it holds."""
 
@@ -140,19 +144,21 @@ class Graph(GraphData):
         for one in groups:
             lines.append(
                 f"  {one.effect or 0.0:+7.3f} {one.measured or 0.0:+7.3f}  {one.name} "
-                f"({len(one.nodes)} features{tests[one.holds]})"
+                f"({len(one.nodes)} features{random_ones(one)}{tests[one.holds]})"
             )
+            lines += _indented(beside_other(one))
         return lines if groups else []
 
     def _links(self, num: int) -> list[str]:
         lines = []
         for one in self.links[:num]:
             ends = (self.title(self.nodes[n]) for n in (one.source, one.target))
-            most = max((abs(value) for value in one.controls), default=0.0)
             lines.append(
-                f"  {one.predicted:+7.2f} {one.measured:+7.2f}  {' -> '.join(ends)} (random ones "
-                f"{most:.2f} at most{'' if one.holds else '; FAILS'})"
+                f"  {one.predicted:+7.2f} {one.measured:+7.2f}  {' -> '.join(ends)}"
+                f" ({random_ones(one).removeprefix('; ')}{'' if one.holds else '; FAILS'})"
             )
+            between = "" if one.gap is None else f"; between the prompts {one.gap:+.2f}"
+            lines += _indented(beside_other(one) + between)
         return [links_described(self.links), *lines] if lines else []
 
     def _route(self, route: Route) -> str:

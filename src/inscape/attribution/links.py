@@ -2,8 +2,8 @@
 
 1. Predicted: what the target reads less of without the source, to first order: the source's
    activation times the gradient of what the target reads, attention patterns and norms moving.
-2. Measured: the source is removed from the model as it is; beside it random features in its place
-   (see verify.py), one at a time.
+2. Measured: the source is removed from the model as it is; beside it random features in its place,
+   one at a time. With another prompt it is exchanged and restored too (interventions.py).
 3. An edge holds where what is lost has the predicted sign and is more than without any of the
    random ones. The edge itself is what goes from one to the other alone, attention and norms held:
    where other features pass something on too, what is measured is not the edge's weight.
@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
 import torch
@@ -19,45 +18,60 @@ from torch import Tensor
 
 from inscape.attribution.data import Edges, Link
 from inscape.attribution.effects import FreePass, Removal, Removals, removals_of, written_by
+from inscape.attribution.interventions import fewer, intervene
 from inscape.attribution.ranking import Linear
-from inscape.attribution.sources import Active, Sources
-from inscape.attribution.verify import alike
-from inscape.core import seeded
+from inscape.attribution.sources import Active, Reading, Sources
 
-NUM_LINKS, CONTROLS = 10, 3
+NUM_LINKS, CONTROLS, FEW = 10, 3, 1
 
 
 def verify_links(
     sources: Sources,
     edges: Edges,
     targets: Sequence[Linear],
+    other: Reading | None = None,
     controls: int = CONTROLS,
     seed: int = 0,
 ) -> list[Link]:
-    """Tests edges between features that are nodes (see the module). targets: of the graph."""
+    """Tests edges between features that are nodes (see the module). targets: of the graph; other:
+    the other prompt."""
     chosen = list(zip(*(column.tolist() for column in vars(edges).values()), strict=True))
     if not chosen:
         return []
     every = removals_of(sources)
-    sets: list[list[Removal]] = []
-    first: dict[int, int] = {}
-    for source in dict.fromkeys(source for source, *_ in chosen):
-        first[source] = len(sets)
-        sets.append([every[source]])
-        for number in range(controls):
-            generator = random.Random(seeded(seed, "links", source, number))
-            sets.append(alike(sources, [every[source]], generator))
+    first = list(dict.fromkeys(source for source, *_ in chosen))
     read = list(dict.fromkeys(target for _, target, _ in chosen))
     places = [_place(sources, target) for target in read]
-    lost = Removals(sources.reading, targets).read_less(sets, places, "testing edges")
+
+    def read_less(removals: Removals, sets: Sequence[Sequence[Removal]], what: str) -> Tensor:
+        return removals.read_less(sets, places, what)
+
+    lost = intervene(
+        sources,
+        targets,
+        [[every[source]] for source in first],
+        "sources of edges",
+        controls=fewer(sources, controls, FEW),
+        other=other,
+        measure=read_less,
+        seed=seed,
+    )
     guess = _predicted(sources, chosen, dict(zip(read, places, strict=True)))
     found = []
     for (source, target, weight), predicted in zip(chosen, guess, strict=True):
-        row = lost[first[source] : first[source] + controls + 1, read.index(target)].tolist()
-        most = max((abs(value) for value in row[1:]), default=0.0)
-        holds = row[0] * predicted > 0 and abs(row[0]) > most
-        found.append(Link(source, target, weight, predicted, row[0], row[1:], holds))
+        place = places[read.index(target)]
+        tests = lost.tests(first.index(source), read.index(target))
+        most = max((abs(value) for value in tests["controls"]), default=0.0)
+        holds = tests["measured"] * predicted > 0 and abs(tests["measured"]) > most
+        gap = None if other is None else _value(sources.reading, place) - _value(other, place)
+        found.append(Link(source, target, weight, predicted, holds=holds, gap=gap, **tests))
     return found
+
+
+def _value(reading: Reading, place: tuple[str, int, Tensor]) -> float:
+    """What is read at a place of a prompt."""
+    site, position, row = place
+    return float(reading.inputs[site][position] @ row)
 
 
 def _part(sources: Sources, node: int) -> tuple[int, Active]:

@@ -6,9 +6,10 @@
 2. A group has the label that most of its effect carries. Where it has none it is named by what it
    does: in the upper half of the layers by the tokens that its features' writing promotes, of the
    hundred likeliest there; else by the token of the prompt that most of its input comes from.
-3. Every group is removed from the model as it is: predicted beside measured. A name that says
-   which tokens are promoted holds where these lose more than nine of ten of the hundred do without
-   the group; one that says which token sets it off, where its features lose half of their
+3. Every group is removed from the model as it is: predicted beside measured, beside it random
+   groups; with another prompt it is exchanged and restored too (interventions.py). A name that
+   says which tokens are promoted holds where these lose more than nine of ten of the hundred do
+   without the group; one that says which token sets it off, where its features lose half of their
    activation when that token's embedding is the mean of the other tokens'. Labels have scores of
    their own.
 """
@@ -30,12 +31,14 @@ from inscape.attribution.data import Edges, Mask, Node, Supernode, is_head
 from inscape.attribution.effects import Removal, Removals, activation, removals_of
 from inscape.attribution.hints import likely, promoted
 from inscape.attribution.influence import normalised
+from inscape.attribution.interventions import fewer, intervene
 from inscape.attribution.ranking import Linear
 from inscape.attribution.sources import EMBED, Active, Reading, Sources, active_features
 from inscape.core import LabelOf, quoted
 
 ALIKE = 0.5
-MOST = 24  # groups that are tested, those with the largest effects
+MOST, FEW = 24, 8  # groups that are tested, those with the largest effects; on long prompts
+CONTROLS, FEW_CONTROLS = 3, 1  # random groups beside each
 
 
 def supernodes(
@@ -45,8 +48,10 @@ def supernodes(
     kept: Mask,
     targets: Sequence[Linear],
     names: LabelOf,
+    other: Reading | None = None,
 ) -> list[Supernode]:
-    """The groups of a graph's kept features, the largest effect first (see the module)."""
+    """The groups of a graph's kept features, the largest effect first (see the module). other: the
+    other prompt."""
     by_token = _by_token(nodes, kept)
     shares = _shares(edges, [n for some in by_token.values() for n in some], len(nodes))
     groups = [
@@ -56,8 +61,8 @@ def supernodes(
         if len(group) > 1
     ]
     groups.sort(key=lambda group: -abs(sum(nodes[n].effect or 0.0 for n in group)))
-    groups = groups[:MOST]
-    return _tested(sources, nodes, edges, groups, targets, names) if groups else []
+    groups = groups[: fewer(sources, MOST, FEW)]
+    return _tested(sources, nodes, edges, groups, targets, names, other) if groups else []
 
 
 def _by_token(nodes: Sequence[Node], kept: Mask) -> dict[int, list[int]]:
@@ -120,23 +125,39 @@ def _tested(
     groups: Sequence[Sequence[int]],
     targets: Sequence[Linear],
     names: LabelOf,
+    other: Reading | None,
 ) -> list[Supernode]:
-    reading = sources.reading
     every = removals_of(sources)
-    removals = Removals(reading, targets)
-    final = removals.finals([[every[n] for n in group] for group in groups], "removing groups")
-    measured = [removals.loss(one) for one in final]
+    measured = intervene(
+        sources,
+        targets,
+        [[every[n] for n in group] for group in groups],
+        "groups",
+        controls=fewer(sources, CONTROLS, FEW_CONTROLS),
+        other=other,
+        measure=_lost_and_final,
+    )
     found = []
-    silenced = _Silenced(reading)
+    silenced = _Silenced(sources.reading)
     for number, group in enumerate(groups):
         first = Supernode(
             name="",
             nodes=tuple(group),
             effect=sum(nodes[n].effect or 0.0 for n in group),
-            measured=measured[number],
+            **measured.tests(number),
         )
-        found.append(_named(first, sources, nodes, edges, every, final[number], silenced, names))
+        final = measured.removed[number, 0, 1:]
+        found.append(_named(first, sources, nodes, edges, every, final, silenced, names))
     return found
+
+
+def _lost_and_final(removals: Removals, sets: Sequence[Sequence[Removal]], what: str) -> Tensor:
+    """What the targets lose without each set, then the final norm's output at its token [set, 1 +
+    d_model]."""
+    final = removals.finals(sets, what)
+    at = [some[0].position if some else 0 for some in sets]
+    lost = final.new_tensor([removals.loss(one) for one in final])
+    return torch.cat([lost[:, None], final[range(len(sets)), at]], 1)
 
 
 def _named(
@@ -193,7 +214,7 @@ def _fall(
 ) -> bool:
     """Whether tokens lose more than nine of ten of the likely ones when the group is gone."""
     model = reading.model
-    change = (model.unembed(reading.final[position]) - model.unembed(final[position])).float()
+    change = (model.unembed(reading.final[position]) - model.unembed(final)).float()
     return float(change[list(tokens)].mean()) >= float(change[among].quantile(0.9))
 
 

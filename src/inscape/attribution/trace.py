@@ -91,8 +91,8 @@ def trace(
     verified: how many of the features with the largest effects are removed from the model as it is,
         predicted beside measured; groups of alike ones too, which get names, and the strongest
         edges between features are put to the test (0: none).
-    other: a prompt of as many tokens with another answer: the sets of the verification are also
-        exchanged with it.
+    other: a prompt of as many tokens with another answer: what the verification removes is also
+        exchanged with it, and restored there.
     memory: most GB above the model; long prompts are computed piece by piece to stay within it
         (default: from 3 GB on).
     heads: of how many kept edges between positions to say which heads carry them (`routes`).
@@ -154,7 +154,7 @@ def trace(
         names=names,
     )
     if verified:
-        _put_to_test(graph, sources, goals, start)
+        _put_to_test(graph, sources, goals, start, beside)
     return graph
 
 
@@ -344,15 +344,22 @@ def _read_by(sources: Sources, targets: Sequence[Target], node: int) -> tuple[st
 
 
 def _put_to_test(
-    graph: Graph, sources: Sources, goals: Sequence[Linear], start: np.ndarray
+    graph: Graph,
+    sources: Sources,
+    goals: Sequence[Linear],
+    start: np.ndarray,
+    other: Reading | None,
 ) -> None:
     """Groups of alike features, and the strongest edges between features."""
     nodes, edges = graph.nodes, graph.edges
-    graph.supernodes = supernodes(sources, nodes, edges, graph.kept_nodes, goals, graph.names)
+    graph.supernodes = supernodes(
+        sources, nodes, edges, graph.kept_nodes, goals, graph.names, other
+    )
     inner = np.arange(len(nodes)) < sources.num_features
     among = inner[edges.source] & inner[edges.target]
     chosen = flow.strongest(edges, start, graph.kept_edges, among, NUM_LINKS)
-    graph.links = verify_links(sources, edges.select(np.array(chosen, dtype=np.int64)), goals)
+    some = edges.select(np.array(chosen, dtype=np.int64))
+    graph.links = verify_links(sources, some, goals, other)
 
 
 def _checkpoints(sources: Sources) -> dict[str, list[tuple[int, int]]]:

@@ -132,8 +132,8 @@ def trajectory(
     dictionaries: Iterable[Dictionary] | Mapping[int, Dictionary] = (),
     *,
     answer: str | None = None,
-    max_new_tokens: int = MAX_TOKENS,
-    num: int = NUM_NODES,
+    max_new_tokens: int | None = None,
+    nodes: int = NUM_NODES,
     candidates: Sequence[str] = (),
     cue: str = "",
     memory: float | None = None,
@@ -142,7 +142,7 @@ def trajectory(
     """Follows an answer token by token (see the module).
 
     answer: a given one, or a given chain of reasoning; without it the model's own, greedy, of at
-        most `max_new_tokens`. num: nodes of each token. dictionaries: as `trace`.
+        most `max_new_tokens` (40). nodes: how many for each token. dictionaries: as `trace`.
     candidates: two final answers, compared after every token with `cue` behind it.
 
     memory: as `trace`.
@@ -151,7 +151,12 @@ def trajectory(
         InputError: an empty answer, one that does not fit the model's context, or other than two
             candidates.
     """
-    whole(num, "num", 1)
+    whole(nodes, "nodes", 1)
+    if answer is not None and max_new_tokens is not None:
+        raise InputError(
+            f"max_new_tokens {max_new_tokens} was given with an answer",
+            expected="one of them: a given answer is followed to its end",
+        )
     if len(candidates) not in (0, 2) or isinstance(candidates, str):
         raise InputError(f"{len(candidates)} candidates", expected="two, or none")
     if cue and not candidates:
@@ -164,16 +169,17 @@ def trajectory(
     given = model.prompt(prompt)
     if candidates:
         model.first_difference(given, list(candidates))
-    ids = _answer(model, given, answer, max_new_tokens)
+    most = MAX_TOKENS if max_new_tokens is None else max_new_tokens
+    ids = _answer(model, given, answer, most)
     everything = model.extended(given, ids)
     reading = read(model, bases, everything, memory)
     targets, steps = _targets(model, reading, len(given), ids)
-    features, own = choose_each(reading, targets, num)
+    features, own = choose_each(reading, targets, nodes)
     sources = lay_out(reading, features)
     edges = compute_edges(sources, targets)[0]
-    nodes = source_nodes(sources)
-    add_hints(sources, nodes, names)
-    found = _steps(sources, nodes, edges, steps, own)
+    every = source_nodes(sources)
+    add_hints(sources, every, names)
+    found = _steps(sources, every, edges, steps, own)
     leads = _leads(model, given, ids, candidates, cue)
     return Trajectory(
         model=model.name,
@@ -182,8 +188,8 @@ def trajectory(
         prompt_tokens=list(everything.texts),
         num_prompt=len(given),
         steps=found,
-        nodes=nodes[: sources.num_features],
-        courses=_courses(reading, found, nodes, range(len(given) - 1, len(everything))),
+        nodes=every[: sources.num_features],
+        courses=_courses(reading, found, every, range(len(given) - 1, len(everything))),
         candidates=(candidates[0], candidates[1]) if candidates else None,
         leads=leads,
         held_from=_held_from(leads),

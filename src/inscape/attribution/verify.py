@@ -3,35 +3,27 @@
 1. The features with the largest predicted effects are removed from the model as it is, one at a
    time: predicted beside measured, and their rank correlation.
 2. The strongest of them are removed together, in sets of growing size, and beside each as many
-   random sets: features that are no nodes, each of the basis and position of the one it stands for
-   and of the next larger or smaller activation.
-3. Where another prompt of as many tokens is given, the same sets are exchanged: set to what they
-   are there (what do the targets lose?), and there to what they are here (what do they gain?).
-4. The graph is marked where its predictions fail: a rank correlation below one half, or the largest
+   random sets; with another prompt they are exchanged and restored too (interventions.py).
+3. The graph is marked where its predictions fail: a rank correlation below one half, or the largest
    set no stronger than the random sets.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
-import torch
 from scipy.stats import rankdata
-from torch import Tensor
 
-from inscape.attribution.bases import head_values
-from inscape.attribution.data import Link, Node, Removed, Verification
-from inscape.attribution.effects import Removal, Removals, activation, removals_of
+from inscape.attribution.data import Link, Node, Removed, Tests, Verification
+from inscape.attribution.effects import Removals, removals_of
+from inscape.attribution.interventions import fewer, intervene
 from inscape.attribution.ranking import Linear
 from inscape.attribution.sources import Reading, Sources
-from inscape.core import quoted, seeded
+from inscape.core import quoted
 
 LEAST = 0.5  # rank correlation of a graph that holds
-CONTROLS, NEAR, SIZES = 10, 10, (3, 10)
-LONG, FEW = 256, 5  # tokens from which on there are fewer random sets
+CONTROLS, FEW, SIZES = 10, 5, (3, 10)
 
 
 def verify(
@@ -46,7 +38,6 @@ def verify(
     """See the module. nodes: of the whole graph, with their predicted effects; those that are
     removed, at most `num`, get what is measured. other: the other prompt."""
     removals = Removals(sources.reading, targets)
-    controls = controls if sources.num_positions <= LONG else min(controls, FEW)
     every = removals_of(sources)
     effects = [node.effect or 0.0 for node in nodes[: sources.num_features]]
     order = sorted(range(len(effects)), key=lambda n: -abs(effects[n]))[:num]
@@ -56,27 +47,19 @@ def verify(
     guess = [effects[n] for n in order]
     by_sign = sorted((n for n in order if effects[n] > 0), key=lambda n: -effects[n])
     sizes = sorted({size for size in SIZES if size < len(by_sign)} | {len(by_sign)})
-    numbers, sets = [by_sign[:size] for size in sizes if size], []
-    for number, some in enumerate(numbers):
-        sets.append([every[n] for n in some])
-        for control in range(controls):
-            generator = random.Random(seeded(seed, "controls", number, control))
-            sets.append(alike(sources, [every[n] for n in some], generator))
-    measured = removals.lost(sets, "removing sets")
-    swapped, restored = _exchanged(removals, other, sets)
-    step = controls + 1
+    sets = [by_sign[:size] for size in sizes if size]
+    found = intervene(
+        sources,
+        targets,
+        [[every[n] for n in some] for some in sets],
+        "sets",
+        controls=fewer(sources, controls, FEW),
+        other=other,
+        seed=seed,
+    )
     together = [
-        Removed(
-            num=len(some),
-            predicted=sum(effects[n] for n in some),
-            measured=measured[first],
-            controls=measured[first + 1 : first + step],
-            exchanged=swapped[first] if swapped else None,
-            exchanged_controls=swapped[first + 1 : first + step],
-            restored=restored[first] if restored else None,
-            restored_controls=restored[first + 1 : first + step],
-        )
-        for first, some in zip(range(0, len(sets), step), numbers, strict=True)
+        Removed(num=len(some), predicted=sum(effects[n] for n in some), **found.tests(number))
+        for number, some in enumerate(sets)
     ]
     agreement = spearman(guess, singles)
     return Verification(
@@ -87,34 +70,6 @@ def verify(
         other=None if other is None else other.prompt.text,
         gap=None if other is None else removals.whole - Removals(other, targets).whole,
     )
-
-
-def _exchanged(
-    removals: Removals, other: Reading | None, sets: Sequence[Sequence[Removal]]
-) -> tuple[list[float], list[float]]:
-    """What the targets lose with each set as in the other prompt, and gain there (step 3)."""
-    if other is None:
-        return [], []
-    there = [[replace(one, to=_on(other, one)) for one in some] for some in sets]
-    back = [
-        [replace(one, value=_size(one.to), to=_on(removals.reading, one)) for one in some]
-        for some in there
-    ]
-    lost = removals.lost(there, "exchanging sets")
-    return lost, [-one for one in Removals(other, removals.targets).lost(back, "restoring sets")]
-
-
-def _on(reading: Reading, one: Removal) -> float | Tensor:
-    """The activation of a feature on a prompt; what a head gives there."""
-    basis = reading.bases[one.basis]
-    if basis.kind == "heads":
-        given = reading.inputs[basis.read][one.position, None]
-        return head_values(given, basis.model.num_heads(basis.layer))[0, one.feature]
-    return activation(one, reading.inputs, reading.active, basis.read)
-
-
-def _size(value: float | Tensor) -> float:
-    return float(value.norm()) if isinstance(value, Tensor) else value
 
 
 def _holds(agreement: float | None, together: Sequence[Removed]) -> bool:
@@ -133,46 +88,35 @@ def spearman(one: Sequence[float], two: Sequence[float]) -> float | None:
     return float(np.corrcoef(x, y)[0, 1])
 
 
-def alike(sources: Sources, some: Sequence[Removal], generator: random.Random) -> list[Removal]:
-    """For each feature another of its basis and position, about as active, that is no node; none
-    twice."""
-    found: list[Removal] = []
-    for one in some:
-        drawn = [r.feature for r in found if (r.basis, r.position) == (one.basis, one.position)]
-        features, values = _others(sources, one, drawn)
-        if len(features):
-            near = (values - one.value).abs().argsort()[:NEAR].tolist()
-            chosen = generator.choice(near)
-            found.append(
-                Removal(one.basis, int(features[chosen]), one.position, float(values[chosen]))
-            )
-    return found
-
-
-def _others(sources: Sources, one: Removal, drawn: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Features that are no nodes at a feature's place, but for those drawn, and their values."""
-    reading = sources.reading
-    part, nodes = reading.active[one.basis], sources.features[one.basis]
-    if part is None:
-        x = reading.inputs[reading.bases[one.basis].read][one.position]
-        features = torch.arange(len(x), device=x.device) + len(x) * (x < 0)
-        values = x.abs()
-    else:
-        here = part.position == one.position
-        features, values = part.feature[here], part.value[here]
-    taken = torch.cat(
-        [nodes.feature[nodes.position == one.position], nodes.feature.new_tensor(list(drawn))]
-    )
-    free = ~torch.isin(features, taken)
-    return features[free], values[free]
-
-
 def links_described(links: Sequence[Link]) -> str:
     """How many edges hold, as a line of text."""
     held = sum(one.holds for one in links)
     return (
         f"strongest edges between features in the model as it is: {held} of {len(links)} hold "
         "(what the second loses without the first, predicted and measured)"
+    )
+
+
+def _best(num: int) -> str:
+    return f"the {num} best together" if num > 1 else "the best"
+
+
+def random_ones(tests: Tests) -> str:
+    """What random features in place of these lose at most, to follow other words; else nothing."""
+    if not tests.controls:
+        return ""
+    return f"; random ones {max(map(abs, tests.controls)):.2f} at most"
+
+
+def beside_other(tests: Tests) -> str:
+    """What exchanging with the other prompt does, as a sentence; nothing where there is none."""
+    if tests.exchanged is None or tests.restored is None:
+        return ""
+    there = max(map(abs, tests.exchanged_controls), default=0.0)
+    here = max(map(abs, tests.restored_controls), default=0.0)
+    return (
+        f"with the values of the other prompt {tests.exchanged:+.2f} lost (random ones {there:.2f} "
+        f"at most); there with these {tests.restored:+.2f} gained (random ones {here:.2f} at most)"
     )
 
 
@@ -185,16 +129,17 @@ def described(found: Verification) -> list[str]:
     ]
     for some in found.together:
         most = max(some.controls, default=0.0)
+        which = _best(some.num)
+        random = f"{some.num} random ones" if some.num > 1 else "a random one"
         lines.append(
-            f"  without the {some.num} best together: {some.predicted:+.2f} predicted, "
-            f"{some.measured:+.2f} measured; without {some.num} random ones {most:+.2f} at most "
-            f"({len(some.controls)} sets)"
+            f"  without {which}: {some.predicted:+.2f} predicted, {some.measured:+.2f} measured; "
+            f"without {random} {most:+.2f} at most ({len(some.controls)} sets)"
         )
     last = found.together[-1] if found.together else None
     if last is not None and last.exchanged is not None and last.restored is not None:
         lines += [
             f"beside {quoted(found.other or '')}, on which the targets are {found.gap or 0.0:.2f} "
-            f"lower, the {last.num} best together:",
+            f"lower, {_best(last.num)}:",
             f"  as they are there: {last.exchanged:+.2f} lost; as many random ones "
             f"{max(last.exchanged_controls, default=0.0):+.2f} at most",
             f"  there as they are here: {last.restored:+.2f} regained; as many random ones "

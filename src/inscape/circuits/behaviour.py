@@ -67,6 +67,11 @@ class Batch:
         found = zip(logits.argmax(-1).tolist(), self.answers, self.wrong, strict=True)
         return [(top in a) - (top in w) for top, a, w in found]
 
+    def chances(self, logits: Float[Tensor, "row vocab"]) -> list[float]:
+        """The probability of the wrong answers."""
+        rows = zip(logits.double().softmax(-1), self.wrong, strict=True)
+        return [float(p[list(wrong)].sum()) for p, wrong in rows]
+
 
 class Behaviour:
     """Examples on a model, as batches; what is read of the other prompts is kept.
@@ -127,27 +132,24 @@ class Behaviour:
     @torch.no_grad()
     def outcomes(self, sites: Iterable[str] = (), edits: Edits | None = None) -> Outcomes:
         """The leads of all prompts with sites edited; of `edits(batch, site)` each."""
-        leads, says = [], []
+        found = Outcomes([], [], [])
         wanted = list(sites)
         for batch in self.batches:
             made = {site: edits(batch, site) for site in wanted} if edits else {}
             logits = self.model.run(batch.tokens, edits=made, logits="last").logits
             assert logits is not None
-            leads += batch.lead(logits[:, -1].float()).tolist()
-            says += batch.says(logits[:, -1])
-        return Outcomes(leads, says)
+            found.add(batch, logits[:, -1].float())
+        return found
 
     @torch.no_grad()
     def compared(self) -> Outcomes:
         """The same of the other prompts: what the wrong answers' own prompts say."""
-        leads, says = [], []
+        found = Outcomes([], [], [])
         for batch in self.batches:
             final = self.model.run(batch.others, read=["final"])["final"]
             rows = torch.arange(len(batch), device=final.device)
-            logits = self.model.unembed(final[rows, batch.ends]).float()
-            leads += batch.lead(logits).tolist()
-            says += batch.says(logits)
-        return Outcomes(leads, says)
+            found.add(batch, self.model.unembed(final[rows, batch.ends]).float())
+        return found
 
     def exchanged(self, units: Sequence[Unit]) -> Outcomes:
         """The outcomes with units exchanged (step 3)."""
@@ -162,16 +164,28 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Of each prompt the lead of its answer, and what the model says (1: the answer, −1: the wrong
-    one, 0: something else)."""
+    """Of each prompt the lead of its answer, what the model says (1: the answer, −1: the wrong one,
+    0: something else), and the probability of the wrong one."""
 
     leads: list[float]
     says: list[int]
+    chances: list[float]
+
+    def add(self, batch: Batch, logits: Float[Tensor, "row vocab"]) -> None:
+        """The outcomes of a batch too."""
+        self.leads.extend(batch.lead(logits).tolist())
+        self.says.extend(batch.says(logits))
+        self.chances.extend(batch.chances(logits))
 
     @property
     def mean(self) -> float:
         """The mean lead."""
         return sum(self.leads) / max(len(self.leads), 1)
+
+    @property
+    def chance(self) -> float:
+        """The mean probability of the wrong answer."""
+        return sum(self.chances) / max(len(self.chances), 1)
 
     @property
     def turned(self) -> int:

@@ -3,12 +3,12 @@
 1. Prompts on which the model shows the behaviour (the answer leads on the prompt, the wrong one on
    the other prompt) are halved: templates apart where there are several, else at random.
 2. On the one half all units are ranked by gradients; of the best, one is added at a time: that with
-   which the members do most, measured in the model: the fraction of the way to the other prompts
-   that their exchange moves the lead, the fraction of the lead that remains with the rest of their
-   sites ablated by the mean, and the fraction that is gone with all of these sites ablated. The
-   first alone is cheated: the first neurons of the word that differs stand for the word itself. It
-   ends at the most members wanted, or when the next adds less than `tolerance`; members whose
-   removal costs less are dropped.
+   which the members do most, measured in the model: the fractions of the way to the other prompts
+   that their exchange moves the lead, and the probability of the other answer; the fraction of the
+   lead that remains with the rest of their sites ablated by the mean, and the fraction that is gone
+   with all of these sites ablated. The first two alone are cheated: the first neurons of the word
+   that differs stand for the word itself. It ends at the most members wanted, or when the next adds
+   less than `tolerance`; members whose removal costs less are dropped.
 3. On the other half, which had no part in the choice, everything is measured: exchange,
    faithfulness, completeness, minimality, random circuits of the same kind, and by template.
 
@@ -176,7 +176,7 @@ def circuit(
 
     examples: see `read_set`. held_out: those that it is measured on; default: half of them. kinds:
         "heads", "mlps", "features" (of the dictionaries). candidates: how many of the best by
-        gradients are tried. tolerance: of the three fractions together.
+        gradients are tried. tolerance: of the four fractions together.
 
     Raises:
         InputError: too few prompts on which the model shows the behaviour, or prompts whose roles
@@ -261,12 +261,14 @@ def _held_templates(chosen_on: Behaviour, held: Behaviour) -> list[str]:
 
 
 class _Worth:
-    """What some members are worth: the three fractions of step 2, each at most 1."""
+    """What some members are worth: the four fractions of step 2, each at most 1."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
-        self.full, end = behaviour.outcomes().mean, behaviour.compared().mean
-        self.swing = max(self.full - end, 1e-9)
+        own, end = behaviour.outcomes(), behaviour.compared()
+        self.full, self.chance = own.mean, own.chance
+        self.swing = max(self.full - end.mean, 1e-9)
+        self.rise = max(end.chance - self.chance, 1e-9)
         self._ablators: dict[tuple[str, ...], Ablator] = {}
         self._empty: dict[tuple[str, ...], float] = {}
 
@@ -275,10 +277,12 @@ class _Worth:
         if sites not in self._ablators:
             ablator = self._ablators[sites] = Ablator(self.behaviour, sites)
             self._empty[sites] = ablator.keeping([], "mean").mean / self.full
-        moved = (self.full - self.behaviour.exchanged(members).mean) / self.swing
+        exchanged = self.behaviour.exchanged(members)
+        moved = (self.full - exchanged.mean) / self.swing
+        said = (exchanged.chance - self.chance) / self.rise
         kept = self._ablators[sites].keeping(members, "mean").mean / self.full
         gone = 1.0 - max(self._empty[sites], 0.0)
-        return min(moved, 1.0) + min(kept, 2.0 - kept) + gone
+        return min(moved, 1.0) + min(said, 1.0) + min(kept, 2.0 - kept) + gone
 
 
 def _greedy(

@@ -34,6 +34,6 @@ def command(
     pair = common.read_prompt(prompt, chat), common.read_prompt(other, chat)
     traced = common.open_traced(source, (), model, device, bos)
     found = exchange(
-        traced.model, *pair, num=neurons, controls=controls, seed=seed, names=traced.names
+        traced.model, *pair, neurons=neurons, controls=controls, seed=seed, names=traced.names
     )
     traced.show(found, json)

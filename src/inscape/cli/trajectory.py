@@ -16,8 +16,9 @@ def command(
         str | None, typer.Option(help="A given answer or chain of reasoning; default: its own.")
     ] = None,
     max_new_tokens: Annotated[
-        int, typer.Option(help="Most tokens of an answer that the model writes itself.")
-    ] = 40,
+        int | None,
+        typer.Option(help="Most tokens of an answer that the model writes itself; default: 40."),
+    ] = None,
     nodes: Annotated[int, typer.Option(help="Features and neurons for each token.")] = 50,
     candidate: Annotated[
         list[str] | None,
@@ -50,7 +51,7 @@ def command(
         traced.dictionaries,
         answer=answer,
         max_new_tokens=max_new_tokens,
-        num=nodes,
+        nodes=nodes,
         candidates=candidate or (),
         cue=cue or "",
         memory=memory,

@@ -20,7 +20,7 @@ import numpy as np
 
 from inscape.attribution import Graph, Node, NodeKind, paths
 from inscape.attribution.data import address, feature_name
-from inscape.attribution.verify import described, links_described
+from inscape.attribution.verify import beside_other, described, links_described, random_ones
 from inscape.core import LabelOf, no_label
 from inscape.report.numbers import finite
 from inscape.report.parts import visible, visible_target
@@ -162,10 +162,15 @@ def _groups(graph: Graph) -> list[str]:
         *(f"Group “{one.name}”: {members(one.nodes)}." for one in made),
         *(
             f"Group “{one.name}”, {len(one.nodes)} alike features: without them the answer loses "
-            f"{one.effect or 0.0:+.2f} predicted, {one.measured:+.2f} measured{tests[one.holds]}."
+            f"{one.effect or 0.0:+.2f} predicted, {one.measured:+.2f} measured{random_ones(one)}"
+            f"{tests[one.holds]}.{_sentence(beside_other(one))}"
             for one in found
         ),
     ]
+
+
+def _sentence(text: str) -> str:
+    return f" {text[0].upper()}{text[1:]}." if text else ""
 
 
 def _messages(roles: list[str | None]) -> list[str]:

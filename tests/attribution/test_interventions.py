@@ -1,0 +1,99 @@
+"""Groups and edges exchanged with another prompt, against plain runs of the model as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.attribution.random_transcoders import TOKENS
+from tests.families import tiny
+
+from inscape.attribution import Graph, Node, trace
+from inscape.model import Model
+
+OTHER = [TOKENS[0], 8, *TOKENS[2:]]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model.wrap(tiny("llama"))
+
+
+@pytest.fixture(scope="module")
+def graph(model: Model) -> Graph:
+    return trace(model, TOKENS, max_features=60, node_share=1.0, edge_share=1.0, other=OTHER)
+
+
+def swapped(model: Model, nodes: list[Node], values: list[int]) -> dict[str, Any]:
+    """Edits that set neurons to what they are on a prompt."""
+    edits: dict[str, Any] = {}
+    for layer in {node.layer for node in nodes}:
+        site, own = f"mlp_act.{layer}", [node for node in nodes if node.layer == layer]
+        there = model.run(model.prompt(values), read=[site])[site]
+
+        def swap(x: torch.Tensor, own: Any = own, there: torch.Tensor = there) -> torch.Tensor:
+            x = x.clone()
+            for node in own:
+                neuron = node.feature % x.shape[-1]
+                x[:, node.position, neuron] = there[0, node.position, neuron]
+            return x
+
+        edits[site] = swap
+    return edits
+
+
+def test_groups_are_exchanged_and_restored(model: Model, graph: Graph) -> None:
+    weights = np.array([graph.nodes[t].probability for t in graph.targets])
+    tokens = [graph.nodes[t].feature for t in graph.targets]
+
+    def value(ids: list[int], edits: dict[str, Any]) -> float:
+        logits = model.run(model.prompt(ids), edits=edits, logits="last").logits
+        assert logits is not None
+        row = logits[0, -1] - logits[0, -1].mean()
+        return float((row[tokens].numpy() * weights).sum() / weights.sum())
+
+    assert graph.supernodes
+    for one in graph.supernodes:
+        nodes = [graph.nodes[n] for n in one.nodes]
+        lost = value(TOKENS, {}) - value(TOKENS, swapped(model, nodes, OTHER))
+        gained = value(OTHER, swapped(model, nodes, TOKENS)) - value(OTHER, {})
+        assert one.exchanged == pytest.approx(lost, rel=1e-3, abs=1e-4)
+        assert one.restored == pytest.approx(gained, rel=1e-3, abs=1e-4)
+        assert len(one.controls) == len(one.exchanged_controls) == len(one.restored_controls) == 3
+    assert max(abs(one.exchanged or 0.0) for one in graph.supernodes) > 1e-3
+
+
+def test_edges_are_exchanged_and_restored(model: Model, graph: Graph) -> None:
+    def value(node: Node, ids: list[int], edits: dict[str, Any]) -> float:
+        """A neuron's activation, with the sign that it has on the prompt."""
+        site, width = f"mlp_act.{node.layer}", model.width(f"mlp_act.{node.layer}")
+        x = model.run(model.prompt(ids), read=[site], edits=edits)[site][0, node.position]
+        return float(x[node.feature % width]) * (1 if node.feature < width else -1)
+
+    assert graph.links
+    for one in graph.links:
+        source, target = graph.nodes[one.source], graph.nodes[one.target]
+        plain, there = value(target, TOKENS, {}), value(target, OTHER, {})
+        exchanged = plain - value(target, TOKENS, swapped(model, [source], OTHER))
+        restored = value(target, OTHER, swapped(model, [source], TOKENS)) - there
+        assert one.gap == pytest.approx(plain - there, rel=1e-3, abs=1e-5)
+        assert one.exchanged == pytest.approx(exchanged, rel=1e-3, abs=1e-5)
+        assert one.restored == pytest.approx(restored, rel=1e-3, abs=1e-5)
+        assert len(one.exchanged_controls) == len(one.restored_controls) == 3
+    assert any(abs(one.exchanged or 0.0) > 1e-4 for one in graph.links)
+
+
+def test_what_was_exchanged_is_said_and_saved(graph: Graph) -> None:
+    text = graph.summary()
+    assert "with the values of the other prompt" in text
+    assert "; between the prompts " in text
+    again = Graph.from_json(graph.to_json())
+    assert [one.exchanged for one in again.supernodes] == [
+        one.exchanged for one in graph.supernodes
+    ]
+    assert [one.restored for one in again.links] == [one.restored for one in graph.links]
+    alone = trace(Model.wrap(tiny("llama")), TOKENS, max_features=60)
+    assert all(one.exchanged is None for one in [*alone.supernodes, *alone.links])
+    assert "other prompt" not in alone.summary()
