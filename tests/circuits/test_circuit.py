@@ -12,6 +12,7 @@ from tests.attribution.random_transcoders import random_dictionary
 from tests.families import tiny, tiny_tokenizer
 
 from inscape.circuits import Behaviour, Circuit, Example, Unit, Units, circuit, rank
+from inscape.circuits.circuit import _halves
 from inscape.circuits.measures import Ablator, areas
 from inscape.core import InputError
 from inscape.model import Model
@@ -202,6 +203,26 @@ def test_a_circuit_is_found_and_measured(model: Model, examples: list[Example]) 
         circuit(model, examples, max_members=4, candidates=10, controls=3, about="words").to_json()
         == found.to_json()
     )
+
+
+def test_the_word_itself_is_no_member(model: Model, examples: list[Example]) -> None:
+    """The neurons of layer 0 at the word that differs turn every answer; alone of their kind they
+    are the strongest unit, and yet neither a member nor in a random circuit."""
+    found = circuit(model, examples, kinds=["mlps"], candidates=50, controls=3, tolerance=-1.0)
+    assert {one.kind for one in found.members} == {"mlp"}
+    assert all(one.layer > 0 for one in found.members)
+    units = Units(model, ["mlps"])
+    ranked = rank(Behaviour(model, examples, units)).strongest(1)
+    assert ranked[0].layer == 0
+
+
+def test_halves_are_of_like_size(examples: list[Example]) -> None:
+    many = [replace(examples[0], template=name) for name in "a" * 23 + "b" * 14 + "c" * 4 + "d" * 9]
+    for seed in range(5):
+        one, two = _halves(many, seed)
+        assert len(one) + len(two) == len(many)
+        assert not {e.template for e in one} & {e.template for e in two}
+        assert min(len(one), len(two)) >= 14
 
 
 def test_features_are_units_of_an_atlas(model: Model, examples: list[Example]) -> None:

@@ -154,6 +154,7 @@ class Behaviour:
     def exchanged(self, units: Sequence[Unit]) -> Outcomes:
         """The outcomes with units exchanged (step 3)."""
         where = by_site(units)
+        self.keep(where)
 
         def edits(batch: Batch, site: str) -> Edit:
             other, chosen = self.other(batch, site), where[site]

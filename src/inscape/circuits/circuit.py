@@ -6,9 +6,9 @@
    which the members do most, measured in the model: the fractions of the way to the other prompts
    that their exchange moves the lead, and the probability of the other answer; the fraction of the
    lead that remains with the rest of their sites ablated by the mean, and the fraction that is gone
-   with all of these sites ablated. The first two alone are cheated: the first neurons of the word
-   that differs stand for the word itself. It ends at the most members wanted, or when the next adds
-   less than `tolerance`; members whose removal costs less are dropped.
+   with all of these sites ablated. It ends at the most members wanted, or when the next adds less
+   than `tolerance`; members whose removal costs less are dropped. The neurons of layer 0 are left
+   out: they stand for the word that they stand at, which turns every answer and explains none.
 3. On the other half, which had no part in the choice, everything is measured: exchange,
    faithfulness, completeness, minimality, random circuits of the same kind, and by template.
 
@@ -201,7 +201,8 @@ def circuit(
             )
     chosen_on, held = both
     ranking = rank(chosen_on, steps)
-    members = _greedy(chosen_on, ranking.strongest(candidates), max_members, tolerance)
+    ranked = [unit for unit in ranking.strongest(len(ranking.units)) if not _is_word(unit)]
+    members = _greedy(chosen_on, ranked[:candidates], max_members, tolerance)
     return _measured(
         Circuit(
             model=model.name,
@@ -228,7 +229,7 @@ def circuit(
         ),
         held,
         members,
-        _alike(ranking.units, members, controls, seed),
+        _alike(ranked, members, controls, seed),
         seed,
     )
 
@@ -239,11 +240,11 @@ def _halves(examples: Sequence[Example], seed: int) -> tuple[list[Example], list
     templates = sorted({one.template for one in examples})
     if len(templates) > 1:
         generator.shuffle(templates)
-        first = set(templates[: (len(templates) + 1) // 2])
-        return (
-            [one for one in examples if one.template in first],
-            [one for one in examples if one.template not in first],
-        )
+        parts: tuple[list[Example], list[Example]] = [], []
+        for name in templates:
+            smaller = min(parts, key=len)
+            smaller += [one for one in examples if one.template == name]
+        return parts
     every = list(examples)
     generator.shuffle(every)
     return every[: len(every) // 2], every[len(every) // 2 :]
@@ -285,6 +286,10 @@ class _Worth:
         return min(moved, 1.0) + min(said, 1.0) + min(kept, 2.0 - kept) + gone
 
 
+def _is_word(unit: Unit) -> bool:
+    return unit.kind == "mlp" and unit.layer == 0
+
+
 def _greedy(
     behaviour: Behaviour, candidates: Sequence[Unit], most: int, tolerance: float
 ) -> list[Unit]:
@@ -295,7 +300,8 @@ def _greedy(
     hopes = {unit: float("inf") for unit in candidates}
     for _ in track(range(most), "choosing members", unit="members"):
         best, gain = None, tolerance
-        for unit in sorted(hopes, key=lambda u: -hopes[u]):
+        hopeful = sorted(hopes, key=lambda u: -hopes[u])
+        for unit in track(hopeful, "trying units", unit="units"):
             if hopes[unit] <= gain:
                 break
             hopes[unit] = worth([*members, unit]) - now
@@ -345,7 +351,8 @@ def _measured(
     full, end, turned = held.outcomes(), held.compared().mean, held.exchanged(members)
     ablator = Ablator(held, sorted({unit.site for unit in members}))
     made.faithfulness = {
-        kind: measures.faithfulness(ablator, members, kind, full, seed) for kind in ABLATIONS
+        kind: measures.faithfulness(ablator, members, kind, full, seed)
+        for kind in track(ABLATIONS, "measuring faithfulness", unit="ways of ablating")
     }
     made.lead, made.other_lead = full.mean, end
     span = full.mean - end
@@ -362,7 +369,7 @@ def _measured(
     made.cpr, made.cmd = measures.areas(made.curve)
     seen = looks(held, members)
     mean = made.faithfulness["mean"]
-    for unit in members:
+    for unit in track(members, "measuring members", unit="members"):
         rest = [one for one in members if one != unit]
         lost = mean.circuit - ablator.keeping(rest, "mean").mean
         made.members.append(
@@ -377,12 +384,6 @@ def _measured(
                 alone=(full.mean - held.exchanged([unit]).mean) / span,
                 needed=lost / (mean.model - mean.empty) if mean.model != mean.empty else 0.0,
             )
-        )
-    first = [one for one in made.members if one.kind == "mlp" and one.layer == 0]
-    if any(one.alone >= 0.5 for one in first):
-        made.notes.append(
-            "the neurons of layer 0 are little more than the word that they stand at: --units "
-            "heads looks for what is made of it"
         )
     if not members:
         made.notes.append("no unit by itself moves the answer by the tolerance: none was chosen")

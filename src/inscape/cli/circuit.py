@@ -40,8 +40,9 @@ def command(
     """Find the few units that carry a behaviour over many prompts, and measure them on others.
 
     Units are attention heads, the neurons of an MLP, or features, each in one role: at the tokens
-    of one part of the prompts. They are chosen on half of the prompts; exchange, faithfulness,
-    completeness and random circuits are measured on the other half.
+    of one part of the prompts. The first MLP, which stands for the word alone, is left out. They
+    are chosen on half of the prompts; exchange, faithfulness, completeness and random circuits are
+    measured on the other half.
     """
     from inscape.circuits import circuit, read_set
 
