@@ -26,7 +26,6 @@ from inscape.attribution.interventions import alike
 from inscape.attribution.ranking import Linear, choose
 from inscape.attribution.sources import lay_out, read
 from inscape.attribution.verify import described, spearman
-from inscape.core import InputError
 from inscape.dictionary import Dictionary
 from inscape.model import Model
 
@@ -166,8 +165,6 @@ def test_sets_are_exchanged_with_another_prompt(which: str) -> None:
     assert last.exchanged == pytest.approx(lost, rel=1e-3, abs=1e-4)
     assert "as they are there" in graph.summary()
     assert Graph.from_json(graph.to_json()).verification == checked
-    with pytest.raises(InputError, match="the other prompt has 3 tokens, the prompt 7"):
-        trace(model, TOKENS, made, other=[1, 2, 3])
 
 
 def test_a_graph_whose_predictions_fail_is_marked() -> None:

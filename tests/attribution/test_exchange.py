@@ -8,7 +8,7 @@ from tests.families import tiny, tiny_tokenizer
 
 from inscape.attribution.exchange import Exchange, Swap, exchange
 from inscape.core import InputError
-from inscape.model import Model
+from inscape.model import Model, counterparts
 
 ONE, TWO = [1, 5, 9, 20, 33, 7], [1, 5, 41, 20, 33, 7]
 
@@ -111,9 +111,17 @@ def test_only_given_places_are_exchanged(model: Model) -> None:
     assert {int(p) for _, p, _ in chosen.nonzero()} == {4}
 
 
+def test_prompts_of_different_lengths(model: Model) -> None:
+    longer = [*TWO[:2], 11, *TWO[2:]]
+    found = exchange(model, longer, ONE, neurons=30, controls=2)
+    alone = set(range(len(longer))) - set(counterparts(longer, ONE))
+    assert alone
+    assert {one.position for one in found.members}.isdisjoint(alone)
+    assert "without a counterpart in the other prompt" in found.summary()
+    assert not exchange(model, ONE, TWO, neurons=30, controls=2).notes
+
+
 def test_prompts_that_do_not_fit(model: Model) -> None:
-    with pytest.raises(InputError, match="6 and 7 tokens; expected as many"):
-        exchange(model, ONE, [*TWO, 9])
     with pytest.raises(InputError, match="both prompts have the answer"):
         exchange(model, ONE, ONE)
     with pytest.raises(InputError, match="neurons 0"):

@@ -11,9 +11,13 @@ from tests.attribution.random_transcoders import TOKENS
 from tests.families import tiny
 
 from inscape.attribution import Graph, Node, trace
-from inscape.model import Model
+from inscape.model import Model, counterparts
 
-OTHER = [TOKENS[0], 8, *TOKENS[2:]]
+OTHERS = {
+    "as many tokens": [TOKENS[0], 8, *TOKENS[2:]],
+    "one more": [TOKENS[0], 8, 11, *TOKENS[2:]],
+    "one less": [TOKENS[0], 8, *TOKENS[3:]],
+}
 
 
 @pytest.fixture(scope="module")
@@ -21,30 +25,40 @@ def model() -> Model:
     return Model.wrap(tiny("llama"))
 
 
+@pytest.fixture(scope="module", params=OTHERS)
+def other(request: pytest.FixtureRequest) -> list[int]:
+    return OTHERS[request.param]
+
+
 @pytest.fixture(scope="module")
-def graph(model: Model) -> Graph:
-    return trace(model, TOKENS, max_features=60, node_share=1.0, edge_share=1.0, other=OTHER)
+def graph(model: Model, other: list[int]) -> Graph:
+    return trace(model, TOKENS, max_features=60, node_share=1.0, edge_share=1.0, other=other)
 
 
-def swapped(model: Model, nodes: list[Node], values: list[int]) -> dict[str, Any]:
-    """Edits that set neurons to what they are on a prompt."""
+def swapped(model: Model, nodes: list[Node], values: list[int], back: bool) -> dict[str, Any]:
+    """Edits that set neurons to what they are on another prompt; `back`: on that one to what they
+    are on TOKENS. Those whose tokens have no counterpart stay."""
+    places = counterparts(TOKENS, values)
+    nodes = [node for node in nodes if node.position in places]
     edits: dict[str, Any] = {}
     for layer in {node.layer for node in nodes}:
         site, own = f"mlp_act.{layer}", [node for node in nodes if node.layer == layer]
-        there = model.run(model.prompt(values), read=[site])[site]
+        there = model.run(model.prompt(TOKENS if back else values), read=[site])[site]
 
         def swap(x: torch.Tensor, own: Any = own, there: torch.Tensor = there) -> torch.Tensor:
             x = x.clone()
             for node in own:
                 neuron = node.feature % x.shape[-1]
-                x[:, node.position, neuron] = there[0, node.position, neuron]
+                ends = node.position, places[node.position]
+                to, at = ends[::-1] if back else ends
+                x[:, to, neuron] = there[0, at, neuron]
             return x
 
         edits[site] = swap
     return edits
 
 
-def test_groups_are_exchanged_and_restored(model: Model, graph: Graph) -> None:
+def test_groups_are_exchanged_and_restored(model: Model, graph: Graph, other: list[int]) -> None:
     weights = np.array([graph.nodes[t].probability for t in graph.targets])
     tokens = [graph.nodes[t].feature for t in graph.targets]
 
@@ -57,27 +71,36 @@ def test_groups_are_exchanged_and_restored(model: Model, graph: Graph) -> None:
     assert graph.supernodes
     for one in graph.supernodes:
         nodes = [graph.nodes[n] for n in one.nodes]
-        lost = value(TOKENS, {}) - value(TOKENS, swapped(model, nodes, OTHER))
-        gained = value(OTHER, swapped(model, nodes, TOKENS)) - value(OTHER, {})
+        if nodes[0].position not in counterparts(TOKENS, other):
+            assert one.exchanged is one.restored is None
+            continue
+        lost = value(TOKENS, {}) - value(TOKENS, swapped(model, nodes, other, False))
+        gained = value(other, swapped(model, nodes, other, True)) - value(other, {})
         assert one.exchanged == pytest.approx(lost, rel=1e-3, abs=1e-4)
         assert one.restored == pytest.approx(gained, rel=1e-3, abs=1e-4)
         assert len(one.controls) == len(one.exchanged_controls) == len(one.restored_controls) == 3
     assert max(abs(one.exchanged or 0.0) for one in graph.supernodes) > 1e-3
 
 
-def test_edges_are_exchanged_and_restored(model: Model, graph: Graph) -> None:
+def test_edges_are_exchanged_and_restored(model: Model, graph: Graph, other: list[int]) -> None:
+    places = counterparts(TOKENS, other)
+
     def value(node: Node, ids: list[int], edits: dict[str, Any]) -> float:
         """A neuron's activation, with the sign that it has on the prompt."""
         site, width = f"mlp_act.{node.layer}", model.width(f"mlp_act.{node.layer}")
-        x = model.run(model.prompt(ids), read=[site], edits=edits)[site][0, node.position]
+        position = places[node.position] if ids == other else node.position
+        x = model.run(model.prompt(ids), read=[site], edits=edits)[site][0, position]
         return float(x[node.feature % width]) * (1 if node.feature < width else -1)
 
     assert graph.links
     for one in graph.links:
         source, target = graph.nodes[one.source], graph.nodes[one.target]
-        plain, there = value(target, TOKENS, {}), value(target, OTHER, {})
-        exchanged = plain - value(target, TOKENS, swapped(model, [source], OTHER))
-        restored = value(target, OTHER, swapped(model, [source], TOKENS)) - there
+        if target.position not in places or source.position not in places:
+            assert one.exchanged is one.restored is None
+            continue
+        plain, there = value(target, TOKENS, {}), value(target, other, {})
+        exchanged = plain - value(target, TOKENS, swapped(model, [source], other, False))
+        restored = value(target, other, swapped(model, [source], other, True)) - there
         assert one.gap == pytest.approx(plain - there, rel=1e-3, abs=1e-5)
         assert one.exchanged == pytest.approx(exchanged, rel=1e-3, abs=1e-5)
         assert one.restored == pytest.approx(restored, rel=1e-3, abs=1e-5)
@@ -85,15 +108,27 @@ def test_edges_are_exchanged_and_restored(model: Model, graph: Graph) -> None:
     assert any(abs(one.exchanged or 0.0) > 1e-4 for one in graph.links)
 
 
-def test_what_was_exchanged_is_said_and_saved(graph: Graph) -> None:
+def test_what_was_exchanged_is_said_and_saved(graph: Graph, other: list[int]) -> None:
     text = graph.summary()
-    assert "with the values of the other prompt" in text
+    assert "as in the other prompt" in text
+    alone = len(counterparts(TOKENS, other)) < len(TOKENS)
+    assert ("note: without a counterpart in the other prompt" in text) == alone
     assert "; between the prompts " in text
     again = Graph.from_json(graph.to_json())
     assert [one.exchanged for one in again.supernodes] == [
         one.exchanged for one in graph.supernodes
     ]
     assert [one.restored for one in again.links] == [one.restored for one in graph.links]
-    alone = trace(Model.wrap(tiny("llama")), TOKENS, max_features=60)
-    assert all(one.exchanged is None for one in [*alone.supernodes, *alone.links])
-    assert "other prompt" not in alone.summary()
+    plain = trace(Model.wrap(tiny("llama")), TOKENS, max_features=60)
+    assert all(one.exchanged is None for one in [*plain.supernodes, *plain.links])
+    assert "other prompt" not in plain.summary()
+
+
+def test_counterparts() -> None:
+    assert counterparts("abcx", "abcx") == {n: n for n in range(4)}
+    assert counterparts("abcx", "abdx") == {n: n for n in range(4)}
+    assert counterparts("apqx", "arsuvx") == {0: 0, 1: 3, 2: 4, 3: 5}
+    assert counterparts("arsuvx", "apqx") == {0: 0, 3: 1, 4: 2, 5: 3}
+    assert counterparts("aax", "aaax") == {0: 0, 1: 1, 2: 3}
+    assert counterparts("ab", "xyz") == {0: 1, 1: 2}
+    assert counterparts("abc", "abcde") == {0: 0, 1: 1, 2: 4}

@@ -1,7 +1,7 @@
 """Which neurons turn one answer into another's: exchanged between two prompts.
 
-1. Two prompts of as many tokens, such as "The capital of France is" and "The capital of Japan is".
-   Every neuron has a value at every token of both.
+1. Two prompts, such as "The capital of France is" and "The capital of Japan is". Every neuron has a
+   value at every token of both, and tokens their counterparts (`counterparts`).
 2. The gradient of the log-probability of the other prompt's answer, times the change of each
    neuron, ranks them. A part of those wanted is set to their values in the other prompt; the next
    part is ranked by the gradient from there, and so on: what the first have done counts.
@@ -20,9 +20,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from inscape.attribution.interventions import without_counterpart
 from inscape.attribution.sources import check_finite
 from inscape.core import InputError, LabelOf, ModelError, Share, no_label, quoted, seeded, whole
-from inscape.model import Model, Prompt, Site, Source
+from inscape.model import Model, Prompt, Site, Source, counterparts
 from inscape.storage import Result
 
 ROUNDS, CONTROLS = 5, 20
@@ -63,6 +64,7 @@ class Exchange(Result):
     controls: Share
     members: list[Member]
     prompt_tokens: list[str]
+    notes: list[str] = field(default_factory=list)
     names: LabelOf = field(default=no_label, repr=False, compare=False)
 
     def summary(self, num: int = 8) -> str:
@@ -86,7 +88,7 @@ class Exchange(Result):
             place = f"{quoted(self.prompt_tokens[one.position])}@{one.position}"
             shown = f"{label} [{name}]" if label else name
             lines.append(f"  {shown} {place}: {one.value:+.2f} becomes {one.other:+.2f}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
 def exchange(
@@ -105,18 +107,14 @@ def exchange(
     neurons: how many; rounds: in how many parts they are chosen; controls: random sets beside them.
 
     Raises:
-        InputError: the prompts differ in length, or have the same answer.
+        InputError: the prompts have the same answer.
     """
     whole(neurons, "neurons", 1)
     whole(rounds, "rounds", 1)
     whole(controls, "controls", 0)
     one, two = model.prompt(prompt), model.prompt(other)
-    if len(one) != len(two):
-        raise InputError(
-            f"the prompts have {len(one)} and {len(two)} tokens",
-            expected="as many, so that each has its counterpart",
-        )
-    swap = Swap(model, one, two)
+    places = counterparts(one.ids, two.ids)
+    swap = Swap(model, one, two, list(places.items()))
     answers = int(swap.own.argmax()), int(swap.others.argmax())
     if answers[0] == answers[1]:
         raise InputError(
@@ -147,6 +145,7 @@ def exchange(
         controls=Share(count, controls),
         members=members,
         prompt_tokens=list(one.texts),
+        notes=without_counterpart(one.texts, places),
         names=names,
     )
 

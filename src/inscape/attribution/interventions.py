@@ -3,14 +3,15 @@
 1. Each set is removed: what is lost? Beside it as many random sets as are asked for: features that
    are no nodes, each of the basis and position of the one it stands for and of the next larger or
    smaller activation.
-2. Where another prompt of as many tokens is given, the same sets are exchanged: set to what they
-   are there (what is lost?), and there set to what they are here (what is gained?).
+2. Where another prompt is given, the same sets are exchanged: set to what they are there (what is
+   lost?), and there set to what they are here (what is gained?). Each token has its counterpart
+   there (`counterparts`); what stands at a token that has none stays.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from inscape.attribution.bases import head_values
 from inscape.attribution.effects import Removal, Removals, activation
 from inscape.attribution.ranking import Linear
 from inscape.attribution.sources import Reading, Sources
-from inscape.core import seeded
+from inscape.core import quoted, seeded
 
 NEAR = 10  # random features are drawn from so many of like activation
 LONG = 256  # tokens from which on there are fewer random sets
@@ -29,25 +30,43 @@ Measure = Callable[[Removals, Sequence[Sequence[Removal]], str], Tensor]
 
 
 @dataclass(frozen=True)
+class Other:
+    """Another prompt, read in the same bases. places: the token that stands for each of the
+    prompt's, where there is one."""
+
+    reading: Reading
+    places: Mapping[int, int]
+
+    def moved(self, removal: Removal) -> Removal:
+        """A feature at the counterpart of its token."""
+        return replace(removal, position=self.places[removal.position])
+
+    def targets(self, targets: Sequence[Linear]) -> list[Linear]:
+        """The same targets there."""
+        return [one._replace(position=self.places[one.position]) for one in targets]
+
+
+@dataclass(frozen=True)
 class Measured:
     """What was lost, and gained, by each set and its random ones.
 
-    removed, exchanged, restored [set, 1 + random, place]: of each place that was measured.
+    removed, exchanged, restored [set, 1 + random, place]: of each place that was measured. moved:
+    of each set whether any of it has a counterpart in the other prompt.
     """
 
     removed: Tensor
     exchanged: Tensor | None
     restored: Tensor | None
+    moved: Sequence[bool] = ()
 
     def tests(self, number: int, place: int = 0) -> dict[str, Any]:
         """The fields of `Tests`, and `measured`, of a set."""
-        found: dict[str, Any] = {}
-        for name, every in vars(self).items():
-            if every is not None:
+        measured, *controls = self.removed[number, :, place].tolist()
+        found: dict[str, Any] = {"measured": measured, "controls": controls}
+        for name, every in (("exchanged", self.exchanged), ("restored", self.restored)):
+            if every is not None and self.moved[number]:
                 own, *controls = every[number, :, place].tolist()
-                first = name == "removed"
-                found["measured" if first else name] = own
-                found["controls" if first else f"{name}_controls"] = controls
+                found |= {name: own, f"{name}_controls": controls}
         return found
 
 
@@ -63,7 +82,7 @@ def intervene(
     what: str,
     *,
     controls: int,
-    other: Reading | None = None,
+    other: Other | None = None,
     measure: Measure = targets_lost,
     seed: int = 0,
 ) -> Measured:
@@ -85,14 +104,29 @@ def intervene(
     removed = by_set(measure(own, every, f"removing {what}"))
     if other is None:
         return Measured(removed, None, None)
-    there = [[replace(one, to=_on(other, one)) for one in some] for some in every]
+    there = [
+        [replace(one, to=_on(other.reading, other.moved(one))) for one in some]
+        for some in [[one for one in some if one.position in other.places] for some in every]
+    ]
     back = [
-        [replace(one, value=_size(one.to), to=_on(sources.reading, one)) for one in some]
+        [
+            replace(other.moved(one), value=_size(one.to), to=_on(sources.reading, one))
+            for one in some
+        ]
         for some in there
     ]
-    beside = Removals(other, targets)
+    beside = Removals(other.reading, other.targets(targets))
     exchanged = by_set(measure(own, there, f"exchanging {what}"))
-    return Measured(removed, exchanged, -by_set(measure(beside, back, f"restoring {what}")))
+    restored = -by_set(measure(beside, back, f"restoring {what}"))
+    return Measured(removed, exchanged, restored, [bool(one) for one in there[:: 1 + controls]])
+
+
+def without_counterpart(texts: Sequence[str], places: Mapping[int, int]) -> list[str]:
+    """What is to be said of the tokens of a prompt that are never exchanged."""
+    alone = [f"{quoted(text)}@{n}" for n, text in enumerate(texts) if n not in places]
+    if not alone:
+        return []
+    return [f"without a counterpart in the other prompt, and never exchanged: {' '.join(alone)}"]
 
 
 def fewer(sources: Sources, num: int, few: int) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from inscape.attribution.data import Edges, Link
 from inscape.attribution.effects import FreePass, Removal, Removals, removals_of, written_by
-from inscape.attribution.interventions import fewer, intervene
+from inscape.attribution.interventions import Other, fewer, intervene
 from inscape.attribution.ranking import Linear
 from inscape.attribution.sources import Active, Reading, Sources
 
@@ -29,7 +29,7 @@ def verify_links(
     sources: Sources,
     edges: Edges,
     targets: Sequence[Linear],
-    other: Reading | None = None,
+    other: Other | None = None,
     controls: int = CONTROLS,
     seed: int = 0,
 ) -> list[Link]:
@@ -43,8 +43,12 @@ def verify_links(
     read = list(dict.fromkeys(target for _, target, _ in chosen))
     places = [_place(sources, target) for target in read]
 
+    to = {} if other is None else other.places
+    there = [(site, to.get(position, 0), row) for site, position, row in places]
+
     def read_less(removals: Removals, sets: Sequence[Sequence[Removal]], what: str) -> Tensor:
-        return removals.read_less(sets, places, what)
+        here = removals.reading is sources.reading
+        return removals.read_less(sets, places if here else there, what)
 
     lost = intervene(
         sources,
@@ -59,11 +63,15 @@ def verify_links(
     guess = _predicted(sources, chosen, dict(zip(read, places, strict=True)))
     found = []
     for (source, target, weight), predicted in zip(chosen, guess, strict=True):
-        place = places[read.index(target)]
-        tests = lost.tests(first.index(source), read.index(target))
+        number = read.index(target)
+        tests = lost.tests(first.index(source), number)
         most = max((abs(value) for value in tests["controls"]), default=0.0)
         holds = tests["measured"] * predicted > 0 and abs(tests["measured"]) > most
-        gap = None if other is None else _value(sources.reading, place) - _value(other, place)
+        gap = None
+        if other is not None and places[number][1] in to:
+            gap = _value(sources.reading, places[number]) - _value(other.reading, there[number])
+        else:  # no other prompt, or the target has no counterpart there
+            tests = {name: tests[name] for name in ("measured", "controls")}
         found.append(Link(source, target, weight, predicted, holds=holds, gap=gap, **tests))
     return found
 

@@ -31,7 +31,7 @@ from inscape.attribution.data import Edges, Mask, Node, Supernode, is_head
 from inscape.attribution.effects import Removal, Removals, activation, removals_of
 from inscape.attribution.hints import likely, promoted
 from inscape.attribution.influence import normalised
-from inscape.attribution.interventions import fewer, intervene
+from inscape.attribution.interventions import Other, fewer, intervene
 from inscape.attribution.ranking import Linear
 from inscape.attribution.sources import EMBED, Active, Reading, Sources, active_features
 from inscape.core import LabelOf, quoted
@@ -48,7 +48,7 @@ def supernodes(
     kept: Mask,
     targets: Sequence[Linear],
     names: LabelOf,
-    other: Reading | None = None,
+    other: Other | None = None,
 ) -> list[Supernode]:
     """The groups of a graph's kept features, the largest effect first (see the module). other: the
     other prompt."""
@@ -125,7 +125,7 @@ def _tested(
     groups: Sequence[Sequence[int]],
     targets: Sequence[Linear],
     names: LabelOf,
-    other: Reading | None,
+    other: Other | None,
 ) -> list[Supernode]:
     every = removals_of(sources)
     measured = intervene(

@@ -30,6 +30,7 @@ from inscape.attribution.edges import compute_edges
 from inscape.attribution.effects import of_nodes, predicted
 from inscape.attribution.graph import Graph
 from inscape.attribution.hints import add_hints
+from inscape.attribution.interventions import Other, without_counterpart
 from inscape.attribution.links import NUM_LINKS, verify_links
 from inscape.attribution.ranking import Linear
 from inscape.attribution.ranking import choose as choose_features
@@ -38,7 +39,7 @@ from inscape.attribution.supernodes import supernodes
 from inscape.attribution.verify import verify
 from inscape.core import InputError, LabelOf, ModelError, finite_number, no_label, track, whole
 from inscape.dictionary import Dictionary
-from inscape.model import Model, Prompt, Source
+from inscape.model import Model, Prompt, Source, counterparts
 
 MAX_FEATURES = 16_384  # of a graph of transcoders alone
 MAX_MIXED, MIN_MIXED, LONG = 300, 40, 512  # where neurons are read; fewer from LONG tokens on
@@ -91,8 +92,8 @@ def trace(
     verified: how many of the features with the largest effects are removed from the model as it is,
         predicted beside measured; groups of alike ones too, which get names, and the strongest
         edges between features are put to the test (0: none).
-    other: a prompt of as many tokens with another answer: what the verification removes is also
-        exchanged with it, and restored there.
+    other: a prompt with another answer: what the verification removes is also exchanged with it,
+        and restored there, at tokens that have a counterpart (see `counterparts`).
     memory: most GB above the model; long prompts are computed piece by piece to stay within it
         (default: from 3 GB on).
     heads: of how many kept edges between positions to say which heads carry them (`routes`).
@@ -122,8 +123,8 @@ def trace(
     edges, bias = compute_edges(sources, goals)
     nodes = _nodes(sources, targets, bias, moving)
     add_hints(sources, nodes, names)
-    fed = given.ids[len(model.prompt(prompt)) :]
-    beside = None if other is None else _beside(model, bases, given, other, fed)
+    beside = None if other is None else _beside(model, bases, given, prompt, other)
+    notes += [] if beside is None else without_counterpart(given.texts, beside.places)
     checked = verify(sources, nodes, goals, verified, beside) if verified else None
     start = np.concatenate([np.zeros(sources.num_nodes), [t.weight for t in targets]])
     kinds = np.array([node.kind for node in nodes])
@@ -281,18 +282,13 @@ def _prune(
 
 
 def _beside(
-    model: Model, bases: Sequence[Basis], given: Prompt, other: Source, fed: Sequence[int]
-) -> Reading:
+    model: Model, bases: Sequence[Basis], given: Prompt, prompt: Source, other: Source
+) -> Other:
     """The other prompt, with what was fed in behind the first."""
-    asked = model.extended(other, fed)
+    asked = model.extended(other, given.ids[len(model.prompt(prompt)) :])
     if asked.ids == given.ids:
         raise InputError("the other prompt is the same", expected="one with another answer")
-    if len(asked) != len(given):
-        raise InputError(
-            f"the other prompt has {len(asked)} tokens, the prompt {len(given)}",
-            expected="as many, so that each has its counterpart",
-        )
-    return read(model, bases, asked)
+    return Other(read(model, bases, asked), counterparts(given.ids, asked.ids))
 
 
 def _between(nodes: Sequence[Node], edges: Edges) -> Mask:
@@ -344,11 +340,7 @@ def _read_by(sources: Sources, targets: Sequence[Target], node: int) -> tuple[st
 
 
 def _put_to_test(
-    graph: Graph,
-    sources: Sources,
-    goals: Sequence[Linear],
-    start: np.ndarray,
-    other: Reading | None,
+    graph: Graph, sources: Sources, goals: Sequence[Linear], start: np.ndarray, other: Other | None
 ) -> None:
     """Groups of alike features, and the strongest edges between features."""
     nodes, edges = graph.nodes, graph.edges

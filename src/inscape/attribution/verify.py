@@ -17,9 +17,9 @@ from scipy.stats import rankdata
 
 from inscape.attribution.data import Link, Node, Removed, Tests, Verification
 from inscape.attribution.effects import Removals, removals_of
-from inscape.attribution.interventions import fewer, intervene
+from inscape.attribution.interventions import Other, fewer, intervene
 from inscape.attribution.ranking import Linear
-from inscape.attribution.sources import Reading, Sources
+from inscape.attribution.sources import Sources
 from inscape.core import quoted
 
 LEAST = 0.5  # rank correlation of a graph that holds
@@ -31,7 +31,7 @@ def verify(
     nodes: Sequence[Node],
     targets: Sequence[Linear],
     num: int,
-    other: Reading | None = None,
+    other: Other | None = None,
     controls: int = CONTROLS,
     seed: int = 0,
 ) -> Verification:
@@ -62,13 +62,16 @@ def verify(
         for number, some in enumerate(sets)
     ]
     agreement = spearman(guess, singles)
+    gap = None
+    if other is not None:
+        gap = removals.whole - Removals(other.reading, other.targets(targets)).whole
     return Verification(
         num=len(order),
         agreement=agreement,
         together=together,
         holds=_holds(agreement, together),
-        other=None if other is None else other.prompt.text,
-        gap=None if other is None else removals.whole - Removals(other, targets).whole,
+        other=None if other is None else other.reading.prompt.text,
+        gap=gap,
     )
 
 
@@ -115,8 +118,8 @@ def beside_other(tests: Tests) -> str:
     there = max(map(abs, tests.exchanged_controls), default=0.0)
     here = max(map(abs, tests.restored_controls), default=0.0)
     return (
-        f"with the values of the other prompt {tests.exchanged:+.2f} lost (random ones {there:.2f} "
-        f"at most); there with these {tests.restored:+.2f} gained (random ones {here:.2f} at most)"
+        f"as in the other prompt {tests.exchanged:+.2f} lost (random ones {there:.2f} at most); "
+        f"there as here {tests.restored:+.2f} gained (random ones {here:.2f} at most)"
     )
 
 

@@ -12,9 +12,7 @@ from inscape.cli import common
 def command(
     source: common.AtlasOrModel,
     prompt: common.PromptText,
-    other: Annotated[
-        str, typer.Argument(metavar="OTHER", help="A prompt of as many tokens with another answer.")
-    ],
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="A prompt with another answer.")],
     neurons: Annotated[int, typer.Option(help="How many are exchanged.")] = 100,
     controls: Annotated[int, typer.Option(help="Random sets of as many, beside them.")] = 20,
     chat: common.Chat = False,

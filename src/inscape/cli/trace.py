@@ -23,8 +23,8 @@ def command(
         str | None,
         typer.Option(
             metavar="PROMPT",
-            help="A prompt of as many tokens with another answer; the strongest features, groups "
-            "and edges are exchanged with it, and restored there.",
+            help="A prompt with another answer; the strongest features, groups and edges are "
+            "exchanged with it, and restored there.",
         ),
     ] = None,
     memory: common.TraceMemory = None,

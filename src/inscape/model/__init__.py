@@ -6,7 +6,7 @@ from inscape.model.forward import Edit, PositionEdit
 from inscape.model.inputs import Inputs, Pass, Run
 from inscape.model.linear import Looking
 from inscape.model.model import Model
-from inscape.model.prompt import Prompt, Source, find_sinks
+from inscape.model.prompt import Prompt, Source, counterparts, find_sinks
 from inscape.model.sites import KINDS, Site
 from inscape.model.structure import Block
 
@@ -26,5 +26,6 @@ __all__ = [
     "Site",
     "Source",
     "adapter_for",
+    "counterparts",
     "find_sinks",
 ]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,6 +29,7 @@ from inscape.model.text import TextCodec
 
 Messages = Sequence[Mapping[str, str]]
 Source: TypeAlias = "str | Messages | Sequence[int] | Tensor | Prompt"
+T = TypeVar("T")
 SINK_FACTOR = 10.0
 _EXPECTED = "text, chat messages, or a list of token ids"
 
@@ -214,6 +215,16 @@ def _spans(tokenizer: Any, text: str, messages: list[Mapping[str, Any]]) -> list
         found.append((0, 0) if start < 0 else (start, start + len(content)))
         at = at if start < 0 else start + len(content)
     return found
+
+
+def counterparts(one: Sequence[T], two: Sequence[T]) -> dict[int, int]:
+    """Which token of `two` stands for each token of `one`, by position: the last for the last, what
+    both begin and end with, and of what lies between, the last ones; the first tokens of the longer
+    one have no counterpart."""
+    short = min(len(one), len(two))
+    begin = next((n for n in range(short) if one[n] != two[n]), short - 1)
+    shift, after = len(two) - len(one), len(one) - (short - begin)
+    return {n: n for n in range(begin)} | {n: n + shift for n in range(after, len(one))}
 
 
 def find_sinks(
