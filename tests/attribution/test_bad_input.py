@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from tests.attribution.random_transcoders import TOKENS, random_dictionary, random_transcoders
@@ -119,3 +121,22 @@ def test_a_target_outside_the_vocabulary() -> None:
         trace(small, "Rome is", target=" Lima")
     with pytest.raises(InputError, match="the tokenizer has no token for ' Lima'"):
         trajectory(small, "Rome is", candidates=(" Paris", " Lima"))
+
+
+def test_logits_that_are_not_finite_give_no_conclusions() -> None:
+    """One row of the unembedding is broken: only tokens that are not asked for have it."""
+    spoken = Model.wrap(tiny("llama", vocab_size=len(tiny_tokenizer())), tiny_tokenizer())
+    head: Any = spoken.module
+    with torch.no_grad():
+        head.lm_head.weight[0] = torch.nan
+    examples = [
+        Example(" the cat", (" sat",), (" on",), f" the {word}")
+        for word in ("dog", "boat", "zebra")
+    ]
+    for call in (
+        lambda: trajectory(spoken, " the cat", answer=" sat", candidates=(" a", " dog")),
+        lambda: circuit(spoken, examples),
+        lambda: trace(spoken, " the cat", target=" sat", against=" on"),
+    ):
+        with pytest.raises(ModelError, match="logits of .* are not finite"):
+            call()

@@ -52,6 +52,49 @@ def test_a_graph_that_somebody_has_changed_is_kept(graph: Graph, tmp_path: Path)
         check_out(first)
 
 
+def test_what_is_grouped_in_python_is_kept(graph: Graph, tmp_path: Path) -> None:
+    first = graph.write_viewer(tmp_path)
+    mine = Graph.open(first)
+    assert not mine.edited
+    mine.supernodes = [*mine.supernodes, Supernode("mine", (3, 8))]
+    mine.pins = [3, mine.targets[0]]
+    assert "pinned: " in mine.drawing()
+    assert "LNone" not in mine.drawing()
+    assert mine.write_viewer(tmp_path) == first  # nobody had made anything
+    text = first.read_text()
+    with pytest.raises(InputError, match="groups, pins or labels"):
+        check_out(first)
+    second = graph.write_viewer(tmp_path)
+    assert second != first
+    assert first.read_text() == text
+    mine.pins = [*mine.pins, 5]
+    assert mine.write_viewer(tmp_path) == first  # with all that was there, and more
+    assert len(Graph.open(first).pins) == 3
+
+
+def test_a_changed_graph_stays_so_wherever_it_is_written(graph: Graph, tmp_path: Path) -> None:
+    """Grouped in the viewer, reopened, written elsewhere, reopened: then the trace once more."""
+    edited(graph.write_viewer(tmp_path / "one"))
+    again = Graph.open(next((tmp_path / "one").glob("*5*.json")))
+    assert again.edited
+    path = again.write_viewer(tmp_path / "two")
+    assert Graph.open(path).edited
+    text = path.read_text()
+    graph.write_viewer(tmp_path / "two")
+    assert path.read_text() == text
+    with pytest.raises(InputError, match="groups, pins or labels"):
+        check_out(path)
+    assert not Graph.open(graph.write_viewer(tmp_path / "three")).edited
+
+
+def test_a_graph_that_lost_what_is_ours_is_read(graph: Graph) -> None:
+    view = graph.to_viewer()
+    for own in (None, 5):
+        view["metadata"]["inscape"] = own
+        found = Graph.from_viewer(view)
+        assert len(found.nodes) == len(graph.pruned().nodes)
+
+
 def test_a_file_is_not_replaced_by_another_prompts_graph(graph: Graph, tmp_path: Path) -> None:
     path = graph.write_viewer(tmp_path)
     check_out(path, graph.prompt)

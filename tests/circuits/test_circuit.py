@@ -216,6 +216,15 @@ def test_the_word_itself_is_no_member(model: Model, examples: list[Example]) -> 
     assert ranked[0].layer == 0
 
 
+def test_a_circuit_that_chance_equals_says_so(model: Model, examples: list[Example]) -> None:
+    found = circuit(model, examples, controls=2)
+    assert found.by_chance == (max(c.value for c in found.controls) >= found.turned.value)
+    ones = [replace(found.turned) for _ in range(2)]
+    assert "does no more than chance" in replace(found, controls=ones).summary()
+    none = [replace(found.turned, count=-1) for _ in range(2)]
+    assert "chance" not in replace(found, controls=none).summary()
+
+
 def test_halves_are_of_like_size(examples: list[Example]) -> None:
     many = [replace(examples[0], template=name) for name in "a" * 23 + "b" * 14 + "c" * 4 + "d" * 9]
     for seed in range(5):

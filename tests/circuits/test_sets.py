@@ -81,8 +81,8 @@ def test_lines_are_read(tmp_path: Path) -> None:
     assert one.roles == {"giver": (8, 11), "giver again": (16, 19)}
     assert one.other_roles["giver again"] == (16, 19)
     assert two.roles == {"x": (0, 3)}
-    assert one.place == "line 1"
-    assert two.place == "line 3"
+    assert one.place.endswith(" line 1")
+    assert two.place.endswith(" line 3")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,8 @@ def test_lines_are_read(tmp_path: Path) -> None:
         ({"answer": None}, "line 1: answer is None"),
         ({"other": 3}, "line 1: other is 3"),
         ({"roles": ["x"]}, "line 1: roles are"),
+        ({"other_role": {}}, "line 1: there is a field 'other_role'; expected 'other_roles'"),
+        ({"other": LINE["prompt"]}, "line 1: the other prompt is the same"),
         ({"roles": {"x": "Zoe"}}, "'Zoe', the part called 'x', is not in"),
         ({"roles": {"x": ["Bob", 3]}}, "the part called 'x', is not in"),
         ({"roles": {"x": [5, 99]}}, "the part called 'x', is not in"),

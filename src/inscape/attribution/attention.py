@@ -100,12 +100,14 @@ class AttentionScore(Result):
         ]
         for pair in self.pairs[:num]:
             lines.append(f"  {pair.value:+8.3f}  {self.title(pair.query)} × {self.title(pair.key)}")
+        left = self.rest + sum(pair.value for pair in self.pairs[num:]) - self.unknown
+        lines.append(f"  {left:+8.3f}  all other pairs (constant: what biases add on any prompt)")
         if self.unknown:
             lines.append(
                 f"  {self.unknown:+8.3f}  all pairs with other features, which are no nodes"
             )
         for name, side in (("query side", self.queries), ("key side", self.keys)):
-            lines.append(f"{name}, over all of the other:")
+            lines.append(f"{name}, each summed over all of the other side:")
             lines += [f"  {value:+8.3f}  {self.title(node)}" for node, value in side[:num]]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 

@@ -241,7 +241,8 @@ class GraphData(Result):
     the whole graph: what these read does not pass beside them. routes: kept edges split by head,
     the strongest first, where that was asked for. verification: predicted effects beside measured.
     links: the strongest edges between features, put to the test.
-    supernodes, pins (node numbers): what somebody has grouped and chosen to look at. names: gives a
+    supernodes, pins (node numbers): what somebody has grouped and chosen to look at. edited: it was
+    read from a file in which that was changed since it was written. names: gives a
     feature's label when the graph is shown, by dictionary and feature; it is not saved.
     """
 
@@ -274,6 +275,7 @@ class GraphData(Result):
     counted: list[bool] = field(default_factory=list)
     supernodes: list[Supernode] = field(default_factory=list)
     pins: list[int] = field(default_factory=list)
+    edited: bool = False
     names: LabelOf = field(default=no_label, repr=False, compare=False)
 
     def __repr__(self) -> str:

@@ -37,9 +37,12 @@ def drawing(graph: GraphData, *, width: int = 100, num_nodes: int = 10, num_inpu
     mark = {number: f"[{place}]" for place, number in enumerate(drawn, 1)}
     into = _into(graph, [*graph.targets[:NUM_TARGETS], *drawn], num_inputs)
     lines = textwrap.wrap(LEGEND, width)
-    for target in graph.targets:
+    for target in graph.targets[:NUM_TARGETS]:
         lines.append(_cut(f"answer  {_answer(graph, graph.nodes[target])}", width))
         lines += _inputs(graph, into.get(target, ()), mark, width)
+    others = [_answer(graph, graph.nodes[target]) for target in graph.targets[NUM_TARGETS:]]
+    if others:
+        lines.append(_cut(f"also    {', '.join(others)}", width))
     layers = [graph.nodes[number].layer for number in drawn]
     for place, number in enumerate(drawn):
         if layers[place] not in layers[:place]:
@@ -75,12 +78,17 @@ def _into(graph: GraphData, targets: Sequence[int], num: int) -> dict[int, list[
 def _answer(graph: GraphData, node: Node) -> str:
     answers = " rather than ".join(map(quoted, graph.candidates(node)))
     single = node.against_token is None and node.probability is not None
-    return f"{answers} (p={node.probability:.3f})" if single else answers
+    if not single or node.probability is None:
+        return answers
+    said = f"={node.probability:.3f}" if node.probability >= 0.0005 else "<0.001"
+    return f"{answers} (p{said})"
 
 
 def _name(graph: GraphData, node: Node) -> str:
     if node.kind == "embedding":
         return f"{quoted(node.token)}@{node.position}"
+    if node.kind == "logit":
+        return " rather than ".join(map(quoted, graph.candidates(node)))
     if node.kind == "error":
         return "error of its MLP"
     if node.kind == "rest":

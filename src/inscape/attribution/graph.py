@@ -15,7 +15,7 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from inscape.attribution.data import GraphData, Node, NodeKind, Route
+from inscape.attribution.data import GraphData, Node, NodeKind, Route, Supernode
 from inscape.attribution.drawing import drawing
 from inscape.attribution.verify import beside_other, described, links_described, random_ones
 from inscape.attribution.viewer import to_viewer
@@ -144,21 +144,28 @@ class Graph(GraphData):
         for one in groups:
             lines.append(
                 f"  {one.effect or 0.0:+7.3f} {one.measured or 0.0:+7.3f}  {one.name} "
-                f"({len(one.nodes)} features{random_ones(one)}{tests[one.holds]})"
+                f"({self._place(one)}{random_ones(one)}{tests[one.holds]})"
             )
             lines += _indented(beside_other(one))
         return lines if groups else []
 
-    def _links(self, num: int) -> list[str]:
+    def _place(self, one: Supernode) -> str:
+        """How many features a group has, of which layers."""
+        layers = sorted({self.nodes[n].layer or 0 for n in one.nodes})
+        of = f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]} to {layers[-1]}"
+        return f"{len(one.nodes)} of {of}"
+
+    def _links(self) -> list[str]:
         lines = []
-        for one in self.links[:num]:
+        for one in sorted(self.links, key=lambda one: one.holds):  # what fails comes first
             ends = (self.title(self.nodes[n]) for n in (one.source, one.target))
             lines.append(
                 f"  {one.predicted:+7.2f} {one.measured:+7.2f}  {' -> '.join(ends)}"
                 f" ({random_ones(one).removeprefix('; ')}{'' if one.holds else '; FAILS'})"
             )
-            between = "" if one.gap is None else f"; between the prompts {one.gap:+.2f}"
-            lines += _indented(beside_other(one) + between)
+            between = "" if one.gap is None else f"; it reads {one.gap:+.2f} more here than there"
+            beside = beside_other(one)
+            lines += _indented(beside + between if beside else "")
         return [links_described(self.links), *lines] if lines else []
 
     def _route(self, route: Route) -> str:
@@ -193,13 +200,17 @@ class Graph(GraphData):
             lines.append("strongest features (fraction of influence):")
             lines += [f"  {n.influence:6.3f}  {self.title(n)}" for n in largest] or ["  none kept"]
         lines += [] if self.verification is None else described(self.verification)
+        if self.verification and not self.verification.holds and len(self.targets) > 1:
+            lines.append(
+                "  (--target and --against compare two answers, which is predicted better)"
+            )
         lines += self._groups(num_paths)
         lines.append("strongest paths (fraction of the target's input; raw edge weights):")
         found = paths(self, num_paths=num_paths)
         lines += [f"  {p.sign * p.strength:+7.4f}  {_arrow(self, p)}" for p in found] or [
             "  none kept"
         ]
-        lines += self._links(num_paths)
+        lines += self._links()
         if self.routes:
             lines.append("strongest edges through attention, by head:")
             lines += [f"  {self._route(one)}" for one in self.routes[:num_paths]]

@@ -4,9 +4,10 @@
    activation times the gradient of what the target reads, attention patterns and norms moving.
 2. Measured: the source is removed from the model as it is; beside it random features in its place,
    one at a time. With another prompt it is exchanged and restored too (interventions.py).
-3. An edge holds where what is lost has the predicted sign and is more than without any of the
-   random ones. The edge itself is what goes from one to the other alone, attention and norms held:
-   where other features pass something on too, what is measured is not the edge's weight.
+3. An edge holds where what is lost with the source removed has the predicted sign and is more than
+   without any of the random ones. The edge itself is what goes from one to the other alone,
+   attention and norms held: where other features pass something on too, what is measured is not
+   the edge's weight.
 """
 
 from __future__ import annotations

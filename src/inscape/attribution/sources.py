@@ -138,6 +138,15 @@ def read(
     )
 
 
+def check_logits(model: Model, logits: Tensor) -> None:
+    """ModelError where logits are not finite."""
+    if not bool(logits.isfinite().all()):
+        raise ModelError(
+            f"the logits of {model.name} are not finite",
+            next_step="check the model's weights, or open it in float32",
+        )
+
+
 def check_finite(model: Model, values: Mapping[str, Tensor]) -> None:
     """Refuses values that are not finite, or so large that their squares, of which norms are made,
     are not.

@@ -34,10 +34,10 @@ from inscape.attribution.interventions import Other, without_counterpart
 from inscape.attribution.links import NUM_LINKS, verify_links
 from inscape.attribution.ranking import Linear
 from inscape.attribution.ranking import choose as choose_features
-from inscape.attribution.sources import Reading, Sources, lay_out, read
+from inscape.attribution.sources import Reading, Sources, check_logits, lay_out, read
 from inscape.attribution.supernodes import supernodes
 from inscape.attribution.verify import verify
-from inscape.core import InputError, LabelOf, ModelError, finite_number, no_label, track, whole
+from inscape.core import InputError, LabelOf, finite_number, no_label, track, whole
 from inscape.dictionary import Dictionary
 from inscape.model import Model, Prompt, Source, counterparts
 
@@ -190,11 +190,7 @@ def choose(
     Raises:
         ModelError: the logits are not finite.
     """
-    if not bool(logits.isfinite().all()):
-        raise ModelError(
-            f"the logits of {model.name} are not finite",
-            next_step="check the model's weights, or open it in float32",
-        )
+    check_logits(model, logits)
     probabilities = torch.softmax(logits.double(), -1)
     head = model.unembedding().float()
     if not tokens:

@@ -26,7 +26,7 @@ from inscape.attribution.data import Edges, Node, title
 from inscape.attribution.edges import compute_edges
 from inscape.attribution.hints import add_hints
 from inscape.attribution.ranking import Linear, choose_each
-from inscape.attribution.sources import Reading, Sources, lay_out, read
+from inscape.attribution.sources import Reading, Sources, check_logits, lay_out, read
 from inscape.core import InputError, LabelOf, no_label, quoted, short, whole
 from inscape.dictionary import Dictionary
 from inscape.model import Model, Prompt, Source
@@ -104,12 +104,11 @@ class Trajectory(Result):
         """A line or two for each token of the answer."""
         lines = [f"prompt: {self.prompt}", f"answer: {self.answer}"]
         for step in self.steps:
-            ahead = "behind it at the last layer"
-            if step.decided is not None:
-                ahead = f"ahead of it from layer {step.decided} on"
+            lead = "behind" if step.margin < 0 else "ahead of"
+            since = "" if step.decided is None else f", from layer {step.decided} on"
             lines.append(
-                f"{quoted(step.token)} (p={step.probability:.2f}; {step.margin:+.2f} over "
-                f"{quoted(step.rival)}, {ahead})"
+                f"{quoted(step.token)} (p={step.probability:.2f}; {abs(step.margin):.2f} {lead} "
+                f"{quoted(step.rival)}{since})"
             )
             order = np.argsort(-np.array(step.tokens), kind="stable")[:num].tolist()
             rests = (f"{quoted(self.prompt_tokens[p])} {step.tokens[p]:.0%}" for p in order)
@@ -222,6 +221,7 @@ def _targets(
     for number, token in enumerate(ids):
         at = first - 1 + number
         logits = model.unembed(reading.final[at])
+        check_logits(model, logits)
         others = logits.masked_fill(~mask, -torch.inf)
         others[token] = -torch.inf
         rival = int(others.argmax())

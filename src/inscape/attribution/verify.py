@@ -46,7 +46,7 @@ def verify(
         nodes[n].measured = lost
     guess = [effects[n] for n in order]
     by_sign = sorted((n for n in order if effects[n] > 0), key=lambda n: -effects[n])
-    sizes = sorted({size for size in SIZES if size < len(by_sign)} | {len(by_sign)})
+    sizes = sorted({size for size in SIZES if 1.3 * size < len(by_sign)} | {len(by_sign)})
     sets = [by_sign[:size] for size in sizes if size]
     found = intervene(
         sources,
@@ -95,8 +95,8 @@ def links_described(links: Sequence[Link]) -> str:
     """How many edges hold, as a line of text."""
     held = sum(one.holds for one in links)
     return (
-        f"strongest edges between features in the model as it is: {held} of {len(links)} hold "
-        "(what the second loses without the first, predicted and measured)"
+        f"strongest edges between features in the model as it is: {held} of {len(links)} hold with "
+        "the first removed (what the second loses, predicted and measured)"
     )
 
 

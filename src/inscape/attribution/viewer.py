@@ -91,8 +91,14 @@ def to_viewer(
         "nodes": [_node(node, part, id) for node, id in zip(part.nodes, ids, strict=True)],
         "links": [{"source": ids[s], "target": ids[t], "weight": float(w)} for s, t, w in pairs],
     }
-    view["metadata"][OWN][WRITTEN] = digest(view)
+    view["metadata"][OWN][WRITTEN] = "" if by_hand(graph) else digest(view)
     return view
+
+
+def by_hand(graph: GraphData) -> bool:
+    """Whether somebody has grouped, pinned or named something in a graph."""
+    made = any(one.measured is None for one in graph.supernodes)
+    return graph.edited or made or bool(graph.pins)
 
 
 def digest(view: Mapping[str, Any]) -> str:

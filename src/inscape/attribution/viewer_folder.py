@@ -7,8 +7,8 @@ FOLDER/features/<scan>/<number>.json    what the page shows of a feature
 1. The page asks for a feature's file under the graph's scan, which is therefore its folder as the
    page's server knows it: ./data/features/<scan>.
 2. Several graphs go into one folder; the same trace again replaces its file, or where somebody has
-   grouped, pinned or named something there stands beside it. Nothing that inscape did not make is
-   written over, and is looked for before anything is written.
+   grouped, pinned or named something there, which would be lost, stands beside it. Nothing that
+   inscape did not make is written over, and is looked for before anything is written.
 3. Features are written first, the list last: what it names is there.
 """
 
@@ -91,7 +91,8 @@ def check_out(path: str | Path, prompt: str | None = None) -> None:
 
 
 def _edited(found: Any) -> bool:
-    """Whether a graph of inscape has been changed in the viewer since it was written."""
+    """Whether somebody has grouped, pinned or named something in a graph of inscape: in the viewer
+    since it was written, or before."""
     written = (found.get("metadata", {}).get(OWN) or {}).get(WRITTEN)
     return written is not None and "qParams" in found and written != digest(found)
 
@@ -118,7 +119,7 @@ def write_viewer(
     folder = Path(folder)
     scan = plain_name(scan or graph.model, "model")
     part = shown_part(graph)
-    slug = _free(folder, _slug(graph))
+    slug = _free(folder, _slug(graph), to_viewer(part))
     view = to_viewer(part, slug=slug, scan=f"{SERVED}/{scan}")
     graph_file = folder / f"{slug}.json"
     place = folder / "features" / scan
@@ -155,17 +156,32 @@ def _slug(graph: GraphData) -> str:
     return f"{plain_name(graph.prompt[:60], 'graph')}-{digest}"
 
 
-def _free(folder: Path, slug: str) -> str:
-    """The name, or one behind it where somebody has changed the graph of that name."""
+def _free(folder: Path, slug: str, view: Any) -> str:
+    """The name, or one behind it where the graph of that name has what somebody made and `view`
+    has not."""
     for number in count(1):
         name = slug if number == 1 else f"{slug}-{number}"
         path = folder / f"{name}.json"
         if not path.exists():
             return name
         refuse_file(path, MARK)
-        if not path.stat().st_size or not _edited(read_json(path)):
+        if not path.stat().st_size:
+            return name
+        found = read_json(path)
+        if not _edited(found) or _holds(view, found):
             return name
     raise AssertionError("numbers do not end")
+
+
+def _holds(view: Any, old: Any) -> bool:
+    """Whether all that somebody made in an old graph is in a new one; labels are not compared."""
+    if old["qParams"].get("clerps") or old["metadata"][OWN].get("edited"):
+        return False
+    return all(
+        one in view["qParams"][name]
+        for name in ("supernodes", "pinnedIds")
+        for one in old["qParams"].get(name) or []
+    )
 
 
 def _listed(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import numpy as np
 
 from inscape.attribution import influence as flow
 from inscape.attribution.data import Edges, GraphData
-from inscape.attribution.viewer import OWN, WRITTEN, same_feature, unpair
+from inscape.attribution.viewer import OWN, WRITTEN, by_hand, digest, same_feature, unpair
 from inscape.attribution.viewer_schema import Link, ViewerGraph, ViewerNode, check_graph
 from inscape.core import DataError, LabelOf, short, with_signs
 
@@ -56,7 +56,7 @@ def from_viewer(kind: type[G], data: Any, what: str = "the graph file") -> G:
     view = check_graph(data, what)
     given = getattr(view.metadata, OWN, None)
     own = GraphData.content(given) if isinstance(given, dict) else {}
-    own.pop(WRITTEN, None)
+    written = own.pop(WRITTEN, None)
     tested = {tuple(one["nodes"]): one for one in own.pop("groups", [])}
     rows = {n: row for n, entry in enumerate(view.nodes) if (row := _row(entry, view)) is not None}
     order = _forward(view, rows, what)
@@ -89,7 +89,9 @@ def from_viewer(kind: type[G], data: Any, what: str = "the graph file") -> G:
     made = kind.from_json(content)
     left = _left_out(view, rows, len(edges), unknown)
     names = _names(view, rows, what)
-    made = replace(made, names=names, notes=[*made.notes, *left])
+    changed = written is not None and written != digest(data)
+    changed |= not own and by_hand(made)
+    made = replace(made, names=names, notes=[*made.notes, *left], edited=changed)
     if own and made.supernodes == same_feature(made):
         made.supernodes = []  # as they are shown where nobody has grouped anything
     return made
@@ -289,7 +291,7 @@ def _measured(
         "num_layers": _num_layers(view, nodes),
         "scores": scores,
         "kept_scores": scores,
-        "dictionaries": sorted({row["dictionary"] for row in nodes if "dictionary" in row}),
+        "dictionaries": sorted({row["dictionary"] for row in nodes if row.get("dictionary")}),
         "settings": {
             **(metadata.generation_settings or {}),
             **{ours: pruning[theirs] for ours, theirs in shares.items() if theirs in pruning},

@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from inscape.attribution.sources import check_logits
 from inscape.circuits.sets import Example
 from inscape.circuits.units import Unit, Units
 from inscape.core import InputError, track
@@ -138,6 +139,7 @@ class Behaviour:
             made = {site: edits(batch, site) for site in wanted} if edits else {}
             logits = self.model.run(batch.tokens, edits=made, logits="last").logits
             assert logits is not None
+            check_logits(self.model, logits)
             found.add(batch, logits[:, -1].float())
         return found
 

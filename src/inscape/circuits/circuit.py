@@ -99,6 +99,11 @@ class Circuit(Result):
     notes: list[str] = field(default_factory=list)
     names: LabelOf = field(default=no_label, repr=False, compare=False)
 
+    @property
+    def by_chance(self) -> bool:
+        """Whether a random circuit does as much."""
+        return any(one.value >= self.turned.value for one in self.controls)
+
     def title(self, member: CircuitMember) -> str:
         """A member in words."""
         if member.kind == "feature":
@@ -131,6 +136,7 @@ class Circuit(Result):
             lines.append(
                 f"      alone {one.alone:.0%} of the swing; without it faithfulness "
                 f"{'falls' if one.needed >= 0 else 'rises'} by {abs(one.needed):.2f}"
+                + ("" if one.alone >= 0 else " (by itself it works against the other answer)")
             )
         random_ones = [one.value for one in self.controls]
         lines += [
@@ -138,10 +144,11 @@ class Circuit(Result):
             f"exchanged with the other prompts: the other answer leads on {self.turned}, is said "
             f"on {self.named}; {self.swing:.0%} of the swing",
             f"{len(random_ones)} random circuits of the same kinds and roles: the other answer "
-            f"leads on {max(random_ones, default=0):.0%} at most",
+            f"leads on {max(random_ones, default=0):.0%} at most"
+            + (", so this one does no more than chance" if self.by_chance else ""),
         ]
         for kind, found in self.faithfulness.items():
-            says = "" if found.says else "; without any of it the answer still leads: says little"
+            says = "" if found.says else "; says little: it leads with all of these layers ablated"
             lines.append(
                 f"the rest of its layers ablated by {kind}: faithfulness {found.value:.2f} "
                 f"({found.interval[0]:.2f} to {found.interval[1]:.2f}), completeness "

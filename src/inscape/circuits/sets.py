@@ -30,6 +30,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ FOLDER = Path(__file__).parent / "sets"
 SETS = tuple(sorted(path.stem for path in FOLDER.glob("*.json")))
 _SLOT = re.compile(r"\[([A-Za-z_]+(?:\.[A-Za-z_]+)?)\]")
 _TRIES = 200
+_FIELDS = ("prompt", "answer", "wrong", "other", "roles", "other_roles", "template")
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,11 @@ def read_set(source: str | Path, num: int = 80, seed: int = 0) -> list[Example]:
     lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
         raise InputError(f"{path} holds no prompts", expected="a prompt on each line")
-    return [_example(_parsed(line, f"{path} line {n}"), f"line {n}") for n, line in lines]
+    places = [f"{path.name} line {n}" for n, _ in lines]
+    return [
+        _example(_parsed(line, place), place)
+        for place, (_, line) in zip(places, lines, strict=True)
+    ]
 
 
 def _parsed(text: str, place: str) -> dict[str, Any]:
@@ -109,7 +115,15 @@ def _texts(content: Mapping[str, Any], name: str, place: str) -> tuple[str, ...]
 
 
 def _example(content: Mapping[str, Any], place: str) -> Example:
+    for name in content.keys() - set(_FIELDS):
+        meant = get_close_matches(name, _FIELDS, 1, 0.8)
+        if meant:  # any other name is somebody's own remark
+            raise InputError(f"{place}: there is a field {name!r}", expected=repr(meant[0]))
     prompt, other = (_texts(content, name, place)[0] for name in ("prompt", "other"))
+    if prompt == other:
+        raise InputError(
+            f"{place}: the other prompt is the same", expected="one with another answer"
+        )
     roles = content.get("roles", {})
     if not isinstance(roles, dict):
         raise InputError(f"{place}: roles are {short(roles)}", expected="parts of the text by name")

@@ -42,7 +42,10 @@ def command(
         int, typer.Option(help="Of how many edges to say which attention heads carry them.")
     ] = 0,
     head_nodes: Annotated[
-        bool, typer.Option("--head-nodes", help="Make what attention heads give nodes too.")
+        bool,
+        typer.Option(
+            "--head-nodes", help="Make what attention heads give nodes too; not with --heads."
+        ),
     ] = False,
     verified: Annotated[
         int,
