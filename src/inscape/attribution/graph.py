@@ -153,7 +153,7 @@ class Graph(GraphData):
         """How many features a group has, of which layers."""
         layers = sorted({self.nodes[n].layer or 0 for n in one.nodes})
         of = f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]} to {layers[-1]}"
-        return f"{len(one.nodes)} of {of}"
+        return f"{len(one.nodes)} features of {of}"
 
     def _links(self) -> list[str]:
         lines = []
