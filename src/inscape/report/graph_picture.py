@@ -146,7 +146,7 @@ def _tested(graph: Graph) -> list[str]:
     tested = described(graph.verification)
     tested += [links_described(graph.links)] if graph.links else []
     lines = (line.strip() for line in tested)
-    return [f"{line[:1].upper()}{line[1:]}." for line in lines]
+    return [f"{line[:1].upper()}{line[1:]}" + "." * (not line.endswith(":")) for line in lines]
 
 
 def _groups(graph: Graph) -> list[str]:
