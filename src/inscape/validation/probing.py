@@ -116,6 +116,7 @@ def _accuracy(table: Pooled, first: Texts, second: Texts, k: int | None) -> floa
         x = table.values("mean", first[0], columns)
     if not len(columns):
         return 0.5
+    x = x.astype(np.float64)  # products of few float32 rows raise flags of invalid values at times
     centre, spread = x.mean(0), x.std(0) + 1e-6
     fitted = LogisticRegression(C=1.0 if k else 0.01, max_iter=1000)
     fitted.fit((x - centre) / spread, first[1])
