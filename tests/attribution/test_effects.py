@@ -6,10 +6,10 @@ import random
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from tests.attribution.random_transcoders import TOKENS, random_dictionary, random_transcoders
+from tests.attribution.targets import targets_of
 from tests.families import tiny
 
 from inscape.attribution import Graph, trace
@@ -136,15 +136,7 @@ def test_sets_are_exchanged_with_another_prompt(which: str) -> None:
     )
     best = [node for node in best if (node.effect or 0) > 0]
     assert last.num == len(best)
-    weights = np.array([graph.nodes[t].probability for t in graph.targets])
-    tokens = [graph.nodes[t].feature for t in graph.targets]
-
-    def value(ids: list[int], edits: dict[str, Any]) -> float:
-        logits = model.run(model.prompt(ids), edits=edits, logits="last").logits
-        assert logits is not None
-        row = logits[0, -1] - logits[0, -1].mean()
-        return float((row[tokens].numpy() * weights).sum() / weights.sum())
-
+    value = targets_of(model, graph)
     assert checked.gap == pytest.approx(value(TOKENS, {}) - value(other, {}), rel=1e-3, abs=1e-4)
     if which == "stream":
         return

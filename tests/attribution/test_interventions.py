@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from tests.attribution.random_transcoders import TOKENS
+from tests.attribution.targets import targets_of
 from tests.families import tiny
 
 from inscape.attribution import Graph, Node, trace
@@ -59,15 +59,7 @@ def swapped(model: Model, nodes: list[Node], values: list[int], back: bool) -> d
 
 
 def test_groups_are_exchanged_and_restored(model: Model, graph: Graph, other: list[int]) -> None:
-    weights = np.array([graph.nodes[t].probability for t in graph.targets])
-    tokens = [graph.nodes[t].feature for t in graph.targets]
-
-    def value(ids: list[int], edits: dict[str, Any]) -> float:
-        logits = model.run(model.prompt(ids), edits=edits, logits="last").logits
-        assert logits is not None
-        row = logits[0, -1] - logits[0, -1].mean()
-        return float((row[tokens].numpy() * weights).sum() / weights.sum())
-
+    value = targets_of(model, graph)
     assert graph.supernodes
     for one in graph.supernodes:
         nodes = [graph.nodes[n] for n in one.nodes]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from tests.attribution.random_transcoders import TOKENS, random_dictionary
+from tests.attribution.targets import targets_of
 from tests.families import tiny
 
 from inscape.attribution import Graph, Supernode, trace
@@ -38,15 +38,7 @@ def test_groups_are_of_one_token_and_apart(graph: Graph) -> None:
 
 
 def test_what_is_measured_is_what_the_targets_lose(model: Model, graph: Graph) -> None:
-    weights = np.array([graph.nodes[t].probability for t in graph.targets])
-    tokens = [graph.nodes[t].feature for t in graph.targets]
-
-    def value(edits: dict[str, Callable[[torch.Tensor], torch.Tensor]]) -> float:
-        logits = model.run(model.prompt(TOKENS), edits=edits, logits="last").logits
-        assert logits is not None
-        row = logits[0, -1] - logits[0, -1].mean()
-        return float((row[tokens].numpy() * weights).sum() / weights.sum())
-
+    value = targets_of(model, graph)
     for one in graph.supernodes[:3]:
         edits = {}
         for layer in range(model.num_layers):
@@ -60,7 +52,9 @@ def test_what_is_measured_is_what_the_targets_lose(model: Model, graph: Graph) -
                 return x
 
             edits[f"mlp_act.{layer}"] = gone
-        assert one.measured == pytest.approx(value({}) - value(edits), rel=1e-3, abs=1e-4)
+        assert one.measured == pytest.approx(
+            value(TOKENS, {}) - value(TOKENS, edits), rel=1e-3, abs=1e-4
+        )
 
 
 def test_names_say_what_they_rest_on(graph: Graph) -> None:

@@ -12,7 +12,7 @@ from tests.attribution.random_transcoders import random_dictionary
 from tests.families import tiny, tiny_tokenizer
 
 from inscape.circuits import Behaviour, Circuit, Example, Unit, Units, circuit, rank
-from inscape.circuits.circuit import _halves
+from inscape.circuits.circuit import _halves, _Worth
 from inscape.circuits.measures import Ablator, areas
 from inscape.core import InputError
 from inscape.model import Model
@@ -214,6 +214,23 @@ def test_the_word_itself_is_no_member(model: Model, examples: list[Example]) -> 
     units = Units(model, ["mlps"])
     ranked = rank(Behaviour(model, examples, units)).strongest(1)
     assert ranked[0].layer == 0
+
+
+@pytest.mark.parametrize(("rise", "counted"), [(-0.1, False), (0.001, False), (0.3, True)])
+def test_what_is_said_counts_where_it_can_rise(
+    model: Model, examples: list[Example], rise: float, counted: bool
+) -> None:
+    """Not where the other answer is hardly said on the other prompts either: a fraction of next to
+    nothing would outweigh all else."""
+    units = Units(model, ["heads"])
+    every = Behaviour(model, examples, units)
+    worth = _Worth(every)
+    one = rank(every).strongest(1)
+    worth.rise = rise
+    found = worth(one)
+    said = (every.exchanged(one).chance - worth.chance) / rise
+    worth.rise = 0.0
+    assert found - worth(one) == pytest.approx(min(said, 1.0) if counted else 0.0, abs=1e-9)
 
 
 def test_a_circuit_that_chance_equals_says_so(model: Model, examples: list[Example]) -> None:

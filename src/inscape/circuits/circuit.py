@@ -37,6 +37,7 @@ from inscape.storage import Result
 
 KINDS = ("heads", "mlps")
 MAX_MEMBERS, CANDIDATES, CONTROLS, STEPS, RESAMPLES = 8, 24, 20, 3, 100
+LEAST_RISE = 0.01  # of the probability of the other answer, from the prompts to the others
 LEAST = 4  # usable prompts on either half
 
 
@@ -276,7 +277,7 @@ class _Worth:
         own, end = behaviour.outcomes(), behaviour.compared()
         self.full, self.chance = own.mean, own.chance
         self.swing = max(self.full - end.mean, 1e-9)
-        self.rise = max(end.chance - self.chance, 1e-9)
+        self.rise = end.chance - self.chance
         self._ablators: dict[tuple[str, ...], Ablator] = {}
         self._empty: dict[tuple[str, ...], float] = {}
 
@@ -287,7 +288,9 @@ class _Worth:
             self._empty[sites] = ablator.keeping([], "mean").mean / self.full
         exchanged = self.behaviour.exchanged(members)
         moved = (self.full - exchanged.mean) / self.swing
-        said = (exchanged.chance - self.chance) / self.rise
+        said = 0.0  # where the other answer is hardly said on the other prompts either
+        if self.rise > LEAST_RISE:
+            said = (exchanged.chance - self.chance) / self.rise
         kept = self._ablators[sites].keeping(members, "mean").mean / self.full
         gone = 1.0 - max(self._empty[sites], 0.0)
         return min(moved, 1.0) + min(said, 1.0) + min(kept, 2.0 - kept) + gone
