@@ -156,6 +156,8 @@ def test_sets_are_exchanged_with_another_prompt(which: str) -> None:
     lost = value(TOKENS, {}) - value(TOKENS, edits)
     assert last.exchanged == pytest.approx(lost, rel=1e-3, abs=1e-4)
     assert "as they are there" in graph.summary()
+    for gap, said in ((0.25, "0.25 lower"), (-0.25, "0.25 higher")):
+        assert said in "\n".join(described(replace(checked, gap=gap)))
     assert Graph.from_json(graph.to_json()).verification == checked
 
 

@@ -139,10 +139,11 @@ def described(found: Verification) -> list[str]:
             f"without {random} {most:+.2f} at most ({len(some.controls)} sets)"
         )
     last = found.together[-1] if found.together else None
+    gap = found.gap or 0.0
     if last is not None and last.exchanged is not None and last.restored is not None:
         lines += [
-            f"beside {quoted(found.other or '')}, on which the targets are {found.gap or 0.0:.2f} "
-            f"lower, {_best(last.num)}:",
+            f"beside {quoted(found.other or '')}, on which the targets are {abs(gap):.2f} "
+            f"{'lower' if gap >= 0 else 'higher'}, {_best(last.num)}:",
             f"  as they are there: {last.exchanged:+.2f} lost; as many random ones "
             f"{max(last.exchanged_controls, default=0.0):+.2f} at most",
             f"  there as they are here: {last.restored:+.2f} regained; as many random ones "
